@@ -1,0 +1,39 @@
+//! The artefacts through which the stages meet: row types with their Arrow schemas, shards,
+//! manifests, geometry, and the atomic publishing of output folders.
+//!
+//! Stages share no memory and know nothing of each other; what one writes and another reads is
+//! defined here and nowhere else.
+
+mod cell;
+mod class_map;
+mod error;
+mod manifest;
+mod predictions;
+mod publish;
+mod report;
+mod run;
+mod shards;
+mod table;
+mod tables;
+mod transform;
+mod unit_box;
+mod work_folder;
+
+pub use cell::Cell;
+pub use class_map::ClassMap;
+pub use error::{ArtefactError, Result};
+pub use manifest::{FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file};
+pub use ossify_diagnostics::{Action, Finding, Place, Severity};
+pub use predictions::PredictionRow;
+pub use publish::{Publication, now_rfc3339, write_atomic};
+pub use report::{MatchKind, MatchRow};
+pub use run::{Environment, EpochMetrics, LATEST_FILE, SplitMetrics, read_latest, read_metrics, write_latest};
+pub use shards::{FingerprintRow, ShardImage, ShardReader, ShardRow, ShardShape, ShardWriter, shard_file_name};
+pub use table::{Row, TableReader, TableWriter, read_table};
+pub use tables::{ClassRow, ImageRow, ImageStatus, IssueRow, Ledger, ObjectRow, Shape, Split, SplitLedger};
+pub use transform::Transform;
+pub use unit_box::UnitBox;
+pub use work_folder::WorkFolder;
+
+/// Version of every schema in this crate; it stands in each manifest and in each table's metadata.
+pub const SCHEMA_VERSION: u32 = 1;

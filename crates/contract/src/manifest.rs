@@ -1,0 +1,224 @@
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{ArtefactError, Result, SCHEMA_VERSION};
+
+/// The file that makes an output folder valid; it is written last.
+pub const MANIFEST_FILE: &str = "manifest.json";
+
+/// What an output folder holds and what it was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the schemas, see [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Version of the program that wrote it.
+    pub ossify_version: String,
+    /// The stage.
+    pub stage: String,
+    /// Hash of all that decides the content: inputs, configuration, version.
+    pub fingerprint: String,
+    /// When it was written, RFC 3339, UTC. The only part that differs between equal outputs.
+    pub created_at: String,
+    /// The files, by path from the folder, `/` separators, in order.
+    pub files: Vec<FileEntry>,
+    /// What the stage says of its work: counts, the ledger, names of things.
+    pub summary: serde_json::Value,
+}
+
+/// A file of an output folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path from the folder, `/` separators.
+    pub path: String,
+    /// Rows, where it is a table or a shard.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rows: Option<u64>,
+    /// Size.
+    pub bytes: u64,
+    /// XXH3 (64 bits) of the content, 16 hexadecimal digits.
+    pub xxh3: String,
+}
+
+impl Manifest {
+    /// Reads the manifest of `folder`; `None` where there is none, or where another schema version wrote it.
+    ///
+    /// # Errors
+    /// Fails where the file is there and cannot be read or understood.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(MANIFEST_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(ArtefactError::io("cannot read", &path)(e)),
+        };
+        let corrupt = |e: serde_json::Error| ArtefactError::corrupt(&path, format!("not a manifest ({e}); run the stage again with --force"));
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(corrupt)?;
+        if value.get("schema_version").and_then(serde_json::Value::as_u64) != Some(u64::from(SCHEMA_VERSION)) {
+            return Ok(None);
+        }
+        serde_json::from_value(value).map(Some).map_err(corrupt)
+    }
+
+    /// Reads the manifest of `folder` and checks every file's size and hash.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Missing`] without a manifest, with `hint` as what to do;
+    /// [`ArtefactError::Corrupt`] where a file differs from it.
+    pub fn open(folder: &Path, hint: &str) -> Result<Self> {
+        let manifest = Self::require(folder, hint)?;
+        for file in &manifest.files {
+            file.verify(folder)?;
+        }
+        Ok(manifest)
+    }
+
+    /// Reads the manifest of `folder` and checks that its files are there with their sizes, without
+    /// reading them. For readers that check hashes as they go.
+    ///
+    /// # Errors
+    /// As [`Manifest::open`].
+    pub fn require(folder: &Path, hint: &str) -> Result<Self> {
+        let manifest = Self::read(folder)?.ok_or_else(|| ArtefactError::Missing { path: folder.to_path_buf(), hint: hint.to_owned() })?;
+        match manifest.files.iter().find(|file| !file.is_there(folder)) {
+            None => Ok(manifest),
+            Some(file) => {
+                Err(ArtefactError::corrupt(folder.join(&file.path), "missing, or not of the size that manifest.json says; run the stage again with --force"))
+            }
+        }
+    }
+
+    /// Whether `folder` already holds the output that has this fingerprint: milliseconds, no file is read.
+    pub fn is_current(folder: &Path, fingerprint: &str) -> Option<Self> {
+        let manifest = Self::read(folder).ok().flatten()?;
+        (manifest.fingerprint == fingerprint && manifest.files.iter().all(|file| file.is_there(folder))).then_some(manifest)
+    }
+
+    /// Hash of what the files hold, whenever and however they were made. A later stage depends on this
+    /// and not on [`Manifest::fingerprint`], so that equal content reruns nothing.
+    pub fn content_hash(&self) -> String {
+        let mut fingerprint = Fingerprint::new("content");
+        for file in &self.files {
+            fingerprint.add(&file.path).add(&file.xxh3);
+        }
+        fingerprint.finish()
+    }
+
+    /// The entry of a file.
+    pub fn file(&self, path: &str) -> Option<&FileEntry> {
+        self.files.iter().find(|file| file.path == path)
+    }
+}
+
+impl FileEntry {
+    /// Describes a file by reading it.
+    ///
+    /// # Errors
+    /// Fails where the file cannot be read.
+    pub fn of(folder: &Path, path: &str, rows: Option<u64>) -> Result<Self> {
+        let (bytes, hash) = hash_file(&folder.join(path))?;
+        Ok(FileEntry { path: path.to_owned(), rows, bytes, xxh3: format!("{hash:016x}") })
+    }
+
+    /// Checks size and hash.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Corrupt`] where they differ.
+    pub fn verify(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(&self.path);
+        let (bytes, hash) = hash_file(&path)?;
+        if bytes != self.bytes || format!("{hash:016x}") != self.xxh3 {
+            return Err(ArtefactError::corrupt(path, "not the bytes that manifest.json says; run the stage that makes it again with --force"));
+        }
+        Ok(())
+    }
+
+    fn is_there(&self, folder: &Path) -> bool {
+        std::fs::metadata(folder.join(&self.path)).is_ok_and(|metadata| metadata.is_file() && metadata.len() == self.bytes)
+    }
+}
+
+/// Size and XXH3 of a file.
+///
+/// # Errors
+/// Fails where the file cannot be read.
+pub fn hash_file(path: &Path) -> Result<(u64, u64)> {
+    let mut file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
+    let mut buffer = vec![0; 1 << 18];
+    let (mut hash, mut bytes) = (Xxh3::new(), 0);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((bytes, hash.digest())),
+            Ok(n) => {
+                hash.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(ArtefactError::io("cannot read", path)(e)),
+        }
+    }
+}
+
+/// A writer that hashes what passes, so that a file need not be read again for its manifest.
+pub struct HashingWriter<W> {
+    inner: W,
+    hash: Xxh3,
+    bytes: u64,
+}
+
+impl<W: Write> HashingWriter<W> {
+    /// Wraps a writer.
+    pub fn new(inner: W) -> Self {
+        HashingWriter { inner, hash: Xxh3::new(), bytes: 0 }
+    }
+
+    /// The wrapped writer, the bytes written, and their XXH3.
+    pub fn finish(self) -> (W, u64, u64) {
+        let hash = self.hash.digest();
+        (self.inner, self.bytes, hash)
+    }
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(data)?;
+        self.hash.update(&data[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Builds a hash over parts; the parts' borders count, so `ab, c` and `a, bc` differ.
+#[derive(Clone)]
+pub struct Fingerprint {
+    hash: Xxh3,
+}
+
+impl Fingerprint {
+    /// A hash for one purpose, such as a stage's name.
+    pub fn new(purpose: &str) -> Self {
+        let mut fingerprint = Fingerprint { hash: Xxh3::new() };
+        fingerprint.add(purpose);
+        fingerprint
+    }
+
+    /// Adds a part.
+    pub fn add(&mut self, part: impl AsRef<[u8]>) -> &mut Self {
+        let part = part.as_ref();
+        self.hash.update(&(part.len() as u64).to_le_bytes());
+        self.hash.update(part);
+        self
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn finish(&self) -> String {
+        format!("{:032x}", self.hash.digest128())
+    }
+}

@@ -1,0 +1,100 @@
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ArtefactError, Result, write_atomic};
+
+/// One line of `metrics.jsonl`: an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// Epoch from 1.
+    pub epoch: u32,
+    /// Optimiser steps since the start.
+    pub step: u64,
+    /// Over the batches as they were trained.
+    pub train: SplitMetrics,
+    /// Over every sample of the valid split exactly once; null where the split has none.
+    pub valid: Option<SplitMetrics>,
+    /// Learning rate of the epoch's last step.
+    pub learning_rate: f64,
+    /// Since the run's start, earlier sessions of a resumed run included.
+    pub elapsed_secs: f64,
+    /// Training samples a second, validation left out.
+    pub images_per_sec: f64,
+    /// Most memory that the process held: resident on CPU, on the device on GPU.
+    pub peak_memory_bytes: u64,
+}
+
+/// Means over the samples of a split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SplitMetrics {
+    /// What is minimised: classification, box and penalty terms with their weights.
+    pub loss: f64,
+    /// Cross-entropy, nats.
+    pub classification_loss: f64,
+    /// Loss of the box, as configured.
+    pub box_loss: f64,
+    /// Share of samples whose most probable class is theirs.
+    pub accuracy: f64,
+    /// Mean squared error of the four box edges, in shares of the tensor's sides.
+    pub box_mse: f64,
+    /// Mean IoU of predicted and true box.
+    pub mean_iou: f64,
+    /// Samples seen.
+    pub rows: u64,
+}
+
+/// `environment.json`: where and how a run was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Version of ossify.
+    pub ossify_version: String,
+    /// Commit of the source, where it was built from a checkout.
+    pub git_commit: Option<String>,
+    /// Device, as its maker names it.
+    pub device_name: String,
+    /// Version of libtorch; null on Flex.
+    pub libtorch_version: Option<String>,
+    /// Threads that the device's operations use.
+    pub thread_count: usize,
+    /// Features that the binary was built with.
+    pub features: Vec<String>,
+    /// The command line.
+    pub command_line: Vec<String>,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+}
+
+/// Name of the file beside the runs (and beside the predictions) that names the newest.
+pub const LATEST_FILE: &str = "latest";
+
+/// Names `id` as the newest entry of `folder` (`runs/` or `predictions/`).
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn write_latest(folder: &Path, id: &str) -> Result<()> {
+    write_atomic(&folder.join(LATEST_FILE), format!("{id}\n").as_bytes())
+}
+
+/// The newest entry of `folder`, if one was named.
+///
+/// # Errors
+/// Fails where the file is there and cannot be read.
+pub fn read_latest(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join(LATEST_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(id) => Ok(Some(id.trim().to_owned())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(ArtefactError::io("cannot read", &path)(e)),
+    }
+}
+
+/// Reads `metrics.jsonl`.
+///
+/// # Errors
+/// Fails where the file cannot be read or a line is no [`EpochMetrics`].
+pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>> {
+    let text = std::fs::read_to_string(path).map_err(ArtefactError::io("cannot read", path))?;
+    let parse = |(number, line): (usize, &str)| serde_json::from_str(line).map_err(|e| ArtefactError::corrupt(path, format!("line {}: {e}", number + 1)));
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+}

@@ -1,0 +1,316 @@
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde_json::json;
+
+use crate::{Finding, Severity};
+
+/// The forms in which findings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Source line, caret, notes and help; for people.
+    Full,
+    /// `path:line:column: rule: message`, one line a finding.
+    Concise,
+    /// One JSON object a line.
+    Json,
+    /// Workflow commands that GitHub shows as annotations of the changed lines.
+    Github,
+    /// One SARIF 2.1.0 document.
+    Sarif,
+}
+
+/// Makes text from files safe for a terminal: control characters (line ends, escape sequences,
+/// bidirectional overrides) become `\u{..}` escapes; a tab becomes one space.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let risky = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.chars().any(risky) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\t' => safe.push(' '),
+            c if risky(c) => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// How wide a source line may be in the full form before it is cut around the caret.
+const MAX_SOURCE_CHARS: usize = 100;
+
+/// Writes findings in one form.
+#[derive(Clone, Copy, Debug)]
+pub struct Renderer<'a> {
+    /// The form.
+    pub format: Format,
+    /// Whether ANSI colours are wanted; only the full form has them.
+    pub color: bool,
+    /// The folder that paths are shown below, as the user named it; empty for none.
+    pub root: &'a str,
+}
+
+impl Renderer<'_> {
+    /// Writes all findings.
+    ///
+    /// # Errors
+    /// Fails where the writer does.
+    pub fn render(&self, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+        if self.format == Format::Sarif {
+            serde_json::to_writer_pretty(&mut *out, &self.sarif(findings))?;
+            return writeln!(out);
+        }
+        for finding in findings {
+            match self.format {
+                Format::Full => self.full(finding, out)?,
+                Format::Concise => {
+                    writeln!(out, "{}: {}: {}", self.place(finding), finding.rule, printable(&finding.message))?;
+                }
+                Format::Json => {
+                    serde_json::to_writer(&mut *out, finding)?;
+                    writeln!(out)?;
+                }
+                Format::Github => self.github(finding, out)?,
+                Format::Sarif => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, finding: &Finding) -> String {
+        match self.root {
+            "" => finding.place.path.clone(),
+            root => format!("{}/{}", root.trim_end_matches('/'), finding.place.path),
+        }
+    }
+
+    fn place(&self, finding: &Finding) -> String {
+        let mut place = finding.place.clone();
+        place.path = self.path(finding);
+        place.to_string()
+    }
+
+    fn full(&self, finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
+        let style = |style: Style| if self.color { style } else { Style::new() };
+        let severity = style(match finding.severity {
+            Severity::Error => AnsiColor::Red.on_default().bold(),
+            Severity::Warning => AnsiColor::Yellow.on_default().bold(),
+            Severity::Note => AnsiColor::Cyan.on_default().bold(),
+        });
+        let frame = style(AnsiColor::Blue.on_default().bold());
+        let bold = style(Style::new().bold());
+        let number = finding.place.line.map(|line| line.to_string()).unwrap_or_default();
+        let gutter = " ".repeat(number.len());
+
+        writeln!(out, "{severity}{}[{}]{severity:#}{bold}: {}{bold:#}", finding.severity.as_str(), finding.rule, printable(&finding.message))?;
+        writeln!(out, "{gutter}{frame}-->{frame:#} {}", self.place(finding))?;
+        if let Some(source) = &finding.source {
+            let (excerpt, start) = excerpt(source, finding.place.column, finding.place.width);
+            writeln!(out, "{gutter} {frame}|{frame:#}")?;
+            writeln!(out, "{frame}{number} |{frame:#} {excerpt}")?;
+            if let Some(start) = start {
+                let label = finding.label.as_deref().unwrap_or("");
+                let carets = "^".repeat(start.1);
+                let line = format!("{}{severity}{carets} {}{severity:#}", " ".repeat(start.0), printable(label));
+                writeln!(out, "{gutter} {frame}|{frame:#} {}", line.trim_end())?;
+            }
+        }
+        for note in &finding.notes {
+            writeln!(out, "{gutter} {frame}={frame:#} {bold}note{bold:#}: {}", printable(note))?;
+        }
+        if let Some(help) = &finding.help {
+            writeln!(out, "{gutter} {frame}={frame:#} {bold}help{bold:#}: {}", printable(help))?;
+        }
+        writeln!(out)
+    }
+
+    fn github(&self, finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
+        let command = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "notice",
+        };
+        write!(out, "::{command} file={}", github_property(&self.path(finding)))?;
+        if let Some(line) = finding.place.line {
+            write!(out, ",line={line}")?;
+        }
+        if let Some(column) = finding.place.column {
+            write!(out, ",col={column}")?;
+        }
+        let mut message = finding.message.clone();
+        if let Some(help) = &finding.help {
+            message.push_str("\nhelp: ");
+            message.push_str(help);
+        }
+        writeln!(out, ",title={}::{}", github_property(&finding.rule), github_data(&message))
+    }
+
+    fn sarif(&self, findings: &[Finding]) -> serde_json::Value {
+        let mut rules: Vec<&str> = findings.iter().map(|finding| finding.rule.as_str()).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let results: Vec<_> = findings
+            .iter()
+            .map(|finding| {
+                let mut location = json!({ "artifactLocation": { "uri": self.path(finding) } });
+                if let Some(line) = finding.place.line {
+                    let mut region = json!({ "startLine": line });
+                    if let Some(column) = finding.place.column {
+                        region["startColumn"] = json!(column);
+                        region["endColumn"] = json!(column + finding.place.width.unwrap_or(1));
+                    }
+                    location["region"] = region;
+                }
+                json!({
+                    "ruleId": finding.rule,
+                    "level": finding.severity.as_str(),
+                    "message": { "text": finding.message },
+                    "locations": [{ "physicalLocation": location }],
+                })
+            })
+            .collect();
+        json!({
+            "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+            "version": "2.1.0",
+            "runs": [{
+                "tool": { "driver": {
+                    "name": "ossify",
+                    "version": env!("CARGO_PKG_VERSION"),
+                    "rules": rules.iter().map(|rule| json!({ "id": rule })).collect::<Vec<_>>(),
+                } },
+                "columnKind": "unicodeCodePoints",
+                "results": results,
+            }],
+        })
+    }
+}
+
+/// The printable source line, cut to [`MAX_SOURCE_CHARS`] around the offending characters, and
+/// where the caret starts and how wide it is, in characters of the excerpt.
+fn excerpt(source: &str, column: Option<u32>, width: Option<u32>) -> (String, Option<(usize, usize)>) {
+    // Each source character may be printed as several: measure in printed characters.
+    let printed: Vec<String> = source.chars().map(|c| printable(c.encode_utf8(&mut [0; 4])).into_owned()).collect();
+    let first = column.map_or(0, |column| (column as usize).saturating_sub(1)).min(printed.len());
+    let last = (first + width.unwrap_or(1).max(1) as usize).min(printed.len().max(first + 1));
+    let from = if printed.len() <= MAX_SOURCE_CHARS { 0 } else { first.saturating_sub(MAX_SOURCE_CHARS / 3) };
+    let to = printed.len().min(from + MAX_SOURCE_CHARS);
+    let chars = |range: std::ops::Range<usize>| -> usize { printed[range].iter().map(|p| p.chars().count()).sum() };
+
+    let mut text = String::new();
+    if from > 0 {
+        text.push('…');
+    }
+    let lead = text.chars().count();
+    text.push_str(&printed[from..to].concat());
+    if to < printed.len() {
+        text.push('…');
+    }
+    let caret = column.map(|_| {
+        let caret_end = last.min(to);
+        let wide = if first < caret_end { chars(first..caret_end) } else { 1 };
+        (lead + chars(from..first.max(from)), wide)
+    });
+    (text, caret)
+}
+
+fn github_data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn github_property(text: &str) -> String {
+    github_data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Place};
+
+    fn finding() -> Finding {
+        Finding::new(
+            "coordinate-out-of-range",
+            Severity::Error,
+            Action::Dropped,
+            Place::span("train/labels/wrist_0007.txt", 3, 3, 6),
+            "x centre 1.0427 is not within 0..=1",
+        )
+        .with_source("2 1.0427 0.5180 0.2200 0.1350")
+        .with_label("x centre is 1.0427; a share of the width runs from 0 to 1")
+        .with_note("the file's 3 other objects are intact")
+        .with_help("are these pixels? divide by the image's width and height")
+    }
+
+    fn render(format: Format, finding: Finding) -> String {
+        let mut out = Vec::new();
+        Renderer { format, color: false, root: "data/raw" }.render(&[finding], &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn full_form_points_at_the_offending_characters() {
+        assert_eq!(
+            render(Format::Full, finding()),
+            "\
+error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
+ --> data/raw/train/labels/wrist_0007.txt:3:3
+  |
+3 | 2 1.0427 0.5180 0.2200 0.1350
+  |   ^^^^^^ x centre is 1.0427; a share of the width runs from 0 to 1
+  = note: the file's 3 other objects are intact
+  = help: are these pixels? divide by the image's width and height
+
+"
+        );
+    }
+
+    #[test]
+    fn concise_form_is_one_line() {
+        assert_eq!(
+            render(Format::Concise, finding()),
+            "data/raw/train/labels/wrist_0007.txt:3:3: coordinate-out-of-range: x centre 1.0427 is not within 0..=1\n"
+        );
+    }
+
+    #[test]
+    fn github_form_escapes_what_ends_a_command() {
+        let mut with_comma = finding();
+        with_comma.place.path = "a,b:c.txt".into();
+        let text = render(Format::Github, with_comma);
+        assert!(text.starts_with("::error file=data/raw/a%2Cb%3Ac.txt,line=3,col=3,title=coordinate-out-of-range::"), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn sarif_form_is_one_document_with_the_region() {
+        let value: serde_json::Value = serde_json::from_str(&render(Format::Sarif, finding())).unwrap();
+        let region = &value["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"];
+        assert_eq!(region, &json!({ "startLine": 3, "startColumn": 3, "endColumn": 9 }));
+    }
+
+    #[test]
+    fn control_characters_of_files_never_reach_the_terminal() {
+        let mut hostile = finding();
+        hostile.source = Some("2 \u{1b}[2J0.1 \u{202e}x".into());
+        hostile.message = "token \u{7} is no number".into();
+        let text = render(Format::Full, hostile);
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{text:?}");
+        assert!(text.contains("\\u{1b}[2J"), "{text}");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_caret() {
+        let source = (0..200).map(|i| format!("0.{i:03}")).collect::<Vec<_>>().join(" ");
+        let mut long = finding().with_source(source);
+        long.place = Place::span("a.txt", 1, 601, 5);
+        let text = render(Format::Full, long);
+        let source_line = text.lines().nth(3).unwrap();
+        let caret_line = text.lines().nth(4).unwrap();
+        let caret = caret_line.find('^').unwrap();
+        assert!(source_line.chars().count() < 120, "{source_line}");
+        let pointed: String = source_line.chars().skip(caret).take(5).collect();
+        assert_eq!(pointed, "0.100");
+    }
+}
