@@ -1,0 +1,19 @@
+//! Configuration and the command line that all stages share.
+//!
+//! [`Settings`] holds every key, typed, with its default; [`Layers`] merges the built-in defaults, the
+//! conf file, the environment and `--set`, and remembers where each value came from; [`run_stage`] is
+//! the frame around a stage: it resolves the configuration, gives the stage a [`Context`], and turns
+//! its [`Outcome`] or [`StageError`] into messages and an exit code.
+
+mod layers;
+mod reporter;
+mod sections;
+mod stage;
+
+pub use layers::{ConfigError, Layers, Origin};
+pub use reporter::{Progress, Reporter, Verbosity};
+pub use sections::{
+    Channels, DatasetSettings, EvaluateSettings, Filter, GeneralSettings, Geometry, IngestSettings, Key, MissingLabels, Normalization, PhantomSettings,
+    PredictSettings, ResizeSettings, Samples, Schedule, Settings, TrainMode, TrainSettings, keys,
+};
+pub use stage::{Context, Gate, Outcome, StageArgs, StageError, run_stage};

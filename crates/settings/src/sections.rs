@@ -1,0 +1,346 @@
+use serde::{Deserialize, Serialize};
+
+/// A key of the configuration.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The table of the conf file.
+    pub section: &'static str,
+    /// The key in it.
+    pub name: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// Its built-in value.
+    pub default: toml::Value,
+    /// Says why a value does not fit the key.
+    pub check: fn(&toml::Value) -> Result<(), String>,
+}
+
+/// Declares the sections: typed keys, each with its documentation, its default and the check of its range.
+macro_rules! sections {
+    ($($(#[doc = $section_doc:literal])* $section:ident: $name:ident {
+        $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr $(=> $check:expr)?;)*
+    })*) => {
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name { $($(#[doc = $doc])* pub $key: $type,)* }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    $name { $($key: $default,)* }
+                }
+            }
+        )*
+
+        /// The resolved configuration.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Settings { $($(#[doc = $section_doc])* pub $section: $name,)* }
+
+        /// Every key there is, in the order of the documentation.
+        pub fn keys() -> Vec<Key> {
+            let defaults = Settings::default();
+            vec![$($(Key {
+                section: stringify!($section),
+                name: stringify!($key),
+                doc: concat!($($doc),*).trim_ascii(),
+                default: toml::Value::try_from(&defaults.$section.$key).unwrap_or(toml::Value::String(String::new())),
+                check: |value| {
+                    let _typed: $type = value.clone().try_into().map_err(|e: toml::de::Error| e.message().trim().to_owned())?;
+                    $(let check: fn(&$type) -> Result<(), String> = $check; check(&_typed)?;)?
+                    Ok(())
+                },
+            },)*)*]
+        }
+    };
+}
+
+/// A word that stands for a choice in the conf file.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)* }
+
+        impl $name {
+            /// The word in the conf file.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+choice! {
+    /// What an image without a label file is.
+    MissingLabels {
+        /// Nobody said what is on it: kept out of training and scores.
+        Unlabelled = "unlabelled",
+        /// There is nothing to find on it.
+        Background = "background",
+    }
+}
+
+choice! {
+    /// Channels of a tensor.
+    Channels {
+        /// Three, red, green, blue.
+        Rgb = "rgb",
+        /// One.
+        Gray = "gray",
+    }
+}
+
+choice! {
+    /// How a picture of any proportions fills a square tensor.
+    Geometry {
+        /// Stretched to fill it.
+        Stretch = "stretch",
+        /// Whole, between black bars.
+        Letterbox = "letterbox",
+        /// Its centre square.
+        CenterCrop = "center-crop",
+    }
+}
+
+choice! {
+    /// How pixels are interpolated.
+    Filter {
+        /// The nearest pixel.
+        Nearest = "nearest",
+        /// Triangle.
+        Bilinear = "bilinear",
+        /// Hamming window.
+        Hamming = "hamming",
+        /// Catmull-Rom cubic.
+        CatmullRom = "catmull-rom",
+        /// Mitchell-Netravali cubic.
+        Mitchell = "mitchell",
+        /// Lanczos with three lobes.
+        Lanczos3 = "lanczos3",
+    }
+}
+
+choice! {
+    /// Which weights are trained.
+    TrainMode {
+        /// The head alone; the backbone's pooled features are computed once and kept.
+        Frozen = "frozen",
+        /// The whole network.
+        Full = "full",
+    }
+}
+
+choice! {
+    /// What one training sample is.
+    Samples {
+        /// An object: an image with two objects is two samples.
+        Object = "object",
+        /// An image with its largest object.
+        Image = "image",
+    }
+}
+
+choice! {
+    /// How the learning rate changes.
+    Schedule {
+        /// Not at all.
+        Constant = "constant",
+        /// Half a cosine from the learning rate down to zero.
+        Cosine = "cosine",
+    }
+}
+
+choice! {
+    /// How bytes become the network's input.
+    Normalization {
+        /// To 0..1, minus ImageNet's mean, by its deviation, a channel each.
+        ImageNet = "imagenet",
+        /// To 0..1.
+        None = "none",
+    }
+}
+
+sections! {
+    /// What every stage shares.
+    general: GeneralSettings {
+        /// Seed of everything random.
+        seed: u64 = 42;
+        /// Threads; 0 takes one a processor. Never changes a result.
+        threads: usize = 0 => |v| at_most(v, &1024);
+    }
+
+    /// The dataset.
+    dataset: DatasetSettings {
+        /// Folder of the dataset.
+        path: String = "data/datasets/phantom".into();
+        /// Class names in order of their ids; replaces those of data.yaml. Empty: data.yaml's.
+        class_names: Vec<String> = Vec::new();
+        /// What an image without a label file is: "unlabelled" or "background".
+        missing_labels: MissingLabels = MissingLabels::Unlabelled;
+        /// Whether paths and links may lead out of the dataset's folder.
+        follow_links: bool = false;
+    }
+
+    /// The synthetic dataset.
+    phantom: PhantomSettings {
+        /// Images over all splits.
+        images: u64 = 600 => |v| at_least(v, &1);
+        /// Seed of the pictures.
+        seed: u64 = 7;
+    }
+
+    /// Labels to tables.
+    ingest: IngestSettings {
+        /// How far a coordinate may lie outside 0..1 and still be moved to the edge.
+        tolerance: f64 = 0.01 => |v| within(v, 0.0, 1.0);
+        /// A polygon with fewer vertices is dropped.
+        min_polygon_vertices: usize = 3 => |v| at_least(v, &3);
+        /// An image with a shorter side is flagged, pixels.
+        min_side_px: u32 = 10;
+        /// A class with fewer objects in train is filtered as rare.
+        min_objects_per_class: u64 = 1;
+        /// Gate: the largest share of label lines that may be quarantined; exit code 3 above it.
+        max_quarantined_share: f64 = 1.0 => |v| within(v, 0.0, 1.0);
+    }
+
+    /// Images to tensor shards.
+    resize: ResizeSettings {
+        /// Side of the square tensor, pixels.
+        side_px: u32 = 224 => |v| between(v, &8, &4096);
+        /// "rgb" or "gray".
+        channels: Channels = Channels::Rgb;
+        /// "stretch", "letterbox" or "center-crop".
+        geometry: Geometry = Geometry::Stretch;
+        /// "nearest", "bilinear", "hamming", "catmull-rom", "mitchell" or "lanczos3".
+        filter: Filter = Filter::Bilinear;
+        /// Whether each tensor pixel averages all source pixels that it covers.
+        antialias: bool = true;
+        /// Images of a shard.
+        images_per_shard: usize = 1024 => |v| between(v, &1, &1_000_000);
+        /// An image with more pixels is refused, not decoded.
+        max_pixels: u64 = 100_000_000 => |v| at_least(v, &1);
+    }
+
+    /// Shards to a model.
+    train: TrainSettings {
+        /// "densenet121" or "densenet-compact".
+        architecture: String = "densenet121".into() => |v| one_of(v, &["densenet121", "densenet-compact"]);
+        /// The backbone's first weights: "imagenet" (torchvision's, fetched), "none" (random), or a file.
+        weights: String = "imagenet".into();
+        /// "frozen" trains the head on features that are computed once; "full" trains the whole network.
+        mode: TrainMode = TrainMode::Frozen;
+        /// "object" (one sample an object) or "image" (one an image, with its largest object).
+        samples: Samples = Samples::Object;
+        /// Most passes over the samples.
+        epochs: u32 = 50 => |v| at_least(v, &1);
+        /// Samples of a step.
+        batch_size: usize = 16 => |v| between(v, &2, &65536);
+        /// Learning rate of Adam.
+        learning_rate: f64 = 1e-4 => |v| within(v, 0.0, 10.0);
+        /// "constant" or "cosine".
+        schedule: Schedule = Schedule::Constant;
+        /// Epochs in which the learning rate rises from zero.
+        warmup_epochs: f64 = 0.0 => |v| within(v, 0.0, 1e6);
+        /// Largest norm of one parameter's gradient, as Keras' clipnorm; 0 is off.
+        clip_norm: f64 = 1.0 => |v| within(v, 0.0, 1e12);
+        /// Penalty on the squared kernels of the head's dense layers, as Keras' L2.
+        l2: f64 = 0.01 => |v| within(v, 0.0, 1e6);
+        /// Widths of the head's dense layers.
+        head_widths: Vec<usize> = vec![1024, 1024, 512];
+        /// Share of the head's activations that are dropped in training.
+        dropout: f64 = 0.5 => |v| within(v, 0.0, 0.99);
+        /// Weight of the box loss beside the classification loss.
+        box_weight: f64 = 1.0 => |v| within(v, 0.0, 1e6);
+        /// Share of a target that is spread over all classes.
+        label_smoothing: f64 = 0.0 => |v| within(v, 0.0, 0.99);
+        /// Augmentation: mirror half of the samples.
+        flip: bool = false;
+        /// Augmentation: largest change of brightness, share of full white.
+        brightness: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Augmentation: largest shift along each axis, share of the side.
+        shift: f64 = 0.0 => |v| within(v, 0.0, 0.9);
+        /// Stop when an epoch's train accuracy reaches this; 0 is off.
+        stop_at_train_accuracy: f64 = 0.90 => |v| within(v, 0.0, 1.0);
+        /// Stop after so many epochs without a better valid loss; 0 is off.
+        patience: u32 = 0;
+        /// Stop after the epoch in which so many minutes have passed; 0 is off.
+        max_minutes: f64 = 0.0 => |v| within(v, 0.0, 1e6);
+        /// Side that tensors are averaged down to before the network, pixels.
+        input_px: u32 = 224 => |v| between(v, &8, &4096);
+        /// "imagenet" or "none".
+        normalization: Normalization = Normalization::ImageNet;
+        /// "auto", "cpu", "cuda:N" or "flex".
+        device: String = "auto".into() => |v| device(v);
+    }
+
+    /// A model to predictions.
+    predict: PredictSettings {
+        /// Id of the run, or "latest".
+        run: String = "latest".into();
+        /// Splits to predict.
+        splits: Vec<String> = vec!["valid".into(), "test".into()] => |v| splits(v);
+        /// Images of a batch.
+        batch_size: usize = 32 => |v| between(v, &1, &65536);
+        /// A folder of images to predict instead of the shards.
+        images: String = String::new();
+        /// "auto", "cpu", "cuda:N" or "flex".
+        device: String = "auto".into() => |v| device(v);
+    }
+
+    /// Predictions to a report.
+    evaluate: EvaluateSettings {
+        /// Id of the predictions, "latest", or the path of a predictions table.
+        predictions: String = "latest".into();
+        /// Splits to report on, where there are predictions for them.
+        splits: Vec<String> = vec!["valid".into(), "test".into()] => |v| splits(v);
+        /// Resamples of the bootstrap.
+        bootstrap_samples: u32 = 1000 => |v| between(v, &0, &1_000_000);
+        /// Images drawn with their boxes.
+        overlays: usize = 24 => |v| at_most(v, &10_000);
+        /// Gate: least image accuracy on the first split; exit code 3 below it. 0 is off.
+        min_accuracy: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Gate: least balanced accuracy over objects. 0 is off.
+        min_balanced_accuracy: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Gate: least macro F1 over images. 0 is off.
+        min_macro_f1: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Gate: least mean IoU over objects. 0 is off.
+        min_mean_iou: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Gate: least AP at IoU 0.5. 0 is off.
+        min_ap50: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+    }
+}
+
+fn within(value: &f64, low: f64, high: f64) -> Result<(), String> {
+    if (low..=high).contains(value) { Ok(()) } else { Err(format!("{value} is not within {low} to {high}")) }
+}
+
+fn at_least<T: PartialOrd + std::fmt::Display>(value: &T, low: &T) -> Result<(), String> {
+    if value >= low { Ok(()) } else { Err(format!("{value} is less than {low}")) }
+}
+
+fn at_most<T: PartialOrd + std::fmt::Display>(value: &T, high: &T) -> Result<(), String> {
+    if value <= high { Ok(()) } else { Err(format!("{value} is more than {high}")) }
+}
+
+fn between<T: PartialOrd + std::fmt::Display>(value: &T, low: &T, high: &T) -> Result<(), String> {
+    at_least(value, low)?;
+    at_most(value, high)
+}
+
+fn one_of(value: &str, known: &[&str]) -> Result<(), String> {
+    if known.contains(&value) { Ok(()) } else { Err(format!("\"{value}\" is none of {}", known.join(", "))) }
+}
+
+fn splits(values: &[String]) -> Result<(), String> {
+    if values.is_empty() {
+        return Err("no split at all".into());
+    }
+    values.iter().try_for_each(|value| one_of(value, &["train", "valid", "test"]))
+}
+
+fn device(value: &str) -> Result<(), String> {
+    let is_cuda = value.strip_prefix("cuda:").is_some_and(|number| number.parse::<usize>().is_ok());
+    if is_cuda || ["auto", "cpu", "flex"].contains(&value) { Ok(()) } else { Err(format!("\"{value}\" is none of auto, cpu, cuda:N, flex")) }
+}
