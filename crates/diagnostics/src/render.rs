@@ -140,10 +140,10 @@ impl Renderer<'_> {
         if let Some(column) = finding.place.column {
             write!(out, ",col={column}")?;
         }
-        let mut message = finding.message.clone();
+        let mut message = printable(&finding.message).into_owned();
         if let Some(help) = &finding.help {
             message.push_str("\nhelp: ");
-            message.push_str(help);
+            message.push_str(&printable(help));
         }
         writeln!(out, ",title={}::{}", github_property(&finding.rule), github_data(&message))
     }

@@ -181,6 +181,8 @@ sections! {
         missing_labels: MissingLabels = MissingLabels::Unlabelled;
         /// Whether paths and links may lead out of the dataset's folder.
         follow_links: bool = false;
+        /// Doubts about the dataset that its readers should know; shown with the tables.
+        remarks: Vec<String> = Vec::new();
     }
 
     /// The synthetic dataset.
@@ -257,13 +259,13 @@ sections! {
         label_smoothing: f64 = 0.0 => |v| within(v, 0.0, 0.99);
         /// Augmentation: mirror half of the samples.
         flip: bool = false;
-        /// Augmentation: largest change of brightness, share of full white.
+        /// Augmentation: brightness is multiplied by 1 - this to 1 + this.
         brightness: f64 = 0.0 => |v| within(v, 0.0, 1.0);
         /// Augmentation: largest shift along each axis, share of the side.
         shift: f64 = 0.0 => |v| within(v, 0.0, 0.9);
         /// Stop when an epoch's train accuracy reaches this; 0 is off.
         stop_at_train_accuracy: f64 = 0.90 => |v| within(v, 0.0, 1.0);
-        /// Stop after so many epochs without a better valid loss; 0 is off.
+        /// Stop after so many epochs without a better one by valid accuracy plus mean IoU; 0 is off.
         patience: u32 = 0;
         /// Stop after the epoch in which so many minutes have passed; 0 is off.
         max_minutes: f64 = 0.0 => |v| within(v, 0.0, 1e6);

@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+use ossify_contract::{FileEntry, Manifest, Publication, Split, TableWriter};
+use ossify_imaging::Limits;
+use ossify_settings::{Context, EvaluateSettings, Gate, Outcome, StageError};
+use serde_json::{Value, json};
+
+use crate::bootstrap::{intervals, resampling_units};
+use crate::curves::{self, Figure};
+use crate::inputs::SplitData;
+use crate::matches::match_image;
+use crate::overlays::draw_overlays;
+use crate::page::{self, PageParts};
+use crate::report::{Bootstrap, Parts, Report};
+use crate::scores::Scorer;
+use crate::sources::Sources;
+use crate::words;
+
+/// The stage: a report for each split of `evaluate.splits` that has predictions.
+///
+/// Gates (`evaluate.min_*`) are about the first split that is reported on: accuracy and macro F1 over images,
+/// balanced accuracy and mean IoU over objects, AP50 of the detection.
+///
+/// # Errors
+/// Fails where there are no tables or predictions, where the predictions belong to other classes or images,
+/// and where the disk does.
+pub fn run(context: &Context) -> Result<Outcome, StageError> {
+    let sources = Sources::resolve(context)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
+    let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
+    for (i, (split, predictions)) in sources.predictions.iter().enumerate() {
+        let folder = context.out.reports().join(&sources.id).join(split.as_str());
+        // Gates are about the first split: the same split must run again where it takes or loses that place.
+        let mut fingerprint = context.fingerprint("evaluate", &["general", "evaluate"]);
+        fingerprint.add(if i == 0 { "first" } else { "further" }).add(if context.dataset.is_dir() { "drawn" } else { "undrawn" });
+        sources.add_to(&mut fingerprint, *split, predictions)?;
+        let fingerprint = fingerprint.finish();
+        let current = if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
+        let summary = match current {
+            Some(manifest) => manifest.summary,
+            None => {
+                all_current = false;
+                let evaluation = Evaluation { context, sources: &sources, split: *split, predictions, has_gates: i == 0 };
+                pool.install(|| evaluation.publish(&folder, &fingerprint))?
+            }
+        };
+        context.reporter.say(format_args!("{split}: {}", summary["in_words"].as_str().unwrap_or_default()));
+        context.reporter.say(format_args!("{split}: report in {}", folder.join("report.html").display()));
+        gates.extend(summary["gates"].as_array().into_iter().flatten().cloned());
+        splits.insert(split.to_string(), summary);
+    }
+    let summary = json!({ "run": sources.id, "splits": splits, "gates": gates });
+    Ok(if all_current { Outcome::current(summary) } else { Outcome::done(summary) })
+}
+
+/// The evaluation of one split.
+struct Evaluation<'a> {
+    context: &'a Context,
+    sources: &'a Sources,
+    split: Split,
+    predictions: &'a Path,
+    has_gates: bool,
+}
+
+impl Evaluation<'_> {
+    fn publish(&self, folder: &Path, fingerprint: &str) -> Result<Value, StageError> {
+        let settings = &self.context.settings.evaluate;
+        self.sources.verify(self.context, self.split)?;
+        let data = self.sources.tables.read_split(self.split, self.predictions).map_err(anyhow::Error::from)?;
+        self.context.reporter.detail(format_args!(
+            "{}: {} images, {} objects, {} predictions",
+            self.split,
+            data.images.len(),
+            data.truths.len(),
+            data.predictions.len()
+        ));
+        let publication = Publication::begin(folder)?;
+        let mut files = Vec::new();
+        let match_kinds = write_matches(&data, &publication, &mut files)?;
+
+        let scorer = Scorer::new(&data);
+        let units = resampling_units(&data);
+        let bootstrap = Bootstrap { samples: settings.bootstrap_samples, seed: self.context.seed(), confidence: 0.95, units: units.1 as u64 };
+        let scores = intervals(&scorer, &units, bootstrap.samples, bootstrap.seed);
+        let report = Report::assemble(Parts { run: &self.sources.id, data: &data, scorer: &scorer, scores, match_kinds, bootstrap });
+        let mut text = serde_json::to_string_pretty(&report).context("cannot write report.json")?;
+        text.push('\n');
+        publication.write("report.json", text.as_bytes())?;
+        files.push(publication.describe("report.json", None)?);
+
+        let run = self.sources.run()?;
+        let figures = score_figures(&data, &scorer, &report);
+        let training = curves::training_figures(&run.metrics);
+        for figure in figures.iter().chain(&training) {
+            let path = format!("figures/{}.svg", figure.stem);
+            publication.write(&path, figure.chart.to_file_text().as_bytes())?;
+            files.push(publication.describe(&path, None)?);
+        }
+
+        let limits = Limits::of_pixels(self.context.settings.resize.max_pixels);
+        let (overlays, undrawn) = draw_overlays(&data, &self.context.dataset, settings.overlays, &limits);
+        if let Some(first) = undrawn.first() {
+            self.context.reporter.warn(format_args!("{}: {} images could not be drawn; the first: {first}", self.split, undrawn.len()));
+        }
+        for overlay in &overlays {
+            publication.write(&overlay.file, &overlay.png)?;
+            files.push(publication.describe(&overlay.file, None)?);
+        }
+        let parts = PageParts {
+            report: &report,
+            data: &data,
+            sources: self.sources,
+            run: &run,
+            fingerprint,
+            figures: &figures,
+            training: &training,
+            overlays: &overlays,
+            undrawn: &undrawn,
+        };
+        publication.write("report.html", page::render(&parts).as_bytes())?;
+        files.push(publication.describe("report.html", None)?);
+
+        let gates = if self.has_gates { unmet_gates(&report, settings) } else { Vec::new() };
+        let summary = summary(&report, &gates);
+        publication.commit("evaluate", fingerprint, files, summary.clone())?;
+        Ok(summary)
+    }
+}
+
+fn write_matches(data: &SplitData, publication: &Publication, files: &mut Vec<FileEntry>) -> Result<BTreeMap<&'static str, u64>, StageError> {
+    let mut kinds = BTreeMap::new();
+    let mut writer = TableWriter::create(publication.stage("matches.parquet")?)?;
+    for image in &data.images {
+        for row in match_image(data, image) {
+            *kinds.entry(row.kind.as_str()).or_insert(0) += 1;
+            writer.push(row)?;
+        }
+    }
+    let rows = writer.finish()?;
+    files.push(publication.describe("matches.parquet", Some(rows))?);
+    Ok(kinds)
+}
+
+fn score_figures(data: &SplitData, scorer: &Scorer, report: &Report) -> Vec<Figure> {
+    vec![
+        curves::precision_recall_figure(data, scorer),
+        curves::roc_figure(data, scorer, report),
+        curves::reliability_figure(scorer),
+        curves::confusion_figure(report),
+        curves::recall_figure(report),
+        curves::kinds_figure(report),
+    ]
+}
+
+fn unmet_gates(report: &Report, settings: &EvaluateSettings) -> Vec<Gate> {
+    let gates = [
+        ("accuracy", "image accuracy", report.image_level.accuracy.value, settings.min_accuracy),
+        ("balanced_accuracy", "balanced accuracy over objects", report.objects_level.balanced_accuracy.value, settings.min_balanced_accuracy),
+        ("macro_f1", "macro F1 over images", report.image_level.macro_f1.value, settings.min_macro_f1),
+        ("mean_iou", "mean IoU over objects", report.objects_level.mean_iou.value, settings.min_mean_iou),
+        ("ap50", "AP50", report.detection.scores.ap50.value, settings.min_ap50),
+    ];
+    // A score that is not defined meets no limit; it is reported as 0, because JSON has no NaN.
+    let is_unmet = |figure: f64, limit: f64| limit > 0.0 && (figure.is_nan() || figure < limit);
+    let gate = |(key, words, figure, limit): (&str, &str, f64, f64)| Gate {
+        name: format!("evaluate.min_{key}"),
+        figure: if figure.is_nan() { 0.0 } else { figure },
+        limit,
+        message: if figure.is_nan() {
+            format!("the {words} on the {} split is not defined, and {limit} is asked for", report.split)
+        } else {
+            format!("the {words} on the {} split is {figure:.4}, below {limit}", report.split)
+        },
+    };
+    gates.into_iter().filter(|(_, _, figure, limit)| is_unmet(*figure, *limit)).map(gate).collect()
+}
+
+fn summary(report: &Report, gates: &[Gate]) -> Value {
+    json!({
+        "images": report.images,
+        "labelled_images": report.counts.labelled_images,
+        "objects": report.objects,
+        "predictions": report.counts.predictions,
+        "image_accuracy": report.image_level.accuracy,
+        "object_accuracy": report.objects_level.accuracy,
+        "balanced_accuracy": report.objects_level.balanced_accuracy,
+        "macro_f1": report.image_level.macro_f1,
+        "mean_iou": report.objects_level.mean_iou,
+        "ap": report.detection.scores.ap,
+        "ap50": report.detection.scores.ap50,
+        "excluded": report.excluded,
+        "in_words": words::lead(report).join(" "),
+        "gates": gates,
+    })
+}

@@ -1,0 +1,378 @@
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use ossify_contract::{ArtefactError, ClassMap, FingerprintRow, ImageRow, ImageStatus, ObjectRow, PredictionRow, Split, TableReader, UnitBox};
+use serde::Serialize;
+
+/// Why predictions cannot be scored against these tables.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A table cannot be read.
+    #[error(transparent)]
+    Artefact(#[from] ArtefactError),
+    /// The predictions speak of other classes.
+    #[error(
+        "{} was made with another class map: {}; predict again with a run that was trained on these tables, or evaluate with the tables that belong to it",
+        path.display(), differences.join("; ")
+    )]
+    OtherClasses {
+        /// The predictions.
+        path: PathBuf,
+        /// What differs, one sentence each.
+        differences: Vec<String>,
+    },
+    /// The predictions speak of images that the split does not have.
+    #[error(
+        "{}: {images} of its images are not in the {split} split of the tables, `{example}` among them; these predictions belong to another dataset, or ingest ran again since",
+        path.display()
+    )]
+    OtherImages {
+        /// The predictions.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// How many images are unknown.
+        images: usize,
+        /// One of them.
+        example: String,
+    },
+    /// A value that no prediction can have.
+    #[error("{}, prediction of rank {rank} for `{image_id}`: {reason}", path.display())]
+    BadRow {
+        /// The predictions.
+        path: PathBuf,
+        /// The image.
+        image_id: String,
+        /// The rank.
+        rank: i32,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What was left out of the scores, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Excluded {
+    /// `images`, `objects` or `predictions`.
+    pub what: &'static str,
+    /// How many.
+    pub count: u64,
+    /// Why, in words, and what it means for the scores.
+    pub reason: String,
+}
+
+/// An object that a labeller marked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Truth {
+    /// Line of the label file, from 1.
+    pub line: i32,
+    /// Class as used in training.
+    pub class: u16,
+    /// Its box, shares of the image.
+    pub unit_box: UnitBox,
+    /// Area of the polygon or box, share of the image.
+    pub area: f32,
+}
+
+/// A predicted object.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// Place among the image's predictions, from 1.
+    pub rank: i32,
+    /// Class as used in training.
+    pub class: u16,
+    /// Confidence, 0..=1.
+    pub score: f32,
+    /// Its box, shares of the image.
+    pub unit_box: UnitBox,
+}
+
+/// An image that is scored: readable, and labelled or background.
+#[derive(Clone, Debug)]
+pub struct ScoredImage {
+    /// The image.
+    pub image_id: String,
+    /// Labelled or background.
+    pub status: ImageStatus,
+    /// Where its objects stand in [`SplitData::truths`].
+    pub truths: Range<usize>,
+    /// Where its predictions stand in [`SplitData::predictions`], best first.
+    pub predictions: Range<usize>,
+    /// Images that show the same picture share a number; the bootstrap draws them together.
+    pub leak_group: Option<i32>,
+}
+
+/// All that the scores of a split need, images in order of `image_id`.
+#[derive(Clone, Debug)]
+pub struct SplitData {
+    /// The split.
+    pub split: Split,
+    /// Names of the trained classes in order of `class_index`.
+    pub class_names: Vec<String>,
+    /// Images that are scored.
+    pub images: Vec<ScoredImage>,
+    /// Their objects of trained classes.
+    pub truths: Vec<Truth>,
+    /// Their predictions.
+    pub predictions: Vec<Prediction>,
+    /// Probabilities of each image's first prediction, one row of `class_names.len()` an image; the row is
+    /// NaN where the image has no prediction or the table has no probabilities.
+    pub probabilities: Vec<f32>,
+    /// What is not scored.
+    pub excluded: Vec<Excluded>,
+    /// Images of the split in the tables, by status.
+    pub images_by_status: BTreeMap<&'static str, u64>,
+    /// Whether leak groups were looked for at all.
+    pub leak_groups_known: bool,
+}
+
+impl SplitData {
+    /// The objects of an image.
+    pub fn truths_of(&self, image: &ScoredImage) -> &[Truth] {
+        &self.truths[image.truths.clone()]
+    }
+
+    /// The predictions of an image, best first.
+    pub fn predictions_of(&self, image: &ScoredImage) -> &[Prediction] {
+        &self.predictions[image.predictions.clone()]
+    }
+
+    /// The image's largest object; the first of several equally large ones.
+    pub fn largest_truth(&self, image: &ScoredImage) -> Option<&Truth> {
+        self.truths_of(image).iter().reduce(|largest, truth| if truth.area > largest.area { truth } else { largest })
+    }
+
+    /// Probabilities of the image's first prediction, if there are any.
+    pub fn probabilities_of(&self, image: usize) -> Option<&[f32]> {
+        let classes = self.class_names.len();
+        let row = self.probabilities.get(image * classes..(image + 1) * classes)?;
+        row.first().is_some_and(|p| !p.is_nan()).then_some(row)
+    }
+
+    /// Counts the images with objects that some scores have to leave out. Images without a prediction stay in
+    /// wherever they can: leaving them out would reward a model for being silent.
+    fn count_silent_images(&mut self) {
+        let (mut silent, mut without_probabilities) = (0, 0);
+        for (i, image) in self.images.iter().enumerate().filter(|(_, image)| !image.truths.is_empty()) {
+            if image.predictions.is_empty() {
+                silent += 1;
+            } else if self.probabilities_of(i).is_none() {
+                without_probabilities += 1;
+            }
+        }
+        let reason = "no prediction though there is an object: they count as wrong, yet AUROC, log loss, Brier score, calibration and box error are over the other images";
+        exclude(&mut self.excluded, "images", silent, reason);
+        let reason = "the first prediction has no probabilities: AUROC, log loss, Brier score and calibration are over the other images";
+        exclude(&mut self.excluded, "images", without_probabilities, reason);
+    }
+}
+
+/// Where the label tables and the optional leak groups are.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    /// Folder of `images.parquet`, `objects.parquet` and `classes.parquet`.
+    pub folder: PathBuf,
+    /// `fingerprints.parquet`, where resize wrote it.
+    pub fingerprints: Option<PathBuf>,
+}
+
+impl Tables {
+    /// Reads one split and joins the predictions to it. Predictions of other splits in the file are passed over.
+    ///
+    /// # Errors
+    /// [`InputError`]: unreadable tables, predictions of other classes or images, impossible values.
+    pub fn read_split(&self, split: Split, predictions: &Path) -> Result<SplitData, InputError> {
+        let class_names = ClassMap::read(self.folder.join("classes.parquet"))?.kept_names();
+        let mut excluded = Vec::new();
+        let mut images_by_status = BTreeMap::new();
+        let (mut images, mut unscored) = (Vec::new(), HashMap::new());
+        for batch in TableReader::<ImageRow>::open(self.folder.join("images.parquet"))? {
+            for row in batch?.into_iter().filter(|row| row.split == split) {
+                *images_by_status.entry(row.status.as_str()).or_insert(0) += 1;
+                match row.status {
+                    ImageStatus::Labelled | ImageStatus::Background => images.push((row.image_id, row.status)),
+                    ImageStatus::Unlabelled | ImageStatus::Unreadable => {
+                        unscored.insert(row.image_id, row.status);
+                    }
+                }
+            }
+        }
+        images.sort_by(|a, b| a.0.cmp(&b.0));
+        images.dedup_by(|a, b| a.0 == b.0);
+        exclude(&mut excluded, "images", images_by_status.get("unreadable").copied().unwrap_or(0), "unreadable: the file does not decode or is too small");
+        let unlabelled = images_by_status.get("unlabelled").copied().unwrap_or(0);
+        exclude(&mut excluded, "images", unlabelled, "unlabelled: nobody said what is on them, so a prediction there is neither right nor wrong");
+
+        let index: HashMap<&str, u32> = images.iter().enumerate().map(|(i, (image_id, _))| (image_id.as_str(), i as u32)).collect();
+        let mut truths = self.read_truths(split, &index, class_names.len(), &mut excluded)?;
+        let rows = PredictionsOfSplit { path: predictions, split, class_names: &class_names, index: &index, unscored: &unscored };
+        let (mut found, probabilities) = rows.read(images.len(), &mut excluded)?;
+        let leak_groups = self.read_leak_groups(split, &index)?;
+
+        truths.sort_by_key(|(image, truth)| (*image, truth.line));
+        // The sort is stable: predictions of equal rank and score stay in the order of the table.
+        found.sort_by(|(a_image, a), (b_image, b)| a_image.cmp(b_image).then(a.rank.cmp(&b.rank)).then(b.score.total_cmp(&a.score)));
+        let (mut truth_at, mut prediction_at) = (0, 0);
+        let scored = images.iter().enumerate().map(|(i, (image_id, status))| {
+            let truths = advance(&mut truth_at, |at| truths.get(at).is_some_and(|(image, _)| *image == i as u32));
+            let predictions = advance(&mut prediction_at, |at| found.get(at).is_some_and(|(image, _)| *image == i as u32));
+            let leak_group = leak_groups.as_ref().and_then(|groups| groups.get(&(i as u32)).copied());
+            ScoredImage { image_id: image_id.clone(), status: *status, truths, predictions, leak_group }
+        });
+        let images: Vec<ScoredImage> = scored.collect();
+        let mut data = SplitData {
+            split,
+            class_names,
+            images,
+            truths: truths.into_iter().map(|(_, truth)| truth).collect(),
+            predictions: found.into_iter().map(|(_, prediction)| prediction).collect(),
+            probabilities,
+            excluded,
+            images_by_status,
+            leak_groups_known: leak_groups.is_some(),
+        };
+        data.count_silent_images();
+        Ok(data)
+    }
+
+    fn read_truths(&self, split: Split, index: &HashMap<&str, u32>, classes: usize, excluded: &mut Vec<Excluded>) -> Result<Vec<(u32, Truth)>, InputError> {
+        let path = self.folder.join("objects.parquet");
+        let (mut truths, mut rare, mut unscored) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
+        for batch in TableReader::<ObjectRow>::open(&path)? {
+            for row in batch?.into_iter().filter(|row| row.split == split) {
+                let Some(&image) = index.get(row.image_id.as_str()) else {
+                    unscored += 1;
+                    continue;
+                };
+                match row.class_index.map(usize::try_from) {
+                    None => *rare.entry(row.class_name).or_default() += 1,
+                    Some(Ok(class)) if class < classes => {
+                        truths.push((image, Truth { line: row.line, class: class as u16, unit_box: row.unit_box(), area: row.area }));
+                    }
+                    Some(_) => {
+                        let reason = format!("`{}` line {}: class_index is not in classes.parquet; run ossify-ingest again with --force", row.image_id, row.line);
+                        return Err(ArtefactError::corrupt(&path, reason).into());
+                    }
+                }
+            }
+        }
+        exclude(excluded, "objects", unscored, "their image is unreadable or unlabelled");
+        let rare_names: Vec<&str> = rare.keys().map(String::as_str).collect();
+        exclude(excluded, "objects", rare.values().sum(), &format!("rare class, not trained: {}; their images stay", rare_names.join(", ")));
+        Ok(truths)
+    }
+
+    fn read_leak_groups(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, i32>>, InputError> {
+        let Some(path) = &self.fingerprints else { return Ok(None) };
+        let mut groups = HashMap::new();
+        for batch in TableReader::<FingerprintRow>::open(path)? {
+            for row in batch?.into_iter().filter(|row| row.split == split) {
+                if let (Some(image), Some(group)) = (index.get(row.image_id.as_str()), row.leak_group) {
+                    groups.insert(*image, group);
+                }
+            }
+        }
+        Ok(Some(groups))
+    }
+}
+
+/// The predictions of one split, with what they are checked against.
+struct PredictionsOfSplit<'a> {
+    path: &'a Path,
+    split: Split,
+    class_names: &'a [String],
+    index: &'a HashMap<&'a str, u32>,
+    unscored: &'a HashMap<String, ImageStatus>,
+}
+
+impl PredictionsOfSplit<'_> {
+    fn read(&self, images: usize, excluded: &mut Vec<Excluded>) -> Result<(Vec<(u32, Prediction)>, Vec<f32>), InputError> {
+        let classes = self.class_names.len();
+        let mut found = Vec::new();
+        let mut probabilities = vec![f32::NAN; images * classes];
+        // Rank and score of the prediction that an image's probabilities come from.
+        let mut first = vec![(i32::MAX, f32::NEG_INFINITY); images];
+        let (mut strangers, mut unscored) = (BTreeMap::<String, ()>::new(), BTreeMap::<&str, u64>::new());
+        let mut differences = BTreeMap::new();
+        for batch in TableReader::<PredictionRow>::open(self.path)? {
+            for row in batch?.into_iter().filter(|row| row.split == self.split) {
+                self.check(&row)?;
+                let class = usize::try_from(row.class_index).ok().filter(|class| self.class_names.get(*class) == Some(&row.class_name));
+                let Some(class) = class else {
+                    differences.entry((row.class_index, row.class_name)).or_insert(());
+                    continue;
+                };
+                let Some(&image) = self.index.get(row.image_id.as_str()) else {
+                    match self.unscored.get(&row.image_id) {
+                        Some(status) => *unscored.entry(status.as_str()).or_default() += 1,
+                        None => drop(strangers.insert(row.image_id, ())),
+                    }
+                    continue;
+                };
+                let at = image as usize;
+                if !row.probabilities.is_empty() && row.probabilities.len() != classes {
+                    return Err(self.bad(&row, format!("{} probabilities for {classes} trained classes", row.probabilities.len())));
+                }
+                let (rank, score) = first[at];
+                if row.rank < rank || row.rank == rank && row.score > score {
+                    first[at] = (row.rank, row.score);
+                    let slot = &mut probabilities[at * classes..(at + 1) * classes];
+                    if row.probabilities.is_empty() { slot.fill(f32::NAN) } else { slot.copy_from_slice(&row.probabilities) }
+                }
+                found.push((image, Prediction { rank: row.rank, class: class as u16, score: row.score, unit_box: row.unit_box() }));
+            }
+        }
+        if !differences.is_empty() {
+            return Err(InputError::OtherClasses { path: self.path.to_path_buf(), differences: self.describe(differences.into_keys()) });
+        }
+        if let Some((example, ())) = strangers.first_key_value() {
+            return Err(InputError::OtherImages { path: self.path.to_path_buf(), split: self.split, images: strangers.len(), example: example.clone() });
+        }
+        for (status, count) in unscored {
+            exclude(excluded, "predictions", count, &format!("their image is {status}"));
+        }
+        Ok((found, probabilities))
+    }
+
+    /// Refuses values that would make scores meaningless.
+    fn check(&self, row: &PredictionRow) -> Result<(), InputError> {
+        if !(0.0..=1.0).contains(&row.score) {
+            return Err(self.bad(row, format!("the score is {}; a confidence lies within 0 to 1", row.score)));
+        }
+        if row.unit_box().to_array().iter().any(|edge| !edge.is_finite()) {
+            return Err(self.bad(row, format!("the box {:?} is not made of finite numbers", row.unit_box().to_array())));
+        }
+        match row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+            Some(p) => Err(self.bad(row, format!("a probability is {p}; probabilities lie within 0 to 1"))),
+            None => Ok(()),
+        }
+    }
+
+    fn bad(&self, row: &PredictionRow, reason: String) -> InputError {
+        InputError::BadRow { path: self.path.to_path_buf(), image_id: row.image_id.clone(), rank: row.rank, reason }
+    }
+
+    fn describe(&self, strange: impl Iterator<Item = (i16, String)>) -> Vec<String> {
+        let sentence = |(class_index, name): (i16, String)| match usize::try_from(class_index).ok().and_then(|i| self.class_names.get(i)) {
+            Some(ours) => format!("class_index {class_index} is `{name}` there and `{ours}` in the tables"),
+            None => format!("class_index {class_index} (`{name}`) is not among the tables' {} trained classes", self.class_names.len()),
+        };
+        strange.map(sentence).collect()
+    }
+}
+
+fn exclude(excluded: &mut Vec<Excluded>, what: &'static str, count: u64, reason: &str) {
+    if count > 0 {
+        excluded.push(Excluded { what, count, reason: reason.to_owned() });
+    }
+}
+
+/// The range from `at` for as long as `belongs`.
+fn advance(at: &mut usize, belongs: impl Fn(usize) -> bool) -> Range<usize> {
+    let start = *at;
+    while belongs(*at) {
+        *at += 1;
+    }
+    start..*at
+}

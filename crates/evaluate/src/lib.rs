@@ -1,0 +1,34 @@
+//! How good a predictions table is, how sure we are, and where it fails.
+//!
+//! [`run`] is the stage: it reads label tables and predictions (whoever wrote them) and publishes a report
+//! for each split: `report.html` for people, `report.json` for programs, `matches.parquet` for analysts.
+//! The parts stand alone: [`SplitData`] is what is scored, [`Scorer`] computes every score under image
+//! weights, [`intervals`] resamples images for the 95 % bootstrap intervals, [`class_detections`] and
+//! [`precision_recall`] follow the COCO protocol, [`match_image`] says what became of each prediction.
+
+#![warn(missing_docs)]
+
+mod bootstrap;
+mod coco;
+mod confusion;
+mod curves;
+mod evaluate;
+mod failures;
+mod inputs;
+mod matches;
+mod overlays;
+mod page;
+mod report;
+mod scores;
+mod sources;
+mod words;
+
+pub use bootstrap::{Interval, intervals, resampling_units};
+pub use coco::{ClassDetections, PrecisionRecall, class_detections, precision_recall};
+pub use confusion::Confusion;
+pub use evaluate::run;
+pub use inputs::{Excluded, InputError, Prediction, ScoredImage, SplitData, Tables, Truth};
+pub use matches::match_image;
+pub use failures::{ConfusedPair, Slice};
+pub use report::{Bootstrap, ClassReport, ConfusionTable, Counts, DetectionClassReport, DetectionReport, Report};
+pub use scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass};

@@ -1,0 +1,180 @@
+use std::collections::BTreeMap;
+
+use ossify_contract::{ImageStatus, SCHEMA_VERSION};
+use serde::Serialize;
+
+use crate::bootstrap::Interval;
+use crate::failures::{ConfusedPair, Slice};
+use crate::inputs::{Excluded, SplitData};
+use crate::scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass};
+
+/// `report.json`: every score of a split with its interval, and what was left out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Version of the artefacts' schemas.
+    pub schema_version: u32,
+    /// Version of the program.
+    pub ossify_version: &'static str,
+    /// Id of the predictions, which is that of the run that made them.
+    pub run: String,
+    /// The split.
+    pub split: String,
+    /// Images that are scored: readable, and labelled or background.
+    pub images: u64,
+    /// Objects that are scored.
+    pub objects: u64,
+    /// How many of what.
+    pub counts: Counts,
+    /// Scores over objects.
+    pub objects_level: ObjectScores<Interval>,
+    /// Scores over labelled images.
+    pub image_level: ImageScores<Interval>,
+    /// The COCO protocol.
+    pub detection: DetectionReport,
+    /// Scores by class.
+    pub per_class: Vec<ClassReport>,
+    /// True against predicted class over objects.
+    pub confusion_matrix: ConfusionTable,
+    /// Predictions, and missed objects, by what became of them.
+    pub match_kinds: BTreeMap<&'static str, u64>,
+    /// Pairs of classes that are taken for one another most often.
+    pub most_confused: Vec<ConfusedPair>,
+    /// Scores of parts of the objects.
+    pub slices: Vec<Slice>,
+    /// Counts and reasons of all that is not scored.
+    pub excluded: Vec<Excluded>,
+    /// How the intervals were made.
+    pub bootstrap: Bootstrap,
+    /// What the scores do not show, in words.
+    pub limits: Vec<String>,
+}
+
+/// How many of what the split has.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Counts {
+    /// Images of the split in the tables, by status.
+    pub images_by_status: BTreeMap<&'static str, u64>,
+    /// Labelled images with an object of a trained class: those of the image level.
+    pub labelled_images: u64,
+    /// Predictions that are scored.
+    pub predictions: u64,
+    /// Background images that have a prediction.
+    pub predicted_backgrounds: u64,
+    /// Share of labelled images that show the most frequent class: the accuracy of always answering it.
+    pub majority_share: f64,
+    /// Images of this split that show a picture that another split has too; null where nobody looked.
+    pub leaked_images: Option<u64>,
+}
+
+/// Scores of the COCO protocol.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DetectionReport {
+    /// Means over classes.
+    #[serde(flatten)]
+    pub scores: DetectionScores<Interval>,
+    /// By class.
+    pub per_class: Vec<DetectionClassReport>,
+}
+
+/// Detection scores of a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DetectionClassReport {
+    /// The class.
+    pub class_name: String,
+    /// Its scores.
+    #[serde(flatten)]
+    pub scores: DetectionOfClass<Interval>,
+}
+
+/// Scores of a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassReport {
+    /// The class.
+    pub class_name: String,
+    /// Its objects.
+    pub support: u64,
+    /// Its scores.
+    #[serde(flatten)]
+    pub scores: ScoresOfClass<Interval>,
+}
+
+/// Counts of true (rows) against predicted class (columns).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfusionTable {
+    /// Names of the rows; the columns have these and a last one for images without a prediction.
+    pub labels: Vec<String>,
+    /// `counts[true][predicted]`.
+    pub counts: Vec<Vec<u64>>,
+}
+
+/// How the intervals were made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bootstrap {
+    /// Resamples.
+    pub samples: u32,
+    /// Seed.
+    pub seed: u64,
+    /// Share of resamples within an interval.
+    pub confidence: f64,
+    /// Units that are drawn: images, or groups of images that show the same picture.
+    pub units: u64,
+}
+
+/// What a report is made of, beside the scores themselves.
+pub(crate) struct Parts<'a> {
+    pub run: &'a str,
+    pub data: &'a SplitData,
+    pub scorer: &'a Scorer,
+    pub scores: ScoreSheet<Interval>,
+    pub match_kinds: BTreeMap<&'static str, u64>,
+    pub bootstrap: Bootstrap,
+}
+
+impl Report {
+    pub(crate) fn assemble(parts: Parts<'_>) -> Self {
+        let Parts { run, data, scorer, scores, match_kinds, bootstrap } = parts;
+        let confusion = scorer.confusion(&vec![1; data.images.len()]);
+        let classes = data.class_names.len();
+        let counts = Counts {
+            images_by_status: data.images_by_status.clone(),
+            labelled_images: scorer.labelled_images() as u64,
+            predictions: data.predictions.len() as u64,
+            predicted_backgrounds: data.images.iter().filter(|image| image.status == ImageStatus::Background && !image.predictions.is_empty()).count() as u64,
+            majority_share: scorer.majority_share(),
+            leaked_images: data.leak_groups_known.then(|| data.images.iter().filter(|image| image.leak_group.is_some()).count() as u64),
+        };
+        let with_names = || data.class_names.iter().cloned();
+        let mut report = Report {
+            schema_version: SCHEMA_VERSION,
+            ossify_version: env!("CARGO_PKG_VERSION"),
+            run: run.to_owned(),
+            split: data.split.to_string(),
+            images: data.images.len() as u64,
+            objects: data.truths.len() as u64,
+            counts,
+            objects_level: scores.objects,
+            image_level: scores.images,
+            detection: DetectionReport {
+                scores: scores.detection,
+                per_class: with_names().zip(scores.detection_per_class).map(|(class_name, scores)| DetectionClassReport { class_name, scores }).collect(),
+            },
+            per_class: with_names()
+                .zip(scores.per_class)
+                .enumerate()
+                .map(|(class, (class_name, scores))| ClassReport { class_name, support: confusion.support(class), scores })
+                .collect(),
+            confusion_matrix: ConfusionTable {
+                labels: data.class_names.clone(),
+                counts: (0..classes).map(|truth| (0..=classes).map(|predicted| confusion.count(truth, predicted)).collect()).collect(),
+            },
+            match_kinds,
+            most_confused: crate::failures::most_confused(data, &confusion),
+            slices: crate::failures::slices(data),
+            excluded: data.excluded.clone(),
+            bootstrap,
+            limits: Vec::new(),
+        };
+        report.limits = crate::words::limits(&report, data);
+        report
+    }
+}

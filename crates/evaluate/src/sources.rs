@@ -1,0 +1,173 @@
+//! Which predictions are scored, and all files that a report depends on.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use ossify_contract::{Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, read_latest, read_metrics};
+use ossify_settings::{Context, StageError};
+
+use crate::inputs::Tables;
+
+/// Tables that a report reads.
+const TABLES: [&str; 3] = ["images.parquet", "objects.parquet", "classes.parquet"];
+/// Files of a run that a report shows.
+const RUN_FILES: [&str; 3] = ["metrics.jsonl", "environment.json", "config.toml"];
+
+/// The predictions with everything that belongs to them.
+pub(crate) struct Sources {
+    /// Id of the predictions: that of a run, or the stem of a table's file.
+    pub id: String,
+    /// The table of each split to report on; one file may hold several splits.
+    pub predictions: Vec<(Split, PathBuf)>,
+    /// Manifest of the predictions, where a stage wrote them.
+    pub manifest: Option<Manifest>,
+    pub tables: Tables,
+    tables_manifest: Manifest,
+    fingerprints_hash: Option<String>,
+    run_folder: PathBuf,
+}
+
+impl Sources {
+    pub fn resolve(context: &Context) -> Result<Self, StageError> {
+        let out = &context.out;
+        let tables_manifest = Manifest::require(&out.tables(), "run ossify-ingest first, with the same --config and --out")?;
+        let shards_manifest = Manifest::read(&out.shards()).ok().flatten();
+        let fingerprints = shards_manifest.as_ref().and_then(|manifest| manifest.file("fingerprints.parquet"));
+        let tables = Tables { folder: out.tables(), fingerprints: fingerprints.map(|file| out.shards().join(&file.path)) };
+        let mut splits: Vec<Split> = Vec::new();
+        for name in &context.settings.evaluate.splits {
+            let split = Split::ALL.into_iter().find(|split| split.as_str() == name);
+            let split = split.ok_or_else(|| StageError::Usage(anyhow!("evaluate.splits: \"{name}\" is none of train, valid, test")))?;
+            if !splits.contains(&split) {
+                splits.push(split);
+            }
+        }
+        let (id, predictions, manifest) = Self::find(context, &splits)?;
+        let run_folder = out.runs().join(&id);
+        let fingerprints_hash = fingerprints.map(|file| file.xxh3.clone());
+        Ok(Sources { id, predictions, manifest, tables, tables_manifest, fingerprints_hash, run_folder })
+    }
+
+    /// Finds the predictions that `evaluate.predictions` names: a path, an id, or `latest`.
+    #[allow(clippy::type_complexity, reason = "the three parts go straight into the struct")]
+    fn find(context: &Context, splits: &[Split]) -> Result<(String, Vec<(Split, PathBuf)>, Option<Manifest>), StageError> {
+        let wanted = context.settings.evaluate.predictions.as_str();
+        let as_path = Path::new(wanted);
+        if as_path.extension().is_some_and(|extension| extension == "parquet") || as_path.components().count() > 1 {
+            if !as_path.is_file() {
+                return Err(StageError::Usage(anyhow!("evaluate.predictions: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"", context.out.predictions().display())));
+            }
+            return Ok((plain_name(as_path), splits.iter().map(|split| (*split, as_path.to_path_buf())).collect(), None));
+        }
+        let folder = context.out.predictions();
+        let id = match wanted {
+            "latest" => read_latest(&folder)?.ok_or_else(|| anyhow!("no predictions below {} yet: run ossify-predict first, or name a table with --set evaluate.predictions=FILE.parquet", folder.display()))?,
+            id => id.to_owned(),
+        };
+        if !is_plain(&id) {
+            return Err(StageError::Usage(anyhow!("evaluate.predictions: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"", folder.display())));
+        }
+        let of_id = folder.join(&id);
+        if !of_id.is_dir() {
+            let known = known_ids(&folder);
+            let known = if known.is_empty() { "there are none yet: run ossify-predict first".to_owned() } else { format!("there are {}", known.join(", ")) };
+            return Err(StageError::Usage(anyhow!("evaluate.predictions: no predictions `{id}` below {}; {known}", folder.display())));
+        }
+        let manifest = Manifest::require(&of_id, "run ossify-predict again")?;
+        let there: Vec<(Split, PathBuf)> = splits.iter().filter(|split| manifest.file(&format!("{split}.parquet")).is_some()).map(|split| (*split, of_id.join(format!("{split}.parquet")))).collect();
+        for split in splits.iter().filter(|split| !there.iter().any(|(found, _)| found == *split)) {
+            context.reporter.warn(format_args!("no predictions of the {split} split below {}; it gets no report (predict.splits chooses what is predicted)", of_id.display()));
+        }
+        if there.is_empty() {
+            let names: Vec<_> = splits.iter().map(|split| split.as_str()).collect();
+            return Err(anyhow!("{} has predictions of none of the splits {}; run ossify-predict with predict.splits set to them", of_id.display(), names.join(", ")).into());
+        }
+        Ok((id, there, Some(manifest)))
+    }
+
+    /// Adds all inputs of a split's report; reads small files and foreign predictions only.
+    pub fn add_to(&self, fingerprint: &mut Fingerprint, split: Split, predictions: &Path) -> Result<(), StageError> {
+        fingerprint.add(&self.id).add(split.as_str());
+        for name in TABLES {
+            fingerprint.add(self.tables_manifest.file(name).map_or("", |file| &file.xxh3));
+        }
+        fingerprint.add(self.fingerprints_hash.as_deref().unwrap_or(""));
+        let entry = self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")));
+        match entry {
+            Some(entry) => fingerprint.add(&entry.xxh3),
+            None => fingerprint.add(format!("{:016x}", hash_file(predictions)?.1)),
+        };
+        for name in RUN_FILES {
+            let path = self.run_folder.join(name);
+            fingerprint.add(if path.is_file() { format!("{:016x}", hash_file(&path)?.1) } else { String::new() });
+        }
+        Ok(())
+    }
+
+    /// Checks the files that are about to be read against their manifests.
+    pub fn verify(&self, context: &Context, split: Split) -> Result<(), StageError> {
+        for file in TABLES.iter().filter_map(|name| self.tables_manifest.file(name)) {
+            file.verify(&context.out.tables())?;
+        }
+        if let Some(manifest) = &self.manifest
+            && let Some(file) = manifest.file(&format!("{split}.parquet"))
+        {
+            file.verify(&context.out.predictions().join(&self.id))?;
+        }
+        Ok(())
+    }
+
+    /// The run that made the predictions, as far as it is there.
+    pub fn run(&self) -> anyhow::Result<RunFacts> {
+        let metrics = self.run_folder.join("metrics.jsonl");
+        let environment = self.run_folder.join("environment.json");
+        let parse = |text: String| serde_json::from_str(&text).with_context(|| format!("{} is not what a run writes", environment.display()));
+        Ok(RunFacts {
+            metrics: if metrics.is_file() { read_metrics(&metrics)? } else { Vec::new() },
+            environment: std::fs::read_to_string(&environment).ok().map(parse).transpose()?,
+            config: std::fs::read_to_string(self.run_folder.join("config.toml")).ok(),
+        })
+    }
+}
+
+/// What is known of a run.
+#[derive(Default)]
+pub(crate) struct RunFacts {
+    pub metrics: Vec<EpochMetrics>,
+    pub environment: Option<Environment>,
+    pub config: Option<String>,
+}
+
+/// The file's stem with nothing but letters, digits, `.`, `_` and `-`, for a folder's name.
+fn plain_name(path: &Path) -> String {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }).collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "predictions".into() } else { name.to_owned() }
+}
+
+/// Whether a name is one folder's name and nothing else.
+fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !name.starts_with('.')
+}
+
+fn known_ids(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut ids: Vec<String> = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| is_plain(name)).collect();
+    ids.sort();
+    ids.truncate(10);
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_table_gives_a_plain_id() {
+        assert_eq!(plain_name(Path::new("/a/my preds.v2.parquet")), "my-preds.v2");
+        assert_eq!(plain_name(Path::new("..parquet")), "predictions");
+        assert!(is_plain("run-1") && !is_plain("../x") && !is_plain(".hidden") && !is_plain(""));
+    }
+}

@@ -1,0 +1,319 @@
+//! The binary from outside: reports, exit codes, messages, and that nothing is done twice.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use common::Work;
+use ossify_contract::{FingerprintRow, ImageStatus, Manifest, MatchKind, MatchRow, Split, read_table};
+use serde_json::Value;
+
+fn evaluate(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
+    let mut command = Command::cargo_bin("ossify-evaluate").unwrap();
+    command.env_clear().current_dir(out).arg("--out").arg(out).args(["--json", "--set", "evaluate.bootstrap_samples=50"]);
+    command.args(["--set", "evaluate.splits=[\"valid\"]"]).args(more).assert()
+}
+
+fn report(out: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(out.join("reports/run-1/valid/report.json")).unwrap()).unwrap()
+}
+
+fn stdout(assert: assert_cmd::assert::Assert) -> Value {
+    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+}
+
+fn stderr(assert: assert_cmd::assert::Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+/// Every `{"value", "low", "high"}` below `value`, with its path.
+fn scores(value: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+    match value {
+        Value::Object(map) if map.contains_key("value") => found.push((path.to_owned(), value.clone())),
+        Value::Object(map) => map.iter().for_each(|(key, value)| scores(value, &format!("{path}/{key}"), found)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(i, value)| scores(value, &format!("{path}/{i}"), found)),
+        _ => {}
+    }
+}
+
+/// Twelve images of three classes, one object each, two backgrounds.
+fn one_object_each() -> Work {
+    let mut work = Work::with_classes(&["wrist", "elbow", "humerus"]);
+    for i in 0..12 {
+        let at = 0.03 * i as f32;
+        work.image(&format!("valid/images/{i:02}.png"), ImageStatus::Labelled).object(Some(i % 3), [at, 0.1, at + 0.37, 0.61]);
+    }
+    work.image("valid/images/b0.png", ImageStatus::Background).image("valid/images/b1.png", ImageStatus::Background);
+    work
+}
+
+#[test]
+fn perfect_predictions_score_exactly_one_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    one_object_each().predict_perfectly().write(folder.path());
+    evaluate(folder.path(), &[]).code(0);
+    let report = report(folder.path());
+    let mut found = Vec::new();
+    scores(&report, "", &mut found);
+    assert!(found.len() > 40);
+    for (path, score) in found {
+        let best = if ["box_mse", "log_loss", "brier", "ece"].iter().any(|loss| path.ends_with(loss)) { 0.0 } else { 1.0 };
+        for key in ["value", "low", "high"] {
+            let figure = score[key].as_f64().unwrap_or_else(|| panic!("{path}/{key} is not defined"));
+            // Probabilities are clipped one step below 1 before the logarithm is taken.
+            let slack = if path.ends_with("log_loss") { 1e-15 } else { 0.0 };
+            assert!((figure - best).abs() <= slack, "{path}/{key} is {figure}");
+        }
+    }
+    let matches: Vec<MatchRow> = read_table(folder.path().join("reports/run-1/valid/matches.parquet")).unwrap();
+    assert!(matches.len() == 12 && matches.iter().all(|row| row.kind == MatchKind::Match && row.iou == Some(1.0)));
+    assert_eq!(report["excluded"], serde_json::json!([]));
+}
+
+#[test]
+fn an_empty_predictions_table_scores_zero_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    one_object_each().write(folder.path());
+    let done = evaluate(folder.path(), &[]).code(0);
+    let text = stderr(done);
+    assert!(text.contains("no prediction for the 14 images"), "{text}");
+    let report = report(folder.path());
+    for path in [
+        "/objects_level/accuracy",
+        "/objects_level/balanced_accuracy",
+        "/objects_level/macro_f1",
+        "/objects_level/mean_iou",
+        "/objects_level/iou50_rate",
+        "/image_level/accuracy",
+        "/image_level/top2_accuracy",
+        "/image_level/macro_f1",
+        "/detection/ap",
+        "/detection/ap50",
+        "/detection/ap75",
+        "/detection/ar1",
+    ] {
+        assert_eq!(report.pointer(path).unwrap(), &serde_json::json!({ "value": 0.0, "low": 0.0, "high": 0.0 }), "{path}");
+    }
+    for path in ["/objects_level/box_mse", "/image_level/log_loss", "/image_level/macro_auroc"] {
+        assert!(report.pointer(path).unwrap()["value"].is_null(), "{path}");
+    }
+    assert_eq!(report["match_kinds"], serde_json::json!({ "miss": 12 }));
+    let page = std::fs::read_to_string(folder.path().join("reports/run-1/valid/report.html")).unwrap();
+    assert!(page.contains("Nothing was predicted"));
+}
+
+#[test]
+fn figures_of_a_small_case_are_those_worked_out_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = Work::with_classes(&["a", "b"]);
+    // Right class and place.
+    work.image("1", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]);
+    // Two objects: the large one is taken for the other class in place, the small one is missed.
+    work.image("2", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).object(Some(1), [0.75, 0.75, 1.0, 1.0]).predict(1, 0.75, [0.0, 0.0, 0.5, 0.5]);
+    // Right class, half of the object: IoU 1/2 counts as in place.
+    work.image("3", ImageStatus::Labelled).object(Some(1), [0.0, 0.0, 0.5, 0.5]).predict(1, 0.5, [0.0, 0.0, 0.25, 0.5]);
+    // A false alarm on a background.
+    work.image("4", ImageStatus::Background).predict(0, 0.25, [0.0, 0.0, 1.0, 1.0]);
+    work.write(folder.path());
+    evaluate(folder.path(), &[]).code(0);
+    let report = report(folder.path());
+    let value = |path: &str| report.pointer(path).and_then(|score| score["value"].as_f64()).unwrap_or_else(|| panic!("{path}"));
+    let close = |path: &str, expected: f64| assert!((value(path) - expected).abs() < 1e-12, "{path}: {} and not {expected}", value(path));
+    // Objects: a right; a taken for b; b "predicted" b by class alone; b right.
+    close("/objects_level/accuracy", 3.0 / 4.0);
+    close("/objects_level/balanced_accuracy", (0.5 + 1.0) / 2.0);
+    close("/objects_level/macro_f1", (2.0 / 3.0 + 4.0 / 5.0) / 2.0);
+    close("/objects_level/mean_iou", (1.0 + 1.0 + 0.0 + 0.5) / 4.0);
+    close("/objects_level/iou50_rate", 3.0 / 4.0);
+    let second = (0.75f64.powi(2) * 2.0 + 0.5f64.powi(2) * 2.0) / 4.0;
+    close("/objects_level/box_mse", (0.0 + 0.0 + second + 0.0625 / 4.0) / 4.0);
+    close("/image_level/accuracy", 2.0 / 3.0);
+    close("/image_level/top2_accuracy", 1.0);
+    let p = |share: f32| f64::from(share);
+    close("/image_level/log_loss", -(p(0.9).ln() + p(0.25).ln() + p(0.5).ln()) / 3.0);
+    close("/image_level/brier", ((1.0 - p(0.9)).powi(2) + p(1.0 - 0.9).powi(2) + 2.0 * 0.75 * 0.75 + 2.0 * 0.5 * 0.5) / 3.0);
+    close("/image_level/ece", ((1.0 - p(0.9)) + 0.75 + 0.5) / 3.0);
+    // Class a: images 1 and 2 with .9 and .25 against image 3 with .5.
+    close("/per_class/0/auroc", 0.5);
+    // Class a: hit at .9, two objects: precision 1 up to recall .5, 51 of 101 recalls. Class b: a false alarm at
+    // .75, a hit at .5 that holds at IoU .5 alone: precision .5 up to recall .5.
+    close("/detection/per_class/0/ap50", 51.0 / 101.0);
+    close("/detection/per_class/1/ap50", 0.5 * 51.0 / 101.0);
+    close("/detection/ap50", 0.75 * 51.0 / 101.0);
+    close("/detection/ap75", 0.5 * 51.0 / 101.0);
+    close("/detection/ar1", (0.5 + 0.05) / 2.0);
+    assert_eq!(report["confusion_matrix"]["counts"], serde_json::json!([[1, 1, 0], [0, 2, 0]]));
+    assert_eq!(report["match_kinds"], serde_json::json!({ "match": 2, "class_error": 1, "background": 1, "miss": 1 }));
+}
+
+#[test]
+fn a_second_run_does_nothing_and_another_key_runs_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    one_object_each().predict_perfectly().write(folder.path());
+    assert_eq!(stdout(evaluate(folder.path(), &[]).code(0))["status"], "done");
+    let of = || std::fs::read(folder.path().join("reports/run-1/valid/manifest.json")).unwrap();
+    let before = of();
+    assert_eq!(stdout(evaluate(folder.path(), &[]).code(0))["status"], "current");
+    assert_eq!(stdout(evaluate(folder.path(), &["--set", "general.threads=1"]).code(0))["status"], "current");
+    assert_eq!(before, of());
+    assert_eq!(stdout(evaluate(folder.path(), &["--set", "general.seed=1"]).code(0))["status"], "done");
+    assert_eq!(stdout(evaluate(folder.path(), &["--set", "general.seed=1", "--force"]).code(0))["status"], "done");
+}
+
+#[test]
+fn files_are_the_same_bytes_whatever_the_number_of_threads() {
+    let mut hashes = Vec::new();
+    for threads in ["1", "2", "7"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut work = one_object_each();
+        work.image("c", ImageStatus::Labelled).object(Some(1), [0.1, 0.1, 0.2, 0.3]).predict(2, 0.4, [0.1, 0.1, 0.3, 0.3]).predict(1, 0.3, [0.1, 0.1, 0.2, 0.2]);
+        work.image("d", ImageStatus::Labelled).object(Some(0), [0.1, 0.1, 0.2, 0.3]).predict(0, 0.6, [0.1, 0.1, 0.2, 0.25]);
+        work.write(folder.path());
+        evaluate(folder.path(), &["--set", &format!("general.threads={threads}")]).code(0);
+        let manifest = Manifest::open(&folder.path().join("reports/run-1/valid"), "").unwrap();
+        assert!(manifest.files.iter().any(|file| file.path == "figures/confusion-matrix.svg"));
+        hashes.push(manifest.content_hash());
+    }
+    assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn gates_that_are_not_met_give_exit_code_3_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.image("x", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]).write(folder.path());
+    for _ in 0..2 {
+        let done = evaluate(folder.path(), &["--set", "evaluate.min_accuracy=0.9", "--set", "evaluate.min_ap50=0.01"]).code(3);
+        let summary = stdout(done);
+        assert_eq!(summary["gates"].as_array().unwrap().len(), 1, "{summary}");
+        assert_eq!(summary["gates"][0]["name"], "evaluate.min_accuracy");
+        let message = summary["gates"][0]["message"].as_str().unwrap();
+        assert_eq!(message, "the image accuracy on the valid split is 0.0769, below 0.9");
+    }
+    evaluate(folder.path(), &["--set", "evaluate.min_accuracy=0.05"]).code(0);
+}
+
+#[test]
+fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly();
+    work.predictions[0].class_name = "knee".into();
+    work.predictions[1].class_index = 7;
+    work.write(folder.path());
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(text.contains("class_index 0 is `knee` there and `wrist` in the tables; class_index 7 (`elbow`) is not among the tables' 3 trained classes"), "{text}");
+    assert!(!folder.path().join("reports/run-1/valid/manifest.json").exists());
+
+    work.predictions.truncate(2);
+    work.predictions[0].class_name = "wrist".into();
+    work.predictions[1].class_index = 1;
+    work.predictions[1].image_id = "elsewhere.png".into();
+    work.write(folder.path());
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(text.contains("1 of its images are not in the valid split of the tables, `elsewhere.png` among them"), "{text}");
+
+    work.predictions.truncate(1);
+    work.predictions[0].score = f32::NAN;
+    work.write(folder.path());
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(text.contains("rank 1 for `valid/images/00.png`: the score is NaN; a confidence lies within 0 to 1"), "{text}");
+}
+
+#[test]
+fn missing_inputs_are_told_with_what_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(text.contains("run ossify-ingest first"), "{text}");
+    one_object_each().write(folder.path());
+    let text = stderr(evaluate(folder.path(), &["--set", "evaluate.predictions=run-2"]).code(2));
+    assert!(text.contains("no predictions `run-2`") && text.contains("there are run-1"), "{text}");
+    evaluate(folder.path(), &["--set", "evaluate.predictions=../tables"]).code(2);
+    let text = stderr(evaluate(folder.path(), &["--set", "evaluate.splits=[\"test\"]"]).code(1));
+    assert!(text.contains("has predictions of none of the splits test"), "{text}");
+    std::fs::remove_dir_all(folder.path().join("predictions")).unwrap();
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(text.contains("run ossify-predict first"), "{text}");
+}
+
+#[test]
+fn a_foreign_table_is_scored_under_the_name_of_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly();
+    // A detector's table: no probabilities.
+    work.predictions.iter_mut().for_each(|row| row.probabilities.clear());
+    work.write(folder.path());
+    let path = folder.path().join("my detector.parquet");
+    common::write_rows(&path, &work.predictions);
+    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())]).code(0);
+    let report: Value = serde_json::from_slice(&std::fs::read(folder.path().join("reports/my-detector/valid/report.json")).unwrap()).unwrap();
+    assert_eq!(report["run"], "my-detector");
+    assert_eq!(report["image_level"]["accuracy"]["value"], 1.0);
+    assert!(report["image_level"]["log_loss"]["value"].is_null());
+    assert!(report["excluded"].as_array().unwrap().iter().any(|row| row["reason"].as_str().unwrap().contains("no probabilities") && row["count"] == 12));
+}
+
+#[test]
+fn what_is_not_scored_is_counted_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.classes.push(("rare", false));
+    work.image("rare", ImageStatus::Labelled).object(None, [0.1, 0.1, 0.5, 0.5]);
+    work.image("cut", ImageStatus::Unreadable).object(Some(0), [0.1, 0.1, 0.5, 0.5]).predict(0, 0.9, [0.1, 0.1, 0.5, 0.5]);
+    work.image("nobody", ImageStatus::Unlabelled).predict(0, 0.9, [0.1, 0.1, 0.5, 0.5]);
+    work.write(folder.path());
+    evaluate(folder.path(), &[]).code(0);
+    let report = report(folder.path());
+    assert_eq!((report["images"].as_u64(), report["objects"].as_u64()), (Some(15), Some(12)));
+    let excluded: Vec<(String, u64)> = report["excluded"].as_array().unwrap().iter().map(|row| {
+        (format!("{}: {}", row["what"].as_str().unwrap(), row["reason"].as_str().unwrap().split(':').next().unwrap()), row["count"].as_u64().unwrap())
+    }).collect();
+    let expected = [
+        ("images: unreadable", 1),
+        ("images: unlabelled", 1),
+        ("objects: their image is unreadable or unlabelled", 1),
+        ("objects: rare class, not trained", 1),
+        ("predictions: their image is unlabelled", 1),
+        ("predictions: their image is unreadable", 1),
+        ("images: no prediction though there is an object", 12),
+    ];
+    assert_eq!(excluded, expected.map(|(text, count)| (text.to_owned(), count)));
+}
+
+#[test]
+fn images_of_one_leak_group_are_drawn_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    let row = |image: &ossify_contract::ImageRow, leak_group| FingerprintRow { image_id: image.image_id.clone(), split: Split::Valid, bytes_xxh3: 0, pixels_xxh3: 0, perceptual_hash: 0, leak_group };
+    work.fingerprints = Some(work.images.iter().enumerate().map(|(i, image)| row(image, (i < 4).then_some(1))).collect());
+    work.write(folder.path());
+    evaluate(folder.path(), &[]).code(0);
+    let report = report(folder.path());
+    assert_eq!(report["counts"]["leaked_images"], 4);
+    assert_eq!(report["bootstrap"]["units"], 11);
+}
+
+#[test]
+fn overlays_are_drawn_from_the_dataset_and_stand_in_the_page() {
+    let (folder, dataset) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut work = one_object_each();
+    work.predict_perfectly().write(folder.path());
+    std::fs::create_dir_all(dataset.path().join("valid/images")).unwrap();
+    for i in 0..11 {
+        image::GrayImage::from_pixel(900, 60, image::Luma([90])).save(dataset.path().join(format!("valid/images/{i:02}.png"))).unwrap();
+    }
+    let done = evaluate(folder.path(), &["--dataset", dataset.path().to_str().unwrap()]);
+    let text = stderr(done.code(0));
+    assert!(text.contains("1 images could not be drawn"), "{text}");
+    let of_split = folder.path().join("reports/run-1/valid");
+    let manifest = Manifest::open(&of_split, "").unwrap();
+    assert_eq!(manifest.files.iter().filter(|file| file.path.starts_with("overlays/")).count(), 11);
+    let first = image::open(of_split.join("overlays/worst-0001.png")).unwrap();
+    assert_eq!((first.width(), first.height()), (640, 43));
+    let page = std::fs::read_to_string(of_split.join("report.html")).unwrap();
+    assert_eq!(page.matches("data:image/jpeg;base64,").count(), 11);
+}

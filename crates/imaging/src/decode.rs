@@ -1,0 +1,225 @@
+use std::io::Cursor;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+
+use image::{DynamicImage, ImageError, ImageReader};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+
+use crate::{HeaderError, ImageFormat, ImageHeader, Pixels, read_header};
+
+/// Bytes that a decoder may need a pixel at worst: 16-bit colour with alpha, or the coefficients of a
+/// progressive CMYK JPEG, beside the 8-bit result.
+const WORST_BYTES_PER_PIXEL: u64 = 12;
+
+/// What one image may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Width times height.
+    pub max_pixels: u64,
+    /// Memory for the file, and memory for its decoding.
+    pub max_memory_bytes: u64,
+}
+
+impl Limits {
+    /// Pictures of up to this many pixels, with the memory that they take at worst.
+    pub fn of_pixels(max_pixels: u64) -> Self {
+        Limits { max_pixels, max_memory_bytes: max_pixels.saturating_mul(WORST_BYTES_PER_PIXEL) }
+    }
+}
+
+impl Default for Limits {
+    /// 100 million pixels, 1.2 GB.
+    fn default() -> Self {
+        Limits::of_pixels(100_000_000)
+    }
+}
+
+/// Why an image cannot be decoded. The message is a sentence without the file's path: whoever knows the
+/// path from the dataset root adds it.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The header already tells.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// The end is missing.
+    #[error("the {format} file was cut short: its end is missing after {bytes} bytes; copy or download it again")]
+    CutShort {
+        /// The format.
+        format: ImageFormat,
+        /// How long the file is.
+        bytes: u64,
+    },
+    /// More pixels than the limit.
+    #[error("{width}x{height} pixels are more than the limit of {max_pixels} (resize.max_pixels)")]
+    TooManyPixels {
+        /// Pixels across.
+        width: u32,
+        /// Pixels down.
+        height: u32,
+        /// The limit.
+        max_pixels: u64,
+    },
+    /// More memory than the limit.
+    #[error("it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} (it grows with resize.max_pixels)")]
+    TooMuchMemory {
+        /// What it takes.
+        needed_bytes: u64,
+        /// The limit.
+        max_memory_bytes: u64,
+    },
+    /// The picture behind the header is broken.
+    #[error("the {format} file is damaged: {reason}")]
+    Damaged {
+        /// The format.
+        format: ImageFormat,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The file may be in order, yet this kind of it is not read here.
+    #[error("this kind of {format} is not supported: {reason}; convert it to PNG")]
+    Unsupported {
+        /// The format.
+        format: ImageFormat,
+        /// Which kind.
+        reason: String,
+    },
+}
+
+/// Reads an image file into memory, if it is a file and within the limit.
+///
+/// # Errors
+/// [`DecodeError::Header`] where there is no such file or it cannot be read, [`DecodeError::TooMuchMemory`].
+pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
+    let path = path.as_ref();
+    // Looking first keeps a pipe from blocking and an endless file from filling the memory.
+    let metadata = std::fs::metadata(path).map_err(HeaderError::Io)?;
+    if metadata.is_dir() {
+        return Err(HeaderError::Folder.into());
+    }
+    if !metadata.is_file() {
+        return Err(HeaderError::NotAFile.into());
+    }
+    if metadata.len() > limits.max_memory_bytes {
+        return Err(DecodeError::TooMuchMemory { needed_bytes: metadata.len(), max_memory_bytes: limits.max_memory_bytes });
+    }
+    Ok(std::fs::read(path).map_err(HeaderError::Io)?)
+}
+
+/// Decodes a file of any supported format into upright 8-bit RGB, or 8-bit gray where the file is gray.
+///
+/// - 16-bit samples fill 0..=255 by rounding `value * 255 / full`; `full` is 65535, or 4095 where no colour
+///   sample of the picture is above it: 12-bit detectors often store their values unscaled, and such a
+///   picture would be all but black.
+/// - Alpha is laid over black. Palettes and 1, 2 and 4-bit gray are spread to 8 bits. CMYK becomes RGB.
+/// - EXIF orientation is applied, so that width and height are those of [`crate::probe`].
+///
+/// # Errors
+/// [`DecodeError`] says in a sentence why there is no picture. A file that was cut short is an error, and so
+/// is one whose coded data is damaged where the decoder can tell; a half-gray picture is never returned for these.
+pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeError> {
+    let header = read_header(bytes)?;
+    check(&header, limits)?;
+    // A decoder of others that panics on a hostile file costs that file only.
+    let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| match header.format {
+        ImageFormat::Jpeg => decode_jpeg(bytes, &header),
+        _ => decode_other(bytes, &header, limits),
+    }));
+    let damaged = |reason: String| DecodeError::Damaged { format: header.format, reason };
+    let pixels = decoded.map_err(|_| damaged("its decoder gave up".into()))??.turned_upright(header.exif_orientation);
+    if pixels.size() != (header.width, header.height) {
+        return Err(damaged(format!("the header says {}x{} pixels and {}x{} came out", header.width, header.height, pixels.width(), pixels.height())));
+    }
+    Ok(pixels)
+}
+
+fn check(header: &ImageHeader, limits: &Limits) -> Result<(), DecodeError> {
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    if pixels > limits.max_pixels {
+        return Err(DecodeError::TooManyPixels { width: header.width, height: header.height, max_pixels: limits.max_pixels });
+    }
+    let needed_bytes = pixels.saturating_mul(WORST_BYTES_PER_PIXEL);
+    if needed_bytes > limits.max_memory_bytes {
+        return Err(DecodeError::TooMuchMemory { needed_bytes, max_memory_bytes: limits.max_memory_bytes });
+    }
+    if !header.complete {
+        return Err(DecodeError::CutShort { format: header.format, bytes: header.bytes });
+    }
+    Ok(())
+}
+
+fn decode_jpeg(bytes: &[u8], header: &ImageHeader) -> Result<Pixels, DecodeError> {
+    const MAX_SIDE_PX: usize = u16::MAX as usize;
+    let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Jpeg, reason };
+    let (color, channels) = if header.channels == 1 { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
+    let decode = |strict: bool| -> Result<Option<Pixels>, zune_jpeg::errors::DecodeErrors> {
+        let options = DecoderOptions::default().set_strict_mode(strict).set_max_width(MAX_SIDE_PX).set_max_height(MAX_SIDE_PX).jpeg_set_out_colorspace(color);
+        let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        let data = decoder.decode()?;
+        Ok(decoder.dimensions().and_then(|(width, height)| Pixels::new(width as u32, height as u32, channels, data)))
+    };
+    // The strict mode finds damage that the lenient one paints over in gray. It also objects to padding
+    // between segments, which harms nobody.
+    let decoded = match decode(true) {
+        Err(e) if e.to_string().contains("Extra bytes between headers") => decode(false),
+        decoded => decoded,
+    };
+    decoded.map_err(|e| damaged(e.to_string()))?.ok_or_else(|| damaged("its pixels do not fill its size".into()))
+}
+
+fn decode_other(bytes: &[u8], header: &ImageHeader, limits: &Limits) -> Result<Pixels, DecodeError> {
+    let format = match header.format {
+        ImageFormat::Jpeg => image::ImageFormat::Jpeg,
+        ImageFormat::Png => image::ImageFormat::Png,
+        ImageFormat::Bmp => image::ImageFormat::Bmp,
+        ImageFormat::Tiff => image::ImageFormat::Tiff,
+        ImageFormat::Webp => image::ImageFormat::WebP,
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut image_limits = image::Limits::default();
+    image_limits.max_alloc = Some(limits.max_memory_bytes);
+    reader.limits(image_limits);
+    let image = reader.decode().map_err(|e| match e {
+        ImageError::Unsupported(e) => DecodeError::Unsupported { format: header.format, reason: e.to_string() },
+        e => DecodeError::Damaged { format: header.format, reason: e.to_string() },
+    })?;
+    let (width, height) = (image.width(), image.height());
+    let (channels, data) = to_8_bit(image).ok_or_else(|| DecodeError::Unsupported { format: header.format, reason: "floating-point samples".into() })?;
+    Pixels::new(width, height, channels, data).ok_or_else(|| DecodeError::Damaged { format: header.format, reason: "its pixels do not fill its size".into() })
+}
+
+/// Gray or RGB with 8 bits by the rules of [`decode`]; `None` for kinds of samples that those do not cover.
+fn to_8_bit(image: DynamicImage) -> Option<(u8, Vec<u8>)> {
+    Some(match image {
+        DynamicImage::ImageLuma8(image) => (1, image.into_raw()),
+        DynamicImage::ImageRgb8(image) => (3, image.into_raw()),
+        DynamicImage::ImageLumaA8(image) => (1, over_black::<1, 2>(image.as_raw())),
+        DynamicImage::ImageRgba8(image) => (3, over_black::<3, 4>(image.as_raw())),
+        DynamicImage::ImageLuma16(image) => (1, from_16_bit::<1, 1>(image.as_raw())),
+        DynamicImage::ImageRgb16(image) => (3, from_16_bit::<3, 3>(image.as_raw())),
+        DynamicImage::ImageLumaA16(image) => (1, from_16_bit::<1, 2>(image.as_raw())),
+        DynamicImage::ImageRgba16(image) => (3, from_16_bit::<3, 4>(image.as_raw())),
+        _ => return None,
+    })
+}
+
+fn over_black<const COLORS: usize, const SAMPLES: usize>(data: &[u8]) -> Vec<u8> {
+    let (pixels, _) = data.as_chunks::<SAMPLES>();
+    let shaded = |value: u8, alpha: u8| ((u32::from(value) * u32::from(alpha) + 127) / 255) as u8;
+    pixels.iter().flat_map(|pixel| (0..COLORS).map(move |c| shaded(pixel[c], pixel[COLORS]))).collect()
+}
+
+/// `SAMPLES` is `COLORS`, or one more where there is alpha.
+fn from_16_bit<const COLORS: usize, const SAMPLES: usize>(data: &[u16]) -> Vec<u8> {
+    const TWELVE_BITS: u16 = 4095;
+    let (pixels, _) = data.as_chunks::<SAMPLES>();
+    let is_12_bit = pixels.iter().all(|pixel| pixel[..COLORS].iter().all(|value| *value <= TWELVE_BITS));
+    let full = u64::from(if is_12_bit { TWELVE_BITS } else { u16::MAX });
+    let shaded = |value: u16, alpha: u16| {
+        let (value, alpha, whole) = (u64::from(value), u64::from(alpha), full * u64::from(u16::MAX));
+        ((value * alpha * 255 + whole / 2) / whole) as u8
+    };
+    let alpha = |pixel: &[u16; SAMPLES]| if SAMPLES > COLORS { pixel[SAMPLES - 1] } else { u16::MAX };
+    pixels.iter().flat_map(|pixel| (0..COLORS).map(move |c| shaded(pixel[c], alpha(pixel)))).collect()
+}

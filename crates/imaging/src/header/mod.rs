@@ -1,0 +1,240 @@
+//! What an image file says of itself, from as few bytes as possible.
+
+mod bitmap;
+mod exif;
+mod jpeg;
+mod png;
+mod source;
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::path::Path;
+
+use image::ImageDecoder;
+pub(crate) use source::Source;
+
+/// A format that [`crate::decode`] reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ImageFormat {
+    /// JPEG, baseline or progressive.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// Windows bitmap.
+    Bmp,
+    /// TIFF; its first picture.
+    Tiff,
+    /// WebP; its first frame.
+    Webp,
+}
+
+impl ImageFormat {
+    /// The word in tables: `jpeg`, `png`, `bmp`, `tiff`, `webp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ImageFormat::Jpeg => "jpeg",
+            ImageFormat::Png => "png",
+            ImageFormat::Bmp => "bmp",
+            ImageFormat::Tiff => "tiff",
+            ImageFormat::Webp => "webp",
+        }
+    }
+
+    /// The format whose signature these first bytes are; 12 bytes decide.
+    pub fn of_signature(start: &[u8]) -> Option<Self> {
+        match start {
+            [0xff, 0xd8, 0xff, ..] => Some(ImageFormat::Jpeg),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(ImageFormat::Png),
+            [b'B', b'M', ..] => Some(ImageFormat::Bmp),
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(ImageFormat::Tiff),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageFormat::Webp),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for ImageFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What an image file says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageHeader {
+    /// The format, by content and not by file name.
+    pub format: ImageFormat,
+    /// Pixels across, after EXIF orientation; at least 1.
+    pub width: u32,
+    /// Pixels down, after EXIF orientation; at least 1.
+    pub height: u32,
+    /// Channels as stored: 1 gray, 2 gray and alpha, 3 colour or palette, 4 colour and alpha or CMYK.
+    pub channels: i8,
+    /// EXIF orientation, 1 to 8; 1 where there is none.
+    pub exif_orientation: i8,
+    /// Size of the file.
+    pub bytes: u64,
+    /// Whether the file reaches its end mark (JPEG, PNG) or the extent that its header announces (BMP,
+    /// TIFF, WebP). A file that is not complete was cut short and does not decode.
+    pub complete: bool,
+    /// Bytes after the end mark of a JPEG or PNG that does not end with it: padding or another program's
+    /// data. Decoders pass over them, and so do we; the picture is whole.
+    pub trailing_bytes: u64,
+}
+
+/// Why a file's header cannot be read. The message is a sentence without the file's path: whoever knows
+/// the path from the dataset root adds it.
+#[derive(Debug, thiserror::Error)]
+pub enum HeaderError {
+    /// The file system said no.
+    #[error("the file cannot be opened or read: {0}")]
+    Io(#[source] io::Error),
+    /// The name belongs to a folder.
+    #[error("this is a folder, not an image file")]
+    Folder,
+    /// The name belongs to a pipe, a socket or a device.
+    #[error("this is a pipe, a socket or a device, not an image file")]
+    NotAFile,
+    /// The file has no bytes.
+    #[error("the file is empty (0 bytes)")]
+    Empty,
+    /// The first bytes are no known format's.
+    #[error("{0}")]
+    UnknownFormat(String),
+    /// The header breaks off or contradicts itself or the file.
+    #[error("this {format} file's header cannot be right: {reason}")]
+    Malformed {
+        /// The format by its signature.
+        format: ImageFormat,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file may be in order, yet this kind of it is not read here.
+    #[error("this kind of {format} is not supported: {reason}")]
+    Unsupported {
+        /// The format by its signature.
+        format: ImageFormat,
+        /// Which kind, and what to do.
+        reason: String,
+    },
+}
+
+impl HeaderError {
+    fn malformed(format: ImageFormat, reason: impl Into<String>) -> Self {
+        HeaderError::Malformed { format, reason: reason.into() }
+    }
+
+    fn unsupported(format: ImageFormat, reason: impl Into<String>) -> Self {
+        HeaderError::Unsupported { format, reason: reason.into() }
+    }
+
+    /// A read past the end means that the header breaks off; all else is the disk's.
+    fn reading(format: ImageFormat) -> impl Fn(io::Error) -> Self {
+        move |e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => HeaderError::malformed(format, "the file ends inside its header"),
+            _ => HeaderError::Io(e),
+        }
+    }
+}
+
+/// Reads the header of a file: one block from its start, a few bytes from its end, more only where the
+/// file is unusual. Nothing is decoded.
+///
+/// # Errors
+/// [`HeaderError`] says in a sentence why the file is no usable image. A file that was cut short behind
+/// its header is no error here: see [`ImageHeader::complete`].
+pub fn probe(path: impl AsRef<Path>) -> Result<ImageHeader, HeaderError> {
+    let path = path.as_ref();
+    // Looking first keeps a pipe from blocking the open.
+    let metadata = std::fs::metadata(path).map_err(HeaderError::Io)?;
+    if metadata.is_dir() {
+        return Err(HeaderError::Folder);
+    }
+    if !metadata.is_file() {
+        return Err(HeaderError::NotAFile);
+    }
+    if metadata.len() == 0 {
+        return Err(HeaderError::Empty);
+    }
+    let file = File::open(path).map_err(HeaderError::Io)?;
+    header_of(&mut Source::new(file, metadata.len()).map_err(HeaderError::Io)?)
+}
+
+/// As [`probe`], of a file that is in memory.
+///
+/// # Errors
+/// As [`probe`].
+pub fn read_header(bytes: &[u8]) -> Result<ImageHeader, HeaderError> {
+    if bytes.is_empty() {
+        return Err(HeaderError::Empty);
+    }
+    header_of(&mut Source::new(io::Cursor::new(bytes), bytes.len() as u64).map_err(HeaderError::Io)?)
+}
+
+fn header_of<R: Read + Seek>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
+    let format = ImageFormat::of_signature(source.start()).ok_or_else(|| unknown_format(source.start()))?;
+    let header = match format {
+        ImageFormat::Jpeg => jpeg::header(source)?,
+        ImageFormat::Png => png::header(source)?,
+        ImageFormat::Bmp => bitmap::bmp(source)?,
+        ImageFormat::Tiff => tiff_or_webp(source, format, image::codecs::tiff::TiffDecoder::new)?,
+        ImageFormat::Webp => tiff_or_webp(source, format, image::codecs::webp::WebPDecoder::new)?,
+    };
+    if header.width == 0 || header.height == 0 {
+        return Err(HeaderError::malformed(format, format!("it says {}x{} pixels", header.width, header.height)));
+    }
+    Ok(header)
+}
+
+fn unknown_format(start: &[u8]) -> HeaderError {
+    let reason = match start {
+        [b'G', b'I', b'F', b'8', ..] => "GIF is not supported; convert it to PNG".to_owned(),
+        _ if start.get(128..132) == Some(b"DICM") => "DICOM is not supported; export it to 16-bit PNG".to_owned(),
+        _ if start.get(4..8) == Some(b"ftyp") => "HEIF and AVIF are not supported; convert it to PNG or JPEG".to_owned(),
+        _ if start.iter().all(|byte| *byte == 0) => "not an image: it begins with zeros only, as after a failed download or copy".to_owned(),
+        _ => "not a JPEG, PNG, BMP, TIFF or WebP by its first bytes, whatever its name says".to_owned(),
+    };
+    HeaderError::UnknownFormat(reason)
+}
+
+/// TIFF and WebP, whose headers the decoders themselves read without decoding.
+fn tiff_or_webp<'a, R, D>(
+    source: &'a mut Source<R>,
+    format: ImageFormat,
+    open: impl Fn(io::BufReader<&'a mut R>) -> image::ImageResult<D>,
+) -> Result<ImageHeader, HeaderError>
+where
+    R: Read + Seek,
+    D: ImageDecoder,
+{
+    let bytes = source.len();
+    let (complete, start) = match format {
+        ImageFormat::Tiff => (bitmap::tiff_is_complete(source).map_err(HeaderError::Io)?, None),
+        _ => (bitmap::webp_is_complete(source), Some(source.start().to_vec())),
+    };
+    let reader = source.rewound().map_err(HeaderError::Io)?;
+    let mut decoder = match open(io::BufReader::new(reader)) {
+        Ok(decoder) => decoder,
+        // A WebP that lacks its end has no chunk list that the decoder accepts, yet its size may stand at its start.
+        Err(_) if !complete && start.is_some() => return bitmap::cut_webp(&start.unwrap_or_default(), bytes),
+        Err(e) => return Err(open_error(format, e)),
+    };
+    let (width, height) = decoder.dimensions();
+    let exif_orientation = decoder.orientation().map_or(1, |orientation| orientation.to_exif() as i8);
+    let channels = decoder.color_type().channel_count() as i8;
+    let (width, height) = upright(width, height, exif_orientation);
+    Ok(ImageHeader { format, width, height, channels, exif_orientation, bytes, complete, trailing_bytes: 0 })
+}
+
+fn open_error(format: ImageFormat, error: image::ImageError) -> HeaderError {
+    match error {
+        image::ImageError::IoError(e) => HeaderError::reading(format)(e),
+        image::ImageError::Unsupported(e) => HeaderError::unsupported(format, format!("{e}; convert it to PNG")),
+        e => HeaderError::malformed(format, e.to_string()),
+    }
+}
+
+/// Width and height after orientations 5 to 8, which turn by a quarter.
+fn upright(width: u32, height: u32, exif_orientation: i8) -> (u32, u32) {
+    if exif_orientation >= 5 { (height, width) } else { (width, height) }
+}

@@ -1,0 +1,214 @@
+//! One image with its label file to rows.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use ossify_contract::{ImageRow, ImageStatus, ObjectRow, Split};
+use ossify_diagnostics::{Finding, Place};
+use ossify_imaging::{HeaderError, ImageHeader, probe};
+use ossify_settings::MissingLabels;
+
+use crate::label::{LabelFile, LabelObject, LabelRules, count, count_label_lines, parse_labels};
+use crate::layout::Layout;
+use crate::listing::Listing;
+use crate::paths::{label_path, source_stem};
+use crate::rules::Rule;
+
+/// Largest label file; one of a million objects is far smaller.
+const MAX_LABEL_BYTES: u64 = 64 << 20;
+
+/// What is needed to examine the images of a dataset.
+pub(crate) struct Examiner<'a> {
+    pub layout: &'a Layout,
+    pub rules: LabelRules,
+    pub min_side_px: u32,
+    pub missing_labels: MissingLabels,
+}
+
+/// What was seen of an image and its label file.
+pub(crate) struct Examined {
+    pub image: ImageRow,
+    pub objects: Vec<LabelObject>,
+    pub findings: Vec<Finding>,
+    /// Label lines that are not blank, of label files that are this image's alone.
+    pub lines: u64,
+    pub quarantined: u64,
+}
+
+/// What was seen of a label file that no image owns.
+pub(crate) struct StrayLabel {
+    pub finding: Option<Finding>,
+    pub lines: u64,
+}
+
+fn finding(rule: Rule, place: Place, message: impl Into<String>) -> Finding {
+    let page = rule.page();
+    Finding::new(page.name, page.severity, page.action, place, message)
+}
+
+impl Examiner<'_> {
+    /// Examines the image at this index of the listing.
+    ///
+    /// # Errors
+    /// Fails where the label file cannot be read from the disk: its lines could not be accounted for.
+    pub fn image(&self, listing: &Listing, at: usize) -> anyhow::Result<Examined> {
+        let path = listing.images.get(at);
+        let mut findings = Vec::new();
+        let is_refused = listing.refused.contains(path);
+        let header = if is_refused { None } else { self.header(listing, path, &mut findings) };
+        let mut labels = LabelFile::default();
+        let (status, has_label) = self.labels(listing, at, &mut labels, &mut findings)?;
+        let usable = header.is_some_and(|header| header.complete && header.width.min(header.height) >= self.min_side_px);
+        let format = header.map_or("unknown", |header| header.format.as_str());
+        let label = listing.label_of[at].map(|label| listing.labels.get(label as usize).to_owned());
+        let narrow = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        findings.append(&mut labels.findings);
+        let image = ImageRow {
+            image_id: path.to_owned(),
+            split: listing.split,
+            label_path: label.filter(|_| has_label),
+            width: header.map_or(0, |header| narrow(header.width)),
+            height: header.map_or(0, |header| narrow(header.height)),
+            channels: header.map_or(0, |header| header.channels),
+            format: format.to_owned(),
+            bytes: header.map_or_else(|| self.file_size(path, is_refused), |header| i64::try_from(header.bytes).unwrap_or(i64::MAX)),
+            exif_orientation: header.map_or(1, |header| header.exif_orientation),
+            source_stem: source_stem(path).to_owned(),
+            status: if usable { status } else { ImageStatus::Unreadable },
+            object_count: i32::try_from(labels.objects.len()).unwrap_or(i32::MAX),
+            issue_count: i32::try_from(findings.len() + usize::from(is_refused)).unwrap_or(i32::MAX),
+        };
+        Ok(Examined { image, objects: labels.objects, findings, lines: labels.lines, quarantined: labels.quarantined })
+    }
+
+    fn file_size(&self, path: &str, is_refused: bool) -> i64 {
+        if is_refused {
+            return 0;
+        }
+        std::fs::metadata(self.layout.locate(path)).map_or(0, |metadata| i64::try_from(metadata.len()).unwrap_or(i64::MAX))
+    }
+
+    /// The image's header, and a finding where the image cannot be used.
+    fn header(&self, listing: &Listing, path: &str, findings: &mut Vec<Finding>) -> Option<ImageHeader> {
+        let mut unreadable = |message: String, help: &str| {
+            findings.push(finding(Rule::ImageUnreadable, Place::file(path), message).with_help(help));
+        };
+        if listing.unspeakable.contains(path) {
+            unreadable("the file's name is not UTF-8".into(), "rename the file and its label file");
+            return None;
+        }
+        match probe(self.layout.locate(path)) {
+            Ok(header) => {
+                let side = header.width.min(header.height);
+                if !header.complete {
+                    let message = format!("the {} file was cut short: its {} bytes lack the end", header.format, header.bytes);
+                    unreadable(message, "copy or download the image again");
+                } else if side < self.min_side_px {
+                    let message = format!("{}x{} pixels; ingest.min_side_px is {}", header.width, header.height, self.min_side_px);
+                    findings.push(finding(Rule::ImageTooSmall, Place::file(path), message).with_help("restore the original, or lower ingest.min_side_px"));
+                }
+                Some(header)
+            }
+            Err(error) => {
+                let help = match &error {
+                    HeaderError::Unsupported { .. } | HeaderError::UnknownFormat(_) => "convert the image to PNG or JPEG",
+                    HeaderError::Io(_) => "look at the file's rights, or where its link leads",
+                    _ => "copy or export the image again",
+                };
+                unreadable(error.to_string(), help);
+                None
+            }
+        }
+    }
+
+    /// Reads the image's labels, and says what they make of the image and whether it has a label file.
+    fn labels(&self, listing: &Listing, at: usize, labels: &mut LabelFile, findings: &mut Vec<Finding>) -> anyhow::Result<(ImageStatus, bool)> {
+        let image = listing.images.get(at);
+        let expected = label_path(image);
+        if listing.collides[at] {
+            let message = "another image has the same name but for the extension, and so the same label file";
+            findings.push(
+                finding(Rule::StemCollision, Place::file(image), message)
+                    .with_note(format!("lines of {expected} are quarantined, if it is there"))
+                    .with_help("rename one of the images and give each its own label file"),
+            );
+            return Ok((ImageStatus::Unlabelled, listing.label_of[at].is_some()));
+        }
+        let Some(label) = listing.label_of[at] else {
+            if listing.refused.contains(&expected) {
+                return Ok((ImageStatus::Unlabelled, false));
+            }
+            return Ok((self.without_labels(image, &expected, findings), false));
+        };
+        let path = listing.labels.get(label as usize);
+        *labels = parse_labels(path, &read_label(&self.layout.locate(path))?, &self.rules);
+        let status = match (labels.is_unreadable, labels.objects.is_empty()) {
+            (true, _) => ImageStatus::Unlabelled,
+            (false, true) => ImageStatus::Background,
+            (false, false) => ImageStatus::Labelled,
+        };
+        Ok((status, true))
+    }
+
+    fn without_labels(&self, image: &str, expected: &str, findings: &mut Vec<Finding>) -> ImageStatus {
+        if self.missing_labels == MissingLabels::Background {
+            return ImageStatus::Background;
+        }
+        findings.push(
+            finding(Rule::LabelMissing, Place::file(image), format!("there is no {expected}"))
+                .with_help("add an empty label file if there is nothing to find on it, or set dataset.missing_labels = \"background\""),
+        );
+        ImageStatus::Unlabelled
+    }
+
+    /// Counts the lines of a label file that two images share; the images carry the findings.
+    pub fn shared_label(&self, listing: &Listing, label: u32) -> anyhow::Result<StrayLabel> {
+        let path = listing.labels.get(label as usize);
+        let lines = count_label_lines(&read_label(&self.layout.locate(path))?);
+        Ok(StrayLabel { finding: None, lines })
+    }
+
+    /// Counts the lines of a label file without an image.
+    pub fn orphan(&self, listing: &Listing, label: u32) -> anyhow::Result<StrayLabel> {
+        let path = listing.labels.get(label as usize);
+        let lines = count_label_lines(&read_label(&self.layout.locate(path))?);
+        let found = finding(Rule::ImageMissing, Place::file(path), "no image belongs to this label file")
+            .with_note(format!("{} quarantined", count(lines, "line")))
+            .with_help("restore the image under the label file's name, or delete the label file");
+        Ok(StrayLabel { finding: Some(found), lines })
+    }
+}
+
+/// Reads a label file.
+fn read_label(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let failed = || format!("cannot read the label file {}", path.display());
+    let mut bytes = Vec::with_capacity(4096);
+    let file = File::open(path).with_context(failed)?;
+    let read = file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).with_context(failed)?;
+    if read as u64 > MAX_LABEL_BYTES {
+        bail!("{} has more than {} MiB; that is no label file: move it out of the dataset", path.display(), MAX_LABEL_BYTES >> 20);
+    }
+    Ok(bytes)
+}
+
+/// The row of an accepted object; the class index is filled in when it is known.
+pub(crate) fn object_row(image_id: &str, split: Split, class_name: &str, object: LabelObject) -> ObjectRow {
+    ObjectRow {
+        image_id: image_id.to_owned(),
+        split,
+        line: i32::try_from(object.line).unwrap_or(i32::MAX),
+        class_id: object.class_id,
+        class_name: class_name.to_owned(),
+        class_index: None,
+        shape: object.shape(),
+        vertices: object.vertices,
+        xmin: object.unit_box.xmin,
+        ymin: object.unit_box.ymin,
+        xmax: object.unit_box.xmax,
+        ymax: object.unit_box.ymax,
+        area: object.area,
+        repaired: object.repaired,
+    }
+}

@@ -1,0 +1,171 @@
+//! Polygons in shares of the image, in double precision.
+
+/// How far a vertex may lie off a line and still be on it: what coordinates of six decimals cannot tell.
+const ON_LINE: f64 = 1e-6;
+
+/// How far, as a share of a side, both ends of an edge must lie from the other edge's line for the two to
+/// cross: a pixel of a 500-pixel image. Labellers close a ring by clicking near its first vertex, and
+/// overshoot it by less.
+const CROSSING_DEPTH: f64 = 0.002;
+
+/// Pairs of edges compared at most when looking for a crossing; a polygon of a few thousand vertices
+/// needs far fewer, and no input makes the search take longer than a moment.
+const MAX_EDGE_PAIRS: u64 = 20_000_000;
+
+fn cross(o: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
+    (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
+}
+
+/// Area inside the outline by the shoelace formula, at least 0. Where edges cross, parts that are run
+/// around the other way count negative.
+pub fn polygon_area(vertices: &[[f64; 2]]) -> f64 {
+    let Some(&origin) = vertices.first() else { return 0.0 };
+    let doubled: f64 = vertices.windows(2).map(|edge| cross(origin, edge[0], edge[1])).sum();
+    (doubled / 2.0).abs()
+}
+
+/// Whether all vertices lie on one line, or in one point.
+pub fn is_on_one_line(vertices: &[[f64; 2]]) -> bool {
+    let distance = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
+    let farthest_from = |from: [f64; 2]| {
+        vertices.iter().copied().fold((from, 0.0), |best, vertex| {
+            let far = distance(from, vertex);
+            if far > best.1 { (vertex, far) } else { best }
+        })
+    };
+    let Some(&first) = vertices.first() else { return true };
+    // From any point, the farthest one is an end of the line if there is a line.
+    let (end, _) = farthest_from(first);
+    let (other_end, length) = farthest_from(end);
+    length <= ON_LINE || vertices.iter().all(|&vertex| (cross(end, other_end, vertex) / length).abs() <= ON_LINE)
+}
+
+/// What a search for crossing edges came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crossing {
+    /// No two edges cross.
+    None,
+    /// These two edges do, by the index of their first vertex.
+    Edges(usize, usize),
+    /// Too many vertices to say.
+    Unknown,
+}
+
+/// Looks for two edges that cross for all to see: the ends of each lie on different sides of the other,
+/// by more than [`CROSSING_DEPTH`].
+/// Edges that touch or lie on each other, as where holes are joined to the outline, do not cross.
+pub fn find_crossing(vertices: &[[f64; 2]]) -> Crossing {
+    let n = vertices.len();
+    if n < 4 {
+        return Crossing::None;
+    }
+    let edge = |i: usize| (vertices[i], vertices[(i + 1) % n]);
+    let crosses = |i: usize, j: usize| {
+        let ((a, b), (c, d)) = (edge(i), edge(j));
+        let splits = |from: [f64; 2], to: [f64; 2], p: [f64; 2], q: [f64; 2]| {
+            let (p, q) = (cross(from, to, p), cross(from, to, q));
+            p * q < 0.0 && p.abs().min(q.abs()) > CROSSING_DEPTH * (to[0] - from[0]).hypot(to[1] - from[1])
+        };
+        splits(a, b, c, d) && splits(c, d, a, b)
+    };
+    if n <= 32 {
+        for i in 0..n {
+            for j in i + 1..n {
+                if crosses(i, j) {
+                    return Crossing::Edges(i, j);
+                }
+            }
+        }
+        return Crossing::None;
+    }
+    // Sweep from left to right: an edge meets only those that are not yet behind the sweep.
+    let span = |i: usize| {
+        let (a, b) = edge(i);
+        (a[0].min(b[0]), a[0].max(b[0]))
+    };
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&i, &j| span(i).0.total_cmp(&span(j).0).then(i.cmp(&j)));
+    let mut active: Vec<usize> = Vec::new();
+    let mut compared = 0;
+    let mut first: Option<(usize, usize)> = None;
+    for i in order {
+        let start = span(i).0;
+        active.retain(|&j| span(j).1 >= start);
+        compared += active.len() as u64;
+        if compared > MAX_EDGE_PAIRS {
+            return Crossing::Unknown;
+        }
+        for &j in &active {
+            if crosses(i, j) {
+                let pair = (i.min(j), i.max(j));
+                first = Some(first.map_or(pair, |best| best.min(pair)));
+            }
+        }
+        if let Some((a, b)) = first {
+            return Crossing::Edges(a, b);
+        }
+        active.push(i);
+    }
+    Crossing::None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn area_does_not_depend_on_the_direction() {
+        let square = [[0.1, 0.1], [0.3, 0.1], [0.3, 0.4], [0.1, 0.4]];
+        let mut reversed = square;
+        reversed.reverse();
+        assert!((polygon_area(&square) - 0.06).abs() < 1e-12);
+        assert_eq!(polygon_area(&square), polygon_area(&reversed));
+        assert_eq!(polygon_area(&[]), 0.0);
+    }
+
+    #[test]
+    fn points_of_a_slanted_line_are_found_whatever_their_order() {
+        assert!(is_on_one_line(&[[0.5, 0.5], [0.1, 0.1], [0.9, 0.9], [0.3, 0.3]]));
+        assert!(is_on_one_line(&[[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]));
+        assert!(is_on_one_line(&[]));
+        assert!(!is_on_one_line(&[[0.1, 0.1], [0.9, 0.9], [0.5, 0.51]]));
+    }
+
+    #[test]
+    fn a_bow_tie_crosses_and_a_touching_outline_does_not() {
+        assert_eq!(find_crossing(&[[0.1, 0.1], [0.4, 0.4], [0.4, 0.1], [0.1, 0.4]]), Crossing::Edges(0, 2));
+        // A closed ring repeats its first vertex.
+        assert_eq!(find_crossing(&[[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4], [0.1, 0.1]]), Crossing::None);
+        // A slit to a hole and back.
+        let with_hole = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0], [0.2, 0.2], [0.2, 0.6], [0.6, 0.6], [0.6, 0.2], [0.2, 0.2]];
+        assert_eq!(find_crossing(&with_hole), Crossing::None);
+    }
+
+    #[test]
+    fn a_ring_closed_a_hair_past_its_first_vertex_does_not_cross() {
+        let overshoot = |by: f64| [[0.1, 0.1], [0.1, 0.5], [0.5, 0.5], [0.5, 0.1], [0.1 - by, 0.15]];
+        assert_eq!(find_crossing(&overshoot(0.001)), Crossing::None);
+        assert_eq!(find_crossing(&overshoot(0.02)), Crossing::Edges(0, 3));
+    }
+
+    fn ring(n: usize) -> Vec<[f64; 2]> {
+        (0..n).map(|i| (i as f64 / n as f64 * std::f64::consts::TAU).sin_cos()).map(|(y, x)| [0.5 + 0.4 * x, 0.5 + 0.4 * y]).collect()
+    }
+
+    #[test]
+    fn the_sweep_finds_what_comparing_all_pairs_finds() {
+        let mut outline = ring(60);
+        assert_eq!(find_crossing(&outline), Crossing::None);
+        outline.swap(10, 30);
+        assert!(matches!(find_crossing(&outline), Crossing::Edges(9..=30, _)));
+    }
+
+    #[test]
+    fn a_hostile_polygon_ends_in_time() {
+        // Long edges side by side: each overlaps all others in x.
+        let zigzag: Vec<_> = (0..100_000).map(|i| [f64::from(i % 2), f64::from(i) / 100_000.0]).collect();
+        let started = std::time::Instant::now();
+        find_crossing(&zigzag);
+        assert!(started.elapsed().as_secs() < 5);
+    }
+}

@@ -1,0 +1,336 @@
+//! The files of a split: its images, its label files, and which belongs to which.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ossify_contract::{Fingerprint, Split};
+use ossify_diagnostics::{Finding, Place};
+use rayon::prelude::*;
+use walkdir::WalkDir;
+
+use crate::layout::{Layout, LayoutError, Sources};
+use crate::paths::{PathList, extension, file_name, join, label_path, labels_folder, normalized};
+use crate::rules::Rule;
+
+/// Extensions of files that are meant as images, whether or not their format is supported.
+const IMAGE_EXTENSIONS: [&str; 17] =
+    ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dng", "mpo", "pfm", "heic", "heif", "avif", "jp2", "gif", "dcm", "dicom"];
+
+/// Text files that lie among labels and are none, by stem.
+const NO_LABELS: [&str; 8] = ["classes", "readme", "license", "notes", "obj", "requirements", "labels", "changelog"];
+
+/// Largest list of images or label file that is read.
+pub(crate) const MAX_TEXT_BYTES: u64 = 1 << 30;
+
+/// The files of a split, each list sorted by path.
+#[derive(Debug)]
+pub struct Listing {
+    /// The split.
+    pub split: Split,
+    /// Images.
+    pub images: PathList,
+    /// Label files.
+    pub labels: PathList,
+    /// For each image its label file's index in `labels`.
+    pub label_of: Vec<Option<u32>>,
+    /// For each image whether another has its path but for the extension.
+    pub collides: Vec<bool>,
+    /// Label files without an image, by index.
+    pub orphans: Vec<u32>,
+    /// Links that lead outside the dataset and were not followed, from the root.
+    pub refused: HashSet<String>,
+    /// Images whose names are not UTF-8, as they are shown.
+    pub unspeakable: HashSet<String>,
+    /// What was found while listing.
+    pub findings: Vec<Finding>,
+    /// Files that are neither images nor labels.
+    pub ignored: u64,
+    /// Folders that were searched for labels.
+    pub label_folders: Vec<String>,
+    /// Things worth telling the user.
+    pub remarks: Vec<String>,
+}
+
+/// Lists the files of a split.
+///
+/// # Errors
+/// Fails where a folder or a list cannot be read, or leads outside the dataset.
+pub fn list(layout: &Layout, split: Split, sources: &Sources) -> Result<Listing, LayoutError> {
+    let mut listing = Listing {
+        split,
+        images: PathList::default(),
+        labels: PathList::default(),
+        label_of: Vec::new(),
+        collides: Vec::new(),
+        orphans: Vec::new(),
+        refused: HashSet::new(),
+        unspeakable: HashSet::new(),
+        findings: Vec::new(),
+        ignored: 0,
+        label_folders: Vec::new(),
+        remarks: Vec::new(),
+    };
+    for folder in &sources.folders {
+        let is_convention = labels_folder(folder).is_some();
+        // Without a folder called `images` above, labels lie somewhere among the images.
+        listing.walk(layout, folder, true, !is_convention)?;
+        listing.label_folders.push(labels_folder(folder).unwrap_or_else(|| folder.clone()));
+        if let Some(labels) = layout.labels_of(folder)? {
+            listing.walk(layout, &labels, false, true)?;
+        }
+    }
+    for path in &sources.lists {
+        listing.read_list(layout, path)?;
+    }
+    let repeated = listing.images.sort();
+    if repeated > 0 {
+        listing.remarks.push(format!("{repeated} images of {split} are listed more than once; each counts once"));
+    }
+    listing.labels.sort();
+    listing.match_labels();
+    Ok(listing)
+}
+
+impl Listing {
+    fn match_labels(&mut self) {
+        let Listing { images, labels, .. } = self;
+        self.label_of = (0..images.len()).into_par_iter().map(|at| labels.find(&label_path(images.get(at))).and_then(|at| u32::try_from(at).ok())).collect();
+        let mut has_image = vec![false; labels.len()];
+        for label in self.label_of.iter().flatten() {
+            has_image[*label as usize] = true;
+        }
+        self.orphans = (0u32..).zip(&has_image).filter(|(_, has_image)| !**has_image).map(|(at, _)| at).collect();
+        self.collides = images.stem_collisions();
+    }
+
+    fn walk(&mut self, layout: &Layout, folder: &str, wants_images: bool, wants_labels: bool) -> Result<(), LayoutError> {
+        let base = layout.locate(folder);
+        let mut entries = WalkDir::new(&base).follow_links(true).into_iter();
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.skip_or_fail(&base, folder, wants_images, error)?;
+                    continue;
+                }
+            };
+            if entry.depth() == 0 {
+                continue;
+            }
+            let name = entry.file_name().to_string_lossy();
+            let is_folder = entry.file_type().is_dir();
+            if name.starts_with('.') || name == "__MACOSX" {
+                self.ignored += u64::from(!is_folder);
+                if is_folder {
+                    entries.skip_current_dir();
+                }
+                continue;
+            }
+            let (inner, is_escaped) = normalized(entry.path().strip_prefix(&base).unwrap_or(entry.path()));
+            let path = join(folder, &inner);
+            let is_refused = entry.path_is_symlink() && self.refuse_link(layout, entry.path(), &path);
+            if is_folder {
+                if is_refused {
+                    entries.skip_current_dir();
+                }
+                continue;
+            }
+            if wants_images && is_image_name(&path) {
+                self.images.push(&path);
+                if is_escaped {
+                    self.unspeakable.insert(path);
+                }
+            } else if wants_labels && extension(&path) == "txt" && is_label_name(&path) && entry.file_type().is_file() && !is_escaped {
+                if !is_refused {
+                    self.labels.push(&path);
+                }
+            } else {
+                self.ignored += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A link that leads nowhere is an image that cannot be read; a circle of links is passed over; what
+    /// cannot be listed ends the run, as nobody knows what is in it.
+    fn skip_or_fail(&mut self, base: &Path, folder: &str, wants_images: bool, error: walkdir::Error) -> Result<(), LayoutError> {
+        let path = error.path().map_or_else(|| base.to_path_buf(), Path::to_path_buf);
+        let inner = normalized(path.strip_prefix(base).unwrap_or(&path)).0;
+        if error.loop_ancestor().is_some() {
+            self.remarks.push(format!("{} is a link to a folder around it; it was not entered", ossify_diagnostics::printable(&join(folder, &inner))));
+            return Ok(());
+        }
+        let is_dangling = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        if is_dangling {
+            if wants_images && is_image_name(&inner) {
+                self.images.push(&join(folder, &inner));
+            } else {
+                self.ignored += 1;
+            }
+            return Ok(());
+        }
+        let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a circle of links"));
+        Err(LayoutError::Io { path, source })
+    }
+
+    fn refuse_link(&mut self, layout: &Layout, full: &Path, path: &str) -> bool {
+        if layout.follow_links {
+            return false;
+        }
+        let Ok(target) = full.canonicalize() else { return false };
+        if target.starts_with(&layout.canonical_root) {
+            return false;
+        }
+        let message = format!("a link to {}, outside the dataset", target.display());
+        self.findings.push(escape_finding(Place::file(path), message));
+        self.refused.insert(path.to_owned());
+        true
+    }
+
+    /// Reads a list of images, one path a line.
+    fn read_list(&mut self, layout: &Layout, list: &str) -> Result<(), LayoutError> {
+        let full = layout.locate(list);
+        let size = std::fs::metadata(&full).map_err(LayoutError::io(&full))?.len();
+        if size > MAX_TEXT_BYTES {
+            return Err(LayoutError::BadYaml { path: full, reason: format!("{size} bytes; is this a list of images?") });
+        }
+        let bytes = std::fs::read(&full).map_err(LayoutError::io(&full))?;
+        let text =
+            String::from_utf8(bytes).map_err(|e| LayoutError::BadYaml { path: full.clone(), reason: format!("a list of images should be UTF-8: {e}") })?;
+        let folder = list.rfind('/').map_or("", |at| &list[..at]).to_owned();
+        let mut is_inside = HashMap::new();
+        for (number, raw) in (1u32..).zip(text.trim_start_matches('\u{feff}').lines()) {
+            let entry = raw.trim();
+            if entry.is_empty() {
+                continue;
+            }
+            let column = (raw.len() - raw.trim_start().len()) as u32 + 1;
+            let place = Place::span(list, number, column, entry.chars().count() as u32);
+            let Some(path) = self.listed_path(layout, &folder, entry, &mut is_inside) else {
+                self.findings.push(escape_finding(place, format!("`{entry}` is outside the dataset")).with_source(raw));
+                continue;
+            };
+            if !is_image_name(&path) {
+                self.ignored += 1;
+                continue;
+            }
+            let label = label_path(&path);
+            if layout.locate(&label).is_file() {
+                self.labels.push(&label);
+            }
+            if layout.locate(&path).symlink_metadata().is_ok() {
+                self.images.push(&path);
+            } else {
+                let page = Rule::ImageMissing.page();
+                let finding = Finding::new(page.name, page.severity, page.action, place, format!("the list names `{path}`, which is not there"));
+                self.findings.push(finding.with_source(raw).with_help("restore the image, or remove the line"));
+            }
+        }
+        self.label_folders.push(labels_folder(&folder).unwrap_or(folder));
+        Ok(())
+    }
+
+    /// The path from the root that a line of a list means: relative to the list's folder, else to the
+    /// root; `None` where it leads outside.
+    fn listed_path(&self, layout: &Layout, folder: &str, entry: &str, is_inside: &mut HashMap<String, bool>) -> Option<String> {
+        let entry = entry.replace('\\', "/");
+        let written = Path::new(&entry);
+        let candidate = |base: PathBuf| {
+            let full = base.join(written);
+            let inside = full.strip_prefix(&layout.root).or_else(|_| full.strip_prefix(&layout.canonical_root)).unwrap_or(&full);
+            normalized(inside).0
+        };
+        let beside_list = candidate(layout.locate(folder));
+        let path = if entry.starts_with("./") || layout.locate(&beside_list).symlink_metadata().is_ok() { beside_list } else { candidate(layout.root.clone()) };
+        if layout.follow_links {
+            return Some(path);
+        }
+        if path.starts_with("..") || path.starts_with('/') {
+            return None;
+        }
+        let parent = path.rfind('/').map_or("", |at| &path[..at]).to_owned();
+        let is_folder_inside = *is_inside
+            .entry(parent)
+            .or_insert_with_key(|parent| layout.locate(parent).canonicalize().map_or(true, |target| target.starts_with(&layout.canonical_root)));
+        let full = layout.locate(&path);
+        let is_link = full.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        let leads_inside = !is_link || full.canonicalize().map_or(true, |target| target.starts_with(&layout.canonical_root));
+        (is_folder_inside && leads_inside).then_some(path)
+    }
+
+    /// Adds what tells whether any of the files has changed: path, size, and times of change.
+    pub fn stamp(&self, layout: &Layout, fingerprint: &mut Fingerprint) {
+        fingerprint.add(self.split.as_str());
+        for paths in [&self.images, &self.labels] {
+            let parts: Vec<String> = (0..paths.len().div_ceil(1024))
+                .into_par_iter()
+                .map(|part| {
+                    let mut stamp = Fingerprint::new("stat");
+                    for at in part * 1024..paths.len().min((part + 1) * 1024) {
+                        add_stamp(&mut stamp, layout, paths.get(at));
+                    }
+                    stamp.finish()
+                })
+                .collect();
+            fingerprint.add(paths.len().to_string());
+            parts.iter().for_each(|part| {
+                fingerprint.add(part);
+            });
+        }
+    }
+}
+
+/// Adds a file's path, size, and times of change to a stamp.
+pub(crate) fn add_stamp(stamp: &mut Fingerprint, layout: &Layout, path: &str) {
+    stamp.add(path);
+    match std::fs::metadata(layout.locate(path)) {
+        Ok(metadata) => {
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::MetadataExt;
+                for part in [metadata.size() as i64, metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+                    stamp.add(part.to_le_bytes());
+                }
+            }
+            #[cfg(not(unix))]
+            {
+                stamp.add(metadata.len().to_le_bytes());
+                stamp.add(format!("{:?}", metadata.modified().ok()));
+            }
+        }
+        Err(error) => {
+            stamp.add(error.kind().to_string());
+        }
+    }
+}
+
+fn escape_finding(place: Place, message: String) -> Finding {
+    let page = Rule::PathEscapesDataset.page();
+    Finding::new(page.name, page.severity, page.action, place, message).with_help("copy the file into the dataset, or set dataset.follow_links = true")
+}
+
+/// Whether a file is meant as an image.
+fn is_image_name(path: &str) -> bool {
+    let extension = extension(path);
+    IMAGE_EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+/// Whether a text file's name is that of a label and not of a file that people put beside them.
+fn is_label_name(path: &str) -> bool {
+    let name = file_name(path).to_ascii_lowercase();
+    let stem = name.strip_suffix(".txt").unwrap_or(&name);
+    !NO_LABELS.iter().any(|other| stem == *other || stem.strip_prefix(other).is_some_and(|rest| rest.starts_with('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_people_put_beside_labels_are_none() {
+        assert!(!is_label_name("labels/classes.txt"));
+        assert!(!is_label_name("labels/README.dataset.txt"));
+        assert!(is_label_name("labels/classes_0.txt"));
+    }
+}

@@ -1,0 +1,53 @@
+//! `ossify-ingest`: a YOLO-labelled dataset to label tables.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ossify_ingest::FindingFormat;
+use ossify_ingest::rules::{Rule, explain, list};
+
+/// Reads a YOLO-labelled dataset, finds what is wrong with it, and writes label tables
+#[derive(Parser)]
+#[command(name = "ossify-ingest", version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    stage: ossify_settings::StageArgs,
+    /// Prints all findings on standard output, in this form
+    #[arg(long, value_name = "FORM", value_enum, conflicts_with = "json")]
+    format: Option<FindingFormat>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Tells about a rule: what it finds, why, what is done, and how to mend it; lists all without one
+    Explain {
+        /// Name of the rule, such as coordinate-count
+        rule: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(Command::Explain { rule }) = &cli.command {
+        return explain_rule(rule.as_deref());
+    }
+    ossify_settings::run_stage("ingest", cli, |cli| &cli.stage, |cli, context| ossify_ingest::run(context, cli.format))
+}
+
+fn explain_rule(name: Option<&str>) -> ExitCode {
+    let text = match name.map(|name| (name, Rule::named(name))) {
+        None => list(),
+        Some((_, Some(rule))) => explain(rule),
+        Some((name, None)) => {
+            let hint = Rule::nearest(name).map(|rule| format!("; did you mean {}?", rule.name())).unwrap_or_default();
+            eprintln!("error: there is no rule `{}`{hint} `ossify-ingest explain` lists all", ossify_diagnostics::printable(name));
+            return ExitCode::from(2);
+        }
+    };
+    // A reader that went away wants no more.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}

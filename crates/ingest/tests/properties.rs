@@ -1,0 +1,97 @@
+//! Properties of the label parser over random input.
+
+use ossify_diagnostics::Action;
+use ossify_ingest::classes::ClassNames;
+use ossify_ingest::label::{LabelFile, LabelRules, parse_labels};
+use proptest::prelude::*;
+
+fn rules() -> LabelRules {
+    LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["a", "b", "c", "d"]) }
+}
+
+/// What holds of every label file.
+fn check(file: &LabelFile, bytes: &[u8]) {
+    assert_eq!(file.lines, file.objects.len() as u64 + file.quarantined, "the ledger adds up");
+    let mut last = 0;
+    for object in &file.objects {
+        assert!(object.line > last, "objects are in order of lines, at most one a line");
+        last = object.line;
+        let unit_box = object.unit_box;
+        assert!(0.0 <= unit_box.xmin && unit_box.xmin < unit_box.xmax && unit_box.xmax <= 1.0, "{unit_box:?}");
+        assert!(0.0 <= unit_box.ymin && unit_box.ymin < unit_box.ymax && unit_box.ymax <= 1.0, "{unit_box:?}");
+        assert!((0.0..=1.0).contains(&object.area), "{}", object.area);
+        assert!(object.vertices.iter().flatten().flatten().all(|value| (0.0..=1.0).contains(value)));
+    }
+    if !file.is_unreadable {
+        let mut dropped: Vec<_> = file.findings.iter().filter(|finding| finding.action == Action::Dropped).filter_map(|finding| finding.place.line).collect();
+        dropped.dedup();
+        assert_eq!(dropped.len() as u64, file.quarantined, "each quarantined line has a finding");
+        assert!(dropped.iter().all(|line| file.objects.iter().all(|object| object.line != *line)));
+    }
+    for finding in &file.findings {
+        assert!(finding.place.column.is_none_or(|column| column >= 1 && column as usize <= bytes.len() + 1));
+    }
+}
+
+/// Bytes that are more like label files than random ones are.
+fn nearly_labels() -> impl Strategy<Value = Vec<u8>> {
+    let token = prop_oneof![
+        4 => (-0.2f64..1.2).prop_map(|value| value.to_string()),
+        3 => (0u32..6).prop_map(|value| value.to_string()),
+        1 => prop_oneof![Just("nan"), Just("-1"), Just("1e400"), Just("4.0"), Just("x"), Just("0,5"), Just("é"), Just("\u{202e}")].prop_map(String::from),
+    ];
+    let line = prop::collection::vec(token, 0..14).prop_map(|tokens| tokens.join(" "));
+    let end = prop_oneof![Just("\n"), Just("\r\n"), Just("\r"), Just("\n\n")];
+    prop::collection::vec((line, end), 0..8).prop_map(|lines| lines.into_iter().map(|(line, end)| line + end).collect::<String>().into_bytes())
+}
+
+/// Well-formed objects as text, with what they should become.
+fn objects() -> impl Strategy<Value = Vec<(i16, Vec<f64>)>> {
+    let share = || (0u32..=1_000_000).prop_map(|n| f64::from(n) / 1e6);
+    let unit_box = (0.2f64..0.8, 0.2f64..0.8, 0.01f64..0.4, 0.01f64..0.4).prop_map(|(x, y, w, h)| vec![x, y, w, h]);
+    let polygon = prop::collection::vec((share(), share()), 3..12).prop_map(|points| points.into_iter().flat_map(|(x, y)| [x, y]).collect());
+    prop::collection::vec((0i16..4, prop_oneof![unit_box, polygon]), 0..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_never_panic_and_the_ledger_adds_up(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        check(&parse_labels("l.txt", &bytes, &rules()), &bytes);
+    }
+
+    #[test]
+    fn what_is_nearly_a_label_file_never_panics_and_the_ledger_adds_up(bytes in nearly_labels()) {
+        check(&parse_labels("l.txt", &bytes, &rules()), &bytes);
+    }
+
+    #[test]
+    fn a_printed_object_is_parsed_as_itself(objects in objects()) {
+        let text: String = objects.iter().map(|(class, values)| {
+            let values: Vec<String> = values.iter().map(f64::to_string).collect();
+            format!("{class} {}\n", values.join(" "))
+        }).collect();
+        let first = parse_labels("l.txt", text.as_bytes(), &rules());
+        check(&first, text.as_bytes());
+        // Polygons print and parse to the same bits; boxes are held as corners, so their centres may
+        // round, and they are compared within single precision.
+        let printed: String = first.objects.iter().map(|object| {
+            let values: Vec<String> = match &object.vertices {
+                Some(vertices) => vertices.iter().flatten().map(f32::to_string).collect(),
+                None => {
+                    let [xmin, ymin, xmax, ymax] = object.unit_box.to_array().map(f64::from);
+                    [(xmin + xmax) / 2.0, (ymin + ymax) / 2.0, xmax - xmin, ymax - ymin].iter().map(f64::to_string).collect()
+                }
+            };
+            format!("{} {}\n", object.class_id, values.join(" "))
+        }).collect();
+        let second = parse_labels("l.txt", printed.as_bytes(), &rules());
+        prop_assert_eq!(first.objects.len(), second.objects.len(), "{}\n{:?}", printed, second.findings);
+        for (a, b) in first.objects.iter().zip(&second.objects) {
+            prop_assert_eq!(a.class_id, b.class_id);
+            prop_assert_eq!(&a.vertices, &b.vertices);
+            prop_assert_eq!(a.unit_box, b.unit_box);
+        }
+    }
+}

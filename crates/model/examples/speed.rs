@@ -1,0 +1,70 @@
+//! Measures a network: images per second forward, and forward with backward, on a device.
+//!
+//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds]`
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use burn::module::Module;
+use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, device, pixels};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let text = |index: usize, default: &str| arguments.get(index).cloned().unwrap_or_else(|| default.to_owned());
+    let number = |index: usize, default: &str| text(index, default).parse::<usize>().with_context(|| format!("argument {} is no number", index + 1));
+    let (batch, threads, seconds) = (number(3, "16")?, number(4, "0")?, number(5, "5")?);
+
+    let compute = device::choose(&text(0, "auto"))?;
+    compute.prepare(threads);
+    let config = ModelConfig {
+        architecture: text(1, "densenet-compact").parse::<Architecture>()?,
+        classes: 6,
+        head_widths: vec![256],
+        dropout: 0.5,
+        input_px: number(2, "112")?,
+        normalization: Normalization::ImageNet,
+    };
+    let side = 224.max(config.input_px);
+    let bytes: Vec<u8> = (0..batch * side * side * 3).map(|index| ((index * 2_654_435_761) >> 7) as u8).collect();
+    let counts = Classifier::new(&config, 1, &compute.inference())?.parameter_counts();
+    println!(
+        "{} on {} with {} threads: {} weights, {:.1} MMAC at {} px, {} features, batch {batch}",
+        config.architecture,
+        compute.name(),
+        compute.threads(),
+        counts.trainable,
+        config.architecture.shape().multiply_adds(config.input_px) as f64 / 1e6,
+        config.input_px,
+        config.architecture.shape().feature_channels(),
+    );
+
+    let classifier = Classifier::new(&config, 1, &compute.inference())?;
+    let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.inference(), config.normalization, config.input_px);
+    let rate = images_per_second(batch, seconds, || {
+        classifier.forward(input()?).logits.into_data();
+        Ok(())
+    })?;
+    println!("forward            {rate:8.1} images/s");
+
+    let classifier = Classifier::new(&config, 1, &compute.training())?.train();
+    let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.training(), config.normalization, config.input_px);
+    let rate = images_per_second(batch, seconds, || {
+        let output = classifier.forward(input()?);
+        let gradients = (output.logits.square().mean() + output.boxes.square().mean()).backward();
+        drop(gradients);
+        compute.wait().map_err(anyhow::Error::msg)
+    })?;
+    println!("forward + backward {rate:8.1} images/s");
+    Ok(())
+}
+
+fn images_per_second(batch: usize, seconds: usize, mut step: impl FnMut() -> Result<()>) -> Result<f64> {
+    step()?;
+    let start = Instant::now();
+    let mut steps = 0;
+    while start.elapsed() < Duration::from_secs(seconds as u64) || steps < 2 {
+        step()?;
+        steps += 1;
+    }
+    Ok((steps * batch) as f64 / start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,49 @@
+//! Backbone and head as one network.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{ConfigError, ModelConfig};
+use crate::densenet::{Backbone, ParameterCounts};
+use crate::head::{Head, HeadOutput};
+use crate::initial;
+
+/// The whole network: `[N, 3, S, S]` in, logits and boxes out.
+#[derive(Module, Debug)]
+pub struct Classifier {
+    /// Image to features; may be used and stored on its own when it is frozen.
+    pub backbone: Backbone,
+    /// Features to logits and boxes.
+    pub head: Head,
+}
+
+impl Classifier {
+    /// Builds the network on `device` with random weights that depend on `seed` and the layer's name alone: the same on every device.
+    ///
+    /// Convolutions start as torchvision's do (Kaiming normal over the fan-in), dense layers as Keras' do (Glorot uniform, biases zero).
+    ///
+    /// # Errors
+    /// [`ConfigError`] if `config` describes no network.
+    pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        Ok(initial::randomize(Self::empty(config, device)?, seed))
+    }
+
+    /// The layers, with arbitrary weights.
+    pub(crate) fn empty(config: &ModelConfig, device: &Device) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let shape = config.architecture.shape();
+        let backbone = Backbone::with_shape(&shape, device);
+        let head = Head::new(shape.feature_channels(), &config.head_widths, config.dropout, config.classes, device);
+        Ok(Self { backbone, head })
+    }
+
+    /// Logits and boxes of a batch of normalised input; see [`crate::pixels`].
+    pub fn forward(&self, input: Tensor<4>) -> HeadOutput {
+        self.head.forward(self.backbone.forward(input))
+    }
+
+    /// Numbers in the whole network.
+    pub fn parameter_counts(&self) -> ParameterCounts {
+        crate::weights::parameter_counts(self)
+    }
+}

@@ -1,0 +1,279 @@
+//! What a network looks like: architecture, head, input. Plain values, no tensors.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A network that this crate can build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Architecture {
+    /// torchvision's `densenet121`: 6,953,856 weights, 2.8 GMAC at 224 pixels, 1,024 features.
+    DenseNet121,
+    /// torchvision's `densenet161`.
+    DenseNet161,
+    /// torchvision's `densenet169`.
+    DenseNet169,
+    /// torchvision's `densenet201`.
+    DenseNet201,
+    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 50 MMAC at 112 pixels, 466 features, which keep
+    /// where things are ([`Pooling::AverageAndGrid`]).
+    DenseNetCompact,
+}
+
+impl Architecture {
+    /// Every architecture, in the order in which help texts list them.
+    pub const ALL: [Self; 5] = [Self::DenseNet121, Self::DenseNet161, Self::DenseNet169, Self::DenseNet201, Self::DenseNetCompact];
+
+    /// The name in configuration files and in saved weights.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DenseNet121 => "densenet121",
+            Self::DenseNet161 => "densenet161",
+            Self::DenseNet169 => "densenet169",
+            Self::DenseNet201 => "densenet201",
+            Self::DenseNetCompact => "densenet-compact",
+        }
+    }
+
+    /// The numbers that make up this architecture.
+    ///
+    /// Those of the four large ones are Table 1 of Huang et al., "Densely Connected Convolutional Networks" (2017), as torchvision builds them.
+    pub fn shape(self) -> BackboneShape {
+        let torchvision = |growth_rate, block_layers, stem_channels| BackboneShape {
+            growth_rate,
+            block_layers,
+            stem_channels,
+            bottleneck_factor: 4,
+            pooling: Pooling::GlobalAverage,
+        };
+        match self {
+            Self::DenseNet121 => torchvision(32, [6, 12, 24, 16].to_vec(), 64),
+            Self::DenseNet161 => torchvision(48, [6, 12, 36, 24].to_vec(), 96),
+            Self::DenseNet169 => torchvision(32, [6, 12, 32, 32].to_vec(), 64),
+            Self::DenseNet201 => torchvision(32, [6, 12, 48, 32].to_vec(), 64),
+            Self::DenseNetCompact => BackboneShape {
+                growth_rate: 24,
+                block_layers: [2, 4, 6].to_vec(),
+                stem_channels: 24,
+                bottleneck_factor: 2,
+                pooling: Pooling::AverageAndGrid { channels: 16, side: 4 },
+            },
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|architecture| architecture.name() == text).ok_or_else(|| ConfigError::UnknownArchitecture(text.to_owned()))
+    }
+}
+
+/// The numbers that define a DenseNet; every architecture is one value of this type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackboneShape {
+    /// Channels that each dense layer adds (`k` in the paper).
+    pub growth_rate: usize,
+    /// Dense layers of each block.
+    pub block_layers: Vec<usize>,
+    /// Channels after the stem (7x7 convolution with stride 2, then 3x3 max pooling with stride 2).
+    pub stem_channels: usize,
+    /// Channels of a layer's 1x1 convolution, in multiples of the growth rate (`bn_size` in torchvision).
+    pub bottleneck_factor: usize,
+    /// How the last feature map becomes a vector.
+    pub pooling: Pooling,
+}
+
+impl BackboneShape {
+    /// Channels of the last feature map. Each transition between blocks halves them, rounded down.
+    pub fn map_channels(&self) -> usize {
+        let mut channels = self.stem_channels;
+        for (index, layers) in self.block_layers.iter().enumerate() {
+            channels = if index == 0 { channels } else { channels / 2 } + layers * self.growth_rate;
+        }
+        channels
+    }
+
+    /// Length `F` of the pooled feature vector.
+    pub fn feature_channels(&self) -> usize {
+        match self.pooling {
+            Pooling::GlobalAverage => self.map_channels(),
+            Pooling::AverageAndGrid { channels, side } => self.map_channels() + channels * side * side,
+        }
+    }
+
+    /// Multiply-adds of the convolutions for one image of `input_px` by `input_px` pixels.
+    pub fn multiply_adds(&self, input_px: usize) -> u64 {
+        let after_stride_2 = |side: usize| side.div_ceil(2);
+        let mut side = after_stride_2(input_px);
+        let mut total = 3 * 7 * 7 * self.stem_channels * side * side;
+        side = after_stride_2(side);
+        let mut channels = self.stem_channels;
+        for (index, &layers) in self.block_layers.iter().enumerate() {
+            if index > 0 {
+                total += channels * (channels / 2) * side * side;
+                channels /= 2;
+                side /= 2;
+            }
+            for _ in 0..layers {
+                let bottleneck = self.bottleneck_factor * self.growth_rate;
+                total += (channels * bottleneck + 9 * bottleneck * self.growth_rate) * side * side;
+                channels += self.growth_rate;
+            }
+        }
+        if let Pooling::AverageAndGrid { channels: reduced, .. } = self.pooling {
+            total += channels * reduced * side * side;
+        }
+        total as u64
+    }
+
+    /// The smallest input side whose last feature map still has a pixel.
+    pub fn smallest_input_px(&self) -> usize {
+        4 << self.block_layers.len().saturating_sub(1)
+    }
+}
+
+/// How the last feature map `[N, C, H, W]` becomes a feature vector `[N, F]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over all positions, as in the reference: `F = C`. What was seen is kept, where it was seen is lost.
+    GlobalAverage,
+    /// The global average, followed by a coarse map: a 1x1 convolution to `channels` channels, averaged into `side` by `side` cells, flattened
+    /// channel by channel, row by row: `F = C + channels * side * side`. A head can read box edges from it, which a mean does not offer.
+    AverageAndGrid {
+        /// Channels of the coarse map.
+        channels: usize,
+        /// Cells along each edge of the coarse map.
+        side: usize,
+    },
+}
+
+/// How u8 pixels become network input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Normalization {
+    /// `(pixel / 255 - mean) / standard deviation` with the channel statistics of ImageNet, which torchvision's weights expect.
+    #[default]
+    ImageNet,
+    /// `pixel / 255`.
+    None,
+}
+
+impl Normalization {
+    /// The name in configuration files and in saved weights.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ImageNet => "imagenet",
+            Self::None => "none",
+        }
+    }
+
+    /// Mean of each channel (red, green, blue) that is subtracted, on the scale 0..1.
+    pub fn mean(self) -> [f32; 3] {
+        match self {
+            Self::ImageNet => [0.485, 0.456, 0.406],
+            Self::None => [0.0; 3],
+        }
+    }
+
+    /// Standard deviation of each channel that is divided by, on the scale 0..1.
+    pub fn standard_deviation(self) -> [f32; 3] {
+        match self {
+            Self::ImageNet => [0.229, 0.224, 0.225],
+            Self::None => [1.0; 3],
+        }
+    }
+}
+
+impl fmt::Display for Normalization {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl FromStr for Normalization {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::ImageNet, Self::None]
+            .into_iter()
+            .find(|normalization| normalization.name() == text)
+            .ok_or_else(|| ConfigError::UnknownNormalization(text.to_owned()))
+    }
+}
+
+/// Everything that decides the layers of a [`Classifier`](crate::Classifier).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// The backbone.
+    pub architecture: Architecture,
+    /// Number of classes, at least 1.
+    pub classes: usize,
+    /// Units of each dense layer of the head; empty for none between features and outputs.
+    pub head_widths: Vec<usize>,
+    /// Share of values that each dropout of the head sets to zero while training, in 0..1.
+    pub dropout: f64,
+    /// Side of the square network input in pixels.
+    pub input_px: usize,
+    /// How pixels are scaled.
+    pub normalization: Normalization,
+}
+
+impl ModelConfig {
+    /// Checks that a network can be built.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the value that does not fit.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let smallest = self.architecture.shape().smallest_input_px();
+        if self.classes == 0 {
+            Err(ConfigError::NoClasses)
+        } else if let Some(index) = self.head_widths.iter().position(|&width| width == 0) {
+            Err(ConfigError::EmptyLayer { index })
+        } else if !(0.0..1.0).contains(&self.dropout) {
+            Err(ConfigError::Dropout(self.dropout))
+        } else if self.input_px < smallest {
+            Err(ConfigError::InputTooSmall { input_px: self.input_px, smallest, architecture: self.architecture })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A configuration that describes no network.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// No architecture has this name.
+    #[error("there is no architecture `{0}`; known are {known}", known = Architecture::ALL.map(Architecture::name).join(", "))]
+    UnknownArchitecture(String),
+    /// No normalisation has this name.
+    #[error("there is no normalisation `{0}`; known are imagenet, none")]
+    UnknownNormalization(String),
+    /// A classifier without classes.
+    #[error("the network needs at least one class")]
+    NoClasses,
+    /// A head layer without units.
+    #[error("head width number {} is 0; each width must be at least 1", index + 1)]
+    EmptyLayer {
+        /// Position in `head_widths`, from 0.
+        index: usize,
+    },
+    /// Dropout outside 0..1.
+    #[error("dropout is {0}; it is a share from 0 to below 1")]
+    Dropout(f64),
+    /// The last feature map would be empty.
+    #[error("input_px is {input_px}, but {architecture} halves its input so often that it needs at least {smallest} pixels")]
+    InputTooSmall {
+        /// The side asked for.
+        input_px: usize,
+        /// The smallest side that works.
+        smallest: usize,
+        /// The backbone.
+        architecture: Architecture,
+    },
+}

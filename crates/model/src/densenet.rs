@@ -1,0 +1,172 @@
+//! One DenseNet definition for every architecture, layer for layer as torchvision builds it.
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+use burn::tensor::{Device, Tensor};
+
+use crate::config::{BackboneShape, Pooling};
+
+/// The convolutional part of the network: image in, feature vector out.
+///
+/// Field names follow torchvision's module names, so that a weight's path here and there differ by a few fixed rules (see [`crate::weights`]).
+#[derive(Module, Debug)]
+pub struct Backbone {
+    conv0: Conv2d,
+    norm0: BatchNorm,
+    blocks: Vec<DenseBlock>,
+    transitions: Vec<Transition>,
+    norm5: BatchNorm,
+    position: Option<PositionGrid>,
+    feature_channels: usize,
+}
+
+#[derive(Module, Debug)]
+struct DenseBlock {
+    layers: Vec<DenseLayer>,
+}
+
+/// BatchNorm, ReLU, 1x1 convolution, BatchNorm, ReLU, 3x3 convolution; the result is appended to the input's channels.
+#[derive(Module, Debug)]
+struct DenseLayer {
+    norm1: BatchNorm,
+    conv1: Conv2d,
+    norm2: BatchNorm,
+    conv2: Conv2d,
+}
+
+/// BatchNorm, ReLU, 1x1 convolution to half the channels, 2x2 average pooling.
+#[derive(Module, Debug)]
+struct Transition {
+    norm: BatchNorm,
+    conv: Conv2d,
+}
+
+/// The coarse map of [`Pooling::AverageAndGrid`].
+#[derive(Module, Debug)]
+struct PositionGrid {
+    conv: Conv2d,
+    side: usize,
+}
+
+/// How many numbers a module learns and how many it only keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ParameterCounts {
+    /// Weights and biases.
+    pub trainable: usize,
+    /// Running means and variances of the batch normalisations.
+    pub statistics: usize,
+}
+
+fn convolution(channels: [usize; 2], kernel: usize, stride: usize, device: &Device) -> Conv2d {
+    let padding = kernel / 2;
+    Conv2dConfig::new(channels, [kernel, kernel])
+        .with_stride([stride, stride])
+        .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+        .with_bias(false)
+        .init(device)
+}
+
+fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
+    BatchNormConfig::new(channels).init(device)
+}
+
+impl Backbone {
+    /// Builds the layers on `device`. The weights are arbitrary until [`Classifier::new`](crate::Classifier::new) or a file sets them.
+    pub fn with_shape(shape: &BackboneShape, device: &Device) -> Self {
+        let bottleneck = shape.bottleneck_factor * shape.growth_rate;
+        let mut channels = shape.stem_channels;
+        let mut blocks = Vec::with_capacity(shape.block_layers.len());
+        let mut transitions = Vec::new();
+        for (index, &layers) in shape.block_layers.iter().enumerate() {
+            if index > 0 {
+                transitions.push(Transition { norm: batch_norm(channels, device), conv: convolution([channels, channels / 2], 1, 1, device) });
+                channels /= 2;
+            }
+            let layers = (0..layers).map(|_| {
+                let layer = DenseLayer {
+                    norm1: batch_norm(channels, device),
+                    conv1: convolution([channels, bottleneck], 1, 1, device),
+                    norm2: batch_norm(bottleneck, device),
+                    conv2: convolution([bottleneck, shape.growth_rate], 3, 1, device),
+                };
+                channels += shape.growth_rate;
+                layer
+            });
+            blocks.push(DenseBlock { layers: layers.collect() });
+        }
+        let position = match shape.pooling {
+            Pooling::GlobalAverage => None,
+            Pooling::AverageAndGrid { channels: reduced, side } => Some(PositionGrid { conv: convolution([channels, reduced], 1, 1, device), side }),
+        };
+        Self {
+            conv0: convolution([3, shape.stem_channels], 7, 2, device),
+            norm0: batch_norm(shape.stem_channels, device),
+            blocks,
+            transitions,
+            norm5: batch_norm(channels, device),
+            position,
+            feature_channels: shape.feature_channels(),
+        }
+    }
+
+    /// Features of a batch: `[N, 3, S, S]`, normalised, to `[N, F]`.
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
+        let map = self.feature_map(input);
+        let average = adaptive_avg_pool2d(map.clone(), [1, 1]).flatten(1, 3);
+        match &self.position {
+            None => average,
+            Some(position) => Tensor::cat(vec![average, position.forward(map)], 1),
+        }
+    }
+
+    /// The last feature map `[N, C, S / 2^(blocks + 1), ..]`, after the final normalisation and ReLU.
+    pub fn feature_map(&self, input: Tensor<4>) -> Tensor<4> {
+        let stem = relu(self.norm0.forward(self.conv0.forward(input)));
+        let pool = MaxPoolOptions { kernel_size: [3, 3], stride: [2, 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], ceil_mode: false };
+        let mut map = max_pool2d(stem, pool);
+        for (index, block) in self.blocks.iter().enumerate() {
+            if let Some(transition) = index.checked_sub(1).and_then(|previous| self.transitions.get(previous)) {
+                map = transition.forward(map);
+            }
+            for layer in &block.layers {
+                map = layer.forward(map);
+            }
+        }
+        relu(self.norm5.forward(map))
+    }
+
+    /// Length `F` of the feature vector.
+    pub fn feature_channels(&self) -> usize {
+        self.feature_channels
+    }
+
+    /// Numbers in the backbone.
+    pub fn parameter_counts(&self) -> ParameterCounts {
+        crate::weights::parameter_counts(self)
+    }
+}
+
+impl DenseLayer {
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let bottleneck = self.conv1.forward(relu(self.norm1.forward(input.clone())));
+        let grown = self.conv2.forward(relu(self.norm2.forward(bottleneck)));
+        Tensor::cat(vec![input, grown], 1)
+    }
+}
+
+impl Transition {
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        let halved = self.conv.forward(relu(self.norm.forward(input)));
+        avg_pool2d(halved, AvgPoolOptions { kernel_size: [2, 2], stride: [2, 2], padding: [(0, 0), (0, 0)], count_include_pad: true, ceil_mode: false })
+    }
+}
+
+impl PositionGrid {
+    fn forward(&self, map: Tensor<4>) -> Tensor<2> {
+        adaptive_avg_pool2d(self.conv.forward(map), [self.side, self.side]).flatten(1, 3)
+    }
+}

@@ -1,0 +1,189 @@
+//! Which device computes: CUDA or the processor through libtorch, or Flex, which needs nothing installed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+use ossify_torch_kernels::runtime::{self, RuntimeError};
+
+/// A request for a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first CUDA device if there is one, else libtorch on the processor, else Flex.
+    Auto,
+    /// The processor through libtorch.
+    Cpu,
+    /// The CUDA device with this index, through libtorch.
+    Cuda(usize),
+    /// The processor through Burn's own backend in Rust.
+    Flex,
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "flex" => Ok(Self::Flex),
+            _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Self::Cuda).ok_or_else(|| DeviceError::Unknown(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => write!(out, "auto"),
+            Self::Cpu => write!(out, "cpu"),
+            Self::Cuda(index) => write!(out, "cuda:{index}"),
+            Self::Flex => write!(out, "flex"),
+        }
+    }
+}
+
+/// A device that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// The request has no meaning.
+    #[error("there is no device `{0}`; write auto, cpu, cuda:N (N from 0) or flex")]
+    Unknown(String),
+    /// The request needs libtorch, or a GPU, that is not there.
+    #[error("device {request} cannot be used; `auto` takes the best one that is there, `flex` always works")]
+    Unavailable {
+        /// What was asked for.
+        request: DeviceChoice,
+        /// Why it cannot be had.
+        source: RuntimeError,
+    },
+}
+
+/// A device that is there.
+#[derive(Debug, Clone)]
+pub struct ComputeDevice {
+    kind: DeviceChoice,
+    device: Device,
+}
+
+/// Finds the device for a request: `auto`, `cpu`, `cuda:N` or `flex`.
+///
+/// A request for CUDA that cannot be met fails; it never falls back to the processor.
+///
+/// # Errors
+/// [`DeviceError`] if the text means no device or the device is not there.
+pub fn choose(request: &str) -> Result<ComputeDevice, DeviceError> {
+    let choice: DeviceChoice = request.parse()?;
+    let kind = match choice {
+        DeviceChoice::Auto => match runtime::libtorch() {
+            Some(info) if info.cuda_devices > 0 => DeviceChoice::Cuda(0),
+            Some(_) => DeviceChoice::Cpu,
+            None => DeviceChoice::Flex,
+        },
+        explicit => explicit,
+    };
+    let device = open(kind).map_err(|source| DeviceError::Unavailable { request: choice, source })?;
+    Ok(ComputeDevice { kind, device })
+}
+
+#[cfg(feature = "libtorch")]
+#[expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
+fn open(kind: DeviceChoice) -> Result<Device, RuntimeError> {
+    match kind {
+        DeviceChoice::Flex => Ok(Device::flex()),
+        DeviceChoice::Cuda(index) => runtime::require_cuda(index).map(|()| Device::libtorch_cuda(index)),
+        DeviceChoice::Cpu | DeviceChoice::Auto => Ok(Device::libtorch()),
+    }
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn open(kind: DeviceChoice) -> Result<Device, RuntimeError> {
+    match kind {
+        DeviceChoice::Flex => Ok(Device::flex()),
+        DeviceChoice::Auto | DeviceChoice::Cpu | DeviceChoice::Cuda(_) => Err(RuntimeError::NoLibTorch),
+    }
+}
+
+impl ComputeDevice {
+    /// For inference: no gradients, no dropout, running statistics.
+    pub fn inference(&self) -> Device {
+        self.device.clone()
+    }
+
+    /// For training: the same device with automatic differentiation.
+    pub fn training(&self) -> Device {
+        self.device.clone().autodiff()
+    }
+
+    /// Which kind it is; never [`DeviceChoice::Auto`].
+    pub fn kind(&self) -> DeviceChoice {
+        self.kind
+    }
+
+    /// Name for people and for `environment.json`: the GPU's product name where the driver tells it, else how the processor is used.
+    pub fn name(&self) -> String {
+        match self.kind {
+            DeviceChoice::Cuda(index) => match runtime::cuda_device_name(index) {
+                Some(name) => format!("cuda:{index} ({name})"),
+                None => format!("cuda:{index}"),
+            },
+            DeviceChoice::Flex => "cpu (flex)".to_owned(),
+            DeviceChoice::Cpu | DeviceChoice::Auto => "cpu (libtorch)".to_owned(),
+        }
+    }
+
+    /// The libtorch version if this device goes through libtorch.
+    pub fn libtorch_version(&self) -> Option<String> {
+        match self.kind {
+            DeviceChoice::Flex => None,
+            _ => runtime::libtorch().map(|info| info.version.to_owned()),
+        }
+    }
+
+    /// Prepares the process for work on this device: threads of one operation (0 leaves the default) and, for libtorch, an allocator that keeps the
+    /// memory of one step for the next. Call it once at the start.
+    pub fn prepare(&self, threads: usize) {
+        match self.kind {
+            DeviceChoice::Flex => {
+                // Flex works in rayon's global pool, whose size is fixed by whoever comes first.
+                let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+            }
+            kind => {
+                runtime::set_threads(threads);
+                runtime::keep_freed_memory();
+                runtime::set_cudnn_benchmark(matches!(kind, DeviceChoice::Cuda(_)));
+            }
+        }
+    }
+
+    /// Threads that one operation uses.
+    pub fn threads(&self) -> usize {
+        match self.kind {
+            DeviceChoice::Flex => rayon::current_num_threads(),
+            _ => runtime::threads().unwrap_or(1),
+        }
+    }
+
+    /// Seeds what is drawn on the device, dropout above all.
+    pub fn seed(&self, seed: u64) {
+        self.device.seed(seed);
+    }
+
+    /// Waits until everything given to the device is done; for measuring time.
+    ///
+    /// # Errors
+    /// The device's own words if it failed meanwhile.
+    pub fn wait(&self) -> Result<(), String> {
+        self.device.sync().map_err(|error| error.to_string())
+    }
+}
+
+/// The optional features that this program was built with.
+pub fn features() -> Vec<&'static str> {
+    let mut features = vec!["flex"];
+    if cfg!(feature = "libtorch") {
+        features.push("libtorch");
+    }
+    features
+}

@@ -1,0 +1,208 @@
+//! Weights in and out: torchvision's files, and our own `model.safetensors`.
+//!
+//! In files, backbone tensors bear torchvision's names (`features.conv0.weight`, `features.denseblock1.denselayer1.norm1.running_mean`, ...), the
+//! coarse map of `densenet-compact` is `position.conv.weight`, and the head is `head.stages.N.{norm,dense}.*`, `head.classes.*` and `head.boxes.*`
+//! with PyTorch's orientation `[outputs, inputs]`, so that `load_state_dict` takes them as they are.
+
+mod file;
+mod metadata;
+pub(crate) mod names;
+mod state;
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::tensor::Device;
+
+pub use metadata::Metadata;
+pub(crate) use state::{name_hash, parameter_counts, replace};
+
+use crate::classifier::Classifier;
+use crate::config::ConfigError;
+use crate::densenet::Backbone;
+use state::State;
+
+/// What became of the tensors of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WeightReport {
+    /// Tensors of the network that were filled, in the order of the layers.
+    pub loaded: Vec<String>,
+    /// Tensors of the network that the file does not hold and that keep their values.
+    pub missing: Vec<String>,
+    /// Floating-point tensors of the file that the network has no place for, such as torchvision's 1,000-class output, by name.
+    pub unused: Vec<String>,
+}
+
+/// Weights that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// The file cannot be opened or read.
+    #[error("cannot read the weights {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write the weights {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file was read but does not fit.
+    #[error("the weights {} do not fit", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The first thing that does not fit.
+        #[source]
+        problem: WeightsProblem,
+    },
+    /// The network and the description to be saved with it contradict each other.
+    #[error("the description does not fit the network: {0}")]
+    Description(String),
+    /// The device failed while handing out values.
+    #[error("the device did not hand out its values: {0}")]
+    Device(String),
+}
+
+/// The first thing in a weight file that does not fit the network.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum WeightsProblem {
+    /// The bytes are no weight file, or a damaged one.
+    #[error("it is no PyTorch or safetensors file, or it is damaged: {0}")]
+    Format(String),
+    /// A tensor of the network is not in the file.
+    #[error("it holds no tensor {name}{}", present.as_ref().map(|first| format!("; it begins with {first}")).unwrap_or_default())]
+    Missing {
+        /// The tensor.
+        name: String,
+        /// The first tensor, by name, that the file does hold.
+        present: Option<String>,
+    },
+    /// A tensor has another shape.
+    #[error("tensor {name} is {found:?} in the file, but the network needs {needed:?}; is it a file of another architecture or class count?")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// Its shape in the file.
+        found: Vec<usize>,
+        /// The shape that the network has, in PyTorch's order.
+        needed: Vec<usize>,
+    },
+    /// The file holds layers that the network lacks.
+    #[error("it holds the backbone tensor {name}, which the network lacks; is it a file of another architecture?")]
+    Unexpected {
+        /// The tensor.
+        name: String,
+    },
+    /// A value is infinite or no number.
+    #[error("tensor {name} holds the value {value}")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// The value.
+        value: f32,
+    },
+    /// The text that describes the network is missing or wrong.
+    #[error("its description of the network is unusable: {0}")]
+    Metadata(String),
+    /// The description names a network that cannot be built.
+    #[error("its description names no valid network: {0}")]
+    Config(#[from] ConfigError),
+}
+
+/// Loads torchvision's weights for a DenseNet of the same architecture into `backbone`: a `.pth` or `.safetensors` file, with the names of today or
+/// those from before 2018 (`norm.1`), of a whole model or of its `features` alone. What stands before `features.` (`module.`, `state_dict.`) is ignored.
+///
+/// All tensors are checked before the first one is replaced.
+///
+/// # Errors
+/// [`WeightsError`] naming the first tensor that does not fit; `backbone` is unchanged then.
+pub fn load_torchvision(path: &Path, backbone: &mut Backbone) -> Result<WeightReport, WeightsError> {
+    let state = file::read(path)?.0;
+    let state = with_torchvision_names(state);
+    let unusable = |problem| WeightsError::Unusable { path: path.to_owned(), problem };
+    state::check(backbone, &state, |name| !name.starts_with("features.")).map_err(unusable)?;
+
+    let expected: Vec<String> = state::expected(backbone).into_iter().map(|(name, _)| name).collect();
+    let (loaded, missing) = expected.into_iter().partition(|name| state.contains_key(name));
+    let report: WeightReport = WeightReport { loaded, missing, unused: Vec::new() };
+    let unused: Vec<String> = state.keys().filter(|name| !report.loaded.contains(name)).cloned().collect();
+    if let Some(name) = unused.iter().find(|name| name.starts_with("features.") && !name.ends_with(".num_batches_tracked")) {
+        return Err(unusable(WeightsProblem::Unexpected { name: name.clone() }));
+    }
+    *backbone = state::apply(backbone.clone(), &state);
+    Ok(WeightReport { unused, ..report })
+}
+
+fn with_torchvision_names(state: State) -> State {
+    const FIRST: &str = "conv0.weight";
+    let prefix = state.keys().find_map(|name| name.strip_suffix(FIRST)).map(str::to_owned).unwrap_or_default();
+    let root = prefix.strip_suffix("features.").unwrap_or(&prefix).to_owned();
+    let is_features_alone = !prefix.ends_with("features.");
+    let renamed = state.into_iter().map(|(name, tensor)| {
+        let name = names::modern(name.strip_prefix(&root).unwrap_or(&name));
+        (if is_features_alone { format!("features.{name}") } else { name }, tensor)
+    });
+    renamed.collect()
+}
+
+/// Writes the whole network with its description; the same network and description give the same bytes.
+///
+/// The file appears by renaming, so it is whole or not there. Running statistics are brought up to date first.
+///
+/// # Errors
+/// [`WeightsError`] if the description contradicts the network or the file cannot be written.
+pub fn save(path: &Path, classifier: &Classifier, metadata: &Metadata) -> Result<(), WeightsError> {
+    metadata.validate().map_err(|problem| WeightsError::Description(problem.to_string()))?;
+    describes(metadata, classifier)?;
+    let state = state::collect(&classifier.valid())?;
+    file::write(path, &state, &metadata.to_texts())
+}
+
+/// Compares the layers that `metadata` describes with those of `classifier`.
+fn describes(metadata: &Metadata, classifier: &Classifier) -> Result<(), WeightsError> {
+    let described = Classifier::empty(&metadata.config, &Device::flex()).map_err(|error| WeightsError::Description(error.to_string()))?;
+    let (described, found) = (state::expected(&described), state::expected(classifier));
+    let difference = described.iter().zip(&found).find(|(described, found)| described != found);
+    match difference {
+        Some(((name, shape), (_, found))) if found != shape => {
+            Err(WeightsError::Description(format!("{name} would be {shape:?}, but the network has {found:?} there")))
+        }
+        Some(((name, _), (found, _))) => Err(WeightsError::Description(format!("it calls for {name} where the network has {found}"))),
+        None if described.len() != found.len() => {
+            Err(WeightsError::Description(format!("it calls for {} tensors, but the network has {}", described.len(), found.len())))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads a file of [`save`] and builds the network on `device`.
+///
+/// # Errors
+/// [`WeightsError`] if the file cannot be read, is damaged, or its tensors do not fit its own description.
+pub fn load(path: &Path, device: &Device) -> Result<(Classifier, Metadata), WeightsError> {
+    let (state, texts) = file::read(path)?;
+    let unusable = |problem| WeightsError::Unusable { path: path.to_owned(), problem };
+    let metadata = Metadata::from_texts(&texts).map_err(unusable)?;
+    let classifier = Classifier::empty(&metadata.config, device).map_err(|error| unusable(error.into()))?;
+    state::check(&classifier, &state, |_| false).map_err(unusable)?;
+    let mut expected: std::collections::BTreeSet<String> = state::expected(&classifier).into_iter().map(|(name, _)| name).collect();
+    if let Some(name) = state.keys().find(|name| !expected.remove(*name)) {
+        return Err(unusable(WeightsProblem::Unexpected { name: name.clone() }));
+    }
+    Ok((state::apply(classifier, &state), metadata))
+}
+
+/// Reads only the description of a file of [`save`].
+///
+/// # Errors
+/// [`WeightsError`] if the file cannot be read or describes no network.
+pub fn load_metadata(path: &Path) -> Result<Metadata, WeightsError> {
+    let (_, texts) = file::read(path)?;
+    Metadata::from_texts(&texts).map_err(|problem| WeightsError::Unusable { path: path.to_owned(), problem })
+}

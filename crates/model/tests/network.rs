@@ -1,0 +1,210 @@
+//! What the networks are made of: shapes, sizes, names, initial weights, and agreement between devices.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use common::{assert_close, config, devices, flex, pixels, values};
+use ossify_model::{Architecture, Classifier, ConfigError, ModelConfig, ParameterCounts, device, pixels as input};
+
+#[test]
+fn every_small_enough_architecture_gives_features_logits_and_boxes() {
+    for architecture in [Architecture::DenseNet121, Architecture::DenseNetCompact] {
+        let config = config(architecture);
+        for device in devices() {
+            let classifier = Classifier::new(&config, 1, &device).unwrap();
+            let (bytes, shape) = pixels(2, 64);
+            let batch = input::to_input(bytes, shape, &device, config.normalization, 64).unwrap();
+            assert_eq!(batch.dims(), [2, 3, 64, 64]);
+            let features = classifier.backbone.forward(batch.clone());
+            assert_eq!(features.dims(), [2, classifier.backbone.feature_channels()]);
+            let output = classifier.forward(batch);
+            assert_eq!(output.logits.dims(), [2, 6]);
+            assert_eq!(output.boxes.dims(), [2, 4]);
+        }
+    }
+}
+
+/// Counts of `torchvision.models.densenetNNN().features`, parameters and buffers without `num_batches_tracked`.
+#[test]
+fn the_large_networks_have_exactly_the_weights_of_torchvision() {
+    let expected = [
+        (Architecture::DenseNet121, 6_953_856, 83_648, 1024),
+        (Architecture::DenseNet161, 26_472_000, 219_936, 2208),
+        (Architecture::DenseNet169, 12_484_480, 158_400, 1664),
+        (Architecture::DenseNet201, 18_092_928, 229_056, 1920),
+    ];
+    for (architecture, trainable, statistics, features) in expected {
+        let classifier = Classifier::new(&config(architecture), 1, &flex()).unwrap();
+        assert_eq!(classifier.backbone.parameter_counts(), ParameterCounts { trainable, statistics }, "{architecture}");
+        assert_eq!(classifier.backbone.feature_channels(), features, "{architecture}");
+    }
+}
+
+#[test]
+fn the_reference_head_has_the_weights_of_its_layers() {
+    let config = ModelConfig { head_widths: vec![1024, 1024, 512], ..config(Architecture::DenseNet121) };
+    let classifier = Classifier::new(&config, 1, &flex()).unwrap();
+    let dense = |inputs: usize, outputs: usize| inputs * outputs + outputs;
+    let head = 2 * (1024 + 1024 + 1024) + dense(1024, 1024) * 2 + dense(1024, 512) + dense(512, 6) + dense(512, 4);
+    assert_eq!(classifier.parameter_counts().trainable - classifier.backbone.parameter_counts().trainable, head);
+}
+
+#[test]
+fn the_compact_network_is_small() {
+    let shape = Architecture::DenseNetCompact.shape();
+    let classifier = Classifier::new(&config(Architecture::DenseNetCompact), 1, &flex()).unwrap();
+    assert!(classifier.backbone.parameter_counts().trainable < 1_500_000);
+    assert!(shape.multiply_adds(112) < 60_000_000, "{}", shape.multiply_adds(112));
+}
+
+/// 2.83 GMAC is the figure that fvcore and ptflops give for torchvision's densenet121 without its last layer.
+#[test]
+fn multiply_adds_of_densenet121_are_the_known_ones() {
+    let giga = Architecture::DenseNet121.shape().multiply_adds(224) as f64 / 1e9;
+    assert!((2.82..2.84).contains(&giga), "{giga}");
+}
+
+#[test]
+fn initial_weights_depend_on_the_seed_and_not_on_the_device() {
+    let config = config(Architecture::DenseNetCompact);
+    let outputs: Vec<(Vec<f32>, Vec<f32>)> = devices()
+        .iter()
+        .map(|device| {
+            let (bytes, shape) = pixels(2, 64);
+            let batch = input::to_input(bytes, shape, device, config.normalization, 64).unwrap();
+            let run = |seed| values(Classifier::new(&config, seed, device).unwrap().forward(batch.clone()).logits);
+            assert_eq!(run(1), run(1));
+            (run(1), run(2))
+        })
+        .collect();
+    for (first, second) in &outputs {
+        assert_close(first, &outputs[0].0, 1e-4);
+        assert_ne!(first, second);
+    }
+}
+
+#[test]
+fn devices_agree_on_the_whole_of_densenet121() {
+    let config = config(Architecture::DenseNet121);
+    let features: Vec<Vec<f32>> = devices()
+        .iter()
+        .map(|device| {
+            let (bytes, shape) = pixels(2, 64);
+            let batch = input::to_input(bytes, shape, device, config.normalization, 64).unwrap();
+            values(Classifier::new(&config, 1, device).unwrap().backbone.forward(batch))
+        })
+        .collect();
+    for other in &features[1..] {
+        assert_close(other, &features[0], 1e-4);
+    }
+}
+
+#[test]
+fn devices_agree_on_gradients() {
+    let config = ModelConfig { dropout: 0.0, ..config(Architecture::DenseNetCompact) };
+    let gradients: Vec<Vec<f32>> = devices()
+        .into_iter()
+        .map(|device| {
+            let device = device.autodiff();
+            let width = config.architecture.shape().feature_channels();
+            let head = Classifier::new(&config, 1, &device).unwrap().head;
+            let features = Tensor::<1, burn::tensor::Int>::arange(0..8 * width as i64, &device).float().sin().reshape([8, width]).require_grad();
+            let output = head.forward(features.clone());
+            let gradients = (output.logits.square().mean() + output.boxes.square().mean() + head.l2_penalty().unwrap() * 0.01).backward();
+            values(features.grad(&gradients).unwrap())
+        })
+        .collect();
+    for other in &gradients[1..] {
+        assert_close(other, &gradients[0], 1e-5);
+    }
+}
+
+#[test]
+fn a_training_step_moves_weights_and_statistics_and_a_frozen_backbone_stays() {
+    let config = config(Architecture::DenseNetCompact);
+    for device in devices() {
+        let training = device.clone().autodiff();
+        let classifier = Classifier::new(&config, 1, &device).unwrap().train();
+        let (bytes, shape) = pixels(2, 64);
+        let batch = input::to_input(bytes, shape, &training, config.normalization, 64).unwrap();
+        let before = values(classifier.valid().backbone.forward(batch.clone().inner()));
+        let gradients = classifier.forward(batch.clone()).logits.square().mean().backward();
+        assert_eq!(burn::optim::GradientsParams::from_grads(gradients, &classifier).len(), trainable_tensors(&classifier));
+        let after = values(classifier.valid().backbone.forward(batch.clone().inner()));
+        assert_ne!(before, after, "running statistics are updated by a forward pass in training");
+
+        let frozen = Classifier::new(&config, 1, &device).unwrap();
+        frozen.backbone.forward(batch.inner());
+        let kept = values(frozen.backbone.forward(input::to_input(pixels(2, 64).0, shape, &device, config.normalization, 64).unwrap()));
+        assert_eq!(before, kept, "a forward pass for inference changes nothing");
+    }
+}
+
+/// Tensors that take part in the logits: all but the box output's weight and bias.
+fn trainable_tensors(classifier: &Classifier) -> usize {
+    let mut count = 0;
+    struct Count<'a>(&'a mut usize);
+    impl burn::module::ModuleVisitor for Count<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            *self.0 += usize::from(param.is_require_grad());
+        }
+    }
+    classifier.visit(&mut Count(&mut count));
+    count - 2
+}
+
+#[test]
+fn l2_penalty_is_the_sum_of_squares_of_the_dense_kernels() {
+    let config = ModelConfig { head_widths: vec![3], ..config(Architecture::DenseNetCompact) };
+    let classifier = Classifier::new(&config, 1, &flex()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    ossify_model::weights::save(&path, &classifier, &common::metadata(&config)).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let kernel = file.tensor("head.stages.0.dense.weight").unwrap();
+    let expected: f32 = kernel.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()).powi(2)).sum();
+    let found = values(classifier.head.l2_penalty().unwrap())[0];
+    assert!((found / expected - 1.0).abs() < 1e-5, "{found} against {expected}");
+    let none = Classifier::new(&ModelConfig { head_widths: vec![], ..config }, 1, &flex()).unwrap();
+    assert!(none.head.l2_penalty().is_none());
+}
+
+#[test]
+fn a_configuration_without_a_network_is_refused_in_words() {
+    let valid = config(Architecture::DenseNetCompact);
+    let error = |config: ModelConfig| config.validate().unwrap_err().to_string();
+    assert_eq!(error(ModelConfig { classes: 0, ..valid.clone() }), "the network needs at least one class");
+    assert_eq!(error(ModelConfig { head_widths: vec![8, 0], ..valid.clone() }), "head width number 2 is 0; each width must be at least 1");
+    assert_eq!(error(ModelConfig { dropout: 1.0, ..valid.clone() }), "dropout is 1; it is a share from 0 to below 1");
+    let small = ModelConfig { input_px: 31, architecture: Architecture::DenseNet121, ..valid };
+    assert_eq!(error(small), "input_px is 31, but densenet121 halves its input so often that it needs at least 32 pixels");
+    let unknown = "resnet50".parse::<Architecture>().unwrap_err();
+    assert_eq!(unknown, ConfigError::UnknownArchitecture("resnet50".to_owned()));
+    assert!(unknown.to_string().contains("densenet121"), "{unknown}");
+}
+
+#[test]
+fn the_smallest_input_is_the_smallest_that_works() {
+    for architecture in [Architecture::DenseNet121, Architecture::DenseNetCompact] {
+        let smallest = architecture.shape().smallest_input_px();
+        let config = ModelConfig { input_px: smallest, ..config(architecture) };
+        let classifier = Classifier::new(&config, 1, &flex()).unwrap();
+        let output = classifier.forward(Tensor::zeros([1, 3, smallest, smallest], &flex()));
+        assert!(values(output.logits).iter().all(|value| value.is_finite()));
+    }
+}
+
+#[test]
+fn requests_for_devices_are_understood_or_refused() {
+    assert_eq!(device::choose("flex").unwrap().kind(), device::DeviceChoice::Flex);
+    let unknown = device::choose("gpu").unwrap_err().to_string();
+    assert_eq!(unknown, "there is no device `gpu`; write auto, cpu, cuda:N (N from 0) or flex");
+    assert!(device::choose("cuda:-1").is_err());
+    let missing = device::choose("cuda:4096").unwrap_err();
+    assert!(missing.to_string().starts_with("device cuda:4096 cannot be used"), "{missing}");
+    assert!(std::error::Error::source(&missing).is_some());
+    assert_ne!(device::choose("auto").unwrap().kind(), device::DeviceChoice::Auto);
+}

@@ -1,0 +1,92 @@
+use ossify_diagnostics::printable;
+
+/// A whole number with commas between thousands: `12,345`.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number with about four significant digits and no trailing zeros: `0.0312`, `12.5`, `12,345`.
+/// What is not finite is a dash.
+pub fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".into();
+    }
+    let size = value.abs();
+    if size >= 10_000.0 {
+        let whole = size.round();
+        let text = if whole < 1e15 { count(whole as u64) } else { format!("{size:.2e}") };
+        return if value < 0.0 { format!("−{text}") } else { text };
+    }
+    if size != 0.0 && size < 1e-4 {
+        return format!("{value:.1e}").replace('-', "−");
+    }
+    let decimals = match size {
+        s if s >= 1000.0 => 0,
+        s if s >= 100.0 => 1,
+        s if s >= 10.0 => 2,
+        s if s >= 0.1 || s == 0.0 => 3,
+        s if s >= 0.01 => 4,
+        _ => 5,
+    };
+    let text = format!("{value:.decimals$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if text == "-0" { "0".into() } else { text.replace('-', "−") }
+}
+
+/// A share as a percentage with one decimal where it says something: `7.5 %`, `100 %`.
+pub fn percent(share: f64) -> String {
+    if !share.is_finite() {
+        return "–".into();
+    }
+    let text = format!("{:.1}", share * 100.0);
+    format!("{} %", text.strip_suffix(".0").unwrap_or(&text).replace('-', "−"))
+}
+
+/// Text that is safe in HTML and XML once escaped: no control characters, no bidirectional overrides,
+/// no code points that XML forbids.
+pub(crate) fn clean(text: &str) -> String {
+    printable(text).chars().map(|c| if matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c }).collect()
+}
+
+/// The text cut to about `width` characters, with an ellipsis where something is missing.
+pub(crate) fn shortened(text: &str, width: usize) -> String {
+    let text = clean(text);
+    if text.chars().count() <= width {
+        return text;
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(number(0.5), "0.5");
+        assert_eq!(number(0.03127), "0.0313");
+        assert_eq!(number(-12.5), "−12.5");
+        assert_eq!(number(100.0), "100");
+        assert_eq!(number(12_345.6), "12,346");
+        assert_eq!(number(f64::NAN), "–");
+        assert_eq!(percent(0.075), "7.5 %");
+        assert_eq!(percent(1.0), "100 %");
+    }
+
+    #[test]
+    fn hostile_text_is_made_visible() {
+        assert_eq!(clean("a\u{1b}[31mb\u{202e}c\u{0}"), "a\\u{1b}[31mb\\u{202e}c\\u{0}");
+        assert_eq!(shortened("abcdefgh", 5), "abcd…");
+    }
+}

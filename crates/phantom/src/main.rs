@@ -1,0 +1,40 @@
+//! `ossify-phantom`: makes a synthetic dataset of radiographs with YOLO labels.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ossify_phantom::Parameters;
+use ossify_settings::{Context, Outcome, StageArgs, StageError, run_stage};
+
+/// Draws synthetic radiographs with YOLO labels, and prints as JSON what faults it planted.
+#[derive(Parser)]
+#[command(name = "ossify-phantom", version)]
+struct Cli {
+    #[command(flatten)]
+    stage: StageArgs,
+    /// Images over all splits, at least 20 [default: phantom.images of the configuration]
+    #[arg(long, value_name = "N")]
+    images: Option<u64>,
+    /// Seed of everything [default: phantom.seed of the configuration]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Writes the same labels beside one tiny picture under many names, for tests of scale
+    #[arg(long)]
+    labels_only: bool,
+}
+
+fn main() -> ExitCode {
+    run_stage("phantom", Cli::parse(), |cli| &cli.stage, run)
+}
+
+fn run(cli: &Cli, context: &Context) -> Result<Outcome, StageError> {
+    let settings = &context.settings.phantom;
+    let parameters = Parameters { images: cli.images.unwrap_or(settings.images), seed: cli.seed.unwrap_or(settings.seed), labels_only: cli.labels_only };
+    let outcome = ossify_phantom::run(context, &parameters)?;
+    if !cli.stage.json {
+        // With --json it is part of the summary. A reader that went away is no failure.
+        let _ = writeln!(std::io::stdout(), "{:#}", outcome.summary);
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,202 @@
+//! From a run and images to a predictions table.
+#![allow(missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use image::{ImageBuffer, Rgb};
+use ossify_contract::{Manifest, PredictionRow, Publication, ShardRow, ShardShape, ShardWriter, Split, read_table, write_latest};
+use ossify_imaging::{Limits, TensorSpec, decode, to_tensor};
+use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, weights};
+use ossify_settings::{ResizeSettings, Settings};
+use serde_json::json;
+
+const SIDE: u32 = 48;
+const RUN: &str = "densenet-compact-0123abcd";
+
+/// A run with random weights, pictures of several proportions, and their shards.
+struct Work {
+    folder: tempfile::TempDir,
+}
+
+impl Work {
+    fn new(valid: usize, test: usize) -> Self {
+        let work = Work { folder: tempfile::tempdir().unwrap() };
+        work.write_run(1);
+        let pictures = work.pictures();
+        std::fs::create_dir_all(&pictures).unwrap();
+        for i in 0..valid + test {
+            let (width, height) = (40 + 7 * i as u32, 90 - 5 * i as u32);
+            let picture = ImageBuffer::from_fn(width, height, |x, y| Rgb([(x * 3) as u8, (y * 2 + i as u32 * 9) as u8, (x + y) as u8]));
+            picture.save(pictures.join(format!("{i:02}.png"))).unwrap();
+        }
+        work.write_shards(valid, test);
+        work
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    fn pictures(&self) -> PathBuf {
+        self.folder.path().join("pictures")
+    }
+
+    fn write_run(&self, seed: u64) {
+        let config = ModelConfig {
+            architecture: Architecture::DenseNetCompact,
+            classes: 3,
+            head_widths: vec![8],
+            dropout: 0.5,
+            input_px: 24,
+            normalization: Normalization::ImageNet,
+        };
+        let device = ossify_model::device::choose("flex").unwrap();
+        let model = Classifier::new(&config, seed, &device.inference()).unwrap();
+        let publication = Publication::begin(self.out().join("runs").join(RUN)).unwrap();
+        let class_names = ["wrist", "elbow", "hand"].map(String::from).to_vec();
+        weights::save(&publication.stage("model.safetensors").unwrap(), &model, &weights::Metadata { config, class_names }).unwrap();
+        let settings = Settings { resize: ResizeSettings { side_px: SIDE, ..Default::default() }, ..Default::default() };
+        publication.write("config.toml", toml::to_string(&settings).unwrap().as_bytes()).unwrap();
+        let files = ["model.safetensors", "config.toml"].map(|file| publication.describe(file, None).unwrap()).to_vec();
+        publication.commit("train", "test", files, json!({})).unwrap();
+        write_latest(&self.out().join("runs"), RUN).unwrap();
+    }
+
+    fn write_shards(&self, valid: usize, test: usize) {
+        let spec = TensorSpec {
+            side_px: SIDE,
+            channels: ossify_imaging::Channels::Rgb,
+            geometry: ossify_imaging::Geometry::Stretch,
+            filter: ossify_imaging::Filter::Bilinear,
+            antialias: true,
+        };
+        let publication = Publication::begin(self.out().join("shards")).unwrap();
+        let mut files = Vec::new();
+        for (split, range) in [(Split::Valid, 0..valid), (Split::Test, valid..valid + test)] {
+            if range.is_empty() {
+                continue;
+            }
+            let name = format!("{split}-00000.arrow");
+            let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }).unwrap();
+            for i in range {
+                let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
+                let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();
+                let (tensor, transform) = to_tensor(&pixels, &spec);
+                let (width, height) = pixels.size();
+                writer.push(ShardRow { image_id: format!("{split}/images/{i:02}.png"), pixels: tensor, width, height, transform }).unwrap();
+            }
+            files.push(writer.finish(&name).unwrap());
+        }
+        publication.commit("resize", "test", files, json!({})).unwrap();
+    }
+
+    fn predict(&self, more: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ossify-predict"));
+        command.arg("--out").arg(self.out()).args(["--set", "predict.batch_size=4", "--json"]).args(more);
+        command.output().unwrap()
+    }
+
+    fn rows(&self, folder: &str, file: &str) -> Vec<PredictionRow> {
+        let folder = self.out().join("predictions").join(folder);
+        Manifest::open(&folder, "").unwrap();
+        read_table(folder.join(file)).unwrap()
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeeds(output: Output) -> String {
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+fn fails(output: &Output, code: i32, words: &str) {
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(words), "`{words}` is not in: {said}");
+}
+
+#[test]
+fn every_image_of_the_shards_has_one_row_in_order() {
+    let work = Work::new(5, 3);
+    succeeds(work.predict(&[]));
+    let rows = work.rows(RUN, "valid.parquet");
+    assert_eq!(rows.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(), (0..5).map(|i| format!("valid/images/{i:02}.png")).collect::<Vec<_>>());
+    assert_eq!(work.rows(RUN, "test.parquet").len(), 3);
+    for row in &rows {
+        assert_eq!((row.rank, row.split, row.probabilities.len()), (1, Split::Valid, 3));
+        assert!((row.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        assert_eq!(row.class_name, ["wrist", "elbow", "hand"][row.class_index as usize]);
+        assert_eq!(row.score, row.probabilities[row.class_index as usize]);
+        assert!(0.0 <= row.xmin && row.xmin <= row.xmax && row.xmax <= 1.0 && 0.0 <= row.ymin && row.ymin <= row.ymax && row.ymax <= 1.0);
+    }
+    assert_eq!(std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(), format!("{RUN}\n"));
+}
+
+#[test]
+fn a_second_run_does_nothing_until_the_model_changes() {
+    let work = Work::new(5, 0);
+    assert!(succeeds(work.predict(&[])).contains("test: no images"));
+    let before = work.rows(RUN, "valid.parquet");
+    assert!(succeeds(work.predict(&[])).contains("already there"));
+    work.write_run(2);
+    assert!(!succeeds(work.predict(&[])).contains("already there"));
+    assert_ne!(work.rows(RUN, "valid.parquet"), before);
+}
+
+#[test]
+fn a_folder_of_images_is_predicted_as_the_shards_are() {
+    let work = Work::new(6, 0);
+    succeeds(work.predict(&[]));
+    let pictures = work.pictures();
+    std::fs::create_dir(pictures.join("more")).unwrap();
+    std::fs::rename(pictures.join("05.png"), pictures.join("more/05.PNG")).unwrap();
+    std::fs::write(pictures.join("notes.txt"), "no image").unwrap();
+    succeeds(work.predict(&["--images", pictures.to_str().unwrap()]));
+    let (of_shards, of_images) = (work.rows(RUN, "valid.parquet"), work.rows(&format!("{RUN}-images"), "images.parquet"));
+    assert_eq!(of_images.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(), ["00.png", "01.png", "02.png", "03.png", "04.png", "more/05.PNG"]);
+    for (a, b) in of_shards.iter().zip(&of_images) {
+        assert_eq!(a.class_index, b.class_index);
+        assert!(a.probabilities.iter().zip(&b.probabilities).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert!(a.unit_box().to_array().iter().zip(b.unit_box().to_array()).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+    assert!(succeeds(work.predict(&["--images", pictures.to_str().unwrap()])).contains("already there"));
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_told_and_a_gate_when_strict() {
+    let work = Work::new(3, 0);
+    std::fs::write(work.pictures().join("01.png"), "no picture").unwrap();
+    let folder = work.pictures();
+    let images = ["--images", folder.to_str().unwrap()];
+    assert!(succeeds(work.predict(&images)).contains("01.png"));
+    assert_eq!(work.rows(&format!("{RUN}-images"), "images.parquet").len(), 2);
+    let strict = work.predict(&[&images[..], &["--strict", "--force"]].concat());
+    fails(&strict, 3, "1 images could not be read");
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_to_do() {
+    let work = Work::new(2, 0);
+    fails(&work.predict(&["--set", "predict.run=\"nowhere\""]), 1, "there is no such run");
+    fails(&work.predict(&["--set", "predict.run=\"../runs\""]), 1, "is no id of a run");
+    fails(&work.predict(&["--images", "/nowhere"]), 2, "/nowhere is no folder");
+    fails(&work.predict(&["--set", "predict.splits=[\"test\"]"]), 1, "has no image of test");
+    let empty = tempfile::tempdir().unwrap();
+    fails(&work.predict(&["--images", empty.path().to_str().unwrap()]), 1, "has no image; known are");
+    damage(&work.out().join("runs").join(RUN).join("model.safetensors"));
+    fails(&work.predict(&[]), 1, "not the bytes that manifest.json says");
+    std::fs::remove_dir_all(work.out().join("runs")).unwrap();
+    fails(&work.predict(&[]), 1, "run ossify-train first");
+}
+
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}

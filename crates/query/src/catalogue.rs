@@ -1,0 +1,180 @@
+use std::path::{Path, PathBuf};
+
+use ossify_contract::{ArtefactError, FileEntry, Manifest, Split, WorkFolder, read_latest};
+use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet};
+use polars::sql::{SQLContext, extract_table_identifiers};
+
+use crate::QueryError;
+
+/// Every table that SQL can name, and what makes it.
+const TABLES: [(&str, &str); 7] = [
+    ("images", "make ingest"),
+    ("objects", "make ingest"),
+    ("issues", "make ingest"),
+    ("classes", "make ingest"),
+    ("fingerprints", "make resize"),
+    ("predictions", "make predict"),
+    ("matches", "make evaluate"),
+];
+
+/// The tables of a work folder, as far as they were made.
+pub struct Catalogue {
+    tables: Vec<Table>,
+    root: PathBuf,
+}
+
+/// A table that SQL can name; it can lie in several files, one a split.
+pub struct Table {
+    /// Its name in SQL.
+    pub name: &'static str,
+    files: Vec<(PathBuf, FileEntry)>,
+}
+
+impl Table {
+    fn of(name: &'static str, folder: &Path, manifest: &Manifest, is_wanted: impl Fn(&str) -> bool) -> Self {
+        let files = manifest.files.iter().filter(|file| is_wanted(&file.path)).map(|file| (folder.to_path_buf(), file.clone())).collect();
+        Table { name, files }
+    }
+
+    /// Rows, where every file's manifest says them.
+    pub fn rows(&self) -> Option<u64> {
+        self.files.iter().map(|(_, file)| file.rows).sum()
+    }
+
+    /// Names and polars types of the columns.
+    ///
+    /// # Errors
+    /// Fails where a file cannot be read.
+    pub fn columns(&self) -> Result<Vec<(String, String)>, QueryError> {
+        let schema = self.scan()?.collect_schema().map_err(|e| self.unreadable(e))?;
+        Ok(schema.iter().map(|(name, kind)| (name.to_string(), kind.to_string())).collect())
+    }
+
+    fn scan(&self) -> Result<LazyFrame, QueryError> {
+        let path = |(folder, file): &(PathBuf, FileEntry)| PlRefPath::try_from_pathbuf(folder.join(&file.path)).map_err(|e| self.unreadable(e));
+        let paths = self.files.iter().map(path).collect::<Result<Vec<_>, _>>()?;
+        // A folder's name may well hold a bracket or a star.
+        LazyFrame::scan_parquet_files(paths.into_iter().collect(), ScanArgsParquet { glob: false, ..Default::default() }).map_err(|e| self.unreadable(e))
+    }
+
+    fn verify(&self) -> Result<(), QueryError> {
+        self.files.iter().try_for_each(|(folder, file)| file.verify(folder)).map_err(QueryError::from)
+    }
+
+    fn unreadable(&self, error: PolarsError) -> QueryError {
+        let (folder, file) = self.files.first().map(|(folder, file)| (folder.clone(), file.path.clone())).unwrap_or_default();
+        ArtefactError::corrupt(folder.join(file), format!("polars cannot read it: {error}")).into()
+    }
+}
+
+impl Catalogue {
+    /// Finds the tables of a work folder: those of ingest and resize, the newest predictions of all splits, and
+    /// the matches of the report on them, or of the newest report.
+    ///
+    /// # Errors
+    /// [`QueryError::NoTables`] where there is none; [`QueryError::Artefact`] where a file of an output is
+    /// missing or has another size than its manifest says.
+    pub fn open(work: &WorkFolder) -> Result<Self, QueryError> {
+        let mut tables = Vec::new();
+        if let Some(manifest) = checked_manifest(&work.tables())? {
+            for name in ["images", "objects", "issues", "classes"] {
+                tables.push(Table::of(name, &work.tables(), &manifest, |path| path == format!("{name}.parquet")));
+            }
+        }
+        if let Some(manifest) = checked_manifest(&work.shards())? {
+            tables.push(Table::of("fingerprints", &work.shards(), &manifest, |path| path == "fingerprints.parquet"));
+        }
+        let predictions = read_latest(&work.predictions())?;
+        if let Some(id) = &predictions {
+            let folder = work.predictions().join(id);
+            if let Some(manifest) = checked_manifest(&folder)? {
+                tables.push(Table::of("predictions", &folder, &manifest, |path| path.ends_with(".parquet")));
+            }
+        }
+        if let Some(id) = read_latest(&work.reports())?.or(predictions) {
+            let mut matches = Table { name: "matches", files: Vec::new() };
+            for split in [Split::Train, Split::Valid, Split::Test] {
+                let folder = work.reports().join(&id).join(split.as_str());
+                if let Some(manifest) = checked_manifest(&folder)? {
+                    matches.files.extend(Table::of("matches", &folder, &manifest, |path| path == "matches.parquet").files);
+                }
+            }
+            tables.push(matches);
+        }
+        tables.retain(|table| !table.files.is_empty());
+        if tables.is_empty() {
+            return Err(QueryError::NoTables(work.root().to_path_buf()));
+        }
+        Ok(Catalogue { tables, root: work.root().to_path_buf() })
+    }
+
+    /// The tables that are there.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// The work folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Tables that are not there, with what makes them.
+    pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
+        TABLES.into_iter().filter(|(name, _)| self.tables.iter().all(|table| table.name != *name)).collect()
+    }
+
+    /// Runs one SQL query. The hashes of the tables that it names are checked first.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn query(&self, sql: &str) -> Result<DataFrame, QueryError> {
+        let sql_error = |error: PolarsError| QueryError::Sql(without_prefix(&error));
+        let named = extract_table_identifiers(sql, false, true).map_err(sql_error)?;
+        let mut context = SQLContext::new();
+        for table in &self.tables {
+            if named.iter().any(|name| name.eq_ignore_ascii_case(table.name)) {
+                table.verify()?;
+            }
+            context.register(table.name, table.scan()?);
+        }
+        let answer = context.execute(sql).and_then(LazyFrame::collect);
+        answer.map_err(|error| match named.iter().find(|name| !self.has(name) && error.to_string().contains(&format!("'{name}'"))) {
+            Some(name) => QueryError::UnknownTable { name: name.clone(), known: self.known() },
+            None => sql_error(error),
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.tables.iter().any(|table| table.name == name)
+    }
+
+    fn known(&self) -> String {
+        let here: Vec<_> = self.tables.iter().map(|table| table.name).collect();
+        let missing: Vec<_> = self.missing().into_iter().map(|(name, made_by)| format!("{name} ({made_by})")).collect();
+        let mut text = format!("here are {}", here.join(", "));
+        if !missing.is_empty() {
+            text.push_str(&format!("; not made yet: {}", missing.join(", ")));
+        }
+        text
+    }
+}
+
+/// The manifest of a folder whose files are there with their sizes; `None` where the stage did not run.
+fn checked_manifest(folder: &Path) -> Result<Option<Manifest>, QueryError> {
+    match Manifest::require(folder, "") {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(ArtefactError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// polars' message without the kind of error that it puts before.
+fn without_prefix(error: &PolarsError) -> String {
+    match error {
+        PolarsError::SQLInterface(message)
+        | PolarsError::SQLSyntax(message)
+        | PolarsError::ColumnNotFound(message)
+        | PolarsError::InvalidOperation(message) => message.to_string(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,105 @@
+//! `ossify-query`: SQL over every artefact of a work folder.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use ossify_contract::write_atomic;
+use ossify_query::{Catalogue, Format, QueryError, encode};
+use ossify_settings::{Context, StageArgs};
+
+#[derive(Parser)]
+#[command(name = "ossify-query", version, about = "SQL over images, objects, issues, classes, fingerprints, predictions and matches")]
+struct Cli {
+    /// The query
+    #[arg(conflicts_with_all = ["file", "tables"], required_unless_present_any = ["file", "tables"])]
+    sql: Option<String>,
+    /// Reads the query from a file, as in pipelines/sql/class_balance.sql
+    #[arg(long, value_name = "FILE", conflicts_with = "tables")]
+    file: Option<PathBuf>,
+    /// Lists the tables with their rows and columns
+    #[arg(long)]
+    tables: bool,
+    /// How the answer is written [default: by the ending of --output, else table]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Writes the answer to a file
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The conf file, whose name says the work folder
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The work folder [default: data/work/<name of the conf file>, and demo without one]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            let is_usage = matches!(error.downcast_ref::<QueryError>(), Some(QueryError::Sql(_) | QueryError::UnknownTable { .. } | QueryError::Format { .. }));
+            if is_usage || error.is::<ossify_settings::ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let default_out = cli.config.is_none().then(|| PathBuf::from("data/work/demo"));
+    let args = StageArgs { config: cli.config.clone(), out: cli.out.clone().or(default_out), ..Default::default() };
+    let context = Context::resolve(&args)?;
+    let catalogue = Catalogue::open(&context.out)?;
+    if cli.tables {
+        return print(list(&catalogue)?.as_bytes());
+    }
+    let sql = match (&cli.sql, &cli.file) {
+        (Some(sql), _) => sql.clone(),
+        (None, Some(file)) => std::fs::read_to_string(file).with_context(|| format!("cannot read the query {}", file.display()))?,
+        (None, None) => bail!("no query given"),
+    };
+    let format = cli.format.unwrap_or_else(|| cli.output.as_deref().map_or(Format::Table, format_of));
+    if format == Format::Parquet && cli.output.is_none() && io::stdout().is_terminal() {
+        bail!("Parquet is no text for a terminal; name a file with --output");
+    }
+    let mut answer = catalogue.query(&sql)?;
+    let bytes = encode(&mut answer, format)?;
+    match &cli.output {
+        Some(path) => Ok(write_atomic(path, &bytes)?),
+        None => print(&bytes),
+    }
+}
+
+fn format_of(path: &Path) -> Format {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => Format::Csv,
+        Some("json") => Format::Json,
+        Some("parquet") => Format::Parquet,
+        _ => Format::Table,
+    }
+}
+
+fn list(catalogue: &Catalogue) -> anyhow::Result<String> {
+    let mut text = format!("tables of {}\n", catalogue.root().display());
+    for table in catalogue.tables() {
+        let rows = table.rows().map_or_else(String::new, |rows| format!(", {rows} rows"));
+        text.push_str(&format!("\n{}{rows}\n", table.name));
+        for (name, kind) in table.columns()? {
+            text.push_str(&format!("  {name:<22} {kind}\n"));
+        }
+    }
+    for (name, made_by) in catalogue.missing() {
+        text.push_str(&format!("\n{name}: not there yet ({made_by})\n"));
+    }
+    Ok(text)
+}
+
+/// To standard output; a reader that has seen enough is no failure.
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(bytes).and_then(|()| io::stdout().flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("cannot write to standard output"),
+        _ => Ok(()),
+    }
+}

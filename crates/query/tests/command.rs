@@ -1,0 +1,124 @@
+//! `ossify-query` as people call it.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use assert_cmd::Command;
+use ossify_contract::{PredictionRow, WorkFolder, read_table};
+use tempfile::TempDir;
+
+/// A work folder whose name polars must not take for a pattern.
+fn work() -> (TempDir, WorkFolder) {
+    let folder = TempDir::new().unwrap();
+    let work = WorkFolder::new(folder.path().join("work [1]*"));
+    (folder, work)
+}
+
+fn query(work: &WorkFolder, args: &[&str]) -> (i32, String, String) {
+    let output = Command::cargo_bin("ossify-query").unwrap().arg("--out").arg(work.root()).args(args).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_answer_is_a_table_for_people() {
+    let (_folder, work) = work();
+    support::write_all(&work);
+    let (code, text, errors) = query(&work, &["SELECT class_name, COUNT(*) AS objects, AVG(area) AS area FROM objects GROUP BY class_name ORDER BY 1"]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let lines = [
+        "class_name  objects    area",
+        "----------  -------  ------",
+        "elbow             2  0.0275",
+        "humerus           1  0.0400",
+        "wrist             2  0.1800",
+        "(3 rows)",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+}
+
+#[test]
+fn nothing_in_a_table_steers_the_terminal() {
+    let (_folder, work) = work();
+    support::write_tables(&work);
+    let (code, text, _) = query(&work, &["SELECT text FROM issues LIMIT 1"]);
+    assert_eq!(code, 0);
+    assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}"), "{text}");
+}
+
+#[test]
+fn csv_json_and_parquet_hold_the_same_rows() {
+    let (folder, work) = work();
+    support::write_all(&work);
+    let sql = "SELECT * FROM predictions ORDER BY score";
+    let (code, json, _) = query(&work, &[sql, "--format", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, json.as_array().unwrap().len()), (0, 2));
+    assert_eq!(json[1]["probabilities"], serde_json::json!([0.75, 0.25]));
+    let path = folder.path().join("answer.parquet");
+    assert_eq!(query(&work, &[sql, "--output", path.to_str().unwrap()]).0, 0);
+    let rows: Vec<PredictionRow> = read_table(&path).unwrap();
+    assert_eq!(rows[1].probabilities, [0.75, 0.25]);
+    let (code, csv, _) = query(&work, &["SELECT image_id, score FROM predictions ORDER BY score", "--format", "csv"]);
+    assert_eq!((code, csv.as_str()), (0, "image_id,score\nvalid/images/c.jpg,0.375\nvalid/images/a.rf.3.jpg,0.75\n"));
+    let (code, _, errors) = query(&work, &[sql, "--format", "csv"]);
+    assert_eq!(code, 2);
+    assert!(errors.contains("`probabilities` holds lists, which CSV cannot"), "{errors}");
+}
+
+#[test]
+fn a_query_in_a_file_is_run() {
+    let (_folder, work) = work();
+    support::write_tables(&work);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/sql/filtered_classes.sql");
+    let (code, text, _) = query(&work, &["--file", file.to_str().unwrap()]);
+    assert!(code == 0 && text.contains("humerus"), "{text}");
+    assert_eq!(query(&work, &["--file", "nowhere.sql"]).0, 1);
+}
+
+#[test]
+fn the_tables_are_listed_with_rows_columns_and_what_is_not_there_yet() {
+    let (_folder, work) = work();
+    support::write_tables(&work);
+    let (code, text, _) = query(&work, &["--tables"]);
+    assert_eq!(code, 0);
+    for part in ["images, 5 rows", "image_id               str", "class_index            i16", "predictions: not there yet (make predict)"] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+    support::write_all(&work);
+    assert!(query(&work, &["--tables"]).1.contains("matches, 3 rows"));
+}
+
+#[test]
+fn what_is_not_there_is_said_with_what_is() {
+    let (_folder, work) = work();
+    let (code, _, errors) = query(&work, &["SELECT 1"]);
+    assert!(code == 1 && errors.contains("make ingest"), "{errors}");
+    support::write_tables(&work);
+    let (code, _, errors) = query(&work, &["SELECT * FROM picture"]);
+    assert!(
+        code == 2 && errors.contains("no table `picture`; here are images, objects, issues, classes; not made yet: fingerprints (make resize)"),
+        "{errors}"
+    );
+    let (code, _, errors) = query(&work, &["SELECT * FROM predictions"]);
+    assert!(code == 2 && errors.contains("predictions (make predict)"), "{errors}");
+    for sql in ["SELECT nothing FROM images", "SELEC", ""] {
+        let (code, _, errors) = query(&work, &[sql]);
+        assert!(code == 2 && errors.starts_with("error: "), "{sql}: {code} {errors}");
+    }
+    assert_eq!(query(&work, &[]).0, 2);
+}
+
+#[test]
+fn a_changed_table_is_not_read() {
+    let (_folder, work) = work();
+    support::write_tables(&work);
+    let path = work.tables().join("objects.parquet");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[10] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let (code, _, errors) = query(&work, &["SELECT COUNT(*) FROM objects"]);
+    assert!(code == 1 && errors.contains("objects.parquet"), "{errors}");
+    assert_eq!(query(&work, &["SELECT COUNT(*) FROM images"]).0, 0, "a query that does not name it does not mind");
+}

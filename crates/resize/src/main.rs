@@ -1,0 +1,16 @@
+//! The command line of the resize stage.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(name = "ossify-resize", version, about = "Turns the images of the tables into memory-mappable tensor shards")]
+struct Cli {
+    #[command(flatten)]
+    stage: ossify_settings::StageArgs,
+}
+
+fn main() -> ExitCode {
+    ossify_settings::run_stage("resize", Cli::parse(), |cli| &cli.stage, |_, context| ossify_resize::run(context))
+}

@@ -1,0 +1,203 @@
+//! The stage through its command line.
+
+mod common;
+
+use common::{Bench, encoded, json, picture, published, text};
+use image::ImageFormat;
+use ossify_contract::{FingerprintRow, ImageStatus, Manifest, ShardReader, Split, read_table};
+use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode, to_tensor};
+
+const SPEC: TensorSpec = TensorSpec { side_px: 48, channels: Channels::Rgb, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true };
+
+#[test]
+fn every_image_stands_once_in_order_with_its_tensor_and_transform() {
+    let bench = Bench::with_images(90);
+    let summary = bench.summary(&[]);
+    assert_eq!(summary["summary"]["images"], 90);
+    assert_eq!(summary["summary"]["images_per_split"], serde_json::json!({"train": 45, "valid": 23, "test": 22}));
+    // 45 and 23 and 22 images in shards of 16.
+    assert_eq!(summary["summary"]["shards"], 3 + 2 + 2);
+
+    let shards = bench.out().join("shards");
+    let manifest = Manifest::open(&shards, "").unwrap();
+    let mut ids = Vec::new();
+    for file in manifest.files.iter().filter(|file| file.path.ends_with(".arrow")) {
+        let reader = ShardReader::open(shards.join(&file.path)).unwrap();
+        assert_eq!(file.rows, Some(reader.len() as u64));
+        for image in reader.iter() {
+            let bytes = std::fs::read(bench.dataset().join(image.image_id)).unwrap();
+            let pixels = decode(&bytes, &Limits::default()).unwrap();
+            let (tensor, transform) = to_tensor(&pixels, &SPEC);
+            assert_eq!((image.pixels, image.transform), (tensor.as_slice(), transform));
+            assert_eq!((image.width, image.height), pixels.size());
+            ids.push(image.image_id.to_owned());
+        }
+    }
+    let expected: Vec<String> = ["test", "train", "valid"]
+        .iter()
+        .flat_map(|split| bench.rows.iter().filter(move |row| row.split.as_str() == *split).map(|row| row.image_id.clone()))
+        .collect();
+    assert_eq!(ids, expected);
+
+    let fingerprints: Vec<FingerprintRow> = read_table(shards.join("fingerprints.parquet")).unwrap();
+    assert_eq!(fingerprints.len(), 90);
+    assert!(fingerprints.iter().all(|row| row.leak_group.is_none()));
+}
+
+#[test]
+fn the_bytes_are_the_same_whatever_the_threads() {
+    let bench = Bench::with_images(150);
+    bench.summary(&["--set", "general.threads=1"]);
+    let one = published(&bench.out().join("shards"));
+    for threads in [2, 5] {
+        bench.summary(&["--force", "--set", &format!("general.threads={threads}")]);
+        assert!(published(&bench.out().join("shards")) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_second_run_does_nothing_until_an_input_changes() {
+    let mut bench = Bench::with_images(40);
+    assert_eq!(bench.summary(&[])["status"], "done");
+    assert_eq!(bench.summary(&[])["status"], "current");
+    assert_eq!(bench.summary(&["--set", "general.threads=1"])["status"], "current");
+    assert_eq!(bench.summary(&["--force"])["status"], "done");
+    assert_eq!(bench.summary(&["--set", "resize.geometry=letterbox"])["status"], "done");
+    assert_eq!(bench.summary(&[])["status"], "done");
+    // Labels that change are no reason to resize.
+    bench.rows[0].object_count = 3;
+    bench.write_tables();
+    assert_eq!(bench.summary(&[])["status"], "current");
+    let first = bench.dataset().join(&bench.rows[0].image_id);
+    let size = (bench.rows[0].width as u32, bench.rows[0].height as u32);
+    std::fs::write(&first, encoded(&picture(size.0, size.1, 9999), ImageFormat::Png)).unwrap();
+    assert_eq!(bench.summary(&[])["status"], "done");
+    assert_eq!(bench.summary(&[])["status"], "current");
+    std::fs::remove_file(bench.out().join("shards/valid-00000.arrow")).unwrap();
+    assert_eq!(bench.summary(&[])["status"], "done");
+}
+
+#[test]
+fn bad_images_are_named_and_left_out_and_the_others_go_on() {
+    let mut bench = Bench::with_images(20);
+    let good = encoded(&picture(64, 48, 500), ImageFormat::Jpeg);
+    bench.add(Split::Train, "cut.jpg", &good[..good.len() / 2], (64, 48));
+    bench.add(Split::Train, "zeros.jpg", &[0; 100], (64, 48));
+    bench.add(Split::Train, "empty.jpg", b"", (64, 48));
+    bench.add(Split::Valid, "other-size.jpg", &good, (64, 49));
+    bench.add(Split::Valid, "gone.jpg", &good, (64, 48));
+    bench.add(Split::Valid, "folder.jpg", &good, (64, 48));
+    bench.add(Split::Test, "bomb.png", &encoded(&picture(800, 700, 1), ImageFormat::Png), (800, 700));
+    bench.add(Split::Test, "known-bad.jpg", b"no image", (0, 0));
+    bench.rows.last_mut().unwrap().status = ImageStatus::Unreadable;
+    std::fs::remove_file(bench.dataset().join("valid/images/gone.jpg")).unwrap();
+    std::fs::remove_file(bench.dataset().join("valid/images/folder.jpg")).unwrap();
+    std::fs::create_dir(bench.dataset().join("valid/images/folder.jpg")).unwrap();
+    bench.write_tables();
+
+    let arguments = ["--set", "resize.max_pixels=500000"];
+    let output = bench.run(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let summary = json(&output)["summary"].clone();
+    assert_eq!((&summary["images"], &summary["unreadable"]), (&20.into(), &1.into()));
+    let failed: Vec<(&str, &str, &str)> = summary["failed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|failure| (failure["image_id"].as_str().unwrap(), failure["rule"].as_str().unwrap(), failure["reason"].as_str().unwrap()))
+        .collect();
+    let bytes = good.len() / 2;
+    let cut = format!("the jpeg file was cut short: its end is missing after {bytes} bytes; copy or download it again");
+    assert_eq!(
+        failed,
+        [
+            ("train/images/cut.jpg", "image-unreadable", cut.as_str()),
+            ("train/images/zeros.jpg", "image-unreadable", "not an image: it begins with zeros only, as after a failed download or copy"),
+            ("train/images/empty.jpg", "image-unreadable", "the file is empty (0 bytes)"),
+            ("valid/images/other-size.jpg", "image-changed", "the image has 64x48 pixels and the tables say 64x49"),
+            ("valid/images/gone.jpg", "image-not-read", "the file cannot be opened or read: No such file or directory (os error 2)"),
+            ("valid/images/folder.jpg", "image-unreadable", "this is a folder, not an image file"),
+            ("test/images/bomb.png", "image-unreadable", "800x700 pixels are more than the limit of 500000 (resize.max_pixels)"),
+        ]
+    );
+    let said = text(&output.stderr);
+    assert!(said.contains("error[image-changed]: the image has 64x48 pixels"), "{said}");
+    assert!(said.contains("valid/images/gone.jpg"), "{said}");
+
+    // The second run does nothing, and says with --strict what the first would have said.
+    let strict = bench.run(&[&arguments[..], &["--strict"]].concat());
+    assert_eq!(strict.status.code(), Some(3), "{}", text(&strict.stderr));
+    assert!(text(&strict.stderr).contains("7 images that the tables call readable did not become tensors"), "{}", text(&strict.stderr));
+
+    // A file that could not be read before is asked for again once it can.
+    std::fs::write(bench.dataset().join("valid/images/gone.jpg"), &good).unwrap();
+    assert_eq!(bench.summary(&arguments)["summary"]["images"], 21);
+}
+
+#[test]
+fn a_shard_without_a_single_good_image_is_not_there() {
+    let mut bench = Bench::new();
+    for i in 0..16 {
+        bench.add(Split::Train, &format!("{i}.jpg"), b"bad", (10, 10));
+    }
+    bench.add(Split::Train, "good.png", &encoded(&picture(30, 20, 0), ImageFormat::Png), (30, 20));
+    bench.write_tables();
+    assert_eq!(bench.summary(&[])["summary"]["shards"], 1);
+    let files: Vec<String> = published(&bench.out().join("shards")).into_keys().collect();
+    assert_eq!(files, ["fingerprints.parquet", "manifest.json", "train-00001.arrow"]);
+}
+
+#[test]
+fn copies_across_splits_share_a_leak_group() {
+    let mut bench = Bench::with_images(30);
+    let original = picture(70, 60, 1000);
+    let png = encoded(&original, ImageFormat::Png);
+    bench.add(Split::Train, "original.png", &png, (70, 60));
+    bench.add(Split::Test, "copy.png", &png, (70, 60));
+    bench.add(Split::Valid, "same-pixels.bmp", &encoded(&original, ImageFormat::Bmp), (70, 60));
+    let twice = encoded(&picture(70, 60, 1001), ImageFormat::Png);
+    bench.add(Split::Train, "twice-a.png", &twice, (70, 60));
+    bench.add(Split::Train, "twice-b.png", &twice, (70, 60));
+    bench.write_tables();
+    let summary = bench.summary(&[]);
+    assert_eq!(summary["summary"]["leaks"], serde_json::json!({"groups": 1, "groups_with_same_bytes": 1, "images": 3}));
+    let rows: Vec<FingerprintRow> = read_table(bench.out().join("shards/fingerprints.parquet")).unwrap();
+    let group: Vec<&str> = rows.iter().filter(|row| row.leak_group == Some(0)).map(|row| row.image_id.as_str()).collect();
+    assert_eq!(group, ["train/images/original.png", "valid/images/same-pixels.bmp", "test/images/copy.png"]);
+    assert!(rows.iter().all(|row| row.leak_group.is_none_or(|group| group == 0)));
+}
+
+#[test]
+fn wrong_paths_and_empty_inputs_are_told_with_the_right_exit_code() {
+    let bench = Bench::with_images(4);
+    let fails = |command: &mut std::process::Command, code: i32, words: &str| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
+    };
+    fails(bench.command(&bench.out(), &[]).args(["--set", "resize.sidepx=3"]), 2, "side_px");
+    let nowhere = bench.root.path().join("nowhere");
+    fails(&mut bench.command(&nowhere, &[]), 1, "run ossify-ingest first");
+    let mut moved = std::process::Command::new(env!("CARGO_BIN_EXE_ossify-resize"));
+    fails(moved.arg("--dataset").arg(&nowhere).arg("--out").arg(bench.out()), 2, "does not exist");
+    std::fs::create_dir(&nowhere).unwrap();
+    let mut empty = std::process::Command::new(env!("CARGO_BIN_EXE_ossify-resize"));
+    fails(empty.arg("--dataset").arg(&nowhere).arg("--out").arg(bench.out()), 1, "none of the 4 images could be decoded");
+    assert!(!bench.out().join("shards/manifest.json").exists());
+
+    let images = bench.out().join("tables/images.parquet");
+    let mut bytes = std::fs::read(&images).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(&images, bytes).unwrap();
+    fails(&mut bench.command(&bench.out(), &[]), 1, "not the bytes that manifest.json says");
+}
+
+#[test]
+fn ids_that_leave_the_dataset_are_refused() {
+    let mut bench = Bench::with_images(4);
+    bench.rows[2].image_id = "../secret.jpg".into();
+    bench.write_tables();
+    let output = bench.run(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no path below the dataset's folder"), "{}", text(&output.stderr));
+}

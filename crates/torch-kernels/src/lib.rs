@@ -1,0 +1,9 @@
+//! The one place that touches libtorch beneath Burn.
+//!
+//! Everything here is safe to call without libtorch: built without the feature `libtorch`, the same functions answer that there is none.
+//!
+//! [`runtime`] asks and sets what the process shares: threads, random seed, memory allocator, CUDA devices.
+
+#![warn(missing_docs)]
+
+pub mod runtime;

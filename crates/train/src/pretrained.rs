@@ -1,0 +1,93 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ossify_download::{DownloadError, Fetch, fetch};
+use ossify_settings::Reporter;
+
+/// Where torchvision's weights lie; `OSSIFY_WEIGHTS_URL` names a mirror.
+const TORCHVISION_URL: &str = "https://download.pytorch.org/models";
+/// The file carries the first eight digits of its SHA-256 in its name.
+const FILE: &str = "densenet121-a639ec97.pth";
+const SHA256_DIGITS: &str = "a639ec97";
+/// Fetched files are kept here, below the current folder.
+const CACHE: &str = "data/weights";
+
+/// Torchvision's DenseNet121 weights: those of the cache, else fetched and checked.
+///
+/// # Errors
+/// Offline, the error names the three ways out.
+pub fn imagenet_weights(reporter: &Reporter) -> Result<PathBuf> {
+    let base = std::env::var("OSSIFY_WEIGHTS_URL").unwrap_or_else(|_| TORCHVISION_URL.to_owned());
+    fetch_weights(&base, Path::new(CACHE), reporter)
+}
+
+fn fetch_weights(base: &str, cache: &Path, reporter: &Reporter) -> Result<PathBuf> {
+    let (url, destination) = (format!("{}/{FILE}", base.trim_end_matches('/')), cache.join(FILE));
+    std::fs::create_dir_all(cache).with_context(|| format!("cannot create the folder {}", cache.display()))?;
+    if !destination.exists() {
+        reporter.say(format_args!("fetches the weights pretrained on ImageNet (31 MB) from {url}"));
+    }
+    let request = Fetch::new(&url, &destination).sha256(SHA256_DIGITS).retries(3, Duration::from_millis(500));
+    let mut progress = None;
+    let mut done_before = 0;
+    let fetched = fetch(&request, |done, total| {
+        let progress = progress.get_or_insert_with(|| reporter.progress("weights", "bytes", total));
+        progress.inc(done.saturating_sub(done_before));
+        done_before = done;
+    });
+    fetched.map(|fetched| fetched.path).map_err(|error| {
+        let ways_out = ways_out(&error, &url, &destination);
+        anyhow::Error::from(error).context(ways_out)
+    })
+}
+
+fn ways_out(error: &DownloadError, url: &str, destination: &Path) -> String {
+    match error {
+        DownloadError::Disk { .. } | DownloadError::Busy { .. } => "the pretrained weights could not be stored".to_owned(),
+        _ => format!(
+            "the pretrained weights could not be fetched. Three ways out: connect and run again; or fetch {url} by hand, put it at {} or name it with train.weights = \"PATH\"; or start at random with train.weights = \"none\"",
+            destination.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use ossify_settings::Verbosity;
+
+    use super::*;
+
+    #[test]
+    fn offline_the_error_names_the_three_ways_out() {
+        let cache = tempfile::tempdir().unwrap();
+        // A port that was free a moment ago: nobody listens.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = fetch_weights(&format!("http://127.0.0.1:{port}/"), cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
+        let text = format!("{error:#}");
+        for way in ["connect and run again", "by hand", "train.weights = \"none\"", &format!("http://127.0.0.1:{port}/densenet121-a639ec97.pth")] {
+            assert!(text.contains(way), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_another_digest_is_refused() {
+        let cache = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwrong");
+            }
+        });
+        let error = fetch_weights(&base, cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
+        assert!(format!("{error:#}").contains("a639ec97 was expected"), "{error:#}");
+        assert!(!cache.path().join(FILE).exists());
+        drop(server);
+    }
+}

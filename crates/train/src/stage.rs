@@ -1,0 +1,288 @@
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use burn::module::Module;
+use ossify_contract::{ArtefactError, ClassMap, Environment, FileEntry, Fingerprint, Manifest, Publication, Split, now_rfc3339, write_atomic, write_latest};
+use ossify_model::device::{self, ComputeDevice, DeviceChoice};
+use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, on_device, weights};
+use ossify_settings::{Context, Outcome, StageError, TrainMode, TrainSettings};
+use serde_json::json;
+
+use crate::batches::Source;
+use crate::checkpoint::RunState;
+use crate::features::FeatureRecipe;
+use crate::interrupt::Interrupt;
+use crate::parameters;
+use crate::pretrained::imagenet_weights;
+use crate::random::{Purpose, random_bits};
+use crate::samples::{SplitSamples, check_train};
+use crate::training::Training;
+use crate::watch;
+
+const RUN_INGEST: &str = "there are no label tables; run ossify-ingest first";
+const RUN_RESIZE: &str = "there are no shards; run ossify-resize first";
+/// Files of a run besides the model, in the order in which they come to be.
+const RUN_FILES: [&str; 5] =
+    ["config.toml", "environment.json", "metrics.jsonl", "checkpoints/best/checkpoint.safetensors", "checkpoints/last/checkpoint.safetensors"];
+
+/// The stage: tables and shards to a run.
+///
+/// # Errors
+/// A configuration that does not fit is [`StageError::Usage`]; everything else that goes wrong is [`StageError::Failed`].
+pub fn run(context: &Context) -> Result<Outcome, StageError> {
+    let settings = &context.settings.train;
+    let config = check_settings(settings)?;
+    let (tables, shards) = (context.out.tables(), context.out.shards());
+    let tables_manifest = Manifest::require(&tables, RUN_INGEST)?;
+    let shards_manifest = Manifest::require(&shards, RUN_RESIZE)?;
+
+    let fingerprint = fingerprint(context, &tables_manifest, &shards_manifest)?;
+    let id = format!("{}-{}", settings.architecture, &fingerprint[..8]);
+    let runs = context.out.runs();
+    let folder = runs.join(&id);
+    if !context.force
+        && let Some(manifest) = Manifest::is_current(&folder, &fingerprint)
+    {
+        write_latest(&runs, &id)?;
+        return Ok(Outcome::current(manifest.summary));
+    }
+
+    let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
+    device.prepare(context.threads());
+    let publication = Publication::resume(&folder)?;
+    if context.force {
+        forget(&folder)?;
+    }
+    Manifest::open(&tables, RUN_INGEST)?;
+    Manifest::open(&shards, RUN_RESIZE)?;
+    let classes = ClassMap::read(tables.join("classes.parquet"))?;
+    let read = |split| SplitSamples::read(&tables, &shards, &shards_manifest, split, settings.samples);
+    let (train, valid) = (read(Split::Train)?, read(Split::Valid)?);
+    check_train(&train, &classes)?;
+    tell(context, &device, &train, &valid, &classes);
+
+    let config = ModelConfig { classes: classes.kept_names().len(), ..config };
+    let interrupt = Interrupt::listen()?;
+    write_atomic(&folder.join("config.toml"), toml::to_string(&context.settings).context("cannot write the configuration")?.as_bytes())?;
+    if !folder.join("environment.json").exists() {
+        write_atomic(&folder.join("environment.json"), &environment(&device)?)?;
+    }
+    let run = Run { context, settings, config, device: &device, train: &train, valid: &valid, shards_manifest: &shards_manifest, interrupt: &interrupt };
+    let (model, state, reason) = on_device("train.batch_size or train.input_px", || run.train(&folder, &fingerprint))?;
+
+    let config = run.config;
+    let description = weights::Metadata { config, class_names: classes.kept_names() };
+    weights::save(&publication.stage("model.safetensors")?, &model, &description).map_err(anyhow::Error::from)?;
+    let mut files = vec![publication.describe("model.safetensors", None)?];
+    for path in RUN_FILES {
+        files.push(FileEntry::of(&folder, path, None)?);
+    }
+    let summary = summary(&id, &state, &reason, &train, &valid);
+    let manifest = publication.commit("train", &fingerprint, files, summary)?;
+    write_latest(&runs, &id)?;
+    context.reporter.say(format_args!("stopped: {reason}"));
+    context.reporter.say(outcome_line(&state, &folder));
+    Ok(Outcome::done(manifest.summary))
+}
+
+/// What training needs, once all inputs are read.
+struct Run<'a> {
+    context: &'a Context,
+    settings: &'a TrainSettings,
+    config: ModelConfig,
+    device: &'a ComputeDevice,
+    train: &'a SplitSamples,
+    valid: &'a SplitSamples,
+    shards_manifest: &'a Manifest,
+    interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    fn train(&self, folder: &Path, fingerprint: &str) -> Result<(Classifier, RunState, String)> {
+        let seed = self.context.seed();
+        let is_frozen = self.settings.mode == TrainMode::Frozen;
+        let mut model = Classifier::new(&self.config, random_bits(seed, Purpose::Weights, 0, 0), &self.device.training())?;
+        self.load_pretrained(&mut model)?;
+        let features = if is_frozen { Some(self.features(&model)?) } else { None };
+        let source = |samples, index: usize| Source { samples, features: features.as_ref().map(|features| &features[index]) };
+        let training = Training {
+            settings: self.settings,
+            seed,
+            fingerprint,
+            folder,
+            device: self.device,
+            normalization: self.config.normalization,
+            train: source(self.train, 0),
+            valid: source(self.valid, 1),
+            reporter: &self.context.reporter,
+            interrupt: self.interrupt,
+        };
+        training.run(model)
+    }
+
+    fn load_pretrained(&self, model: &mut Classifier) -> Result<()> {
+        let path = match self.settings.weights.as_str() {
+            "none" => return Ok(()),
+            "imagenet" => imagenet_weights(&self.context.reporter)?,
+            path => path.into(),
+        };
+        let report = weights::load_torchvision(&path, &mut model.backbone)?;
+        self.context.reporter.detail(format_args!(
+            "{}: {} tensors loaded, {} not in it ({}), {} not used ({})",
+            path.display(),
+            report.loaded.len(),
+            report.missing.len(),
+            report.missing.join(", "),
+            report.unused.len(),
+            report.unused.join(", ")
+        ));
+        Ok(())
+    }
+
+    /// Features of the train and the valid split, in this order.
+    fn features(&self, model: &Classifier) -> Result<Vec<crate::features::FeatureSet>> {
+        let backbone = model.backbone.valid();
+        let numbers = parameters::snapshot(&backbone).map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))?;
+        let mut hash = Fingerprint::new("backbone");
+        for (name, data) in &numbers {
+            hash.add(name);
+            hash.add(data.values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+        }
+        drop(numbers);
+        let device_kind = match self.device.kind() {
+            DeviceChoice::Cuda(_) => "cuda",
+            DeviceChoice::Flex => "flex",
+            DeviceChoice::Cpu | DeviceChoice::Auto => "cpu",
+        };
+        let recipe = FeatureRecipe {
+            backbone: &backbone,
+            weights_hash: &hash.finish(),
+            normalization: self.config.normalization,
+            input_px: self.config.input_px,
+            shards_hash: &self.shards_manifest.content_hash(),
+            device_kind,
+            device: &self.device.inference(),
+        };
+        recipe.features(&self.context.out.root().join("features"), &[self.train, self.valid], &self.context.reporter, self.interrupt)
+    }
+}
+
+/// The network that the settings describe, its classes still to be counted.
+fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageError> {
+    let usage = |text: String| StageError::Usage(anyhow!(text));
+    let architecture: Architecture = settings.architecture.parse().map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
+    if settings.weights == "imagenet" && architecture != Architecture::DenseNet121 {
+        return Err(usage(format!("train.weights = \"imagenet\" is there for densenet121 alone; for {architecture} use \"none\", or a file")));
+    }
+    let augments = settings.flip || settings.brightness > 0.0 || settings.shift > 0.0;
+    if settings.mode == TrainMode::Frozen && augments {
+        return Err(usage(
+            "train.mode = \"frozen\" computes the features of each image once, so images cannot vary: set train.flip = false, train.brightness = 0 and train.shift = 0, or train.mode = \"full\"".into(),
+        ));
+    }
+    let config = ModelConfig {
+        architecture,
+        classes: 1,
+        head_widths: settings.head_widths.clone(),
+        dropout: settings.dropout,
+        input_px: settings.input_px as usize,
+        normalization: match settings.normalization {
+            ossify_settings::Normalization::ImageNet => Normalization::ImageNet,
+            ossify_settings::Normalization::None => Normalization::None,
+        },
+    };
+    config.validate().map_err(|e| StageError::Usage(anyhow::Error::new(e).context("the section [train] describes no network")))?;
+    Ok(config)
+}
+
+/// Of everything that decides the run: its configuration, the tables, the shards, and a weight file's content.
+fn fingerprint(context: &Context, tables: &Manifest, shards: &Manifest) -> Result<String> {
+    let mut fingerprint = context.fingerprint("train", &["train"]);
+    fingerprint.add(context.seed().to_string()).add(tables.content_hash()).add(shards.content_hash());
+    let file = &context.settings.train.weights;
+    if !["imagenet", "none"].contains(&file.as_str()) {
+        let (bytes, hash) = ossify_contract::hash_file(Path::new(file)).context("train.weights is \"imagenet\", \"none\", or the path of a file")?;
+        fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
+    }
+    Ok(fingerprint.finish())
+}
+
+/// Removes what an earlier run of the same fingerprint left, its manifest first.
+fn forget(folder: &Path) -> Result<()> {
+    let remove = |path: &Path, result: std::io::Result<()>| match result {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(ArtefactError::io("cannot remove", path)(e)),
+        _ => Ok(()),
+    };
+    for name in [ossify_contract::MANIFEST_FILE, "environment.json", "metrics.jsonl"] {
+        let path = folder.join(name);
+        remove(&path, fs::remove_file(&path))?;
+    }
+    let checkpoints = folder.join("checkpoints");
+    Ok(remove(&checkpoints, fs::remove_dir_all(&checkpoints))?)
+}
+
+fn tell(context: &Context, device: &ComputeDevice, train: &SplitSamples, valid: &SplitSamples, classes: &ClassMap) {
+    let (settings, reporter) = (&context.settings.train, &context.reporter);
+    reporter.say(format_args!(
+        "trains {} ({}) on {}, {} threads: {} train and {} valid samples of {} classes",
+        settings.architecture,
+        settings.mode.as_str(),
+        device.name(),
+        device.threads(),
+        train.samples.len(),
+        valid.samples.len(),
+        classes.kept_names().len()
+    ));
+    for split in [train, valid].into_iter().filter(|split| split.undecoded_objects > 0) {
+        reporter.warn(format_args!("{} objects of {} are left out: their images could not be decoded", split.undecoded_objects, split.split));
+    }
+    if valid.samples.is_empty() {
+        reporter.warn("the valid split has no sample: the last epoch counts as the best");
+    }
+    if settings.mode == TrainMode::Frozen && settings.weights == "none" {
+        reporter.warn("a frozen backbone with random weights (train.weights = \"none\") learns little; use train.mode = \"full\" or pretrained weights");
+    }
+}
+
+fn environment(device: &ComputeDevice) -> Result<Vec<u8>> {
+    let environment = Environment {
+        ossify_version: env!("CARGO_PKG_VERSION").to_owned(),
+        git_commit: option_env!("OSSIFY_GIT_COMMIT").map(str::to_owned),
+        device_name: device.name(),
+        libtorch_version: device.libtorch_version(),
+        thread_count: device.threads(),
+        features: device::features().into_iter().map(str::to_owned).collect(),
+        command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        started_at: now_rfc3339(),
+    };
+    let mut text = serde_json::to_vec_pretty(&environment)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn summary(id: &str, state: &RunState, reason: &str, train: &SplitSamples, valid: &SplitSamples) -> serde_json::Value {
+    let best = state.best.and_then(|best| state.metrics.iter().find(|metrics| metrics.epoch == best.epoch));
+    json!({
+        "run": id,
+        "epochs": state.epoch,
+        "steps": state.step,
+        "stopped": reason,
+        "best_epoch": best.map(|metrics| metrics.epoch),
+        "train_samples": train.samples.len(),
+        "valid_samples": valid.samples.len(),
+        "undecoded_objects": train.undecoded_objects + valid.undecoded_objects,
+        "train": best.map(|metrics| metrics.train),
+        "valid": best.and_then(|metrics| metrics.valid),
+        "elapsed_secs": state.elapsed_secs,
+    })
+}
+
+fn outcome_line(state: &RunState, folder: &Path) -> String {
+    let best = state.best.and_then(|best| state.metrics.iter().find(|metrics| metrics.epoch == best.epoch));
+    let scores = best.map_or(String::new(), |metrics| {
+        let split = metrics.valid.map_or(("train", metrics.train), |valid| ("valid", valid));
+        format!(": {} accuracy {:.4}, mean IoU {:.3} at epoch {}", split.0, split.1.accuracy, split.1.mean_iou, metrics.epoch)
+    });
+    format!("{} epochs in {}{scores}; written to {}", state.epoch, watch::duration(state.elapsed_secs), folder.display())
+}

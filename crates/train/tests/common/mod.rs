@@ -1,0 +1,186 @@
+#![allow(missing_docs, dead_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ossify_contract::{
+    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape, ShardRow, ShardShape, ShardWriter, Split, TableWriter, Transform,
+    read_metrics,
+};
+use serde_json::json;
+
+pub const SIDE: u32 = 32;
+
+/// A work folder with tables and shards of small pictures: a bright square on the left or on the right, one class each.
+pub struct Work {
+    folder: tempfile::TempDir,
+}
+
+impl Work {
+    pub fn new(train: usize, valid: usize) -> Self {
+        let work = Work { folder: tempfile::tempdir().unwrap() };
+        let images: Vec<(Split, usize)> = (0..train).map(|i| (Split::Train, i)).chain((0..valid).map(|i| (Split::Valid, i))).collect();
+        work.write_tables(&images, 2);
+        work.write_shards(&images);
+        work
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn out(&self) -> PathBuf {
+        self.path().join("work")
+    }
+
+    pub fn run_folder(&self) -> PathBuf {
+        let runs = self.out().join("runs");
+        let id = std::fs::read_to_string(runs.join("latest")).unwrap();
+        runs.join(id.trim())
+    }
+
+    pub fn metrics(&self) -> Vec<EpochMetrics> {
+        read_metrics(&self.run_folder().join("metrics.jsonl")).unwrap()
+    }
+
+    /// `ossify-train` on this work folder with a recipe of seconds.
+    pub fn train(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ossify-train"));
+        command.current_dir(self.path()).arg("--out").arg(self.out());
+        let recipe = [
+            "architecture=\"densenet-compact\"",
+            "weights=\"none\"",
+            "mode=\"full\"",
+            "epochs=3",
+            "batch_size=8",
+            "learning_rate=0.002",
+            "input_px=32",
+            "head_widths=[16]",
+            "dropout=0.2",
+            "flip=false",
+            "shift=0.1",
+            "brightness=0.2",
+            "schedule=\"cosine\"",
+            "stop_at_train_accuracy=0.0",
+            "device=\"auto\"",
+        ];
+        for assignment in recipe.iter().chain(more.iter().filter(|more| !more.starts_with("--"))) {
+            command.arg("--set").arg(format!("train.{assignment}"));
+        }
+        command.args(more.iter().filter(|more| more.starts_with("--")));
+        command
+    }
+
+    pub fn write_tables(&self, images: &[(Split, usize)], classes: i16) {
+        let publication = Publication::begin(self.out().join("tables")).unwrap();
+        let mut files = Vec::new();
+        let image_rows = images.iter().map(|(split, i)| ImageRow {
+            image_id: image_id(*split, *i),
+            split: *split,
+            label_path: None,
+            width: 64,
+            height: 64,
+            channels: 1,
+            format: "png".into(),
+            bytes: 1,
+            exif_orientation: 1,
+            source_stem: i.to_string(),
+            status: ImageStatus::Labelled,
+            object_count: 1,
+            issue_count: 0,
+        });
+        let object_rows = images.iter().map(|(split, i)| {
+            let (x, y) = corner(*i);
+            ObjectRow {
+                image_id: image_id(*split, *i),
+                split: *split,
+                line: 1,
+                class_id: (*i % 2) as i16,
+                class_name: format!("class {}", i % 2),
+                class_index: Some((*i % 2) as i16),
+                shape: Shape::Box,
+                vertices: None,
+                xmin: x as f32 / SIDE as f32,
+                ymin: y as f32 / SIDE as f32,
+                xmax: (x + 8) as f32 / SIDE as f32,
+                ymax: (y + 8) as f32 / SIDE as f32,
+                area: 0.0625,
+                repaired: false,
+            }
+        });
+        let class_rows = (0..classes).map(|i| ClassRow {
+            class_id: i,
+            class_name: format!("class {i}"),
+            class_index: Some(i),
+            train_objects: 1,
+            valid_objects: 1,
+            test_objects: 0,
+            train_images: 1,
+            valid_images: 1,
+            test_images: 0,
+            kept: true,
+            reason: None,
+        });
+        files.push(table(&publication, "images.parquet", image_rows));
+        files.push(table(&publication, "objects.parquet", object_rows));
+        files.push(table(&publication, "classes.parquet", class_rows));
+        publication.commit("ingest", "test", files, json!({})).unwrap();
+    }
+
+    pub fn write_shards(&self, images: &[(Split, usize)]) {
+        let publication = Publication::begin(self.out().join("shards")).unwrap();
+        let shape = ShardShape { height: SIDE, width: SIDE, channels: 3 };
+        let mut files = Vec::new();
+        for split in [Split::Train, Split::Valid] {
+            // Two shards a split, so that numbers run through both.
+            let mine: Vec<usize> = images.iter().filter(|(of, _)| *of == split).map(|(_, i)| *i).collect();
+            for (number, part) in mine.chunks(mine.len().div_ceil(2).max(1)).enumerate() {
+                let name = format!("{split}-{number:05}.arrow");
+                let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), shape).unwrap();
+                for i in part {
+                    let transform = Transform::stretch((64, 64), (SIDE, SIDE));
+                    writer.push(ShardRow { image_id: image_id(split, *i), pixels: picture(*i), width: 64, height: 64, transform }).unwrap();
+                }
+                files.push(writer.finish(&name).unwrap());
+            }
+        }
+        publication.commit("resize", "test", files, json!({})).unwrap();
+    }
+}
+
+fn table<R: Row>(publication: &Publication, name: &str, rows: impl Iterator<Item = R>) -> ossify_contract::FileEntry {
+    let mut writer = TableWriter::create(publication.stage(name).unwrap()).unwrap();
+    rows.for_each(|row| writer.push(row).unwrap());
+    let rows = writer.finish().unwrap();
+    publication.describe(name, Some(rows)).unwrap()
+}
+
+pub fn image_id(split: Split, i: usize) -> String {
+    format!("{split}/images/{i:03}.png")
+}
+
+/// Odd images have their square on the right.
+fn corner(i: usize) -> (usize, usize) {
+    (2 + (i * 5) % 7 + 14 * (i % 2), 2 + (i * 3) % 20)
+}
+
+fn picture(i: usize) -> Vec<u8> {
+    let side = SIDE as usize;
+    let (left, top) = corner(i);
+    let mut pixels: Vec<u8> = (0..side * side * 3).map(|p| ((p * 31 + i * 17) % 40) as u8).collect();
+    for y in top..top + 8 {
+        for x in left..left + 8 {
+            pixels[(y * side + x) * 3..][..3].fill(220);
+        }
+    }
+    pixels
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Without what differs between equal runs: times, rates, memory.
+pub fn timeless(metrics: Vec<EpochMetrics>) -> Vec<EpochMetrics> {
+    metrics.into_iter().map(|metrics| EpochMetrics { elapsed_secs: 0.0, images_per_sec: 0.0, peak_memory_bytes: 0, ..metrics }).collect()
+}

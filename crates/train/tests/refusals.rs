@@ -1,0 +1,99 @@
+//! What cannot be trained is refused with the reason and the right exit code.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Work, text};
+use ossify_contract::Split;
+
+fn refused(work: &Work, more: &[&str], code: i32, words: &str) {
+    let output = work.train(more).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(words), "`{words}` is not in: {said}");
+    assert!(!work.out().join("runs").join("latest").exists());
+}
+
+#[test]
+fn missing_tables_and_shards_name_the_stage_to_run() {
+    let work = Work::new(4, 2);
+    std::fs::remove_dir_all(work.out().join("shards")).unwrap();
+    refused(&work, &[], 1, "run ossify-resize first");
+    std::fs::remove_dir_all(work.out().join("tables")).unwrap();
+    refused(&work, &[], 1, "run ossify-ingest first");
+}
+
+#[test]
+fn a_class_without_a_sample_is_named() {
+    let work = Work::new(4, 2);
+    work.write_tables(&[(Split::Train, 0), (Split::Train, 2)], 2);
+    refused(&work, &[], 1, "no training sample of `class 1`");
+}
+
+#[test]
+fn an_empty_train_split_and_no_class_at_all_are_told_apart() {
+    let work = Work::new(4, 2);
+    work.write_tables(&[(Split::Valid, 0)], 2);
+    refused(&work, &[], 1, "the train split has no sample");
+    work.write_tables(&[(Split::Train, 0)], 0);
+    refused(&work, &[], 1, "no class is kept");
+}
+
+#[test]
+fn shards_that_lack_an_image_are_older_than_the_tables() {
+    let work = Work::new(4, 2);
+    work.write_tables(&(0..6).map(|i| (Split::Train, i)).collect::<Vec<_>>(), 2);
+    refused(&work, &[], 1, "the shards are older than the tables, run ossify-resize again");
+}
+
+#[test]
+fn a_damaged_shard_is_not_trained_on() {
+    let work = Work::new(4, 2);
+    let shard = work.out().join("shards").join("train-00000.arrow");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    refused(&work, &[], 1, "train-00000.arrow: not the bytes that manifest.json says");
+}
+
+#[test]
+fn what_does_not_fit_together_is_a_usage_error() {
+    let work = Work::new(4, 2);
+    refused(&work, &["weights=\"imagenet\""], 2, "for densenet121 alone");
+    refused(&work, &["mode=\"frozen\""], 2, "so images cannot vary");
+    refused(&work, &["input_px=8"], 2, "needs at least");
+    refused(&work, &["optimizer=\"sgd\""], 2, "optimizer");
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_no_reason_to_use_the_processor() {
+    let work = Work::new(4, 2);
+    refused(&work, &["device=\"cuda:63\""], 1, "cuda:63");
+}
+
+#[test]
+fn a_weight_file_that_does_not_fit_is_refused() {
+    let work = Work::new(4, 2);
+    std::fs::write(work.path().join("weights.pth"), "no weights").unwrap();
+    refused(&work, &["weights=\"weights.pth\""], 1, "weights.pth");
+    refused(&work, &["weights=\"nowhere.pth\""], 1, "nowhere.pth");
+}
+
+#[test]
+fn offline_the_three_ways_to_pretrained_weights_are_named() {
+    let work = Work::new(4, 2);
+    let more = ["architecture=\"densenet121\"", "weights=\"imagenet\""];
+    let output = work.train(&more).env("OSSIFY_WEIGHTS_URL", "http://127.0.0.1:9").output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for way in ["connect and run again", "by hand", "train.weights = \"none\""] {
+        assert!(said.contains(way), "{said}");
+    }
+}
+
+#[test]
+fn an_input_larger_than_the_tensors_says_so() {
+    let work = Work::new(4, 2);
+    refused(&work, &["input_px=64"], 1, "cannot be enlarged");
+}

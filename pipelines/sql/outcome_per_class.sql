@@ -1,0 +1,6 @@
+-- What became of the objects of each class: found, taken for another, misplaced, missed?
+SELECT true_class_name, kind, COUNT(*) AS objects, AVG(iou) AS mean_iou
+FROM matches
+WHERE true_class_name IS NOT NULL
+GROUP BY true_class_name, kind
+ORDER BY true_class_name, objects DESC, kind;

@@ -1,0 +1,236 @@
+//! What the end-to-end tests share: a folder of their own for each test, and the built binaries.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The stages of the main job, in order.
+pub const STAGES: [&str; 5] = ["ingest", "resize", "train", "predict", "evaluate"];
+
+/// The root of the workspace.
+pub fn workspace_root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The reference dataset beside the workspace, or a word on standard error and `None`.
+pub fn reference_dataset() -> Option<PathBuf> {
+    let path = workspace_root().join("../shared/datasets/BoneFractureYolo8");
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("skipped: {} is not there", path.display());
+    None
+}
+
+/// A binary of the workspace. It is built by `make test`, or by `cargo build --release --workspace`.
+///
+/// # Panics
+/// Where the binary was not built.
+#[allow(clippy::panic)]
+pub fn binary(name: &str) -> PathBuf {
+    let folder = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf())).unwrap_or_default();
+    let path = folder.join(name);
+    if !path.is_file() {
+        panic!("{} is not built; `make test` builds all that the tests need", path.display());
+    }
+    path
+}
+
+/// A folder of its own for a test, with a conf file, a dataset and a work folder.
+pub struct Project {
+    folder: TempDir,
+    /// Where the dataset is.
+    pub dataset: PathBuf,
+    /// The work folder.
+    pub out: PathBuf,
+}
+
+/// A network so small that an epoch takes a second.
+const CONF: &str = r#"
+[ingest]
+min_objects_per_class = 5
+
+[resize]
+images_per_shard = 32
+
+[train]
+architecture = "densenet-compact"
+weights = "none"
+mode = "full"
+samples = "image"
+epochs = 2
+batch_size = 16
+learning_rate = 2e-3
+head_widths = [16]
+dropout = 0.1
+l2 = 1e-4
+stop_at_train_accuracy = 0
+input_px = 32
+
+[evaluate]
+bootstrap_samples = 50
+overlays = 4
+"#;
+
+impl Project {
+    /// An empty project.
+    ///
+    /// # Panics
+    /// Where the temporary folder cannot be made.
+    #[allow(clippy::expect_used)]
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("test.toml"), CONF).expect("the conf file is written");
+        let (dataset, out) = (folder.path().join("dataset"), folder.path().join("work"));
+        Project { folder, dataset, out }
+    }
+
+    /// A project with a phantom dataset of so many images, and what was planted in it.
+    pub fn with_phantom(images: u32) -> (Self, Value) {
+        let project = Self::new();
+        project.run("phantom", &["--images", &images.to_string()]).success();
+        let planted = read_json(&project.dataset.join("planted.json"));
+        (project, planted)
+    }
+
+    /// The project's folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The command of a stage with the project's configuration, dataset and work folder.
+    pub fn command(&self, stage: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(binary(&format!("ossify-{stage}")));
+        command.current_dir(self.folder.path());
+        command.args(["--config", "test.toml", "--json", "--dataset"]).arg(&self.dataset).arg("--out").arg(&self.out);
+        command.args(args).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    /// Runs a stage to its end.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[allow(clippy::expect_used)]
+    pub fn run(&self, stage: &str, args: &[&str]) -> Ended {
+        Ended { stage: stage.to_owned(), output: self.command(stage, args).output().expect("the stage starts") }
+    }
+
+    /// Runs all stages, each with `args`, and gives their statuses (`done` or `current`).
+    pub fn run_all(&self, args: &[&str]) -> Vec<String> {
+        STAGES.iter().map(|stage| self.run(stage, args).success().status()).collect()
+    }
+
+    /// The id of the newest run.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[allow(clippy::expect_used)]
+    pub fn run_id(&self) -> String {
+        ossify_contract::read_latest(&self.out.join("runs")).ok().flatten().expect("a run")
+    }
+
+    /// Hashes of every file that the manifests below the work folder list, by path.
+    ///
+    /// # Panics
+    /// Where a manifest does not hold.
+    #[allow(clippy::expect_used)]
+    pub fn contents(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.out.clone()];
+        while let Some(folder) = folders.pop() {
+            if let Some(manifest) = ossify_contract::Manifest::read(&folder).expect("a readable manifest") {
+                let name = folder.strip_prefix(&self.out).unwrap_or(&folder).display().to_string();
+                for file in &manifest.files {
+                    file.verify(&folder).expect("the file that the manifest lists");
+                    // Times and rates of a run differ; what they are about is compared by the other files.
+                    if !matches!(file.path.as_str(), "metrics.jsonl" | "environment.json") {
+                        found.push((format!("{name}/{}", file.path), file.xxh3.clone()));
+                    }
+                }
+            }
+            let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            folders.extend(entries.filter(|path| path.is_dir() && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))));
+        }
+        found.sort();
+        found
+    }
+}
+
+impl Default for Project {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A stage that ended.
+pub struct Ended {
+    stage: String,
+    output: Output,
+}
+
+impl Ended {
+    /// Exit code; -1 after a signal.
+    pub fn code(&self) -> i32 {
+        self.output.status.code().unwrap_or(-1)
+    }
+
+    /// Standard error.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Standard output.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    /// The `--json` summary.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[allow(clippy::panic)]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout()).unwrap_or_else(|e| panic!("{}: no JSON summary ({e}): {:?}\n{}", self.stage, self.stdout(), self.stderr()))
+    }
+
+    /// `status` of the summary.
+    pub fn status(&self) -> String {
+        self.json()["status"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Checks that the stage ended with code 0.
+    ///
+    /// # Panics
+    /// Where it did not.
+    pub fn success(self) -> Self {
+        assert_eq!(self.code(), 0, "{} failed:\n{}", self.stage, self.stderr());
+        self
+    }
+
+    /// Checks exit code and that the message has each of these parts, no backtrace and no panic.
+    ///
+    /// # Panics
+    /// Where one does not hold.
+    pub fn fails_with(&self, code: i32, parts: &[&str]) {
+        let stderr = self.stderr();
+        assert_eq!(self.code(), code, "{}:\n{stderr}", self.stage);
+        for part in parts {
+            assert!(stderr.contains(part), "{}: `{part}` is not in:\n{stderr}", self.stage);
+        }
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+}
+
+/// Reads a JSON file.
+///
+/// # Panics
+/// Where it is not one.
+#[allow(clippy::panic)]
+pub fn read_json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
