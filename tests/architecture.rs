@@ -13,11 +13,8 @@ const STAGES: [&str; 7] = ["ossify-ingest", "ossify-resize", "ossify-train", "os
 
 /// Normal dependencies of each package of the workspace's resolved graph, by name.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--all-features"])
-        .current_dir(workspace_root())
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--offline", "--all-features"]).current_dir(workspace_root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();

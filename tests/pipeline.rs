@@ -48,11 +48,11 @@ fn ingest_finds_exactly_what_phantom_planted() {
     let (project, planted) = Project::with_phantom(200);
     project.run("ingest", &[]).success();
     let issues: Vec<IssueRow> = read_table(project.out.join("tables/issues.parquet")).unwrap();
-    let mut found: Vec<_> =
-        issues.iter().map(|row| (row.rule.clone(), row.path.clone(), row.line.map(i64::from), row.action.as_str().to_owned())).collect();
+    let mut found: Vec<_> = issues.iter().map(|row| (row.rule.clone(), row.path.clone(), row.line.map(i64::from), row.action.as_str().to_owned())).collect();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let faults = planted["faults"].as_array().unwrap();
-    let mut expected: Vec<_> = faults.iter().map(|fault| (text(&fault["rule"]), text(&fault["path"]), fault["line"].as_i64(), text(&fault["action"]))).collect();
+    let mut expected: Vec<_> =
+        faults.iter().map(|fault| (text(&fault["rule"]), text(&fault["path"]), fault["line"].as_i64(), text(&fault["action"]))).collect();
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
@@ -92,7 +92,8 @@ fn a_second_run_does_nothing_and_a_changed_key_reruns_only_what_depends_on_it() 
     ] {
         assert_eq!(project.run_all(&[]), project.run_all(&[]), "settled");
         let statuses = project.run_all(&["--set", key]);
-        let matches = statuses.iter().zip(expected).all(|(status, expected)| status == expected || (expected == done && key.starts_with("predict") && status == current));
+        let matches =
+            statuses.iter().zip(expected).all(|(status, expected)| status == expected || (expected == done && key.starts_with("predict") && status == current));
         assert!(matches, "{key}: {statuses:?}, expected {expected:?}");
     }
 }

@@ -30,7 +30,10 @@ fn ingest_gives_the_counts_of_the_reference() {
         *counts.entry((image.split.as_str(), image.status.as_str())).or_insert(0) += 1;
     }
     assert_eq!(images.len(), 4148);
-    assert_eq!((counts[&("train", "background")], counts[&("train", "labelled")]), (1827, 3631 - 1827));
+    let backgrounds = ["train", "valid", "test"].map(|split| counts[&(split, "background")]);
+    assert_eq!(backgrounds, [1827, 175, 86], "images with an empty label file");
+    // Two images of valid and one of test have no line but a polygon of three vertices.
+    assert_eq!((counts[&("train", "labelled")], counts[&("valid", "unlabelled")], counts[&("test", "unlabelled")]), (3631 - 1827, 2, 1));
 
     let objects: Vec<ObjectRow> = read_table(tables.join("objects.parquet")).unwrap();
     let of = |split: &str| objects.iter().filter(|object| object.split.as_str() == split).collect::<Vec<_>>();
@@ -44,7 +47,11 @@ fn ingest_gives_the_counts_of_the_reference() {
     let issues: Vec<IssueRow> = read_table(tables.join("issues.parquet")).unwrap();
     let mut of_valid: Vec<_> = issues.iter().filter(|issue| issue.split.as_str() == "valid").map(|issue| (issue.path.as_str(), issue.rule.as_str())).collect();
     of_valid.sort();
-    let named = ["image1_1031_png.rf.0f84f2c23a4cd720a80e74e445be6466", "image2_1224_png.rf.7c20f6876b3efc39ea916cda7db4c00c", "image2_610_png.rf.c0995510828ea9894c4ffdea39630aca"];
+    let named = [
+        "image1_1031_png.rf.0f84f2c23a4cd720a80e74e445be6466",
+        "image2_1224_png.rf.7c20f6876b3efc39ea916cda7db4c00c",
+        "image2_610_png.rf.c0995510828ea9894c4ffdea39630aca",
+    ];
     assert_eq!(of_valid.len(), 3, "{of_valid:?}");
     for ((path, rule), name) in of_valid.iter().zip(named) {
         assert_eq!((*path, *rule), (format!("valid/labels/{name}.txt").as_str(), "polygon-too-few-vertices"));

@@ -44,9 +44,9 @@ impl std::fmt::Display for Split {
 pub enum ImageStatus {
     /// It has at least one accepted object.
     Labelled,
-    /// Its label file has no accepted object: nothing to find, by the labeller's word.
+    /// Its label file has no line: nothing to find, by the labeller's word.
     Background,
-    /// It has no label file, or one that could not be read: nobody said what is on it.
+    /// It has no label file, or one of which nothing could be used: what is on it is not known.
     Unlabelled,
     /// It cannot be used: not decodable, cut short, or too small.
     Unreadable,

@@ -29,12 +29,19 @@ pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figu
             chart = chart.line(format!("{} (AP50 {})", data.class_names[class], two(curve.ap_at(0))), points);
         }
     }
-    Figure { stem: "precision-recall", caption: "Of the detections down to a confidence, the share that is right, against the share of objects found; higher and further right is better.", chart: chart.svg() }
+    Figure {
+        stem: "precision-recall",
+        caption: "Of the detections down to a confidence, the share that is right, against the share of objects found; higher and further right is better.",
+        chart: chart.svg(),
+    }
 }
 
 /// ROC curves, each class against the rest.
 pub(crate) fn roc_figure(data: &SplitData, scorer: &Scorer, report: &Report) -> Figure {
-    let mut chart = LineChart::new("ROC, each class against the rest").share_axes().axis_names("false positive rate", "true positive rate").reference((0.0, 0.0), (1.0, 1.0));
+    let mut chart = LineChart::new("ROC, each class against the rest")
+        .share_axes()
+        .axis_names("false positive rate", "true positive rate")
+        .reference((0.0, 0.0), (1.0, 1.0));
     for class in most_frequent(data) {
         let points = scorer.roc(class);
         if !points.is_empty() {
@@ -66,7 +73,11 @@ pub(crate) fn confusion_figure(report: &Report) -> Figure {
     }
     let values = table.counts.iter().map(|row| row[..columns.len()].iter().map(|count| *count as f64).collect()).collect();
     let chart = HeatMap::new("Confusion matrix", table.labels.clone(), columns, values).axis_names("true class", "predicted class").shade_by_row();
-    Figure { stem: "confusion-matrix", caption: "Objects of each true class by the class that was predicted for their image; shaded by share of the row.", chart: chart.svg() }
+    Figure {
+        stem: "confusion-matrix",
+        caption: "Objects of each true class by the class that was predicted for their image; shaded by share of the row.",
+        chart: chart.svg(),
+    }
 }
 
 /// Recall of each class with its interval.
@@ -111,7 +122,11 @@ pub(crate) fn training_figures(metrics: &[EpochMetrics]) -> Vec<Figure> {
     };
     vec![
         Figure { stem: "training-loss", caption: "What training minimised, penalties included.", chart: chart("Loss", "loss", |m| m.loss).svg() },
-        Figure { stem: "training-accuracy", caption: "A gap between train and valid: the model remembers more than it understands.", chart: chart("Accuracy", "share right", |m| m.accuracy).y_range(0.0, 1.0).svg() },
+        Figure {
+            stem: "training-accuracy",
+            caption: "A gap between train and valid: the model remembers more than it understands.",
+            chart: chart("Accuracy", "share right", |m| m.accuracy).y_range(0.0, 1.0).svg(),
+        },
         Figure { stem: "training-iou", caption: "Overlap of predicted and true box.", chart: chart("Mean IoU", "IoU", |m| m.mean_iou).y_range(0.0, 1.0).svg() },
     ]
 }

@@ -113,7 +113,6 @@ impl Evaluation<'_> {
             data: &data,
             sources: self.sources,
             run: &run,
-            fingerprint,
             figures: &figures,
             training: &training,
             overlays: &overlays,

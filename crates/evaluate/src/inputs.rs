@@ -251,7 +251,8 @@ impl Tables {
                         truths.push((image, Truth { line: row.line, class: class as u16, unit_box: row.unit_box(), area: row.area }));
                     }
                     Some(_) => {
-                        let reason = format!("`{}` line {}: class_index is not in classes.parquet; run ossify-ingest again with --force", row.image_id, row.line);
+                        let reason =
+                            format!("`{}` line {}: class_index is not in classes.parquet; run ossify-ingest again with --force", row.image_id, row.line);
                         return Err(ArtefactError::corrupt(&path, reason).into());
                     }
                 }

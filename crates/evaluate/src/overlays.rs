@@ -101,7 +101,9 @@ fn draw_one(data: &SplitData, dataset: &Path, limits: &Limits, choice: Choice) -
     let small = with_boxes(data, image, &picture, THUMBNAIL_SIDE, 2);
     let kind = if choice.is_worst { "worst" } else { "best" };
     let png = encode(&large, |buffer, data, width, height| PngEncoder::new(buffer).write_image(data, width, height, ExtendedColorType::Rgb8));
-    let jpeg = encode(&small, |buffer, data, width, height| JpegEncoder::new_with_quality(buffer, THUMBNAIL_QUALITY).write_image(data, width, height, ExtendedColorType::Rgb8));
+    let jpeg = encode(&small, |buffer, data, width, height| {
+        JpegEncoder::new_with_quality(buffer, THUMBNAIL_QUALITY).write_image(data, width, height, ExtendedColorType::Rgb8)
+    });
     Ok(Overlay {
         image: choice.image,
         file: format!("overlays/{kind}-{:04}.png", choice.number),
@@ -126,11 +128,8 @@ fn rgb(pixels: &Pixels) -> Option<RgbImage> {
 fn with_boxes(data: &SplitData, image: &ScoredImage, picture: &RgbImage, side: u32, thickness: u32) -> RgbImage {
     let scale = (f64::from(side) / f64::from(picture.width().max(picture.height()))).min(1.0);
     let scaled = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    let mut drawn = if scale < 1.0 {
-        image::imageops::resize(picture, scaled(picture.width()), scaled(picture.height()), FilterType::Triangle)
-    } else {
-        picture.clone()
-    };
+    let mut drawn =
+        if scale < 1.0 { image::imageops::resize(picture, scaled(picture.width()), scaled(picture.height()), FilterType::Triangle) } else { picture.clone() };
     for truth in data.truths_of(image) {
         frame(&mut drawn, &truth.unit_box, TRUTH, thickness, None);
     }

@@ -16,7 +16,6 @@ pub(crate) struct PageParts<'a> {
     pub data: &'a SplitData,
     pub sources: &'a Sources,
     pub run: &'a RunFacts,
-    pub fingerprint: &'a str,
     /// Charts of scores.
     pub figures: &'a [Figure],
     /// Charts of the training.
@@ -74,7 +73,8 @@ fn score_row(table: &mut Table, name: &str, score: &Interval, meaning: &str) {
 
 fn scores(report: &Report, figures: &[Figure]) -> Section {
     let columns = || [Column::text("score"), Column::number("value"), Column::number("95 % interval")];
-    let mut images = Table::new(columns()).caption(format!("{} labelled images: the first prediction against the largest object", count(report.counts.labelled_images)));
+    let mut images =
+        Table::new(columns()).caption(format!("{} labelled images: the first prediction against the largest object", count(report.counts.labelled_images)));
     let level = &report.image_level;
     score_row(&mut images, "accuracy", &level.accuracy, "share of images whose class was predicted");
     score_row(&mut images, "top-2 accuracy", &level.top2_accuracy, "share whose class is among the two most probable");
@@ -99,11 +99,9 @@ fn scores(report: &Report, figures: &[Figure]) -> Section {
     score_row(&mut detection, "AR1", &level.ar1, "objects found with one detection an image, mean over IoU 0.50 to 0.95");
     score_row(&mut detection, "AR10", &level.ar10, "with ten");
     score_row(&mut detection, "AR100", &level.ar100, "with a hundred");
-    Section::new("Scores")
-        .table(images)
-        .table(objects)
-        .table(detection)
-        .charts(figures.iter().filter(|figure| matches!(figure.stem, "precision-recall" | "roc" | "reliability")).map(|figure| (figure.caption, figure.chart.clone())))
+    Section::new("Scores").table(images).table(objects).table(detection).charts(
+        figures.iter().filter(|figure| matches!(figure.stem, "precision-recall" | "roc" | "reliability")).map(|figure| (figure.caption, figure.chart.clone())),
+    )
 }
 
 fn by_class(report: &Report, figures: &[Figure]) -> Section {
@@ -125,8 +123,14 @@ fn failures(parts: &PageParts<'_>) -> Section {
     let charts = parts.figures.iter().filter(|figure| figure.stem == "match-kinds");
     section = section.charts(charts.map(|figure| (figure.caption, figure.chart.clone())));
     if !report.most_confused.is_empty() {
-        let mut table = Table::new([Column::text("true class"), Column::text("taken for"), Column::number("objects"), Column::number("of the class"), Column::text("for example")])
-            .caption("Classes that are taken for one another most often");
+        let mut table = Table::new([
+            Column::text("true class"),
+            Column::text("taken for"),
+            Column::number("objects"),
+            Column::number("of the class"),
+            Column::text("for example"),
+        ])
+        .caption("Classes that are taken for one another most often");
         for pair in &report.most_confused {
             table.push([
                 TableCell::new(&pair.true_class_name),
@@ -138,8 +142,9 @@ fn failures(parts: &PageParts<'_>) -> Section {
         }
         section = section.table(table);
     }
-    let mut table = Table::new([Column::text("by"), Column::text("part"), Column::number("objects"), Column::number("right class"), Column::number("mean IoU")])
-        .caption("Parts of the objects, each against the first prediction of its image");
+    let mut table =
+        Table::new([Column::text("by"), Column::text("part"), Column::number("objects"), Column::number("right class"), Column::number("mean IoU")])
+            .caption("Parts of the objects, each against the first prediction of its image");
     for slice in report.slices.iter().filter(|slice| slice.objects > 0) {
         let share = |share: Option<f64>| TableCell::new(two(share.unwrap_or(f64::NAN)));
         table.push([TableCell::new(slice.by), TableCell::new(slice.part), slice.objects.into(), share(slice.accuracy), share(slice.mean_iou)]);
@@ -149,7 +154,9 @@ fn failures(parts: &PageParts<'_>) -> Section {
     }
     if !parts.overlays.is_empty() {
         section = section
-            .paragraph("The worst and the best images. Solid blue: the true box. Dashed orange: the prediction. Larger pictures lie beside this page in overlays/.")
+            .paragraph(
+                "The worst and the best images. Solid blue: the true box. Dashed orange: the prediction. Larger pictures lie beside this page in overlays/.",
+            )
             .gallery(gallery(parts));
     }
     if let Some(first) = parts.undrawn.first() {
@@ -186,7 +193,8 @@ fn gallery(parts: &PageParts<'_>) -> Gallery {
 }
 
 fn left_out(report: &Report) -> Section {
-    let mut images = Table::new([Column::text("status"), Column::number("images")]).caption(format!("All images of the {} split; labelled and background ones are scored", report.split));
+    let mut images = Table::new([Column::text("status"), Column::number("images")])
+        .caption(format!("All images of the {} split; labelled and background ones are scored", report.split));
     for (status, images_of_status) in &report.counts.images_by_status {
         images.push([TableCell::new(*status), (*images_of_status).into()]);
     }
@@ -210,11 +218,14 @@ fn how_made(parts: &PageParts<'_>) -> Section {
         row("predictions", format!("{} {}, fingerprint {}", manifest.stage, manifest.ossify_version, manifest.fingerprint));
     }
     if let Some(environment) = &parts.run.environment {
-        row("trained on", format!("{}, {} threads, started {}", environment.device_name, environment.thread_count, environment.started_at));
-        row("trained by", format!("ossify {}{}", environment.ossify_version, environment.git_commit.as_ref().map(|commit| format!(", commit {commit}")).unwrap_or_default()));
-        row("command", environment.command_line.join(" "));
+        // When and with which command: in environment.json, so that equal runs give equal pages.
+        row("trained on", format!("{}, {} threads", environment.device_name, environment.thread_count));
+        row(
+            "trained by",
+            format!("ossify {}{}", environment.ossify_version, environment.git_commit.as_ref().map(|commit| format!(", commit {commit}")).unwrap_or_default()),
+        );
     }
-    row("report", format!("ossify {}, fingerprint {}", report.ossify_version, parts.fingerprint));
+    row("report", format!("ossify {}", report.ossify_version));
     let bootstrap = &report.bootstrap;
     row("intervals", format!("percentile bootstrap, {} resamples of {} units, seed {}", bootstrap.samples, count(bootstrap.units), bootstrap.seed));
     let mut kinds = Section::new("");

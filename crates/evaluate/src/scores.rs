@@ -403,10 +403,8 @@ fn first_two_classes(classes: impl Iterator<Item = u16>) -> [Option<u16>; 2] {
 
 /// Labelled images that have probabilities by rising probability of the class.
 fn ranking(data: &SplitData, images: &[ImageCase], class: usize) -> Vec<RankStep> {
-    let mut ranked: Vec<(f32, u32, bool)> = images
-        .iter()
-        .filter_map(|case| Some((data.probabilities_of(case.image as usize)?[class], case.image, usize::from(case.truth) == class)))
-        .collect();
+    let mut ranked: Vec<(f32, u32, bool)> =
+        images.iter().filter_map(|case| Some((data.probabilities_of(case.image as usize)?[class], case.image, usize::from(case.truth) == class))).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let ends_tie = |i: usize| ranked.get(i + 1).is_none_or(|next| next.0 != ranked[i].0);
     (0..ranked.len()).map(|i| RankStep { image: ranked[i].1, is_class: ranked[i].2, ends_tie: ends_tie(i) }).collect()

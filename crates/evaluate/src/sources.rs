@@ -55,17 +55,25 @@ impl Sources {
         let as_path = Path::new(wanted);
         if as_path.extension().is_some_and(|extension| extension == "parquet") || as_path.components().count() > 1 {
             if !as_path.is_file() {
-                return Err(StageError::Usage(anyhow!("evaluate.predictions: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"", context.out.predictions().display())));
+                return Err(StageError::Usage(anyhow!(
+                    "evaluate.predictions: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"",
+                    context.out.predictions().display()
+                )));
             }
             return Ok((plain_name(as_path), splits.iter().map(|split| (*split, as_path.to_path_buf())).collect(), None));
         }
         let folder = context.out.predictions();
         let id = match wanted {
-            "latest" => read_latest(&folder)?.ok_or_else(|| anyhow!("no predictions below {} yet: run ossify-predict first, or name a table with --set evaluate.predictions=FILE.parquet", folder.display()))?,
+            "latest" => read_latest(&folder)?.ok_or_else(|| {
+                anyhow!("no predictions below {} yet: run ossify-predict first, or name a table with --set evaluate.predictions=FILE.parquet", folder.display())
+            })?,
             id => id.to_owned(),
         };
         if !is_plain(&id) {
-            return Err(StageError::Usage(anyhow!("evaluate.predictions: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"", folder.display())));
+            return Err(StageError::Usage(anyhow!(
+                "evaluate.predictions: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"",
+                folder.display()
+            )));
         }
         let of_id = folder.join(&id);
         if !of_id.is_dir() {
@@ -74,13 +82,25 @@ impl Sources {
             return Err(StageError::Usage(anyhow!("evaluate.predictions: no predictions `{id}` below {}; {known}", folder.display())));
         }
         let manifest = Manifest::require(&of_id, "run ossify-predict again")?;
-        let there: Vec<(Split, PathBuf)> = splits.iter().filter(|split| manifest.file(&format!("{split}.parquet")).is_some()).map(|split| (*split, of_id.join(format!("{split}.parquet")))).collect();
+        let there: Vec<(Split, PathBuf)> = splits
+            .iter()
+            .filter(|split| manifest.file(&format!("{split}.parquet")).is_some())
+            .map(|split| (*split, of_id.join(format!("{split}.parquet"))))
+            .collect();
         for split in splits.iter().filter(|split| !there.iter().any(|(found, _)| found == *split)) {
-            context.reporter.warn(format_args!("no predictions of the {split} split below {}; it gets no report (predict.splits chooses what is predicted)", of_id.display()));
+            context.reporter.warn(format_args!(
+                "no predictions of the {split} split below {}; it gets no report (predict.splits chooses what is predicted)",
+                of_id.display()
+            ));
         }
         if there.is_empty() {
             let names: Vec<_> = splits.iter().map(|split| split.as_str()).collect();
-            return Err(anyhow!("{} has predictions of none of the splits {}; run ossify-predict with predict.splits set to them", of_id.display(), names.join(", ")).into());
+            return Err(anyhow!(
+                "{} has predictions of none of the splits {}; run ossify-predict with predict.splits set to them",
+                of_id.display(),
+                names.join(", ")
+            )
+            .into());
         }
         Ok((id, there, Some(manifest)))
     }
@@ -154,7 +174,8 @@ fn is_plain(name: &str) -> bool {
 
 fn known_ids(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut ids: Vec<String> = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| is_plain(name)).collect();
+    let mut ids: Vec<String> =
+        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| is_plain(name)).collect();
     ids.sort();
     ids.truncate(10);
     ids

@@ -88,7 +88,10 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
         "The intervals say how far the scores would move with other images of the same source. They say nothing of other hospitals, devices or patients, and nothing of labels that are wrong.".to_owned(),
     ];
     if report.split == "valid" {
-        limits.push("The valid split may have steered the training, such as when it stopped and which checkpoint was kept; its scores flatter the model a little.".into());
+        limits.push(
+            "The valid split may have steered the training, such as when it stopped and which checkpoint was kept; its scores flatter the model a little."
+                .into(),
+        );
     } else if report.split == "train" {
         limits.push("The model was trained on these images: the scores say how well it remembers them, not how well it works.".into());
     }
@@ -112,9 +115,13 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
     let one_each = data.images.iter().all(|image| image.predictions.len() <= 1);
     let shared = report.objects - report.counts.labelled_images.min(report.objects);
     if one_each && shared > 0 && report.counts.predictions > 0 {
-        limits.push(format!("{} objects share their image with a larger one; a model that predicts one object an image cannot find them as well.", count(shared)));
+        limits.push(format!(
+            "{} objects share their image with a larger one; a model that predicts one object an image cannot find them as well.",
+            count(shared)
+        ));
     }
-    let few: Vec<String> = report.per_class.iter().filter(|class| class.support < FEW_OBJECTS).map(|class| format!("{} ({})", class.class_name, class.support)).collect();
+    let few: Vec<String> =
+        report.per_class.iter().filter(|class| class.support < FEW_OBJECTS).map(|class| format!("{} ({})", class.class_name, class.support)).collect();
     if !few.is_empty() {
         limits.push(format!("Classes with fewer than {FEW_OBJECTS} objects, whose scores mean little: {}.", few.join(", ")));
     }

@@ -161,11 +161,28 @@ fn auroc_is_the_share_of_pairs_in_order() {
         let scores = Scorer::new(&data).scores(&vec![1; data.images.len()]);
         for class in 0..CLASSES {
             let of_kind = |wanted: bool| -> Vec<f32> {
-                let labelled = data.images.iter().enumerate().filter_map(|(i, image)| Some((data.largest_truth(image)?.class == class, data.probabilities_of(i)?[usize::from(class)])));
+                let labelled = data
+                    .images
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(i, image)| Some((data.largest_truth(image)?.class == class, data.probabilities_of(i)?[usize::from(class)])));
                 labelled.filter(|(is_class, _)| *is_class == wanted).map(|(_, p)| p).collect()
             };
             let (inside, outside) = (of_kind(true), of_kind(false));
-            let won: f64 = inside.iter().flat_map(|a| outside.iter().map(move |b| if a > b { 1.0 } else if a == b { 0.5 } else { 0.0 })).sum();
+            let won: f64 = inside
+                .iter()
+                .flat_map(|a| {
+                    outside.iter().map(move |b| {
+                        if a > b {
+                            1.0
+                        } else if a == b {
+                            0.5
+                        } else {
+                            0.0
+                        }
+                    })
+                })
+                .sum();
             let expected = won / (inside.len() * outside.len()) as f64;
             let ours = scores.per_class[usize::from(class)].auroc;
             assert!(ours.is_nan() && expected.is_nan() || (ours - expected).abs() < 1e-12, "{ours} and {expected}");

@@ -169,7 +169,11 @@ fn files_are_the_same_bytes_whatever_the_number_of_threads() {
     for threads in ["1", "2", "7"] {
         let folder = tempfile::tempdir().unwrap();
         let mut work = one_object_each();
-        work.image("c", ImageStatus::Labelled).object(Some(1), [0.1, 0.1, 0.2, 0.3]).predict(2, 0.4, [0.1, 0.1, 0.3, 0.3]).predict(1, 0.3, [0.1, 0.1, 0.2, 0.2]);
+        work.image("c", ImageStatus::Labelled).object(Some(1), [0.1, 0.1, 0.2, 0.3]).predict(2, 0.4, [0.1, 0.1, 0.3, 0.3]).predict(
+            1,
+            0.3,
+            [0.1, 0.1, 0.2, 0.2],
+        );
         work.image("d", ImageStatus::Labelled).object(Some(0), [0.1, 0.1, 0.2, 0.3]).predict(0, 0.6, [0.1, 0.1, 0.2, 0.25]);
         work.write(folder.path());
         evaluate(folder.path(), &["--set", &format!("general.threads={threads}")]).code(0);
@@ -205,7 +209,10 @@ fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
     work.predictions[1].class_index = 7;
     work.write(folder.path());
     let text = stderr(evaluate(folder.path(), &[]).code(1));
-    assert!(text.contains("class_index 0 is `knee` there and `wrist` in the tables; class_index 7 (`elbow`) is not among the tables' 3 trained classes"), "{text}");
+    assert!(
+        text.contains("class_index 0 is `knee` there and `wrist` in the tables; class_index 7 (`elbow`) is not among the tables' 3 trained classes"),
+        "{text}"
+    );
     assert!(!folder.path().join("reports/run-1/valid/manifest.json").exists());
 
     work.predictions.truncate(2);
@@ -269,9 +276,14 @@ fn what_is_not_scored_is_counted_with_its_reason() {
     evaluate(folder.path(), &[]).code(0);
     let report = report(folder.path());
     assert_eq!((report["images"].as_u64(), report["objects"].as_u64()), (Some(15), Some(12)));
-    let excluded: Vec<(String, u64)> = report["excluded"].as_array().unwrap().iter().map(|row| {
-        (format!("{}: {}", row["what"].as_str().unwrap(), row["reason"].as_str().unwrap().split(':').next().unwrap()), row["count"].as_u64().unwrap())
-    }).collect();
+    let excluded: Vec<(String, u64)> = report["excluded"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (format!("{}: {}", row["what"].as_str().unwrap(), row["reason"].as_str().unwrap().split(':').next().unwrap()), row["count"].as_u64().unwrap())
+        })
+        .collect();
     let expected = [
         ("images: unreadable", 1),
         ("images: unlabelled", 1),
@@ -288,7 +300,14 @@ fn what_is_not_scored_is_counted_with_its_reason() {
 fn images_of_one_leak_group_are_drawn_together() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = one_object_each();
-    let row = |image: &ossify_contract::ImageRow, leak_group| FingerprintRow { image_id: image.image_id.clone(), split: Split::Valid, bytes_xxh3: 0, pixels_xxh3: 0, perceptual_hash: 0, leak_group };
+    let row = |image: &ossify_contract::ImageRow, leak_group| FingerprintRow {
+        image_id: image.image_id.clone(),
+        split: Split::Valid,
+        bytes_xxh3: 0,
+        pixels_xxh3: 0,
+        perceptual_hash: 0,
+        leak_group,
+    };
     work.fingerprints = Some(work.images.iter().enumerate().map(|(i, image)| row(image, (i < 4).then_some(1))).collect());
     work.write(folder.path());
     evaluate(folder.path(), &[]).code(0);

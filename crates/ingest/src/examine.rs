@@ -144,10 +144,11 @@ impl Examiner<'_> {
         };
         let path = listing.labels.get(label as usize);
         *labels = parse_labels(path, &read_label(&self.layout.locate(path))?, &self.rules);
-        let status = match (labels.is_unreadable, labels.objects.is_empty()) {
+        // Where every line was quarantined, somebody drew an object that is lost to us: that is no background.
+        let status = match (labels.objects.is_empty(), labels.lines) {
+            (false, _) => ImageStatus::Labelled,
+            (true, 0) if !labels.is_unreadable => ImageStatus::Background,
             (true, _) => ImageStatus::Unlabelled,
-            (false, true) => ImageStatus::Background,
-            (false, false) => ImageStatus::Labelled,
         };
         Ok((status, true))
     }

@@ -259,7 +259,8 @@ fn write_item(root: &Path, item: &Item, seed: u64, images: &Images) -> Result<Re
     let status = match fault {
         Some(Fault::ImageCutShort | Fault::ImageTooSmall) => Status::Unreadable,
         Some(Fault::LabelMissing | Fault::NotUtf8 | Fault::StemCollision) => Status::Unlabelled,
-        _ if accepted.is_empty() => Status::Background,
+        _ if lines.is_empty() => Status::Background,
+        _ if accepted.is_empty() => Status::Unlabelled,
         _ => Status::Labelled,
     };
     let conditional = (fault == Some(Fault::Triangle)).then(|| Conditional {

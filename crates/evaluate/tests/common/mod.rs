@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use ossify_contract::{ClassRow, FingerprintRow, ImageRow, ImageStatus, ObjectRow, PredictionRow, Publication, Row, Shape, Split, TableWriter, WorkFolder, write_latest};
+use ossify_contract::{
+    ClassRow, FingerprintRow, ImageRow, ImageStatus, ObjectRow, PredictionRow, Publication, Row, Shape, Split, TableWriter, WorkFolder, write_latest,
+};
 
 /// What a test puts into the work folder; all of the valid split.
 #[derive(Default)]
