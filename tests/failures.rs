@@ -1,5 +1,7 @@
 //! What goes wrong for people: a clear message, the right exit code, nothing half-made taken for whole.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::fs;
 use std::process::Command;
 
@@ -54,6 +56,7 @@ fn a_dataset_without_labels_fails_and_says_so() {
 #[test]
 fn a_stage_without_its_input_names_the_stage_that_makes_it() {
     let project = Project::new();
+    fs::create_dir_all(&project.dataset).unwrap();
     for (stage, earlier) in [("resize", "ingest"), ("train", "ingest"), ("predict", "train"), ("evaluate", "predict")] {
         project.run(stage, &[]).fails_with(1, &[earlier]);
     }

@@ -1,5 +1,7 @@
 //! A stage that is killed at any moment and run again ends as if it had never been killed.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! The reference dataset, where it is at hand: the counts that its maker and the reference notebook give.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeMap;
 
 use ossify_contract::{ClassRow, ImageRow, IssueRow, Manifest, ObjectRow, read_table};

@@ -160,7 +160,8 @@ impl ClassDetections {
 ///
 /// Counting an image `w` times equals having `w` copies of it: copies of a hit that stand together raise
 /// precision and recall step by step, so the interpolated precision there is that after the last copy; copies
-/// of a false alarm leave recall where it is.
+/// of a false alarm leave recall where it is. Copies of a detection stand together also where another detection of
+/// the same image has the same score.
 pub fn precision_recall(class: &ClassDetections, weights: &[u32]) -> Option<PrecisionRecall> {
     let truths: u64 = class.truths.iter().map(|(image, count)| u64::from(weights[*image as usize]) * u64::from(*count)).sum();
     if truths == 0 {

@@ -9,7 +9,8 @@ use rand_chacha::ChaCha8Rng;
 
 const CLASSES: u16 = 3;
 
-/// A split with boxes on a coarse grid and few different scores, so that ties of all kinds occur.
+/// A split with boxes on a coarse grid and few different scores, so that equal IoUs and equal scores of different
+/// images occur. Within an image scores differ: how copies of an image with equal scores interleave is not defined.
 fn random_split(random: &mut ChaCha8Rng) -> SplitData {
     let mut data = SplitData {
         split: Split::Valid,
@@ -34,11 +35,12 @@ fn random_split(random: &mut ChaCha8Rng) -> SplitData {
                 Truth { line: line + 1, class: random.random_range(0..CLASSES), unit_box, area: unit_box.area() }
             })
             .collect();
-        let mut predictions: Vec<Prediction> = (0..random.random_range(0..6))
-            .map(|_| {
+        let first = random.random_range(0..6u8);
+        let mut predictions: Vec<Prediction> = (0..random.random_range(0..6u8))
+            .map(|i| {
                 let copied = truths.first().filter(|_| random.random_bool(0.5)).map(|truth| truth.unit_box);
                 let unit_box = copied.unwrap_or_else(|| unit_box(random));
-                Prediction { rank: 0, class: random.random_range(0..CLASSES), score: random.random_range(0..4u8) as f32 / 4.0, unit_box }
+                Prediction { rank: 0, class: random.random_range(0..CLASSES), score: f32::from((first + i) % 6) / 8.0, unit_box }
             })
             .collect();
         predictions.sort_by(|a, b| b.score.total_cmp(&a.score));

@@ -256,7 +256,7 @@ impl Layers {
         for key in &self.keys {
             if key.section != section {
                 section = key.section;
-                let _ = write!(text, "{}[{section}]\n", if text.is_empty() { "" } else { "\n" });
+                let _ = writeln!(text, "{}[{section}]", if text.is_empty() { "" } else { "\n" });
             }
             if let Some((value, origin)) = self.values.get(&(key.section, key.name)) {
                 let _ = writeln!(text, "{:<44} # {origin}", format!("{} = {value}", key.name));

@@ -163,7 +163,7 @@ pub fn write_all(work: &WorkFolder) {
             vec![stage(publication, "valid.parquet", valid), stage::<PredictionRow>(publication, "test.parquet", vec![])]
         });
         publish(&work.reports().join(id).join("valid"), "evaluate", |publication| {
-            let row = |kind, line, true_class: Option<&str>, predicted: Option<&str>, iou| MatchRow {
+            let row = |kind, line: Option<i32>, true_class: Option<&str>, predicted: Option<&str>, iou| MatchRow {
                 image_id: VALID[usize::from(line.is_none())].into(),
                 line,
                 rank: predicted.map(|_| 1),
