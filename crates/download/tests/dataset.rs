@@ -1,5 +1,7 @@
 //! `ossify-download dataset` against a server on loopback.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod server;
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! Downloads from a server on loopback that breaks, lies and changes its mind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod server;
 
 use std::fs;

@@ -287,8 +287,11 @@ struct PredictionsOfSplit<'a> {
     unscored: &'a HashMap<String, ImageStatus>,
 }
 
+/// Number of the image, and a prediction of it.
+type NumberedPrediction = (u32, Prediction);
+
 impl PredictionsOfSplit<'_> {
-    fn read(&self, images: usize, excluded: &mut Vec<Excluded>) -> Result<(Vec<(u32, Prediction)>, Vec<f32>), InputError> {
+    fn read(&self, images: usize, excluded: &mut Vec<Excluded>) -> Result<(Vec<NumberedPrediction>, Vec<f32>), InputError> {
         let classes = self.class_names.len();
         let mut found = Vec::new();
         let mut probabilities = vec![f32::NAN; images * classes];

@@ -1,5 +1,7 @@
 //! Pixels of every kind of file, by the rules that `decode` documents.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::io::Cursor;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! What `probe` says of every format, and of files that are not what they seem.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::io::Cursor;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Geometry: pixels against a plain reference resize, and boxes there and back.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use ossify_contract::{Transform, UnitBox};
 use ossify_imaging::{Channels, Filter, Geometry, Pixels, TensorSpec, to_tensor, transform};
 use proptest::prelude::*;

@@ -283,11 +283,11 @@ impl Layout {
             return Ok(String::new());
         }
         self.check_inside(&full, || format!("`path: {}` in {}", printable(path), yaml.file.display()))?;
-        Ok(self.from_root(&full))
+        Ok(self.relative_to_root(&full))
     }
 
     /// A path as it is seen from the root.
-    fn from_root(&self, path: &Path) -> String {
+    fn relative_to_root(&self, path: &Path) -> String {
         if let Ok(inside) = path.canonicalize().and_then(|target| target.strip_prefix(&self.canonical_root).map(Path::to_path_buf).map_err(io::Error::other)) {
             // A link inside the dataset keeps its own name where the path is written from the root.
             let written = path.strip_prefix(&self.root).map(|path| normalized(path).0);
@@ -310,10 +310,10 @@ impl Layout {
             match self.check_inside(candidate, what) {
                 Ok(()) => {
                     if let Some(LayoutError::Escapes { target, .. }) = &refused {
-                        let taken = self.from_root(candidate);
+                        let taken = self.relative_to_root(candidate);
                         self.remarks.push(format!("{} could also mean {}, which is outside the dataset; {taken} is taken", what(), target.display()));
                     }
-                    return Ok(Some(self.from_root(candidate)));
+                    return Ok(Some(self.relative_to_root(candidate)));
                 }
                 Err(error) => refused = Some(error),
             }

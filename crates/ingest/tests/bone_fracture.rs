@@ -1,5 +1,7 @@
 //! The reference dataset: the counts and boxes that the reference notebook printed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod common;
 
 use std::path::{Path, PathBuf};

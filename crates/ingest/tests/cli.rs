@@ -1,5 +1,7 @@
 //! The binary as a user meets it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod common;
 
 use common::{Dataset, code, ingest, stderr};

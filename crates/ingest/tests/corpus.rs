@@ -1,6 +1,8 @@
 //! The corpus of label files: each `.txt` has its `.expected` beside it, with every object and every
 //! finding. `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read before they are committed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

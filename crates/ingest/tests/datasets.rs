@@ -1,5 +1,7 @@
 //! Datasets in all their layouts, and the rules that are about files and folders.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod common;
 
 use common::{Dataset, NAMES, code, stderr, table_bytes};

@@ -1,5 +1,7 @@
 //! Properties of the label parser over random input.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 use ossify_diagnostics::Action;
 use ossify_ingest::classes::ClassNames;
 use ossify_ingest::label::{LabelFile, LabelRules, parse_labels};

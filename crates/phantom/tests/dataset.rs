@@ -166,7 +166,10 @@ fn labels_are_the_same_without_pictures() {
     let (drawn, bare) = (home.path().join("drawn"), home.path().join("bare"));
     make(&drawn, &SMALL, 2);
     make(&bare, &Parameters { labels_only: true, ..SMALL }, 2);
-    assert!(files(&drawn.join("train/labels")) == files(&bare.join("train/labels")));
+    // Faults of pictures are planted only where there are pictures; whether a file's last line ends may follow from that.
+    let lines =
+        |root: &Path| -> Vec<_> { files(&root.join("train/labels")).into_iter().map(|(path, content)| (path, content.trim_ascii_end().to_vec())).collect() };
+    assert!(lines(&drawn) == lines(&bare));
 }
 
 #[test]

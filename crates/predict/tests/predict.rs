@@ -1,4 +1,6 @@
 //! From a run and images to a predictions table.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(missing_docs)]
 
 use std::path::{Path, PathBuf};

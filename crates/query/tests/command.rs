@@ -1,5 +1,7 @@
 //! `ossify-query` as people call it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod support;
 
 use std::fs;

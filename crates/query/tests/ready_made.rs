@@ -1,5 +1,7 @@
 //! The queries of `pipelines/sql`, each on a small work folder whose answers are known.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Killed, starved of disk space, or run twice at once: the output is whole or not there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod common;
 
 use std::process::{Command, Stdio};

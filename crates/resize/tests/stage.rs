@@ -1,5 +1,7 @@
 //! The stage through its command line.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
 mod common;
 
 use common::{Bench, encoded, json, picture, published, text};

@@ -152,7 +152,7 @@ mod tests {
         let mut weights = vec![0.1f64, 0.2, 0.3, -0.4, 0.5, 0.6, 0.5, -0.25];
         let (mut m, mut v) = (vec![0.0; 8], vec![0.0; 8]);
         for t in 1..=steps {
-            let mut gradient = vec![0.0; 8];
+            let mut gradient = [0.0; 8];
             for row in x {
                 for out in 0..2 {
                     let y: f64 = (0..3).map(|i| row[i] * weights[i * 2 + out]).sum::<f64>() + weights[6 + out];

@@ -1,4 +1,6 @@
 //! What cannot be trained is refused with the reason and the right exit code.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(missing_docs)]
 
 mod common;

@@ -1,4 +1,6 @@
 //! A run from tables and shards to its folder.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![allow(missing_docs)]
 
 mod common;
