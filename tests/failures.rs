@@ -57,7 +57,7 @@ fn a_dataset_without_labels_fails_and_says_so() {
 fn a_stage_without_its_input_names_the_stage_that_makes_it() {
     let project = Project::new();
     fs::create_dir_all(&project.dataset).unwrap();
-    for (stage, earlier) in [("resize", "ingest"), ("train", "ingest"), ("predict", "train"), ("evaluate", "predict")] {
+    for (stage, earlier) in [("resize", "ingest"), ("train", "ingest"), ("predict", "train"), ("evaluate", "ingest")] {
         project.run(stage, &[]).fails_with(1, &[earlier]);
     }
 }
