@@ -88,7 +88,7 @@ demo-data: programs ## Draw the demo's synthetic radiographs
 	@$(BIN)/ossify-phantom --config $(CONF) $(if $(filter demo-data,$(GOALS)),$(ARGS)) >/dev/null
 
 test: $(NEEDS_LIBTORCH) ## All tests
-	@echo 'building everything and its tests: 25 to 40 minutes on two processors the first time, seconds later' >&2
+	@echo 'building everything and its tests: about 25 minutes on two processors the first time' >&2
 	$(CARGO) build --release --workspace --all-targets $(FEATURES)
 	$(CARGO) test --release --workspace --no-fail-fast $(FEATURES)
 	@if [ -x '$(VENV)/parity/bin/python' ]; then scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'; \
@@ -113,9 +113,18 @@ clean: ## Remove build outputs and data/work; datasets, weights and libtorch sta
 	$(CARGO) clean
 	rm -rf data/work
 
+# cargo takes half a second to find that there is nothing to build. The stamp, which lists what was built, says so in
+# milliseconds; it is as old as the start of that build.
+STAMP := $(BIN)/.built-$(BACKEND)
 programs: $(if $(NETWORK_PROGRAMS),$(NEEDS_LIBTORCH))
-	@$(if $(MISSING),echo '$(ANNOUNCEMENT)' >&2,:)
-	@$(CARGO) build $(if $(MISSING),,--quiet) --release --workspace $(PROGRAMS:%=--bin ossify-%) $(FEATURES)
+	@set -e; \
+	if [ -z '$(MISSING)' ] && [ -e '$(STAMP)' ] \
+		&& [ -z "$$(find Cargo.toml Cargo.lock rust-toolchain.toml .cargo crates -type f -newer '$(STAMP)' -print -quit)" ] \
+		&& ! printf '%s\n' $(PROGRAMS) | grep -qvxFf '$(STAMP)'; then exit 0; fi; \
+	$(if $(MISSING),echo '$(ANNOUNCEMENT)' >&2;) \
+	mkdir -p '$(BIN)'; rm -f '$(BIN)'/.built-*; printf '%s\n' $(PROGRAMS) >'$(BIN)/.building'; \
+	$(CARGO) build $(if $(MISSING),,--quiet) --release --workspace $(PROGRAMS:%=--bin ossify-%) $(FEATURES); \
+	mv '$(BIN)/.building' '$(STAMP)'
 
 libtorch:
 	@scripts/libtorch.sh
