@@ -68,6 +68,11 @@ pub struct Environment {
 /// Name of the file beside the runs (and beside the predictions) that names the newest.
 pub const LATEST_FILE: &str = "latest";
 
+/// Whether `id` can name a run or predictions: one folder name, not hidden.
+pub fn is_plain_id(id: &str) -> bool {
+    !id.is_empty() && !id.contains(['/', '\\']) && !id.starts_with('.')
+}
+
 /// Names `id` as the newest entry of `folder` (`runs/` or `predictions/`).
 ///
 /// # Errors
@@ -97,4 +102,17 @@ pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>> {
     let text = std::fs::read_to_string(path).map_err(ArtefactError::io("cannot read", path))?;
     let parse = |(number, line): (usize, &str)| serde_json::from_str(line).map_err(|e| ArtefactError::corrupt(path, format!("line {}: {e}", number + 1)));
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_never_leads_out_of_its_folder() {
+        assert!(is_plain_id("run-1"));
+        for id in ["../x", "..", ".hidden", "", "a/b", "/a", "a\\b"] {
+            assert!(!is_plain_id(id), "{id}");
+        }
+    }
 }

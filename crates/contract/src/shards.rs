@@ -14,7 +14,7 @@ use arrow::ipc::{MetadataVersion, root_as_footer};
 use serde::{Deserialize, Serialize};
 
 use crate::table::table;
-use crate::{ArtefactError, FileEntry, HashingWriter, Result, SCHEMA_VERSION, Split, Transform};
+use crate::{ArtefactError, FileEntry, HashingWriter, Manifest, Result, SCHEMA_VERSION, Split, Transform};
 
 table! {
     /// One row an image: hashes that find copies of it.
@@ -85,6 +85,12 @@ pub struct ShardImage<'a> {
 /// `train-00003.arrow`.
 pub fn shard_file_name(split: Split, number: usize) -> String {
     format!("{split}-{number:05}.arrow")
+}
+
+/// The shards of a split that the manifest of a shards folder lists, in order.
+pub fn shards_of(manifest: &Manifest, split: Split) -> impl Iterator<Item = &FileEntry> {
+    let prefix = format!("{split}-");
+    manifest.files.iter().filter(move |file| file.path.starts_with(&prefix) && file.path.ends_with(".arrow"))
 }
 
 fn shard_schema(shape: ShardShape) -> SchemaRef {

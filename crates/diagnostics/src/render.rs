@@ -133,7 +133,8 @@ impl Renderer<'_> {
             Severity::Warning => "warning",
             Severity::Note => "notice",
         };
-        write!(out, "::{command} file={}", github_property(&self.path(finding)))?;
+        // A workflow's log is a terminal, too.
+        write!(out, "::{command} file={}", github_property(&printable(&self.path(finding))))?;
         if let Some(line) = finding.place.line {
             write!(out, ",line={line}")?;
         }
@@ -295,9 +296,12 @@ error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
         let mut hostile = finding();
         hostile.source = Some("2 \u{1b}[2J0.1 \u{202e}x".into());
         hostile.message = "token \u{7} is no number".into();
-        let text = render(Format::Full, hostile);
-        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{text:?}");
-        assert!(text.contains("\\u{1b}[2J"), "{text}");
+        hostile.place.path = "a\u{1b}[2J.txt".into();
+        for format in [Format::Full, Format::Concise, Format::Github] {
+            let text = render(format, hostile.clone());
+            assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{format:?}: {text:?}");
+            assert!(text.contains("\\u{1b}[2J"), "{format:?}: {text}");
+        }
     }
 
     #[test]

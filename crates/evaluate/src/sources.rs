@@ -1,9 +1,9 @@
 //! Which predictions are scored, and all files that a report depends on.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, read_latest, read_metrics};
+use ossify_contract::{Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id, read_latest, read_metrics};
 use ossify_settings::{Context, StageError};
 
 use crate::inputs::Tables;
@@ -69,7 +69,7 @@ impl Sources {
             })?,
             id => id.to_owned(),
         };
-        if !is_plain(&id) {
+        if !is_plain_id(&id) {
             return Err(StageError::Usage(anyhow!(
                 "evaluate.predictions: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"",
                 folder.display()
@@ -166,16 +166,11 @@ fn plain_name(path: &Path) -> String {
     if name.is_empty() { "predictions".into() } else { name.to_owned() }
 }
 
-/// Whether a name is one folder's name and nothing else.
-fn is_plain(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !name.starts_with('.')
-}
-
+/// The first ids below a folder, for a message.
 fn known_ids(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut ids: Vec<String> =
-        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| is_plain(name)).collect();
+        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| is_plain_id(name)).collect();
     ids.sort();
     ids.truncate(10);
     ids
@@ -189,6 +184,5 @@ mod tests {
     fn a_foreign_table_gives_a_plain_id() {
         assert_eq!(plain_name(Path::new("/a/my preds.v2.parquet")), "my-preds.v2");
         assert_eq!(plain_name(Path::new("..parquet")), "predictions");
-        assert!(is_plain("run-1") && !is_plain("../x") && !is_plain(".hidden") && !is_plain(""));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use ossify_diagnostics::{Finding, Format, Renderer, printable};
+use ossify_diagnostics::{Finding, Format, Renderer};
 use ossify_settings::Reporter;
 
 use crate::tally::Tally;
@@ -54,11 +54,8 @@ impl<'a> FindingStream<'a> {
     }
 
     pub fn add(&mut self, finding: &Finding) -> std::io::Result<()> {
-        match self.renderer.format {
-            Format::Sarif => {}
-            // A workflow's log is a terminal, too.
-            Format::Github => return self.write(&[made_printable(finding)]),
-            _ => return self.write(std::slice::from_ref(finding)),
+        if self.renderer.format != Format::Sarif {
+            return self.write(std::slice::from_ref(finding));
         }
         if self.held.len() < MAX_SARIF_RESULTS {
             self.held.push(finding.clone());
@@ -93,14 +90,6 @@ impl<'a> FindingStream<'a> {
             other => other,
         }
     }
-}
-
-fn made_printable(finding: &Finding) -> Finding {
-    let mut safe = finding.clone();
-    safe.place.path = printable(&safe.place.path).into_owned();
-    safe.message = printable(&safe.message).into_owned();
-    safe.help = safe.help.map(|help| printable(&help).into_owned());
-    safe
 }
 
 fn ignore_closed(error: std::io::Error) -> std::io::Result<()> {

@@ -3,7 +3,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use ossify_contract::{FileEntry, Manifest, PredictionRow, Publication, ShardReader, Split, TableWriter, read_latest, write_latest};
+use ossify_contract::{FileEntry, Manifest, PredictionRow, Publication, ShardReader, Split, TableWriter, is_plain_id, read_latest, shards_of, write_latest};
 use ossify_model::{device, on_device};
 use ossify_settings::{Context, Gate, Outcome, Settings, StageError};
 use serde_json::json;
@@ -43,7 +43,7 @@ fn find_run(context: &Context) -> Result<Run> {
         "latest" => read_latest(&runs)?.with_context(|| format!("{} has no run; run ossify-train first", runs.display()))?,
         id => id.to_owned(),
     };
-    if id.is_empty() || id.contains(['/', '\\']) || id.starts_with('.') {
+    if !is_plain_id(&id) {
         bail!("`{id}` is no id of a run; predict.run is \"latest\", or the name of a folder in {}", runs.display());
     }
     let folder = runs.join(&id);
@@ -76,7 +76,7 @@ fn predict_shards(context: &Context, run: &Run) -> Result<Outcome> {
     }
 
     let splits: Vec<Split> = Split::ALL.into_iter().filter(|split| context.settings.predict.splits.iter().any(|name| name == split.as_str())).collect();
-    let found: Vec<(Split, Vec<&FileEntry>)> = splits.iter().map(|split| (*split, shards_of(&shards_manifest, *split))).collect();
+    let found: Vec<(Split, Vec<&FileEntry>)> = splits.iter().map(|split| (*split, shards_of(&shards_manifest, *split).collect())).collect();
     if found.iter().all(|(_, files)| files.is_empty()) {
         bail!("{} has no image of {}; see predict.splits", shards.display(), context.settings.predict.splits.join(", "));
     }
@@ -99,11 +99,6 @@ fn predict_shards(context: &Context, run: &Run) -> Result<Outcome> {
     write_latest(&predictions, &run.id)?;
     tell(context, total, started, &folder);
     Ok(Outcome::done(manifest.summary))
-}
-
-fn shards_of(manifest: &Manifest, split: Split) -> Vec<&FileEntry> {
-    let prefix = format!("{split}-");
-    manifest.files.iter().filter(|file| file.path.starts_with(&prefix) && file.path.ends_with(".arrow")).collect()
 }
 
 fn table_name(stem: &str) -> String {

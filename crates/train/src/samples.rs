@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use ossify_contract::{ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader, ShardShape, Split, TableReader};
+use ossify_contract::{ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader, ShardShape, Split, TableReader, shards_of};
 use ossify_settings::Samples;
 
 /// The shards of one split, mapped into memory; images are numbered through all of them.
@@ -19,9 +19,8 @@ impl ShardSet {
     /// # Errors
     /// Fails where a shard cannot be read, or where shards differ in their tensors' shape.
     pub fn open(folder: &Path, manifest: &Manifest, split: Split) -> Result<Self> {
-        let prefix = format!("{split}-");
         let mut set = ShardSet { shards: Vec::new(), first_images: Vec::new(), images: 0 };
-        for file in manifest.files.iter().filter(|file| file.path.starts_with(&prefix) && file.path.ends_with(".arrow")) {
+        for file in shards_of(manifest, split) {
             let shard = ShardReader::open(folder.join(&file.path))?;
             if set.shape().is_some_and(|shape| shape != shard.shape()) {
                 bail!("{}: tensors of another shape than in the shards before it; run ossify-resize with --force", folder.join(&file.path).display());
