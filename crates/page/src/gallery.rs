@@ -1,6 +1,47 @@
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use maud::{Markup, PreEscaped, Render, html};
 
 use crate::format::clean;
+
+/// A shape drawn over a picture.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    points: Vec<(f64, f64)>,
+    title: String,
+    is_emphasised: bool,
+}
+
+impl Outline {
+    /// A closed shape through these points, in shares of the picture's width and height; what lies outside
+    /// of 0..=1 is drawn in the margin. The title is its tooltip.
+    pub fn new(points: impl IntoIterator<Item = (f64, f64)>, title: impl Into<String>) -> Self {
+        let held = |value: f64| if value.is_finite() { value.clamp(-2.0, 3.0) } else { 0.0 };
+        Outline { points: points.into_iter().map(|(x, y)| (held(x), held(y))).collect(), title: title.into(), is_emphasised: false }
+    }
+
+    /// The shape that the picture is about.
+    pub fn emphasised(mut self) -> Self {
+        self.is_emphasised = true;
+        self
+    }
+
+    fn reaches_outside(&self) -> bool {
+        self.points.iter().any(|(x, y)| !(-0.001..=1.001).contains(x) || !(-0.001..=1.001).contains(y))
+    }
+}
+
+impl Render for Outline {
+    fn render(&self) -> Markup {
+        let points: Vec<String> = self.points.iter().map(|(x, y)| format!("{x:.4},{y:.4}")).collect();
+        html! {
+            g class={ "outline" (if self.is_emphasised { " emphasised" } else { "" }) } {
+                title { (clean(&self.title)) }
+                polygon.halo points=(points.join(" ")) {}
+                polygon points=(points.join(" ")) {}
+            }
+        }
+    }
+}
 
 /// A picture of a [`Gallery`].
 #[derive(Clone, Debug)]
@@ -10,18 +51,64 @@ pub struct Picture {
     title: String,
     lines: Vec<String>,
     facets: Vec<String>,
+    size: Option<(u32, u32)>,
+    outlines: Vec<Outline>,
 }
 
 impl Picture {
     /// A picture from the bytes of an image file, such as `image/jpeg`, that is embedded in the page.
     pub fn new(media_type: &'static str, bytes: &[u8], title: impl Into<String>) -> Self {
-        Picture { media_type: media_type.to_owned(), base64: base64(bytes), title: title.into(), lines: Vec::new(), facets: Vec::new() }
+        Picture {
+            media_type: media_type.to_owned(),
+            base64: BASE64_STANDARD.encode(bytes),
+            title: title.into(),
+            lines: Vec::new(),
+            facets: Vec::new(),
+            size: None,
+            outlines: Vec::new(),
+        }
+    }
+
+    /// Gives the picture another title.
+    pub fn titled(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
     }
 
     /// A line of text below the picture.
     pub fn line(mut self, text: impl Into<String>) -> Self {
         self.lines.push(text.into());
         self
+    }
+
+    /// Shows the picture in the proportions of this width and height, whatever those of the file are; by
+    /// itself it stands whole in a square.
+    pub fn framed(mut self, width: u32, height: u32) -> Self {
+        self.size = Some((width.max(1), height.max(1)));
+        self
+    }
+
+    /// Draws a shape over a picture that is [`Picture::framed`].
+    pub fn outline(mut self, outline: Outline) -> Self {
+        self.outlines.push(outline);
+        self
+    }
+
+    fn image(&self) -> Markup {
+        let img = html! { img src={ "data:" (self.media_type) ";base64," (self.base64) } alt=(clean(&self.title)) loading="lazy"; };
+        let Some((width, height)) = self.size else { return img };
+        // A share of the frame stays free on each side where shapes reach past the picture.
+        let margin = if self.outlines.iter().any(Outline::reaches_outside) { 12 } else { 0 };
+        html! {
+            div.frame {
+                div.view style={ "aspect-ratio:" (width) "/" (height) ";--proportion:" (format!("{:.4}", f64::from(width) / f64::from(height))) ";--margin:" (margin) "%" } {
+                    (img)
+                    svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true" {
+                        @for outline in &self.outlines { (outline) }
+                    }
+                }
+            }
+        }
     }
 
     /// What the picture is filtered by, in the order of the gallery's filters.
@@ -104,7 +191,7 @@ impl Render for Gallery {
                 div.gallery {
                     @for picture in &self.pictures {
                         figure class={ "picture" (classes(picture)) } {
-                            img src={ "data:" (picture.media_type) ";base64," (picture.base64) } alt=(clean(&picture.title)) loading="lazy";
+                            (picture.image())
                             figcaption { strong { (clean(&picture.title)) } @for line in &picture.lines { span { (clean(line)) } } }
                         }
                     }
@@ -114,29 +201,9 @@ impl Render for Gallery {
     }
 }
 
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0u32, |word, (i, byte)| word | u32::from(*byte) << (16 - 8 * i));
-        for i in 0..4 {
-            text.push(if i <= chunk.len() { DIGITS[(word >> (18 - 6 * i) & 63) as usize] as char } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_has_the_values_of_the_rfc() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
 
     #[test]
     fn each_choice_of_a_filter_has_a_rule_and_its_pictures_the_class() {

@@ -1,7 +1,8 @@
 //! Self-contained HTML pages and SVG charts.
 //!
-//! A page is one file: styles, charts and thumbnails inside, no script, no font and no request to
-//! anywhere (its content security policy forbids them). It follows the reader's light or dark
+//! A page is one file: styles, charts and thumbnails inside, no font and no request to anywhere (its
+//! content security policy forbids them). Its one script sorts tables; without it nothing is missing
+//! but that. It follows the reader's light or dark
 //! preference, fits a telephone and a wide screen, and prints. Charts take their colours from the
 //! Okabe-Ito palette and never speak by colour alone: lines differ in dash, bars have their value
 //! written beside, cells hold their number, and every mark has a tooltip.
@@ -48,7 +49,7 @@ pub use chart_histogram::{Histogram, ReliabilityBin, ReliabilityChart};
 pub use chart_lines::LineChart;
 pub use chart_points::ScatterChart;
 pub use format::{count, number, percent};
-pub use gallery::{Gallery, Picture};
+pub use gallery::{Gallery, Outline, Picture};
 pub use page::Page;
 pub use section::{NoteKind, Section, Tile};
 pub use svg::Svg;

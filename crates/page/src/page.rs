@@ -6,6 +6,10 @@ use crate::svg::CHART_CSS;
 
 const PAGE_CSS: &str = include_str!("page.css");
 
+/// Makes tables sortable where scripts are allowed. The policy of the page allows this one by its hash.
+const SORT_SCRIPT: &str = include_str!("sort.js");
+const SORT_SCRIPT_SHA256: &str = "CQXiVX2+mlcVYVvaM7q+2WBcCx1Fia/2Yue4wAijoao=";
+
 /// A self-contained HTML page.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -42,7 +46,8 @@ impl Page {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+                    meta http-equiv="Content-Security-Policy"
+                        content={ "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" (SORT_SCRIPT_SHA256) "'" };
                     title { (clean(&self.title)) }
                     style { (PreEscaped(PAGE_CSS)) (PreEscaped(CHART_CSS)) }
                 }
@@ -56,6 +61,7 @@ impl Page {
                     }
                     main { @for (i, section) in self.sections.iter().enumerate() { (section.render(&anchor(i))) } }
                     @if !self.footer.is_empty() { footer { (clean(&self.footer)) } }
+                    script { (PreEscaped(SORT_SCRIPT)) }
                 }
             }
         }
@@ -76,7 +82,8 @@ mod tests {
         page.footer(text);
         let mut gallery = Gallery::new(text).filters([text]);
         gallery.push(Picture::new("image/png", b"png", text).line(text).facets([text]));
-        gallery.push(Picture::new("image/png", b"png", text).line(text).facets(["other"]));
+        gallery
+            .push(Picture::new("image/png", b"png", text).line(text).facets(["other"]).framed(4, 3).outline(Outline::new([(0.0, 0.5), (1.5, f64::NAN)], text)));
         let bars = BarChart::new(text).axis_name(text).series([text, text]).row(text, [1.0, 2.0]).row_with_interval(text, 1.0, 0.5, 1.5);
         let lines = LineChart::new(text).axis_names(text, text).line(text, [(0.0, 0.0), (1.0, 2.0)]).line(text, [(0.5, 0.5)]);
         let heat = HeatMap::new(text, vec![text.into()], vec![text.into(), text.into()], vec![vec![1.0, f64::NAN]]).axis_names(text, text);
@@ -127,6 +134,18 @@ mod tests {
             prop_assert_eq!(kinds(&files), kinds(&calm_files));
             prop_assert!(!files.chars().any(|c| c.is_control() && c != '\n'));
         }
+    }
+
+    #[test]
+    fn the_policy_allows_the_one_script_and_no_other() {
+        use base64::Engine as _;
+        use sha2::Digest as _;
+        let hash = base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(SORT_SCRIPT.as_bytes()));
+        assert_eq!(SORT_SCRIPT_SHA256, hash, "the hash of sort.js");
+        assert!(!SORT_SCRIPT.contains("</"));
+        let (page, _) = page_of("calm");
+        assert_eq!(page.matches("<script").count(), 1);
+        assert!(page.contains(&format!("script-src 'sha256-{hash}'")));
     }
 
     #[test]
