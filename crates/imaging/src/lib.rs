@@ -12,5 +12,5 @@ mod pixels;
 
 pub use decode::{DecodeError, Limits, decode, read_file};
 pub use geometry::{Channels, Filter, Geometry, TensorSpec, to_tensor, transform};
-pub use header::{HeaderError, ImageFormat, ImageHeader, probe, read_header};
+pub use header::{HeaderError, ImageFormat, ImageHeader, probe, probe_with_metadata, read_header};
 pub use pixels::Pixels;

@@ -1,11 +1,11 @@
 //! BMP, and whether TIFF and WebP reach the extent that they announce.
 
-use std::io::{self, Read, Seek};
+use std::io;
 
-use super::{HeaderError, ImageFormat, ImageHeader, Source};
+use super::{HeaderError, ImageFormat, ImageHeader, ReadAt, Source};
 
 /// Reads the file header and the DIB header.
-pub(super) fn bmp<R: Read + Seek>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
+pub(super) fn bmp<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
     let broken = HeaderError::reading(ImageFormat::Bmp);
     let pixels_at = u32::from_le_bytes(source.array(10).map_err(&broken)?);
     let dib_bytes = u32::from_le_bytes(source.array(14).map_err(&broken)?);
@@ -38,7 +38,7 @@ pub(super) fn bmp<R: Read + Seek>(source: &mut Source<R>) -> Result<ImageHeader,
 
 /// Whether all strips or tiles of a TIFF's first picture lie inside the file. A 64-bit TIFF is taken as
 /// complete here; its decoder finds a missing end.
-pub(super) fn tiff_is_complete<R: Read + Seek>(source: &mut Source<R>) -> io::Result<bool> {
+pub(super) fn tiff_is_complete<R: ReadAt>(source: &mut Source<R>) -> io::Result<bool> {
     match strips_end(source) {
         Ok(Some(end)) => Ok(end <= source.len()),
         Ok(None) => Ok(true),
@@ -48,7 +48,7 @@ pub(super) fn tiff_is_complete<R: Read + Seek>(source: &mut Source<R>) -> io::Re
 }
 
 /// The last byte of the strips or tiles, plus one; `None` where the file is not a 32-bit TIFF with both lists.
-fn strips_end<R: Read + Seek>(source: &mut Source<R>) -> io::Result<Option<u64>> {
+fn strips_end<R: ReadAt>(source: &mut Source<R>) -> io::Result<Option<u64>> {
     const SHORT: u16 = 3;
     const MAX_STRIPS: u32 = 1 << 20;
     let order: [u8; 4] = source.array(0)?;
@@ -87,7 +87,7 @@ fn strips_end<R: Read + Seek>(source: &mut Source<R>) -> io::Result<Option<u64>>
 }
 
 /// Whether the file is as long as its RIFF header says.
-pub(super) fn webp_is_complete<R: Read + Seek>(source: &Source<R>) -> bool {
+pub(super) fn webp_is_complete<R: ReadAt>(source: &Source<R>) -> bool {
     match source.start().get(4..8) {
         Some(&[b0, b1, b2, b3]) => u64::from(u32::from_le_bytes([b0, b1, b2, b3])) + 8 <= source.len(),
         _ => false,

@@ -1,6 +1,6 @@
-use std::io::{self, Read, Seek};
+use std::io;
 
-use super::{HeaderError, ImageFormat, ImageHeader, Source, exif, upright};
+use super::{HeaderError, ImageFormat, ImageHeader, ReadAt, Source, exif, upright};
 
 /// More segments than this before the first scan are no header but an attack on patience.
 const MAX_SEGMENTS: usize = 4096;
@@ -16,7 +16,7 @@ struct Frame {
 }
 
 /// Walks the segments up to the first scan (ITU-T T.81, annex B), then looks for the end mark.
-pub(super) fn header<R: Read + Seek>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
+pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
     let broken = HeaderError::reading(ImageFormat::Jpeg);
     let (mut frame, mut exif_orientation, mut scan_start) = (None, 1, None);
     let mut position = 2;
@@ -70,7 +70,7 @@ struct Segment {
     end: u64,
 }
 
-fn next_segment<R: Read + Seek>(source: &mut Source<R>, mut position: u64) -> io::Result<Segment> {
+fn next_segment<R: ReadAt>(source: &mut Source<R>, mut position: u64) -> io::Result<Segment> {
     // Fill bytes and strays between segments are passed over, as decoders do.
     let marker = loop {
         match source.array(position)? {
@@ -86,7 +86,7 @@ fn next_segment<R: Read + Seek>(source: &mut Source<R>, mut position: u64) -> io
     Ok(Segment { marker, data: position + 4, end: position + 2 + length.max(2) })
 }
 
-fn frame_of<R: Read + Seek>(source: &mut Source<R>, marker: u8, data: u64) -> io::Result<Result<Frame, HeaderError>> {
+fn frame_of<R: ReadAt>(source: &mut Source<R>, marker: u8, data: u64) -> io::Result<Result<Frame, HeaderError>> {
     let [precision, h1, h0, w1, w0, components] = source.array(data)?;
     let frame = Frame { width: u16::from_be_bytes([w1, w0]), height: u16::from_be_bytes([h1, h0]), components };
     let unsupported = |reason: &str| Ok(Err(HeaderError::unsupported(ImageFormat::Jpeg, format!("{reason}; convert it to PNG"))));
@@ -108,7 +108,7 @@ fn frame_of<R: Read + Seek>(source: &mut Source<R>, marker: u8, data: u64) -> io
     Ok(Ok(frame))
 }
 
-fn exif_of<R: Read + Seek>(source: &mut Source<R>, segment: &Segment) -> io::Result<i8> {
+fn exif_of<R: ReadAt>(source: &mut Source<R>, segment: &Segment) -> io::Result<i8> {
     const EXIF: &[u8] = b"Exif\0\0";
     let length = segment.end.saturating_sub(segment.data) as usize;
     if length <= EXIF.len() || source.array::<6>(segment.data)? != *EXIF {
@@ -120,7 +120,7 @@ fn exif_of<R: Read + Seek>(source: &mut Source<R>, segment: &Segment) -> io::Res
 }
 
 /// Whether the end mark is there, and how many bytes follow it.
-fn end_mark<R: Read + Seek>(source: &mut Source<R>, scan_start: u64) -> io::Result<(bool, u64)> {
+fn end_mark<R: ReadAt>(source: &mut Source<R>, scan_start: u64) -> io::Result<(bool, u64)> {
     let bytes = source.len();
     if bytes < scan_start + 2 {
         return Ok((false, 0));

@@ -6,12 +6,12 @@ mod jpeg;
 mod png;
 mod source;
 
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::fs::{File, Metadata};
+use std::io;
 use std::path::Path;
 
 use image::ImageDecoder;
-pub(crate) use source::Source;
+pub(crate) use source::{ReadAt, Source};
 
 /// A format that [`crate::decode`] reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,20 +144,44 @@ impl HeaderError {
 /// [`HeaderError`] says in a sentence why the file is no usable image. A file that was cut short behind
 /// its header is no error here: see [`ImageHeader::complete`].
 pub fn probe(path: impl AsRef<Path>) -> Result<ImageHeader, HeaderError> {
+    probe_with_metadata(path).1
+}
+
+/// As [`probe`], with what the file system says of the file if it could be opened.
+pub fn probe_with_metadata(path: impl AsRef<Path>) -> (Option<Metadata>, Result<ImageHeader, HeaderError>) {
     let path = path.as_ref();
-    // Looking first keeps a pipe from blocking the open.
-    let metadata = std::fs::metadata(path).map_err(HeaderError::Io)?;
-    if metadata.is_dir() {
-        return Err(HeaderError::Folder);
+    match open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata))) {
+        Err(e) => (None, Err(kind_error(std::fs::metadata(path).ok().as_ref()).unwrap_or(HeaderError::Io(e)))),
+        Ok((file, metadata)) => {
+            let header = match kind_error(Some(&metadata)) {
+                Some(error) => Err(error),
+                None => Source::new(file, metadata.len()).map_err(HeaderError::Io).and_then(|mut source| header_of(&mut source)),
+            };
+            (Some(metadata), header)
+        }
     }
-    if !metadata.is_file() {
-        return Err(HeaderError::NotAFile);
+}
+
+/// Opens a file; a pipe without a writer does not block it.
+fn open(path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        File::options().read(true).custom_flags(nonblocking).open(path)
     }
-    if metadata.len() == 0 {
-        return Err(HeaderError::Empty);
+    #[cfg(not(unix))]
+    File::open(path)
+}
+
+/// What is no file with content.
+fn kind_error(metadata: Option<&Metadata>) -> Option<HeaderError> {
+    match metadata? {
+        metadata if metadata.is_dir() => Some(HeaderError::Folder),
+        metadata if !metadata.is_file() => Some(HeaderError::NotAFile),
+        metadata if metadata.len() == 0 => Some(HeaderError::Empty),
+        _ => None,
     }
-    let file = File::open(path).map_err(HeaderError::Io)?;
-    header_of(&mut Source::new(file, metadata.len()).map_err(HeaderError::Io)?)
 }
 
 /// As [`probe`], of a file that is in memory.
@@ -171,7 +195,7 @@ pub fn read_header(bytes: &[u8]) -> Result<ImageHeader, HeaderError> {
     header_of(&mut Source::new(io::Cursor::new(bytes), bytes.len() as u64).map_err(HeaderError::Io)?)
 }
 
-fn header_of<R: Read + Seek>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
+fn header_of<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
     let format = ImageFormat::of_signature(source.start()).ok_or_else(|| unknown_format(source.start()))?;
     let header = match format {
         ImageFormat::Jpeg => jpeg::header(source)?,
@@ -204,7 +228,7 @@ fn tiff_or_webp<'a, R, D>(
     open: impl Fn(io::BufReader<&'a mut R>) -> image::ImageResult<D>,
 ) -> Result<ImageHeader, HeaderError>
 where
-    R: Read + Seek,
+    R: ReadAt,
     D: ImageDecoder,
 {
     let bytes = source.len();

@@ -1,6 +1,6 @@
-use std::io::{self, Read, Seek};
+use std::io;
 
-use super::{HeaderError, ImageFormat, ImageHeader, Source, exif, upright};
+use super::{HeaderError, ImageFormat, ImageHeader, ReadAt, Source, exif, upright};
 
 const SIGNATURE_BYTES: u64 = 8;
 /// Length, name and check sum around a chunk's content.
@@ -15,7 +15,7 @@ const MAX_EXIF_BYTES: u32 = 1 << 20;
 const MAX_CHUNKS: usize = 4096;
 
 /// Reads IHDR, an eXIf chunk before the picture, and the end.
-pub(super) fn header<R: Read + Seek>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
+pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
     let broken = HeaderError::reading(ImageFormat::Png);
     let malformed = |reason: String| HeaderError::malformed(ImageFormat::Png, reason);
     let first: [u8; 8] = source.array(SIGNATURE_BYTES).map_err(&broken)?;
@@ -53,7 +53,7 @@ struct Chunk {
 }
 
 /// The chunk at `position`; `None` where the file ends before its content does.
-fn chunk<R: Read + Seek>(source: &mut Source<R>, position: u64) -> io::Result<Option<Chunk>> {
+fn chunk<R: ReadAt>(source: &mut Source<R>, position: u64) -> io::Result<Option<Chunk>> {
     if position + CHUNK_FRAME_BYTES > source.len() {
         return Ok(None);
     }
@@ -63,7 +63,7 @@ fn chunk<R: Read + Seek>(source: &mut Source<R>, position: u64) -> io::Result<Op
     Ok((end <= source.len()).then_some(Chunk { name: [n0, n1, n2, n3], length, data: position + 8, end }))
 }
 
-fn orientation<R: Read + Seek>(source: &mut Source<R>) -> io::Result<i8> {
+fn orientation<R: ReadAt>(source: &mut Source<R>) -> io::Result<i8> {
     let mut position = SIGNATURE_BYTES;
     for _ in 0..MAX_CHUNKS {
         match chunk(source, position)? {
@@ -80,7 +80,7 @@ fn orientation<R: Read + Seek>(source: &mut Source<R>) -> io::Result<i8> {
 }
 
 /// Whether the end chunk is there, and how many bytes follow it.
-fn end<R: Read + Seek>(source: &mut Source<R>) -> io::Result<(bool, u64)> {
+fn end<R: ReadAt>(source: &mut Source<R>) -> io::Result<(bool, u64)> {
     let bytes = source.len();
     if bytes < SIGNATURE_BYTES + END.len() as u64 {
         return Ok((false, 0));
