@@ -27,11 +27,11 @@ impl ClassMap {
         &self.rows
     }
 
-    /// Names of the kept classes in the order of their `class_index`, which starts at 0.
+    /// Names of the kept classes in the order of their `class_index`, which starts at 0. A class that was
+    /// merged into another has that one's index and no name here.
     pub fn kept_names(&self) -> Vec<String> {
-        let mut kept: Vec<_> = self.rows.iter().filter_map(|row| row.class_index.map(|index| (index, row.class_name.clone()))).collect();
+        let mut kept: Vec<_> = self.rows.iter().filter(|row| row.kept).filter_map(|row| Some((row.class_index?, row.class_name.clone()))).collect();
         kept.sort();
-        kept.dedup_by_key(|(index, _)| *index);
         kept.into_iter().map(|(_, name)| name).collect()
     }
 

@@ -188,7 +188,7 @@ table! {
         class_id: i16,
         /// Name of the class.
         class_name: String,
-        /// The id used in training; null where the class was filtered.
+        /// The id used in training; that of another class where this one was merged into it, null where it was filtered.
         class_index: Option<i16>,
         /// Accepted objects in train.
         train_objects: i64,
@@ -202,7 +202,7 @@ table! {
         valid_images: i64,
         /// Images of test with an accepted object of the class.
         test_images: i64,
-        /// Whether the class is trained.
+        /// Whether the class is trained under its own name.
         kept: bool,
         /// Why not.
         reason: Option<String>,

@@ -1,18 +1,19 @@
 //! One image with its label file to rows.
 
-use std::fs::File;
+use std::cell::RefCell;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use ossify_contract::{ImageRow, ImageStatus, ObjectRow, Split};
-use ossify_diagnostics::{Finding, Place};
-use ossify_imaging::{HeaderError, ImageHeader, probe};
+use ossify_diagnostics::{Action, Finding, Place};
+use ossify_imaging::{HeaderError, ImageHeader, probe_with_metadata};
 use ossify_settings::MissingLabels;
 
 use crate::label::{LabelFile, LabelObject, LabelRules, count, count_label_lines, parse_labels};
 use crate::layout::Layout;
-use crate::listing::Listing;
+use crate::listing::{Listing, stamp_of};
 use crate::paths::{label_path, source_stem};
 use crate::rules::Rule;
 
@@ -35,6 +36,8 @@ pub(crate) struct Examined {
     /// Label lines that are not blank, of label files that are this image's alone.
     pub lines: u64,
     pub quarantined: u64,
+    /// Tells whether the image or its label file has changed.
+    pub stamp: String,
 }
 
 /// What was seen of a label file that no image owns.
@@ -43,9 +46,10 @@ pub(crate) struct StrayLabel {
     pub lines: u64,
 }
 
-fn finding(rule: Rule, place: Place, message: impl Into<String>) -> Finding {
-    let page = rule.page();
-    Finding::new(page.name, page.severity, page.action, place, message)
+impl Examiner<'_> {
+    fn finding(&self, rule: Rule, place: Place, message: impl Into<String>, help: &str) -> Option<Finding> {
+        self.rules.book.finding(rule, place, message).map(|finding| finding.with_help(help))
+    }
 }
 
 impl Examiner<'_> {
@@ -57,10 +61,13 @@ impl Examiner<'_> {
         let path = listing.images.get(at);
         let mut findings = Vec::new();
         let is_refused = listing.refused.contains(path);
-        let header = if is_refused { None } else { self.header(listing, path, &mut findings) };
+        let (metadata, header) = if is_refused { (None, None) } else { self.header(listing, path, &mut findings) };
         let mut labels = LabelFile::default();
-        let (status, has_label) = self.labels(listing, at, &mut labels, &mut findings)?;
-        let usable = header.is_some_and(|header| header.complete && header.width.min(header.height) >= self.min_side_px);
+        let (status, has_label, label_metadata) = self.labels(listing, at, &mut labels, &mut findings)?;
+        let look = |path: &str, metadata: Option<Metadata>| metadata.map_or_else(|| std::fs::metadata(self.layout.locate(path)), Ok);
+        let stamp = stamp_of((path, look(path, metadata)), listing.label_path_of(at).map(|path| (path, look(path, label_metadata))));
+        let is_small = |header: &ImageHeader| header.width.min(header.height) < self.min_side_px && self.rules.book.drops(Rule::ImageTooSmall);
+        let usable = header.is_some_and(|header| header.complete && !is_small(&header));
         let format = header.map_or("unknown", |header| header.format.as_str());
         let label = listing.label_of[at].map(|label| listing.labels.get(label as usize).to_owned());
         let narrow = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
@@ -80,7 +87,7 @@ impl Examiner<'_> {
             object_count: i32::try_from(labels.objects.len()).unwrap_or(i32::MAX),
             issue_count: i32::try_from(findings.len() + usize::from(is_refused)).unwrap_or(i32::MAX),
         };
-        Ok(Examined { image, objects: labels.objects, findings, lines: labels.lines, quarantined: labels.quarantined })
+        Ok(Examined { image, objects: labels.objects, findings, lines: labels.lines, quarantined: labels.quarantined, stamp })
     }
 
     fn file_size(&self, path: &str, is_refused: bool) -> i64 {
@@ -90,16 +97,17 @@ impl Examiner<'_> {
         std::fs::metadata(self.layout.locate(path)).map_or(0, |metadata| i64::try_from(metadata.len()).unwrap_or(i64::MAX))
     }
 
-    /// The image's header, and a finding where the image cannot be used.
-    fn header(&self, listing: &Listing, path: &str, findings: &mut Vec<Finding>) -> Option<ImageHeader> {
+    /// The image's header, and a finding where the image cannot be used; and what the file system says of it.
+    fn header(&self, listing: &Listing, path: &str, findings: &mut Vec<Finding>) -> (Option<Metadata>, Option<ImageHeader>) {
         let mut unreadable = |message: String, help: &str| {
-            findings.push(finding(Rule::ImageUnreadable, Place::file(path), message).with_help(help));
+            findings.extend(self.finding(Rule::ImageUnreadable, Place::file(path), message, help));
         };
         if listing.unspeakable.contains(path) {
             unreadable("the file's name is not UTF-8".into(), "rename the file and its label file");
-            return None;
+            return (None, None);
         }
-        match probe(self.layout.locate(path)) {
+        let (metadata, header) = probe_with_metadata(self.layout.locate(path));
+        let header = match header {
             Ok(header) => {
                 let side = header.width.min(header.height);
                 if !header.complete {
@@ -107,7 +115,9 @@ impl Examiner<'_> {
                     unreadable(message, "copy or download the image again");
                 } else if side < self.min_side_px {
                     let message = format!("{}x{} pixels; ingest.min_side_px is {}", header.width, header.height, self.min_side_px);
-                    findings.push(finding(Rule::ImageTooSmall, Place::file(path), message).with_help("restore the original, or lower ingest.min_side_px"));
+                    let found = self.finding(Rule::ImageTooSmall, Place::file(path), message, "restore the original, or lower ingest.min_side_px");
+                    // An image that is left out stays in the tables, with its objects.
+                    findings.extend(found.map(|finding| Finding { action: Action::Kept, ..finding }));
                 }
                 Some(header)
             }
@@ -120,78 +130,105 @@ impl Examiner<'_> {
                 unreadable(error.to_string(), help);
                 None
             }
-        }
+        };
+        (metadata, header)
     }
 
-    /// Reads the image's labels, and says what they make of the image and whether it has a label file.
-    fn labels(&self, listing: &Listing, at: usize, labels: &mut LabelFile, findings: &mut Vec<Finding>) -> anyhow::Result<(ImageStatus, bool)> {
+    /// Reads the image's labels, and says what they make of the image, whether it has a label file, and what
+    /// the file system says of that one if it was read.
+    fn labels(
+        &self,
+        listing: &Listing,
+        at: usize,
+        labels: &mut LabelFile,
+        findings: &mut Vec<Finding>,
+    ) -> anyhow::Result<(ImageStatus, bool, Option<Metadata>)> {
         let image = listing.images.get(at);
         let expected = label_path(image);
         if listing.collides[at] {
             let message = "another image has the same name but for the extension, and so the same label file";
-            findings.push(
-                finding(Rule::StemCollision, Place::file(image), message)
-                    .with_note(format!("lines of {expected} are quarantined, if it is there"))
-                    .with_help("rename one of the images and give each its own label file"),
-            );
-            return Ok((ImageStatus::Unlabelled, listing.label_of[at].is_some()));
+            let found = self.finding(Rule::StemCollision, Place::file(image), message, "rename one of the images and give each its own label file");
+            findings.extend(found.map(|finding| finding.with_note(format!("lines of {expected} are quarantined, if it is there"))));
+            return Ok((ImageStatus::Unlabelled, listing.label_of[at].is_some(), None));
         }
         let Some(label) = listing.label_of[at] else {
             if listing.refused.contains(&expected) {
-                return Ok((ImageStatus::Unlabelled, false));
+                return Ok((ImageStatus::Unlabelled, false, None));
             }
-            return Ok((self.without_labels(image, &expected, findings), false));
+            return Ok((self.without_labels(image, &expected, findings), false, None));
         };
         let path = listing.labels.get(label as usize);
-        *labels = parse_labels(path, &read_label(&self.layout.locate(path))?, &self.rules);
+        let metadata = read_label(&self.layout.locate(path), |bytes| *labels = parse_labels(path, bytes, &self.rules))?;
         // Where every line was quarantined, somebody drew an object that is lost to us: that is no background.
         let status = match (labels.objects.is_empty(), labels.lines) {
             (false, _) => ImageStatus::Labelled,
             (true, 0) if !labels.is_unreadable => ImageStatus::Background,
             (true, _) => ImageStatus::Unlabelled,
         };
-        Ok((status, true))
+        Ok((status, true, Some(metadata)))
     }
 
     fn without_labels(&self, image: &str, expected: &str, findings: &mut Vec<Finding>) -> ImageStatus {
         if self.missing_labels == MissingLabels::Background {
             return ImageStatus::Background;
         }
-        findings.push(
-            finding(Rule::LabelMissing, Place::file(image), format!("there is no {expected}"))
-                .with_help("add an empty label file if there is nothing to find on it, or set dataset.missing_labels = \"background\""),
-        );
+        let help = "add an empty label file if there is nothing to find on it, or set dataset.missing_labels = \"background\"";
+        findings.extend(self.finding(Rule::LabelMissing, Place::file(image), format!("there is no {expected}"), help));
         ImageStatus::Unlabelled
     }
 
     /// Counts the lines of a label file that two images share; the images carry the findings.
     pub fn shared_label(&self, listing: &Listing, label: u32) -> anyhow::Result<StrayLabel> {
         let path = listing.labels.get(label as usize);
-        let lines = count_label_lines(&read_label(&self.layout.locate(path))?);
+        let mut lines = 0;
+        read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
         Ok(StrayLabel { finding: None, lines })
     }
 
     /// Counts the lines of a label file without an image.
     pub fn orphan(&self, listing: &Listing, label: u32) -> anyhow::Result<StrayLabel> {
         let path = listing.labels.get(label as usize);
-        let lines = count_label_lines(&read_label(&self.layout.locate(path))?);
-        let found = finding(Rule::ImageMissing, Place::file(path), "no image belongs to this label file")
-            .with_note(format!("{} quarantined", count(lines, "line")))
-            .with_help("restore the image under the label file's name, or delete the label file");
-        Ok(StrayLabel { finding: Some(found), lines })
+        let mut lines = 0;
+        read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
+        let help = "restore the image under the label file's name, or delete the label file";
+        let found = self.finding(Rule::ImageMissing, Place::file(path), "no image belongs to this label file", help);
+        Ok(StrayLabel { finding: found.map(|finding| finding.with_note(format!("{} quarantined", count(lines, "line")))), lines })
     }
 }
 
-/// Reads a label file.
-fn read_label(path: &Path) -> anyhow::Result<Vec<u8>> {
+thread_local! {
+    /// Label files are many and small: each thread reads them into one buffer.
+    static LABEL_BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Reads a label file and passes on its bytes; returns what the file system says of it.
+fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Metadata> {
     let failed = || format!("cannot read the label file {}", path.display());
-    let mut bytes = Vec::with_capacity(4096);
-    let file = File::open(path).with_context(failed)?;
-    let read = file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).with_context(failed)?;
-    if read as u64 > MAX_LABEL_BYTES {
-        bail!("{} has more than {} MiB; that is no label file: move it out of the dataset", path.display(), MAX_LABEL_BYTES >> 20);
+    let mut file = File::open(path).with_context(failed)?;
+    let metadata = file.metadata().with_context(failed)?;
+    let too_long = || anyhow!("{} has more than {} MiB; that is no label file: move it out of the dataset", path.display(), MAX_LABEL_BYTES >> 20);
+    if metadata.len() > MAX_LABEL_BYTES {
+        return Err(too_long());
     }
-    Ok(bytes)
+    LABEL_BYTES.with_borrow_mut(|buffer| {
+        // As many bytes as the file has, in one read; what is no plain file is read to its end, which may
+        // lie elsewhere than it says.
+        let length = if metadata.is_file() { metadata.len() as usize } else { 0 };
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        file.read_exact(&mut buffer[..length]).with_context(failed)?;
+        if length > 0 {
+            take(&buffer[..length]);
+            return Ok(metadata);
+        }
+        let mut bytes = Vec::new();
+        if file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).with_context(failed)? as u64 > MAX_LABEL_BYTES {
+            return Err(too_long());
+        }
+        take(&bytes);
+        Ok(metadata)
+    })
 }
 
 /// The row of an accepted object; the class index is filled in when it is known.

@@ -102,9 +102,9 @@ pub(crate) fn show(tally: &Tally, root: &str, reporter: &Reporter) {
     rules.sort_by_key(|(name, rule)| (std::cmp::Reverse(rule.by_severity.map(|count| count > 0).into_iter().rposition(|found| found)), name.as_str()));
     let renderer = Renderer { format: Format::Full, color: reporter.color(), root };
     for (name, rule) in rules {
-        let shown = &rule.examples[..rule.examples.len().min(SHOWN_PER_RULE)];
+        let shown: Vec<Finding> = rule.examples.iter().take(SHOWN_PER_RULE).map(|example| example.finding.clone()).collect();
         let mut text = Vec::new();
-        if renderer.render(shown, &mut text).is_err() {
+        if renderer.render(&shown, &mut text).is_err() {
             return;
         }
         reporter.say(String::from_utf8_lossy(&text).trim_end_matches('\n'));

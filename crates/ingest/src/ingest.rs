@@ -1,28 +1,30 @@
 //! The stage: a dataset to label tables.
 
+use std::cmp::Ordering;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ClassRow, Fingerprint, ImageRow, IssueRow, Manifest, ObjectRow, Publication, Row, Split, TableWriter};
-use ossify_diagnostics::Finding;
-use ossify_settings::{Context, Gate, Outcome, Progress, StageError};
+use ossify_contract::{ClassRow, Fingerprint, ImageRow, IssueRow, MANIFEST_FILE, Manifest, ObjectRow, Publication, Row, Split, TableWriter};
+use ossify_diagnostics::{Finding, printable};
+use ossify_settings::{Context, Gate, Outcome, Progress, RareClasses, StageError};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::classes::{ClassCounts, number_classes, rare_findings};
+use crate::classes::{ClassCounts, NumberedClasses, RarePolicy, number_classes, rare_findings};
 use crate::examine::{Examined, Examiner, StrayLabel, object_row};
 use crate::findings::{FindingFormat, FindingStream, show};
 use crate::label::{LabelRules, count};
 use crate::layout::{self, Layout, LayoutError};
-use crate::listing::{self, Listing};
-use crate::spool::ObjectSpool;
+use crate::listing::{self, Listing, STAMPED_TOGETHER, SplitStamp};
+use crate::rules::RuleBook;
+use crate::spool::{ObjectSpool, SortedSpool};
 use crate::summary;
 use crate::tally::Tally;
 
 /// Images examined between two visits to the writers; bounds what is in memory.
-const BATCH_IMAGES: usize = 1024;
+const BATCH_IMAGES: usize = STAMPED_TOGETHER;
 
 impl From<LayoutError> for StageError {
     fn from(error: LayoutError) -> Self {
@@ -37,17 +39,19 @@ impl From<LayoutError> for StageError {
 /// [`StageError::Failed`].
 pub fn run(context: &Context, format: Option<FindingFormat>) -> Result<Outcome, StageError> {
     let layout = layout::find(&context.dataset, &context.settings.dataset)?;
+    let rare_policy = RarePolicy::new(&context.settings.ingest, &layout.classes).map_err(|reason| StageError::Usage(anyhow!(reason)))?;
+    let book = RuleBook::new(&context.settings.ingest.rules);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
-    let listings = pool.install(|| layout.splits.par_iter().map(|(split, sources)| listing::list(&layout, *split, sources)).collect::<Result<Vec<_>, _>>())?;
+    let listings =
+        pool.install(|| layout.splits.par_iter().map(|(split, sources)| listing::list(&layout, *split, sources, &book)).collect::<Result<Vec<_>, _>>())?;
     check_listings(&layout, &listings)?;
-    let fingerprint = pool.install(|| fingerprint(context, &layout, &listings));
     let folder = context.out.tables();
     // Findings that are asked for are read anew: that takes no longer than to tell them apart.
-    if !context.force
-        && format.is_none()
-        && let Some(manifest) = Manifest::is_current(&folder, &fingerprint)
-    {
-        return Ok(with_strict_gate(context, Outcome::current(manifest.summary)));
+    if !context.force && format.is_none() && folder.join(MANIFEST_FILE).exists() {
+        let stamps: Vec<SplitStamp> = pool.install(|| listings.iter().map(|listing| listing.stamp(&layout)).collect());
+        if let Some(manifest) = Manifest::is_current(&folder, &fingerprint(context, &layout, &stamps)) {
+            return Ok(with_strict_gate(context, Outcome::current(manifest.summary)));
+        }
     }
     for remark in layout.remarks.iter().chain(listings.iter().flat_map(|listing| &listing.remarks)) {
         context.reporter.warn(remark);
@@ -59,17 +63,20 @@ pub fn run(context: &Context, format: Option<FindingFormat>) -> Result<Outcome, 
         FindingStream::new(format, color, &root, Box::new(std::io::BufWriter::new(stdout)))
     });
     let publication = Publication::begin(&folder)?;
-    let examiner = examiner(context, &layout);
-    let mut run = Run::new(context, &layout, &publication, stream)?;
+    let examiner = examiner(context, &layout, book);
+    let mut run = Run::new(&layout, rare_policy, &publication, stream)?;
     let images: usize = listings.iter().map(|listing| listing.images.len()).sum();
     let progress = context.reporter.progress("ingest", "images", Some(images as u64));
+    let mut stamps = Vec::new();
     for listing in &listings {
-        run.split(&examiner, listing, &pool, &progress)?;
+        stamps.push(run.split(&examiner, listing, &pool, &progress)?);
     }
     drop(progress);
-    let (tally, classes) = run.finish()?;
-    let summary = summary::json(&layout, &tally, &classes, unmet_gates(context, &tally));
-    let page = crate::page::render(&layout, &tally, &classes);
+    let fingerprint = fingerprint(context, &layout, &stamps);
+    let Finished { tally, classes, page } = run.finish(&pool)?;
+    let gates = unmet_gates(context, &tally, &classes);
+    let classes = classes.rows;
+    let summary = summary::json(&layout, &tally, &classes, gates);
     publication.write("ingest.html", page.as_bytes())?;
     let (total, ledger) = tally.total();
     let rows = [
@@ -122,30 +129,54 @@ fn check_listings(layout: &Layout, listings: &[Listing]) -> Result<(), StageErro
 }
 
 /// All that decides what the tables hold.
-fn fingerprint(context: &Context, layout: &Layout, listings: &[Listing]) -> String {
+fn fingerprint(context: &Context, layout: &Layout, stamps: &[SplitStamp]) -> String {
     let mut fingerprint: Fingerprint = context.fingerprint("ingest", &["dataset", "ingest"]);
-    for (_, sources) in &layout.splits {
-        sources.lists.iter().for_each(|list| listing::add_stamp(&mut fingerprint, layout, list));
+    let described = layout.splits.iter().flat_map(|(_, sources)| &sources.lists).chain(&layout.yaml);
+    for path in described {
+        fingerprint.add(listing::stamp_of((path, std::fs::metadata(layout.locate(path))), None));
     }
-    if let Some(yaml) = &layout.yaml {
-        listing::add_stamp(&mut fingerprint, layout, yaml);
-    }
-    listings.iter().for_each(|listing| listing.stamp(layout, &mut fingerprint));
+    stamps.iter().for_each(|stamp| {
+        fingerprint.add(stamp.finish());
+    });
     fingerprint.finish()
 }
 
 /// Gates of the configuration that were not met.
-fn unmet_gates(context: &Context, tally: &Tally) -> Vec<Gate> {
-    let limit = context.settings.ingest.max_quarantined_share;
+fn unmet_gates(context: &Context, tally: &Tally, classes: &NumberedClasses) -> Vec<Gate> {
+    let settings = &context.settings.ingest;
+    let mut gates = Vec::new();
+    let limit = settings.max_quarantined_share;
     let figure = tally.quarantined_share();
     let ledger = tally.total().1;
-    let gate = (figure > limit).then(|| Gate {
-        name: "ingest.max_quarantined_share".into(),
-        figure,
-        limit,
-        message: format!("{} of {} label lines were quarantined, a share of {figure:.4}; the limit is {limit}", ledger.quarantined, ledger.lines),
-    });
-    gate.into_iter().collect()
+    if figure > limit {
+        gates.push(Gate {
+            name: "ingest.max_quarantined_share".into(),
+            figure,
+            limit,
+            message: format!("{} of {} label lines were quarantined, a share of {figure:.4}; the limit is {limit}", ledger.quarantined, ledger.lines),
+        });
+    }
+    for (rule, &limit) in &settings.max_findings {
+        let found = tally.rules.get(rule).map_or(0, |tally| tally.count);
+        if found > limit {
+            let message = format!("{} of this rule; the limit is {limit}", count(found, "finding"));
+            gates.push(Gate { name: format!("ingest.max_findings.{rule}"), figure: found as f64, limit: limit as f64, message });
+        }
+    }
+    if settings.rare_classes == RareClasses::Fail {
+        let is_named = |row: &&ClassRow| row.kept && classes.rare.contains_key(&row.class_id);
+        for row in classes.rows.iter().filter(is_named) {
+            let reason = classes.rare.get(&row.class_id).map(String::as_str).unwrap_or_default();
+            let objects = row.train_objects < i64::try_from(settings.min_objects_per_class).unwrap_or(i64::MAX);
+            let (key, figure, limit) = match objects {
+                true => ("ingest.min_objects_per_class", row.train_objects, settings.min_objects_per_class),
+                false => ("ingest.min_images_per_class", row.train_images, settings.min_images_per_class),
+            };
+            let message = format!("class {} `{}`: {reason}", row.class_id, printable(&row.class_name));
+            gates.push(Gate { name: key.into(), figure: figure as f64, limit: limit as f64, message });
+        }
+    }
+    gates
 }
 
 /// `--strict` is no part of the configuration, so that its gate is not kept with the tables.
@@ -158,21 +189,23 @@ fn with_strict_gate(context: &Context, outcome: Outcome) -> Outcome {
     outcome.with_gate(Gate { name: "--strict".into(), figure: errors as f64, limit: 0.0, message })
 }
 
-fn examiner<'a>(context: &Context, layout: &'a Layout) -> Examiner<'a> {
+fn examiner<'a>(context: &Context, layout: &'a Layout, book: RuleBook) -> Examiner<'a> {
     let settings = &context.settings.ingest;
-    let rules = LabelRules { tolerance: settings.tolerance, min_polygon_vertices: settings.min_polygon_vertices, classes: layout.classes.clone() };
+    let rules = LabelRules { tolerance: settings.tolerance, min_polygon_vertices: settings.min_polygon_vertices, classes: layout.classes.clone(), book };
     Examiner { layout, rules, min_side_px: settings.min_side_px, missing_labels: context.settings.dataset.missing_labels }
 }
 
 /// The tables while they are written.
 struct Run<'a> {
     layout: &'a Layout,
-    min_objects: u64,
+    rare_policy: RarePolicy,
     has_train: bool,
     images: TableWriter<ImageRow>,
     objects: TableWriter<ObjectRow>,
     issues: TableWriter<IssueRow>,
-    classes: std::path::PathBuf,
+    /// The findings of the split that is being read: images, labels and lists come in orders of their own.
+    found: SortedSpool<IssueRow>,
+    classes_path: std::path::PathBuf,
     spool: std::path::PathBuf,
     stream: Option<FindingStream<'a>>,
     tally: Tally,
@@ -180,16 +213,17 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(context: &Context, layout: &'a Layout, publication: &Publication, stream: Option<FindingStream<'a>>) -> Result<Self, StageError> {
+    fn new(layout: &'a Layout, rare_policy: RarePolicy, publication: &Publication, stream: Option<FindingStream<'a>>) -> Result<Self, StageError> {
         let stage = |table: &str| publication.stage(&file_name(table));
         Ok(Run {
             layout,
-            min_objects: context.settings.ingest.min_objects_per_class,
+            rare_policy,
             has_train: layout.splits.iter().any(|(split, _)| *split == Split::Train),
             images: TableWriter::create(stage(ImageRow::TABLE)?)?,
             objects: TableWriter::create(stage(ObjectRow::TABLE)?)?,
             issues: TableWriter::create(stage(IssueRow::TABLE)?)?,
-            classes: stage(ClassRow::TABLE)?,
+            found: SortedSpool::new(publication.stage("issues.spool")?, by_place),
+            classes_path: stage(ClassRow::TABLE)?,
             spool: publication.stage("objects.spool")?,
             stream,
             tally: Tally::default(),
@@ -198,13 +232,14 @@ impl<'a> Run<'a> {
     }
 
     /// Examines a split in batches: while one is written, the threads work on the next.
-    fn split(&mut self, examiner: &Examiner, listing: &Listing, pool: &ThreadPool, progress: &Progress) -> anyhow::Result<()> {
+    fn split(&mut self, examiner: &Examiner, listing: &Listing, pool: &ThreadPool, progress: &Progress) -> anyhow::Result<SplitStamp> {
         let split = listing.split;
         self.tally.begin_split(split, listing.labels.len() as u64, listing.ignored);
         // Which classes are rare is known once train has been read, and holds for the other splits from
         // their first row.
         let numbering = (split != Split::Train).then(|| self.class_indices());
         let mut spool = ObjectSpool::new(self.spool.clone());
+        let mut stamp = SplitStamp::of(split);
         std::thread::scope(|scope| -> anyhow::Result<()> {
             let (sender, batches) = sync_channel::<anyhow::Result<Vec<Examined>>>(1);
             scope.spawn(move || {
@@ -220,6 +255,9 @@ impl<'a> Run<'a> {
             for batch in batches {
                 let batch = batch?;
                 progress.inc(batch.len() as u64);
+                let mut of_part = SplitStamp::of(split);
+                batch.iter().for_each(|examined| of_part.add(&examined.stamp));
+                stamp.add_part(&of_part);
                 for examined in batch {
                     self.write_image(split, examined, &mut spool, numbering.as_deref())?;
                 }
@@ -231,18 +269,22 @@ impl<'a> Run<'a> {
             let indices = self.class_indices();
             spool.drain(|row| write_object(&mut self.objects, &mut self.tally, row, &indices))?;
             let place = self.layout.yaml.clone().unwrap_or_else(|| ".".into());
-            let rows = number_classes(&self.layout.classes, &self.counts, self.min_objects, self.has_train);
-            for finding in rare_findings(&rows, &place) {
-                self.write_finding(split, finding)?;
+            for finding in rare_findings(&self.classes(), &place, &examiner.rules.book) {
+                self.write_finding(split, finding, None)?;
             }
         }
-        Ok(())
+        self.found.drain(|row| self.issues.push(row))?;
+        stamp.add_orphans(listing, self.layout);
+        Ok(stamp)
     }
 
     /// Class ids with the ids of training.
     fn class_indices(&self) -> Vec<(i16, Option<i16>)> {
-        let rows = number_classes(&self.layout.classes, &self.counts, self.min_objects, self.has_train);
-        rows.iter().map(|row| (row.class_id, row.class_index)).collect()
+        self.classes().rows.iter().map(|row| (row.class_id, row.class_index)).collect()
+    }
+
+    fn classes(&self) -> NumberedClasses {
+        number_classes(&self.layout.classes, &self.counts, &self.rare_policy, self.has_train)
     }
 
     fn write_image(&mut self, split: Split, examined: Examined, spool: &mut ObjectSpool, indices: Option<&[(i16, Option<i16>)]>) -> anyhow::Result<()> {
@@ -256,13 +298,13 @@ impl<'a> Run<'a> {
             }
         }
         for finding in examined.findings {
-            self.write_finding(split, finding)?;
+            self.write_finding(split, finding, Some(&examined.image))?;
         }
         self.images.push(examined.image)?;
         Ok(())
     }
 
-    /// Label files that no image owns, and what was found while listing, in order of paths.
+    /// Label files that no image owns, and what was found while listing.
     fn write_strays(&mut self, examiner: &Examiner, listing: &Listing, pool: &ThreadPool) -> anyhow::Result<()> {
         let mut findings = listing.findings.clone();
         let mut shared: Vec<u32> = (0..listing.images.len()).filter(|at| listing.collides[*at]).filter_map(|at| listing.label_of[at]).collect();
@@ -277,17 +319,16 @@ impl<'a> Run<'a> {
             self.tally.add_quarantined(listing.split, stray.lines);
             findings.extend(stray.finding);
         }
-        findings.sort_by(|a, b| (&a.place.path, a.place.line).cmp(&(&b.place.path, b.place.line)));
-        findings.into_iter().try_for_each(|finding| self.write_finding(listing.split, finding))
+        findings.into_iter().try_for_each(|finding| self.write_finding(listing.split, finding, None))
     }
 
-    fn write_finding(&mut self, split: Split, finding: Finding) -> anyhow::Result<()> {
-        self.tally.add_finding(&finding);
+    fn write_finding(&mut self, split: Split, finding: Finding, image: Option<&ImageRow>) -> anyhow::Result<()> {
+        self.tally.add_finding(&finding, image);
         if let Some(stream) = &mut self.stream {
             stream.add(&finding).context("cannot write the findings to standard output")?;
         }
         let narrow = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        self.issues.push(IssueRow {
+        self.found.push(IssueRow {
             split,
             path: finding.place.path,
             line: finding.place.line.map(narrow),
@@ -301,13 +342,21 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Closes the tables and checks that every line is accounted for.
-    fn finish(self) -> anyhow::Result<(Tally, Vec<ClassRow>)> {
-        let classes = number_classes(&self.layout.classes, &self.counts, self.min_objects, self.has_train);
-        write_classes(&self.classes, &classes)?;
-        let images = self.images.finish()?;
-        let objects = self.objects.finish()?;
-        let issues = self.issues.finish()?;
+    /// Closes the tables, draws the page, and checks that every line is accounted for.
+    fn finish(self, pool: &ThreadPool) -> anyhow::Result<Finished> {
+        let classes = self.classes();
+        let (images, objects, issues) = (self.images, self.objects, self.issues);
+        // What is written last is most of what a small dataset has.
+        let ((images, objects), (issues, page)) = pool.install(|| {
+            rayon::join(
+                || rayon::join(|| images.finish(), || objects.finish()),
+                || {
+                    let page = || crate::page::render(self.layout, &self.tally, &classes.rows);
+                    rayon::join(|| write_classes(&self.classes_path, &classes.rows).and_then(|()| Ok(issues.finish()?)), page)
+                },
+            )
+        });
+        let (images, objects, issues) = (images?, objects?, issues?);
         if let Some(stream) = self.stream {
             let left_out = stream.finish().context("cannot write the findings to standard output")?;
             if left_out > 0 {
@@ -324,8 +373,20 @@ impl<'a> Run<'a> {
                 self.tally.ledger
             ));
         }
-        Ok((self.tally, classes))
+        Ok(Finished { tally: self.tally, classes, page })
     }
+}
+
+/// What a run came to.
+struct Finished {
+    tally: Tally,
+    classes: NumberedClasses,
+    page: String,
+}
+
+/// The order of the issues of a split.
+fn by_place(a: &IssueRow, b: &IssueRow) -> Ordering {
+    (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column))
 }
 
 fn write_classes(path: &Path, rows: &[ClassRow]) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use ossify_diagnostics::{Action, Finding, Place};
 
 use crate::classes::ClassNames;
 use crate::line::LineParser;
-use crate::rules::Rule;
+use crate::rules::{Rule, RuleBook};
 
 /// What the rules about labels need to know.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct LabelRules {
     pub min_polygon_vertices: usize,
     /// The classes that there are.
     pub classes: ClassNames,
+    /// What is done about what each rule finds.
+    pub book: RuleBook,
 }
 
 /// An accepted label line.
@@ -79,9 +81,8 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
     let mut file = LabelFile::default();
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if body.len() < bytes.len() {
-        let page = Rule::ByteOrderMark.page();
         let message = "the file begins with a byte order mark, which was skipped";
-        file.findings.push(Finding::new(page.name, page.severity, page.action, Place::file(path), message));
+        file.findings.extend(rules.book.finding(Rule::ByteOrderMark, Place::file(path), message));
     }
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
@@ -89,11 +90,12 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
             file.lines = count_lines(body);
             file.quarantined = file.lines;
             file.is_unreadable = true;
-            file.findings.push(not_utf8(path, body, error.valid_up_to(), file.lines));
+            file.findings.extend(not_utf8(path, body, error.valid_up_to(), file.lines, &rules.book));
             return file;
         }
     };
     let mut parser = LineParser::new(path, rules);
+    let is_duplicate_sought = rules.book.is_on(Rule::DuplicateLabel);
     let mut seen: HashMap<u64, Vec<usize>> = HashMap::new();
     for (number, line) in lines(text) {
         if line.trim().is_empty() {
@@ -103,19 +105,27 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
         match parser.parse(number, line, &mut file.findings) {
             None => file.quarantined += 1,
             Some(object) => {
-                let earlier = seen.entry(object.geometry_hash()).or_default();
-                if let Some(&first) = earlier.iter().find(|&&i| file.objects[i].is_duplicate_of(&object)) {
-                    file.quarantined += 1;
-                    drop_line(&mut file.findings, number);
-                    file.findings.push(duplicate(path, number, line, &object, file.objects[first].line));
-                } else {
-                    earlier.push(file.objects.len());
-                    file.objects.push(object);
+                if is_duplicate_sought {
+                    let earlier = seen.entry(object.geometry_hash()).or_default();
+                    let Some(&first) = earlier.iter().find(|&&i| file.objects[i].is_duplicate_of(&object)) else {
+                        earlier.push(file.objects.len());
+                        file.objects.push(object);
+                        continue;
+                    };
+                    if rules.book.drops(Rule::DuplicateLabel) {
+                        drop_line(&mut file.findings, number);
+                    }
+                    file.findings.extend(duplicate(path, number, line, &object, file.objects[first].line, &rules.book));
+                    if rules.book.drops(Rule::DuplicateLabel) {
+                        file.quarantined += 1;
+                        continue;
+                    }
                 }
+                file.objects.push(object);
             }
         }
     }
-    note_mixed_shapes(path, &mut file);
+    note_mixed_shapes(path, &mut file, &rules.book);
     note_what_survived(&mut file);
     file
 }
@@ -153,8 +163,7 @@ pub fn count_label_lines(bytes: &[u8]) -> u64 {
     }
 }
 
-fn not_utf8(path: &str, body: &[u8], bad: usize, quarantined: u64) -> Finding {
-    let page = Rule::NotUtf8.page();
+fn not_utf8(path: &str, body: &[u8], bad: usize, quarantined: u64, book: &RuleBook) -> Option<Finding> {
     let before = String::from_utf8_lossy(&body[..bad]);
     let (line, start) = lines(&before).last().map_or((1, ""), |(number, line)| (number, line));
     let ended = before.ends_with(['\n', '\r']);
@@ -165,26 +174,22 @@ fn not_utf8(path: &str, body: &[u8], bad: usize, quarantined: u64) -> Finding {
     } else {
         "export the labels again, or save the file as UTF-8"
     };
-    Finding::new(page.name, page.severity, page.action, Place::span(path, line, column, 1), message)
-        .with_note(format!("{} quarantined; the image counts as unlabelled", count(quarantined, "line")))
-        .with_help(help)
+    let finding = book.finding(Rule::NotUtf8, Place::span(path, line, column, 1), message)?;
+    Some(finding.with_note(format!("{} quarantined; the image counts as unlabelled", count(quarantined, "line"))).with_help(help))
 }
 
-fn duplicate(path: &str, line: u32, text: &str, object: &LabelObject, first: u32) -> Finding {
-    let page = Rule::DuplicateLabel.page();
-    let shape = object.shape().as_str();
-    Finding::new(page.name, page.severity, page.action, Place::line(path, line), format!("same class and {shape} as line {first}"))
-        .with_source(crate::line::raw(text))
-        .with_help("delete one of the two lines; look whether an export was run twice")
+fn duplicate(path: &str, line: u32, text: &str, object: &LabelObject, first: u32, book: &RuleBook) -> Option<Finding> {
+    let message = format!("same class and {} as line {first}", object.shape().as_str());
+    let finding = book.finding(Rule::DuplicateLabel, Place::line(path, line), message)?;
+    Some(finding.with_source(crate::line::raw(text)).with_help("delete one of the two lines; look whether an export was run twice"))
 }
 
-fn note_mixed_shapes(path: &str, file: &mut LabelFile) {
+fn note_mixed_shapes(path: &str, file: &mut LabelFile, book: &RuleBook) {
     let boxes = file.objects.iter().filter(|object| object.vertices.is_none()).count() as u64;
     let polygons = file.objects.len() as u64 - boxes;
     if boxes > 0 && polygons > 0 {
-        let page = Rule::MixedShapes.page();
         let message = format!("{} and {} in one file", plural(boxes, "box", "boxes"), count(polygons, "polygon"));
-        let finding = Finding::new(page.name, page.severity, page.action, Place::file(path), message);
+        let Some(finding) = book.finding(Rule::MixedShapes, Place::file(path), message) else { return };
         // Findings about the whole file come first.
         let at = file.findings.iter().position(|finding| finding.place.line.is_some()).unwrap_or(file.findings.len());
         file.findings.insert(at, finding);
@@ -226,7 +231,7 @@ mod tests {
     use super::*;
 
     fn rules() -> LabelRules {
-        LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["a", "b", "c"]) }
+        LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["a", "b", "c"]), book: RuleBook::default() }
     }
 
     fn parse(text: &str) -> LabelFile {

@@ -7,6 +7,7 @@
 
 pub mod classes;
 pub mod data_yaml;
+mod drawings;
 mod examine;
 mod findings;
 mod geometry;

@@ -7,11 +7,14 @@ use ossify_diagnostics::{Action, Finding, Place, Severity};
 
 use crate::geometry::{Crossing, find_crossing, is_on_one_line, polygon_area};
 use crate::label::{LabelObject, LabelRules};
-use crate::rules::Rule;
+use crate::rules::{Rule, RuleBook, Verdict};
 
 /// How far a derived edge may pass the image's edge by mere rounding: a centre and half a size with six
 /// decimals are each off by half a millionth at most.
 const ROUNDING: f64 = 1e-6;
+
+/// For what is worth a word under a rule that it does not break.
+const NOTED: Verdict = Verdict { severity: Severity::Note, action: Action::Kept };
 
 /// Longest raw line that a finding carries.
 const MAX_RAW_BYTES: usize = 64 << 10;
@@ -35,6 +38,7 @@ pub(crate) struct LineParser<'a> {
 /// A line under examination and what was found on it so far.
 struct Line<'a> {
     path: &'a str,
+    book: &'a RuleBook,
     number: u32,
     text: &'a str,
     tokens: &'a [Range<usize>],
@@ -46,18 +50,18 @@ impl<'a> Line<'a> {
         self.tokens.get(at).map_or("", |range| &self.text[range.clone()])
     }
 
-    /// A finding that points at a token, with the rule's own severity and action.
+    /// A finding that points at a token, if the rule is on.
     fn report(&mut self, rule: Rule, at: usize, message: String, label: &str, help: &str) {
-        let page = rule.page();
-        self.report_as(rule, page.severity, page.action, at, message, label, help);
+        if let Some(verdict) = self.book.verdict(rule) {
+            self.report_as(rule, verdict, at, message, label, help);
+        }
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn report_as(&mut self, rule: Rule, severity: Severity, action: Action, at: usize, message: String, label: &str, help: &str) {
+    fn report_as(&mut self, rule: Rule, verdict: Verdict, at: usize, message: String, label: &str, help: &str) {
         let range = self.tokens.get(at).cloned().unwrap_or(0..self.text.len());
         let chars = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
         let place = Place::span(self.path, self.number, chars(&self.text[..range.start]).saturating_add(1), chars(&self.text[range]));
-        let mut finding = Finding::new(rule.name(), severity, action, place, message).with_source(raw(self.text));
+        let mut finding = Finding::new(rule.name(), verdict.severity, verdict.action, place, message).with_source(raw(self.text));
         if !label.is_empty() {
             finding = finding.with_label(label);
         }
@@ -88,7 +92,7 @@ impl<'a> LineParser<'a> {
     /// The object on a line that is not blank, or `None` and at least one finding with action dropped.
     pub fn parse(&mut self, number: u32, text: &str, findings: &mut Vec<Finding>) -> Option<LabelObject> {
         split_tokens(text, &mut self.tokens);
-        let mut line = Line { path: self.path, number, text, tokens: &self.tokens, found: Vec::new() };
+        let mut line = Line { path: self.path, book: &self.rules.book, number, text, tokens: &self.tokens, found: Vec::new() };
         let class_id = parse_class(&mut line, self.rules);
         let coordinates = check_count(&mut line);
         let is_numeric = parse_numbers(&mut line, &mut self.values);
@@ -163,15 +167,7 @@ fn parse_class(line: &mut Line, rules: &LabelRules) -> Option<i16> {
         _ => match token.parse::<f64>() {
             Ok(value) if value >= 0.0 && value.fract() == 0.0 && value < 1e15 => {
                 let id = value as u64;
-                line.report_as(
-                    Rule::ClassNotInteger,
-                    Severity::Note,
-                    Action::Kept,
-                    0,
-                    format!("class `{shown}` was read as {id}"),
-                    &format!("read as {id}"),
-                    "",
-                );
+                line.report_as(Rule::ClassNotInteger, NOTED, 0, format!("class `{shown}` was read as {id}"), &format!("read as {id}"), "");
                 Some(id)
             }
             Ok(value) if value < 0.0 => {
@@ -276,7 +272,7 @@ fn role(coordinates: Coordinates, at: usize) -> String {
 }
 
 /// Checks every raw coordinate against 0..1; false, with a finding, where one is outside by more than the
-/// tolerance. Sizes of zero and less are left to the rule about areas.
+/// tolerance and that drops the line. Sizes of zero and less are left to the rule about areas.
 fn check_range(line: &mut Line, coordinates: Coordinates, values: &[f64], tolerance: f64) -> bool {
     // A fifth number is no coordinate.
     let checked = if values.len() == 5 { 4 } else { values.len() };
@@ -315,16 +311,14 @@ fn check_range(line: &mut Line, coordinates: Coordinates, values: &[f64], tolera
         );
     }
     if let (Some(&first), true) = (nearly.first(), coordinates != Coordinates::Unclear) {
-        let message = format!(
-            "{} {} was moved to {}{}",
-            role(coordinates, first),
-            shortened(line.token(first + 1)),
-            values[first].clamp(0.0, 1.0),
-            and_more(nearly.len() - 1)
-        );
+        let what = match line.book.drops(Rule::CoordinateClamped) {
+            true => "is not within 0..=1".to_owned(),
+            false => format!("was moved to {}", values[first].clamp(0.0, 1.0)),
+        };
+        let message = format!("{} {} {what}{}", role(coordinates, first), shortened(line.token(first + 1)), and_more(nearly.len() - 1));
         line.report(Rule::CoordinateClamped, first + 1, message, &format!("outside by no more than {tolerance}"), "");
     }
-    outside.is_empty()
+    outside.is_empty() || !line.book.drops(Rule::CoordinateOutOfRange)
 }
 
 /// The geometry of a line without faults that drop it.
@@ -391,7 +385,8 @@ fn polygon_geometry(line: &mut Line, values: &[f64], in_range: bool, min_vertice
         line.report(Rule::ZeroArea, 1, message, "an outline without an inside", "draw the object again, or delete the line");
         return None;
     }
-    match find_crossing(&vertices) {
+    let crossing = if line.book.is_on(Rule::SelfIntersecting) { find_crossing(&vertices) } else { Crossing::None };
+    match crossing {
         Crossing::None => {}
         Crossing::Edges(a, b) => {
             let message = format!("the edges from vertex {} and from vertex {} cross", a + 1, b + 1);
@@ -399,7 +394,7 @@ fn polygon_geometry(line: &mut Line, values: &[f64], in_range: bool, min_vertice
         }
         Crossing::Unknown => {
             let message = format!("a polygon of {} vertices was not searched for crossing edges", vertices.len());
-            line.report_as(Rule::SelfIntersecting, Severity::Note, Action::Kept, 1, message, "", "simplify the outline");
+            line.report_as(Rule::SelfIntersecting, NOTED, 1, message, "", "simplify the outline");
         }
     }
     let repaired = vertices != raw;
@@ -425,7 +420,7 @@ mod tests {
     use crate::classes::ClassNames;
 
     fn parse(text: &str) -> (Option<LabelObject>, Vec<Finding>) {
-        let rules = LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["wrist", "elbow"]) };
+        let rules = LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["wrist", "elbow"]), book: RuleBook::default() };
         let mut findings = Vec::new();
         let object = LineParser::new("l.txt", &rules).parse(3, text, &mut findings);
         (object, findings)

@@ -1,6 +1,7 @@
 //! The files of a split: its images, its label files, and which belongs to which.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +11,8 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::layout::{Layout, LayoutError, Sources};
-use crate::paths::{PathList, extension, file_name, join, label_path, labels_folder, normalized};
-use crate::rules::Rule;
+use crate::paths::{PathList, extension, file_name, is_normal, join, label_path, labels_folder, normalized};
+use crate::rules::{Rule, RuleBook};
 
 /// Extensions of files that are meant as images, whether or not their format is supported.
 const IMAGE_EXTENSIONS: [&str; 17] =
@@ -52,36 +53,38 @@ pub struct Listing {
     pub remarks: Vec<String>,
 }
 
+/// What is looked for in a folder.
+#[derive(Clone, Copy)]
+struct Wants {
+    images: bool,
+    labels: bool,
+}
+
 /// Lists the files of a split.
 ///
 /// # Errors
 /// Fails where a folder or a list cannot be read, or leads outside the dataset.
-pub fn list(layout: &Layout, split: Split, sources: &Sources) -> Result<Listing, LayoutError> {
-    let mut listing = Listing {
-        split,
-        images: PathList::default(),
-        labels: PathList::default(),
-        label_of: Vec::new(),
-        collides: Vec::new(),
-        orphans: Vec::new(),
-        refused: HashSet::new(),
-        unspeakable: HashSet::new(),
-        findings: Vec::new(),
-        ignored: 0,
-        label_folders: Vec::new(),
-        remarks: Vec::new(),
-    };
+pub fn list(layout: &Layout, split: Split, sources: &Sources, book: &RuleBook) -> Result<Listing, LayoutError> {
+    let mut listing = Listing::empty(split);
+    let mut walks = Vec::new();
     for folder in &sources.folders {
         let is_convention = labels_folder(folder).is_some();
         // Without a folder called `images` above, labels lie somewhere among the images.
-        listing.walk(layout, folder, true, !is_convention)?;
+        walks.push((folder.clone(), Wants { images: true, labels: !is_convention }));
         listing.label_folders.push(labels_folder(folder).unwrap_or_else(|| folder.clone()));
         if let Some(labels) = layout.labels_of(folder)? {
-            listing.walk(layout, &labels, false, true)?;
+            walks.push((labels, Wants { images: false, labels: true }));
         }
     }
+    let walk = |(folder, wants): (String, Wants)| {
+        let mut listing = Listing::empty(split);
+        listing.walk(layout, &folder, wants, book).map(|()| listing)
+    };
+    for walked in walks.into_par_iter().map(walk).collect::<Vec<_>>() {
+        listing.absorb(walked?);
+    }
     for path in &sources.lists {
-        listing.read_list(layout, path)?;
+        listing.read_list(layout, path, book)?;
     }
     let repeated = listing.images.sort();
     if repeated > 0 {
@@ -93,6 +96,34 @@ pub fn list(layout: &Layout, split: Split, sources: &Sources) -> Result<Listing,
 }
 
 impl Listing {
+    fn empty(split: Split) -> Self {
+        Listing {
+            split,
+            images: PathList::default(),
+            labels: PathList::default(),
+            label_of: Vec::new(),
+            collides: Vec::new(),
+            orphans: Vec::new(),
+            refused: HashSet::new(),
+            unspeakable: HashSet::new(),
+            findings: Vec::new(),
+            ignored: 0,
+            label_folders: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Takes over what a walk of one folder has listed.
+    fn absorb(&mut self, walked: Listing) {
+        self.images.append(walked.images);
+        self.labels.append(walked.labels);
+        self.refused.extend(walked.refused);
+        self.unspeakable.extend(walked.unspeakable);
+        self.findings.extend(walked.findings);
+        self.ignored += walked.ignored;
+        self.remarks.extend(walked.remarks);
+    }
+
     fn match_labels(&mut self) {
         let Listing { images, labels, .. } = self;
         self.label_of = (0..images.len()).into_par_iter().map(|at| labels.find(&label_path(images.get(at))).and_then(|at| u32::try_from(at).ok())).collect();
@@ -104,19 +135,37 @@ impl Listing {
         self.collides = images.stem_collisions();
     }
 
-    fn walk(&mut self, layout: &Layout, folder: &str, wants_images: bool, wants_labels: bool) -> Result<(), LayoutError> {
+    /// Lists a folder with all below it. Links are rare, and to follow them takes a look at every file: that
+    /// is done where there is one.
+    fn walk(&mut self, layout: &Layout, folder: &str, wants: Wants, book: &RuleBook) -> Result<(), LayoutError> {
+        let before = (self.images.len(), self.labels.len(), self.ignored);
+        if self.walk_tree(layout, folder, wants, false, book)? {
+            return Ok(());
+        }
+        self.images.truncate(before.0);
+        self.labels.truncate(before.1);
+        self.ignored = before.2;
+        self.walk_tree(layout, folder, wants, true, book).map(|_| ())
+    }
+
+    /// Lists a folder; without following links it stops at the first and returns false.
+    fn walk_tree(&mut self, layout: &Layout, folder: &str, wants: Wants, follows_links: bool, book: &RuleBook) -> Result<bool, LayoutError> {
         let base = layout.locate(folder);
-        let mut entries = WalkDir::new(&base).follow_links(true).into_iter();
+        let base_text = base.to_str().unwrap_or("\0");
+        let mut entries = WalkDir::new(&base).follow_links(follows_links).into_iter();
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(error) => {
-                    self.skip_or_fail(&base, folder, wants_images, error)?;
+                    self.skip_or_fail(&base, folder, wants.images, error)?;
                     continue;
                 }
             };
             if entry.depth() == 0 {
                 continue;
+            }
+            if entry.file_type().is_symlink() {
+                return Ok(false);
             }
             let name = entry.file_name().to_string_lossy();
             let is_folder = entry.file_type().is_dir();
@@ -127,21 +176,29 @@ impl Listing {
                 }
                 continue;
             }
-            let (inner, is_escaped) = normalized(entry.path().strip_prefix(&base).unwrap_or(entry.path()));
-            let path = join(folder, &inner);
-            let is_refused = entry.path_is_symlink() && self.refuse_link(layout, entry.path(), &path);
+            // By far the most names need no work, and listings are long.
+            let plain =
+                entry.path().to_str().and_then(|path| path.strip_prefix(base_text)).map(|inner| inner.trim_start_matches('/')).filter(|inner| is_normal(inner));
+            let (path, is_escaped) = match plain {
+                Some(inner) => (join(folder, inner), false),
+                None => {
+                    let (inner, is_escaped) = normalized(entry.path().strip_prefix(&base).unwrap_or(entry.path()));
+                    (join(folder, &inner), is_escaped)
+                }
+            };
+            let is_refused = entry.path_is_symlink() && self.refuse_link(layout, entry.path(), &path, book);
             if is_folder {
                 if is_refused {
                     entries.skip_current_dir();
                 }
                 continue;
             }
-            if wants_images && is_image_name(&path) {
+            if wants.images && is_image_name(&path) {
                 self.images.push(&path);
                 if is_escaped {
                     self.unspeakable.insert(path);
                 }
-            } else if wants_labels && extension(&path) == "txt" && is_label_name(&path) && entry.file_type().is_file() && !is_escaped {
+            } else if wants.labels && extension(&path) == "txt" && is_label_name(&path) && entry.file_type().is_file() && !is_escaped {
                 if !is_refused {
                     self.labels.push(&path);
                 }
@@ -149,7 +206,7 @@ impl Listing {
                 self.ignored += 1;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A link that leads nowhere is an image that cannot be read; a circle of links is passed over; what
@@ -174,7 +231,7 @@ impl Listing {
         Err(LayoutError::Io { path, source })
     }
 
-    fn refuse_link(&mut self, layout: &Layout, full: &Path, path: &str) -> bool {
+    fn refuse_link(&mut self, layout: &Layout, full: &Path, path: &str, book: &RuleBook) -> bool {
         if layout.follow_links {
             return false;
         }
@@ -183,13 +240,13 @@ impl Listing {
             return false;
         }
         let message = format!("a link to {}, outside the dataset", target.display());
-        self.findings.push(escape_finding(Place::file(path), message));
+        self.findings.extend(escape_finding(book, Place::file(path), message));
         self.refused.insert(path.to_owned());
         true
     }
 
     /// Reads a list of images, one path a line.
-    fn read_list(&mut self, layout: &Layout, list: &str) -> Result<(), LayoutError> {
+    fn read_list(&mut self, layout: &Layout, list: &str, book: &RuleBook) -> Result<(), LayoutError> {
         let full = layout.locate(list);
         let size = std::fs::metadata(&full).map_err(LayoutError::io(&full))?.len();
         if size > MAX_TEXT_BYTES {
@@ -208,7 +265,7 @@ impl Listing {
             let column = (raw.len() - raw.trim_start().len()) as u32 + 1;
             let place = Place::span(list, number, column, entry.chars().count() as u32);
             let Some(path) = self.listed_path(layout, &folder, entry, &mut is_inside) else {
-                self.findings.push(escape_finding(place, format!("`{entry}` is outside the dataset")).with_source(raw));
+                self.findings.extend(escape_finding(book, place, format!("`{entry}` is outside the dataset")).map(|finding| finding.with_source(raw)));
                 continue;
             };
             if !is_image_name(&path) {
@@ -222,9 +279,8 @@ impl Listing {
             if layout.locate(&path).symlink_metadata().is_ok() {
                 self.images.push(&path);
             } else {
-                let page = Rule::ImageMissing.page();
-                let finding = Finding::new(page.name, page.severity, page.action, place, format!("the list names `{path}`, which is not there"));
-                self.findings.push(finding.with_source(raw).with_help("restore the image, or remove the line"));
+                let finding = book.finding(Rule::ImageMissing, place, format!("the list names `{path}`, which is not there"));
+                self.findings.extend(finding.map(|finding| finding.with_source(raw).with_help("restore the image, or remove the line")));
             }
         }
         self.label_folders.push(labels_folder(&folder).unwrap_or(folder));
@@ -259,55 +315,101 @@ impl Listing {
         (is_folder_inside && leads_inside).then_some(path)
     }
 
-    /// Adds what tells whether any of the files has changed: path, size, and times of change.
-    pub fn stamp(&self, layout: &Layout, fingerprint: &mut Fingerprint) {
-        fingerprint.add(self.split.as_str());
-        for paths in [&self.images, &self.labels] {
-            let parts: Vec<String> = (0..paths.len().div_ceil(1024))
-                .into_par_iter()
-                .map(|part| {
-                    let mut stamp = Fingerprint::new("stat");
-                    for at in part * 1024..paths.len().min((part + 1) * 1024) {
-                        add_stamp(&mut stamp, layout, paths.get(at));
-                    }
-                    stamp.finish()
-                })
-                .collect();
-            fingerprint.add(paths.len().to_string());
-            parts.iter().for_each(|part| {
-                fingerprint.add(part);
-            });
-        }
+    /// The label file that belongs to an image.
+    pub fn label_path_of(&self, at: usize) -> Option<&str> {
+        self.label_of[at].map(|label| self.labels.get(label as usize))
+    }
+
+    /// What tells whether any of the files has changed. Examining them gives the same by the way.
+    pub fn stamp(&self, layout: &Layout) -> SplitStamp {
+        let mut stamp = SplitStamp::of(self.split);
+        let parts = (0..self.images.len().div_ceil(STAMPED_TOGETHER)).into_par_iter().map(|part| {
+            let images = part * STAMPED_TOGETHER..self.images.len().min((part + 1) * STAMPED_TOGETHER);
+            let mut of_part = SplitStamp::of(self.split);
+            for at in images {
+                let metadata = |path: &str| std::fs::metadata(layout.locate(path));
+                let label = self.label_path_of(at).map(|path| (path, metadata(path)));
+                let path = self.images.get(at);
+                of_part.add(&stamp_of((path, metadata(path)), label));
+            }
+            of_part
+        });
+        parts.collect::<Vec<_>>().iter().for_each(|part| stamp.add_part(part));
+        stamp.add_orphans(self, layout);
+        stamp
     }
 }
 
-/// Adds a file's path, size, and times of change to a stamp.
-pub(crate) fn add_stamp(stamp: &mut Fingerprint, layout: &Layout, path: &str) {
-    stamp.add(path);
-    match std::fs::metadata(layout.locate(path)) {
-        Ok(metadata) => {
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::MetadataExt;
-                for part in [metadata.size() as i64, metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-                    stamp.add(part.to_le_bytes());
+/// Images whose stamps make a part of a split's.
+pub(crate) const STAMPED_TOGETHER: usize = 1024;
+
+/// What tells whether a file of a split has changed: paths, sizes, and times of change.
+#[derive(Clone)]
+pub struct SplitStamp {
+    hash: Fingerprint,
+}
+
+impl SplitStamp {
+    /// That of no file.
+    pub fn of(split: Split) -> Self {
+        SplitStamp { hash: Fingerprint::new(split.as_str()) }
+    }
+
+    /// Adds an image with its label.
+    pub fn add(&mut self, stamp: &str) {
+        self.hash.add(stamp);
+    }
+
+    /// Adds the stamp of the next [`STAMPED_TOGETHER`] images.
+    pub fn add_part(&mut self, part: &SplitStamp) {
+        self.hash.add(part.hash.finish());
+    }
+
+    /// Adds the label files that no image owns.
+    pub fn add_orphans(&mut self, listing: &Listing, layout: &Layout) {
+        for label in &listing.orphans {
+            let path = listing.labels.get(*label as usize);
+            self.hash.add(stamp_of((path, std::fs::metadata(layout.locate(path))), None));
+        }
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn finish(&self) -> String {
+        self.hash.finish()
+    }
+}
+
+/// The stamp of a file and of one that belongs to it.
+pub(crate) fn stamp_of(file: (&str, io::Result<Metadata>), other: Option<(&str, io::Result<Metadata>)>) -> String {
+    let mut stamp = Fingerprint::new("file");
+    for (path, metadata) in std::iter::once(file).chain(other) {
+        stamp.add(path);
+        match metadata {
+            Ok(metadata) => {
+                #[cfg(unix)]
+                {
+                    use std::os::unix::fs::MetadataExt;
+                    for part in [metadata.size() as i64, metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+                        stamp.add(part.to_le_bytes());
+                    }
+                }
+                #[cfg(not(unix))]
+                {
+                    stamp.add(metadata.len().to_le_bytes());
+                    stamp.add(format!("{:?}", metadata.modified().ok()));
                 }
             }
-            #[cfg(not(unix))]
-            {
-                stamp.add(metadata.len().to_le_bytes());
-                stamp.add(format!("{:?}", metadata.modified().ok()));
+            Err(error) => {
+                stamp.add(error.kind().to_string());
             }
         }
-        Err(error) => {
-            stamp.add(error.kind().to_string());
-        }
     }
+    stamp.finish()
 }
 
-fn escape_finding(place: Place, message: String) -> Finding {
-    let page = Rule::PathEscapesDataset.page();
-    Finding::new(page.name, page.severity, page.action, place, message).with_help("copy the file into the dataset, or set dataset.follow_links = true")
+fn escape_finding(book: &RuleBook, place: Place, message: String) -> Option<Finding> {
+    let finding = book.finding(Rule::PathEscapesDataset, place, message)?;
+    Some(finding.with_help("copy the file into the dataset, or set dataset.follow_links = true"))
 }
 
 /// Whether a file is meant as an image.

@@ -3,10 +3,11 @@
 use ossify_contract::{ClassRow, Split};
 use ossify_page::{BarChart, Column, DensityMap, Histogram, NoteKind, Page, Section, Table, TableCell, Tile, count, percent};
 
+use crate::drawings;
 use crate::layout::Layout;
 use crate::rules::Rule;
 use crate::summary::dataset_name;
-use crate::tally::{MAP_CELLS, Tally};
+use crate::tally::{Example, MAP_CELLS, Tally};
 
 /// Image sizes named in the table.
 const COMMON_SIZES: usize = 8;
@@ -18,7 +19,11 @@ pub(crate) fn render(layout: &Layout, tally: &Tally, classes: &[ClassRow]) -> St
     let mut page = Page::new("Label tables", format!("{}, {} images", dataset_name(layout), count(tally.total().0.images)));
     page.push(layout.remarks.iter().fold(overview(tally, classes), |section, remark| section.note(NoteKind::Warning, remark)));
     page.push(class_balance(tally, classes));
-    page.push(findings(tally));
+    page.push(findings(layout, tally));
+    if let Some(gallery) = drawings::samples(layout, tally, classes) {
+        let text = "Two images of each class, drawn at random. The class's own objects are orange, others blue.";
+        page.push(Section::new("Examples").paragraph(text).gallery(gallery));
+    }
     page.push(boxes(tally));
     page.push(images(tally));
     page.footer(format!("ossify {}; tables: images.parquet, objects.parquet, issues.parquet, classes.parquet", env!("CARGO_PKG_VERSION")));
@@ -84,7 +89,7 @@ fn class_balance(tally: &Tally, classes: &[ClassRow]) -> Section {
     section
 }
 
-fn findings(tally: &Tally) -> Section {
+fn findings(layout: &Layout, tally: &Tally) -> Section {
     let mut section = Section::new("Findings");
     if tally.rules.is_empty() {
         return section.paragraph("Nothing was found to be wrong.");
@@ -99,7 +104,7 @@ fn findings(tally: &Tally) -> Section {
     section = section.paragraph("All findings are in issues.parquet.").table(table);
     for (name, rule) in &tally.rules {
         let mut examples = Table::new([Column::text("where"), Column::text("what"), Column::text("line")]);
-        for finding in &rule.examples {
+        for Example { finding, .. } in &rule.examples {
             let source = finding.source.as_deref().map(shortened).unwrap_or_default();
             examples.push([TableCell::code(finding.place.to_string()), finding.message.as_str().into(), TableCell::code(source)]);
         }
@@ -107,6 +112,9 @@ fn findings(tally: &Tally) -> Section {
         if let Some(known) = Rule::named(name) {
             let page = known.page();
             inner = inner.paragraph(page.why).paragraph(page.then).paragraph(page.fix);
+        }
+        if let Some(gallery) = drawings::findings(layout, name, &rule.examples) {
+            inner = inner.gallery(gallery);
         }
         section = section.details(format!("{name}: the first {} of {}", rule.examples.len(), count(rule.count)), inner);
     }

@@ -19,6 +19,23 @@ impl PathList {
         self.text.push_str(path);
     }
 
+    /// Adds the paths of another list at the end.
+    pub fn append(&mut self, other: PathList) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        let offset = self.text.len();
+        self.text.push_str(&other.text);
+        self.spans.extend(other.spans.into_iter().map(|(start, len)| (offset + start, len)));
+    }
+
+    /// Keeps the first `len` paths.
+    pub fn truncate(&mut self, len: usize) {
+        self.spans.truncate(len);
+        self.text.truncate(self.spans.last().map_or(0, |(start, length)| start + length));
+    }
+
     /// Number of paths.
     pub fn len(&self) -> usize {
         self.spans.len()
@@ -184,7 +201,7 @@ pub fn normalized(path: &Path) -> (String, bool) {
 }
 
 /// Whether a path needs no work: by far the most do not, and listings are long.
-fn is_normal(text: &str) -> bool {
+pub(crate) fn is_normal(text: &str) -> bool {
     std::path::MAIN_SEPARATOR == '/'
         && !text.is_empty()
         && !text.contains("//")

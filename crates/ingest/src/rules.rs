@@ -1,6 +1,7 @@
 //! What is looked for, with the documentation of each rule.
 
-use ossify_diagnostics::{Action, Severity};
+use ossify_diagnostics::{Action, Finding, Place, Severity};
+use ossify_settings::{Latitude, RuleLevel, RuleLevels};
 
 /// The documentation of a rule, in parts.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +12,8 @@ pub struct RulePage {
     pub severity: Severity,
     /// What is done with the line or the file.
     pub action: Action,
+    /// What is done with the line where `[ingest.rules]` keeps what is dropped by itself, or the reverse.
+    pub otherwise: Action,
     /// When it is found, as a clause that follows "when".
     pub when: &'static str,
     /// Why it matters.
@@ -24,7 +27,7 @@ pub struct RulePage {
 }
 
 macro_rules! rules {
-    ($($variant:ident = $name:literal, $severity:ident, $action:ident {
+    ($($variant:ident = $name:literal, $severity:ident, $action:ident $(or $otherwise:ident)? {
         when: $when:literal, why: $why:literal, then: $then:literal, fix: $fix:literal, example: $example:literal,
     })*) => {
         /// What ingest looks for.
@@ -42,6 +45,7 @@ macro_rules! rules {
                         name: $name,
                         severity: Severity::$severity,
                         action: Action::$action,
+                        otherwise: [$(Action::$otherwise,)? Action::$action][0],
                         when: $when,
                         why: $why,
                         then: $then,
@@ -97,17 +101,17 @@ rules! {
         fix: "Remove the confidence column, or restore the coordinate that is missing.",
         example: "0 0.5 0.5 0.2 0.1 0.87",
     }
-    PolygonTooFewVertices = "polygon-too-few-vertices", Error, Dropped {
+    PolygonTooFewVertices = "polygon-too-few-vertices", Error, Dropped or Kept {
         when: "a polygon has fewer vertices than `ingest.min_polygon_vertices`",
         why: "A triangle around an organic shape is mostly a slip of the mouse or an outline cut short.",
         then: "The line is dropped.",
         fix: "Draw the object again, or lower `ingest.min_polygon_vertices` (3 is the least).",
         example: "0 0.1 0.1 0.2 0.1 0.2 0.2",
     }
-    CoordinateOutOfRange = "coordinate-out-of-range", Error, Dropped {
+    CoordinateOutOfRange = "coordinate-out-of-range", Error, Dropped or Repaired {
         when: "a coordinate lies outside 0..1 by more than `ingest.tolerance`",
         why: "Coordinates are shares of the image's width and height. A vertex far outside is wrong even where the box around the polygon looks sound, so each vertex is checked.",
-        then: "The line is dropped.",
+        then: "The line is dropped. At a level that keeps, the coordinate is moved to the edge.",
         fix: "If these are pixels, divide x by the image's width and y by its height. If the object reaches past the edge, clip it in the labelling tool.",
         example: "0 310.5 208.0 64.0 48.0",
     }
@@ -139,7 +143,7 @@ rules! {
         fix: "Put the vertices in order around the outline.",
         example: "0 0.1 0.1 0.4 0.4 0.4 0.1 0.1 0.4",
     }
-    DuplicateLabel = "duplicate-label", Warning, Dropped {
+    DuplicateLabel = "duplicate-label", Warning, Dropped or Kept {
         when: "a line has the class and the geometry of an earlier line of its file",
         why: "The object would count twice in training and, in scores, as one that was missed. The same box around another polygon is no duplicate.",
         then: "The later line is dropped.",
@@ -177,7 +181,7 @@ rules! {
     ImageTooSmall = "image-too-small", Error, Kept {
         when: "a side of an image is shorter than `ingest.min_side_px`",
         why: "A picture of a few pixels is a placeholder or a thumbnail.",
-        then: "As with `image-unreadable`: kept in the tables with status `unreadable`, left out of training.",
+        then: "As with `image-unreadable`: kept in the tables with status `unreadable`, left out of training. At a level that keeps, it is used like any other image.",
         fix: "Restore the original, or lower `ingest.min_side_px`.",
         example: "",
     }
@@ -196,15 +200,84 @@ rules! {
         example: "",
     }
     ClassRare = "class-rare", Warning, Kept {
-        when: "a class has fewer than `ingest.min_objects_per_class` objects in train",
+        when: "a class has fewer objects in train than `ingest.min_objects_per_class`, or is in fewer images than `ingest.min_images_per_class`",
         why: "A class with a handful of examples is not learnt, and its score is noise.",
-        then: "The class is filtered from all splits: its objects stay in the table with a null `class_index`; the remaining classes are renumbered from 0 in order of their ids.",
-        fix: "Label more examples, or lower `ingest.min_objects_per_class`.",
+        then: "The class is filtered from all splits: its objects stay in the table with a null `class_index`; the remaining classes are renumbered from 0 in order of their ids. Where `[ingest.merge_rare_into]` names another class for it, its objects get that class's index. With `ingest.rare_classes = \"keep\"` it is trained, with \"fail\" the run also ends with exit code 3.",
+        fix: "Label more examples, lower the limit, or merge the class into one that it resembles.",
         example: "",
     }
 }
 
+/// What is done about what a rule finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is done with the line.
+    pub action: Action,
+}
+
+/// The verdict of each rule, as `[ingest.rules]` settles it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleBook {
+    verdicts: Vec<Option<Verdict>>,
+}
+
+impl Default for RuleBook {
+    fn default() -> Self {
+        RuleBook::new(&RuleLevels::default())
+    }
+}
+
+impl RuleBook {
+    /// The verdicts that these levels give.
+    pub fn new(levels: &RuleLevels) -> Self {
+        let verdict = |rule: &Rule| {
+            let severity = match levels.level(rule.name()) {
+                RuleLevel::Off => return None,
+                RuleLevel::Note | RuleLevel::NoteAndDrop => Severity::Note,
+                RuleLevel::Warn | RuleLevel::WarnAndDrop => Severity::Warning,
+                RuleLevel::Error | RuleLevel::ErrorAndKeep => Severity::Error,
+            };
+            let page = rule.page();
+            let drops = matches!(levels.level(rule.name()), RuleLevel::Error | RuleLevel::NoteAndDrop | RuleLevel::WarnAndDrop);
+            let action = match (rule.latitude(), drops) {
+                (Latitude::Judged, true) => Action::Dropped,
+                (Latitude::Judged, false) => page.otherwise,
+                _ => page.action,
+            };
+            Some(Verdict { severity, action })
+        };
+        RuleBook { verdicts: Rule::ALL.iter().map(verdict).collect() }
+    }
+
+    /// What is done about what the rule finds; `None` where it is off.
+    pub fn verdict(&self, rule: Rule) -> Option<Verdict> {
+        self.verdicts.get(rule as usize).copied().flatten()
+    }
+
+    /// Whether the rule is looked for.
+    pub fn is_on(&self, rule: Rule) -> bool {
+        self.verdict(rule).is_some()
+    }
+
+    /// Whether what the rule finds is left out.
+    pub fn drops(&self, rule: Rule) -> bool {
+        self.verdict(rule).is_some_and(|verdict| verdict.action == Action::Dropped)
+    }
+
+    /// A finding of the rule; `None` where it is off.
+    pub fn finding(&self, rule: Rule, place: Place, message: impl Into<String>) -> Option<Finding> {
+        self.verdict(rule).map(|verdict| Finding::new(rule.name(), verdict.severity, verdict.action, place, message))
+    }
+}
+
 impl Rule {
+    /// Which levels `[ingest.rules]` may give it.
+    pub fn latitude(self) -> Latitude {
+        RuleLevels::latitude(self.name()).unwrap_or(Latitude::Reported)
+    }
+
     /// Name in kebab case.
     pub fn name(self) -> &'static str {
         self.page().name
@@ -242,6 +315,9 @@ pub fn explain(rule: Rule) -> String {
     for (title, body) in [("What", when.as_str()), ("Why", page.why), ("Then", page.then), ("Fix", page.fix)] {
         text.push_str(&format!("\n{title}\n{}", wrapped(body)));
     }
+    let words: Vec<&str> = rule.latitude().levels().iter().map(|level| level.as_str()).collect();
+    let level = RuleLevels::default().level(page.name).as_str();
+    text.push_str(&format!("\nLevel\n{}", wrapped(&format!("[ingest.rules] {} = \"{level}\" by default; it may be {}.", page.name, words.join(", ")))));
     if !page.example.is_empty() {
         text.push_str(&format!("\nExample\n    {}\n", page.example));
     }
@@ -283,6 +359,36 @@ mod tests {
     fn a_misspelt_rule_finds_its_neighbour() {
         assert_eq!(Rule::nearest("coordinate-out-of-rang"), Some(Rule::CoordinateOutOfRange));
         assert_eq!(Rule::nearest("zzz"), None);
+    }
+
+    #[test]
+    fn the_settings_know_the_same_rules_and_their_levels_say_what_the_pages_say() {
+        assert_eq!(RuleLevels::names(), Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>());
+        let book = RuleBook::default();
+        for rule in Rule::ALL {
+            let page = rule.page();
+            let expected = Verdict { severity: page.severity, action: page.action };
+            // Images that are left out stay in the tables.
+            let left_out = Verdict { action: Action::Dropped, ..expected };
+            assert_eq!(book.verdict(*rule), Some(if *rule == Rule::ImageTooSmall { left_out } else { expected }), "{}", page.name);
+        }
+    }
+
+    #[test]
+    fn a_level_settles_severity_and_action() {
+        let levels = |text: &str| -> RuleLevels {
+            let entries: std::collections::BTreeMap<String, String> =
+                text.split(' ').filter_map(|entry| entry.split_once('=')).map(|(a, b)| (a.into(), b.into())).collect();
+            toml::Value::try_from(entries).unwrap().try_into().unwrap()
+        };
+        let verdict = |level: &str, rule: Rule| RuleBook::new(&levels(&format!("{}={level}", rule.name()))).verdict(rule).map(|v| (v.severity, v.action));
+        assert_eq!(verdict("off", Rule::BoxClipped), None);
+        assert_eq!(verdict("error", Rule::BoxClipped), Some((Severity::Error, Action::Dropped)));
+        assert_eq!(verdict("error+keep", Rule::BoxClipped), Some((Severity::Error, Action::Repaired)));
+        assert_eq!(verdict("note", Rule::DuplicateLabel), Some((Severity::Note, Action::Kept)));
+        assert_eq!(verdict("warn", Rule::CoordinateOutOfRange), Some((Severity::Warning, Action::Repaired)));
+        assert_eq!(verdict("note", Rule::ClassUnknown), Some((Severity::Note, Action::Dropped)));
+        assert_eq!(verdict("error", Rule::LabelMissing), Some((Severity::Error, Action::Kept)));
     }
 
     #[test]

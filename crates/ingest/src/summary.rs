@@ -21,9 +21,15 @@ pub(crate) fn json(layout: &Layout, tally: &Tally, classes: &[ClassRow], gates: 
     let rules: Map<String, Value> = tally.rules.iter().map(|(name, rule)| (name.clone(), json!(rule.count))).collect();
     let filtered: Vec<Value> = classes
         .iter()
-        .filter(|class| !class.kept)
+        .filter(|class| class.class_index.is_none())
         .map(|class| json!({ "class_id": class.class_id, "class_name": class.class_name, "reason": class.reason }))
         .collect();
+    let merged: Vec<Value> = classes
+        .iter()
+        .filter(|class| !class.kept && class.class_index.is_some())
+        .map(|class| json!({ "class_id": class.class_id, "class_name": class.class_name, "class_index": class.class_index, "reason": class.reason }))
+        .collect();
+    let kept = classes.iter().filter(|class| class.kept).count();
     let [notes, warnings, errors] = tally.severities;
     json!({
         "dataset": dataset_name(layout),
@@ -31,7 +37,7 @@ pub(crate) fn json(layout: &Layout, tally: &Tally, classes: &[ClassRow], gates: 
         "ledger": tally.ledger,
         "quarantined_share": tally.quarantined_share(),
         "repaired_objects": tally.repaired,
-        "classes": { "total": classes.len(), "kept": classes.len() - filtered.len(), "filtered": filtered },
+        "classes": { "total": classes.len(), "kept": kept, "filtered": filtered, "merged": merged },
         "findings": { "errors": errors, "warnings": warnings, "notes": notes, "by_rule": rules },
         "remarks": layout.remarks,
         "gates": gates,
@@ -56,7 +62,12 @@ pub(crate) fn say(reporter: &Reporter, layout: &Layout, tally: &Tally, classes: 
         ));
     }
     let kept = classes.iter().filter(|class| class.kept).count() as u64;
-    reporter.say(format_args!("{} kept{}", plural(kept, "class", "classes"), if kept == classes.len() as u64 { "" } else { ", filtered:" }));
+    let others = match classes.iter().any(|class| !class.kept && class.class_index.is_some()) {
+        _ if kept == classes.len() as u64 => "",
+        true => ", filtered or merged:",
+        false => ", filtered:",
+    };
+    reporter.say(format_args!("{} kept{others}", plural(kept, "class", "classes")));
     for class in classes.iter().filter(|class| !class.kept) {
         let reason = class.reason.as_deref().unwrap_or_default();
         reporter.say(format_args!("  {} {}: {reason}", class.class_id, printable(&class.class_name)));

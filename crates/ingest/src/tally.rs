@@ -1,9 +1,9 @@
 //! Counts of one run, in bounded memory: for the summary, the gates, the page and the terminal.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use ossify_contract::{ImageStatus, Ledger, ObjectRow, Shape, Split, SplitLedger};
+use ossify_contract::{ImageRow, ImageStatus, Ledger, ObjectRow, Shape, Split, SplitLedger};
 use ossify_diagnostics::{Finding, Severity};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,12 @@ use crate::label::LabelObject;
 pub(crate) const MAP_CELLS: usize = 32;
 /// Findings of a rule that are kept to be shown.
 const EXAMPLES: usize = 5;
+/// Images that are drawn for each class.
+const DRAWN_PER_CLASS: usize = 2;
+/// Classes of which images are drawn.
+const DRAWN_CLASSES: usize = 16;
+/// Objects drawn on an image.
+const DRAWN_OBJECTS: usize = 100;
 /// Image sizes that are told apart.
 const MAX_SIZES: usize = 1 << 16;
 
@@ -46,7 +52,46 @@ pub(crate) struct RuleTally {
     /// By severity: note, warning, error.
     pub by_severity: [u64; 3],
     /// The first of them.
-    pub examples: Vec<Finding>,
+    pub examples: Vec<Example>,
+}
+
+/// A finding with the image that its file belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Example {
+    pub finding: Finding,
+    pub image: Option<DrawnImage>,
+}
+
+/// What is needed to show an image.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DrawnImage {
+    pub image_id: String,
+    pub format: String,
+    pub size: (i32, i32),
+    pub bytes: i64,
+    pub exif_orientation: i8,
+}
+
+impl DrawnImage {
+    fn of(row: &ImageRow) -> Option<Self> {
+        let is_drawable = row.width > 0 && row.height > 0;
+        is_drawable.then(|| DrawnImage {
+            image_id: row.image_id.clone(),
+            format: row.format.clone(),
+            size: (row.width, row.height),
+            bytes: row.bytes,
+            exif_orientation: row.exif_orientation,
+        })
+    }
+}
+
+/// A labelled image that stands for a class.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// The hash of its id, by which samples are drawn: which images they are does not depend on their order.
+    hash: u64,
+    pub image: DrawnImage,
+    pub objects: Vec<LabelObject>,
 }
 
 /// A grid of counts over the unit square.
@@ -89,6 +134,8 @@ pub(crate) struct Tally {
     pub more_sizes: bool,
     pub formats: BTreeMap<String, u64>,
     pub repaired: u64,
+    /// Images to be drawn, by class id.
+    pub samples: BTreeMap<i16, Vec<Sample>>,
 }
 
 impl Tally {
@@ -122,6 +169,31 @@ impl Tally {
         for object in &examined.objects {
             self.add_object(split, object);
         }
+        if examined.image.status == ImageStatus::Labelled {
+            self.add_sample(examined);
+        }
+    }
+
+    /// Keeps the images with the smallest hashes of each class.
+    fn add_sample(&mut self, examined: &Examined) {
+        let mut hasher = DefaultHasher::new();
+        examined.image.image_id.hash(&mut hasher);
+        let hash = hasher.finish();
+        let classes: BTreeSet<i16> = examined.objects.iter().map(|object| object.class_id).collect();
+        for class_id in classes {
+            if self.samples.len() >= DRAWN_CLASSES && !self.samples.contains_key(&class_id) {
+                continue;
+            }
+            let samples = self.samples.entry(class_id).or_default();
+            let place = samples.partition_point(|sample| sample.hash < hash);
+            if place < DRAWN_PER_CLASS
+                && let Some(image) = DrawnImage::of(&examined.image)
+            {
+                let objects = examined.objects.iter().take(DRAWN_OBJECTS).cloned().collect();
+                samples.insert(place, Sample { hash, image, objects });
+                samples.truncate(DRAWN_PER_CLASS);
+            }
+        }
     }
 
     fn add_object(&mut self, split: Split, object: &LabelObject) {
@@ -150,14 +222,15 @@ impl Tally {
         }
     }
 
-    pub fn add_finding(&mut self, finding: &Finding) {
+    /// Counts a finding about a label file of this image, or about the image itself.
+    pub fn add_finding(&mut self, finding: &Finding, image: Option<&ImageRow>) {
         let severity = severity_index(finding.severity);
         self.severities[severity] += 1;
         let tally = self.rules.entry(finding.rule.clone()).or_default();
         tally.count += 1;
         tally.by_severity[severity] += 1;
         if tally.examples.len() < EXAMPLES {
-            tally.examples.push(finding.clone());
+            tally.examples.push(Example { finding: finding.clone(), image: image.and_then(DrawnImage::of) });
         }
     }
 

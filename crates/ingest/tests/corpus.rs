@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ossify_ingest::classes::ClassNames;
 use ossify_ingest::label::{LabelFile, LabelRules, parse_labels};
-use ossify_ingest::rules::Rule;
+use ossify_ingest::rules::{Rule, RuleBook};
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
@@ -24,7 +24,7 @@ fn cases() -> Vec<PathBuf> {
 /// The rules of the corpus; the cases of a least number of vertices use the one of the bone-fracture recipe.
 fn rules(name: &str) -> LabelRules {
     let min_polygon_vertices = if name.starts_with("polygon-too-few") { 4 } else { 3 };
-    LabelRules { tolerance: 0.01, min_polygon_vertices, classes: ClassNames::from_list(["elbow", "forearm", "wrist"]) }
+    LabelRules { tolerance: 0.01, min_polygon_vertices, classes: ClassNames::from_list(["elbow", "forearm", "wrist"]), book: RuleBook::default() }
 }
 
 fn render(file: &LabelFile) -> String {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::sections::{Key, Settings, keys};
+use crate::sections::{Key, NamedTable, Settings, keys, tables};
 
 /// Where a value of the configuration came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +95,9 @@ const ENVIRONMENT_PREFIX: &str = "OSSIFY__";
 pub struct Layers {
     keys: Vec<Key>,
     values: BTreeMap<(&'static str, &'static str), (toml::Value, Origin)>,
+    tables: Vec<NamedTable>,
+    /// Entries of the tables, by the table's index.
+    entries: BTreeMap<(usize, String), (toml::Value, Origin)>,
 }
 
 impl Layers {
@@ -102,7 +105,10 @@ impl Layers {
     pub fn defaults() -> Self {
         let keys = keys();
         let values = keys.iter().map(|key| ((key.section, key.name), (key.default.clone(), Origin::Default))).collect();
-        Layers { keys, values }
+        let tables = tables();
+        let default = |(at, table): (usize, &NamedTable)| table.default.clone().into_iter().map(move |(name, value)| ((at, name), (value, Origin::Default)));
+        let entries = tables.iter().enumerate().flat_map(default).collect();
+        Layers { keys, values, tables, entries }
     }
 
     /// Lays a conf file over.
@@ -137,11 +143,22 @@ impl Layers {
             if !self.keys.iter().any(|key| key.section == section_name) {
                 return Err(self.unknown(section_name, origin(section.span().start)));
             }
-            for (key, _) in content {
+            for (key, parsed) in content {
                 let key_name = key.get_ref().as_ref();
                 let dotted = format!("{section_name}.{key_name}");
                 let Some(value) = values.get(section_name).and_then(|table| table.get(key_name)) else { continue };
-                self.set(&dotted, value.clone(), origin(key.span().start))?;
+                let entries = self.table(&dotted).zip(parsed.get_ref().as_table()).zip(value.as_table());
+                let Some(((at, spans), entries)) = entries else {
+                    self.set(&dotted, value.clone(), origin(key.span().start))?;
+                    continue;
+                };
+                for (name, _) in spans {
+                    let start = name.span().start;
+                    let name = name.get_ref().as_ref();
+                    if let Some(value) = entries.get(name) {
+                        self.set_entry(at, name, value.clone(), origin(start))?;
+                    }
+                }
             }
         }
         Ok(())
@@ -155,11 +172,24 @@ impl Layers {
         let mut found: Vec<_> = variables.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
         found.sort();
         for (name, value) in found {
-            let dotted = name[ENVIRONMENT_PREFIX.len()..].to_lowercase().replacen("__", ".", 1);
+            let dotted = self.variable_key(&name[ENVIRONMENT_PREFIX.len()..].to_lowercase());
             let value = self.parse(&dotted, &value);
             self.set(&dotted, value, Origin::Environment(name))?;
         }
         Ok(())
+    }
+
+    /// `section.key`, or `section.table.name`, of a variable's name. Names may have dashes, which variables
+    /// have not.
+    fn variable_key(&self, variable: &str) -> String {
+        let dotted = variable.replacen("__", ".", 1);
+        match dotted.rsplit_once("__").map(|(table, name)| (table, self.table(table), name)) {
+            Some((table, Some(at), name)) => {
+                let known = self.tables[at].known.iter().find(|known| known.replace('-', "_") == name);
+                format!("{table}.{}", known.copied().unwrap_or(name))
+            }
+            _ => dotted,
+        }
     }
 
     /// Lays one `SECTION.KEY=VALUE` of the command line over.
@@ -196,7 +226,46 @@ impl Layers {
         self.keys.iter().find(|key| key.section == section && key.name == name)
     }
 
+    /// The table and the name of an entry written as `section.table.name`.
+    fn entry(&self, dotted: &str) -> Option<(usize, String)> {
+        let (section, rest) = dotted.split_once('.')?;
+        let (table, name) = rest.split_once('.')?;
+        Some((self.table(&format!("{section}.{table}"))?, name.trim_matches('"').to_owned()))
+    }
+
+    /// The index of a table of named entries.
+    fn table(&self, dotted: &str) -> Option<usize> {
+        self.tables.iter().position(|table| dotted.split_once('.') == Some((table.section, table.name)))
+    }
+
+    fn set_entry(&mut self, at: usize, name: &str, value: toml::Value, origin: Origin) -> Result<(), ConfigError> {
+        let table = &self.tables[at];
+        let key = format!("{}.{}.{name}", table.section, table.name);
+        if !table.known.is_empty() && !table.known.contains(&name) {
+            let nearness = |known: &&&str| strsim::jaro_winkler(known, name);
+            let nearest = table.known.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b))).filter(|known| nearness(known) > 0.75);
+            let hint = nearest.map_or_else(|| format!("; its names are {}", table.known.join(", ")), |near| format!("; did you mean `{near}`?"));
+            return Err(ConfigError::UnknownKey { origin, key, hint });
+        }
+        if let Err(reason) = (table.check)(name, &value) {
+            return Err(ConfigError::BadValue { origin, key, value: value.to_string(), reason, doc: table.doc });
+        }
+        self.entries.insert((at, name.to_owned()), (value, origin));
+        Ok(())
+    }
+
     fn set(&mut self, dotted: &str, value: toml::Value, origin: Origin) -> Result<(), ConfigError> {
+        if let Some((at, name)) = self.entry(dotted) {
+            return self.set_entry(at, &name, value, origin);
+        }
+        if let Some(at) = self.table(dotted) {
+            let toml::Value::Table(entries) = value else {
+                let (value, doc) = (value.to_string(), self.tables[at].doc);
+                let reason = "this is a table of names, as in { \"name\" = value }".to_owned();
+                return Err(ConfigError::BadValue { origin, key: dotted.to_owned(), value, reason, doc });
+            };
+            return entries.into_iter().try_for_each(|(name, value)| self.set_entry(at, &name, value, origin.clone()));
+        }
         let Some(key) = self.key(dotted) else { return Err(self.unknown(dotted, origin)) };
         // 1 is a fine way to write 1.0
         let value = match (&key.default, value) {
@@ -212,7 +281,8 @@ impl Layers {
 
     fn unknown(&self, written: &str, origin: Origin) -> ConfigError {
         let candidates: Vec<String> = if written.contains('.') {
-            self.keys.iter().map(|key| format!("{}.{}", key.section, key.name)).collect()
+            let tables = self.tables.iter().map(|table| format!("{}.{}", table.section, table.name));
+            self.keys.iter().map(|key| format!("{}.{}", key.section, key.name)).chain(tables).collect()
         } else {
             let mut sections: Vec<String> = self.keys.iter().map(|key| key.section.to_owned()).collect();
             sections.dedup();
@@ -240,6 +310,20 @@ impl Layers {
                 section.insert((*name).to_owned(), value.clone());
             }
         }
+        for ((at, name), (value, _)) in &self.entries {
+            let named = &self.tables[*at];
+            if let Some(toml::Value::Table(section)) = table.get_mut(named.section)
+                && let toml::Value::Table(entries) = section.entry(named.name).or_insert_with(|| toml::Value::Table(toml::Table::new()))
+            {
+                entries.insert(name.clone(), value.clone());
+            }
+        }
+        // A table without an entry is still there.
+        for named in &self.tables {
+            if let Some(toml::Value::Table(section)) = table.get_mut(named.section) {
+                section.entry(named.name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            }
+        }
         table.try_into().map_err(|e: toml::de::Error| ConfigError::BadValue {
             origin: Origin::Default,
             key: "configuration".into(),
@@ -255,6 +339,7 @@ impl Layers {
         let mut section = "";
         for key in &self.keys {
             if key.section != section {
+                self.print_tables(section, &mut text);
                 section = key.section;
                 let _ = writeln!(text, "{}[{section}]", if text.is_empty() { "" } else { "\n" });
             }
@@ -262,7 +347,19 @@ impl Layers {
                 let _ = writeln!(text, "{:<44} # {origin}", format!("{} = {value}", key.name));
             }
         }
+        self.print_tables(section, &mut text);
         text
+    }
+
+    fn print_tables(&self, section: &str, text: &mut String) {
+        for (at, table) in self.tables.iter().enumerate().filter(|(_, table)| table.section == section) {
+            let _ = writeln!(text, "\n[{section}.{}]", table.name);
+            for ((_, name), (value, origin)) in self.entries.range((at, String::new())..(at + 1, String::new())) {
+                let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+                let name = if is_bare && !name.is_empty() { name.clone() } else { toml::Value::String(name.clone()).to_string() };
+                let _ = writeln!(text, "{:<44} # {origin}", format!("{name} = {value}"));
+            }
+        }
     }
 
     /// The resolved values of a section that decide a stage's output, as text, for its fingerprint.
@@ -270,7 +367,9 @@ impl Layers {
     pub(crate) fn canonical(&self, section: &str) -> String {
         let counts = |name: &str| !matches!((section, name), ("general", "threads") | ("dataset", "path"));
         let of_section = self.values.iter().filter(|((of, name), _)| *of == section && counts(name));
-        of_section.map(|((_, name), (value, _))| format!("{name} = {value}\n")).collect()
+        let entries = self.entries.iter().filter(|((at, _), _)| self.tables[*at].section == section);
+        let values = of_section.map(|((_, name), (value, _))| format!("{name} = {value}\n"));
+        values.chain(entries.map(|((at, name), (value, _))| format!("{}.{name:?} = {value}\n", self.tables[*at].name))).collect()
     }
 }
 
@@ -323,6 +422,46 @@ mod tests {
         assert!(error.contains("squash") && error.contains("letterbox"), "{error}");
         let error = with("[train\n").unwrap_err().to_string();
         assert!(error.starts_with("conf/x.toml:1:7: not valid TOML"), "{error}");
+    }
+
+    #[test]
+    fn entries_of_tables_are_set_one_by_one_from_everywhere() {
+        let mut layers = with("[ingest.rules]\nmixed-shapes = \"off\"\n\n[ingest]\nmerge_rare_into = { \"left wrist\" = \"wrist\" }\n").unwrap();
+        layers.add_environment([("OSSIFY__INGEST__RULES__BOX_CLIPPED".to_owned(), "error".to_owned())].into_iter()).unwrap();
+        layers.add_set("ingest.rules.zero-area=note").unwrap();
+        layers.add_set("ingest.max_findings={class-unknown = 3}").unwrap();
+        layers.add_set("ingest.merge_rare_into.elbow=wrist").unwrap();
+        let ingest = layers.resolve().unwrap().ingest;
+        let level = |rule: &str| ingest.rules.level(rule).as_str();
+        assert_eq!(["mixed-shapes", "box-clipped", "zero-area", "class-unknown"].map(level), ["off", "error", "note", "error"]);
+        assert_eq!(ingest.max_findings.into_iter().collect::<Vec<_>>(), [("class-unknown".to_owned(), 3)]);
+        assert_eq!(ingest.merge_rare_into.keys().collect::<Vec<_>>(), ["elbow", "left wrist"]);
+        let printed = layers.print();
+        for expected in ["mixed-shapes = \"off\"                         # conf/x.toml:2:1", "\"left wrist\" = \"wrist\""] {
+            assert!(printed.contains(expected), "{expected} not in\n{printed}");
+        }
+        assert!(layers.canonical("ingest").contains("rules.\"mixed-shapes\" = \"off\""));
+        let mut again = Layers::defaults();
+        again.add_text(Path::new("printed"), &printed).unwrap();
+        assert_eq!(again.resolve().unwrap(), layers.resolve().unwrap());
+    }
+
+    #[test]
+    fn a_rule_or_level_that_does_not_fit_is_told() {
+        let error = with("[ingest.rules]\ncoordinate-cuont = \"off\"\n").unwrap_err().to_string();
+        assert_eq!(error, "conf/x.toml:2:1: unknown key `ingest.rules.coordinate-cuont`; did you mean `coordinate-count`?");
+        let error = with("[ingest]\nrules = 3\n").unwrap_err().to_string();
+        assert!(error.starts_with("conf/x.toml:2:1: ingest.rules = 3: this is a table of names"), "{error}");
+        let refused = |set: &str| Layers::defaults().add_set(set).unwrap_err().to_string().lines().next().unwrap_or_default().to_owned();
+        for (set, reason) in [
+            ("ingest.rules.coordinate-count=off", "what it finds cannot be used, and nothing is left out in silence; it may be note, warn, error"),
+            ("ingest.rules.class-unknown=error+keep", "what it finds cannot be kept, and is dropped at every level; it may be note, warn, error"),
+            ("ingest.rules.mixed-shapes=warn+drop", "it decides nothing about lines; it may be off, note, warn, error"),
+            ("ingest.rules.box-clipped=loud", "it may be off, note, warn, error, note+drop, warn+drop, error+keep"),
+            ("ingest.max_findings.box-clipped=-1", "invalid value: integer `-1`, expected u64"),
+        ] {
+            assert!(refused(set).ends_with(reason), "{}", refused(set));
+        }
     }
 
     #[test]

@@ -7,13 +7,15 @@
 
 mod layers;
 mod reporter;
+mod rules;
 mod sections;
 mod stage;
 
 pub use layers::{ConfigError, Layers, Origin};
 pub use reporter::{Progress, Reporter, Verbosity};
+pub use rules::{Latitude, RuleLevel, RuleLevels};
 pub use sections::{
-    Channels, DatasetSettings, EvaluateSettings, Filter, GeneralSettings, Geometry, IngestSettings, Key, MissingLabels, Normalization, PhantomSettings,
-    PredictSettings, ResizeSettings, Samples, Schedule, Settings, TrainMode, TrainSettings, keys,
+    Channels, DatasetSettings, EvaluateSettings, Filter, GeneralSettings, Geometry, IngestSettings, Key, MissingLabels, NamedTable, Normalization,
+    PhantomSettings, PredictSettings, RareClasses, ResizeSettings, Samples, Schedule, Settings, TrainMode, TrainSettings, keys, tables,
 };
 pub use stage::{Context, Gate, Outcome, StageArgs, StageError, run_stage};

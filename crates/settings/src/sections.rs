@@ -1,4 +1,8 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::rules::RuleLevels;
 
 /// A key of the configuration.
 #[derive(Clone, Debug)]
@@ -15,20 +19,44 @@ pub struct Key {
     pub check: fn(&toml::Value) -> Result<(), String>,
 }
 
-/// Declares the sections: typed keys, each with its documentation, its default and the check of its range.
+/// A table below a section, whose keys are names such as those of rules or classes.
+#[derive(Clone, Debug)]
+pub struct NamedTable {
+    /// The table of the conf file that it lies in.
+    pub section: &'static str,
+    /// Its name in it.
+    pub name: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// Its built-in entries.
+    pub default: toml::Table,
+    /// The names that it may have; empty where any will do.
+    pub known: Vec<&'static str>,
+    /// Says why an entry does not fit.
+    pub check: fn(&str, &toml::Value) -> Result<(), String>,
+}
+
+/// Declares the sections: typed keys, each with its documentation, its default and the check of its range,
+/// and after them tables of named entries.
 macro_rules! sections {
     ($($(#[doc = $section_doc:literal])* $section:ident: $name:ident {
         $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:expr $(=> $check:expr)?;)*
+        $([tables] {
+            $($(#[doc = $table_doc:literal])* $table:ident: $table_type:ty = $known:expr, $entry_check:expr;)*
+        })?
     })*) => {
         $(
             $(#[doc = $section_doc])*
             #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
             #[serde(deny_unknown_fields)]
-            pub struct $name { $($(#[doc = $doc])* pub $key: $type,)* }
+            pub struct $name {
+                $($(#[doc = $doc])* pub $key: $type,)*
+                $($($(#[doc = $table_doc])* pub $table: $table_type,)*)?
+            }
 
             impl Default for $name {
                 fn default() -> Self {
-                    $name { $($key: $default,)* }
+                    $name { $($key: $default,)* $($($table: Default::default(),)*)? }
                 }
             }
         )*
@@ -52,6 +80,19 @@ macro_rules! sections {
                     Ok(())
                 },
             },)*)*]
+        }
+
+        /// Every table of named entries, in the order of the documentation.
+        pub fn tables() -> Vec<NamedTable> {
+            let defaults = Settings::default();
+            vec![$($($(NamedTable {
+                section: stringify!($section),
+                name: stringify!($table),
+                doc: concat!($($table_doc),*).trim_ascii(),
+                default: toml::Table::try_from(&defaults.$section.$table).unwrap_or_default(),
+                known: $known,
+                check: $entry_check,
+            },)*)?)*]
         }
     };
 }
@@ -79,6 +120,18 @@ choice! {
         Unlabelled = "unlabelled",
         /// There is nothing to find on it.
         Background = "background",
+    }
+}
+
+choice! {
+    /// What becomes of a class that is rare in train and is not merged into another.
+    RareClasses {
+        /// It is not trained; its objects stay in the tables without a class index.
+        Filter = "filter",
+        /// It is trained like any other.
+        Keep = "keep",
+        /// It is trained like any other, and the run ends with exit code 3.
+        Fail = "fail",
     }
 }
 
@@ -201,10 +254,22 @@ sections! {
         min_polygon_vertices: usize = 3 => |v| at_least(v, &3);
         /// An image with a shorter side is flagged, pixels.
         min_side_px: u32 = 10;
-        /// A class with fewer objects in train is filtered as rare.
+        /// A class with fewer objects in train is rare.
         min_objects_per_class: u64 = 1;
+        /// A class in fewer images of train is rare.
+        min_images_per_class: u64 = 0;
+        /// What becomes of rare classes: "filter", "keep", or "fail", a gate: exit code 3.
+        rare_classes: RareClasses = RareClasses::Filter;
         /// Gate: the largest share of label lines that may be quarantined; exit code 3 above it.
         max_quarantined_share: f64 = 1.0 => |v| within(v, 0.0, 1.0);
+        [tables] {
+            /// How each rule is treated: "off", "note", "warn" (the line is kept or repaired), "error" (it is dropped), and "note+drop", "warn+drop", "error+keep".
+            rules: RuleLevels = RuleLevels::names(), RuleLevels::check;
+            /// Gates: the most findings of a rule; exit code 3 above it.
+            max_findings: BTreeMap<String, u64> = RuleLevels::names(), |_, value| typed::<u64>(value);
+            /// Classes that are merged into another where they are rare, as in "rare class" = "other class".
+            merge_rare_into: BTreeMap<String, String> = Vec::new(), |_, value| typed::<String>(value);
+        }
     }
 
     /// Images to tensor shards.
@@ -312,6 +377,11 @@ sections! {
         /// Gate: least AP at IoU 0.5. 0 is off.
         min_ap50: f64 = 0.0 => |v| within(v, 0.0, 1.0);
     }
+}
+
+fn typed<'de, T: Deserialize<'de>>(value: &toml::Value) -> Result<(), String> {
+    let typed: Result<T, toml::de::Error> = value.clone().try_into();
+    typed.map(|_| ()).map_err(|e| e.message().trim().to_owned())
 }
 
 fn within(value: &f64, low: f64, high: f64) -> Result<(), String> {

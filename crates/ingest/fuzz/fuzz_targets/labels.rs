@@ -1,0 +1,23 @@
+//! Any bytes as a label file: nothing panics, and every line is accounted for.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use ossify_ingest::classes::ClassNames;
+use ossify_ingest::label::{LabelRules, parse_labels};
+use ossify_ingest::rules::RuleBook;
+
+#[path = "../../tests/common/invariants.rs"]
+mod invariants;
+
+static RULES: LazyLock<LabelRules> = LazyLock::new(|| LabelRules {
+    tolerance: 0.01,
+    min_polygon_vertices: 3,
+    classes: ClassNames::from_list(["elbow", "forearm", "wrist", "humerus"]),
+    book: RuleBook::default(),
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    invariants::check(&parse_labels("labels/fuzz.txt", bytes, &RULES), bytes);
+});

@@ -1,0 +1,146 @@
+//! The corpus of datasets: each `.dataset` is the text of a small one, with its `.expected` beside it: exit
+//! code, ledger, images that are not simply labelled, classes, and every row of issues.parquet; or the error.
+//! `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read before they are committed.
+//!
+//! A file begins with a line `-- PATH --`, its text follows. Images have no text: `-- PATH 20x30 --`, with
+//! `cut` where the end of the file is missing; `-- PATH link TARGET --` is a symbolic link. Before the first
+//! file stand lines `set SECTION.KEY=VALUE` and comments.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use common::{Dataset, code, stderr};
+use ossify_contract::ImageStatus;
+use ossify_diagnostics::printable;
+use ossify_ingest::rules::Rule;
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/datasets");
+    let mut cases: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    cases
+}
+
+/// Makes the dataset that a text describes; returns the settings that it asks for.
+fn make(text: &str) -> (Dataset, Vec<String>) {
+    let dataset = Dataset::new();
+    let mut settings = Vec::new();
+    let mut file: Option<(String, String)> = None;
+    let write = |file: &mut Option<(String, String)>| {
+        if let Some((path, content)) = file.take() {
+            dataset.write(&path, content);
+        }
+    };
+    for line in text.split_inclusive('\n') {
+        let Some(head) = line.trim_end().strip_prefix("-- ").and_then(|rest| rest.strip_suffix(" --")) else {
+            match &mut file {
+                Some((_, content)) => content.push_str(line),
+                None => settings.extend(line.trim().strip_prefix("set ").map(|setting| format!("--set={setting}"))),
+            }
+            continue;
+        };
+        write(&mut file);
+        match head.split(' ').collect::<Vec<_>>()[..] {
+            [path] => file = Some((path.to_owned(), String::new())),
+            [path, "link", target] => {
+                let link = dataset.path().join(path);
+                std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+                std::os::unix::fs::symlink(target, link).unwrap();
+            }
+            [path, size, ref rest @ ..] => {
+                let (width, height) = size.split_once('x').unwrap();
+                dataset.image(path, width.parse().unwrap(), height.parse().unwrap());
+                if rest == ["cut"] {
+                    let full = dataset.path().join(path);
+                    let whole = std::fs::read(&full).unwrap();
+                    std::fs::write(full, &whole[..whole.len() - 9]).unwrap();
+                }
+            }
+            _ => panic!("{line}"),
+        }
+    }
+    write(&mut file);
+    // Where links and paths that leave the dataset may lead.
+    std::fs::write(dataset.path().join("../outside.txt"), "0 0.5 0.5 0.2 0.2\n").unwrap();
+    (dataset, settings)
+}
+
+/// What came of it, and the rules that were met.
+fn ingest(text: &str) -> (String, Vec<String>) {
+    let (dataset, settings) = make(text);
+    let output = dataset.ingest(&settings.iter().map(String::as_str).chain(["-q"]).collect::<Vec<_>>());
+    let mut found = format!("exit code {}\n", code(&output));
+    found.push_str(&dataset.portable(stderr(&output).as_bytes()));
+    if !dataset.tables().join("manifest.json").exists() {
+        return (found, Vec::new());
+    }
+    for (split, ledger) in dataset.manifest().summary["ledger"].as_object().unwrap() {
+        let count = |name: &str| ledger[name].as_u64().unwrap();
+        let (lines, boxes, polygons, quarantined, rare) = (count("lines"), count("boxes"), count("polygons"), count("quarantined"), count("rare_filtered"));
+        writeln!(found, "{split}: {lines} lines = {boxes} boxes + {polygons} polygons + {quarantined} quarantined; {rare} of rare classes").unwrap();
+    }
+    for image in dataset.images().iter().filter(|image| image.status != ImageStatus::Labelled) {
+        writeln!(found, "{} is {}", printable(&image.image_id), image.status.as_str()).unwrap();
+    }
+    for class in dataset.classes() {
+        let index = class.class_index.map_or_else(|| "none".to_owned(), |index| index.to_string());
+        writeln!(
+            found,
+            "class {} {} has index {index}{}",
+            class.class_id,
+            class.class_name,
+            class.reason.map_or(String::new(), |reason| format!(": {reason}"))
+        )
+        .unwrap();
+    }
+    let issues = dataset.issues();
+    for issue in &issues {
+        let place = [issue.line, issue.column].into_iter().flatten().map(|at| format!(":{at}")).collect::<String>();
+        let (severity, action) = (issue.severity.as_str(), issue.action.as_str());
+        let message = dataset.portable(printable(&issue.message).as_bytes());
+        writeln!(found, "{} {}{place}: {severity} {} {action}: {message}", issue.split, printable(&issue.path), issue.rule).unwrap();
+    }
+    (found, issues.into_iter().map(|issue| issue.rule).collect())
+}
+
+#[test]
+fn every_dataset_gives_exactly_what_is_expected_and_each_rule_is_shown_twice() {
+    let update = std::env::var_os("OSSIFY_UPDATE_CORPUS").is_some();
+    let mut failures = Vec::new();
+    let mut cases_with_rule = BTreeMap::<String, usize>::new();
+    for case in cases() {
+        let name = case.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".expected") {
+            assert!(case.with_extension("dataset").exists(), "{name} has no case");
+            continue;
+        }
+        assert!(name.ends_with(".dataset"), "{name} is neither a case nor an expectation");
+        let (found, mut rules) = ingest(&std::fs::read_to_string(&case).unwrap());
+        rules.sort();
+        rules.dedup();
+        rules.into_iter().for_each(|rule| *cases_with_rule.entry(rule).or_default() += 1);
+        let expectation = case.with_extension("expected");
+        if update {
+            std::fs::write(&expectation, &found).unwrap();
+        }
+        match std::fs::read_to_string(&expectation) {
+            Err(_) => failures.push(format!("{name}: no expectation beside it")),
+            Ok(expected) if expected != found => failures.push(format!("{name}: expected\n{expected}\nfound\n{found}")),
+            Ok(_) => {}
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    // The rules about lines are shown by the corpus of label files.
+    for rule in
+        [Rule::ImageMissing, Rule::LabelMissing, Rule::ImageUnreadable, Rule::ImageTooSmall, Rule::StemCollision, Rule::PathEscapesDataset, Rule::ClassRare]
+    {
+        let cases = cases_with_rule.get(rule.name()).copied().unwrap_or(0);
+        assert!(cases >= 2, "{} is shown by {cases} cases", rule.name());
+    }
+}
