@@ -15,7 +15,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release
 GOALS := $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help ingest resize train predict evaluate query dataset demo-data test lint parity clean programs libtorch
+.PHONY: help ingest resize train predict evaluate query notebooks dataset demo-data test lint parity clean programs libtorch
 MAKEFLAGS += --no-print-directory
 # GNU OpenMP threads that wait for work spin, by default long enough to starve whatever else runs.
 export GOMP_SPINCOUNT ?= 2000
@@ -35,7 +35,7 @@ endif
 
 # The programs that the goals need, so that nobody waits for the compilation of what does not run.
 needs = $(if $(filter $(1),$(GOALS)),$(2))
-STAGES := $(call needs,ingest resize train predict evaluate,ingest) \
+STAGES := $(call needs,ingest resize train predict evaluate notebooks,ingest) \
 	$(call needs,resize train predict evaluate,resize) \
 	$(call needs,train predict evaluate,train) \
 	$(call needs,predict evaluate,predict) \
@@ -81,18 +81,28 @@ evaluate: predict ## Scores, and report.html
 query: programs ## SQL over every artefact: ARGS="'SELECT ...'"; without ARGS the list of tables
 	@$(BIN)/ossify-query --config $(CONF) $(if $(OUT),--out '$(OUT)') $(or $(ARGS),--tables)
 
+notebooks: ingest ## Run the example scripts for DuckDB, pandas, polars and pyarrow over the tables
+	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/notebooks' pipelines/notebooks/requirements.txt
+	@scripts/notebooks.sh '$(VENV)/notebooks/bin/python' '$(or $(OUT),data/work/$(basename $(notdir $(CONF))))'
+
 dataset: programs ## Fetch BoneFractureYolo8 with your Kaggle key
 	@$(BIN)/ossify-download dataset $(ARGS)
 
 demo-data: programs ## Draw the demo's synthetic radiographs
 	@$(BIN)/ossify-phantom --config $(CONF) $(if $(filter demo-data,$(GOALS)),$(ARGS)) >/dev/null
 
+# Made anew by each test, because their version does not tell a program from the one that was built before.
+NOTEBOOKS_TEST := data/work/notebooks-test
 test: $(NEEDS_LIBTORCH) ## All tests
 	@echo 'building everything and its tests: about 25 minutes on two processors the first time' >&2
 	$(CARGO) build --release --workspace --all-targets $(FEATURES)
 	$(CARGO) test --release --workspace --no-fail-fast $(FEATURES)
 	@if [ -x '$(VENV)/parity/bin/python' ]; then scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'; \
 		else echo 'comparisons with PyTorch, scikit-learn and pycocotools left out; make parity installs them and runs them' >&2; fi
+	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/notebooks' pipelines/notebooks/requirements.txt
+	@set -e; for program in 'phantom --images 60' 'ingest --set ingest.min_objects_per_class=4' resize; do \
+		'$(BIN)'/ossify-$$program --quiet --force --config conf/demo.toml --dataset '$(NOTEBOOKS_TEST)/dataset' --out '$(NOTEBOOKS_TEST)' >/dev/null; done
+	@scripts/notebooks.sh '$(VENV)/notebooks/bin/python' '$(NOTEBOOKS_TEST)'
 
 lint: $(NEEDS_LIBTORCH) ## Formatting and lints; warnings are errors
 	$(CARGO) fmt --all --check

@@ -1,4 +1,4 @@
-"""Times ours against the tools that people use: bench.py RELEASE_FOLDER DATASET OUT [RUNS]
+"""Times ours against the tools that people use: bench.py RELEASE_FOLDER DATASET OUT [RUNS [WHAT...]]
 
 Ours is a whole process, start, tables and files on disk included; a peer is timed inside its process, without
 start-up and imports. They run in turn, so that both meet the same machine; medians and their ratio count.
@@ -17,6 +17,7 @@ from pathlib import Path
 PEERS = Path(__file__).with_name("peers.py")
 release, dataset, out = (os.path.abspath(argument) for argument in sys.argv[1:4])
 runs = int(sys.argv[4]) if len(sys.argv) > 4 else 3
+wanted = sys.argv[5:]
 stage_arguments = ["--dataset", dataset, "--out", out, "--quiet"]
 
 
@@ -59,6 +60,8 @@ stage("ingest")()  # resize reads its tables
 results = []
 print(f"{'what':<12}{'peer':<14}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}")
 for what, peer, ours in COMPARISONS:
+    if wanted and what not in wanted:
+        continue
     first = peer_secs(what, peer)
     if isinstance(first, str):
         print(f"{what:<12}{peer:<14}left out: {first}")
