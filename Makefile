@@ -47,7 +47,7 @@ PROGRAMS := $(strip $(if $(and $(strip $(STAGES)),$(IS_DEMO))$(filter demo-data,
 NETWORK_PROGRAMS := $(filter train predict,$(PROGRAMS))
 MISSING := $(strip $(foreach program,$(PROGRAMS),$(if $(wildcard $(BIN)/ossify-$(program)),,$(program))))
 # Compilation times on two processors, for the line that says how long it takes.
-PATIENCE := $(if $(filter query,$(MISSING)),10 to 20 minutes,$(if $(filter train predict,$(MISSING)),10 to 15 minutes,3 to 6 minutes))
+PATIENCE := $(if $(filter query,$(MISSING)),10 to 25 minutes,$(if $(filter train predict,$(MISSING)),10 to 20 minutes,3 to 6 minutes))
 
 ANNOUNCEMENT := compiling $(PROGRAMS:%=ossify-%), once: $(PATIENCE) on two processors
 

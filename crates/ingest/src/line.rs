@@ -398,7 +398,9 @@ fn polygon_geometry(line: &mut Line, values: &[f64], in_range: bool, min_vertice
         }
     }
     let repaired = vertices != raw;
-    Some(Geometry { vertices: Some(single), unit_box, area: polygon_area(&vertices) as f32, repaired })
+    // An outline that runs around a place twice has it twice in the formula, and no more than its box in the image.
+    let area = (polygon_area(&vertices) as f32).min(unit_box.width() * unit_box.height());
+    Some(Geometry { vertices: Some(single), unit_box, area, repaired })
 }
 
 /// A token short enough for a message.
