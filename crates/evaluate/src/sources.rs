@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id, read_latest, read_metrics};
+use ossify_contract::{ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id, read_latest, read_metrics};
 use ossify_settings::{Context, StageError};
 
 use crate::inputs::Tables;
@@ -43,6 +43,15 @@ impl Sources {
             }
         }
         let (id, predictions, manifest) = Self::find(context, &splits)?;
+        if let Some(theirs) = manifest.as_ref().and_then(|manifest| manifest.summary["class_map"].as_str())
+            && theirs != ClassMap::read(tables.folder.join("classes.parquet"))?.digest()
+        {
+            return Err(StageError::Failed(anyhow!(
+                "the model of the predictions {id} was trained with another class map than that of {}: since then classes were renamed, filtered or \
+                 merged otherwise; run ossify-train and ossify-predict again, or configure [ingest] as it was",
+                tables.folder.display()
+            )));
+        }
         let run_folder = out.runs().join(&id);
         let fingerprints_hash = fingerprints.map(|file| file.xxh3.clone());
         Ok(Sources { id, predictions, manifest, tables, tables_manifest, fingerprints_hash, run_folder })

@@ -231,6 +231,32 @@ fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
 }
 
 #[test]
+fn predictions_of_a_model_with_another_class_map_are_refused_though_the_names_agree() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly();
+    let tables = work.write(folder.path()).tables();
+    let manifest_path = folder.path().join("predictions/run-1/manifest.json");
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest_path).unwrap()).unwrap();
+    let with_map = |digest: String| {
+        let mut changed = manifest.clone();
+        changed["summary"] = serde_json::json!({ "class_map": digest });
+        std::fs::write(&manifest_path, changed.to_string()).unwrap();
+    };
+    let map = ossify_contract::ClassMap::read(tables.join("classes.parquet")).unwrap();
+    // As where another class is merged into one of them: the trained names and their indices are the same.
+    let mut rows = map.rows().to_vec();
+    rows.push(ossify_contract::ClassRow { class_id: 99, class_name: "ulna".into(), class_index: Some(0), kept: false, ..rows[0].clone() });
+    let other = ossify_contract::ClassMap::new(rows);
+    assert_eq!(other.kept_names(), map.kept_names());
+    with_map(other.digest());
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(text.contains("another class map"), "{text}");
+    with_map(map.digest());
+    evaluate(folder.path(), &[]).code(0);
+}
+
+#[test]
 fn missing_inputs_are_told_with_what_to_run() {
     let folder = tempfile::tempdir().unwrap();
     let text = stderr(evaluate(folder.path(), &[]).code(1));

@@ -21,6 +21,8 @@ struct Run {
     folder: PathBuf,
     /// Hash of its model: what predictions depend on, whatever the run's metrics say.
     model_hash: String,
+    /// Digest of the class map that it was trained with; null where the run does not say.
+    class_map: serde_json::Value,
 }
 
 /// The stage: predicts the shards of the configured splits, or the images of a folder.
@@ -50,7 +52,7 @@ fn find_run(context: &Context) -> Result<Run> {
     let manifest = Manifest::require(&folder, "there is no such run, or it was cut short; run ossify-train first")?;
     let model = manifest.file(MODEL).with_context(|| format!("{} lists no {MODEL}; run ossify-train with --force", folder.display()))?;
     model.verify(&folder)?;
-    Ok(Run { model_hash: model.xxh3.clone(), id, folder })
+    Ok(Run { model_hash: model.xxh3.clone(), class_map: manifest.summary["class_map"].clone(), id, folder })
 }
 
 fn open_network(context: &Context, run: &Run) -> Result<Network> {
@@ -94,7 +96,7 @@ fn predict_shards(context: &Context, run: &Run) -> Result<Outcome> {
         files.push(publication.describe(&table_name(split.as_str()), Some(rows))?);
     }
     let total: u64 = files.iter().filter_map(|file| file.rows).sum();
-    let summary = json!({ "run": run.id, "images": images, "class_names": network.class_names(), "model_xxh3": run.model_hash });
+    let summary = json!({ "run": run.id, "images": images, "class_names": network.class_names(), "model_xxh3": run.model_hash, "class_map": run.class_map });
     let manifest = publication.commit("predict", &fingerprint, files, summary)?;
     write_latest(&predictions, &run.id)?;
     tell(context, total, started, &folder);

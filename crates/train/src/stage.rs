@@ -78,7 +78,8 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
     for path in RUN_FILES {
         files.push(FileEntry::of(&folder, path, None)?);
     }
-    let summary = summary(&id, &state, &reason, &train, &valid);
+    let mut summary = summary(&id, &state, &reason, &train, &valid);
+    summary["class_map"] = json!(classes.digest());
     let manifest = publication.commit("train", &fingerprint, files, summary)?;
     write_latest(&runs, &id)?;
     context.reporter.say(format_args!("stopped: {reason}"));
