@@ -18,7 +18,14 @@ const PREVIOUS: &str = ".previous-manifest.json";
 pub struct Publication {
     folder: PathBuf,
     staging: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Publication {
+    /// Closing the file would do, but for a process that was started meanwhile and still shares it for a moment.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Publication {
@@ -50,7 +57,7 @@ impl Publication {
         }
         let staging = folder.join(STAGING);
         create_dir(&staging)?;
-        Ok(Publication { folder, staging, _lock: lock })
+        Ok(Publication { folder, staging, lock })
     }
 
     /// The output folder.
@@ -248,6 +255,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _first = Publication::begin(folder.path()).unwrap();
         assert!(matches!(Publication::begin(folder.path()), Err(ArtefactError::Busy { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_that_another_process_shares_ends_with_its_publication() {
+        let folder = tempfile::tempdir().unwrap();
+        let publication = Publication::begin(folder.path()).unwrap();
+        let shared = publication.lock.try_clone().unwrap();
+        drop(publication);
+        Publication::begin(folder.path()).unwrap();
+        drop(shared);
     }
 
     #[test]
