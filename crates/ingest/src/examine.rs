@@ -47,12 +47,6 @@ pub(crate) struct StrayLabel {
 }
 
 impl Examiner<'_> {
-    fn finding(&self, rule: Rule, place: Place, message: impl Into<String>, help: &str) -> Option<Finding> {
-        self.rules.book.finding(rule, place, message).map(|finding| finding.with_help(help))
-    }
-}
-
-impl Examiner<'_> {
     /// Examines the image at this index of the listing.
     ///
     /// # Errors
@@ -88,6 +82,10 @@ impl Examiner<'_> {
             issue_count: i32::try_from(findings.len() + usize::from(is_refused)).unwrap_or(i32::MAX),
         };
         Ok(Examined { image, objects: labels.objects, findings, lines: labels.lines, quarantined: labels.quarantined, stamp })
+    }
+
+    fn finding(&self, rule: Rule, place: Place, message: impl Into<String>, help: &str) -> Option<Finding> {
+        self.rules.book.finding(rule, place, message).map(|finding| finding.with_help(help))
     }
 
     fn file_size(&self, path: &str, is_refused: bool) -> i64 {

@@ -290,9 +290,7 @@ impl Rule {
 
     /// The rule whose name is most like `name`, if one is near enough to be meant.
     pub fn nearest(name: &str) -> Option<Rule> {
-        let likeness = |rule: &Rule| strsim::jaro_winkler(rule.name(), name);
-        let best = Rule::ALL.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-        (likeness(&best) > 0.75).then_some(best)
+        ossify_settings::nearest(name, Rule::ALL.iter().map(|rule| rule.name())).and_then(Rule::named)
     }
 }
 

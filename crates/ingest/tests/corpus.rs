@@ -3,9 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[path = "common/expectation.rs"]
+mod expectation;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use expectation::difference;
 use ossify_ingest::classes::ClassNames;
 use ossify_ingest::label::{LabelFile, LabelRules, parse_labels};
 use ossify_ingest::rules::{Rule, RuleBook};
@@ -55,20 +59,11 @@ fn render(file: &LabelFile) -> String {
 
 #[test]
 fn every_case_has_exactly_the_objects_and_findings_that_are_expected() {
-    let update = std::env::var_os("OSSIFY_UPDATE_CORPUS").is_some();
     let mut failures = Vec::new();
     for case in cases() {
         let name = case.file_stem().unwrap().to_str().unwrap().to_owned();
         let found = render(&parse_labels("labels/case.txt", &std::fs::read(&case).unwrap(), &rules(&name)));
-        let expectation = case.with_extension("expected");
-        if update {
-            std::fs::write(&expectation, &found).unwrap();
-        }
-        match std::fs::read_to_string(&expectation) {
-            Err(_) => failures.push(format!("{name}: no {name}.expected beside it")),
-            Ok(expected) if expected != found => failures.push(format!("{name}: expected\n{expected}\nfound\n{found}")),
-            Ok(_) => {}
-        }
+        failures.extend(difference(&case, &found));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -10,12 +10,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;
+#[path = "common/expectation.rs"]
+mod expectation;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use common::{Dataset, code, stderr};
+use expectation::difference;
 use ossify_contract::ImageStatus;
 use ossify_diagnostics::printable;
 use ossify_ingest::rules::Rule;
@@ -111,7 +114,6 @@ fn ingest(text: &str) -> (String, Vec<String>) {
 
 #[test]
 fn every_dataset_gives_exactly_what_is_expected_and_each_rule_is_shown_twice() {
-    let update = std::env::var_os("OSSIFY_UPDATE_CORPUS").is_some();
     let mut failures = Vec::new();
     let mut cases_with_rule = BTreeMap::<String, usize>::new();
     for case in cases() {
@@ -125,15 +127,7 @@ fn every_dataset_gives_exactly_what_is_expected_and_each_rule_is_shown_twice() {
         rules.sort();
         rules.dedup();
         rules.into_iter().for_each(|rule| *cases_with_rule.entry(rule).or_default() += 1);
-        let expectation = case.with_extension("expected");
-        if update {
-            std::fs::write(&expectation, &found).unwrap();
-        }
-        match std::fs::read_to_string(&expectation) {
-            Err(_) => failures.push(format!("{name}: no expectation beside it")),
-            Ok(expected) if expected != found => failures.push(format!("{name}: expected\n{expected}\nfound\n{found}")),
-            Ok(_) => {}
-        }
+        failures.extend(difference(&case, &found));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // The rules about lines are shown by the corpus of label files.

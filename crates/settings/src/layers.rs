@@ -87,6 +87,15 @@ pub enum ConfigError {
     BadSet(String),
 }
 
+/// The name that is most like what was written, if one is near enough to be meant.
+pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_by(names, |name| strsim::jaro_winkler(name, written))
+}
+
+fn nearest_by<'a>(names: impl Iterator<Item = &'a str>, nearness: impl Fn(&&'a str) -> f64) -> Option<&'a str> {
+    names.max_by(|a, b| nearness(a).total_cmp(&nearness(b))).filter(|name| nearness(name) > 0.75)
+}
+
 /// Prefix of the environment variables that set keys.
 const ENVIRONMENT_PREFIX: &str = "OSSIFY__";
 
@@ -238,13 +247,18 @@ impl Layers {
         self.tables.iter().position(|table| dotted.split_once('.') == Some((table.section, table.name)))
     }
 
+    /// The entries of the table at this index, in order of their names.
+    fn entries_of(&self, at: usize) -> impl Iterator<Item = (&str, &toml::Value, &Origin)> {
+        let of_table = self.entries.range((at, String::new())..(at + 1, String::new()));
+        of_table.map(|((_, name), (value, origin))| (name.as_str(), value, origin))
+    }
+
     fn set_entry(&mut self, at: usize, name: &str, value: toml::Value, origin: Origin) -> Result<(), ConfigError> {
         let table = &self.tables[at];
         let key = format!("{}.{}.{name}", table.section, table.name);
         if !table.known.is_empty() && !table.known.contains(&name) {
-            let nearness = |known: &&&str| strsim::jaro_winkler(known, name);
-            let nearest = table.known.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b))).filter(|known| nearness(known) > 0.75);
-            let hint = nearest.map_or_else(|| format!("; its names are {}", table.known.join(", ")), |near| format!("; did you mean `{near}`?"));
+            let hint = nearest(name, table.known.iter().copied())
+                .map_or_else(|| format!("; its names are {}", table.known.join(", ")), |near| format!("; did you mean `{near}`?"));
             return Err(ConfigError::UnknownKey { origin, key, hint });
         }
         if let Err(reason) = (table.check)(name, &value) {
@@ -290,8 +304,8 @@ impl Layers {
             sections
         };
         let last = |dotted: &str| dotted.rsplit('.').next().unwrap_or_default().to_owned();
-        let nearness = |candidate: &String| strsim::jaro_winkler(candidate, written).max(0.97 * strsim::jaro_winkler(&last(candidate), &last(written)));
-        let nearest = candidates.iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b))).filter(|candidate| nearness(candidate) > 0.75);
+        let nearness = |candidate: &&str| strsim::jaro_winkler(candidate, written).max(0.97 * strsim::jaro_winkler(&last(candidate), &last(written)));
+        let nearest = nearest_by(candidates.iter().map(String::as_str), nearness);
         let hint = nearest.map_or_else(
             || "; --print-config lists all keys".to_owned(),
             |near| if near.contains('.') { format!("; did you mean `{near}`?") } else { format!("; did you mean the section [{near}]?") },
@@ -310,18 +324,10 @@ impl Layers {
                 section.insert((*name).to_owned(), value.clone());
             }
         }
-        for ((at, name), (value, _)) in &self.entries {
-            let named = &self.tables[*at];
-            if let Some(toml::Value::Table(section)) = table.get_mut(named.section)
-                && let toml::Value::Table(entries) = section.entry(named.name).or_insert_with(|| toml::Value::Table(toml::Table::new()))
-            {
-                entries.insert(name.clone(), value.clone());
-            }
-        }
-        // A table without an entry is still there.
-        for named in &self.tables {
+        for (at, named) in self.tables.iter().enumerate() {
+            let entries = self.entries_of(at).map(|(name, value, _)| (name.to_owned(), value.clone())).collect();
             if let Some(toml::Value::Table(section)) = table.get_mut(named.section) {
-                section.entry(named.name).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+                section.insert(named.name.to_owned(), toml::Value::Table(entries));
             }
         }
         table.try_into().map_err(|e: toml::de::Error| ConfigError::BadValue {
@@ -354,9 +360,9 @@ impl Layers {
     fn print_tables(&self, section: &str, text: &mut String) {
         for (at, table) in self.tables.iter().enumerate().filter(|(_, table)| table.section == section) {
             let _ = writeln!(text, "\n[{section}.{}]", table.name);
-            for ((_, name), (value, origin)) in self.entries.range((at, String::new())..(at + 1, String::new())) {
+            for (name, value, origin) in self.entries_of(at) {
                 let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-                let name = if is_bare && !name.is_empty() { name.clone() } else { toml::Value::String(name.clone()).to_string() };
+                let name = if is_bare && !name.is_empty() { name.to_owned() } else { toml::Value::String(name.to_owned()).to_string() };
                 let _ = writeln!(text, "{:<44} # {origin}", format!("{name} = {value}"));
             }
         }

@@ -11,7 +11,7 @@ mod rules;
 mod sections;
 mod stage;
 
-pub use layers::{ConfigError, Layers, Origin};
+pub use layers::{ConfigError, Layers, Origin, nearest};
 pub use reporter::{Progress, Reporter, Verbosity};
 pub use rules::{Latitude, RuleLevel, RuleLevels};
 pub use sections::{

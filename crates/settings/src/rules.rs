@@ -2,49 +2,32 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How a rule of ingest is treated: how loudly a finding is told, and what becomes of the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum RuleLevel {
-    /// Not looked for.
-    #[serde(rename = "off")]
-    Off,
-    /// Noted; the line is kept, or repaired and kept.
-    #[serde(rename = "note")]
-    Note,
-    /// Warned of; the line is kept, or repaired and kept.
-    #[serde(rename = "warn")]
-    Warn,
-    /// An error; the line is dropped.
-    #[serde(rename = "error")]
-    Error,
-    /// Noted; the line is dropped.
-    #[serde(rename = "note+drop")]
-    NoteAndDrop,
-    /// Warned of; the line is dropped.
-    #[serde(rename = "warn+drop")]
-    WarnAndDrop,
-    /// An error; the line is kept, or repaired and kept.
-    #[serde(rename = "error+keep")]
-    ErrorAndKeep,
+use crate::sections::choice;
+
+choice! {
+    /// How a rule of ingest is treated: how loudly a finding is told, and what becomes of the line.
+    RuleLevel {
+        /// Not looked for.
+        Off = "off",
+        /// Noted; the line is kept, or repaired and kept.
+        Note = "note",
+        /// Warned of; the line is kept, or repaired and kept.
+        Warn = "warn",
+        /// An error; the line is dropped.
+        Error = "error",
+        /// Noted; the line is dropped.
+        NoteAndDrop = "note+drop",
+        /// Warned of; the line is dropped.
+        WarnAndDrop = "warn+drop",
+        /// An error; the line is kept, or repaired and kept.
+        ErrorAndKeep = "error+keep",
+    }
 }
 
 impl RuleLevel {
     /// All levels, from the quietest.
     pub const ALL: [RuleLevel; 7] =
         [RuleLevel::Off, RuleLevel::Note, RuleLevel::Warn, RuleLevel::Error, RuleLevel::NoteAndDrop, RuleLevel::WarnAndDrop, RuleLevel::ErrorAndKeep];
-
-    /// The word in the conf file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RuleLevel::Off => "off",
-            RuleLevel::Note => "note",
-            RuleLevel::Warn => "warn",
-            RuleLevel::Error => "error",
-            RuleLevel::NoteAndDrop => "note+drop",
-            RuleLevel::WarnAndDrop => "warn+drop",
-            RuleLevel::ErrorAndKeep => "error+keep",
-        }
-    }
 }
 
 /// Which levels a rule may be given.

@@ -112,6 +112,7 @@ macro_rules! choice {
         }
     };
 }
+pub(crate) use choice;
 
 choice! {
     /// What an image without a label file is.
