@@ -7,7 +7,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Float32Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt64Type};
 use ossify_diagnostics::{Action, Severity};
 
-use crate::{ImageStatus, MatchKind, Shape, Split};
+use crate::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 
 /// A Rust type that is a column of a table.
 pub trait Cell: Sized {
@@ -173,5 +173,6 @@ word_cell! {
     Shape: Box, Polygon;
     Severity: Error, Warning, Note;
     Action: Dropped, Repaired, Kept;
+    LeakTier: SameBytes, SamePixels, Near;
     MatchKind: Match, ClassError, LocationError, Both, Duplicate, Background, Miss;
 }

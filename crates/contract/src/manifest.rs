@@ -41,6 +41,10 @@ pub struct FileEntry {
     pub bytes: u64,
     /// XXH3 (64 bits) of the content, 16 hexadecimal digits.
     pub xxh3: String,
+    /// Hash of all that decided the content, where a stage keeps files one by one: a file whose inputs are the same
+    /// need not be made again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub inputs: Option<String>,
 }
 
 impl Manifest {
@@ -120,7 +124,7 @@ impl FileEntry {
     /// Fails where the file cannot be read.
     pub fn of(folder: &Path, path: &str, rows: Option<u64>) -> Result<Self> {
         let (bytes, hash) = hash_file(&folder.join(path))?;
-        Ok(FileEntry { path: path.to_owned(), rows, bytes, xxh3: format!("{hash:016x}") })
+        Ok(FileEntry { path: path.to_owned(), rows, bytes, xxh3: format!("{hash:016x}"), inputs: None })
     }
 
     /// Checks size and hash.

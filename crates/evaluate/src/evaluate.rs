@@ -99,7 +99,8 @@ impl Evaluation<'_> {
             files.push(publication.describe(&path, None)?);
         }
 
-        let limits = Limits::of_pixels(self.context.settings.resize.max_pixels);
+        let resize = &self.context.settings.resize;
+        let limits = Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
         let (overlays, undrawn) = draw_overlays(&data, &self.context.dataset, settings.overlays, &limits);
         if let Some(first) = undrawn.first() {
             self.context.reporter.warn(format_args!("{}: {} images could not be drawn; the first: {first}", self.split, undrawn.len()));

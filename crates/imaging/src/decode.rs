@@ -62,7 +62,7 @@ pub enum DecodeError {
         max_pixels: u64,
     },
     /// More memory than the limit.
-    #[error("it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} (it grows with resize.max_pixels)")]
+    #[error("it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} (resize.max_memory_bytes)")]
     TooMuchMemory {
         /// What it takes.
         needed_bytes: u64,
@@ -134,7 +134,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeError> {
     Ok(pixels)
 }
 
-fn check(header: &ImageHeader, limits: &Limits) -> Result<(), DecodeError> {
+pub(crate) fn check(header: &ImageHeader, limits: &Limits) -> Result<(), DecodeError> {
     let pixels = u64::from(header.width) * u64::from(header.height);
     if pixels > limits.max_pixels {
         return Err(DecodeError::TooManyPixels { width: header.width, height: header.height, max_pixels: limits.max_pixels });

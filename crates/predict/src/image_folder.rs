@@ -4,7 +4,7 @@ use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{Fingerprint, ShardShape};
-use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode, read_file, to_tensor};
+use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
 use ossify_settings::ResizeSettings;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -53,7 +53,7 @@ impl ImageFolder {
             bail!("{} has no image; known are {}", root.display(), EXTENSIONS.join(", "));
         }
         ids.sort();
-        let limits = Limits::of_pixels(resize.max_pixels);
+        let limits = Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
         Ok(ImageFolder { root: root.to_path_buf(), ids, spec: tensor_spec(resize), limits, unreadable: Mutex::new(Vec::new()) })
     }
 
@@ -107,10 +107,11 @@ impl ImageFolder {
     fn tensor(&self, id: &str) -> Result<(Vec<u8>, Origin), Unreadable> {
         let read = || {
             let bytes = read_file(self.root.join(id), &self.limits)?;
-            decode(&bytes, &self.limits)
+            decode_picture(&bytes, &self.limits, &self.spec)
         };
         let picture = read().map_err(|e| Unreadable { image_id: id.to_owned(), reason: e.to_string() })?;
-        let (pixels, transform) = to_tensor(&picture, &self.spec);
+        let mut pixels = vec![0; self.spec.bytes()];
+        let transform = to_tensor_into(&picture, &self.spec, &mut pixels);
         let tensor = (self.spec.side_px, self.spec.side_px);
         Ok((pixels, Origin { image_id: id.to_owned(), source: picture.size(), tensor, transform }))
     }

@@ -3,7 +3,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use ossify_contract::{FileEntry, Manifest, PredictionRow, Publication, ShardReader, Split, TableWriter, is_plain_id, read_latest, shards_of, write_latest};
+use ossify_contract::{FileEntry, Manifest, PredictionRow, Publication, ShardReader, ShardShape, Split, TableWriter, is_plain_id, read_latest, shards_of, write_latest};
 use ossify_model::{device, on_device};
 use ossify_settings::{Context, Gate, Outcome, Settings, StageError};
 use serde_json::json;
@@ -113,7 +113,7 @@ fn predict_split(context: &Context, network: &Network, publication: &Publication
     let progress = context.reporter.progress(&format!("predict {split}"), "images", Some(total));
     let mut writer = TableWriter::<PredictionRow>::create(publication.stage(&table_name(split.as_str()))?)?;
     for file in files {
-        file.verify(shards)?;
+        // Each tensor is checked as it is read.
         let shard = ShardReader::open(shards.join(&file.path))?;
         let batch_size = context.settings.predict.batch_size;
         let predicted = network.predict(shard.shape(), split, &mut writer, &progress, |sender| send_shard(&shard, batch_size, sender))?;
@@ -128,20 +128,27 @@ fn send_shard(shard: &ShardReader, batch_size: usize, sender: &SyncSender<Result
     let shape = shard.shape();
     for first in (0..shard.len()).step_by(batch_size) {
         let rows = first..(first + batch_size).min(shard.len());
-        let mut batch = Batch { pixels: Vec::with_capacity(rows.len() * shape.bytes()), origins: Vec::with_capacity(rows.len()) };
-        for image in rows.filter_map(|row| shard.get(row)) {
-            batch.pixels.extend_from_slice(image.pixels);
-            batch.origins.push(Origin {
-                image_id: image.image_id.to_owned(),
-                source: (image.width, image.height),
-                tensor: (shape.width, shape.height),
-                transform: image.transform,
-            });
-        }
-        if sender.send(Ok(batch)).is_err() {
+        let batch = batch_of(shard, rows, shape);
+        let failed = batch.is_err();
+        if sender.send(batch).is_err() || failed {
             return;
         }
     }
+}
+
+fn batch_of(shard: &ShardReader, rows: std::ops::Range<usize>, shape: ShardShape) -> Result<Batch> {
+    let mut batch = Batch { pixels: Vec::with_capacity(rows.len() * shape.bytes()), origins: Vec::with_capacity(rows.len()) };
+    for row in rows {
+        batch.pixels.extend_from_slice(&shard.tensor(row)?);
+        let image = shard.get(row).context("a row past the end of the shard")?;
+        batch.origins.push(Origin {
+            image_id: image.image_id.to_owned(),
+            source: (image.width, image.height),
+            tensor: (shape.width, shape.height),
+            transform: image.transform,
+        });
+    }
+    Ok(batch)
 }
 
 fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> {

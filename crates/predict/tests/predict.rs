@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::{ImageBuffer, Rgb};
-use ossify_contract::{Manifest, PredictionRow, Publication, ShardRow, ShardShape, ShardWriter, Split, read_table, write_latest};
+use ossify_contract::{Manifest, PredictionRow, Publication, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, read_table, write_latest};
 use ossify_imaging::{Limits, TensorSpec, decode, to_tensor};
 use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, weights};
 use ossify_settings::{ResizeSettings, Settings};
@@ -80,13 +80,13 @@ impl Work {
                 continue;
             }
             let name = format!("{split}-00000.arrow");
-            let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }).unwrap();
+            let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }, ShardCompression::None).unwrap();
             for i in range {
                 let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
                 let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();
                 let (tensor, transform) = to_tensor(&pixels, &spec);
-                let (width, height) = pixels.size();
-                writer.push(ShardRow { image_id: format!("{split}/images/{i:02}.png"), pixels: tensor, width, height, transform }).unwrap();
+                let row = ShardRow::new(format!("{split}/images/{i:02}.png"), pixels.size(), transform, &tensor);
+                writer.write(&[row], tensor).unwrap();
             }
             files.push(writer.finish(&name).unwrap());
         }

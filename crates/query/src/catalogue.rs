@@ -7,12 +7,13 @@ use polars::sql::{SQLContext, extract_table_identifiers};
 use crate::QueryError;
 
 /// Every table that SQL can name, and what makes it.
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 8] = [
     ("images", "make ingest"),
     ("objects", "make ingest"),
     ("issues", "make ingest"),
     ("classes", "make ingest"),
     ("fingerprints", "make resize"),
+    ("leaks", "make resize"),
     ("predictions", "make predict"),
     ("matches", "make evaluate"),
 ];
@@ -82,7 +83,15 @@ impl Catalogue {
             }
         }
         if let Some(manifest) = checked_manifest(&work.shards())? {
-            tables.push(Table::of("fingerprints", &work.shards(), &manifest, |path| path == "fingerprints.parquet"));
+            for name in ["fingerprints", "leaks"] {
+                tables.push(Table::of(name, &work.shards(), &manifest, |path| path == format!("{name}.parquet")));
+            }
+            // What ingest found in headers and resize found behind them is one table.
+            let further = Table::of("issues", &work.shards(), &manifest, |path| path == "issues.parquet");
+            match tables.iter_mut().find(|table| table.name == "issues") {
+                Some(issues) => issues.files.extend(further.files),
+                None => tables.push(further),
+            }
         }
         let predictions = read_latest(&work.predictions())?;
         if let Some(id) = &predictions {

@@ -1,4 +1,4 @@
-use ossify_imaging::{Channels, Filter, Geometry, Pixels, TensorSpec, to_tensor};
+use ossify_imaging::{Channels, Filter, Geometry, Picture, TensorSpec, to_tensor_into};
 
 /// Side of the gray thumbnail that is transformed.
 const SIDE: usize = 32;
@@ -14,9 +14,10 @@ const NOISE: f64 = 1e-6;
 ///
 /// Brightness and contrast leave it nearly as it is; the distance of two hashes is the number of bits
 /// that differ. It does not depend on the configuration of the tensors.
-pub fn perceptual_hash(pixels: &Pixels) -> u64 {
+pub fn perceptual_hash(picture: &Picture) -> u64 {
     let thumbnail = TensorSpec { side_px: SIDE as u32, channels: Channels::Gray, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true };
-    let (luma, _) = to_tensor(pixels, &thumbnail);
+    let mut luma = [0; SIDE * SIDE];
+    to_tensor_into(picture, &thumbnail, &mut luma);
     let waves: [[f64; SIDE]; FREQUENCIES] = std::array::from_fn(|frequency| {
         std::array::from_fn(|at| (std::f64::consts::PI * (2 * at + 1) as f64 * (frequency + 1) as f64 / (2 * SIDE) as f64).cos())
     });
@@ -37,13 +38,15 @@ pub fn perceptual_hash(pixels: &Pixels) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use ossify_imaging::Pixels;
+
     use super::*;
 
-    fn picture(width: u32, height: u32, value: impl Fn(f64, f64) -> f64) -> Pixels {
+    fn picture(width: u32, height: u32, value: impl Fn(f64, f64) -> f64) -> Picture {
         let data = (0..width * height)
             .map(|i| value(f64::from(i % width) / f64::from(width), f64::from(i / width) / f64::from(height)).clamp(0.0, 255.0) as u8)
             .collect();
-        Pixels::new(width, height, 1, data).unwrap()
+        Pixels::new(width, height, 1, data).unwrap().into()
     }
 
     /// Something at every frequency, as a photograph has.
@@ -56,7 +59,7 @@ mod tests {
     #[test]
     fn brightness_contrast_and_size_hardly_move_it() {
         let original = perceptual_hash(&picture(300, 200, waves));
-        let distance = |other: Pixels| (original ^ perceptual_hash(&other)).count_ones();
+        let distance = |other: Picture| (original ^ perceptual_hash(&other)).count_ones();
         assert!(distance(picture(300, 200, |x, y| waves(x, y) + 20.0)) <= 4);
         assert!(distance(picture(300, 200, |x, y| waves(x, y) * 0.7)) <= 4);
         assert!(distance(picture(150, 130, waves)) <= 6);

@@ -5,8 +5,9 @@
 //! number of threads, and whether or not the run was killed and taken up again.
 
 mod fingerprint;
-mod inputs;
+mod kept;
 mod leaks;
+mod plan;
 mod resize;
 mod shard_record;
 mod summary;

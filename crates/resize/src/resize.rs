@@ -4,19 +4,21 @@ use std::fs::File;
 use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{FingerprintRow, Manifest, Publication, Split, TableWriter};
+use ossify_contract::{Action, FileEntry, FingerprintRow, IssueRow, Manifest, Publication, Severity, Split, TableReader, TableWriter};
 use ossify_settings::{Context, Outcome, StageError};
 
-use crate::inputs::Plan;
+use crate::kept::keep_published;
 use crate::leaks::{Leaks, mark_leaks};
+use crate::plan::Plan;
 use crate::shard_record::{Failure, ShardRecord};
-use crate::summary::{failures, failures_of, show, strict_gate, summary};
+use crate::summary::{Counts, failed_images, show, strict_gate};
 use crate::tensor::Recipe;
 use crate::write::write_shards;
 
 const STAGE: &str = "resize";
 const IMAGES: &str = "images.parquet";
-const FINGERPRINTS: &str = "fingerprints.parquet";
+pub(crate) const FINGERPRINTS: &str = "fingerprints.parquet";
+pub(crate) const ISSUES: &str = "issues.parquet";
 
 /// Reads the tables and the images and publishes the shards, unless they are there already.
 ///
@@ -40,10 +42,15 @@ fn resize(context: &Context) -> Result<Outcome, StageError> {
     let images = tables_manifest.file(IMAGES).ok_or_else(|| anyhow!("{} lists no {IMAGES}; run ossify-ingest again with --force", tables.display()))?;
     images.verify(&tables)?;
     // Of the tables only the images' ids, splits, sizes and readability count, so that a change of labels resizes nothing.
-    let plan = Plan::read(&tables.join(IMAGES), &context.dataset, settings.images_per_shard, &context.fingerprint(STAGE, &[STAGE]))?;
+    let recipe = Recipe::new(settings);
+    let configuration = context.fingerprint(STAGE, &[STAGE]);
+    let plan = Plan::read(&tables.join(IMAGES), &context.dataset, settings.images_per_shard, &recipe.fingerprint(), &configuration)?;
     let folder = context.out.shards();
-    if let Some(manifest) = Manifest::is_current(&folder, &plan.fingerprint).filter(|manifest| !context.force && !can_now_be_read(context, manifest)) {
-        let failed = failures_of(&manifest.summary).len();
+    if let Some(manifest) = Manifest::is_current(&folder, &plan.fingerprint)
+        && !context.force
+        && !can_now_be_read(context, &manifest)
+    {
+        let failed = failed_images(&manifest.summary);
         return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
     }
     if plan.images() == 0 {
@@ -51,76 +58,117 @@ fn resize(context: &Context) -> Result<Outcome, StageError> {
     }
 
     let started = Instant::now();
-    let recipe = Recipe::new(settings);
     let publication = if context.force { Publication::begin(&folder)? } else { Publication::resume(&folder)? };
-    let mut records = Vec::with_capacity(plan.shards.len());
-    for shard in &plan.shards {
-        records.push(ShardRecord::load(&publication, shard)?);
-    }
-    let kept: usize = plan.shards.iter().zip(&records).filter(|(_, record)| record.is_some()).map(|(shard, _)| shard.images.len()).sum();
-    if kept > 0 {
-        context.reporter.say(format_args!("resize: going on where the last run was stopped; {kept} of {} images are done", plan.images()));
-    }
-    let new_images = plan.images() - kept;
+    let known = known_shards(context, &plan, &publication)?;
+    let new_images = plan.shards.iter().zip(&known).filter(|(_, known)| !**known).map(|(shard, _)| shard.images).sum::<usize>();
     let progress = context.reporter.progress("resize", "images", Some(new_images as u64));
-    write_shards(&plan, &mut records, &publication, &context.dataset, &recipe, &progress)?;
+    write_shards(&plan, |shard| !known[shard], &publication, &context.dataset, &recipe, context.threads(), &progress)?;
     drop(progress);
-    let records: Vec<ShardRecord> = records.into_iter().flatten().collect();
     let seconds = started.elapsed().as_secs_f64();
 
-    let failed: Vec<&Failure> = failures(&records).collect();
-    show(&failed, &context.dataset, &context.reporter);
-    if failed.len() == plan.images() {
-        return Err(anyhow!("none of the {} images could be decoded; is {} the dataset of these tables?", failed.len(), context.dataset.display()).into());
+    let (mut files, counts) = write_tables(&plan, &publication)?;
+    show(&counts, &context.dataset, &context.reporter);
+    if counts.rows == 0 {
+        return Err(anyhow!("none of the {} images could be decoded; is {} the dataset of these tables?", plan.images(), context.dataset.display()).into());
     }
-    let (rows, leaks) = write_fingerprints(&plan, &records, &publication)?;
-    let summary = summary(&plan, &records, &leaks, &recipe, settings);
-    let mut files = vec![publication.describe(FINGERPRINTS, Some(rows))?];
-    files.extend(records.iter().filter_map(|record| record.entry.clone()));
+    let summary = counts.summary(&plan, &recipe, settings);
+    let shards = files.iter().filter(|file| file.inputs.is_some()).count();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     publication.commit(STAGE, &plan.fingerprint, files, summary.clone())?;
 
-    let shards = records.iter().filter(|record| record.entry.is_some()).count();
     let rate = new_images as f64 / seconds.max(1e-9);
     context.reporter.say(format_args!(
-        "resize: {rows} images in {shards} shards; {new_images} decoded in {seconds:.1} s, {rate:.0} images/s; {} failed, {} unreadable by the tables",
-        failed.len(),
-        plan.unreadable
+        "resize: {} images in {shards} shards; {new_images} decoded in {seconds:.1} s, {rate:.0} images/s; {} failed, {} unreadable by the tables",
+        counts.rows, counts.failed, plan.unreadable
     ));
-    warn_of_leaks(context, &leaks);
-    Ok(with_gate(Outcome::done(summary), context, failed.len()))
+    warn_of_leaks(context, &counts.leaks);
+    Ok(with_gate(Outcome::done(summary), context, counts.failed))
+}
+
+/// Which shards of the plan need not be made: those that a killed run finished, and those of the last output that
+/// still hold what they should.
+fn known_shards(context: &Context, plan: &Plan, publication: &Publication) -> Result<Vec<bool>, StageError> {
+    let mut known = Vec::with_capacity(plan.shards.len());
+    for shard in &plan.shards {
+        known.push(ShardRecord::is_there(publication, shard)?);
+    }
+    let count = |known: &[bool]| plan.shards.iter().zip(known).filter(|(_, known)| **known).map(|(shard, _)| shard.images).sum::<usize>();
+    let finished = count(&known);
+    if finished > 0 {
+        context.reporter.say(format_args!("resize: going on where the last run was stopped; {finished} of {} images are done", plan.images()));
+    }
+    if !context.force {
+        keep_published(plan, &mut known, publication)?;
+        let kept = count(&known) - finished;
+        if kept > 0 {
+            context.reporter.say(format_args!("resize: {kept} of {} images are in shards that stay as they are", plan.images()));
+        }
+    }
+    Ok(known)
 }
 
 /// Whether an image that the file system withheld from the last run can be opened now.
 fn can_now_be_read(context: &Context, manifest: &Manifest) -> bool {
-    let withheld = failures_of(&manifest.summary).into_iter().filter(|failure| failure.rule == Failure::NOT_READ);
-    withheld.into_iter().any(|failure| File::open(context.dataset.join(failure.image_id)).is_ok())
+    if failed_images(&manifest.summary) == 0 {
+        return false;
+    }
+    let Ok(issues) = TableReader::<IssueRow>::open(context.out.shards().join(ISSUES)) else { return true };
+    let withheld = issues.flatten().flatten().filter(|issue| issue.rule == Failure::NOT_READ);
+    withheld.into_iter().any(|issue| File::open(context.dataset.join(issue.path)).is_ok())
 }
 
-fn with_gate(outcome: Outcome, context: &Context, failed: usize) -> Outcome {
+fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Outcome {
     match strict_gate(failed).filter(|_| context.strict) {
         Some(gate) => outcome.with_gate(gate),
         None => outcome,
     }
 }
 
-fn write_fingerprints(plan: &Plan, records: &[ShardRecord], publication: &Publication) -> Result<(u64, Leaks), StageError> {
-    let hashes = plan.shards.iter().zip(records).flat_map(|(shard, record)| record.hashes.iter().map(|hashes| (shard.split, hashes)));
-    let mut rows: Vec<FingerprintRow> = hashes
-        .map(|(split, hashes)| FingerprintRow {
-            image_id: hashes.image_id.clone(),
-            split,
+/// Writes the tables beside the shards from the shards' records, and lists all files.
+fn write_tables(plan: &Plan, publication: &Publication) -> Result<(Vec<FileEntry>, Counts), StageError> {
+    let mut files = Vec::with_capacity(plan.shards.len() + 2);
+    let mut counts = Counts::default();
+    let mut rows = Vec::new();
+    let mut issues = TableWriter::create(publication.stage(ISSUES)?)?;
+    for shard in &plan.shards {
+        let record = ShardRecord::load(publication, shard)?;
+        counts.add(shard.split, &record);
+        for failure in &record.failures {
+            issues.push(issue(shard.split, failure))?;
+        }
+        files.extend(record.entry.map(|entry| FileEntry { inputs: Some(record.inputs), ..entry }));
+        rows.extend(record.hashes.into_iter().map(|hashes| FingerprintRow {
+            image_id: hashes.image_id,
+            split: shard.split,
             bytes_xxh3: hashes.bytes_xxh3,
             pixels_xxh3: hashes.pixels_xxh3,
             perceptual_hash: hashes.perceptual_hash,
             leak_group: None,
-        })
-        .collect();
-    let leaks = mark_leaks(&mut rows);
+        }));
+    }
+    let issues = issues.finish()?;
+    files.push(publication.describe(ISSUES, Some(issues))?);
+    counts.leaks = mark_leaks(&mut rows);
     let mut writer = TableWriter::create(publication.stage(FINGERPRINTS)?)?;
     for row in rows {
         writer.push(row)?;
     }
-    Ok((writer.finish()?, leaks))
+    files.push(publication.describe(FINGERPRINTS, Some(writer.finish()?))?);
+    Ok((files, counts))
+}
+
+fn issue(split: Split, failure: &Failure) -> IssueRow {
+    IssueRow {
+        split,
+        path: failure.image_id.clone(),
+        line: None,
+        column: None,
+        rule: failure.rule.clone(),
+        severity: Severity::Error,
+        action: Action::Dropped,
+        message: failure.reason.clone(),
+        text: None,
+    }
 }
 
 fn warn_of_leaks(context: &Context, leaks: &Leaks) {

@@ -1,11 +1,12 @@
-//! What is known of a finished shard. Beside a staged shard it lets a killed run go on.
+//! What is known of a finished shard. It lies beside the staged shard until the output is published, so that a killed
+//! run can go on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ossify_contract::{ArtefactError, FileEntry, Publication, write_atomic};
 use serde::{Deserialize, Serialize};
 
-use crate::inputs::ShardPlan;
+use crate::plan::ShardPlan;
 
 /// Hashes of one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,28 +48,45 @@ pub(crate) struct ShardRecord {
 }
 
 impl ShardRecord {
+    /// How many images became rows or failed.
+    pub(crate) fn images(&self) -> usize {
+        self.hashes.len() + self.failures.len()
+    }
+
     /// Keeps the record beside the staged shard.
     pub(crate) fn store(&self, publication: &Publication, plan: &ShardPlan) -> Result<(), ArtefactError> {
-        let path = publication.stage(&record_file(plan))?;
+        let path = Self::path(publication, plan)?;
         let text = serde_json::to_vec(self).map_err(|e| ArtefactError::corrupt(&path, e.to_string()))?;
         write_atomic(&path, &text)
     }
 
-    /// The record that a killed run left of this very shard, if the shard is whole.
-    pub(crate) fn load(publication: &Publication, plan: &ShardPlan) -> Result<Option<Self>, ArtefactError> {
-        let path = publication.stage(&record_file(plan))?;
+    /// Whether the record says what the plan wants, and nothing that another try might mend.
+    pub(crate) fn is_of(&self, plan: &ShardPlan) -> bool {
+        // What the file system withheld is asked for again.
+        let is_final = self.failures.iter().all(|failure| failure.rule != Failure::NOT_READ);
+        is_final && self.inputs == plan.inputs && self.images() == plan.images && self.entry.as_ref().is_none_or(|entry| entry.path == plan.file)
+    }
+
+    /// Whether there is a record of this very shard, and the shard is whole: staged, or already in its place where the
+    /// run was killed while it published.
+    pub(crate) fn is_there(publication: &Publication, plan: &ShardPlan) -> Result<bool, ArtefactError> {
+        let path = Self::path(publication, plan)?;
         let Some(record) = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<ShardRecord>(&text).ok()) else {
-            return Ok(None);
+            return Ok(false);
         };
         let staging = path.parent().unwrap_or(Path::new("."));
-        let is_whole = record.entry.as_ref().is_none_or(|entry| entry.path == plan.file && entry.verify(staging).is_ok());
-        // What the file system withheld is asked for again.
-        let is_final = record.failures.iter().all(|failure| failure.rule != Failure::NOT_READ);
-        let is_same = record.inputs == plan.inputs && record.hashes.len() + record.failures.len() == plan.images.len();
-        Ok((is_whole && is_final && is_same).then_some(record))
+        let is_whole = record.entry.as_ref().is_none_or(|entry| entry.verify(staging).is_ok() || entry.verify(publication.folder()).is_ok());
+        Ok(is_whole && record.is_of(plan))
     }
-}
 
-fn record_file(plan: &ShardPlan) -> String {
-    format!("{}.json", plan.file)
+    /// The record of a shard that is there.
+    pub(crate) fn load(publication: &Publication, plan: &ShardPlan) -> Result<Self, ArtefactError> {
+        let path = Self::path(publication, plan)?;
+        let text = std::fs::read(&path).map_err(ArtefactError::io("cannot read", &path))?;
+        serde_json::from_slice(&text).map_err(|e| ArtefactError::corrupt(&path, format!("{e}; run ossify-resize again with --force")))
+    }
+
+    fn path(publication: &Publication, plan: &ShardPlan) -> Result<PathBuf, ArtefactError> {
+        publication.stage(&format!("{}.json", plan.file))
+    }
 }

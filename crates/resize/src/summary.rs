@@ -3,15 +3,17 @@ use std::collections::BTreeMap;
 use ossify_contract::Split;
 use ossify_diagnostics::{Action, Finding, Format, Place, Renderer, Severity};
 use ossify_settings::{Gate, Reporter};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::inputs::Plan;
 use crate::leaks::Leaks;
+use crate::plan::Plan;
 use crate::shard_record::{Failure, ShardRecord};
 use crate::tensor::Recipe;
 
-/// Findings shown in full; the manifest has all of them.
+/// Findings shown in full.
 const MAX_SHOWN: usize = 20;
+/// Failures that the summary lists; `issues.parquet` has all of them.
+const MAX_LISTED: usize = 1000;
 
 /// How tensors were made, in the words of the configuration.
 #[derive(Serialize)]
@@ -27,62 +29,90 @@ struct TensorWords {
 /// What the stage says of its work. It has no times and no rates, so that equal work says equal things.
 #[derive(Serialize)]
 struct Summary<'a> {
-    images: usize,
-    images_per_split: BTreeMap<Split, usize>,
-    shards: usize,
+    images: u64,
+    images_per_split: &'a BTreeMap<Split, u64>,
+    shards: u64,
     tensor: TensorWords,
     /// Images that ingest found unreadable.
     unreadable: u64,
-    failed: Vec<&'a Failure>,
+    failed_images: u64,
+    failed_per_rule: &'a BTreeMap<String, u64>,
+    failed: &'a [Failure],
     leaks: &'a Leaks,
 }
 
-pub(crate) fn summary(plan: &Plan, records: &[ShardRecord], leaks: &Leaks, recipe: &Recipe, settings: &ossify_settings::ResizeSettings) -> serde_json::Value {
-    let mut images_per_split: BTreeMap<Split, usize> = Split::ALL.into_iter().map(|split| (split, 0)).collect();
-    for (shard, record) in plan.shards.iter().zip(records) {
-        *images_per_split.entry(shard.split).or_default() += record.hashes.len();
+/// What became of the images.
+#[derive(Default)]
+pub(crate) struct Counts {
+    /// Images that became rows.
+    pub(crate) rows: u64,
+    rows_per_split: BTreeMap<Split, u64>,
+    shards: u64,
+    /// Images that the tables call readable and that did not become rows.
+    pub(crate) failed: u64,
+    failed_per_rule: BTreeMap<String, u64>,
+    /// The first of them, in order.
+    listed: Vec<Failure>,
+    pub(crate) leaks: Leaks,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, split: Split, record: &ShardRecord) {
+        let rows = record.hashes.len() as u64;
+        self.rows += rows;
+        *self.rows_per_split.entry(split).or_default() += rows;
+        self.shards += u64::from(record.entry.is_some());
+        self.failed += record.failures.len() as u64;
+        for failure in &record.failures {
+            *self.failed_per_rule.entry(failure.rule.clone()).or_default() += 1;
+            if self.listed.len() < MAX_LISTED {
+                self.listed.push(failure.clone());
+            }
+        }
     }
-    let shape = recipe.shape();
-    let summary = Summary {
-        images: images_per_split.values().sum(),
-        images_per_split,
-        shards: records.iter().filter(|record| record.entry.is_some()).count(),
-        tensor: TensorWords {
-            height: shape.height,
-            width: shape.width,
-            channels: shape.channels,
-            geometry: settings.geometry.as_str(),
-            filter: settings.filter.as_str(),
-            antialias: settings.antialias,
-        },
-        unreadable: plan.unreadable,
-        failed: failures(records).collect(),
-        leaks,
-    };
-    serde_json::json!(summary)
+
+    pub(crate) fn summary(&self, plan: &Plan, recipe: &Recipe, settings: &ossify_settings::ResizeSettings) -> serde_json::Value {
+        let images_per_split: BTreeMap<Split, u64> =
+            Split::ALL.into_iter().map(|split| (split, self.rows_per_split.get(&split).copied().unwrap_or(0))).collect();
+        let shape = recipe.shape();
+        let summary = Summary {
+            images: self.rows,
+            images_per_split: &images_per_split,
+            shards: self.shards,
+            tensor: TensorWords {
+                height: shape.height,
+                width: shape.width,
+                channels: shape.channels,
+                geometry: settings.geometry.as_str(),
+                filter: settings.filter.as_str(),
+                antialias: settings.antialias,
+            },
+            unreadable: plan.unreadable,
+            failed_images: self.failed,
+            failed_per_rule: &self.failed_per_rule,
+            failed: &self.listed,
+            leaks: &self.leaks,
+        };
+        serde_json::json!(summary)
+    }
 }
 
-/// The images that did not become tensors, in order.
-pub(crate) fn failures(records: &[ShardRecord]) -> impl Iterator<Item = &Failure> {
-    records.iter().flat_map(|record| &record.failures)
-}
-
-/// The failures that a manifest's summary tells of.
-pub(crate) fn failures_of(summary: &serde_json::Value) -> Vec<Failure> {
-    summary.get("failed").and_then(|failed| Vec::deserialize(failed).ok()).unwrap_or_default()
+/// How many images failed by a manifest's summary.
+pub(crate) fn failed_images(summary: &serde_json::Value) -> u64 {
+    summary["failed_images"].as_u64().unwrap_or(0)
 }
 
 /// Shows the failures as findings.
-pub(crate) fn show(failed: &[&Failure], dataset: &std::path::Path, reporter: &Reporter) {
-    let findings: Vec<Finding> = failed.iter().take(MAX_SHOWN).map(|failure| finding(failure)).collect();
+pub(crate) fn show(counts: &Counts, dataset: &std::path::Path, reporter: &Reporter) {
+    let findings: Vec<Finding> = counts.listed.iter().take(MAX_SHOWN).map(finding).collect();
     let root = dataset.to_string_lossy();
     let renderer = Renderer { format: Format::Full, color: reporter.color(), root: &root };
     let mut text = Vec::new();
     if !findings.is_empty() && renderer.render(&findings, &mut text).is_ok() {
         reporter.say(String::from_utf8_lossy(&text).trim_end());
     }
-    if failed.len() > MAX_SHOWN {
-        reporter.warn(format_args!("and {} more images; shards/manifest.json lists all under `failed`", failed.len() - MAX_SHOWN));
+    if counts.failed > MAX_SHOWN as u64 {
+        reporter.warn(format_args!("and {} more images; shards/issues.parquet lists all", counts.failed - MAX_SHOWN as u64));
     }
 }
 
@@ -98,7 +128,7 @@ fn finding(failure: &Failure) -> Finding {
 }
 
 /// With `--strict`, an image that failed is a gate that was not met.
-pub(crate) fn strict_gate(failed: usize) -> Option<Gate> {
+pub(crate) fn strict_gate(failed: u64) -> Option<Gate> {
     (failed > 0).then(|| Gate {
         name: "--strict".to_owned(),
         figure: failed as f64,

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use ossify_contract::{ShardRow, ShardShape};
-use ossify_imaging::{DecodeError, HeaderError, Limits, TensorSpec, decode, read_file, to_tensor};
+use ossify_contract::{Fingerprint, ShardCompression, ShardRow, ShardShape};
+use ossify_imaging::{DecodeError, HeaderError, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
 use ossify_settings::ResizeSettings;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::fingerprint::perceptual_hash;
-use crate::inputs::Source;
+use crate::plan::Source;
 use crate::shard_record::{Failure, Hashes};
 
 /// What is made of every image.
@@ -16,61 +16,77 @@ use crate::shard_record::{Failure, Hashes};
 pub(crate) struct Recipe {
     pub(crate) spec: TensorSpec,
     pub(crate) limits: Limits,
+    pub(crate) compression: ShardCompression,
 }
 
 impl Recipe {
     pub(crate) fn new(settings: &ResizeSettings) -> Self {
         use ossify_imaging as imaging;
-        use ossify_settings as settings_words;
+        use ossify_settings as words;
         let channels = match settings.channels {
-            settings_words::Channels::Rgb => imaging::Channels::Rgb,
-            settings_words::Channels::Gray => imaging::Channels::Gray,
+            words::Channels::Rgb => imaging::Channels::Rgb,
+            words::Channels::Gray => imaging::Channels::Gray,
         };
         let geometry = match settings.geometry {
-            settings_words::Geometry::Stretch => imaging::Geometry::Stretch,
-            settings_words::Geometry::Letterbox => imaging::Geometry::Letterbox,
-            settings_words::Geometry::CenterCrop => imaging::Geometry::CenterCrop,
+            words::Geometry::Stretch => imaging::Geometry::Stretch,
+            words::Geometry::Letterbox => imaging::Geometry::Letterbox,
+            words::Geometry::CenterCrop => imaging::Geometry::CenterCrop,
         };
         let filter = match settings.filter {
-            settings_words::Filter::Nearest => imaging::Filter::Nearest,
-            settings_words::Filter::Bilinear => imaging::Filter::Bilinear,
-            settings_words::Filter::Hamming => imaging::Filter::Hamming,
-            settings_words::Filter::CatmullRom => imaging::Filter::CatmullRom,
-            settings_words::Filter::Mitchell => imaging::Filter::Mitchell,
-            settings_words::Filter::Lanczos3 => imaging::Filter::Lanczos3,
+            words::Filter::Nearest => imaging::Filter::Nearest,
+            words::Filter::Bilinear => imaging::Filter::Bilinear,
+            words::Filter::Hamming => imaging::Filter::Hamming,
+            words::Filter::CatmullRom => imaging::Filter::CatmullRom,
+            words::Filter::Mitchell => imaging::Filter::Mitchell,
+            words::Filter::Lanczos3 => imaging::Filter::Lanczos3,
         };
-        let spec = TensorSpec { side_px: settings.side_px, channels, geometry, filter, antialias: settings.antialias };
-        Recipe { spec, limits: Limits::of_pixels(settings.max_pixels) }
+        let compression = match settings.compression {
+            words::Compression::None => ShardCompression::None,
+            words::Compression::Zstd => ShardCompression::Zstd,
+        };
+        Recipe {
+            spec: TensorSpec { side_px: settings.side_px, channels, geometry, filter, antialias: settings.antialias },
+            limits: Limits { max_pixels: settings.max_pixels, max_memory_bytes: settings.max_memory_bytes },
+            compression,
+        }
     }
 
     pub(crate) fn shape(&self) -> ShardShape {
         ShardShape { height: self.spec.side_px, width: self.spec.side_px, channels: self.spec.channels.count() as u32 }
     }
-}
 
-/// An image that became a tensor.
-pub(crate) struct Resized {
-    pub(crate) row: ShardRow,
-    pub(crate) hashes: Hashes,
-}
-
-/// Reads, decodes and resizes one image.
-pub(crate) fn resized(dataset: &Path, source: &Source, recipe: &Recipe) -> Result<Resized, Failure> {
-    let failure = |rule: &str, reason: String| Failure { image_id: source.image_id.clone(), rule: rule.to_owned(), reason };
-    let of_decoding = |e: DecodeError| {
-        let rule = if matches!(e, DecodeError::Header(HeaderError::Io(_))) { Failure::NOT_READ } else { Failure::UNREADABLE };
-        failure(rule, e.to_string())
-    };
-    let bytes = read_file(dataset.join(&source.image_id), &recipe.limits).map_err(of_decoding)?;
-    let pixels = decode(&bytes, &recipe.limits).map_err(of_decoding)?;
-    let (width, height) = pixels.size();
-    if (width, height) != (source.width, source.height) {
-        let reason = format!("the image has {width}x{height} pixels and the tables say {}x{}", source.width, source.height);
-        return Err(failure(Failure::CHANGED, reason));
+    /// Hash of all that decides the bytes of a shard, beside its images.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let mut fingerprint = Fingerprint::new("shard");
+        fingerprint.add(env!("CARGO_PKG_VERSION")).add(ossify_contract::SCHEMA_VERSION.to_string()).add(format!("{self:?}"));
+        fingerprint
     }
-    let bytes_xxh3 = xxh3_64(&bytes);
-    drop(bytes);
-    let (tensor, transform) = to_tensor(&pixels, &recipe.spec);
-    let hashes = Hashes { image_id: source.image_id.clone(), bytes_xxh3, pixels_xxh3: xxh3_64(&tensor), perceptual_hash: perceptual_hash(&pixels) };
-    Ok(Resized { row: ShardRow { image_id: source.image_id.clone(), pixels: tensor, width, height, transform }, hashes })
+
+    /// Reads, decodes and resizes one image; its tensor goes to `out`.
+    pub(crate) fn tensor(&self, dataset: &Path, source: &Source, out: &mut [u8]) -> Result<(ShardRow, Hashes), Failure> {
+        let failure = |rule: &str, reason: String| Failure { image_id: source.image_id.clone(), rule: rule.to_owned(), reason };
+        let of_decoding = |e: DecodeError| {
+            let rule = if matches!(e, DecodeError::Header(HeaderError::Io(_))) { Failure::NOT_READ } else { Failure::UNREADABLE };
+            failure(rule, e.to_string())
+        };
+        let bytes = read_file(dataset.join(&source.image_id), &self.limits).map_err(of_decoding)?;
+        let picture = decode_picture(&bytes, &self.limits, &self.spec).map_err(of_decoding)?;
+        let size = picture.size();
+        if size != source.size {
+            let reason = format!("the image has {}x{} pixels and the tables say {}x{}", size.0, size.1, source.size.0, source.size.1);
+            return Err(failure(Failure::CHANGED, reason));
+        }
+        let transform = to_tensor_into(&picture, &self.spec, out);
+        let mut pixels_hash = Xxh3::new();
+        pixels_hash.update(&size.0.to_le_bytes());
+        pixels_hash.update(&size.1.to_le_bytes());
+        picture.samples().for_each(|samples| pixels_hash.update(samples));
+        let hashes = Hashes {
+            image_id: source.image_id.clone(),
+            bytes_xxh3: xxh3_64(&bytes),
+            pixels_xxh3: pixels_hash.digest(),
+            perceptual_hash: perceptual_hash(&picture),
+        };
+        Ok((ShardRow::new(&source.image_id, size, transform, out), hashes))
+    }
 }

@@ -1,96 +1,179 @@
-//! From images to shards: decoding runs on all threads while finished tensors are written in order.
+//! From images to shards.
 
+use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 
-use ossify_contract::{ArtefactError, Publication, ShardWriter};
+use ossify_contract::{ArtefactError, Publication, ShardRow, ShardWriter};
 use ossify_settings::Progress;
-use rayon::prelude::*;
 
-use crate::inputs::{Plan, ShardPlan, Source};
-use crate::shard_record::{Failure, ShardRecord};
-use crate::tensor::{Recipe, Resized, resized};
+use crate::plan::{Plan, Source};
+use crate::shard_record::{Failure, Hashes, ShardRecord};
+use crate::tensor::Recipe;
 
-/// Tensors that wait to be written, at most; two such chunks are in memory.
-const CHUNK_BYTES: usize = 16 << 20;
+/// Bytes of the tensors of one record batch, at most.
+const BATCH_BYTES: usize = 16 << 20;
 
-/// Writes the shards that have no record yet; afterwards each has one.
+/// Writes the shards that `is_missing` names, each with its record beside it.
 ///
-/// The images of all missing shards form one sequence. While a chunk of it is decoded in parallel, the
-/// chunk before is written by one thread, in order: the bytes do not depend on the number of threads,
-/// and memory holds two chunks of tensors, the writer's open batch, and one image a thread.
+/// Each of `threads` threads takes a record batch's images, in order, and makes their tensors in a buffer; this thread
+/// puts the batches into their shards in that order, so that the bytes do not depend on the number of threads. There
+/// are two buffers more than threads: memory holds these, and one image a thread.
 pub(crate) fn write_shards(
     plan: &Plan,
-    records: &mut [Option<ShardRecord>],
+    is_missing: impl Fn(usize) -> bool,
     publication: &Publication,
     dataset: &Path,
     recipe: &Recipe,
+    threads: usize,
     progress: &Progress,
 ) -> Result<(), ArtefactError> {
-    let missing = plan.shards.iter().enumerate().filter(|(at, _)| records[*at].is_none());
-    let jobs: Vec<(usize, &Source)> = missing.flat_map(|(at, shard)| shard.images.iter().map(move |source| (at, source))).collect();
-    let chunk_images = (CHUNK_BYTES / recipe.spec.bytes()).max(4 * rayon::current_num_threads()).max(1);
-    let mut sink = Sink { plan, records, publication, recipe, open: None };
-    let mut waiting = Vec::new();
-    for chunk in jobs.chunks(chunk_images) {
-        let decode = |(shard, source): &(usize, &Source)| {
-            let done = resized(dataset, source, recipe);
-            progress.inc(1);
-            (*shard, done)
-        };
-        let (written, next) = rayon::join(|| sink.take_all(waiting), || chunk.par_iter().map(decode).collect::<Vec<_>>());
-        written?;
-        waiting = next;
+    let images = (BATCH_BYTES / recipe.spec.bytes()).clamp(1, recipe.compression.batch_images());
+    let jobs = Mutex::new(Jobs { sources: plan.sources(is_missing).peekable(), images, next: 0 });
+    let (buffers, free) = channel();
+    for _ in 0..threads + 2 {
+        let _ = buffers.send(Vec::new());
     }
-    sink.take_all(waiting)
+    let free = Mutex::new(free);
+    let (done, finished) = channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let done = done.clone();
+            let (jobs, free) = (&jobs, &free);
+            scope.spawn(move || {
+                // A buffer first, then the images: whoever has the earliest batch can finish it.
+                while let Some(buffer) = next(free) {
+                    let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(job) = job else { return };
+                    let batch = job.map(|job| job.run(buffer, dataset, recipe, progress));
+                    let failed = batch.is_err();
+                    if done.send(batch).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        let mut sink = Sink { plan, publication, recipe, open: None };
+        let written = sink.take_all(&finished, |buffer| drop(buffers.send(buffer)));
+        // Threads that wait for a buffer or to hand over a batch end here, too.
+        drop(buffers);
+        drop(finished);
+        written
+    })
 }
 
-/// Writes tensors to the shard they belong to, one shard open at a time.
+fn next<T>(receiver: &Mutex<Receiver<T>>) -> Option<T> {
+    receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// Cuts the images into record batches.
+struct Jobs<I: Iterator> {
+    sources: Peekable<I>,
+    images: usize,
+    next: usize,
+}
+
+/// The images of one record batch.
+struct Job {
+    number: usize,
+    shard: usize,
+    sources: Vec<Source>,
+}
+
+/// A record batch that is ready to be written.
+struct Batch {
+    number: usize,
+    shard: usize,
+    pixels: Vec<u8>,
+    rows: Vec<ShardRow>,
+    hashes: Vec<Hashes>,
+    failures: Vec<Failure>,
+}
+
+impl<I: Iterator<Item = Result<(usize, Source), ArtefactError>>> Jobs<I> {
+    fn next(&mut self) -> Option<Result<Job, ArtefactError>> {
+        let (shard, first) = match self.sources.next()? {
+            Ok(first) => first,
+            Err(e) => return Some(Err(e)),
+        };
+        let mut sources = vec![first];
+        while sources.len() < self.images {
+            match self.sources.next_if(|next| next.as_ref().is_ok_and(|(of, _)| *of == shard)) {
+                Some(Ok((_, source))) => sources.push(source),
+                _ => break,
+            }
+        }
+        self.next += 1;
+        Some(Ok(Job { number: self.next - 1, shard, sources }))
+    }
+}
+
+impl Job {
+    fn run(self, mut pixels: Vec<u8>, dataset: &Path, recipe: &Recipe, progress: &Progress) -> Batch {
+        let size = recipe.spec.bytes();
+        pixels.resize(self.sources.len() * size, 0);
+        let (mut rows, mut hashes, mut failures) = (Vec::with_capacity(self.sources.len()), Vec::with_capacity(self.sources.len()), Vec::new());
+        for source in &self.sources {
+            let tensor = &mut pixels[rows.len() * size..][..size];
+            match recipe.tensor(dataset, source, tensor) {
+                Ok((row, hash)) => {
+                    rows.push(row);
+                    hashes.push(hash);
+                }
+                Err(failure) => failures.push(failure),
+            }
+            progress.inc(1);
+        }
+        pixels.truncate(rows.len() * size);
+        Batch { number: self.number, shard: self.shard, pixels, rows, hashes, failures }
+    }
+}
+
+/// Writes batches to the shard they belong to, one shard open at a time.
 struct Sink<'a> {
     plan: &'a Plan,
-    records: &'a mut [Option<ShardRecord>],
     publication: &'a Publication,
     recipe: &'a Recipe,
-    open: Option<OpenShard>,
-}
-
-struct OpenShard {
-    writer: ShardWriter,
-    record: ShardRecord,
+    open: Option<(ShardWriter, ShardRecord)>,
 }
 
 impl Sink<'_> {
-    fn take_all(&mut self, done: Vec<(usize, Result<Resized, Failure>)>) -> Result<(), ArtefactError> {
-        done.into_iter().try_for_each(|(shard, done)| self.take(shard, done))
-    }
-
-    fn take(&mut self, at: usize, done: Result<Resized, Failure>) -> Result<(), ArtefactError> {
-        let shard = &self.plan.shards[at];
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => OpenShard {
-                writer: ShardWriter::create(self.publication.stage(&shard.file)?, self.recipe.shape())?,
-                record: ShardRecord { inputs: shard.inputs.clone(), entry: None, hashes: Vec::new(), failures: Vec::new() },
-            },
-        };
-        match done {
-            Ok(resized) => {
-                open.writer.push(resized.row)?;
-                open.record.hashes.push(resized.hashes);
+    fn take_all(&mut self, finished: &Receiver<Result<Batch, ArtefactError>>, give_back: impl Fn(Vec<u8>)) -> Result<(), ArtefactError> {
+        let mut early: BTreeMap<usize, Batch> = BTreeMap::new();
+        let mut next = 0;
+        for batch in finished {
+            let batch = batch?;
+            early.insert(batch.number, batch);
+            while let Some(batch) = early.remove(&next) {
+                give_back(self.take(batch)?);
+                next += 1;
             }
-            Err(failure) => open.record.failures.push(failure),
-        }
-        if open.record.hashes.len() + open.record.failures.len() == shard.images.len() {
-            self.records[at] = Some(self.close(open, shard)?);
-        } else {
-            self.open = Some(open);
         }
         Ok(())
     }
 
-    fn close(&self, open: OpenShard, shard: &ShardPlan) -> Result<ShardRecord, ArtefactError> {
-        let entry = open.writer.finish(&shard.file)?;
-        let record = ShardRecord { entry: (!open.record.hashes.is_empty()).then_some(entry), ..open.record };
+    fn take(&mut self, batch: Batch) -> Result<Vec<u8>, ArtefactError> {
+        let shard = &self.plan.shards[batch.shard];
+        let (mut writer, mut record) = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let writer = ShardWriter::create(self.publication.stage(&shard.file)?, self.recipe.shape(), self.recipe.compression)?;
+                (writer, ShardRecord { inputs: shard.inputs.clone(), entry: None, hashes: Vec::new(), failures: Vec::new() })
+            }
+        };
+        let pixels = writer.write(&batch.rows, batch.pixels)?;
+        record.hashes.extend(batch.hashes);
+        record.failures.extend(batch.failures);
+        if record.images() < shard.images {
+            self.open = Some((writer, record));
+            return Ok(pixels);
+        }
+        let entry = writer.finish(&shard.file)?;
+        record.entry = (!record.hashes.is_empty()).then_some(entry);
         record.store(self.publication, shard)?;
-        Ok(record)
+        Ok(pixels)
     }
 }

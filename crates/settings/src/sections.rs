@@ -177,6 +177,16 @@ choice! {
 }
 
 choice! {
+    /// How shards lie on the disk.
+    Compression {
+        /// As they are.
+        None = "none",
+        /// Packed, batch by batch.
+        Zstd = "zstd",
+    }
+}
+
+choice! {
     /// Which weights are trained.
     TrainMode {
         /// The head alone; the backbone's pooled features are computed once and kept.
@@ -285,10 +295,14 @@ sections! {
         filter: Filter = Filter::Bilinear;
         /// Whether each tensor pixel averages all source pixels that it covers.
         antialias: bool = true;
-        /// Images of a shard.
+        /// Most images of a shard; it has half as many at least, and ends where few others change when images are added.
         images_per_shard: usize = 1024 => |v| between(v, &1, &1_000_000);
         /// An image with more pixels is refused, not decoded.
         max_pixels: u64 = 100_000_000 => |v| at_least(v, &1);
+        /// An image whose file or decoding takes more memory is refused, bytes.
+        max_memory_bytes: u64 = 1_200_000_000 => |v| at_least(v, &1);
+        /// "none" (memory-mapped as it lies) or "zstd" (about a third of the space; for cold storage).
+        compression: Compression = Compression::None;
     }
 
     /// Shards to a model.

@@ -112,12 +112,12 @@ fn assemble(source: &Source<'_>, numbers: &[u32], augmentation: Option<&(Augment
     let shape = shards.shape().context("a split without shards")?;
     let mut pixels = Vec::with_capacity(samples.len() * shape.bytes());
     for ((sample, number), unit) in samples.iter().zip(numbers).zip(&mut boxes) {
-        let image = shards.get(sample.image as usize).context("an image past the end of the shards")?;
+        let tensor = shards.tensor(sample.image as usize)?;
         match augmentation {
-            None => pixels.extend_from_slice(image.pixels),
+            None => pixels.extend_from_slice(&tensor),
             Some((augmentation, epoch)) => {
                 let change = augmentation.change(*epoch, *number, shape);
-                change.apply(image.pixels, &mut pixels);
+                change.apply(&tensor, &mut pixels);
                 *unit = change.transform_box(&UnitBox::from(*unit)).to_array();
             }
         }

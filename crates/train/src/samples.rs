@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use ossify_contract::{ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader, ShardShape, Split, TableReader, shards_of};
+use ossify_contract::{ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader, ShardShape, Split, TableReader, Tensor, shards_of};
 use ossify_settings::Samples;
 
 /// The shards of one split, mapped into memory; images are numbered through all of them.
@@ -44,8 +44,22 @@ impl ShardSet {
 
     /// The image of this number.
     pub fn get(&self, image: usize) -> Option<ShardImage<'_>> {
+        let (shard, row) = self.place(image)?;
+        shard.get(row)
+    }
+
+    /// The tensor of the image of this number.
+    ///
+    /// # Errors
+    /// Fails where there is no such image, and where its bytes are not as they were written.
+    pub fn tensor(&self, image: usize) -> Result<Tensor> {
+        let (shard, row) = self.place(image).context("an image past the end of the shards")?;
+        Ok(shard.tensor(row)?)
+    }
+
+    fn place(&self, image: usize) -> Option<(&ShardReader, usize)> {
         let shard = self.first_images.partition_point(|first| *first <= image).checked_sub(1)?;
-        self.shards[shard].get(image - self.first_images[shard])
+        Some((&self.shards[shard], image - self.first_images[shard]))
     }
 }
 

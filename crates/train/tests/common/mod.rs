@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ossify_contract::{
-    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape, ShardRow, ShardShape, ShardWriter, Split, TableWriter, Transform,
+    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter, Transform,
     read_metrics,
 };
 use serde_json::json;
@@ -136,10 +136,11 @@ impl Work {
             let mine: Vec<usize> = images.iter().filter(|(of, _)| *of == split).map(|(_, i)| *i).collect();
             for (number, part) in mine.chunks(mine.len().div_ceil(2).max(1)).enumerate() {
                 let name = format!("{split}-{number:05}.arrow");
-                let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), shape).unwrap();
+                let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), shape, ShardCompression::None).unwrap();
                 for i in part {
                     let transform = Transform::stretch((64, 64), (SIDE, SIDE));
-                    writer.push(ShardRow { image_id: image_id(split, *i), pixels: picture(*i), width: 64, height: 64, transform }).unwrap();
+                    let row = ShardRow::new(image_id(split, *i), (64, 64), transform, &picture(*i));
+                    writer.write(&[row], picture(*i)).unwrap();
                 }
                 files.push(writer.finish(&name).unwrap());
             }

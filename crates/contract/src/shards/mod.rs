@@ -1,0 +1,298 @@
+//! Shards: Arrow IPC files of tensors, and the tables that stand beside them.
+//!
+//! A shard carries its own checks in the footer's metadata: `ossify.tensor_xxh3`, the XXH3 (64 bits, 16
+//! hexadecimal digits) of each row's tensor in a row, and `ossify.heads_xxh3`, that of all else of the rows.
+//! So a reader that wants one image of a million checks that image and reads no other.
+
+mod direct;
+mod reader;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+pub use reader::{ShardImage, ShardReader, Tensor};
+pub use writer::{ShardCompression, ShardWriter};
+
+use crate::table::table;
+use crate::{FileEntry, Manifest, SCHEMA_VERSION, Split, Transform};
+
+/// How alike two images of different splits are, from the surest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeakTier {
+    /// The files are the same, byte for byte.
+    SameBytes,
+    /// The decoded pixels are the same.
+    SamePixels,
+    /// The same picture, brightened, turned, mirrored, scaled or encoded again.
+    Near,
+}
+
+impl LeakTier {
+    /// The word in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LeakTier::SameBytes => "same_bytes",
+            LeakTier::SamePixels => "same_pixels",
+            LeakTier::Near => "near",
+        }
+    }
+}
+
+table! {
+    /// One row an image: hashes that find copies of it.
+    "fingerprints" => FingerprintRow {
+        /// The image.
+        image_id: String,
+        /// The part of the dataset.
+        split: Split,
+        /// XXH3 of the file's bytes.
+        bytes_xxh3: u64,
+        /// XXH3 of the upright picture's decoded pixels, of which the tensor is made. A JPEG that was decoded at a
+        /// fraction of its size is hashed at that fraction.
+        pixels_xxh3: u64,
+        /// 64 bits that stay nearly equal when the picture is brightened, turned, scaled or encoded again.
+        perceptual_hash: u64,
+        /// Images of one group show the same picture and span several splits; null for all others.
+        leak_group: Option<i32>,
+    }
+}
+
+table! {
+    /// One row a pair of images of different splits that show the same picture. A group of `n` images has `n - 1`
+    /// pairs or more, that hold it together; not each image stands beside each other one.
+    "leaks" => LeakRow {
+        /// The group, as in `fingerprints`.
+        leak_group: i32,
+        /// How alike the two are.
+        tier: LeakTier,
+        /// The image that comes first in `fingerprints`.
+        image_id: String,
+        /// Its part of the dataset.
+        split: Split,
+        /// The other image.
+        other_image_id: String,
+        /// Its part of the dataset.
+        other_split: Split,
+        /// Bits in which the perceptual hashes differ, as they stand or with one picture mirrored.
+        hash_distance: i32,
+        /// Normalised correlation of the two pictures after turning one onto the other, -1..=1; null where
+        /// bytes or pixels are the same.
+        correlation: Option<f32>,
+        /// Degrees by which the other image is turned against the first, counter-clockwise; null as above.
+        rotation_degrees: Option<f32>,
+        /// Whether the other image is mirrored against the first.
+        mirrored: bool,
+    }
+}
+
+/// Height, width and channels of a shard's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardShape {
+    /// Pixels down.
+    pub height: u32,
+    /// Pixels across.
+    pub width: u32,
+    /// 3 for RGB, 1 for gray.
+    pub channels: u32,
+}
+
+impl ShardShape {
+    /// Bytes of one tensor.
+    pub fn bytes(&self) -> usize {
+        self.height as usize * self.width as usize * self.channels as usize
+    }
+}
+
+/// What a shard says of one image, beside its tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardRow {
+    /// The image.
+    pub image_id: String,
+    /// Width of the upright source.
+    pub width: u32,
+    /// Height of the upright source.
+    pub height: u32,
+    /// From source to tensor.
+    pub transform: Transform,
+    /// XXH3 of the tensor.
+    pub tensor_xxh3: u64,
+}
+
+impl ShardRow {
+    /// The row of this tensor, made of a source of `source` = (width, height) pixels.
+    pub fn new(image_id: impl Into<String>, (width, height): (u32, u32), transform: Transform, tensor: &[u8]) -> Self {
+        ShardRow { image_id: image_id.into(), width, height, transform, tensor_xxh3: xxh3_64(tensor) }
+    }
+}
+
+/// `train-00003.arrow`.
+pub fn shard_file_name(split: Split, number: usize) -> String {
+    format!("{split}-{number:05}.arrow")
+}
+
+/// The shards of a split that the manifest of a shards folder lists, in order.
+pub fn shards_of(manifest: &Manifest, split: Split) -> impl Iterator<Item = &FileEntry> {
+    let prefix = format!("{split}-");
+    manifest.files.iter().filter(move |file| file.path.starts_with(&prefix) && file.path.ends_with(".arrow"))
+}
+
+/// Key of the footer's metadata: 16 hexadecimal digits a row.
+const TENSOR_HASHES: &str = "ossify.tensor_xxh3";
+/// Key of the footer's metadata: 16 hexadecimal digits.
+const HEADS_HASH: &str = "ossify.heads_xxh3";
+const PIXELS_COLUMN: usize = 1;
+
+fn shard_schema(shape: ShardShape) -> SchemaRef {
+    let extension = format!("{{\"shape\":[{},{},{}],\"dim_names\":[\"H\",\"W\",\"C\"]}}", shape.height, shape.width, shape.channels);
+    let pixels = Field::new("pixels", DataType::FixedSizeList(pixel_field(), shape.bytes() as i32), false).with_metadata(HashMap::from([
+        ("ARROW:extension:name".to_owned(), "arrow.fixed_shape_tensor".to_owned()),
+        ("ARROW:extension:metadata".to_owned(), extension),
+    ]));
+    let fields = vec![
+        Field::new("image_id", DataType::Utf8, false),
+        pixels,
+        Field::new("width", DataType::Int32, false),
+        Field::new("height", DataType::Int32, false),
+        Field::new("scale_x", DataType::Float32, false),
+        Field::new("scale_y", DataType::Float32, false),
+        Field::new("offset_x", DataType::Float32, false),
+        Field::new("offset_y", DataType::Float32, false),
+    ];
+    Arc::new(Schema::new_with_metadata(fields, HashMap::from([("ossify.schema_version".to_owned(), SCHEMA_VERSION.to_string())])))
+}
+
+fn pixel_field() -> Arc<Field> {
+    Arc::new(Field::new_list_field(DataType::UInt8, false))
+}
+
+/// Hash over all that the rows say beside their tensors.
+#[derive(Default)]
+struct HeadsHash(Xxh3);
+
+impl HeadsHash {
+    fn add(&mut self, image_id: &str, width: u32, height: u32, transform: &Transform) {
+        self.0.update(&(image_id.len() as u64).to_le_bytes());
+        self.0.update(image_id.as_bytes());
+        let Transform { scale_x, scale_y, offset_x, offset_y } = *transform;
+        let numbers = [width, height, scale_x.to_bits(), scale_y.to_bits(), offset_x.to_bits(), offset_y.to_bits()];
+        numbers.iter().for_each(|number| self.0.update(&number.to_le_bytes()));
+    }
+
+    fn hex(&self) -> String {
+        format!("{:016x}", self.0.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: ShardShape = ShardShape { height: 5, width: 7, channels: 3 };
+
+    fn tensor(i: usize) -> Vec<u8> {
+        (0..SHAPE.bytes()).map(|p| (p * 7 + i) as u8).collect()
+    }
+
+    fn row(i: usize) -> ShardRow {
+        let transform = Transform { scale_x: 0.5, scale_y: 0.25, offset_x: i as f32, offset_y: -1.0 };
+        ShardRow::new(format!("train/images/{i}.jpg"), (100 + i as u32, 200), transform, &tensor(i))
+    }
+
+    fn write(path: &std::path::Path, images: usize, compression: ShardCompression) -> FileEntry {
+        let mut writer = ShardWriter::create(path, SHAPE, compression).unwrap();
+        let mut pixels = Vec::new();
+        for first in (0..images).step_by(60) {
+            let rows = first..images.min(first + 60);
+            pixels.clear();
+            rows.clone().for_each(|i| pixels.extend(tensor(i)));
+            pixels = writer.write(&rows.map(row).collect::<Vec<_>>(), pixels).unwrap();
+        }
+        writer.finish("a.arrow").unwrap()
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were_written_in_any_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        for compression in [ShardCompression::None, ShardCompression::Zstd] {
+            let entry = write(&path, 150, compression);
+            assert_eq!(entry, FileEntry::of(folder.path(), "a.arrow", Some(150)).unwrap());
+            let reader = ShardReader::open(&path).unwrap();
+            assert_eq!((reader.len(), reader.shape()), (150, SHAPE));
+            for i in (0..150).map(|i| i * 77 % 150).chain(0..150) {
+                let (image, row) = (reader.get(i).unwrap(), row(i));
+                assert_eq!((image.image_id, image.width, image.height, image.transform), (row.image_id.as_str(), row.width, row.height, row.transform));
+                assert_eq!(&*reader.tensor(i).unwrap(), tensor(i).as_slice());
+            }
+            assert!(reader.get(150).is_none());
+            assert!(reader.tensor(150).is_err());
+        }
+    }
+
+    #[test]
+    fn compression_packs_and_plain_rows_lie_aligned_in_the_map() {
+        let folder = tempfile::tempdir().unwrap();
+        let plain = write(&folder.path().join("plain.arrow"), 120, ShardCompression::None);
+        let packed = write(&folder.path().join("packed.arrow"), 120, ShardCompression::Zstd);
+        assert!(packed.bytes * 2 < plain.bytes, "{} of {}", packed.bytes, plain.bytes);
+        let reader = ShardReader::open(folder.path().join("plain.arrow")).unwrap();
+        // Rows of one batch follow each other without a gap: they were not copied.
+        let address = |row: usize| reader.tensor(row).unwrap().as_ptr() as usize;
+        assert_eq!(address(0) % 64, 0);
+        assert_eq!(address(60) % 64, 0);
+        assert_eq!(address(1) - address(0), SHAPE.bytes());
+        assert_eq!(address(1), address(1));
+    }
+
+    #[test]
+    fn a_shard_that_was_cut_short_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        write(&path, 1, ShardCompression::None);
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(ShardReader::open(&path).is_err(), "{length} of {} bytes", whole.len());
+        }
+    }
+
+    #[test]
+    fn a_damaged_row_is_found_when_it_is_touched_and_the_others_are_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        write(&path, 70, ShardCompression::None);
+        let whole = std::fs::read(&path).unwrap();
+        let wanted = tensor(42);
+        let at = whole.windows(wanted.len()).position(|window| window == wanted).unwrap();
+        let mut damaged = whole.clone();
+        damaged[at + 50] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let reader = ShardReader::open(&path).unwrap();
+        for i in (0..70).filter(|i| *i != 42) {
+            assert_eq!(&*reader.tensor(i).unwrap(), tensor(i).as_slice());
+        }
+        let error = reader.tensor(42).unwrap_err().to_string();
+        assert!(error.contains("the tensor of train/images/42.jpg is not as it was written"), "{error}");
+        drop(reader);
+
+        let id = whole.windows(20).position(|window| window == b"train/images/42.jpgt").unwrap();
+        let mut renamed = whole;
+        renamed[id + 14] = b'3';
+        std::fs::write(&path, &renamed).unwrap();
+        let error = ShardReader::open(&path).unwrap_err().to_string();
+        assert!(error.contains("not as they were written"), "{error}");
+    }
+
+    #[test]
+    fn tensors_of_another_size_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = ShardWriter::create(folder.path().join("a.arrow"), SHAPE, ShardCompression::None).unwrap();
+        assert!(writer.write(&[row(0), row(1)], tensor(0)).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{SchemaRef, UInt8Type};
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow::ipc::{CompressionType, MetadataVersion};
+
+use super::direct::DirectFile;
+use super::{HEADS_HASH, HeadsHash, ShardRow, ShardShape, TENSOR_HASHES, pixel_field, shard_schema};
+use crate::{ArtefactError, FileEntry, HashingWriter, Result, Transform};
+
+/// How a shard lies on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShardCompression {
+    /// As it is: memory-mapped, read by row without a copy.
+    None,
+    /// Each batch packed with zstd, for cold storage; to read a row its batch is unpacked.
+    Zstd,
+}
+
+impl ShardCompression {
+    /// Images of one record batch: what a writer holds, and what is unpacked to read one row.
+    pub fn batch_images(self) -> usize {
+        match self {
+            ShardCompression::None => 64,
+            ShardCompression::Zstd => 16,
+        }
+    }
+}
+
+/// Writes a shard: an Arrow IPC file, buffers aligned to 64 bytes.
+pub struct ShardWriter {
+    writer: FileWriter<HashingWriter<DirectFile>>,
+    path: PathBuf,
+    shape: ShardShape,
+    schema: SchemaRef,
+    heads: HeadsHash,
+    tensor_hashes: String,
+    rows: u64,
+}
+
+impl ShardWriter {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// Fails where the file cannot be created.
+    pub fn create(path: impl AsRef<Path>, shape: ShardShape, compression: ShardCompression) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let file = DirectFile::create(&path).map_err(ArtefactError::io("cannot create", &path))?;
+        let schema = shard_schema(shape);
+        let codec = (compression == ShardCompression::Zstd).then_some(CompressionType::ZSTD);
+        let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V5).and_then(|options| options.try_with_compression(codec));
+        let writer = options.and_then(|options| FileWriter::try_new_with_options(HashingWriter::new(file), &schema, options));
+        let writer = writer.map_err(ArtefactError::arrow(&path))?;
+        Ok(ShardWriter { writer, path, shape, schema, heads: HeadsHash::default(), tensor_hashes: String::new(), rows: 0 })
+    }
+
+    /// Writes one record batch: `pixels` holds the rows' tensors one after the other. It is given back, to be
+    /// filled again.
+    ///
+    /// # Errors
+    /// Fails where rows and pixels do not fit together, or where the disk fails.
+    pub fn write(&mut self, rows: &[ShardRow], pixels: Vec<u8>) -> Result<Vec<u8>> {
+        if pixels.len() != rows.len() * self.shape.bytes() {
+            let reason = format!("{} bytes of pixels for {} tensors of {} bytes", pixels.len(), rows.len(), self.shape.bytes());
+            return Err(ArtefactError::corrupt(&self.path, reason));
+        }
+        if rows.is_empty() {
+            return Ok(pixels);
+        }
+        for row in rows {
+            self.heads.add(&row.image_id, row.width, row.height, &row.transform);
+            let _ = write!(self.tensor_hashes, "{:016x}", row.tensor_xxh3);
+        }
+        self.rows += rows.len() as u64;
+        let pixels = Buffer::from_vec(pixels);
+        let batch = self.batch(rows, pixels.clone()).map_err(ArtefactError::arrow(&self.path))?;
+        self.writer.write(&batch).map_err(ArtefactError::arrow(&self.path))?;
+        drop(batch);
+        Ok(pixels.into_vec().unwrap_or_default())
+    }
+
+    fn batch(&self, rows: &[ShardRow], pixels: Buffer) -> Result<RecordBatch, arrow::error::ArrowError> {
+        let pixels = Arc::new(PrimitiveArray::<UInt8Type>::new(pixels.into(), None));
+        let floats = |value: fn(&Transform) -> f32| -> ArrayRef { Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| value(&row.transform)))) };
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.image_id))),
+            Arc::new(FixedSizeListArray::try_new(pixel_field(), self.shape.bytes() as i32, pixels, None)?),
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.width as i32))),
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.height as i32))),
+            floats(|t| t.scale_x),
+            floats(|t| t.scale_y),
+            floats(|t| t.offset_x),
+            floats(|t| t.offset_y),
+        ];
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+
+    /// Writes the footer and describes the file under the name `path`, without reading it again.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn finish(mut self, path: &str) -> Result<FileEntry> {
+        self.writer.write_metadata(HEADS_HASH, self.heads.hex());
+        self.writer.write_metadata(TENSOR_HASHES, self.tensor_hashes);
+        self.writer.finish().map_err(ArtefactError::arrow(&self.path))?;
+        let hashing = self.writer.into_inner().map_err(ArtefactError::arrow(&self.path))?;
+        let (file, bytes, hash) = hashing.finish();
+        file.finish().map_err(ArtefactError::io("cannot write", &self.path))?;
+        Ok(FileEntry { path: path.to_owned(), rows: Some(self.rows), bytes, xxh3: format!("{hash:016x}"), inputs: None })
+    }
+}

@@ -1,0 +1,126 @@
+//! Bits of entropy-coded data.
+
+/// Zeros behind the data, so that a whole word can be loaded at any place of it.
+const PADDING: usize = 16;
+
+/// Entropy-coded data without byte stuffing, cut at its restart markers.
+#[derive(Debug, Default)]
+pub(super) struct Coded {
+    data: Vec<u8>,
+    /// Where each piece ends; [`PADDING`] zeros follow.
+    ends: Vec<usize>,
+}
+
+impl Coded {
+    /// Takes the coded data at the start of `bytes`, up to the end mark; `None` where another marker ends it, or where
+    /// restart markers are out of turn.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        const EOI: u8 = 0xd9;
+        let mut coded = Coded { data: Vec::with_capacity(bytes.len() + PADDING), ends: Vec::new() };
+        let mut rest = bytes;
+        loop {
+            let at = rest.iter().position(|byte| *byte == 0xff)?;
+            coded.data.extend_from_slice(&rest[..at]);
+            match *rest.get(at + 1)? {
+                0x00 => coded.data.push(0xff),
+                // Fill bytes before a marker.
+                0xff => {
+                    rest = &rest[at + 1..];
+                    continue;
+                }
+                marker @ 0xd0..=0xd7 => {
+                    if usize::from(marker - 0xd0) != coded.ends.len() % 8 {
+                        return None;
+                    }
+                    coded.end_piece();
+                }
+                EOI => {
+                    coded.end_piece();
+                    return Some(coded);
+                }
+                _ => return None,
+            }
+            rest = &rest[at + 2..];
+        }
+    }
+
+    fn end_piece(&mut self) {
+        self.ends.push(self.data.len());
+        self.data.resize(self.data.len() + PADDING, 0);
+    }
+
+    /// How many pieces.
+    pub(super) fn pieces(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// A reader of one piece.
+    pub(super) fn piece(&self, number: usize) -> Option<Bits<'_>> {
+        let end = *self.ends.get(number)?;
+        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| end + PADDING);
+        Some(Bits { data: &self.data[start..end + PADDING], position: 0, window: 0, valid: 0 })
+    }
+}
+
+/// Reads bits, the highest of a byte first.
+pub(super) struct Bits<'a> {
+    /// The piece with its padding.
+    data: &'a [u8],
+    position: usize,
+    /// The next bits, the first one on top.
+    window: u64,
+    /// How many bits of the window are known.
+    valid: u32,
+}
+
+impl Bits<'_> {
+    /// Makes at least 56 bits known; past the end they are zeros.
+    #[inline(always)]
+    pub(super) fn refill(&mut self) {
+        let word = match self.data.get(self.position..self.position + 8) {
+            Some(bytes) => u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]),
+            // Zeros without end; `is_at_end` tells of them.
+            None => 0,
+        };
+        self.window |= word >> self.valid;
+        self.position += ((63 - self.valid) >> 3) as usize;
+        self.valid |= 56;
+    }
+
+    /// How many bits are known.
+    #[inline(always)]
+    pub(super) fn valid(&self) -> u32 {
+        self.valid
+    }
+
+    /// The next `count` bits, 1 to 16; they stay.
+    #[inline(always)]
+    pub(super) fn peek(&self, count: u32) -> usize {
+        (self.window >> (64 - count)) as usize
+    }
+
+    /// Passes over known bits.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, count: u32) {
+        self.window <<= count;
+        self.valid -= count;
+    }
+
+    /// The number that `size` bits stand for, 0 to 15 (ITU-T T.81, F.2.2.1, EXTEND).
+    #[inline(always)]
+    pub(super) fn receive(&mut self, size: u32) -> i32 {
+        if size == 0 {
+            return 0;
+        }
+        let value = self.peek(size) as i32;
+        self.skip(size);
+        if value < 1 << (size - 1) { value - (1 << size) + 1 } else { value }
+    }
+
+    /// Whether what is left is at most the bits that fill the last byte, and nothing past the end was read.
+    pub(super) fn is_at_end(&self) -> bool {
+        let read_bits = self.position * 8 - self.valid as usize;
+        let all_bits = (self.data.len() - PADDING) * 8;
+        read_bits <= all_bits && all_bits - read_bits < 8
+    }
+}

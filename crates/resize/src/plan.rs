@@ -1,0 +1,232 @@
+//! Which images go into which shard, and the fingerprint of all that decides a shard's bytes.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use ossify_contract::{ArtefactError, Fingerprint, ImageRow, ImageStatus, Split, TableReader, shard_file_name};
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// An image that ingest could read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Path from the dataset root.
+    pub(crate) image_id: String,
+    /// Width and height of the upright image, by the tables.
+    pub(crate) size: (u32, u32),
+}
+
+impl From<ImageRow> for Source {
+    fn from(row: ImageRow) -> Self {
+        Source { image_id: row.image_id, size: (row.width.max(0) as u32, row.height.max(0) as u32) }
+    }
+}
+
+/// A shard to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShardPlan {
+    /// File name.
+    pub(crate) file: String,
+    pub(crate) split: Split,
+    /// How many images it takes from the tables.
+    pub(crate) images: usize,
+    /// Hash of all that decides the shard's bytes.
+    pub(crate) inputs: String,
+}
+
+/// All that the stage is going to do. It holds shards, not images.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// The table of images.
+    table: PathBuf,
+    /// By split, in the order of the tables.
+    pub(crate) shards: Vec<ShardPlan>,
+    /// Images that ingest found unreadable, left out.
+    pub(crate) unreadable: u64,
+    /// Hash of all that decides the output.
+    pub(crate) fingerprint: String,
+}
+
+impl Plan {
+    /// Reads the image table and looks at each file's size and time of change; no image is opened. `recipe` is the
+    /// hash of what is made of an image, `configuration` that of everything else that decides the output.
+    pub(crate) fn read(table: &Path, dataset: &Path, images_per_shard: usize, recipe: &Fingerprint, configuration: &Fingerprint) -> Result<Self, ArtefactError> {
+        let mut cutters = Split::ALL.map(|split| Cutter::new(split, images_per_shard, recipe.clone()));
+        let mut unreadable = 0;
+        for batch in TableReader::<ImageRow>::open(table)? {
+            let batch = batch?;
+            let stamps: Vec<String> = batch.par_iter().map(|row| stamp(&dataset.join(&row.image_id))).collect();
+            for (row, stamp) in batch.into_iter().zip(stamps) {
+                if row.status == ImageStatus::Unreadable {
+                    unreadable += 1;
+                    continue;
+                }
+                if !is_below_root(&row.image_id) {
+                    let reason = format!("image_id `{}` is no path below the dataset's folder; run ossify-ingest again with --force", row.image_id);
+                    return Err(ArtefactError::corrupt(table, reason));
+                }
+                cutters[row.split as usize].push(Source::from(row), stamp);
+            }
+        }
+        let shards: Vec<ShardPlan> = cutters.into_iter().flat_map(Cutter::finish).collect();
+        let mut fingerprint = configuration.clone();
+        fingerprint.add(unreadable.to_string());
+        for shard in &shards {
+            fingerprint.add(&shard.file).add(&shard.inputs);
+        }
+        Ok(Plan { table: table.to_path_buf(), shards, unreadable, fingerprint: fingerprint.finish() })
+    }
+
+    /// How many images the shards are to hold.
+    pub(crate) fn images(&self) -> usize {
+        self.shards.iter().map(|shard| shard.images).sum()
+    }
+
+    /// The images of the shards for which `is_wanted` says so, in order, each with the number of its shard. The table
+    /// is read as they are asked for.
+    pub(crate) fn sources(&self, is_wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
+        let wanted: Vec<bool> = (0..self.shards.len()).map(is_wanted).collect();
+        Split::ALL.into_iter().flat_map(move |split| {
+            let mut shards = self.shards.iter().enumerate().filter(|(_, shard)| shard.split == split).map(|(number, shard)| (number, shard.images)).collect::<Vec<_>>();
+            let is_any_wanted = shards.iter().any(|(number, _)| wanted[*number]);
+            shards.reverse();
+            let wanted = wanted.clone();
+            let rows = is_any_wanted.then(|| rows_of(&self.table, split)).into_iter().flatten();
+            rows.filter_map(move |row| {
+                let row = match row {
+                    Ok(row) => row,
+                    Err(e) => return Some(Err(e)),
+                };
+                while shards.last().is_some_and(|(_, left)| *left == 0) {
+                    shards.pop();
+                }
+                let (number, left) = shards.last_mut()?;
+                *left -= 1;
+                wanted[*number].then(|| Ok((*number, Source::from(row))))
+            })
+        })
+    }
+}
+
+/// The readable images of a split.
+fn rows_of(table: &Path, split: Split) -> Box<dyn Iterator<Item = Result<ImageRow, ArtefactError>> + Send> {
+    let is_readable = move |row: &ImageRow| row.split == split && row.status != ImageStatus::Unreadable;
+    match TableReader::<ImageRow>::open(table) {
+        Err(e) => Box::new(std::iter::once(Err(e))),
+        Ok(reader) => Box::new(reader.flat_map(move |batch| match batch {
+            Err(e) => vec![Err(e)],
+            Ok(rows) => rows.into_iter().filter(is_readable).map(Ok).collect(),
+        })),
+    }
+}
+
+/// Cuts the images of a split into shards where their names say so.
+///
+/// A shard has `most` images at most, and half of that at least, the last one excepted. Between the two it ends
+/// behind the image whose id has the smallest hash. So where a shard ends depends on the images around its end
+/// alone: images that are added or taken away change the shards that they fall into, and after a shard or two the
+/// cuts are those of before.
+struct Cutter {
+    split: Split,
+    most: usize,
+    recipe: Fingerprint,
+    /// Hash of the id, and what decides the image's row.
+    waiting: Vec<(u64, Source, String)>,
+    shards: Vec<ShardPlan>,
+}
+
+impl Cutter {
+    fn new(split: Split, most: usize, recipe: Fingerprint) -> Self {
+        Cutter { split, most, recipe, waiting: Vec::new(), shards: Vec::new() }
+    }
+
+    fn push(&mut self, source: Source, stamp: String) {
+        self.waiting.push((xxh3_64(source.image_id.as_bytes()), source, stamp));
+        if self.waiting.len() > self.most {
+            let least = self.most.div_ceil(2);
+            let candidates = self.waiting.iter().enumerate().take(self.most).skip(least - 1);
+            let end = candidates.min_by_key(|(at, (hash, ..))| (*hash, *at)).map_or(self.most, |(at, _)| at + 1);
+            self.cut(end);
+        }
+    }
+
+    fn cut(&mut self, images: usize) {
+        let mut inputs = self.recipe.clone();
+        for (_, source, stamp) in self.waiting.drain(..images) {
+            inputs.add(&source.image_id).add(format!("{}x{}", source.size.0, source.size.1)).add(stamp);
+        }
+        let file = shard_file_name(self.split, self.shards.len());
+        self.shards.push(ShardPlan { file, split: self.split, images, inputs: inputs.finish() });
+    }
+
+    fn finish(mut self) -> Vec<ShardPlan> {
+        if !self.waiting.is_empty() {
+            self.cut(self.waiting.len());
+        }
+        self.shards
+    }
+}
+
+/// Whether joining the id to the dataset's folder stays inside it.
+fn is_below_root(image_id: &str) -> bool {
+    !image_id.is_empty() && Path::new(image_id).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// Size and time of change of a file, or that there is none.
+fn stamp(path: &Path) -> String {
+    match std::fs::metadata(path) {
+        Ok(metadata) => {
+            let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            format!("{} {}", metadata.len(), changed.map_or(0, |time| time.as_nanos()))
+        }
+        Err(_) => "missing".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn cut(ids: impl Iterator<Item = usize>, most: usize) -> Vec<ShardPlan> {
+        let mut cutter = Cutter::new(Split::Train, most, Fingerprint::new("test"));
+        for id in ids {
+            cutter.push(Source { image_id: format!("train/images/{id:07}.jpg"), size: (10, 10) }, "stamp".into());
+        }
+        cutter.finish()
+    }
+
+    #[test]
+    fn ids_that_leave_the_dataset_are_refused() {
+        assert!(is_below_root("train/images/a.jpg"));
+        assert!(is_below_root("a..b/c"));
+        for hostile in ["", "/etc/passwd", "../a.jpg", "train/../../a.jpg"] {
+            assert!(!is_below_root(hostile), "{hostile}");
+        }
+    }
+
+    #[test]
+    fn every_image_is_in_a_shard_of_the_configured_size() {
+        for (images, most) in [(0, 16), (1, 16), (16, 16), (17, 16), (1000, 16), (1000, 1), (1000, 7), (5000, 1024)] {
+            let shards = cut(0..images, most);
+            assert_eq!(shards.iter().map(|shard| shard.images).sum::<usize>(), images);
+            let (last, others) = shards.split_last().map_or((0, &[][..]), |(last, others)| (last.images, others));
+            assert!(last <= most && others.iter().all(|shard| (most.div_ceil(2)..=most).contains(&shard.images)), "{images} by {most}");
+        }
+    }
+
+    #[test]
+    fn images_that_are_added_or_removed_change_few_shards() {
+        let before = cut((0..100_000).map(|id| id * 2), 100);
+        let known: HashSet<&str> = before.iter().map(|shard| shard.inputs.as_str()).collect();
+        let new = |shards: &[ShardPlan]| shards.iter().filter(|shard| !known.contains(shard.inputs.as_str())).count();
+        // Ten images, far from each other, between those that were there.
+        let mut ids: Vec<usize> = (0..100_000).map(|id| id * 2).chain((0..10).map(|id| id * 19_998 + 1)).collect();
+        ids.sort_unstable();
+        let added = cut(ids.iter().copied(), 100);
+        assert!((10..=40).contains(&new(&added)), "{} of {} shards are new", new(&added), added.len());
+        let removed = cut((1..100_000).map(|id| id * 2), 100);
+        assert!((1..=4).contains(&new(&removed)), "{} of {} shards are new", new(&removed), removed.len());
+    }
+}
