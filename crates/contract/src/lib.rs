@@ -38,4 +38,4 @@ pub use unit_box::UnitBox;
 pub use work_folder::WorkFolder;
 
 /// Version of every schema in this crate; it stands in each manifest and in each table's metadata.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
