@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Column, type, and ? where it can be null: what crates/contract says, written a second time on purpose.
 IMAGES = """image_id string, split string, label_path string?, width int32, height int32, channels int8, format string,

@@ -165,7 +165,7 @@ def publish(folder, stage, tables):
         path = folder / f"{name}.parquet"
         pq.write_table(table, path, compression="zstd")
         files.append({"path": path.name, "rows": table.num_rows, "bytes": path.stat().st_size, "xxh3": xxhash.xxh3_64_hexdigest(path.read_bytes())})
-    manifest = {"schema_version": 1, "ossify_version": "parity", "stage": stage, "fingerprint": "", "created_at": "", "files": files, "summary": {}}
+    manifest = {"schema_version": 2, "ossify_version": "parity", "stage": stage, "fingerprint": "", "created_at": "", "files": files, "summary": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
