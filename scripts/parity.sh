@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compares ours with PyTorch, scikit-learn and pycocotools: parity.sh RELEASE_FOLDER PYTHON
+# Compares ours with PyTorch, scikit-learn, pycocotools and Pillow: parity.sh RELEASE_FOLDER PYTHON
 # Every comparison runs, also after one that fails; the exit code is 1 if any did.
 set -u
 release=$1
@@ -13,4 +13,7 @@ compare() {
 compare 'DenseNet121 against torchvision: weights in, features, logits' pipelines/parity/densenet_logits.py "$release/examples/parity"
 compare 'classification scores against scikit-learn' pipelines/parity/evaluate_sklearn.py --binary "$release/ossify-evaluate"
 compare 'average precision against pycocotools' pipelines/parity/evaluate_coco.py --binary "$release/ossify-evaluate"
+echo 'shards read by pyarrow and PyTorch' >&2
+scripts/readers.sh "$release" "$python" --need torch || failed=1
+compare 'tensors against Pillow' pipelines/parity/resize_pillow.py data/work/readers-test/plain data/work/readers-test/dataset
 exit $failed
