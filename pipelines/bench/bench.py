@@ -2,7 +2,9 @@
 
 Ours is a whole process, start, tables and files on disk included; a peer is timed inside its process, without
 start-up and imports. They run in turn, so that both meet the same machine; medians and their ratio count.
-Writes OUT/bench.json. A peer that is not installed is left out, and said so.
+In resize, both have two threads: ours writes shards and checksums, the peers decode and resize in memory, and so does
+the peer ours-decode-resize, our own code without the rest. resize_large is the same over 60 pictures of 3000x3000
+pixels, made once in OUT/large-images. Writes OUT/bench.json. A peer that is not installed is left out, and said so.
 """
 
 import json
@@ -14,18 +16,31 @@ import sys
 import time
 from pathlib import Path
 
-PEERS = Path(__file__).with_name("peers.py")
+HERE = Path(__file__).parent
+RESIZE_THREADS = 2
 release, dataset, out = (os.path.abspath(argument) for argument in sys.argv[1:4])
 runs = int(sys.argv[4]) if len(sys.argv) > 4 else 3
 wanted = sys.argv[5:]
-stage_arguments = ["--dataset", dataset, "--out", out, "--quiet"]
+large_images = f"{out}/large-images"
+DATASETS = {"resize_large": large_images}
+peak_mib = {}  # of our processes, by the name of the comparison
 
 
-def stage(name):
+def stage(name, what, threads=0):
+    """A run of a stage over the data of a comparison, in seconds."""
+    folder = f"{out}/large" if what in DATASETS else out
+    arguments = ["--dataset", DATASETS.get(what, dataset), "--out", folder, "--set", f"general.threads={threads}", "--quiet", "--force"]
+
     def run():
         start = time.perf_counter()
-        subprocess.run([f"{release}/ossify-{name}", *stage_arguments, "--force"], check=True)
-        return time.perf_counter() - start
+        process = subprocess.Popen([f"{release}/ossify-{name}", *arguments])
+        _, status, usage = os.wait4(process.pid, 0)
+        secs = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise subprocess.CalledProcessError(process.returncode, process.args)
+        peak_mib[what] = max(peak_mib.get(what, 0), round(usage.ru_maxrss / 1024))
+        return secs
 
     return run
 
@@ -42,36 +57,56 @@ def network(line):
 
 
 def peer_secs(what, peer):
-    ended = subprocess.run([sys.executable, PEERS, what, peer, dataset], capture_output=True, text=True)
+    """Seconds, or why there are none."""
+    data = DATASETS.get(what, dataset)
+    if peer == "ours-decode-resize":
+        command = [f"{release}/examples/decode_resize", data, str(RESIZE_THREADS)]
+    else:
+        command = [sys.executable, HERE / "peers.py", what.removesuffix("_large"), peer, data]
+    if not os.path.exists(command[0]):
+        return f"{command[0]} is not built"
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
     return float(ended.stdout.split()[-1]) if ended.returncode == 0 else ended.stderr.strip().splitlines()[-1]
 
 
 COMPARISONS = [
-    ("scan", "ultralytics", stage("ingest")),
-    ("scan", "supervision", stage("ingest")),
-    ("resize", "opencv", stage("resize")),
-    ("resize", "pillow", stage("resize")),
-    ("resize", "torchvision", stage("resize")),
-    ("infer", "pytorch", network("forward")),
-    ("train_step", "pytorch", network("forward + backward")),
+    ("scan", ["ultralytics", "supervision"], stage("ingest", "scan")),
+    ("resize", ["opencv", "pillow", "torchvision", "ours-decode-resize"], stage("resize", "resize", RESIZE_THREADS)),
+    ("resize_large", ["opencv", "pillow", "torchvision", "ours-decode-resize"], stage("resize", "resize_large", RESIZE_THREADS)),
+    ("infer", ["pytorch"], network("forward")),
+    ("train_step", ["pytorch"], network("forward + backward")),
 ]
 
-stage("ingest")()  # resize reads its tables
+
+def prepare(what):
+    """Tables, which resize reads."""
+    if what == "resize_large":
+        subprocess.run([sys.executable, HERE / "large_images.py", dataset, large_images], check=True)
+    if what.startswith("resize"):
+        stage("ingest", what)()
+        del peak_mib[what]
+
+
 results = []
-print(f"{'what':<12}{'peer':<14}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}")
-for what, peer, ours in COMPARISONS:
+print(f"{'what':<14}{'peer':<20}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}{'ours, MiB':>11}")
+for what, peers, ours in COMPARISONS:
     if wanted and what not in wanted:
         continue
-    first = peer_secs(what, peer)
-    if isinstance(first, str):
-        print(f"{what:<12}{peer:<14}left out: {first}")
-        continue
-    ours()
-    pairs = [(ours(), peer_secs(what, peer)) for _ in range(runs)]
-    ours_secs, their_secs = (statistics.median(column) for column in zip(*pairs))
-    ratio = their_secs / ours_secs
-    results.append({"what": what, "peer": peer, "ours_secs": round(ours_secs, 4), "peer_secs": round(their_secs, 4), "ratio": round(ratio, 3), "runs": runs})
-    print(f"{what:<12}{peer:<14}{ours_secs:>10.3f}{their_secs:>10.3f}{ratio:>8.2f}", flush=True)
+    prepare(what)
+    for peer in peers:
+        first = peer_secs(what, peer)
+        if isinstance(first, str):
+            print(f"{what:<14}{peer:<20}left out: {first}")
+            continue
+        ours()
+        pairs = [(ours(), peer_secs(what, peer)) for _ in range(runs)]
+        ours_secs, their_secs = (statistics.median(column) for column in zip(*pairs))
+        ratio = their_secs / ours_secs
+        result = {"what": what, "peer": peer, "ours_secs": round(ours_secs, 4), "peer_secs": round(their_secs, 4), "ratio": round(ratio, 3), "runs": runs}
+        if what in peak_mib:
+            result["ours_peak_mib"] = peak_mib[what]
+        results.append(result)
+        print(f"{what:<14}{peer:<20}{ours_secs:>10.3f}{their_secs:>10.3f}{ratio:>8.2f}{peak_mib.get(what, ''):>11}", flush=True)
 Path(out).mkdir(parents=True, exist_ok=True)
 Path(out, "bench.json").write_text(json.dumps(results, indent=2) + "\n")
 print(f"written to {out}/bench.json; a ratio above 1 means that ours is faster")

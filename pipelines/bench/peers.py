@@ -11,6 +11,8 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+RESIZE_THREADS = 2  # as in bench.py; the libraries themselves have one each
+
 
 def scan_ultralytics(dataset):
     from ultralytics.data.dataset import YOLODataset
@@ -96,7 +98,7 @@ def splits(dataset):
 def over_images(dataset, work):
     files = sorted(glob.glob(f"{dataset}/*/images/*.jpg"))
     start = time.perf_counter()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(RESIZE_THREADS) as pool:
         for _ in pool.map(work, files):
             pass
     return time.perf_counter() - start
