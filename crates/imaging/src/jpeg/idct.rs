@@ -30,6 +30,16 @@ fn cosine(numerator: usize, denominator: usize) -> f64 {
     sign * (std::f64::consts::PI * folded as f64 / denominator as f64).cos()
 }
 
+/// Samples lie around 0 in the transform, and around this in the picture.
+const MIDDLE_GRAY: f32 = 128.0;
+
+/// The nearest byte. Beside 2^23 a float's last bits are its whole number, and the sum is rounded to it: unlike a
+/// cast, which minds infinity, compilers do this for eight samples at once.
+#[inline(always)]
+fn rounded(sample: f32) -> u8 {
+    (sample.clamp(0.0, 255.0) + 8_388_608.0).to_bits() as u8
+}
+
 /// A block of dequantised coefficients in rows of eight, the vertical frequency down.
 pub(super) type Coefficients = [[f32; 8]; 8];
 
@@ -49,15 +59,14 @@ pub(super) fn transform<const N: usize>(block: &Coefficients, (down, across): (u
         }
     }
     for y in 0..N {
-        // 128 shifts samples to 0..=255; the half rounds.
-        let mut samples = [128.5f32; 8];
+        let mut samples = [MIDDLE_GRAY; 8];
         for u in 0..across {
             let weight = columns[y][u];
             for x in 0..8 {
                 samples[x] += weight * b[u][x];
             }
         }
-        let bytes = samples.map(|sample| sample.clamp(0.0, 255.0) as i32 as u8);
+        let bytes = samples.map(rounded);
         out[y * stride..y * stride + N].copy_from_slice(&bytes[..N]);
     }
 }
@@ -66,7 +75,7 @@ pub(super) fn transform<const N: usize>(block: &Coefficients, (down, across): (u
 #[inline(always)]
 pub(super) fn fill<const N: usize>(dc: f32, out: &mut [u8], stride: usize) {
     // The square of b(x, 0) is 1/8.
-    let byte = (dc / 8.0 + 128.5).clamp(0.0, 255.0) as u8;
+    let byte = rounded(dc / 8.0 + MIDDLE_GRAY);
     for y in 0..N {
         out[y * stride..y * stride + N].fill(byte);
     }
