@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::anatomy::Anatomy;
 use crate::dice::{Dice, Stream};
 use crate::encode::{Format, encode};
+use crate::leak::{Leak, leaks};
 use crate::picture::{Picture, Shot};
 use crate::plan::{Item, Parameters, plan};
 use crate::plant::{Expected, Fault, LabelShape, label_file, label_lines};
@@ -120,7 +121,8 @@ fn write(root: &Path, parameters: &Parameters, advance: &(dyn Fn(u64) + Sync)) -
         }
     }
     let images = if parameters.labels_only { Images::Tiny(TinyImages::new(root)?) } else { Images::Drawn };
-    let reports = plan(parameters)
+    let items = plan(parameters);
+    let mut reports = items
         .par_iter()
         .map(|item| {
             let report = write_item(root, item, parameters.seed, &images);
@@ -128,8 +130,10 @@ fn write(root: &Path, parameters: &Parameters, advance: &(dyn Fn(u64) + Sync)) -
             report
         })
         .collect::<Result<Vec<Report>>>()?;
+    let leaks = leaks(&items, parameters);
+    reports.extend(leaks.par_iter().map(|leak| write_leak(root, leak, parameters.seed)).collect::<Result<Vec<Report>>>()?);
     write_file(&root.join(DATA_YAML), data_yaml().as_bytes())?;
-    let planted = summarise(root, parameters, reports)?;
+    let planted = summarise(root, parameters, reports, &leaks)?;
     // This file makes the dataset valid. It holds the sizes of all others, so that files which a loss of
     // power left empty are noticed; drawing again is cheaper than to wait for the disk after each file.
     let text = serde_json::to_string_pretty(&planted).map_err(|e| ArtefactError::corrupt(root.join(PLANTED_FILE), e.to_string()))?;
@@ -208,7 +212,7 @@ fn write_item(root: &Path, item: &Item, seed: u64, images: &Images) -> Result<Re
     let is_drawn = matches!(images, Images::Drawn);
     let fault = item.fault.filter(|fault| is_drawn || !fault.needs_pictures());
     let format = item.format;
-    let shot = Shot::new(&item.order, Dice::new(seed, Stream::Scene(item.source)), Dice::new(seed, Stream::View(item.number)));
+    let shot = shot(item, seed);
     let mut dice = Dice::new(seed, Stream::Fault(item.number));
     let (image_path, label_path) = (item.image_path(), item.label_path());
     let lines = label_lines(&shot.objects, item.shape, &mut dice);
@@ -239,8 +243,7 @@ fn write_item(root: &Path, item: &Item, seed: u64, images: &Images) -> Result<Re
         Images::Tiny(tiny) => image_paths.iter().try_for_each(|path| tiny.put(&root.join(path), item.split))?,
         Images::Drawn if image_paths.is_empty() => {}
         Images::Drawn => {
-            let picture = shot.take();
-            let encoded = encode(&picture, format, item.quality).map_err(|source| PhantomError::Encode { path: image_path.clone(), source })?;
+            let encoded = encode(&shot.take(), format, item.quality).map_err(|source| PhantomError::Encode { path: image_path.clone(), source })?;
             image_paths.iter().try_for_each(|path| write_file(&root.join(path), &encoded))?;
         }
     }
@@ -271,12 +274,7 @@ fn write_item(root: &Path, item: &Item, seed: u64, images: &Images) -> Result<Re
         line: lines.len() as u32,
     });
     let innocent = fault.filter(|fault| fault.is_innocent()).map(|fault| Innocent { path: label_path, what: fault.name() });
-    let special = (is_drawn && format != Format::JpegRgb).then(|| SpecialImage {
-        path: image_path.clone(),
-        what: format.name().into(),
-        width: item.order.width,
-        height: item.order.height,
-    });
+    let special = special_image(item, format, &image_path).filter(|_| is_drawn);
     Ok(Report {
         split: item.split,
         images: image_paths.len() as u64,
@@ -293,7 +291,40 @@ fn write_item(root: &Path, item: &Item, seed: u64, images: &Images) -> Result<Re
     })
 }
 
-fn summarise(root: &Path, parameters: &Parameters, reports: Vec<Report>) -> Result<Planted> {
+fn shot(item: &Item, seed: u64) -> Shot {
+    Shot::new(&item.order, Dice::new(seed, Stream::Scene(item.source)), Dice::new(seed, Stream::View(item.number)))
+}
+
+fn special_image(item: &Item, format: Format, path: &str) -> Option<SpecialImage> {
+    let (width, height) = (item.order.width, item.order.height);
+    (format != Format::JpegRgb).then(|| SpecialImage { path: path.into(), what: format.name().into(), width, height })
+}
+
+/// Writes an image that shows what its original does, with an empty label file as that has.
+fn write_leak(root: &Path, leak: &Leak, seed: u64) -> Result<Report> {
+    let original = leak.original;
+    let path = leak.image_path();
+    let bytes = encode(&shot(original, seed).take(), original.format, original.quality).and_then(|bytes| leak.bytes(bytes));
+    let bytes = bytes.map_err(|source| PhantomError::Encode { path: path.clone(), source })?;
+    write_file(&root.join(&path), &bytes)?;
+    write_file(&root.join(leak.label_path()), b"")?;
+    Ok(Report {
+        split: leak.split,
+        images: 1,
+        labels: 1,
+        status: Status::Background,
+        boxes: 0,
+        polygons: 0,
+        quarantined: 0,
+        objects_per_class: [0; Anatomy::ALL.len()],
+        expected: Vec::new(),
+        conditional: None,
+        innocent: None,
+        special: special_image(original, leak.format(), &path),
+    })
+}
+
+fn summarise(root: &Path, parameters: &Parameters, reports: Vec<Report>, leaks: &[Leak]) -> Result<Planted> {
     let mut planted = Planted {
         ossify_version: env!("CARGO_PKG_VERSION").into(),
         revision: Planted::REVISION,
@@ -308,6 +339,8 @@ fn summarise(root: &Path, parameters: &Parameters, reports: Vec<Report>) -> Resu
         conditional: Vec::new(),
         innocent: Vec::new(),
         special_images: Vec::new(),
+        leaks_wanted: parameters.planted_leaks(),
+        leaks: leaks.iter().map(Leak::planted).collect(),
         folders: BTreeMap::new(),
     };
     for report in reports {

@@ -18,6 +18,8 @@ pub enum Stream {
     View(u64),
     /// The planted fault of one image, by its number.
     Fault(u64),
+    /// What is done to a leaked image, by the leak's number.
+    Leak(u64),
 }
 
 impl Dice {
@@ -29,6 +31,7 @@ impl Dice {
             Stream::Scene(number) => (number << 2) | 1,
             Stream::View(number) => (number << 2) | 2,
             Stream::Fault(number) => (number << 2) | 3,
+            Stream::Leak(number) => (number + 1) << 2,
         });
         Dice(generator)
     }

@@ -3,7 +3,8 @@
 //!
 //! Limbs are drawn as rays through bone and soft tissue would show them ([`draw`], [`anatomy`]), broken
 //! ([`mod@fracture`]), exposed ([`picture`]) and stored in several formats ([`encode`]). A [`plan`] decides
-//! what each image shows, and which of the faults of [`plant`] it carries. [`planted::Planted`] says what a
+//! what each image shows, and which of the faults of [`plant`] it carries; [`leak`]
+//! puts some of train into the other splits once more, if asked. [`planted::Planted`] says what a
 //! reader of labels is to find, no more and no less.
 //!
 //! The same parameters give the same bytes on any number of threads: each image has dice of its own.
@@ -19,6 +20,7 @@ pub mod draw;
 pub mod encode;
 pub mod fracture;
 pub mod geometry;
+pub mod leak;
 pub mod picture;
 pub mod plan;
 pub mod plant;
@@ -54,11 +56,12 @@ pub fn run(context: &Context, parameters: &Parameters) -> Result<Outcome, StageE
     })?;
     let count = |split: Split| planted.splits.get(&split).map_or(0, |split| split.images);
     context.reporter.say(format_args!(
-        "phantom: {} train, {} valid and {} test images, {} faults planted",
+        "phantom: {} train, {} valid and {} test images, {} faults and {} leaks planted",
         count(Split::Train),
         count(Split::Valid),
         count(Split::Test),
-        planted.faults.len()
+        planted.faults.len(),
+        planted.leaks.len()
     ));
     Ok(Outcome::done(summary(&planted)?))
 }

@@ -30,7 +30,12 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, context: &Context) -> Result<Outcome, StageError> {
     let settings = &context.settings.phantom;
-    let parameters = Parameters { images: cli.images.unwrap_or(settings.images), seed: cli.seed.unwrap_or(settings.seed), labels_only: cli.labels_only };
+    let parameters = Parameters {
+        images: cli.images.unwrap_or(settings.images),
+        seed: cli.seed.unwrap_or(settings.seed),
+        labels_only: cli.labels_only,
+        leaks: settings.leaks,
+    };
     let outcome = ossify_phantom::run(context, &parameters)?;
     if !cli.stage.json {
         // With --json it is part of the summary. A reader that went away is no failure.

@@ -5,6 +5,7 @@ use ossify_contract::Split;
 use crate::anatomy::Anatomy;
 use crate::dice::{Dice, Stream};
 use crate::encode::Format;
+use crate::leak::prepare_originals;
 use crate::picture::Order;
 use crate::plant::{Fault, LabelShape};
 
@@ -17,6 +18,9 @@ pub struct Parameters {
     pub seed: u64,
     /// Labels beside one tiny picture under many names, instead of radiographs.
     pub labels_only: bool,
+    /// Images of train that stand once more in valid or test, beyond `images`; fewer where train has fewer
+    /// sound images without objects, and none with `labels_only`.
+    pub leaks: u64,
 }
 
 impl Parameters {
@@ -28,6 +32,11 @@ impl Parameters {
     pub const IMAGES_PER_ROUND: u64 = 600;
     /// Objects of the rare class in train.
     pub const RARE_TRAIN_OBJECTS: usize = 3;
+
+    /// The leaks that are asked for and can be.
+    pub(crate) fn planted_leaks(&self) -> u64 {
+        if self.labels_only { 0 } else { self.leaks }
+    }
 }
 
 /// One image with its label file.
@@ -81,6 +90,7 @@ pub fn plan(parameters: &Parameters) -> Vec<Item> {
     if parameters.labels_only {
         planner.items.iter_mut().for_each(|item| item.format = Format::JpegRgb);
     }
+    prepare_originals(&mut planner.items, parameters);
     planner.items
 }
 
@@ -226,7 +236,7 @@ mod tests {
     use std::collections::HashSet;
 
     fn items(images: u64) -> Vec<Item> {
-        plan(&Parameters { images, seed: 7, labels_only: false })
+        plan(&Parameters { images, seed: 7, labels_only: false, leaks: 0 })
     }
 
     #[test]

@@ -6,6 +6,7 @@ use ossify_contract::{Ledger, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::anatomy::Anatomy;
+use crate::leak::PlantedLeak;
 use crate::plan::Parameters;
 use crate::plant::Expected;
 
@@ -42,6 +43,12 @@ pub struct Planted {
     pub innocent: Vec<Innocent>,
     /// Images that are not stored as RGB JPEG.
     pub special_images: Vec<SpecialImage>,
+    /// How many leaks were asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaks_wanted: u64,
+    /// Images of train that stand once more in another split, by kind in turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<PlantedLeak>,
     /// Files and bytes of each folder: a cheap check that the dataset is whole.
     pub folders: BTreeMap<String, FolderSize>,
 }
@@ -128,7 +135,14 @@ impl Planted {
 
     /// Whether a dataset with this file is what these parameters give.
     pub fn is_of(&self, parameters: &Parameters) -> bool {
-        let Planted { revision, images, seed, labels_only, .. } = self;
-        *revision == Self::REVISION && (*images, *seed, *labels_only) == (parameters.images, parameters.seed, parameters.labels_only)
+        let Planted { revision, images, seed, labels_only, leaks_wanted, .. } = self;
+        let Parameters { images: images_wanted, seed: seed_wanted, labels_only: labels_only_wanted, .. } = *parameters;
+        let wanted = (images_wanted, seed_wanted, labels_only_wanted, parameters.planted_leaks());
+        *revision == Self::REVISION && (*images, *seed, *labels_only, *leaks_wanted) == wanted
     }
+}
+
+/// Without leaks `planted.json` says nothing of them.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use ossify_contract::Split;
+use ossify_phantom::leak::LeakKind;
 use ossify_phantom::{PLANTED_FILE, Parameters, Planted, existing, generate};
 
-const SMALL: Parameters = Parameters { images: Parameters::MIN_IMAGES_FOR_ALL_FAULTS, seed: 7, labels_only: false };
+const SMALL: Parameters = Parameters { images: Parameters::MIN_IMAGES_FOR_ALL_FAULTS, seed: 7, labels_only: false, leaks: 0 };
 
 fn make(folder: &Path, parameters: &Parameters, threads: usize) -> Planted {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -117,6 +118,40 @@ fn images_are_of_the_format_and_size_they_are_said_to_be() {
         let (short, long) = (image.width().min(image.height()), image.width().max(image.height()));
         assert!(short >= 300 && long <= 640 && short < long, "{}: {short} x {long}", path.display());
     }
+}
+
+#[test]
+fn leaks_stand_beside_an_unchanged_dataset_and_in_its_books() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("phantom");
+    let parameters = Parameters { images: 120, leaks: 14, ..SMALL };
+    let plain = make(&home.path().join("plain"), &Parameters { leaks: 0, ..parameters }, 2);
+    let planted = make(&root, &parameters, 2);
+    assert_eq!(existing(&root, &parameters), Some(planted.clone()));
+    assert_eq!(existing(&root, &Parameters { leaks: 0, ..parameters }), None);
+    assert_eq!((&planted.faults, &planted.ledger), (&plain.faults, &plain.ledger));
+    assert_eq!(planted.leaks.len(), 14);
+    for leak in &planted.leaks {
+        let label = leak.path.replace("/images/", "/labels/");
+        let label = Path::new(&label).with_extension("txt");
+        assert_eq!(fs::read(root.join(label)).unwrap(), b"");
+        let [bytes, original] = [&leak.path, &leak.original].map(|path| fs::read(root.join(path)).unwrap());
+        let [pixels, original_pixels] = [&bytes, &original].map(|bytes| image::load_from_memory(bytes).unwrap().into_luma8());
+        assert_eq!(pixels.dimensions(), original_pixels.dimensions());
+        let (has_same_bytes, has_same_pixels) = (bytes == original, pixels == original_pixels);
+        let is_as_said = match leak.kind {
+            LeakKind::Copied => has_same_bytes,
+            LeakKind::Repacked => !has_same_bytes && has_same_pixels,
+            _ => !has_same_pixels,
+        };
+        assert!(is_as_said, "{leak:?}");
+    }
+    for split in [Split::Valid, Split::Test] {
+        let (with, without) = (&planted.splits[&split], &plain.splits[&split]);
+        assert_eq!((with.images, with.labels, with.background), (without.images + 7, without.labels + 7, without.background + 7));
+        assert_eq!(fs::read_dir(root.join(format!("{split}/images"))).unwrap().count() as u64, with.images);
+    }
+    assert_eq!(planted.splits[&Split::Train], plain.splits[&Split::Train]);
 }
 
 #[test]

@@ -3,7 +3,9 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use ossify_contract::{FileEntry, Manifest, PredictionRow, Publication, ShardReader, ShardShape, Split, TableWriter, is_plain_id, read_latest, shards_of, write_latest};
+use ossify_contract::{
+    FileEntry, Manifest, PredictionRow, Publication, ShardReader, ShardShape, Split, TableWriter, is_plain_id, read_latest, shards_of, write_latest,
+};
 use ossify_model::{device, on_device};
 use ossify_settings::{Context, Gate, Outcome, Settings, StageError};
 use serde_json::json;

@@ -80,7 +80,8 @@ impl Work {
                 continue;
             }
             let name = format!("{split}-00000.arrow");
-            let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }, ShardCompression::None).unwrap();
+            let mut writer =
+                ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }, ShardCompression::None).unwrap();
             for i in range {
                 let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
                 let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();

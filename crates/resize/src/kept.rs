@@ -74,7 +74,8 @@ fn hashes_of(row: FingerprintRow) -> Hashes {
 /// The images of these shards that failed, by the shard's number in the plan.
 fn failures_of(plan: &Plan, kept: &[Kept], issues: &Path) -> Result<HashMap<usize, Vec<Failure>>, ArtefactError> {
     let mut failures: HashMap<usize, Vec<Failure>> = HashMap::new();
-    let has_failures: Vec<usize> = kept.iter().filter(|kept| kept.entry.rows != Some(plan.shards[kept.planned].images as u64)).map(|kept| kept.planned).collect();
+    let has_failures: Vec<usize> =
+        kept.iter().filter(|kept| kept.entry.rows != Some(plan.shards[kept.planned].images as u64)).map(|kept| kept.planned).collect();
     if has_failures.is_empty() {
         return Ok(failures);
     }

@@ -4,15 +4,17 @@
 //! fingerprints that finds copies across splits, and the manifest. The bytes are the same whatever the
 //! number of threads, and whether or not the run was killed and taken up again.
 
+mod circle;
 mod fingerprint;
 mod kept;
-mod leaks;
+pub mod leaks;
 mod plan;
 mod resize;
 mod shard_record;
 mod summary;
 mod tensor;
+mod tensors;
 mod write;
 
-pub use fingerprint::perceptual_hash;
+pub use fingerprint::{MIRRORED_BITS, TensorView, perceptual_hash};
 pub use resize::run;

@@ -50,7 +50,13 @@ pub(crate) struct Plan {
 impl Plan {
     /// Reads the image table and looks at each file's size and time of change; no image is opened. `recipe` is the
     /// hash of what is made of an image, `configuration` that of everything else that decides the output.
-    pub(crate) fn read(table: &Path, dataset: &Path, images_per_shard: usize, recipe: &Fingerprint, configuration: &Fingerprint) -> Result<Self, ArtefactError> {
+    pub(crate) fn read(
+        table: &Path,
+        dataset: &Path,
+        images_per_shard: usize,
+        recipe: &Fingerprint,
+        configuration: &Fingerprint,
+    ) -> Result<Self, ArtefactError> {
         let mut cutters = Split::ALL.map(|split| Cutter::new(split, images_per_shard, recipe.clone()));
         let mut unreadable = 0;
         for batch in TableReader::<ImageRow>::open(table)? {
@@ -87,7 +93,8 @@ impl Plan {
     pub(crate) fn sources(&self, is_wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
         let wanted: Vec<bool> = (0..self.shards.len()).map(is_wanted).collect();
         Split::ALL.into_iter().flat_map(move |split| {
-            let mut shards = self.shards.iter().enumerate().filter(|(_, shard)| shard.split == split).map(|(number, shard)| (number, shard.images)).collect::<Vec<_>>();
+            let mut shards =
+                self.shards.iter().enumerate().filter(|(_, shard)| shard.split == split).map(|(number, shard)| (number, shard.images)).collect::<Vec<_>>();
             let is_any_wanted = shards.iter().any(|(number, _)| wanted[*number]);
             shards.reverse();
             let wanted = wanted.clone();

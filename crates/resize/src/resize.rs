@@ -8,17 +8,19 @@ use ossify_contract::{Action, FileEntry, FingerprintRow, IssueRow, Manifest, Pub
 use ossify_settings::{Context, Outcome, StageError};
 
 use crate::kept::keep_published;
-use crate::leaks::{Leaks, mark_leaks};
+use crate::leaks::{LeakCounts, Print, find_leaks};
 use crate::plan::Plan;
-use crate::shard_record::{Failure, ShardRecord};
+use crate::shard_record::{Failure, Hashes, ShardRecord};
 use crate::summary::{Counts, failed_images, show, strict_gate};
 use crate::tensor::Recipe;
+use crate::tensors::Tensors;
 use crate::write::write_shards;
 
 const STAGE: &str = "resize";
 const IMAGES: &str = "images.parquet";
 pub(crate) const FINGERPRINTS: &str = "fingerprints.parquet";
 pub(crate) const ISSUES: &str = "issues.parquet";
+const LEAKS: &str = "leaks.parquet";
 
 /// Reads the tables and the images and publishes the shards, unless they are there already.
 ///
@@ -42,9 +44,11 @@ fn resize(context: &Context) -> Result<Outcome, StageError> {
     let images = tables_manifest.file(IMAGES).ok_or_else(|| anyhow!("{} lists no {IMAGES}; run ossify-ingest again with --force", tables.display()))?;
     images.verify(&tables)?;
     // Of the tables only the images' ids, splits, sizes and readability count, so that a change of labels resizes nothing.
+    let mut clock = Clock::new(context);
     let recipe = Recipe::new(settings);
     let configuration = context.fingerprint(STAGE, &[STAGE]);
     let plan = Plan::read(&tables.join(IMAGES), &context.dataset, settings.images_per_shard, &recipe.fingerprint(), &configuration)?;
+    clock.lap("planned");
     let folder = context.out.shards();
     if let Some(manifest) = Manifest::is_current(&folder, &plan.fingerprint)
         && !context.force
@@ -66,7 +70,9 @@ fn resize(context: &Context) -> Result<Outcome, StageError> {
     drop(progress);
     let seconds = started.elapsed().as_secs_f64();
 
-    let (mut files, counts) = write_tables(&plan, &publication)?;
+    clock.lap("made tensors");
+    let (mut files, counts) = write_tables(&plan, settings.leak_candidates_per_image, &publication, &mut clock)?;
+    clock.lap("wrote tables");
     show(&counts, &context.dataset, &context.reporter);
     if counts.rows == 0 {
         return Err(anyhow!("none of the {} images could be decoded; is {} the dataset of these tables?", plan.images(), context.dataset.display()).into());
@@ -75,14 +81,33 @@ fn resize(context: &Context) -> Result<Outcome, StageError> {
     let shards = files.iter().filter(|file| file.inputs.is_some()).count();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     publication.commit(STAGE, &plan.fingerprint, files, summary.clone())?;
+    clock.lap("published");
 
     let rate = new_images as f64 / seconds.max(1e-9);
     context.reporter.say(format_args!(
         "resize: {} images in {shards} shards; {new_images} decoded in {seconds:.1} s, {rate:.0} images/s; {} failed, {} unreadable by the tables",
         counts.rows, counts.failed, plan.unreadable
     ));
-    warn_of_leaks(context, &counts.leaks);
+    warn_of_leaks(context, counts.leaks);
     Ok(with_gate(Outcome::done(summary), context, counts.failed))
+}
+
+/// Says with --verbose how long each part took.
+struct Clock<'a> {
+    context: &'a Context,
+    last: Instant,
+}
+
+impl<'a> Clock<'a> {
+    fn new(context: &'a Context) -> Self {
+        Clock { context, last: Instant::now() }
+    }
+
+    fn lap(&mut self, what: impl std::fmt::Display) {
+        let now = Instant::now();
+        self.context.reporter.detail(format_args!("resize: {what} in {:.3} s", (now - self.last).as_secs_f64()));
+        self.last = now;
+    }
 }
 
 /// Which shards of the plan need not be made: those that a killed run finished, and those of the last output that
@@ -124,34 +149,47 @@ fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Outcome {
     }
 }
 
-/// Writes the tables beside the shards from the shards' records, and lists all files.
-fn write_tables(plan: &Plan, publication: &Publication) -> Result<(Vec<FileEntry>, Counts), StageError> {
-    let mut files = Vec::with_capacity(plan.shards.len() + 2);
-    let mut counts = Counts::default();
-    let mut rows = Vec::new();
+/// Writes the tables beside the shards from the shards' records, and lists all files. The records are read one by one,
+/// twice: what leaks is known when all were seen.
+fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publication, clock: &mut Clock) -> Result<(Vec<FileEntry>, Counts), StageError> {
+    let mut files = Vec::with_capacity(plan.shards.len() + 3);
+    let (mut counts, mut tensors, mut prints) = (Counts::default(), Tensors::default(), Vec::new());
     let mut issues = TableWriter::create(publication.stage(ISSUES)?)?;
     for shard in &plan.shards {
         let record = ShardRecord::load(publication, shard)?;
         counts.add(shard.split, &record);
+        tensors.add(shard.split, &record, publication)?;
         for failure in &record.failures {
             issues.push(issue(shard.split, failure))?;
         }
-        files.extend(record.entry.map(|entry| FileEntry { inputs: Some(record.inputs), ..entry }));
-        rows.extend(record.hashes.into_iter().map(|hashes| FingerprintRow {
-            image_id: hashes.image_id,
+        prints.extend(record.hashes.iter().map(|hashes| Print {
             split: shard.split,
             bytes_xxh3: hashes.bytes_xxh3,
             pixels_xxh3: hashes.pixels_xxh3,
             perceptual_hash: hashes.perceptual_hash,
-            leak_group: None,
         }));
+        files.extend(record.entry.map(|entry| FileEntry { inputs: Some(record.inputs), ..entry }));
     }
-    let issues = issues.finish()?;
-    files.push(publication.describe(ISSUES, Some(issues))?);
-    counts.leaks = mark_leaks(&mut rows);
+    files.push(publication.describe(ISSUES, Some(issues.finish()?))?);
+
+    clock.lap("read records");
+    let leaks = find_leaks(&prints, candidates_per_image, |row| tensors.picture(row))?;
+    clock.lap(format_args!("looked at {} pairs of alike hashes in different splits", leaks.candidates));
+    counts.leaks = leaks.counts();
+    let mut writer = TableWriter::create(publication.stage(LEAKS)?)?;
+    for pair in &leaks.pairs {
+        writer.push(leaks.row(pair, tensors.image(pair.row as usize)?, tensors.image(pair.other_row as usize)?))?;
+    }
+    files.push(publication.describe(LEAKS, Some(writer.finish()?))?);
+
     let mut writer = TableWriter::create(publication.stage(FINGERPRINTS)?)?;
-    for row in rows {
-        writer.push(row)?;
+    let mut row = 0;
+    for shard in &plan.shards {
+        for hashes in ShardRecord::load(publication, shard)?.hashes {
+            let Hashes { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash } = hashes;
+            writer.push(FingerprintRow { image_id, split: shard.split, bytes_xxh3, pixels_xxh3, perceptual_hash, leak_group: leaks.group(row) })?;
+            row += 1;
+        }
     }
     files.push(publication.describe(FINGERPRINTS, Some(writer.finish()?))?);
     Ok((files, counts))
@@ -171,12 +209,12 @@ fn issue(split: Split, failure: &Failure) -> IssueRow {
     }
 }
 
-fn warn_of_leaks(context: &Context, leaks: &Leaks) {
+fn warn_of_leaks(context: &Context, leaks: LeakCounts) {
     if leaks.groups > 0 {
-        let splits = Split::ALL.map(Split::as_str).join(", ");
         context.reporter.warn(format_args!(
-            "{} images in {} groups are the same picture in more than one of {splits} ({} groups with byte-identical files): scores on them are no test; fingerprints.parquet names them by leak_group",
-            leaks.images, leaks.groups, leaks.groups_with_same_bytes
+            "{} images in {} groups show the same picture in more than one split (pairs: {} with the same bytes, {} with the same pixels, {} near): \
+             scores on them are no test; leaks.parquet names them",
+            leaks.images, leaks.groups, leaks.same_bytes, leaks.same_pixels, leaks.near
         ));
     }
 }

@@ -5,7 +5,7 @@ use ossify_diagnostics::{Action, Finding, Format, Place, Renderer, Severity};
 use ossify_settings::{Gate, Reporter};
 use serde::Serialize;
 
-use crate::leaks::Leaks;
+use crate::leaks::LeakCounts;
 use crate::plan::Plan;
 use crate::shard_record::{Failure, ShardRecord};
 use crate::tensor::Recipe;
@@ -38,7 +38,7 @@ struct Summary<'a> {
     failed_images: u64,
     failed_per_rule: &'a BTreeMap<String, u64>,
     failed: &'a [Failure],
-    leaks: &'a Leaks,
+    leaks: LeakCounts,
 }
 
 /// What became of the images.
@@ -53,7 +53,7 @@ pub(crate) struct Counts {
     failed_per_rule: BTreeMap<String, u64>,
     /// The first of them, in order.
     listed: Vec<Failure>,
-    pub(crate) leaks: Leaks,
+    pub(crate) leaks: LeakCounts,
 }
 
 impl Counts {
@@ -91,7 +91,7 @@ impl Counts {
             failed_images: self.failed,
             failed_per_rule: &self.failed_per_rule,
             failed: &self.listed,
-            leaks: &self.leaks,
+            leaks: self.leaks,
         };
         serde_json::json!(summary)
     }

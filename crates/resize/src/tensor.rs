@@ -7,7 +7,7 @@ use ossify_imaging::{DecodeError, HeaderError, Limits, TensorSpec, decode_pictur
 use ossify_settings::ResizeSettings;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::fingerprint::perceptual_hash;
+use crate::fingerprint::{TensorView, perceptual_hash};
 use crate::plan::Source;
 use crate::shard_record::{Failure, Hashes};
 
@@ -77,6 +77,7 @@ impl Recipe {
             return Err(failure(Failure::CHANGED, reason));
         }
         let transform = to_tensor_into(&picture, &self.spec, out);
+        let view = TensorView { pixels: out, shape: self.shape(), source: size, transform };
         let mut pixels_hash = Xxh3::new();
         pixels_hash.update(&size.0.to_le_bytes());
         pixels_hash.update(&size.1.to_le_bytes());
@@ -85,7 +86,7 @@ impl Recipe {
             image_id: source.image_id.clone(),
             bytes_xxh3: xxh3_64(&bytes),
             pixels_xxh3: pixels_hash.digest(),
-            perceptual_hash: perceptual_hash(&picture),
+            perceptual_hash: perceptual_hash(&view),
         };
         Ok((ShardRow::new(&source.image_id, size, transform, out), hashes))
     }

@@ -154,7 +154,7 @@ fn a_shard_without_a_single_good_image_is_not_there() {
     bench.write_tables();
     assert_eq!(bench.summary(&[])["summary"]["shards"], 1);
     let files: Vec<String> = published(&bench.out().join("shards")).into_keys().collect();
-    assert_eq!(files, ["fingerprints.parquet", "issues.parquet", "manifest.json", "valid-00000.arrow"]);
+    assert_eq!(files, ["fingerprints.parquet", "issues.parquet", "leaks.parquet", "manifest.json", "valid-00000.arrow"]);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn copies_across_splits_share_a_leak_group() {
     bench.add(Split::Train, "twice-b.png", &twice, (70, 60));
     bench.write_tables();
     let summary = bench.summary(&[]);
-    assert_eq!(summary["summary"]["leaks"], serde_json::json!({"groups": 1, "groups_with_same_bytes": 1, "images": 3}));
+    assert_eq!(summary["summary"]["leaks"], serde_json::json!({"groups": 1, "images": 3, "same_bytes": 1, "same_pixels": 1, "near": 0}));
     let rows: Vec<FingerprintRow> = read_table(bench.out().join("shards/fingerprints.parquet")).unwrap();
     let group: Vec<&str> = rows.iter().filter(|row| row.leak_group == Some(0)).map(|row| row.image_id.as_str()).collect();
     assert_eq!(group, ["train/images/original.png", "valid/images/same-pixels.bmp", "test/images/copy.png"]);

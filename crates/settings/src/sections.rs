@@ -255,6 +255,8 @@ sections! {
         images: u64 = 600 => |v| at_least(v, &1);
         /// Seed of the pictures.
         seed: u64 = 7;
+        /// Images of train that are planted again in valid and test: copied, repacked, encoded again, brightened, turned, mirrored.
+        leaks: u64 = 0;
     }
 
     /// Labels to tables.
@@ -301,6 +303,8 @@ sections! {
         max_pixels: u64 = 100_000_000 => |v| at_least(v, &1);
         /// An image whose file or decoding takes more memory is refused, bytes.
         max_memory_bytes: u64 = 1_200_000_000 => |v| at_least(v, &1);
+        /// How many pictures with alike hashes each image of another split is compared with, about, in search of near copies: more finds more, and takes longer. 0 looks for the same bytes and pixels alone.
+        leak_candidates_per_image: f64 = 1.0 => |v| within(v, 0.0, 1e6);
         /// "none" (memory-mapped as it lies) or "zstd" (about a third of the space; for cold storage).
         compression: Compression = Compression::None;
     }

@@ -15,7 +15,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-pub use reader::{ShardImage, ShardReader, Tensor};
+pub use reader::{Access, ShardImage, ShardReader, Tensor};
 pub use writer::{ShardCompression, ShardWriter};
 
 use crate::table::table;

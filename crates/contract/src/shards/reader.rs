@@ -11,6 +11,7 @@ use arrow::datatypes::{Float32Type, Int32Type, Schema, SchemaRef, UInt8Type};
 use arrow::ipc::convert::try_fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
+use memmap2::Mmap;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -63,6 +64,26 @@ pub struct ShardReader {
     tensor_hashes: Vec<u64>,
     /// One bit a row: its tensor was found to be as it was written.
     checked: Vec<AtomicU64>,
+    map: Arc<Mmap>,
+    access: Access,
+}
+
+/// How rows are asked for; it changes what the system reads ahead, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// One after the other: what follows is read ahead.
+    InOrder,
+    /// A few here and there: a tensor is read in one go, and nothing around it.
+    Scattered,
+}
+
+/// The map as a buffer's owner.
+struct Mapped(Arc<Mmap>);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// A batch without its tensors.
@@ -95,12 +116,25 @@ impl ShardReader {
     /// # Errors
     /// Fails where the file cannot be opened, is no shard, or is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_for(Access::InOrder, path)
+    }
+
+    /// As [`ShardReader::open`], for rows that are asked for in another order than that of the file.
+    ///
+    /// # Errors
+    /// As [`ShardReader::open`].
+    pub fn open_for(access: Access, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let corrupt = |reason: &str| damaged(path, reason);
         let file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
         // SAFETY: shards are replaced by renaming, never changed in place, so the mapped bytes stay as they are.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(ArtefactError::io("cannot map", path))?;
-        let map = Buffer::from(bytes::Bytes::from_owner(map));
+        let mapped = Arc::new(unsafe { Mmap::map(&file) }.map_err(ArtefactError::io("cannot map", path))?);
+        #[cfg(unix)]
+        if access == Access::Scattered {
+            // Advice that is not taken costs time and nothing else.
+            let _ = mapped.advise(memmap2::Advice::Random);
+        }
+        let map = Buffer::from(bytes::Bytes::from_owner(Mapped(Arc::clone(&mapped))));
         let trailer = map.len().checked_sub(TRAILER_BYTES).ok_or_else(|| corrupt("too short to be an Arrow file"))?;
         let mut tail = [0; TRAILER_BYTES];
         tail.copy_from_slice(&map[trailer..]);
@@ -126,6 +160,8 @@ impl ShardReader {
             tensors: Tensors::Mapped(Vec::new()),
             tensor_hashes: hashes_of(note(TENSOR_HASHES).unwrap_or_default()).ok_or_else(|| corrupt("the hashes in its footer cannot be read"))?,
             checked: Vec::new(),
+            map: mapped,
+            access,
         };
         reader.read_batches(&schema, footer.version(), blocks)?;
         if !reader.tensor_hashes.is_empty() && reader.tensor_hashes.len() != reader.rows {
@@ -246,6 +282,7 @@ impl ShardReader {
         if let Some(expected) = self.tensor_hashes.get(row)
             && self.checked[word].load(Ordering::Relaxed) & bit == 0
         {
+            self.read_in_one_go(&tensor);
             if xxh3_64(&tensor) != *expected {
                 let image_id = self.get(row).map(|image| image.image_id).unwrap_or_default();
                 return Err(damaged(&self.path, &format!("the tensor of {image_id} is not as it was written")));
@@ -253,6 +290,17 @@ impl ShardReader {
             self.checked[word].fetch_or(bit, Ordering::Relaxed);
         }
         Ok(Tensor(tensor))
+    }
+
+    /// Asks for all pages of a tensor that are not in memory yet, instead of one after the other.
+    fn read_in_one_go(&self, tensor: &[u8]) {
+        #[cfg(unix)]
+        if self.access == Access::Scattered
+            && let Some(offset) = (tensor.as_ptr() as usize).checked_sub(self.map.as_ptr() as usize)
+            && offset + tensor.len() <= self.map.len()
+        {
+            let _ = self.map.advise_range(memmap2::Advice::WillNeed, offset, tensor.len());
+        }
     }
 
     fn unpacked(&self, packed: &Packed, batch: usize) -> Result<Buffer> {

@@ -117,13 +117,11 @@ fn turned_fractions_are_those_of_turned_pictures() {
 fn other_kinds_are_left_to_the_general_decoder() {
     for name in ["progressive.jpg", "cmyk.jpg"] {
         assert!(decode(&fixture(name), 8).is_none(), "{name}");
-        let picture = decode_picture(&fixture(name), &Limits::default(), &TensorSpec {
-            side_px: 16,
-            channels: Channels::Rgb,
-            geometry: Geometry::Stretch,
-            filter: Filter::Bilinear,
-            antialias: true,
-        });
+        let picture = decode_picture(
+            &fixture(name),
+            &Limits::default(),
+            &TensorSpec { side_px: 16, channels: Channels::Rgb, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true },
+        );
         assert_eq!(picture.unwrap().size(), (32, 24));
     }
 }

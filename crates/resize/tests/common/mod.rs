@@ -130,6 +130,11 @@ pub fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     out.into_inner()
 }
 
+/// So many threads.
+pub fn pool(threads: usize) -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
 /// The published files by name, the manifest without its time of creation.
 pub fn published(shards: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ossify_contract::{
-    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter, Transform,
-    read_metrics,
+    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter,
+    Transform, read_metrics,
 };
 use serde_json::json;
 
