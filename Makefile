@@ -98,7 +98,7 @@ test: $(NEEDS_LIBTORCH) ## All tests
 	$(CARGO) build --release --workspace --all-targets $(FEATURES)
 	$(CARGO) test --release --workspace --no-fail-fast $(FEATURES)
 	@if [ -x '$(VENV)/parity/bin/python' ]; then scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'; \
-		else echo 'comparisons with PyTorch, scikit-learn, pycocotools and Pillow left out; make parity installs them and runs them' >&2; fi
+		else echo 'comparisons with PyTorch, scikit-learn, pycocotools, Pillow and pydicom left out; make parity installs them and runs them' >&2; fi
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/notebooks' pipelines/notebooks/requirements.txt
 	@set -e; for program in 'phantom --images 60' 'ingest --set ingest.min_objects_per_class=4' resize; do \
 		'$(BIN)'/ossify-$$program --quiet --force --config conf/demo.toml --dataset '$(NOTEBOOKS_TEST)/dataset' --out '$(NOTEBOOKS_TEST)' >/dev/null; done
@@ -110,9 +110,9 @@ lint: $(NEEDS_LIBTORCH) ## Formatting and lints; warnings are errors
 	$(CARGO) clippy --release --workspace --all-targets $(FEATURES) -- --deny warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check; else echo 'licences and advisories not checked: cargo-deny is not installed' >&2; fi
 
-parity: $(NEEDS_LIBTORCH) ## Compare with PyTorch, scikit-learn, pycocotools and Pillow, in a Python environment of their own
+parity: $(NEEDS_LIBTORCH) ## Compare with PyTorch, scikit-learn, pycocotools, Pillow and pydicom, in a Python environment of their own
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/parity' pipelines/parity/requirements.txt
-	$(CARGO) build --release --workspace $(FEATURES) --example parity --bin ossify-evaluate \
+	$(CARGO) build --release --workspace $(FEATURES) --example parity --example decoded --bin ossify-evaluate \
 		--bin ossify-phantom --bin ossify-ingest --bin ossify-resize
 	@scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compares ours with PyTorch, scikit-learn, pycocotools and Pillow: parity.sh RELEASE_FOLDER PYTHON
+# Compares ours with PyTorch, scikit-learn, pycocotools, Pillow and pydicom: parity.sh RELEASE_FOLDER PYTHON
 # Every comparison runs, also after one that fails; the exit code is 1 if any did.
 set -u
 release=$1
@@ -16,4 +16,5 @@ compare 'average precision against pycocotools' pipelines/parity/evaluate_coco.p
 echo 'shards read by pyarrow and PyTorch' >&2
 scripts/readers.sh "$release" "$python" --need torch || failed=1
 compare 'tensors against Pillow' pipelines/parity/resize_pillow.py data/work/readers-test/plain data/work/readers-test/dataset
+compare 'pixels of DICOM files against pydicom' pipelines/parity/dicom_pixels.py --binary "$release/examples/decoded"
 exit $failed

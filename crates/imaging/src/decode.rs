@@ -7,7 +7,7 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
-use crate::{HeaderError, ImageFormat, ImageHeader, Pixels, read_header};
+use crate::{HeaderError, ImageFormat, ImageHeader, Pixels, dicom, read_header};
 
 /// Bytes that a decoder may need a pixel at worst: 16-bit colour with alpha, or the coefficients of a
 /// progressive CMYK JPEG, beside the 8-bit result.
@@ -113,6 +113,9 @@ pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, Dec
 ///   sample of the picture is above it: 12-bit detectors often store their values unscaled, and such a
 ///   picture would be all but black.
 /// - Alpha is laid over black. Palettes and 1, 2 and 4-bit gray are spread to 8 bits. CMYK becomes RGB.
+/// - DICOM: stored values go through the modality's rescaling or table, then the first window (LINEAR, LINEAR_EXACT,
+///   SIGMOID), or where there is none the VOI table, or else the picture's own range without its padding; MONOCHROME1
+///   is inverted. All are those of PS3.3 sections C.11.1 and C.11.2, to 0..=255 by rounding. Palettes and YCbCr become RGB.
 /// - EXIF orientation is applied, so that width and height are those of [`crate::probe`].
 ///
 /// # Errors
@@ -175,6 +178,7 @@ fn decode_other(bytes: &[u8], header: &ImageHeader, limits: &Limits) -> Result<P
         ImageFormat::Bmp => image::ImageFormat::Bmp,
         ImageFormat::Tiff => image::ImageFormat::Tiff,
         ImageFormat::Webp => image::ImageFormat::WebP,
+        ImageFormat::Dicom => return dicom::decode(bytes, limits),
     };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut image_limits = image::Limits::default();

@@ -3,10 +3,11 @@
 //! decoding more of a file than the tensor needs, of a [`Picture`] ([`decode_picture`], [`to_tensor_into`]).
 //!
 //! Formats: JPEG (baseline and progressive; gray, colour, CMYK), PNG (1 to 16 bit, gray, colour,
-//! palette, alpha), BMP, TIFF and WebP. EXIF orientation is applied everywhere: width, height,
-//! pixels and tensors are those of the upright picture.
+//! palette, alpha), BMP, TIFF, WebP and DICOM (one frame; uncompressed, deflated, RLE, JPEG baseline and lossless).
+//! EXIF orientation is applied everywhere: width, height, pixels and tensors are those of the upright picture.
 
 mod decode;
+mod dicom;
 mod geometry;
 mod header;
 mod jpeg;

@@ -51,6 +51,56 @@ fn an_image_row_tells_what_the_header_says() {
     assert_eq!(status(&dataset, "train/images/c.png"), ImageStatus::Background);
 }
 
+/// A DICOM picture of 20x30 pixels with 12 bits, and further elements before its pixels.
+fn dicom(further: &[(u16, u16, &[u8])]) -> Vec<u8> {
+    let number = |value: u16| value.to_le_bytes().to_vec();
+    let mut elements: Vec<((u16, u16), Vec<u8>)> = vec![
+        ((0x0028, 0x0002), number(1)),
+        ((0x0028, 0x0004), b"MONOCHROME2 ".to_vec()),
+        ((0x0028, 0x0010), number(30)),
+        ((0x0028, 0x0011), number(20)),
+        ((0x0028, 0x0100), number(16)),
+        ((0x0028, 0x0101), number(12)),
+        ((0x7fe0, 0x0010), (0..600u16).flat_map(|i| (i * 6).to_le_bytes()).collect()),
+    ];
+    elements.extend(further.iter().map(|(group, element, value)| ((*group, *element), value.to_vec())));
+    elements.sort();
+    let mut file = [&[0; 128][..], b"DICM\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0"].concat();
+    for ((group, element), value) in elements {
+        file.extend([group.to_le_bytes(), element.to_le_bytes()].concat());
+        file.extend((value.len() as u32).to_le_bytes());
+        file.extend(value);
+    }
+    file
+}
+
+#[test]
+fn dicom_images_are_rows_and_pictures_like_any_other() {
+    let dataset = Dataset::small();
+    dataset.write("train/images/x.dcm", dicom(&[]));
+    dataset.write("train/labels/x.txt", "0 0.5 0.5 0.2 0.1\n");
+    dataset.write("train/images/film.DICOM", dicom(&[(0x0028, 0x0008, b"12")]));
+    dataset.write("train/labels/film.txt", "0 0.5 0.5 0.2 0.1\n");
+    // The class's only image: the page shows it.
+    dataset.write("train/labels/a.txt", "1 0.3 0.3 0.1 0.1\n");
+    run(&dataset, &[]);
+    let image = dataset.images().into_iter().find(|image| image.image_id == "train/images/x.dcm").unwrap();
+    assert_eq!((image.width, image.height, image.channels, image.format.as_str(), image.exif_orientation), (20, 30, 1, "dicom", 1));
+    assert_eq!((image.status, image.object_count), (ImageStatus::Labelled, 1));
+    assert_eq!(status(&dataset, "train/images/film.DICOM"), ImageStatus::Unreadable);
+    let issue = dataset.issues().into_iter().find(|issue| issue.rule == "image-unreadable").unwrap();
+    assert_eq!(
+        (issue.path.as_str(), issue.message.as_str()),
+        (
+            "train/images/film.DICOM",
+            "this kind of dicom is not supported: it holds 12 frames; save the frame that is meant as a file of its own (gdcmimg, dcmj2pnm +F)"
+        )
+    );
+    let page = std::fs::read_to_string(dataset.tables().join("ingest.html")).unwrap();
+    assert_eq!(page.matches("data:image/jpeg").count(), 1, "browsers do not show DICOM: it is drawn as JPEG");
+    assert!(!page.contains("image/dicom"));
+}
+
 #[test]
 fn folders_may_be_named_the_other_way_round() {
     let dataset = Dataset::new();

@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use crate::network::Batch;
 use crate::rows::Origin;
 
-const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"];
+const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dcm", "dicom"];
 
 /// An image that could not be predicted.
 #[derive(Clone, Debug, Serialize)]

@@ -13,6 +13,8 @@ use std::path::Path;
 use image::ImageDecoder;
 pub(crate) use source::{ReadAt, Source};
 
+use crate::dicom;
+
 /// A format that [`crate::decode`] reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ImageFormat {
@@ -26,10 +28,12 @@ pub enum ImageFormat {
     Tiff,
     /// WebP; its first frame.
     Webp,
+    /// DICOM with one frame.
+    Dicom,
 }
 
 impl ImageFormat {
-    /// The word in tables: `jpeg`, `png`, `bmp`, `tiff`, `webp`.
+    /// The word in tables: `jpeg`, `png`, `bmp`, `tiff`, `webp`, `dicom`.
     pub fn as_str(self) -> &'static str {
         match self {
             ImageFormat::Jpeg => "jpeg",
@@ -37,12 +41,15 @@ impl ImageFormat {
             ImageFormat::Bmp => "bmp",
             ImageFormat::Tiff => "tiff",
             ImageFormat::Webp => "webp",
+            ImageFormat::Dicom => "dicom",
         }
     }
 
-    /// The format whose signature these first bytes are; 12 bytes decide.
+    /// The format whose signature these first bytes are; 132 bytes decide. DICOM comes first: the bytes before its
+    /// signature are free, and some writers make them a TIFF's.
     pub fn of_signature(start: &[u8]) -> Option<Self> {
         match start {
+            _ if start.get(dicom::MAGIC_AT) == Some(dicom::MAGIC) => Some(ImageFormat::Dicom),
             [0xff, 0xd8, 0xff, ..] => Some(ImageFormat::Jpeg),
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(ImageFormat::Png),
             [b'B', b'M', ..] => Some(ImageFormat::Bmp),
@@ -75,7 +82,7 @@ pub struct ImageHeader {
     /// Size of the file.
     pub bytes: u64,
     /// Whether the file reaches its end mark (JPEG, PNG) or the extent that its header announces (BMP,
-    /// TIFF, WebP). A file that is not complete was cut short and does not decode.
+    /// TIFF, WebP, DICOM). A file that is not complete was cut short and does not decode.
     pub complete: bool,
     /// Bytes after the end mark of a JPEG or PNG that does not end with it: padding or another program's
     /// data. Decoders pass over them, and so do we; the picture is whole.
@@ -120,16 +127,16 @@ pub enum HeaderError {
 }
 
 impl HeaderError {
-    fn malformed(format: ImageFormat, reason: impl Into<String>) -> Self {
+    pub(crate) fn malformed(format: ImageFormat, reason: impl Into<String>) -> Self {
         HeaderError::Malformed { format, reason: reason.into() }
     }
 
-    fn unsupported(format: ImageFormat, reason: impl Into<String>) -> Self {
+    pub(crate) fn unsupported(format: ImageFormat, reason: impl Into<String>) -> Self {
         HeaderError::Unsupported { format, reason: reason.into() }
     }
 
     /// A read past the end means that the header breaks off; all else is the disk's.
-    fn reading(format: ImageFormat) -> impl Fn(io::Error) -> Self {
+    pub(crate) fn reading(format: ImageFormat) -> impl Fn(io::Error) -> Self {
         move |e| match e.kind() {
             io::ErrorKind::UnexpectedEof => HeaderError::malformed(format, "the file ends inside its header"),
             _ => HeaderError::Io(e),
@@ -203,6 +210,7 @@ fn header_of<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderErr
         ImageFormat::Bmp => bitmap::bmp(source)?,
         ImageFormat::Tiff => tiff_or_webp(source, format, image::codecs::tiff::TiffDecoder::new)?,
         ImageFormat::Webp => tiff_or_webp(source, format, image::codecs::webp::WebPDecoder::new)?,
+        ImageFormat::Dicom => dicom::header(source)?,
     };
     if header.width == 0 || header.height == 0 {
         return Err(HeaderError::malformed(format, format!("it says {}x{} pixels", header.width, header.height)));
@@ -213,10 +221,9 @@ fn header_of<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderErr
 fn unknown_format(start: &[u8]) -> HeaderError {
     let reason = match start {
         [b'G', b'I', b'F', b'8', ..] => "GIF is not supported; convert it to PNG".to_owned(),
-        _ if start.get(128..132) == Some(b"DICM") => "DICOM is not supported; export it to 16-bit PNG".to_owned(),
         _ if start.get(4..8) == Some(b"ftyp") => "HEIF and AVIF are not supported; convert it to PNG or JPEG".to_owned(),
         _ if start.iter().all(|byte| *byte == 0) => "not an image: it begins with zeros only, as after a failed download or copy".to_owned(),
-        _ => "not a JPEG, PNG, BMP, TIFF or WebP by its first bytes, whatever its name says".to_owned(),
+        _ => "not a JPEG, PNG, BMP, TIFF, WebP or DICOM by its first bytes, whatever its name says".to_owned(),
     };
     HeaderError::UnknownFormat(reason)
 }

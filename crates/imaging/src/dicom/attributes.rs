@@ -1,0 +1,283 @@
+//! What the data set says of its picture, checked.
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+use dicom_encoding::transfer_syntax::{TransferSyntax, TransferSyntaxIndex as _};
+use dicom_object::InMemDicomObject;
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
+
+use super::data_set::{DataSet, Kept};
+use super::lut::Lut;
+use crate::{HeaderError, ImageFormat};
+
+/// What samples mean (PS3.3 section C.7.6.3.1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Photometric {
+    /// Gray, the lowest value white.
+    Monochrome1,
+    /// Gray, the lowest value black.
+    Monochrome2,
+    Palette,
+    Rgb,
+    YbrFull,
+    /// As `YbrFull`, with colour for two pixels at a time where it is not encoded.
+    YbrFull422,
+}
+
+/// How a window maps values to shades (PS3.3 section C.11.2.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WindowFunction {
+    Linear,
+    LinearExact,
+    Sigmoid,
+}
+
+/// The values that are of interest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Window {
+    pub center: f64,
+    /// Above 0; at least 1 for `Linear`.
+    pub width: f64,
+    pub function: WindowFunction,
+}
+
+/// How stored values become those of the modality.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Modality {
+    Rescale { slope: f64, intercept: f64 },
+    Table(Lut),
+}
+
+/// How values of the modality become shades.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Interest {
+    Window(Window),
+    Table(Lut),
+    /// The lowest value of the picture to its highest.
+    FullRange,
+}
+
+/// The bits of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bits {
+    /// 8, 16 or 32.
+    pub allocated: u16,
+    /// 1 to `allocated`.
+    pub stored: u16,
+    /// Bits below the lowest of those that are stored.
+    pub below: u16,
+    pub is_signed: bool,
+}
+
+/// What the data set says of its picture.
+#[derive(Clone, Debug)]
+pub(super) struct Attributes {
+    pub rows: u16,
+    pub columns: u16,
+    /// 1 or 3.
+    pub samples_per_pixel: u16,
+    pub photometric: Photometric,
+    pub bits: Bits,
+    /// Whether all samples of a colour come before those of the next.
+    pub is_planar: bool,
+    /// Stored values from and to which pixels are no part of the picture.
+    pub padding: Option<(i64, i64)>,
+    pub modality: Modality,
+    pub interest: Interest,
+    /// Red, green and blue; there where the photometric interpretation is a palette.
+    pub palette: Option<[Lut; 3]>,
+}
+
+impl Attributes {
+    pub(super) fn read(data_set: &DataSet) -> Result<Self, HeaderError> {
+        let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
+        let unsupported = |reason: String| HeaderError::unsupported(ImageFormat::Dicom, reason);
+        let values = Values::read(&data_set.kept).map_err(malformed)?;
+        let frames = values.integers(tags::NUMBER_OF_FRAMES, "number of frames").map_err(malformed)?;
+        if let Some(frames) = frames.and_then(|frames| frames.first().copied()).filter(|frames| *frames > 1) {
+            return Err(unsupported(format!("it holds {frames} frames; save the frame that is meant as a file of its own (gdcmimg, dcmj2pnm +F)")));
+        }
+        let (rows, columns) = (values.required(tags::ROWS, "rows").map_err(malformed)?, values.required(tags::COLUMNS, "columns").map_err(malformed)?);
+        let samples_per_pixel = values.required(tags::SAMPLES_PER_PIXEL, "samples a pixel").map_err(malformed)?;
+        let word = values.word(tags::PHOTOMETRIC_INTERPRETATION).ok_or_else(|| malformed("it does not say its photometric interpretation".into()))?;
+        let (photometric, samples) = match word.as_str() {
+            "MONOCHROME1" => (Photometric::Monochrome1, 1),
+            "MONOCHROME2" => (Photometric::Monochrome2, 1),
+            "PALETTE COLOR" => (Photometric::Palette, 1),
+            "RGB" => (Photometric::Rgb, 3),
+            "YBR_FULL" => (Photometric::YbrFull, 3),
+            "YBR_FULL_422" => (Photometric::YbrFull422, 3),
+            _ => return Err(unsupported(format!("the photometric interpretation {word}; convert it to PNG"))),
+        };
+        if samples_per_pixel != samples {
+            return Err(malformed(format!("it says {samples_per_pixel} samples a pixel, and {word} has {samples}")));
+        }
+        let bits = bits(&values).map_err(malformed)?;
+        if !matches!(bits.allocated, 8 | 16 | 32) || bits.allocated == 32 && photometric_is_color(photometric) {
+            return Err(unsupported(format!("{} bits a sample of {word}; convert it to PNG", bits.allocated)));
+        }
+        if bits.is_signed && photometric_is_color(photometric) {
+            return Err(unsupported(format!("signed samples of {word}; convert it to PNG")));
+        }
+        let is_planar = samples_per_pixel > 1 && values.u16(tags::PLANAR_CONFIGURATION, "planar configuration").map_err(malformed)? == Some(1);
+        let modality = modality(&values, data_set, bits).map_err(malformed)?;
+        let interest = interest(&values, data_set, bits, &modality)?;
+        let padding = padding(&values, bits).map_err(malformed)?;
+        let palette = if photometric == Photometric::Palette { Some(palette(&values)?) } else { None };
+        Ok(Attributes { rows, columns, samples_per_pixel, photometric, bits, is_planar, padding, modality, interest, palette })
+    }
+
+    /// Whether it comes out in colour.
+    pub(super) fn is_color(&self) -> bool {
+        photometric_is_color(self.photometric)
+    }
+
+    /// Rows times columns.
+    pub(super) fn pixels(&self) -> u64 {
+        u64::from(self.rows) * u64::from(self.columns)
+    }
+
+    /// Bytes of all samples where they are not encoded.
+    pub(super) fn native_bytes(&self) -> u64 {
+        let samples = if self.photometric == Photometric::YbrFull422 { 2 } else { u64::from(self.samples_per_pixel) };
+        self.pixels() * samples * u64::from(self.bits.allocated / 8)
+    }
+}
+
+fn photometric_is_color(photometric: Photometric) -> bool {
+    !matches!(photometric, Photometric::Monochrome1 | Photometric::Monochrome2)
+}
+
+fn bits(values: &Values) -> Result<Bits, String> {
+    let allocated = values.required(tags::BITS_ALLOCATED, "bits allocated")?;
+    let stored = values.u16(tags::BITS_STORED, "bits stored")?.unwrap_or(allocated);
+    let high = values.u16(tags::HIGH_BIT, "high bit")?.unwrap_or(stored.wrapping_sub(1));
+    if stored == 0 || stored > allocated || high >= allocated || high + 1 < stored {
+        return Err(format!("of {allocated} bits a sample it says that {stored} are stored, the highest of them bit {high}"));
+    }
+    let is_signed = values.u16(tags::PIXEL_REPRESENTATION, "pixel representation")? == Some(1);
+    Ok(Bits { allocated, stored, below: high + 1 - stored, is_signed })
+}
+
+fn modality(values: &Values, data_set: &DataSet, bits: Bits) -> Result<Modality, String> {
+    if let Some(table) = table(data_set.modality_table.as_ref(), "modality look-up table", bits.is_signed)? {
+        return Ok(Modality::Table(table));
+    }
+    let slope = values.number(tags::RESCALE_SLOPE, "rescale slope")?.unwrap_or(1.0);
+    let intercept = values.number(tags::RESCALE_INTERCEPT, "rescale intercept")?.unwrap_or(0.0);
+    if slope == 0.0 {
+        return Err("its rescale slope is 0, which makes all pixels equal".into());
+    }
+    Ok(Modality::Rescale { slope, intercept })
+}
+
+fn interest(values: &Values, data_set: &DataSet, bits: Bits, modality: &Modality) -> Result<Interest, HeaderError> {
+    let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
+    let center = values.number(tags::WINDOW_CENTER, "window center").map_err(malformed)?;
+    // Some writers say a width of 0 where they mean that there is no window.
+    let width = values.number(tags::WINDOW_WIDTH, "window width").map_err(malformed)?.filter(|width| *width > 0.0);
+    if let (Some(center), Some(width)) = (center, width) {
+        let function = match values.word(tags::VOILUT_FUNCTION).as_deref() {
+            // The linear function divides by the width less 1.
+            None | Some("" | "LINEAR") if width >= 1.0 => WindowFunction::Linear,
+            None | Some("" | "LINEAR" | "LINEAR_EXACT") => WindowFunction::LinearExact,
+            Some("SIGMOID") => WindowFunction::Sigmoid,
+            Some(other) => return Err(HeaderError::unsupported(ImageFormat::Dicom, format!("the VOI LUT function {other}; export it to 16-bit PNG"))),
+        };
+        return Ok(Interest::Window(Window { center, width, function }));
+    }
+    let is_signed = match modality {
+        Modality::Table(_) => false,
+        Modality::Rescale { intercept, .. } => bits.is_signed || *intercept < 0.0,
+    };
+    let table = table(data_set.voi_table.as_ref(), "VOI look-up table", is_signed).map_err(malformed)?;
+    Ok(table.map_or(Interest::FullRange, Interest::Table))
+}
+
+fn table(kept: Option<&Kept>, name: &str, is_signed: bool) -> Result<Option<Lut>, String> {
+    let Some(kept) = kept else { return Ok(None) };
+    Lut::read(&Values::read(kept)?, tags::LUT_DESCRIPTOR, tags::LUT_DATA, name, is_signed)
+}
+
+fn padding(values: &Values, bits: Bits) -> Result<Option<(i64, i64)>, String> {
+    let read = |tag, name| {
+        let value = values.integers(tag, name)?.and_then(|values| values.first().copied());
+        // Without written representations the sign is the pixels'.
+        Ok::<_, String>(value.map(|value| if bits.is_signed { i64::from(value as u16 as i16) } else { i64::from(value as u16) }))
+    };
+    let Some(value) = read(tags::PIXEL_PADDING_VALUE, "pixel padding value")? else { return Ok(None) };
+    let limit = read(tags::PIXEL_PADDING_RANGE_LIMIT, "pixel padding range limit")?.unwrap_or(value);
+    Ok(Some((value.min(limit), value.max(limit))))
+}
+
+fn palette(values: &Values) -> Result<[Lut; 3], HeaderError> {
+    let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
+    if values.has(tags::SEGMENTED_RED_PALETTE_COLOR_LOOKUP_TABLE_DATA) {
+        return Err(HeaderError::unsupported(ImageFormat::Dicom, "a segmented palette; convert it to PNG"));
+    }
+    let read = |descriptor, data, name| {
+        let table = Lut::read(values, descriptor, data, name, false).map_err(malformed)?;
+        table.ok_or_else(|| malformed(format!("it has no {name}")))
+    };
+    Ok([
+        read(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA, "red palette")?,
+        read(tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA, "green palette")?,
+        read(tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA, "blue palette")?,
+    ])
+}
+
+/// Elements with their values. Errors are sentences.
+pub(super) struct Values(InMemDicomObject);
+
+impl Values {
+    pub(super) fn read(kept: &Kept) -> Result<Self, String> {
+        let uid = match (kept.encoding.is_explicit, kept.encoding.is_big_endian) {
+            (true, true) => EXPLICIT_VR_BIG_ENDIAN.uid(),
+            (true, false) => EXPLICIT_VR_LITTLE_ENDIAN.uid(),
+            (false, _) => IMPLICIT_VR_LITTLE_ENDIAN.uid(),
+        };
+        let syntax: &TransferSyntax = TransferSyntaxRegistry.get(uid).ok_or_else(|| format!("transfer syntax {uid} is not known"))?;
+        InMemDicomObject::read_dataset_with_ts(&kept.raw[..], syntax).map(Values).map_err(|e| format!("its elements cannot be read: {e}"))
+    }
+
+    fn has(&self, tag: Tag) -> bool {
+        self.0.get(tag).is_some()
+    }
+
+    /// All integers of an element; `None` where it is not there or empty.
+    pub(super) fn integers(&self, tag: Tag, name: &str) -> Result<Option<Vec<i64>>, String> {
+        let Some(element) = self.0.get(tag) else { return Ok(None) };
+        let values = element.to_multi_int::<i64>().map_err(|_| format!("its {name} is no whole number"))?;
+        Ok((!values.is_empty()).then_some(values))
+    }
+
+    /// The first integer.
+    fn u16(&self, tag: Tag, name: &str) -> Result<Option<u16>, String> {
+        let Some(value) = self.integers(tag, name)?.and_then(|values| values.first().copied()) else { return Ok(None) };
+        u16::try_from(value).map(Some).map_err(|_| format!("its {name} is {value}"))
+    }
+
+    fn required(&self, tag: Tag, name: &str) -> Result<u16, String> {
+        self.u16(tag, name)?.ok_or_else(|| format!("it does not say its {name}"))
+    }
+
+    /// The first number; `None` where there is nothing but blanks, too.
+    fn number(&self, tag: Tag, name: &str) -> Result<Option<f64>, String> {
+        let Some(element) = self.0.get(tag) else { return Ok(None) };
+        if self.word(tag).is_none_or(|word| word.is_empty()) {
+            return Ok(None);
+        }
+        let values = element.to_multi_float64().map_err(|_| format!("its {name} is no number"))?;
+        match values.first() {
+            Some(value) if !value.is_finite() => Err(format!("its {name} is {value}")),
+            value => Ok(value.copied()),
+        }
+    }
+
+    /// The first word, without blanks around it.
+    fn word(&self, tag: Tag) -> Option<String> {
+        let words = self.0.get(tag)?.to_multi_str().ok()?;
+        words.first().map(|word| word.trim_matches([' ', '\0']).to_owned())
+    }
+}
