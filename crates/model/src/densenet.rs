@@ -115,28 +115,52 @@ impl Backbone {
 
     /// Features of a batch: `[N, 3, S, S]`, normalised, to `[N, F]`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let map = self.feature_map(input);
+        self.pooled(self.feature_map(input))
+    }
+
+    /// The last feature map `[N, C, S / 2^(blocks + 1), ..]`, after the final normalisation and ReLU.
+    pub fn feature_map(&self, input: Tensor<4>) -> Tensor<4> {
+        self.map_from(self.before_block(input, 1), 1)
+    }
+
+    /// How many dense blocks there are.
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Input `[N, 3, S, S]` to the map that what belongs to dense block `block`, counted from 1, begins with. The transition
+    /// before a block belongs to it, and the stem to none.
+    pub fn before_block(&self, input: Tensor<4>, block: usize) -> Tensor<4> {
+        let stem = relu(self.norm0.forward(self.conv0.forward(input)));
+        let pool = MaxPoolOptions { kernel_size: [3, 3], stride: [2, 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], ceil_mode: false };
+        (1..block).fold(max_pool2d(stem, pool), |map, block| self.through_block(map, block))
+    }
+
+    /// A map of [`Self::before_block`] to features `[N, F]`.
+    pub fn features_from(&self, map: Tensor<4>, block: usize) -> Tensor<2> {
+        self.pooled(self.map_from(map, block))
+    }
+
+    fn map_from(&self, map: Tensor<4>, block: usize) -> Tensor<4> {
+        let map = (block..=self.blocks.len()).fold(map, |map, block| self.through_block(map, block));
+        relu(self.norm5.forward(map))
+    }
+
+    /// The transition before a block, counted from 1, and its layers.
+    fn through_block(&self, mut map: Tensor<4>, block: usize) -> Tensor<4> {
+        if let Some(transition) = block.checked_sub(2).and_then(|transition| self.transitions.get(transition)) {
+            map = transition.forward(map);
+        }
+        let layers = block.checked_sub(1).and_then(|block| self.blocks.get(block)).map_or(&[][..], |block| &block.layers);
+        layers.iter().fold(map, |map, layer| layer.forward(map))
+    }
+
+    fn pooled(&self, map: Tensor<4>) -> Tensor<2> {
         let average = adaptive_avg_pool2d(map.clone(), [1, 1]).flatten(1, 3);
         match &self.position {
             None => average,
             Some(position) => Tensor::cat(vec![average, position.forward(map)], 1),
         }
-    }
-
-    /// The last feature map `[N, C, S / 2^(blocks + 1), ..]`, after the final normalisation and ReLU.
-    pub fn feature_map(&self, input: Tensor<4>) -> Tensor<4> {
-        let stem = relu(self.norm0.forward(self.conv0.forward(input)));
-        let pool = MaxPoolOptions { kernel_size: [3, 3], stride: [2, 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], ceil_mode: false };
-        let mut map = max_pool2d(stem, pool);
-        for (index, block) in self.blocks.iter().enumerate() {
-            if let Some(transition) = index.checked_sub(1).and_then(|previous| self.transitions.get(previous)) {
-                map = transition.forward(map);
-            }
-            for layer in &block.layers {
-                map = layer.forward(map);
-            }
-        }
-        relu(self.norm5.forward(map))
     }
 
     /// Length `F` of the feature vector.

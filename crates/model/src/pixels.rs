@@ -50,22 +50,19 @@ pub fn upload(pixels: Vec<u8>, shape: [usize; 4], device: &Device) -> Result<Ten
     Ok(Tensor::from_data(TensorData::new(pixels, shape), (device, DType::U8)))
 }
 
-/// Turns a batch of bytes `[N, H, W, C]` on the device into network input `[N, 3, input_px, input_px]`.
+/// Turns a batch of bytes `[N, H, W, C]` on the device into images of the network's size, `[N, C, input_px, input_px]`, values 0..255.
 ///
 /// Larger images are averaged down: over whole squares of pixels where the sides divide, over overlapping ones where not.
 ///
 /// # Errors
 /// [`PixelsError::TooSmall`] if the images are smaller than the input.
-pub fn normalize(batch: Tensor<4, Int>, normalization: Normalization, input_px: usize) -> Result<Tensor<4>, PixelsError> {
-    let [_, height, width, channels] = batch.dims();
+pub fn shrink(batch: Tensor<4, Int>, input_px: usize) -> Result<Tensor<4>, PixelsError> {
+    let [_, height, width, _] = batch.dims();
     if height < input_px || width < input_px || input_px == 0 {
         return Err(PixelsError::TooSmall { height, width, input_px });
     }
-    let device = batch.device();
     let floats = batch.cast(FloatDType::F32).permute([0, 3, 1, 2]);
-    let square = (height / input_px, height % input_px, height == width);
-    // Averaging first and normalising after is the same, on fewer values.
-    let small = match square {
+    Ok(match (height / input_px, height % input_px, height == width) {
         (1, 0, true) => floats,
         (size, 0, true) => {
             let options =
@@ -73,19 +70,24 @@ pub fn normalize(batch: Tensor<4, Int>, normalization: Normalization, input_px: 
             avg_pool2d(floats, options)
         }
         _ => adaptive_avg_pool2d(floats, [input_px, input_px]),
-    };
-    let color = if channels == 1 { small.repeat_dim(1, 3) } else { small };
+    })
+}
+
+/// Turns images of [`shrink`] into network input `[N, 3, input_px, input_px]`; gray becomes red, green and blue.
+pub fn normalize(images: Tensor<4>, normalization: Normalization) -> Tensor<4> {
+    let device = images.device();
+    let color = if images.dims()[1] == 1 { images.repeat_dim(1, 3) } else { images };
     let (mean, deviation) = (normalization.mean(), normalization.standard_deviation());
     let per_channel = |value: &dyn Fn(usize) -> f32| Tensor::<1>::from_floats([value(0), value(1), value(2)], &device).reshape([1, 3, 1, 1]);
     let scale = per_channel(&|channel| 1.0 / (255.0 * deviation[channel]));
     let shift = per_channel(&|channel| mean[channel] / deviation[channel]);
-    Ok(color * scale - shift)
+    color * scale - shift
 }
 
-/// [`upload`] and [`normalize`] in one: bytes `[N, H, W, C]` to network input `[N, 3, input_px, input_px]` on `device`.
+/// [`upload`], [`shrink`] and [`normalize`] in one: bytes `[N, H, W, C]` to network input `[N, 3, input_px, input_px]` on `device`.
 ///
 /// # Errors
 /// [`PixelsError`] of either step.
 pub fn to_input(pixels: Vec<u8>, shape: [usize; 4], device: &Device, normalization: Normalization, input_px: usize) -> Result<Tensor<4>, PixelsError> {
-    normalize(upload(pixels, shape, device)?, normalization, input_px)
+    Ok(normalize(shrink(upload(pixels, shape, device)?, input_px)?, normalization))
 }
