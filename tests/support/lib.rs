@@ -59,7 +59,7 @@ images_per_shard = 32
 [train]
 architecture = "densenet-compact"
 weights = "none"
-mode = "full"
+mode = "scratch"
 samples = "image"
 epochs = 2
 batch_size = 16

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::{ArtefactError, Result, write_atomic};
 
 /// One line of `metrics.jsonl`: an epoch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// Runs of the same inputs, configuration and seed on the same device and number of threads have equal lines to the last
+/// digit, interrupted or not, but for `elapsed_secs`, `images_per_sec` and `peak_memory_bytes`: see [`Self::timeless`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// Epoch from 1.
     pub epoch: u32,
@@ -17,6 +20,9 @@ pub struct EpochMetrics {
     pub valid: Option<SplitMetrics>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
+    /// XXH3 over all training batches so far: inputs, targets and augmentation, in order; 16 hexadecimal digits.
+    #[serde(default)]
+    pub batches_xxh3: String,
     /// Since the run's start, earlier sessions of a resumed run included.
     pub elapsed_secs: f64,
     /// Training samples a second, validation left out.
@@ -25,14 +31,21 @@ pub struct EpochMetrics {
     pub peak_memory_bytes: u64,
 }
 
+impl EpochMetrics {
+    /// Without what differs between equal runs: times, rates, memory.
+    pub fn timeless(self) -> Self {
+        EpochMetrics { elapsed_secs: 0.0, images_per_sec: 0.0, peak_memory_bytes: 0, ..self }
+    }
+}
+
 /// Means over the samples of a split.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitMetrics {
     /// What is minimised: classification, box and penalty terms with their weights.
     pub loss: f64,
-    /// Cross-entropy, nats.
+    /// Cross-entropy, nats, with class weights and label smoothing where they are configured.
     pub classification_loss: f64,
-    /// Loss of the box, as configured.
+    /// Terms of the box with their weights, as configured.
     pub box_loss: f64,
     /// Share of samples whose most probable class is theirs.
     pub accuracy: f64,

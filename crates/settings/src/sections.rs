@@ -191,8 +191,88 @@ choice! {
     TrainMode {
         /// The head alone; the backbone's pooled features are computed once and kept.
         Frozen = "frozen",
-        /// The whole network.
-        Full = "full",
+        /// The head and the backbone's later blocks, or all of them, from pretrained weights.
+        Finetune = "finetune",
+        /// The whole network, from random weights.
+        Scratch = "scratch",
+    }
+}
+
+choice! {
+    /// Which samples an epoch draws.
+    Sampler {
+        /// Each once, in random order.
+        Shuffle = "shuffle",
+        /// As many of each class, in random order; samples of rare classes come several times.
+        Balanced = "balanced",
+    }
+}
+
+choice! {
+    /// How much the samples of a class weigh in the loss.
+    ClassWeights {
+        /// All the same.
+        None = "none",
+        /// By the inverse of how frequent the class is.
+        Balanced = "balanced",
+        /// By the inverse of the square root of how frequent the class is.
+        Sqrt = "sqrt",
+    }
+}
+
+choice! {
+    /// The distance between box edges that is minimised.
+    BoxLoss {
+        /// Mean squared error.
+        Mse = "mse",
+        /// Squared near zero, absolute beyond.
+        SmoothL1 = "smooth-l1",
+    }
+}
+
+choice! {
+    /// How weights follow their gradients.
+    OptimizerKind {
+        /// Adam.
+        Adam = "adam",
+        /// Adam with decoupled weight decay.
+        AdamW = "adamw",
+        /// Stochastic gradient descent with momentum.
+        Sgd = "sgd",
+    }
+}
+
+choice! {
+    /// Whose epsilon Adam takes: its size, and where it is added.
+    Epsilon {
+        /// 1e-7, added to the root of the second moment before its bias is corrected.
+        Keras = "keras",
+        /// 1e-8, added after.
+        Torch = "torch",
+    }
+}
+
+choice! {
+    /// Whose norm is limited.
+    ClipScope {
+        /// Of each parameter's gradient on its own, as Keras' clipnorm.
+        Parameter = "parameter",
+        /// Of all gradients together, as PyTorch's clip_grad_norm_.
+        Global = "global",
+    }
+}
+
+choice! {
+    /// What makes an epoch the best.
+    BestBy {
+        /// Accuracy plus mean IoU, so that class and box both count.
+        Score = "score",
+        /// The largest accuracy.
+        Accuracy = "accuracy",
+        /// The largest mean IoU.
+        MeanIou = "mean-iou",
+        /// The smallest loss.
+        Loss = "loss",
     }
 }
 
@@ -211,8 +291,10 @@ choice! {
     Schedule {
         /// Not at all.
         Constant = "constant",
-        /// Half a cosine from the learning rate down to zero.
+        /// Half a cosine down to its least value.
         Cosine = "cosine",
+        /// Multiplied by a factor whenever epochs stop getting better.
+        Plateau = "plateau",
     }
 }
 
@@ -311,48 +393,98 @@ sections! {
 
     /// Shards to a model.
     train: TrainSettings {
-        /// "densenet121" or "densenet-compact".
-        architecture: String = "densenet121".into() => |v| one_of(v, &["densenet121", "densenet-compact"]);
+        /// "densenet121", "densenet161", "densenet169", "densenet201" or "densenet-compact".
+        architecture: String = "densenet121".into() => |v| one_of(v, &["densenet121", "densenet161", "densenet169", "densenet201", "densenet-compact"]);
         /// The backbone's first weights: "imagenet" (torchvision's, fetched), "none" (random), or a file.
         weights: String = "imagenet".into();
-        /// "frozen" trains the head on features that are computed once; "full" trains the whole network.
+        /// "frozen" trains the head on features that are computed once; "finetune" the head and the backbone; "scratch" all from random weights.
         mode: TrainMode = TrainMode::Frozen;
+        /// First dense block that "finetune" trains, from 1; those before it stay as they are, statistics included. 0 trains all.
+        finetune_from: usize = 0 => |v| at_most(v, &16);
+        /// Epochs of "finetune" at whose end the backbone is unfrozen; before, the head learns from features that are computed once.
+        frozen_epochs: u32 = 0;
+        /// Learning rate of "finetune" after frozen_epochs; 0 takes learning_rate.
+        finetune_learning_rate: f64 = 0.0 => |v| within(v, 0.0, 10.0);
         /// "object" (one sample an object) or "image" (one an image, with its largest object).
         samples: Samples = Samples::Object;
+        /// "shuffle" (each sample once an epoch) or "balanced" (as many of each class).
+        sampler: Sampler = Sampler::Shuffle;
         /// Most passes over the samples.
         epochs: u32 = 50 => |v| at_least(v, &1);
         /// Samples of a step.
         batch_size: usize = 16 => |v| between(v, &2, &65536);
-        /// Learning rate of Adam.
+        /// "adam", "adamw" or "sgd".
+        optimizer: OptimizerKind = OptimizerKind::Adam;
+        /// Adam's epsilon and its place: "keras" (1e-7, before the correction of the bias) or "torch" (1e-8, after).
+        epsilon: Epsilon = Epsilon::Keras;
+        /// Decay of kernels by AdamW, a step and unit of learning rate; biases and norms do not decay.
+        weight_decay: f64 = 0.01 => |v| within(v, 0.0, 10.0);
+        /// Share of the last step that SGD takes along.
+        momentum: f64 = 0.9 => |v| within(v, 0.0, 0.9999);
+        /// Learning rate.
         learning_rate: f64 = 1e-4 => |v| within(v, 0.0, 10.0);
-        /// "constant" or "cosine".
+        /// "constant", "cosine" or "plateau".
         schedule: Schedule = Schedule::Constant;
         /// Epochs in which the learning rate rises from zero.
         warmup_epochs: f64 = 0.0 => |v| within(v, 0.0, 1e6);
-        /// Largest norm of one parameter's gradient, as Keras' clipnorm; 0 is off.
+        /// Where cosine ends and plateau stops, a share of the learning rate.
+        final_rate_share: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Epochs without a better one after which plateau lowers the learning rate.
+        plateau_patience: u32 = 5 => |v| at_least(v, &1);
+        /// What plateau multiplies the learning rate by.
+        plateau_factor: f64 = 0.3 => |v| within(v, 0.001, 0.999);
+        /// Largest norm of gradients; 0 is off.
         clip_norm: f64 = 1.0 => |v| within(v, 0.0, 1e12);
-        /// Penalty on the squared kernels of the head's dense layers, as Keras' L2.
+        /// Whose norm: "parameter" (of each gradient on its own, as Keras' clipnorm) or "global" (of all together).
+        clip_scope: ClipScope = ClipScope::Parameter;
+        /// Penalty on the squared kernels of the head's dense layers, as Keras' L2: part of the loss, so before clipping.
         l2: f64 = 0.01 => |v| within(v, 0.0, 1e6);
         /// Widths of the head's dense layers.
         head_widths: Vec<usize> = vec![1024, 1024, 512];
         /// Share of the head's activations that are dropped in training.
         dropout: f64 = 0.5 => |v| within(v, 0.0, 0.99);
-        /// Weight of the box loss beside the classification loss.
+        /// Weight of the classification loss.
+        classification_weight: f64 = 1.0 => |v| within(v, 0.0, 1e6);
+        /// Distance between box edges: "mse" or "smooth-l1".
+        box_loss: BoxLoss = BoxLoss::Mse;
+        /// Where "smooth-l1" turns from squared to absolute, share of a side.
+        smooth_l1_beta: f64 = 0.1 => |v| within(v, 1e-6, 10.0);
+        /// Weight of that distance.
         box_weight: f64 = 1.0 => |v| within(v, 0.0, 1e6);
+        /// Weight of 1 - GIoU of the boxes, beside or instead of the distance.
+        giou_weight: f64 = 0.0 => |v| within(v, 0.0, 1e6);
         /// Share of a target that is spread over all classes.
         label_smoothing: f64 = 0.0 => |v| within(v, 0.0, 0.99);
+        /// Weights of classes in the classification loss: "none", "balanced" (inverse frequency) or "sqrt" (its root).
+        class_weights: ClassWeights = ClassWeights::None;
         /// Augmentation: mirror half of the samples.
         flip: bool = false;
-        /// Augmentation: brightness is multiplied by 1 - this to 1 + this.
-        brightness: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Augmentation: largest rotation to either side, degrees.
+        rotation: f64 = 0.0 => |v| within(v, 0.0, 180.0);
+        /// Augmentation: size is multiplied by 1 - this to 1 + this.
+        scale: f64 = 0.0 => |v| within(v, 0.0, 0.9);
         /// Augmentation: largest shift along each axis, share of the side.
         shift: f64 = 0.0 => |v| within(v, 0.0, 0.9);
+        /// Augmentation: brightness is multiplied by 1 - this to 1 + this.
+        brightness: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Augmentation: contrast is multiplied by 1 - this to 1 + this.
+        contrast: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Augmentation: largest standard deviation of noise, share of white.
+        noise: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// Augmentation: side of a black square that hides part of each sample, share of the side.
+        cutout: f64 = 0.0 => |v| within(v, 0.0, 0.9);
+        /// What makes an epoch the best: "score" (accuracy plus mean IoU), "accuracy", "mean-iou" or "loss", on valid; on train where valid is empty.
+        best_by: BestBy = BestBy::Score;
         /// Stop when an epoch's train accuracy reaches this; 0 is off.
         stop_at_train_accuracy: f64 = 0.90 => |v| within(v, 0.0, 1.0);
-        /// Stop after so many epochs without a better one by valid accuracy plus mean IoU; 0 is off.
+        /// Stop after so many epochs without a better one; 0 is off.
         patience: u32 = 0;
-        /// Stop after the epoch in which so many minutes have passed; 0 is off.
+        /// How much better an epoch must be to count for patience and plateau.
+        min_delta: f64 = 0.0 => |v| within(v, 0.0, 1e6);
+        /// Stop before the epoch that would end after so many minutes; 0 is off.
         max_minutes: f64 = 0.0 => |v| within(v, 0.0, 1e6);
+        /// Steps between checkpoints within an epoch; 0 writes them at its end alone. There is one at each epoch's end and on a signal.
+        checkpoint_steps: u64 = 500;
         /// Side that tensors are averaged down to before the network, pixels.
         input_px: u32 = 224 => |v| between(v, &8, &4096);
         /// "imagenet" or "none".

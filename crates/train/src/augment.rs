@@ -1,160 +1,217 @@
-use ossify_contract::{ShardShape, UnitBox};
+use ossify_contract::UnitBox;
+use ossify_settings::TrainSettings;
 
-use crate::random::{Purpose, random_bits, random_signed};
+use crate::random::{Purpose, Stream};
 
-/// How training images are varied. What happens to a sample is a pure function of (seed, epoch,
-/// index of the sample), so a resumed run sees the same pictures.
+/// How training images are varied. What happens to a sample is a pure function of (seed, epoch, number of the draw):
+/// a resumed run sees the same pictures, and so does one with batches of another size.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Augmentation {
     /// Seed of the run.
     pub seed: u64,
     /// Mirror half of the images left to right.
     pub flip: bool,
+    /// Largest rotation to either side, degrees.
+    pub rotation: f64,
+    /// Size is multiplied by 1 - this to 1 + this.
+    pub scale: f64,
+    /// Images move by up to this share of each side.
+    pub shift: f64,
     /// Brightness is multiplied by 1 - this to 1 + this.
     pub brightness: f64,
-    /// Images move by up to this share of each side; black comes in.
-    pub shift: f64,
+    /// Contrast is multiplied by 1 - this to 1 + this.
+    pub contrast: f64,
+    /// Largest standard deviation of noise, share of white.
+    pub noise: f64,
+    /// Side of a black square, share of the side.
+    pub cutout: f64,
 }
 
-/// What happens to one image in one epoch.
+/// What happens to one image in one epoch. Places are in shares of the side, from the upper left corner.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
-    flip: bool,
-    brightness: f32,
-    /// Tensor pixels to the right and down.
-    shift_px: (i32, i32),
-    shape: ShardShape,
+    /// Where a place of the image goes: `x' = a x + b y + c`, `y' = d x + e y + f`.
+    pub to: [f32; 6],
+    /// Where a place of the changed image comes from, in the same form.
+    pub from: [f32; 6],
+    /// Factor of all values.
+    pub brightness: f32,
+    /// Factor of their distance from the image's mean.
+    pub contrast: f32,
+    /// Standard deviation of noise, share of white.
+    pub noise: f32,
+    /// Where in its field the noise is cut out, and with which sign; shares of a side.
+    pub noise_place: [f32; 2],
+    /// Upper left corner of the black square.
+    pub cutout: [f32; 2],
 }
 
+/// How often a place is drawn that leaves most of the box in the picture, before the box is left where it is.
+const ATTEMPTS: usize = 10;
+/// Share of the box's area that has to stay in the picture.
+const LEAST_VISIBLE: f32 = 0.6;
+
 impl Augmentation {
-    /// Whether images are varied at all.
-    pub fn is_on(&self) -> bool {
-        self.flip || self.brightness > 0.0 || self.shift > 0.0
+    /// What the settings ask for.
+    pub fn new(settings: &TrainSettings, seed: u64) -> Self {
+        Augmentation {
+            seed,
+            flip: settings.flip,
+            rotation: settings.rotation,
+            scale: settings.scale,
+            shift: settings.shift,
+            brightness: settings.brightness,
+            contrast: settings.contrast,
+            noise: settings.noise,
+            cutout: settings.cutout,
+        }
     }
 
-    /// What happens to sample `index` in `epoch`; tensors have this `shape`.
-    pub fn change(&self, epoch: u32, index: u32, shape: ShardShape) -> Change {
-        let (epoch, index) = (u64::from(epoch), u64::from(index));
-        let shift = |purpose, side: u32| (random_signed(self.seed, purpose, epoch, index) * self.shift * f64::from(side)).round() as i32;
+    /// Whether pixels move.
+    pub fn moves(&self) -> bool {
+        self.flip || self.rotation > 0.0 || self.scale > 0.0 || self.shift > 0.0
+    }
+
+    /// Whether pixels change their values.
+    pub fn tones(&self) -> bool {
+        self.brightness > 0.0 || self.contrast > 0.0
+    }
+
+    /// Whether images are varied at all.
+    pub fn is_on(&self) -> bool {
+        self.moves() || self.tones() || self.noise > 0.0 || self.cutout > 0.0
+    }
+
+    /// What happens in `epoch` to the draw of this number, whose box is `unit`.
+    pub fn change(&self, epoch: u32, number: u64, unit: &[f32; 4]) -> Change {
+        let mut stream = Stream::new(self.seed, Purpose::Augmentation, u64::from(epoch), number);
+        // All numbers are drawn, also for what is switched off, so that each choice stands for itself.
+        let mirrored = stream.unit() < 0.5 && self.flip;
+        let brightness = 1.0 + self.brightness * stream.signed();
+        let contrast = 1.0 + self.contrast * stream.signed();
+        let noise = self.noise * stream.unit();
+        let noise_place = [stream.unit() as f32, stream.unit() as f32];
+        let cutout = [0, 1].map(|_| (stream.unit() * (1.0 - self.cutout)) as f32);
+        let mut to = affine(mirrored, 0.0, 1.0, [0.0, 0.0]);
+        for _ in 0..ATTEMPTS {
+            let angle = (self.rotation * stream.signed()).to_radians();
+            let size = 1.0 + self.scale * stream.signed();
+            let shift = [0, 1].map(|_| self.shift * stream.signed());
+            let drawn = affine(mirrored, angle, size, shift);
+            let moved = around(&drawn, unit);
+            if UnitBox::from(moved).clamped().area() >= LEAST_VISIBLE * UnitBox::from(moved).area() {
+                to = drawn;
+                break;
+            }
+        }
         Change {
-            flip: self.flip && random_bits(self.seed, Purpose::Flip, epoch, index) & 1 == 1,
-            brightness: (1.0 + self.brightness * random_signed(self.seed, Purpose::Brightness, epoch, index)) as f32,
-            shift_px: (shift(Purpose::ShiftX, shape.width), shift(Purpose::ShiftY, shape.height)),
-            shape,
+            to: to.map(|value| value as f32),
+            from: inverse(&to).map(|value| value as f32),
+            brightness: brightness as f32,
+            contrast: contrast as f32,
+            noise: noise as f32,
+            noise_place,
+            cutout,
         }
     }
 }
 
 impl Change {
-    /// Appends the changed image to `out`. `pixels` are rows, columns, channels of the shape given to
-    /// [`Augmentation::change`]; as many bytes are appended as came in.
-    pub fn apply(&self, pixels: &[u8], out: &mut Vec<u8>) {
-        let (width, height, channels) = (self.shape.width as usize, self.shape.height as usize, self.shape.channels as usize);
-        let row_bytes = width * channels;
-        let start = out.len();
-        out.resize(start + pixels.len(), 0);
-        let target = &mut out[start..];
-        let lut: [u8; 256] = std::array::from_fn(|value| (value as f32 * self.brightness).round().clamp(0.0, 255.0) as u8);
-        let (right, down) = self.shift_px;
-        // Columns of the target that show the source, and where in the (mirrored) source they begin.
-        let columns = width.saturating_sub(right.unsigned_abs() as usize);
-        let (to_column, from_column) = (right.max(0) as usize, (-right).max(0) as usize);
-        for row in 0..height {
-            let Some(source_row) = row.checked_add_signed(-down as isize).filter(|source_row| *source_row < height) else { continue };
-            let source = &pixels[source_row * row_bytes..][..row_bytes];
-            let target = &mut target[row * row_bytes + to_column.min(width) * channels..][..columns * channels];
-            if self.flip {
-                for (column, pixel) in target.chunks_exact_mut(channels).enumerate() {
-                    let source_column = width - 1 - (from_column + column);
-                    for (to, from) in pixel.iter_mut().zip(&source[source_column * channels..]) {
-                        *to = lut[usize::from(*from)];
-                    }
-                }
-            } else {
-                for (to, from) in target.iter_mut().zip(&source[from_column.min(width) * channels..]) {
-                    *to = lut[usize::from(*from)];
-                }
-            }
-        }
+    /// The box of the changed image: around the four moved corners, cut at the borders.
+    pub fn transform_box(&self, unit: &[f32; 4]) -> [f32; 4] {
+        UnitBox::from(around(&self.to.map(f64::from), unit)).clamped().to_array()
     }
 
-    /// The box, in shares of the tensor, on the changed image, cut at the borders.
-    pub fn transform_box(&self, unit: &UnitBox) -> UnitBox {
-        let (dx, dy) = (self.shift_px.0 as f32 / self.shape.width as f32, self.shift_px.1 as f32 / self.shape.height as f32);
-        let (xmin, xmax) = if self.flip { (1.0 - unit.xmax, 1.0 - unit.xmin) } else { (unit.xmin, unit.xmax) };
-        UnitBox::new(xmin + dx, unit.ymin + dy, xmax + dx, unit.ymax + dy).clamped()
+    /// All numbers, for digests.
+    pub fn numbers(&self) -> impl Iterator<Item = f32> {
+        let rest = [self.brightness, self.contrast, self.noise, self.noise_place[0], self.noise_place[1], self.cutout[0], self.cutout[1]];
+        self.from.into_iter().chain(rest)
     }
+}
+
+/// Mirrors, turns and scales about the middle, then moves.
+fn affine(mirrored: bool, angle: f64, size: f64, shift: [f64; 2]) -> [f64; 6] {
+    let (sine, cosine) = angle.sin_cos();
+    let mirror = if mirrored { -1.0 } else { 1.0 };
+    let (a, b, d, e) = (size * cosine * mirror, -size * sine, size * sine * mirror, size * cosine);
+    [a, b, 0.5 + shift[0] - 0.5 * (a + b), d, e, 0.5 + shift[1] - 0.5 * (d + e)]
+}
+
+fn inverse(&[a, b, c, d, e, f]: &[f64; 6]) -> [f64; 6] {
+    let determinant = a * e - b * d;
+    let [ia, ib, id, ie] = [e, -b, -d, a].map(|value| value / determinant);
+    [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)]
+}
+
+/// The box around the moved corners of a box.
+fn around(&[a, b, c, d, e, f]: &[f64; 6], unit: &[f32; 4]) -> [f32; 4] {
+    let [left, top, right, bottom] = unit.map(f64::from);
+    let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
+    let xs = corners.map(|(x, y)| a * x + b * y + c);
+    let ys = corners.map(|(x, y)| d * x + e * y + f);
+    let least = |values: [f64; 4]| values.into_iter().fold(f64::INFINITY, f64::min) as f32;
+    let most = |values: [f64; 4]| values.into_iter().fold(f64::NEG_INFINITY, f64::max) as f32;
+    [least(xs), least(ys), most(xs), most(ys)]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHAPE: ShardShape = ShardShape { height: 20, width: 30, channels: 3 };
+    const UNIT: [f32; 4] = [0.3, 0.4, 0.55, 0.65];
 
-    /// Black with one bright rectangle, corners in pixels.
-    fn rectangle(xmin: usize, ymin: usize, xmax: usize, ymax: usize) -> Vec<u8> {
-        let mut pixels = vec![0; SHAPE.bytes()];
-        for y in ymin..ymax {
-            for x in xmin..xmax {
-                pixels[(y * 30 + x) * 3..][..3].copy_from_slice(&[200, 201, 202]);
-            }
-        }
-        pixels
-    }
-
-    /// Bounds of what is not black, in shares.
-    fn bounds(pixels: &[u8]) -> UnitBox {
-        let lit: Vec<[f32; 2]> = (0..20 * 30).filter(|i| pixels[i * 3] > 0).map(|i| [(i % 30) as f32, (i / 30) as f32]).collect();
-        let found = UnitBox::around(&lit).unwrap();
-        UnitBox::new(found.xmin / 30.0, found.ymin / 20.0, (found.xmax + 1.0) / 30.0, (found.ymax + 1.0) / 20.0)
+    fn all() -> Augmentation {
+        Augmentation { seed: 3, flip: true, rotation: 30.0, scale: 0.3, shift: 0.4, brightness: 0.3, contrast: 0.2, noise: 0.1, cutout: 0.25 }
     }
 
     #[test]
-    fn the_box_moves_with_the_pixels() {
-        let augmentation = Augmentation { seed: 3, flip: true, brightness: 0.3, shift: 0.5 };
-        let unit = UnitBox::new(10.0 / 30.0, 8.0 / 20.0, 17.0 / 30.0, 13.0 / 20.0);
+    fn there_and_back_again() {
+        let change = all().change(1, 9, &UNIT);
+        let at = |[a, b, c, d, e, f]: [f32; 6], (x, y): (f32, f32)| (a * x + b * y + c, d * x + e * y + f);
+        let back = at(change.from, at(change.to, (0.2, 0.7)));
+        assert!((back.0 - 0.2).abs() < 1e-5 && (back.1 - 0.7).abs() < 1e-5, "{back:?}");
+    }
+
+    #[test]
+    fn known_moves_move_the_box() {
+        let close = |found: [f64; 4], expected: [f64; 4]| assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+        let moved = |affine: [f64; 6]| around(&affine, &[0.1, 0.2, 0.3, 0.6]).map(|value| f64::from((value * 1e6).round()) / 1e6);
+        close(moved(affine(true, 0.0, 1.0, [0.0, 0.0])), [0.7, 0.2, 0.9, 0.6]);
+        close(moved(affine(false, 0.0, 1.0, [0.1, -0.1])), [0.2, 0.1, 0.4, 0.5]);
+        close(moved(affine(false, 0.0, 2.0, [0.0, 0.0])), [-0.3, -0.1, 0.1, 0.7]);
+        // A quarter turn: right becomes down.
+        close(moved(affine(false, 90f64.to_radians(), 1.0, [0.0, 0.0])), [0.4, 0.1, 0.8, 0.3]);
+    }
+
+    #[test]
+    fn most_of_the_box_stays_in_the_picture() {
+        let augmentation = Augmentation { shift: 0.9, ..all() };
         let mut flips = 0;
-        for index in 0..200 {
-            let change = augmentation.change(1, index, SHAPE);
-            flips += usize::from(change.flip);
-            let mut changed = Vec::new();
-            change.apply(&rectangle(10, 8, 17, 13), &mut changed);
-            assert_eq!(changed.len(), SHAPE.bytes());
-            let moved = change.transform_box(&unit);
-            if moved.area() > 1e-4 {
-                let found = bounds(&changed);
-                for (a, b) in moved.to_array().iter().zip(found.to_array()) {
-                    assert!((a - b).abs() < 1e-5, "{change:?}: {moved:?} against {found:?}");
-                }
-            }
+        for number in 0..500 {
+            let change = augmentation.change(1, number, &UNIT);
+            flips += usize::from(change.to[0] * change.to[4] < 0.0);
+            let whole = UnitBox::from(around(&change.to.map(f64::from), &UNIT)).area();
+            assert!(UnitBox::from(change.transform_box(&UNIT)).area() >= 0.599 * whole, "{change:?}");
         }
-        assert!((70..130).contains(&flips), "{flips} of 200");
+        assert!((200..300).contains(&flips), "{flips} of 500");
     }
 
     #[test]
     fn nothing_configured_changes_nothing() {
         let augmentation = Augmentation { seed: 3, ..Augmentation::default() };
         assert!(!augmentation.is_on());
-        let image = rectangle(1, 2, 9, 20);
-        let mut same = Vec::new();
-        augmentation.change(5, 9, SHAPE).apply(&image, &mut same);
-        assert_eq!(same, image);
+        let change = augmentation.change(5, 9, &UNIT);
+        assert_eq!((change.to, change.from), ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]));
+        assert_eq!((change.brightness, change.contrast, change.noise), (1.0, 1.0, 0.0));
+        assert_eq!(change.transform_box(&UNIT), UNIT);
     }
 
     #[test]
-    fn a_shift_past_the_border_leaves_black() {
-        let change = Change { flip: true, brightness: 1.0, shift_px: (-31, 3), shape: SHAPE };
-        let mut out = Vec::new();
-        change.apply(&rectangle(0, 0, 30, 20), &mut out);
-        assert!(out.iter().all(|value| *value == 0));
-        assert_eq!(change.transform_box(&UnitBox::new(0.2, 0.2, 0.8, 0.8)).area(), 0.0);
-    }
-
-    #[test]
-    fn epochs_differ_and_repeat_themselves() {
-        let augmentation = Augmentation { seed: 3, flip: true, brightness: 0.3, shift: 0.2 };
-        assert_eq!(augmentation.change(1, 5, SHAPE), augmentation.change(1, 5, SHAPE));
-        assert_ne!(augmentation.change(1, 5, SHAPE), augmentation.change(2, 5, SHAPE));
+    fn draws_differ_and_repeat_themselves_and_stand_for_themselves() {
+        assert_eq!(all().change(1, 5, &UNIT), all().change(1, 5, &UNIT));
+        assert_ne!(all().change(1, 5, &UNIT), all().change(2, 5, &UNIT));
+        assert_ne!(all().change(1, 5, &UNIT), all().change(1, 6, &UNIT));
+        let without_flip = Augmentation { flip: false, ..all() };
+        assert_eq!(all().change(1, 5, &UNIT).brightness, without_flip.change(1, 5, &UNIT).brightness);
     }
 }

@@ -8,8 +8,9 @@ use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use crate::parameters::ParameterData;
+use crate::scores::Scores;
 
-/// Everything about a run that is no tensor.
+/// Everything about a run that is no tensor. Which samples come next follows from the numbers of epochs and batches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// Of the run's inputs and configuration; a checkpoint of another run is not continued.
@@ -18,21 +19,20 @@ pub struct RunState {
     pub epoch: u32,
     /// Optimiser steps that are done.
     pub step: u64,
+    /// Batches of the epoch under way that are done.
+    pub batches: usize,
+    /// Scores over these batches.
+    pub scores: Scores,
+    /// Of all batches so far.
+    pub batches_digest: u64,
+    /// Steps of the optimiser, which begins anew with each phase.
+    pub optimiser_steps: u64,
     /// Seconds spent so far, in all sessions.
     pub elapsed_secs: f64,
-    /// The best epoch so far.
-    pub best: Option<BestEpoch>,
+    /// Seconds that the last whole epoch took.
+    pub epoch_secs: f64,
     /// One entry an epoch.
     pub metrics: Vec<EpochMetrics>,
-}
-
-/// The epoch whose weights the run will leave behind.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BestEpoch {
-    /// Epoch from 1.
-    pub epoch: u32,
-    /// See [`crate::stopping::score`].
-    pub score: f64,
 }
 
 /// A checkpoint as it is read.
@@ -48,6 +48,35 @@ pub struct Checkpoint {
 /// Path of the one file of a checkpoint: `checkpoints/last/checkpoint.safetensors`.
 pub fn checkpoint_file(run: &Path, name: &str) -> PathBuf {
     run.join("checkpoints").join(name).join("checkpoint.safetensors")
+}
+
+/// Where the next best checkpoint waits until the last one names its epoch: two files cannot be replaced at once.
+pub fn next_best_file(run: &Path) -> PathBuf {
+    run.join("checkpoints").join("best").join("next.safetensors")
+}
+
+/// Puts the next best checkpoint into its place.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn promote_best(run: &Path) -> Result<()> {
+    let (next, best) = (next_best_file(run), checkpoint_file(run, "best"));
+    std::fs::rename(&next, &best).with_context(|| format!("cannot rename {} to {}", next.display(), best.display()))
+}
+
+/// Finishes or forgets what a killed run left between the two: `best_epoch` is the best of the last checkpoint.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn settle_best(run: &Path, best_epoch: Option<u32>) -> Result<()> {
+    let next = next_best_file(run);
+    // What was cut short while it was written never got this name.
+    let Some(waiting) = load(&next)? else { return Ok(()) };
+    if waiting.state.metrics.last().map(|metrics| metrics.epoch) == best_epoch {
+        promote_best(run)
+    } else {
+        std::fs::remove_file(&next).with_context(|| format!("cannot remove {}", next.display()))
+    }
 }
 
 /// Replaces the checkpoint at once: a reader, or a run that continues, finds the old one or the new one.
@@ -124,13 +153,37 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = checkpoint_file(folder.path(), "last");
         assert!(load(&path).unwrap().is_none());
-        let state =
-            RunState { fingerprint: "f".into(), epoch: 3, step: 30, elapsed_secs: 0.1, best: Some(BestEpoch { epoch: 2, score: 0.7 }), metrics: vec![] };
+        let state = RunState {
+            fingerprint: "f".into(),
+            epoch: 3,
+            step: 30,
+            batches: 4,
+            batches_digest: u64::MAX,
+            elapsed_secs: 0.1,
+            metrics: vec![EpochMetrics { epoch: 3, learning_rate: 1.0 / 3.0, ..Default::default() }],
+            ..Default::default()
+        };
         let model = BTreeMap::from([("a.weight".to_owned(), numbers(&[1.5, f32::MIN_POSITIVE])), ("b".to_owned(), numbers(&[]))]);
         let optimiser = BTreeMap::from([("a.weight.first".to_owned(), numbers(&[-0.0, 3.0]))]);
         save(&path, &state, &model, &optimiser).unwrap();
         let read = load(&path).unwrap().unwrap();
         assert_eq!((read.state, read.model, read.optimiser), (state, model, optimiser));
+    }
+
+    #[test]
+    fn the_best_checkpoint_is_the_one_that_the_last_one_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        let of = |epoch| RunState { metrics: vec![EpochMetrics { epoch, ..Default::default() }], ..Default::default() };
+        let best = || load(&checkpoint_file(run, "best")).unwrap().map(|best| best.state.metrics[0].epoch);
+        settle_best(run, None).unwrap();
+        save(&next_best_file(run), &of(1), &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        settle_best(run, Some(1)).unwrap();
+        assert_eq!(best(), Some(1));
+        // Killed before the last checkpoint told of epoch 2: it will be trained again.
+        save(&next_best_file(run), &of(2), &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        settle_best(run, Some(1)).unwrap();
+        assert_eq!((best(), next_best_file(run).exists()), (Some(1), false));
     }
 
     #[test]

@@ -21,12 +21,17 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Whether a signal came.
+    pub fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Ends the work where it was asked for; `kept` says what is not lost.
     ///
     /// # Errors
     /// Fails where a signal came.
     pub fn check(&self, kept: &str) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) {
+        if self.is_requested() {
             bail!("interrupted; {kept}; the same command goes on from there");
         }
         Ok(())

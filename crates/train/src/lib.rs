@@ -1,7 +1,7 @@
 //! Tables and shards to a trained run.
 //!
 //! ```text
-//! samples --batches (a thread ahead)--> pixels or cached features --network--> loss --Adam--> checkpoint, metrics
+//! samples --batches (a thread ahead)--> pixels or cached features --network--> loss --optimiser--> checkpoint, metrics
 //! ```
 //!
 //! Order, augmentation and dropout are pure functions of (seed, epoch, sample) or (seed, step), so a checkpoint needs no
@@ -11,17 +11,23 @@ mod augment;
 mod batches;
 mod checkpoint;
 mod features;
+mod input;
 mod interrupt;
 mod loss;
 mod optimiser;
 mod parameters;
+mod phases;
 mod pretrained;
 mod random;
+mod sampler;
 mod samples;
 mod schedule;
+mod scores;
+mod setup;
 mod stage;
 mod stopping;
 mod training;
+mod vary;
 mod watch;
 
-pub use stage::run;
+pub use stage::{Asked, run};

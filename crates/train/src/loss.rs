@@ -1,109 +1,133 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_contract::{SplitMetrics, UnitBox};
+use ossify_settings::{BoxLoss, ClassWeights, TrainSettings};
 
 use crate::batches::Batch;
 
-/// What is minimised: cross-entropy, the box's mean squared error times its weight, and the head's penalty.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What is minimised: cross-entropy, a distance between box edges and what their overlap lacks, each times its
+/// weight. The head's penalty comes on top.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loss {
-    /// Weight of the box loss.
-    pub box_weight: f64,
+    /// Weight of the cross-entropy.
+    pub classification_weight: f64,
+    /// Weight of each class in the cross-entropy; 1 on average over the training samples.
+    pub class_weights: Vec<f64>,
     /// Share of a target that is spread evenly over all classes.
     pub label_smoothing: f64,
+    /// The distance between edges.
+    pub box_loss: BoxLoss,
+    /// Where smooth L1 turns from squared to absolute.
+    pub smooth_l1_beta: f64,
+    /// Weight of that distance.
+    pub box_weight: f64,
+    /// Weight of 1 - GIoU.
+    pub giou_weight: f64,
 }
 
 impl Loss {
-    /// The loss of a batch as a tensor of one number, without the penalty.
+    /// The loss that the settings ask for, with `class_counts` training samples of each class.
+    pub fn new(settings: &TrainSettings, class_counts: &[u64]) -> Self {
+        Loss {
+            classification_weight: settings.classification_weight,
+            class_weights: class_weights(settings.class_weights, class_counts),
+            label_smoothing: settings.label_smoothing,
+            box_loss: settings.box_loss,
+            smooth_l1_beta: settings.smooth_l1_beta,
+            box_weight: settings.box_weight,
+            giou_weight: settings.giou_weight,
+        }
+    }
+
+    /// The loss of a batch as a tensor of one number, without the penalty: the mean over its samples.
     /// `logits` are [N, classes], `boxes` [N, 4].
     pub fn of(&self, logits: Tensor<2>, boxes: Tensor<2>, batch: &Batch) -> Tensor<1> {
         let device = logits.device();
         let [rows, classes] = logits.dims();
         let targets = self.class_targets(batch, classes, &device);
         let classification = (log_softmax(logits, 1) * targets).sum().neg() / rows as f64;
-        let true_boxes: Vec<f32> = batch.boxes.iter().flatten().copied().collect();
-        let true_boxes = Tensor::<2>::from_data(TensorData::new(true_boxes, [rows, 4]), (&device, DType::F32));
-        let location = (boxes - true_boxes).square().mean();
-        classification + location * self.box_weight
+        let mut total = classification * self.classification_weight;
+        let wanted: Vec<f32> = batch.boxes.iter().flatten().copied().collect();
+        let wanted = Tensor::<2>::from_data(TensorData::new(wanted, [rows, 4]), (&device, DType::F32));
+        if self.box_weight > 0.0 {
+            total = total + self.distance(boxes.clone(), wanted.clone()) * self.box_weight;
+        }
+        if self.giou_weight > 0.0 {
+            total = total + (giou(boxes, wanted).neg() + 1.0).mean() * self.giou_weight;
+        }
+        total
     }
 
+    /// Mean distance of edges: squared, or smooth L1 (Girshick 2015, with PyTorch's `beta`).
+    fn distance(&self, found: Tensor<2>, wanted: Tensor<2>) -> Tensor<1> {
+        let error = found - wanted;
+        match self.box_loss {
+            BoxLoss::Mse => error.square().mean(),
+            BoxLoss::SmoothL1 => {
+                let beta = self.smooth_l1_beta;
+                let size = error.abs();
+                // x²/2β up to β, x - β/2 beyond: with c = min(x, β) both are c²/2β + (x - c).
+                let near = size.clone().clamp_max(beta);
+                (near.clone().square() / (2.0 * beta) + (size - near)).mean()
+            }
+        }
+    }
+
+    /// Targets `[N, classes]`, smoothed and times the weight of the sample's class.
     fn class_targets(&self, batch: &Batch, classes: usize, device: &Device) -> Tensor<2> {
-        let rest = (self.label_smoothing / classes as f64) as f32;
-        let mut targets = vec![rest; batch.len() * classes];
+        let mut targets = vec![0.0; batch.len() * classes];
         for (row, class) in targets.chunks_exact_mut(classes).zip(&batch.classes) {
-            if let Some(target) = row.get_mut(usize::from(*class)) {
-                *target = (1.0 - self.label_smoothing) as f32 + rest;
+            let class = usize::from(*class);
+            let weight = self.class_weight(class);
+            row.fill((weight * self.label_smoothing / classes as f64) as f32);
+            if let Some(target) = row.get_mut(class) {
+                *target += (weight * (1.0 - self.label_smoothing)) as f32;
             }
         }
         Tensor::from_data(TensorData::new(targets, [batch.len(), classes]), (device, DType::F32))
     }
-}
 
-/// Sums over the samples of a pass, in double precision on the host, from the network's outputs.
-#[derive(Clone, Debug, Default)]
-pub struct Scores {
-    loss: f64,
-    classification_loss: f64,
-    box_mse: f64,
-    correct: u64,
-    iou: f64,
-    rows: u64,
-}
-
-impl Scores {
-    /// Adds a batch. `logits` are rows of `classes`, `boxes` rows of four, `penalty` the head's at that step.
-    pub fn add(&mut self, loss: &Loss, logits: &[f32], boxes: &[f32], penalty: f64, batch: &Batch) {
-        let classes = logits.len() / batch.len().max(1);
-        for ((logits, found), (class, wanted)) in logits.chunks_exact(classes.max(1)).zip(boxes.chunks_exact(4)).zip(batch.classes.iter().zip(&batch.boxes)) {
-            let class = usize::from(*class);
-            let classification = cross_entropy(logits, class, loss.label_smoothing);
-            let box_mse = found.iter().zip(wanted).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>() / 4.0;
-            let found = UnitBox::new(found[0], found[1], found[2], found[3]).clamped().ordered();
-            self.loss += classification + loss.box_weight * box_mse + penalty;
-            self.classification_loss += classification;
-            self.box_mse += box_mse;
-            self.correct += u64::from(argmax(logits) == class);
-            self.iou += found.iou(&UnitBox::from(*wanted));
-            self.rows += 1;
-        }
-    }
-
-    /// Samples added so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    /// Whether the loss is still a number.
-    pub fn is_finite(&self) -> bool {
-        self.loss.is_finite()
-    }
-
-    /// The means.
-    pub fn metrics(&self) -> SplitMetrics {
-        let mean = |sum: f64| if self.rows > 0 { sum / self.rows as f64 } else { 0.0 };
-        SplitMetrics {
-            loss: mean(self.loss),
-            classification_loss: mean(self.classification_loss),
-            box_loss: mean(self.box_mse),
-            accuracy: mean(self.correct as f64),
-            box_mse: mean(self.box_mse),
-            mean_iou: mean(self.iou),
-            rows: self.rows,
-        }
+    /// Weight of a class; classes without one weigh 1.
+    pub fn class_weight(&self, class: usize) -> f64 {
+        self.class_weights.get(class).copied().unwrap_or(1.0)
     }
 }
 
-fn cross_entropy(logits: &[f32], class: usize, smoothing: f64) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let log_sum = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum::<f64>().ln() + f64::from(largest);
-    let own = logits.get(class).map_or(f64::NAN, |logit| log_sum - f64::from(*logit));
-    let all = logits.iter().map(|logit| log_sum - f64::from(*logit)).sum::<f64>() / logits.len() as f64;
-    (1.0 - smoothing) * own + smoothing * all
+/// Weights of classes, 1 on average over the samples.
+fn class_weights(kind: ClassWeights, counts: &[u64]) -> Vec<f64> {
+    let power = match kind {
+        ClassWeights::None => return Vec::new(),
+        ClassWeights::Balanced => 1.0,
+        ClassWeights::Sqrt => 0.5,
+    };
+    let raw: Vec<f64> = counts.iter().map(|count| (*count.max(&1) as f64).powf(-power)).collect();
+    let total: u64 = counts.iter().sum();
+    let mean = raw.iter().zip(counts).map(|(weight, count)| weight * *count as f64).sum::<f64>() / total.max(1) as f64;
+    raw.into_iter().map(|weight| weight / mean.max(f64::MIN_POSITIVE)).collect()
 }
 
-/// The first of the largest.
-fn argmax(values: &[f32]) -> usize {
-    values.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, value)| if *value > best.1 { (i, *value) } else { best }).0
+/// Least area that is divided by.
+pub const LEAST_AREA: f64 = 1e-7;
+
+/// Generalised IoU of boxes `[N, 4]`, `[N]`: -1 far apart to 1 equal (Rezatofighi et al. 2019). Edges of `found`
+/// may be in the wrong order.
+fn giou(found: Tensor<2>, wanted: Tensor<2>) -> Tensor<2> {
+    let edges = |boxes: &Tensor<2>| -> [Tensor<2>; 4] { std::array::from_fn(|edge| boxes.clone().narrow(1, edge, 1)) };
+    let [left, top, right, bottom] = edges(&found);
+    let [left, right] = [left.clone().min_pair(right.clone()), left.max_pair(right)];
+    let [top, bottom] = [top.clone().min_pair(bottom.clone()), top.max_pair(bottom)];
+    let [wanted_left, wanted_top, wanted_right, wanted_bottom] = edges(&wanted);
+    let area = |left: &Tensor<2>, top: &Tensor<2>, right: &Tensor<2>, bottom: &Tensor<2>| {
+        (right.clone() - left.clone()).clamp_min(0.0) * (bottom.clone() - top.clone()).clamp_min(0.0)
+    };
+    let common = area(
+        &left.clone().max_pair(wanted_left.clone()),
+        &top.clone().max_pair(wanted_top.clone()),
+        &right.clone().min_pair(wanted_right.clone()),
+        &bottom.clone().min_pair(wanted_bottom.clone()),
+    );
+    let union = area(&left, &top, &right, &bottom) + area(&wanted_left, &wanted_top, &wanted_right, &wanted_bottom) - common.clone();
+    let hull = area(&left.min_pair(wanted_left), &top.min_pair(wanted_top), &right.max_pair(wanted_right), &bottom.max_pair(wanted_bottom));
+    common / union.clone().clamp_min(LEAST_AREA) - (hull.clone() - union) / hull.clamp_min(LEAST_AREA)
 }
 
 #[cfg(test)]
@@ -111,33 +135,59 @@ mod tests {
     use super::*;
     use crate::batches::Inputs;
 
-    fn batch() -> Batch {
-        Batch { inputs: Inputs::Features(Vec::new()), classes: vec![2, 0], boxes: vec![[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0]] }
+    fn batch(boxes: Vec<[f32; 4]>) -> Batch {
+        Batch { inputs: Inputs::Features(Vec::new()), classes: vec![0; boxes.len()], boxes, changes: Vec::new(), digest: 0 }
     }
 
-    const LOGITS: [[f32; 3]; 2] = [[0.5, -1.0, 2.0], [1.0, 3.0, -0.5]];
-    const BOXES: [[f32; 4]; 2] = [[0.1, 0.2, 0.5, 0.6], [0.2, 0.0, 1.0, 0.5]];
+    fn boxes_alone(box_loss: BoxLoss, box_weight: f64, giou_weight: f64) -> Loss {
+        Loss { classification_weight: 0.0, class_weights: vec![], label_smoothing: 0.0, box_loss, smooth_l1_beta: 0.1, box_weight, giou_weight }
+    }
 
-    #[test]
-    fn device_and_host_agree_on_the_loss() {
+    fn of(loss: &Loss, found: [f32; 4], wanted: [f32; 4]) -> f64 {
         let device = Device::flex();
-        for label_smoothing in [0.0, 0.1] {
-            let loss = Loss { box_weight: 3.0, label_smoothing };
-            let on_device = loss.of(Tensor::from_floats(LOGITS, &device), Tensor::from_floats(BOXES, &device), &batch()).into_scalar::<f32>();
-            let mut scores = Scores::default();
-            scores.add(&loss, LOGITS.as_flattened(), BOXES.as_flattened(), 0.0, &batch());
-            assert!((f64::from(on_device) - scores.metrics().loss).abs() < 1e-6);
-        }
+        let loss = loss.of(Tensor::from_floats([[0.0]], &device), Tensor::from_floats([found], &device), &batch(vec![wanted]));
+        f64::from(loss.into_scalar::<f32>())
     }
 
     #[test]
-    fn scores_are_means_over_samples() {
-        let mut scores = Scores::default();
-        scores.add(&Loss { box_weight: 1.0, label_smoothing: 0.0 }, LOGITS.as_flattened(), BOXES.as_flattened(), 0.25, &batch());
-        let metrics = scores.metrics();
-        assert_eq!((metrics.rows, metrics.accuracy), (2, 0.5));
-        assert!((metrics.mean_iou - (1.0 + 0.4) / 2.0).abs() < 1e-6);
-        assert!((metrics.box_mse - (0.04 + 0.25) / 8.0).abs() < 1e-6);
-        assert!((metrics.loss - metrics.classification_loss - metrics.box_mse - 0.25).abs() < 1e-9);
+    fn giou_of_known_pairs() {
+        let giou = |found, wanted| 1.0 - of(&boxes_alone(BoxLoss::Mse, 0.0, 1.0), found, wanted);
+        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
+        close(giou([0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.5]), 1.0);
+        // Apart by as much as they are wide: union 2, hull 3 of a third each.
+        close(giou([0.0, 0.0, 0.2, 0.2], [0.4, 0.0, 0.6, 0.2]), -1.0 / 3.0);
+        // A quarter in common: 0.01 of 0.07, hull 0.09.
+        close(giou([0.0, 0.0, 0.2, 0.2], [0.1, 0.1, 0.3, 0.3]), 1.0 / 7.0 - 2.0 / 9.0);
+        close(giou([0.2, 0.2, 0.0, 0.0], [0.1, 0.1, 0.3, 0.3]), 1.0 / 7.0 - 2.0 / 9.0);
+        assert!(giou([0.3, 0.3, 0.3, 0.3], [0.3, 0.3, 0.3, 0.3]).is_finite());
+    }
+
+    #[test]
+    fn smooth_l1_is_squared_near_and_absolute_far() {
+        let loss = boxes_alone(BoxLoss::SmoothL1, 1.0, 0.0);
+        let expected = (0.05f64.powi(2) / 0.2 + (0.4 - 0.05)) / 4.0;
+        assert!((of(&loss, [0.05, 0.0, 0.9, 1.0], [0.0, 0.0, 0.5, 1.0]) - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn giou_pulls_boxes_that_do_not_touch() {
+        let device = Device::flex().autodiff();
+        let found = Tensor::<2>::from_floats([[0.0, 0.0, 0.2, 0.2]], &device).require_grad();
+        let loss = boxes_alone(BoxLoss::Mse, 0.0, 1.0).of(Tensor::from_floats([[0.0]], &device), found.clone(), &batch(vec![[0.6, 0.0, 0.8, 0.2]]));
+        let gradient = found.grad(&loss.backward()).unwrap().into_data().try_into_vec::<f32>().unwrap();
+        assert!(gradient[2] < -0.1, "the right edge is to move right: {gradient:?}");
+    }
+
+    #[test]
+    fn class_weights_are_one_on_average_over_the_samples() {
+        for kind in [ClassWeights::Balanced, ClassWeights::Sqrt] {
+            let counts = [100, 25, 400];
+            let weights = class_weights(kind, &counts);
+            let mean = weights.iter().zip(counts).map(|(w, c)| w * c as f64).sum::<f64>() / 525.0;
+            assert!((mean - 1.0).abs() < 1e-12);
+            let expected = if kind == ClassWeights::Balanced { 4.0 } else { 2.0 };
+            assert!((weights[1] / weights[0] - expected).abs() < 1e-12);
+        }
+        assert!(class_weights(ClassWeights::None, &[1, 2]).is_empty());
     }
 }

@@ -3,14 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use ossify_train::Asked;
 
 #[derive(Parser)]
 #[command(name = "ossify-train", version, about = "Trains a DenseNet with a class head and a box head on tensor shards")]
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
+    /// Fails where there is no run to continue; a run that was cut short is continued without this flag, too
+    #[arg(long)]
+    resume: bool,
 }
 
 fn main() -> ExitCode {
-    ossify_settings::run_stage("train", Cli::parse(), |cli| &cli.stage, |_, context| ossify_train::run(context))
+    ossify_settings::run_stage("train", Cli::parse(), |cli| &cli.stage, |cli, context| ossify_train::run(context, Asked { resume: cli.resume }))
 }

@@ -3,32 +3,50 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use ossify_download::{DownloadError, Fetch, fetch};
+use ossify_model::Architecture;
 use ossify_settings::Reporter;
 
 /// Where torchvision's weights lie; `OSSIFY_WEIGHTS_URL` names a mirror.
 const TORCHVISION_URL: &str = "https://download.pytorch.org/models";
-/// The file carries the first eight digits of its SHA-256 in its name.
-const FILE: &str = "densenet121-a639ec97.pth";
-const SHA256_DIGITS: &str = "a639ec97";
 /// Fetched files are kept here, below the current folder.
 const CACHE: &str = "data/weights";
 
-/// Torchvision's DenseNet121 weights: those of the cache, else fetched and checked.
+/// One of torchvision's files; its name carries the first eight digits of its SHA-256.
+struct WeightFile {
+    name: &'static str,
+    sha256_digits: &'static str,
+    megabytes: u32,
+}
+
+/// The file of an architecture, as torchvision 0.24 names it (`DenseNet*_Weights.IMAGENET1K_V1`).
+fn weight_file(architecture: Architecture) -> Option<WeightFile> {
+    let (name, sha256_digits, megabytes) = match architecture {
+        Architecture::DenseNet121 => ("densenet121-a639ec97.pth", "a639ec97", 31),
+        Architecture::DenseNet161 => ("densenet161-8d451a50.pth", "8d451a50", 111),
+        Architecture::DenseNet169 => ("densenet169-b2777c0a.pth", "b2777c0a", 55),
+        Architecture::DenseNet201 => ("densenet201-c1103571.pth", "c1103571", 77),
+        Architecture::DenseNetCompact => return None,
+    };
+    Some(WeightFile { name, sha256_digits, megabytes })
+}
+
+/// Torchvision's weights of an architecture: those of the cache, else fetched and checked.
 ///
 /// # Errors
 /// Offline, the error names the three ways out.
-pub fn imagenet_weights(reporter: &Reporter) -> Result<PathBuf> {
+pub fn imagenet_weights(architecture: Architecture, reporter: &Reporter) -> Result<PathBuf> {
+    let file = weight_file(architecture).with_context(|| format!("there are no pretrained weights of {architecture}"))?;
     let base = std::env::var("OSSIFY_WEIGHTS_URL").unwrap_or_else(|_| TORCHVISION_URL.to_owned());
-    fetch_weights(&base, Path::new(CACHE), reporter)
+    fetch_weights(&file, &base, Path::new(CACHE), reporter)
 }
 
-fn fetch_weights(base: &str, cache: &Path, reporter: &Reporter) -> Result<PathBuf> {
-    let (url, destination) = (format!("{}/{FILE}", base.trim_end_matches('/')), cache.join(FILE));
+fn fetch_weights(file: &WeightFile, base: &str, cache: &Path, reporter: &Reporter) -> Result<PathBuf> {
+    let (url, destination) = (format!("{}/{}", base.trim_end_matches('/'), file.name), cache.join(file.name));
     std::fs::create_dir_all(cache).with_context(|| format!("cannot create the folder {}", cache.display()))?;
     if !destination.exists() {
-        reporter.say(format_args!("fetches the weights pretrained on ImageNet (31 MB) from {url}"));
+        reporter.say(format_args!("fetches the weights pretrained on ImageNet ({} MB) from {url}", file.megabytes));
     }
-    let request = Fetch::new(&url, &destination).sha256(SHA256_DIGITS).retries(3, Duration::from_millis(500));
+    let request = Fetch::new(&url, &destination).sha256(file.sha256_digits).retries(3, Duration::from_millis(500));
     let mut progress = None;
     let mut done_before = 0;
     let fetched = fetch(&request, |done, total| {
@@ -61,12 +79,23 @@ mod tests {
 
     use super::*;
 
+    fn densenet121() -> WeightFile {
+        weight_file(Architecture::DenseNet121).unwrap()
+    }
+
+    #[test]
+    fn every_file_bears_its_digest() {
+        let files: Vec<WeightFile> = Architecture::ALL.into_iter().filter_map(weight_file).collect();
+        assert_eq!(files.len(), 4);
+        assert!(files.iter().all(|file| file.name.ends_with(&format!("-{}.pth", file.sha256_digits))));
+    }
+
     #[test]
     fn offline_the_error_names_the_three_ways_out() {
         let cache = tempfile::tempdir().unwrap();
         // A port that was free a moment ago: nobody listens.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = fetch_weights(&format!("http://127.0.0.1:{port}/"), cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
+        let error = fetch_weights(&densenet121(), &format!("http://127.0.0.1:{port}/"), cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
         let text = format!("{error:#}");
         for way in ["connect and run again", "by hand", "train.weights = \"none\"", &format!("http://127.0.0.1:{port}/densenet121-a639ec97.pth")] {
             assert!(text.contains(way), "{text}");
@@ -85,9 +114,9 @@ mod tests {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwrong");
             }
         });
-        let error = fetch_weights(&base, cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
+        let error = fetch_weights(&densenet121(), &base, cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
         assert!(format!("{error:#}").contains("a639ec97 was expected"), "{error:#}");
-        assert!(!cache.path().join(FILE).exists());
+        assert!(!cache.path().join(densenet121().name).exists());
         drop(server);
     }
 }

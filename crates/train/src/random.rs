@@ -1,18 +1,18 @@
+use std::f64::consts::TAU;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// What a random number is for, so that no two uses draw the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Order of the samples of an epoch.
+    /// Order of the draws of an epoch.
     Order,
-    /// Whether a sample is mirrored.
-    Flip,
-    /// How bright a sample becomes.
-    Brightness,
-    /// How far a sample moves to the side.
-    ShiftX,
-    /// How far a sample moves up or down.
-    ShiftY,
+    /// Which samples of a class an epoch draws first.
+    Sampler,
+    /// How a sample is varied.
+    Augmentation,
+    /// The field that noise is cut from.
+    Noise,
     /// The device's generator at a step, for dropout.
     Step,
     /// The first weights.
@@ -28,29 +28,63 @@ pub fn random_bits(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> u64 {
     xxh3_64_with_seed(&key, seed)
 }
 
-/// A number of -1..1, uniform, as a pure function of its arguments.
-pub fn random_signed(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> f64 {
-    // The upper 53 bits fill a double's mantissa.
-    (random_bits(seed, purpose, epoch, index) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+/// As many random numbers as are asked for; which ones is a pure function of what they are for.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    key: u64,
+    drawn: u64,
+}
+
+impl Stream {
+    /// The numbers for this purpose, epoch and index.
+    pub fn new(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> Self {
+        Stream { key: random_bits(seed, purpose, epoch, index), drawn: 0 }
+    }
+
+    /// A number of 0..1, uniform.
+    pub fn unit(&mut self) -> f64 {
+        let bits = xxh3_64_with_seed(&self.drawn.to_le_bytes(), self.key);
+        self.drawn += 1;
+        // The upper 53 bits fill a double's mantissa.
+        (bits >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// A number of -1..1, uniform.
+    pub fn signed(&mut self) -> f64 {
+        2.0 * self.unit() - 1.0
+    }
+
+    /// A number of mean 0 and standard deviation 1, by Box and Muller.
+    pub fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (TAU * self.unit()).cos()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn signed_numbers_fill_their_range_evenly() {
-        let drawn: Vec<f64> = (0..10_000).map(|i| random_signed(7, Purpose::ShiftX, 1, i)).collect();
-        assert!(drawn.iter().all(|x| (-1.0..1.0).contains(x)));
+    fn moments(draw: impl Fn(&mut Stream) -> f64) -> (f64, f64) {
+        let drawn: Vec<f64> = (0..10_000).map(|i| draw(&mut Stream::new(7, Purpose::Augmentation, 1, i))).collect();
         let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
-        let variance = drawn.iter().map(|x| x * x).sum::<f64>() / drawn.len() as f64;
-        assert!(mean.abs() < 0.02 && (variance - 1.0 / 3.0).abs() < 0.02, "mean {mean}, variance {variance}");
+        (mean, drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64)
+    }
+
+    #[test]
+    fn numbers_have_the_moments_of_their_distribution() {
+        for (draw, variance) in [(Stream::signed as fn(&mut Stream) -> f64, 1.0 / 3.0), (Stream::normal, 1.0)] {
+            let (mean, found) = moments(draw);
+            assert!(mean.abs() < 0.03 && (found / variance - 1.0).abs() < 0.05, "mean {mean}, variance {found}");
+        }
+        let mut stream = Stream::new(7, Purpose::Noise, 0, 0);
+        assert!((0..10_000).all(|_| (0.0..1.0).contains(&stream.unit())));
     }
 
     #[test]
     fn purposes_and_epochs_draw_different_numbers() {
         let drawn =
-            [(Purpose::Order, 1), (Purpose::Order, 2), (Purpose::Flip, 1), (Purpose::Step, 1)].map(|(purpose, epoch)| random_bits(1, purpose, epoch, 0));
+            [(Purpose::Order, 1), (Purpose::Order, 2), (Purpose::Sampler, 1), (Purpose::Step, 1)].map(|(purpose, epoch)| random_bits(1, purpose, epoch, 0));
         for (i, a) in drawn.iter().enumerate() {
             assert!(drawn[..i].iter().all(|b| a != b));
         }

@@ -1,23 +1,32 @@
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
 use burn::module::Module;
-use ossify_contract::{ArtefactError, ClassMap, Environment, FileEntry, Fingerprint, Manifest, Publication, Split, now_rfc3339, write_atomic, write_latest};
+use ossify_contract::{
+    ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Manifest, Publication, Split, now_rfc3339, write_atomic, write_latest,
+};
 use ossify_model::device::{self, ComputeDevice, DeviceChoice};
-use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, on_device, weights};
+use ossify_model::{Classifier, ModelConfig, on_device, weights};
 use ossify_settings::{Context, Outcome, StageError, TrainMode, TrainSettings};
 use serde_json::json;
 
+use crate::augment::Augmentation;
 use crate::batches::Source;
-use crate::checkpoint::RunState;
+use crate::checkpoint::{RunState, checkpoint_file};
 use crate::features::FeatureRecipe;
+use crate::input::InputMaker;
 use crate::interrupt::Interrupt;
+use crate::loss::Loss;
 use crate::parameters;
+use crate::phases::phases;
 use crate::pretrained::imagenet_weights;
 use crate::random::{Purpose, random_bits};
 use crate::samples::{SplitSamples, check_train};
-use crate::training::Training;
+use crate::setup::{check_settings, fingerprint, needs_features};
+use crate::stopping::best_epoch;
+use crate::training::{Finished, Sources, Training};
 use crate::watch;
 
 const RUN_INGEST: &str = "there are no label tables; run ossify-ingest first";
@@ -26,11 +35,19 @@ const RUN_RESIZE: &str = "there are no shards; run ossify-resize first";
 const RUN_FILES: [&str; 5] =
     ["config.toml", "environment.json", "metrics.jsonl", "checkpoints/best/checkpoint.safetensors", "checkpoints/last/checkpoint.safetensors"];
 
+/// What is asked for on the command line besides the configuration.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// There must be a run to continue.
+    pub resume: bool,
+}
+
 /// The stage: tables and shards to a run.
 ///
 /// # Errors
 /// A configuration that does not fit is [`StageError::Usage`]; everything else that goes wrong is [`StageError::Failed`].
-pub fn run(context: &Context) -> Result<Outcome, StageError> {
+pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
+    let started = Instant::now();
     let settings = &context.settings.train;
     let config = check_settings(settings)?;
     let (tables, shards) = (context.out.tables(), context.out.shards());
@@ -47,6 +64,7 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
         write_latest(&runs, &id)?;
         return Ok(Outcome::current(manifest.summary));
     }
+    check_resume(context, asked, &folder)?;
 
     let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
     device.prepare(context.threads());
@@ -68,8 +86,9 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
     if !folder.join("environment.json").exists() {
         write_atomic(&folder.join("environment.json"), &environment(&device)?)?;
     }
-    let run = Run { context, settings, config, device: &device, train: &train, valid: &valid, shards_manifest: &shards_manifest, interrupt: &interrupt };
-    let (model, state, reason) = on_device("train.batch_size or train.input_px", || run.train(&folder, &fingerprint))?;
+    let run =
+        Run { context, settings, config, device: &device, train: &train, valid: &valid, shards_manifest: &shards_manifest, interrupt: &interrupt, started };
+    let Finished { model, state, reason } = on_device("train.batch_size or train.input_px", || run.train(&folder, &fingerprint))?;
 
     let config = run.config;
     let description = weights::Metadata { config, class_names: classes.kept_names() };
@@ -78,13 +97,29 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
     for path in RUN_FILES {
         files.push(FileEntry::of(&folder, path, None)?);
     }
-    let mut summary = summary(&id, &state, &reason, &train, &valid);
+    let best = best_epoch(settings.best_by, &state.metrics);
+    let mut summary = summary(&id, &state, best, &reason, &train, &valid);
     summary["class_map"] = json!(classes.digest());
     let manifest = publication.commit("train", &fingerprint, files, summary)?;
     write_latest(&runs, &id)?;
     context.reporter.say(format_args!("stopped: {reason}"));
-    context.reporter.say(outcome_line(&state, &folder));
+    context.reporter.say(outcome_line(&state, best, &folder));
     Ok(Outcome::done(manifest.summary))
+}
+
+/// `--resume` is for jobs that must not start over in silence.
+fn check_resume(context: &Context, asked: Asked, folder: &Path) -> Result<(), StageError> {
+    if !asked.resume {
+        return Ok(());
+    }
+    if context.force {
+        return Err(StageError::Usage(anyhow!("--resume goes on with a run and --force starts it over: give one of them")));
+    }
+    let path = checkpoint_file(folder, "last");
+    if !path.exists() {
+        return Err(anyhow!("--resume: {} is not there; this configuration and these inputs have no run that was cut short", path.display()).into());
+    }
+    Ok(())
 }
 
 /// What training needs, once all inputs are read.
@@ -97,27 +132,37 @@ struct Run<'a> {
     valid: &'a SplitSamples,
     shards_manifest: &'a Manifest,
     interrupt: &'a Interrupt,
+    started: Instant,
 }
 
 impl Run<'_> {
-    fn train(&self, folder: &Path, fingerprint: &str) -> Result<(Classifier, RunState, String)> {
+    fn train(&self, folder: &Path, fingerprint: &str) -> Result<Finished> {
         let seed = self.context.seed();
-        let is_frozen = self.settings.mode == TrainMode::Frozen;
         let mut model = Classifier::new(&self.config, random_bits(seed, Purpose::Weights, 0, 0), &self.device.training())?;
         self.load_pretrained(&mut model)?;
-        let features = if is_frozen { Some(self.features(&model)?) } else { None };
-        let source = |samples, index: usize| Source { samples, features: features.as_ref().map(|features| &features[index]) };
+        let features = if needs_features(self.settings) { self.features(&model)? } else { Vec::new() };
+        let augmentation = Augmentation::new(self.settings, seed);
+        let sources = |samples, varied: bool, index: usize| {
+            let pixels = Source { samples, features: None, augmentation: varied.then_some(augmentation), workers: self.context.threads() };
+            let features = features.get(index).map(|features| Source { features: Some(features), augmentation: None, ..pixels });
+            Sources { pixels, features }
+        };
+        let shape = self.train.shards.shape().context("a split without shards")?;
+        let input_px = self.settings.input_px as usize;
         let training = Training {
             settings: self.settings,
+            phases: &phases(self.settings),
+            loss: Loss::new(self.settings, &self.train.class_counts(self.config.classes)),
             seed,
             fingerprint,
             folder,
             device: self.device,
-            normalization: self.config.normalization,
-            train: source(self.train, 0),
-            valid: source(self.valid, 1),
+            input: InputMaker::new(shape, input_px, self.config.normalization, augmentation, self.device.inference()),
+            train: sources(self.train, augmentation.is_on(), 0),
+            valid: sources(self.valid, false, 1),
             reporter: &self.context.reporter,
             interrupt: self.interrupt,
+            started: self.started,
         };
         training.run(model)
     }
@@ -125,7 +170,7 @@ impl Run<'_> {
     fn load_pretrained(&self, model: &mut Classifier) -> Result<()> {
         let path = match self.settings.weights.as_str() {
             "none" => return Ok(()),
-            "imagenet" => imagenet_weights(&self.context.reporter)?,
+            "imagenet" => imagenet_weights(self.config.architecture, &self.context.reporter)?,
             path => path.into(),
         };
         let report = weights::load_torchvision(&path, &mut model.backbone)?;
@@ -169,46 +214,6 @@ impl Run<'_> {
     }
 }
 
-/// The network that the settings describe, its classes still to be counted.
-fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageError> {
-    let usage = |text: String| StageError::Usage(anyhow!(text));
-    let architecture: Architecture = settings.architecture.parse().map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
-    if settings.weights == "imagenet" && architecture != Architecture::DenseNet121 {
-        return Err(usage(format!("train.weights = \"imagenet\" is there for densenet121 alone; for {architecture} use \"none\", or a file")));
-    }
-    let augments = settings.flip || settings.brightness > 0.0 || settings.shift > 0.0;
-    if settings.mode == TrainMode::Frozen && augments {
-        return Err(usage(
-            "train.mode = \"frozen\" computes the features of each image once, so images cannot vary: set train.flip = false, train.brightness = 0 and train.shift = 0, or train.mode = \"full\"".into(),
-        ));
-    }
-    let config = ModelConfig {
-        architecture,
-        classes: 1,
-        head_widths: settings.head_widths.clone(),
-        dropout: settings.dropout,
-        input_px: settings.input_px as usize,
-        normalization: match settings.normalization {
-            ossify_settings::Normalization::ImageNet => Normalization::ImageNet,
-            ossify_settings::Normalization::None => Normalization::None,
-        },
-    };
-    config.validate().map_err(|e| StageError::Usage(anyhow::Error::new(e).context("the section [train] describes no network")))?;
-    Ok(config)
-}
-
-/// Of everything that decides the run: its configuration, the tables, the shards, and a weight file's content.
-fn fingerprint(context: &Context, tables: &Manifest, shards: &Manifest) -> Result<String> {
-    let mut fingerprint = context.fingerprint("train", &["train"]);
-    fingerprint.add(context.seed().to_string()).add(tables.content_hash()).add(shards.content_hash());
-    let file = &context.settings.train.weights;
-    if !["imagenet", "none"].contains(&file.as_str()) {
-        let (bytes, hash) = ossify_contract::hash_file(Path::new(file)).context("train.weights is \"imagenet\", \"none\", or the path of a file")?;
-        fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
-    }
-    Ok(fingerprint.finish())
-}
-
 /// Removes what an earlier run of the same fingerprint left, its manifest first.
 fn forget(folder: &Path) -> Result<()> {
     let remove = |path: &Path, result: std::io::Result<()>| match result {
@@ -239,10 +244,10 @@ fn tell(context: &Context, device: &ComputeDevice, train: &SplitSamples, valid: 
         reporter.warn(format_args!("{} objects of {} are left out: their images could not be decoded", split.undecoded_objects, split.split));
     }
     if valid.samples.is_empty() {
-        reporter.warn("the valid split has no sample: the last epoch counts as the best");
+        reporter.warn("the valid split has no sample: the best epoch is chosen by train");
     }
     if settings.mode == TrainMode::Frozen && settings.weights == "none" {
-        reporter.warn("a frozen backbone with random weights (train.weights = \"none\") learns little; use train.mode = \"full\" or pretrained weights");
+        reporter.warn("a frozen backbone with random weights (train.weights = \"none\") learns little; use train.mode = \"scratch\" or pretrained weights");
     }
 }
 
@@ -262,8 +267,7 @@ fn environment(device: &ComputeDevice) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-fn summary(id: &str, state: &RunState, reason: &str, train: &SplitSamples, valid: &SplitSamples) -> serde_json::Value {
-    let best = state.best.and_then(|best| state.metrics.iter().find(|metrics| metrics.epoch == best.epoch));
+fn summary(id: &str, state: &RunState, best: Option<&EpochMetrics>, reason: &str, train: &SplitSamples, valid: &SplitSamples) -> serde_json::Value {
     json!({
         "run": id,
         "epochs": state.epoch,
@@ -279,8 +283,7 @@ fn summary(id: &str, state: &RunState, reason: &str, train: &SplitSamples, valid
     })
 }
 
-fn outcome_line(state: &RunState, folder: &Path) -> String {
-    let best = state.best.and_then(|best| state.metrics.iter().find(|metrics| metrics.epoch == best.epoch));
+fn outcome_line(state: &RunState, best: Option<&EpochMetrics>, folder: &Path) -> String {
     let scores = best.map_or(String::new(), |metrics| {
         let split = metrics.valid.map_or(("train", metrics.train), |valid| ("valid", valid));
         format!(": {} accuracy {:.4}, mean IoU {:.3} at epoch {}", split.0, split.1.accuracy, split.1.mean_iou, metrics.epoch)

@@ -1,25 +1,71 @@
 use ossify_contract::EpochMetrics;
-use ossify_settings::TrainSettings;
+use ossify_settings::{BestBy, TrainSettings};
 
 use crate::checkpoint::RunState;
+use crate::phases::{Phase, phase_of};
 
-/// How good an epoch is: accuracy plus mean IoU on the valid split, so that class and box both count; without
-/// a valid split the epoch's number, so that the last is the best. Of equal epochs the first is kept.
-pub fn score(metrics: &EpochMetrics) -> f64 {
-    metrics.valid.map_or(f64::from(metrics.epoch), |valid| valid.accuracy + valid.mean_iou)
+/// How good an epoch is; more is better. Of the valid split, or of train where that is empty.
+pub fn score(by: BestBy, metrics: &EpochMetrics) -> f64 {
+    let split = metrics.valid.unwrap_or(metrics.train);
+    match by {
+        BestBy::Score => split.accuracy + split.mean_iou,
+        BestBy::Accuracy => split.accuracy,
+        BestBy::MeanIou => split.mean_iou,
+        BestBy::Loss => -split.loss,
+    }
+}
+
+/// The best epoch; of equal ones the first.
+pub fn best_epoch(by: BestBy, metrics: &[EpochMetrics]) -> Option<&EpochMetrics> {
+    metrics.iter().reduce(|best, metrics| if score(by, metrics) > score(by, best) { metrics } else { best })
+}
+
+/// How a phase has gone so far. Follows from the metrics alone, so there is nothing to save.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Course {
+    /// Epochs since one was better than all before by more than `train.min_delta`.
+    pub since_better: u32,
+    /// How often `train.plateau_patience` epochs passed without a better one.
+    pub plateaus: u32,
+}
+
+/// The course of the phase that begins with `first_epoch`.
+pub fn course(settings: &TrainSettings, metrics: &[EpochMetrics], first_epoch: u32) -> Course {
+    let mut course = Course::default();
+    let (mut best, mut waited) = (f64::NEG_INFINITY, 0);
+    for metrics in metrics.iter().filter(|metrics| metrics.epoch >= first_epoch) {
+        let score = score(settings.best_by, metrics);
+        if score > best + settings.min_delta {
+            (best, waited, course.since_better) = (score, 0, 0);
+            continue;
+        }
+        course.since_better += 1;
+        waited += 1;
+        if waited >= settings.plateau_patience {
+            (course.plateaus, waited) = (course.plateaus + 1, 0);
+        }
+    }
+    course
 }
 
 /// Why a run ends after the epochs that its state has, if it does. Depends on the state alone, so that a run that was
-/// killed after its last epoch ends the same way.
-pub fn reason_to_stop(settings: &TrainSettings, state: &RunState) -> Option<String> {
+/// killed after its last epoch ends the same way. Before the last phase only time ends a run.
+pub fn reason_to_stop(settings: &TrainSettings, phases: &[Phase], state: &RunState) -> Option<String> {
     let last = state.metrics.last()?;
-    let since_best = state.best.map_or(0, |best| state.epoch.saturating_sub(best.epoch));
+    let projected = state.elapsed_secs + state.epoch_secs;
+    if settings.max_minutes > 0.0 && projected > settings.max_minutes * 60.0 {
+        let minutes = state.elapsed_secs / 60.0;
+        return Some(format!("{minutes:.1} minutes have passed, another epoch would end after train.max_minutes = {}", settings.max_minutes));
+    }
+    let first_epoch = phase_of(phases, u32::MAX)?.first_epoch;
+    if state.epoch < first_epoch {
+        return None;
+    }
+    let since_better = course(settings, &state.metrics, first_epoch).since_better;
     if settings.stop_at_train_accuracy > 0.0 && last.train.accuracy >= settings.stop_at_train_accuracy {
         Some(format!("train accuracy {:.4} reached train.stop_at_train_accuracy = {}", last.train.accuracy, settings.stop_at_train_accuracy))
-    } else if settings.patience > 0 && since_best >= settings.patience {
-        Some(format!("no better epoch in {since_best} (train.patience)"))
-    } else if settings.max_minutes > 0.0 && state.elapsed_secs >= settings.max_minutes * 60.0 {
-        Some(format!("{:.1} minutes have passed (train.max_minutes = {})", state.elapsed_secs / 60.0, settings.max_minutes))
+    } else if settings.patience > 0 && since_better >= settings.patience {
+        Some(format!("no better epoch in {since_better} (train.patience)"))
     } else if state.epoch >= settings.epochs {
         Some(format!("all {} epochs done", settings.epochs))
     } else {
@@ -32,43 +78,62 @@ mod tests {
     use ossify_contract::SplitMetrics;
 
     use super::*;
-    use crate::checkpoint::BestEpoch;
+    use crate::phases::phases;
 
-    fn metrics(epoch: u32, train_accuracy: f64, valid: Option<(f64, f64)>) -> EpochMetrics {
-        EpochMetrics {
-            epoch,
-            step: 1,
-            train: SplitMetrics { accuracy: train_accuracy, ..Default::default() },
-            valid: valid.map(|(accuracy, mean_iou)| SplitMetrics { accuracy, mean_iou, ..Default::default() }),
-            learning_rate: 0.1,
-            elapsed_secs: 1.0,
-            images_per_sec: 1.0,
-            peak_memory_bytes: 1,
-        }
+    fn metrics(epoch: u32, accuracy: f64, mean_iou: f64) -> EpochMetrics {
+        EpochMetrics { epoch, valid: Some(SplitMetrics { accuracy, mean_iou, loss: 1.0 - accuracy, ..Default::default() }), ..EpochMetrics::default() }
+    }
+
+    fn history(accuracies: &[f64]) -> Vec<EpochMetrics> {
+        accuracies.iter().zip(1..).map(|(accuracy, epoch)| metrics(epoch, *accuracy, 0.0)).collect()
     }
 
     #[test]
-    fn class_and_box_both_count_for_the_best_epoch() {
-        assert!(score(&metrics(1, 0.0, Some((0.8, 0.4)))) > score(&metrics(2, 0.0, Some((0.85, 0.3)))));
-        assert!(score(&metrics(2, 0.0, None)) > score(&metrics(1, 0.0, None)));
+    fn the_best_epoch_follows_the_chosen_metric() {
+        let run = [metrics(1, 0.8, 0.4), metrics(2, 0.85, 0.3), metrics(3, 0.85, 0.35), metrics(4, 0.8, 0.4)];
+        let best = |by| best_epoch(by, &run).unwrap().epoch;
+        assert_eq!([BestBy::Score, BestBy::Accuracy, BestBy::MeanIou, BestBy::Loss].map(best), [1, 2, 1, 2]);
+        assert!(best_epoch(BestBy::Score, &[]).is_none());
+        let without_valid = EpochMetrics { valid: None, train: SplitMetrics { accuracy: 0.5, ..Default::default() }, ..run[0].clone() };
+        assert_eq!(score(BestBy::Accuracy, &without_valid), 0.5);
+    }
+
+    #[test]
+    fn small_gains_do_not_count_and_plateaus_add_up() {
+        let settings = TrainSettings { best_by: BestBy::Accuracy, min_delta: 0.05, plateau_patience: 2, ..Default::default() };
+        let found = |accuracies: &[f64]| course(&settings, &history(accuracies), 1);
+        assert_eq!(found(&[0.5, 0.6, 0.7]), Course { since_better: 0, plateaus: 0 });
+        assert_eq!(found(&[0.5, 0.52, 0.54]), Course { since_better: 2, plateaus: 1 });
+        assert_eq!(found(&[0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.9]), Course { since_better: 1, plateaus: 2 });
+        // A later phase starts afresh.
+        assert_eq!(course(&settings, &history(&[0.9, 0.5, 0.5]), 2), Course { since_better: 1, plateaus: 0 });
     }
 
     #[test]
     fn each_rule_stops_for_its_reason() {
-        let settings = TrainSettings { epochs: 5, stop_at_train_accuracy: 0.9, patience: 2, max_minutes: 1.0, ..Default::default() };
-        let state = |epoch, best, accuracy, secs| RunState {
-            epoch,
-            best: Some(BestEpoch { epoch: best, score: 1.0 }),
-            elapsed_secs: secs,
-            metrics: vec![metrics(epoch, accuracy, None)],
-            ..Default::default()
+        let settings = TrainSettings { epochs: 5, stop_at_train_accuracy: 0.9, patience: 2, max_minutes: 2.0, ..Default::default() };
+        let phases = phases(&settings);
+        let state = |accuracies: &[f64], train_accuracy: f64, elapsed_secs: f64| {
+            let mut metrics = history(accuracies);
+            if let Some(last) = metrics.last_mut() {
+                last.train.accuracy = train_accuracy;
+            }
+            RunState { epoch: metrics.len() as u32, elapsed_secs, epoch_secs: 30.0, metrics, ..Default::default() }
         };
-        let reason = |state| reason_to_stop(&settings, &state).unwrap_or_default();
+        let reason = |state| reason_to_stop(&settings, &phases, &state).unwrap_or_default();
         assert_eq!(reason(RunState::default()), "");
-        assert_eq!(reason(state(2, 1, 0.5, 10.0)), "");
-        assert_eq!(reason(state(2, 1, 0.95, 10.0)), "train accuracy 0.9500 reached train.stop_at_train_accuracy = 0.9");
-        assert_eq!(reason(state(3, 1, 0.5, 10.0)), "no better epoch in 2 (train.patience)");
-        assert_eq!(reason(state(3, 3, 0.5, 66.0)), "1.1 minutes have passed (train.max_minutes = 1)");
-        assert_eq!(reason(state(5, 5, 0.5, 10.0)), "all 5 epochs done");
+        assert_eq!(reason(state(&[0.5, 0.5], 0.5, 10.0)), "");
+        assert_eq!(reason(state(&[0.5, 0.5], 0.95, 10.0)), "train accuracy 0.9500 reached train.stop_at_train_accuracy = 0.9");
+        assert_eq!(reason(state(&[0.5, 0.5, 0.5], 0.5, 10.0)), "no better epoch in 2 (train.patience)");
+        assert_eq!(reason(state(&[0.5, 0.6, 0.7], 0.5, 93.0)), "1.6 minutes have passed, another epoch would end after train.max_minutes = 2");
+        assert_eq!(reason(state(&[0.1, 0.2, 0.3, 0.4, 0.5], 0.5, 10.0)), "all 5 epochs done");
+    }
+
+    #[test]
+    fn a_frozen_phase_is_not_stopped_by_what_is_meant_for_the_fine_tuning() {
+        let settings = TrainSettings { mode: ossify_settings::TrainMode::Finetune, frozen_epochs: 3, epochs: 5, patience: 1, ..Default::default() };
+        let metrics = history(&[0.5, 0.5]);
+        let state = RunState { epoch: 2, metrics, ..Default::default() };
+        assert_eq!(reason_to_stop(&settings, &phases(&settings), &state), None);
     }
 }

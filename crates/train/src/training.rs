@@ -1,31 +1,62 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_contract::{EpochMetrics, ShardShape, SplitMetrics, write_atomic};
+use burn::tensor::Tensor;
+use ossify_contract::{EpochMetrics, SplitMetrics, write_atomic};
 use ossify_model::device::ComputeDevice;
-use ossify_model::{Classifier, HeadOutput, Normalization, pixels};
-use ossify_settings::{Progress, Reporter, TrainMode, TrainSettings};
+use ossify_model::{Backbone, Classifier, HeadOutput};
+use ossify_settings::{Progress, Reporter, TrainSettings};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::augment::Augmentation;
-use crate::batches::{self, Batch, Inputs, Pass, Source};
-use crate::checkpoint::{self, BestEpoch, Checkpoint, RunState, checkpoint_file};
+use crate::batches::{self, Batch, Source};
+use crate::checkpoint::{self, RunState, checkpoint_file, next_best_file};
+use crate::input::InputMaker;
 use crate::interrupt::Interrupt;
-use crate::loss::{Loss, Scores};
-use crate::optimiser::Adam;
-use crate::parameters;
+use crate::loss::Loss;
+use crate::optimiser::{Optimiser, Recipe};
+use crate::parameters::{self, ParameterData};
+use crate::phases::{Phase, Trained, phase_of};
 use crate::random::{Purpose, random_bits};
+use crate::sampler::Pass;
 use crate::schedule::LearningRate;
-use crate::stopping;
+use crate::scores::Scores;
+use crate::stopping::{self, best_epoch, course};
 use crate::watch;
+
+/// A split, as images and, where a phase needs them, as features of the frozen backbone.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// Images, varied in training.
+    pub pixels: Source<'a>,
+    /// Features, for phases that train the head alone.
+    pub features: Option<Source<'a>>,
+}
+
+impl<'a> Sources<'a> {
+    fn of(&self, phase: &Phase) -> Result<Source<'a>> {
+        match phase.trained {
+            Trained::Head => self.features.context("a phase that trains the head has no features; this is a defect of ossify-train"),
+            Trained::FromBlock(_) | Trained::All => Ok(self.pixels),
+        }
+    }
+
+    fn samples(&self) -> usize {
+        self.pixels.samples.samples.len()
+    }
+}
 
 /// All that a run is made of.
 pub struct Training<'a> {
     /// The recipe.
     pub settings: &'a TrainSettings,
+    /// Which part of the network learns when.
+    pub phases: &'a [Phase],
+    /// What is minimised, without the penalty.
+    pub loss: Loss,
     /// Seed of the run.
     pub seed: u64,
     /// Of the run's inputs and configuration.
@@ -34,198 +65,208 @@ pub struct Training<'a> {
     pub folder: &'a Path,
     /// Where to compute.
     pub device: &'a ComputeDevice,
-    /// How bytes become input.
-    pub normalization: Normalization,
+    /// How batches become input.
+    pub input: InputMaker,
     /// What is learnt from.
-    pub train: Source<'a>,
+    pub train: Sources<'a>,
     /// What is scored after each epoch; without samples nothing is.
-    pub valid: Source<'a>,
+    pub valid: Sources<'a>,
     /// Where to say things.
     pub reporter: &'a Reporter,
     /// Whether somebody wants the run to end.
     pub interrupt: &'a Interrupt,
+    /// When this session began.
+    pub started: Instant,
+}
+
+/// A run that has ended.
+pub struct Finished {
+    /// The network of the best epoch, without gradients.
+    pub model: Classifier,
+    /// How it went.
+    pub state: RunState,
+    /// Why it ended.
+    pub reason: String,
+}
+
+/// What changes while a run goes on; a checkpoint holds all of it.
+struct Session {
+    model: Classifier,
+    optimiser: Optimiser,
+    state: RunState,
+    /// Seconds of earlier sessions.
+    earlier_secs: f64,
 }
 
 impl Training<'_> {
-    /// Trains `model`, which lies on the training device, from its last checkpoint or from the start, until a rule says
-    /// stop. Returns the network of the best epoch, without gradients, the final state, and why it stopped.
+    /// Trains `model`, which lies on the training device, from its last checkpoint or from the start, until a rule says stop.
     ///
     /// # Errors
-    /// Fails where the device or the disk does, where the loss is no number any more, or on a signal. The checkpoint of
-    /// the last whole epoch stays.
-    pub fn run(&self, model: Classifier) -> Result<(Classifier, RunState, String)> {
-        let (mut model, mut adam, mut state) = self.start(model)?;
+    /// Fails where the device or the disk does, where the loss is no number any more, or on a signal. The last
+    /// checkpoint stays.
+    pub fn run(&self, model: Classifier) -> Result<Finished> {
+        let mut session = self.start(model)?;
         loop {
-            if let Some(reason) = stopping::reason_to_stop(self.settings, &state) {
-                return Ok((self.best(model, &state)?, state, reason));
+            if let Some(reason) = stopping::reason_to_stop(self.settings, self.phases, &session.state) {
+                let model = self.best(&session)?;
+                return Ok(Finished { model, state: session.state, reason });
             }
-            let started = Instant::now();
-            let epoch = state.epoch + 1;
-            let progress = self.reporter.progress(&format!("epoch {epoch}/{}", self.settings.epochs), "samples", Some(self.samples_of_an_epoch()));
-            let (trained, train_scores) = self.train_epoch(model, &mut adam, epoch, &progress)?;
-            model = trained;
-            let train_secs = started.elapsed().as_secs_f64();
-            let valid = self.score(&model, &progress)?;
-            drop(progress);
-
-            state.epoch = epoch;
-            state.step = adam.steps();
-            state.elapsed_secs += started.elapsed().as_secs_f64();
-            let metrics = EpochMetrics {
-                epoch,
-                step: state.step,
-                train: train_scores,
-                valid,
-                learning_rate: self.learning_rate().at(state.step.saturating_sub(1)),
-                elapsed_secs: state.elapsed_secs,
-                images_per_sec: train_scores.rows as f64 / train_secs.max(1e-9),
-                peak_memory_bytes: watch::peak_memory_bytes(),
-            };
-            let score = stopping::score(&metrics);
-            let is_best = state.best.is_none_or(|best| score > best.score);
-            if is_best {
-                state.best = Some(BestEpoch { epoch, score });
-            }
-            self.reporter.say(watch::epoch_line(&metrics, self.settings.epochs, is_best));
-            state.metrics.push(metrics);
-            self.keep(&model, &adam, &state, is_best)?;
+            self.epoch(&mut session)?;
         }
     }
 
     /// Model, optimiser and state as the last checkpoint has them, or fresh ones.
-    fn start(&self, model: Classifier) -> Result<(Classifier, Adam, RunState)> {
+    fn start(&self, model: Classifier) -> Result<Session> {
         let path = checkpoint_file(self.folder, "last");
-        match checkpoint::load(&path)? {
-            Some(saved) if saved.state.fingerprint == self.fingerprint => {
-                self.reporter.say(format_args!("continues after epoch {} of an earlier run that was cut short", saved.state.epoch));
-                let steps = saved.state.step;
-                let adam = Adam::restore(self.settings.clip_norm, steps, saved.optimiser, &self.device.inference())
-                    .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
-                Ok((self.restore(model, saved.model, &path)?, adam, saved.state))
-            }
-            _ => Ok((model, Adam::new(self.settings.clip_norm), RunState { fingerprint: self.fingerprint.to_owned(), ..Default::default() })),
-        }
-    }
-
-    /// The network of the best epoch.
-    fn best(&self, model: Classifier, state: &RunState) -> Result<Classifier> {
-        if state.best.is_none_or(|best| best.epoch == state.epoch) {
-            return Ok(model.valid());
-        }
-        let path = checkpoint_file(self.folder, "best");
-        let Checkpoint { model: saved, .. } = checkpoint::load(&path)?.with_context(|| format!("{} is gone; start over with --force", path.display()))?;
-        Ok(self.restore(model, saved, &path)?.valid())
-    }
-
-    /// Writes checkpoints and `metrics.jsonl`. The last checkpoint is written last: it is where a killed run goes on.
-    fn keep(&self, model: &Classifier, adam: &Adam, state: &RunState, is_best: bool) -> Result<()> {
-        // Running statistics lag by one update until the module is asked for its inference form.
-        let model = model.valid();
-        let saved = match self.settings.mode {
-            TrainMode::Frozen => parameters::snapshot(&model.head),
-            TrainMode::Full => parameters::snapshot(&model),
+        let Some(saved) = checkpoint::load(&path)?.filter(|saved| saved.state.fingerprint == self.fingerprint) else {
+            let state = RunState { fingerprint: self.fingerprint.to_owned(), ..Default::default() };
+            return Ok(Session { model, optimiser: Optimiser::new(Recipe::new(self.settings)), state, earlier_secs: 0.0 });
         };
-        let saved = saved.map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))?;
-        if is_best {
-            checkpoint::save(&checkpoint_file(self.folder, "best"), state, &saved, &Default::default())?;
-        }
-        let mut lines = String::new();
-        for epoch in &state.metrics {
-            lines.push_str(&serde_json::to_string(epoch)?);
-            lines.push('\n');
-        }
-        write_atomic(&self.folder.join("metrics.jsonl"), lines.as_bytes())?;
-        let moments = adam.snapshot().map_err(|reason| anyhow!("cannot read the optimiser from the device: {reason}"))?;
-        checkpoint::save(&checkpoint_file(self.folder, "last"), state, &saved, &moments)
+        let state = saved.state;
+        checkpoint::settle_best(self.folder, best_epoch(self.settings.best_by, &state.metrics).map(|metrics| metrics.epoch))?;
+        self.reporter.say(format_args!("continues after step {} (epoch {}) of an earlier run that was cut short", state.step, epoch_under_way(&state)));
+        let optimiser = Optimiser::restore(Recipe::new(self.settings), state.optimiser_steps, saved.optimiser, &self.device.inference())
+            .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
+        let earlier_secs = state.elapsed_secs;
+        Ok(Session { model: self.restore(model, saved.model, &path)?, optimiser, state, earlier_secs })
     }
 
-    /// Puts the numbers of a checkpoint into the part that is trained.
-    fn restore(&self, model: Classifier, saved: std::collections::BTreeMap<String, parameters::ParameterData>, path: &Path) -> Result<Classifier> {
-        let restored = match self.settings.mode {
-            TrainMode::Frozen => parameters::restore(model.head, saved).map(|head| Classifier { backbone: model.backbone, head }),
-            TrainMode::Full => parameters::restore(model, saved),
+    fn epoch(&self, session: &mut Session) -> Result<()> {
+        let epoch = session.state.epoch + 1;
+        let phase = *phase_of(self.phases, epoch).context("a run without phases")?;
+        let (started, is_whole) = (Instant::now(), session.state.batches == 0);
+        if is_whole && epoch == phase.first_epoch {
+            session.optimiser = Optimiser::new(Recipe::new(self.settings));
+            session.state.optimiser_steps = 0;
+        }
+        let samples = (self.train.samples() + self.valid.samples()) as u64;
+        let progress = self.reporter.progress(&format!("epoch {epoch}/{}", self.settings.epochs), "samples", Some(samples));
+        let rows_before = session.state.scores.rows();
+        progress.inc(rows_before);
+        let learning_rate = self.train_epoch(session, &phase, epoch, &progress)?;
+        let train_secs = started.elapsed().as_secs_f64();
+        let train = session.state.scores.metrics();
+        let valid = self.score(session, &phase, &progress)?;
+        drop(progress);
+
+        let state = &mut session.state;
+        (state.epoch, state.batches, state.scores) = (epoch, 0, Scores::default());
+        state.elapsed_secs = session.earlier_secs + self.started.elapsed().as_secs_f64();
+        if is_whole {
+            state.epoch_secs = started.elapsed().as_secs_f64();
+        }
+        let metrics = EpochMetrics {
+            epoch,
+            step: state.step,
+            train,
+            valid,
+            learning_rate,
+            batches_xxh3: format!("{:016x}", state.batches_digest),
+            elapsed_secs: state.elapsed_secs,
+            images_per_sec: (train.rows - rows_before) as f64 / train_secs.max(1e-9),
+            peak_memory_bytes: watch::peak_memory_bytes(),
         };
-        restored.map_err(|reason| anyhow!("{} does not fit the network: {reason}; start over with --force", path.display()))
+        state.metrics.push(metrics.clone());
+        let is_best = best_epoch(self.settings.best_by, &state.metrics).is_some_and(|best| best.epoch == epoch);
+        self.reporter.say(watch::epoch_line(&metrics, self.settings.epochs, state.epoch_secs, is_best));
+        self.keep(session, is_best)
     }
 
-    fn samples_of_an_epoch(&self) -> u64 {
-        (self.train.samples.samples.len() + self.valid.samples.samples.len()) as u64
-    }
-
-    fn learning_rate(&self) -> LearningRate {
-        let steps = self.train.samples.samples.len().div_ceil(self.settings.batch_size) as u64;
-        LearningRate {
-            peak: self.settings.learning_rate,
-            cosine: self.settings.schedule == ossify_settings::Schedule::Cosine,
-            warmup_steps: (self.settings.warmup_epochs * steps as f64).round() as u64,
-            total_steps: steps * u64::from(self.settings.epochs),
-        }
-    }
-
-    fn loss(&self) -> Loss {
-        Loss { box_weight: self.settings.box_weight, label_smoothing: self.settings.label_smoothing }
-    }
-
-    /// One pass over the training samples.
-    fn train_epoch(&self, mut model: Classifier, adam: &mut Adam, epoch: u32, progress: &Progress) -> Result<(Classifier, SplitMetrics)> {
-        let samples = self.train.samples.samples.len();
-        let augmentation = Augmentation { seed: self.seed, flip: self.settings.flip, brightness: self.settings.brightness, shift: self.settings.shift };
-        let pass = Pass::training(samples, self.settings.batch_size, self.seed, epoch, augmentation);
-        let (rate, loss, device) = (self.learning_rate(), self.loss(), self.device.training());
-        let mut scores = Scores::default();
-        let model = std::thread::scope(|scope| -> Result<Classifier> {
-            for batch in batches::spawn(scope, self.train, pass) {
+    /// The rest of one pass over the training samples. Returns the learning rate of its last step.
+    fn train_epoch(&self, session: &mut Session, phase: &Phase, epoch: u32, progress: &Progress) -> Result<f64> {
+        let source = self.train.of(phase)?;
+        let pass = Pass::training(&source.samples.samples, self.settings.sampler, self.settings.batch_size, self.seed, epoch);
+        let expected = pass.draws.len();
+        let rate = self.learning_rate(phase, pass.batches.len() as u64);
+        let plateaus = course(self.settings, &session.state.metrics, phase.first_epoch).plateaus;
+        let still = Still::of(&session.model, phase);
+        std::thread::scope(|scope| -> Result<()> {
+            for batch in batches::spawn(scope, source, pass, epoch, session.state.batches) {
                 let batch = batch?;
-                self.interrupt.check(&format!("the checkpoint after epoch {} is kept", epoch - 1))?;
-                // Dropout depends on the step alone, so a run that is continued draws what it would have drawn.
-                self.device.seed(random_bits(self.seed, Purpose::Step, 0, adam.steps()));
-                let output = self.forward(&model, &batch, &device)?;
-                let penalty = self.penalty(&model);
-                let mut total = loss.of(output.logits.clone(), output.boxes.clone(), &batch);
-                if let Some(penalty) = &penalty {
-                    total = total + penalty.clone();
-                }
-                let mut gradients = total.backward();
-                let learning_rate = rate.at(adam.steps());
-                model = match self.settings.mode {
-                    TrainMode::Frozen => {
-                        let gradients = GradientsParams::from_module(&mut gradients, &model.head);
-                        Classifier { head: adam.step(learning_rate, model.head, gradients), backbone: model.backbone }
-                    }
-                    TrainMode::Full => {
-                        let gradients = GradientsParams::from_module(&mut gradients, &model);
-                        adam.step(learning_rate, model, gradients)
-                    }
-                };
-                add(&mut scores, &loss, output, penalty, &batch)?;
-                if !scores.is_finite() {
-                    bail!("the loss is no number any more at step {} (epoch {epoch}); lower train.learning_rate, or set train.clip_norm", adam.steps());
-                }
+                let learning_rate = rate.at(session.optimiser.steps(), plateaus);
+                self.step(session, phase, &still, learning_rate, &batch)?;
                 progress.inc(batch.len() as u64);
+                let step = session.state.step;
+                if self.interrupt.is_requested() {
+                    return self.leave(session);
+                }
+                if self.settings.checkpoint_steps > 0 && step.is_multiple_of(self.settings.checkpoint_steps) {
+                    self.keep_last(session)?;
+                }
             }
-            Ok(model)
+            Ok(())
         })?;
-        check_seen(&scores, samples, "train")?;
-        Ok((model, scores.metrics()))
+        check_seen(&session.state.scores, expected, "train")?;
+        Ok(rate.at(session.optimiser.steps().saturating_sub(1), plateaus))
+    }
+
+    /// One step of the optimiser.
+    fn step(&self, session: &mut Session, phase: &Phase, still: &Still, learning_rate: f64, batch: &Batch) -> Result<()> {
+        // Dropout depends on the step alone, so a run that is continued draws what it would have drawn.
+        self.device.seed(random_bits(self.seed, Purpose::Step, 0, session.state.step));
+        let output = self.forward(&session.model, still, batch)?;
+        let penalty = self.penalty(&session.model);
+        let mut total = self.loss.of(output.logits.clone(), output.boxes.clone(), batch);
+        if let Some(penalty) = &penalty {
+            total = total + penalty.clone();
+        }
+        let mut gradients = total.backward();
+        let model = session.model.clone();
+        session.model = if phase.trained == Trained::Head {
+            let gradients = GradientsParams::from_module(&mut gradients, &model.head);
+            Classifier { head: session.optimiser.step(learning_rate, model.head, gradients), backbone: model.backbone }
+        } else {
+            let gradients = GradientsParams::from_module(&mut gradients, &model);
+            session.optimiser.step(learning_rate, model, gradients)
+        };
+        let state = &mut session.state;
+        state.step += 1;
+        state.batches += 1;
+        state.optimiser_steps = session.optimiser.steps();
+        state.batches_digest = xxh3_64_with_seed(&batch.digest.to_le_bytes(), state.batches_digest);
+        add(&mut state.scores, &self.loss, output, penalty, batch)?;
+        if !state.scores.is_finite() {
+            let (step, epoch) = (state.step, epoch_under_way(state));
+            bail!("the loss is no number any more at step {step} (epoch {epoch}); lower train.learning_rate, or set train.clip_norm");
+        }
+        Ok(())
+    }
+
+    /// Outputs with gradients for what learns.
+    fn forward(&self, model: &Classifier, still: &Still, batch: &Batch) -> Result<HeadOutput> {
+        let features = match still {
+            Still::Backbone => Tensor::from_inner(self.input.features(batch)?),
+            Still::Blocks(backbone, block) => {
+                let map = backbone.before_block(self.input.pixels(batch)?, *block);
+                model.backbone.features_from(Tensor::from_inner(map), *block)
+            }
+            Still::Nothing => model.backbone.forward(Tensor::from_inner(self.input.pixels(batch)?)),
+        };
+        Ok(model.head.forward(features))
     }
 
     /// Scores every sample of the valid split exactly once; `None` where it has none.
-    fn score(&self, model: &Classifier, progress: &Progress) -> Result<Option<SplitMetrics>> {
-        let samples = self.valid.samples.samples.len();
+    fn score(&self, session: &Session, phase: &Phase, progress: &Progress) -> Result<Option<SplitMetrics>> {
+        let samples = self.valid.samples();
         if samples == 0 {
             return Ok(None);
         }
-        let model = model.valid();
-        let (loss, device) = (self.loss(), self.device.inference());
+        let source = self.valid.of(phase)?;
+        let model = session.model.valid();
         let penalty = self.penalty(&model);
         let mut scores = Scores::default();
         std::thread::scope(|scope| -> Result<()> {
-            for batch in batches::spawn(scope, self.valid, Pass::scoring(samples, self.settings.batch_size)) {
+            for batch in batches::spawn(scope, source, Pass::scoring(samples, self.settings.batch_size), 0, 0) {
                 let batch = batch?;
-                self.interrupt.check("the checkpoint of the epoch before is kept")?;
-                let output = self.forward(&model, &batch, &device)?;
-                add(&mut scores, &loss, output, penalty.clone(), &batch)?;
+                let output = match phase.trained {
+                    Trained::Head => model.head.forward(self.input.features(&batch)?),
+                    Trained::FromBlock(_) | Trained::All => model.forward(self.input.pixels(&batch)?),
+                };
+                add(&mut scores, &self.loss, output, penalty.clone(), &batch)?;
                 progress.inc(batch.len() as u64);
+                if self.interrupt.is_requested() {
+                    return self.leave(session);
+                }
             }
             Ok(())
         })?;
@@ -233,26 +274,111 @@ impl Training<'_> {
         Ok(Some(scores.metrics()))
     }
 
-    fn forward(&self, model: &Classifier, batch: &Batch, device: &Device) -> Result<HeadOutput> {
-        match &batch.inputs {
-            Inputs::Features(rows) => {
-                let width = rows.len() / batch.len().max(1);
-                let features = Tensor::<2>::from_data(TensorData::new(rows.clone(), [batch.len(), width]), (device, DType::F32));
-                Ok(model.head.forward(features))
-            }
-            Inputs::Pixels(bytes) => {
-                let ShardShape { height, width, channels } = self.train.samples.shards.shape().context("a split without shards")?;
-                let shape = [batch.len(), height as usize, width as usize, channels as usize];
-                let input = pixels::to_input(bytes.clone(), shape, device, self.normalization, self.settings.input_px as usize)?;
-                Ok(model.forward(input))
-            }
-        }
-    }
-
     /// `train.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it to the loss.
     fn penalty(&self, model: &Classifier) -> Option<Tensor<1>> {
         (self.settings.l2 > 0.0).then(|| model.head.l2_penalty()).flatten().map(|sum| sum * self.settings.l2)
     }
+
+    fn learning_rate(&self, phase: &Phase, steps_of_an_epoch: u64) -> LearningRate {
+        LearningRate {
+            peak: phase.learning_rate,
+            schedule: self.settings.schedule,
+            warmup_steps: (self.settings.warmup_epochs * steps_of_an_epoch as f64).round() as u64,
+            total_steps: steps_of_an_epoch * u64::from(phase.epochs),
+            final_share: self.settings.final_rate_share,
+            plateau_factor: self.settings.plateau_factor,
+        }
+    }
+
+    /// Saves and ends, because somebody asked for it.
+    fn leave(&self, session: &Session) -> Result<()> {
+        self.keep_last(session)?;
+        let state = &session.state;
+        bail!("interrupted; the checkpoint after step {} (epoch {}) is kept; the same command goes on from there", state.step, epoch_under_way(state));
+    }
+
+    /// Writes checkpoints and `metrics.jsonl`. The last checkpoint is where a killed run goes on.
+    fn keep(&self, session: &Session, is_best: bool) -> Result<()> {
+        if is_best {
+            checkpoint::save(&next_best_file(self.folder), &session.state, &self.snapshot(session)?, &BTreeMap::new())?;
+        }
+        let mut lines = String::new();
+        for epoch in &session.state.metrics {
+            lines.push_str(&serde_json::to_string(epoch)?);
+            lines.push('\n');
+        }
+        write_atomic(&self.folder.join("metrics.jsonl"), lines.as_bytes())?;
+        self.keep_last(session)?;
+        if is_best { checkpoint::promote_best(self.folder) } else { Ok(()) }
+    }
+
+    fn keep_last(&self, session: &Session) -> Result<()> {
+        let memory = session.optimiser.snapshot().map_err(|reason| anyhow!("cannot read the optimiser from the device: {reason}"))?;
+        let elapsed_secs = session.earlier_secs + self.started.elapsed().as_secs_f64();
+        let state = RunState { elapsed_secs, ..session.state.clone() };
+        checkpoint::save(&checkpoint_file(self.folder, "last"), &state, &self.snapshot(session)?, &memory)
+    }
+
+    /// Whether some phase trains more than the head; else checkpoints hold the head alone.
+    fn trains_backbone(&self) -> bool {
+        self.phases.iter().any(|phase| phase.trained != Trained::Head)
+    }
+
+    fn snapshot(&self, session: &Session) -> Result<BTreeMap<String, ParameterData>> {
+        // Running statistics lag by one update until the module is asked for its inference form.
+        let model = session.model.valid();
+        let saved = if self.trains_backbone() { parameters::snapshot(&model) } else { parameters::snapshot(&model.head) };
+        saved.map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))
+    }
+
+    /// Puts the numbers of a checkpoint into the part that it holds.
+    fn restore(&self, model: Classifier, saved: BTreeMap<String, ParameterData>, path: &Path) -> Result<Classifier> {
+        let restored = if self.trains_backbone() {
+            parameters::restore(model, saved)
+        } else {
+            parameters::restore(model.head, saved).map(|head| Classifier { backbone: model.backbone, head })
+        };
+        restored.map_err(|reason| anyhow!("{} does not fit the network: {reason}; start over with --force", path.display()))
+    }
+
+    /// The network of the best epoch.
+    fn best(&self, session: &Session) -> Result<Classifier> {
+        let best = best_epoch(self.settings.best_by, &session.state.metrics).map(|metrics| metrics.epoch);
+        if session.state.batches == 0 && best.is_none_or(|best| best == session.state.epoch) {
+            return Ok(session.model.valid());
+        }
+        let path = checkpoint_file(self.folder, "best");
+        let saved = checkpoint::load(&path)?.with_context(|| format!("{} is gone; start over with --force", path.display()))?;
+        if saved.state.metrics.last().map(|metrics| metrics.epoch) != best {
+            bail!("{} is of another epoch than metrics.jsonl; start over with --force", path.display());
+        }
+        Ok(self.restore(session.model.clone(), saved.model, &path)?.valid())
+    }
+}
+
+/// What of the network does not learn in a phase, in inference mode: its BatchNorm keeps its statistics.
+enum Still {
+    /// The whole backbone; its features are at hand.
+    Backbone,
+    /// What lies before this block, counted from 1.
+    Blocks(Backbone, usize),
+    /// Everything learns.
+    Nothing,
+}
+
+impl Still {
+    fn of(model: &Classifier, phase: &Phase) -> Self {
+        match phase.trained {
+            Trained::Head => Still::Backbone,
+            Trained::FromBlock(block) => Still::Blocks(model.backbone.valid(), block),
+            Trained::All => Still::Nothing,
+        }
+    }
+}
+
+/// The epoch that the next step belongs to, or the last one where it was just finished.
+fn epoch_under_way(state: &RunState) -> u32 {
+    if state.batches > 0 { state.epoch + 1 } else { state.epoch }
 }
 
 /// Reads a batch's outputs from the device and adds them up.

@@ -7,8 +7,8 @@ pub fn peak_memory_bytes() -> u64 {
     peak.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// What people are told after an epoch.
-pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, is_best: bool) -> String {
+/// What people are told after an epoch that took so long.
+pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, epoch_secs: f64, is_best: bool) -> String {
     let train = &metrics.train;
     let mut line = format!(
         "epoch {}/{epochs}  train loss {:.4} (class {:.4}, box {:.4})  accuracy {:.4}  IoU {:.3}",
@@ -25,7 +25,7 @@ pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, is_best: bool) -> String 
             if is_best { " *" } else { "" }
         ));
     }
-    let left = metrics.elapsed_secs / f64::from(metrics.epoch.max(1)) * f64::from(epochs.saturating_sub(metrics.epoch));
+    let left = epoch_secs * f64::from(epochs.saturating_sub(metrics.epoch));
     line.push_str(&format!("  |  {:.0} images/s, {} at most left", metrics.images_per_sec, duration(left)));
     line
 }

@@ -62,10 +62,14 @@ fn a_damaged_shard_is_not_trained_on() {
 #[test]
 fn what_does_not_fit_together_is_a_usage_error() {
     let work = Work::new(4, 2);
-    refused(&work, &["weights=\"imagenet\""], 2, "for densenet121 alone");
+    refused(&work, &["weights=\"imagenet\"", "mode=\"finetune\""], 2, "for torchvision's networks alone");
+    refused(&work, &["weights=\"weights.pth\""], 2, "starts from random weights");
+    refused(&work, &["frozen_epochs=2"], 2, "are for train.mode = \"finetune\"");
+    refused(&work, &["mode=\"finetune\"", "finetune_from=4"], 2, "densenet-compact has 3 dense blocks");
+    refused(&work, &["classification_weight=0", "box_weight=0"], 2, "nothing to learn");
     refused(&work, &["mode=\"frozen\""], 2, "so images cannot vary");
     refused(&work, &["input_px=8"], 2, "needs at least");
-    refused(&work, &["optimizer=\"sgd\""], 2, "optimizer");
+    refused(&work, &["optimiser=\"sgd\""], 2, "did you mean `train.optimizer`?");
 }
 
 #[test]
@@ -78,14 +82,14 @@ fn a_gpu_that_is_not_there_is_no_reason_to_use_the_processor() {
 fn a_weight_file_that_does_not_fit_is_refused() {
     let work = Work::new(4, 2);
     std::fs::write(work.path().join("weights.pth"), "no weights").unwrap();
-    refused(&work, &["weights=\"weights.pth\""], 1, "weights.pth");
-    refused(&work, &["weights=\"nowhere.pth\""], 1, "nowhere.pth");
+    refused(&work, &["weights=\"weights.pth\"", "mode=\"finetune\""], 1, "weights.pth");
+    refused(&work, &["weights=\"nowhere.pth\"", "mode=\"finetune\""], 1, "nowhere.pth");
 }
 
 #[test]
 fn offline_the_three_ways_to_pretrained_weights_are_named() {
     let work = Work::new(4, 2);
-    let more = ["architecture=\"densenet121\"", "weights=\"imagenet\""];
+    let more = ["architecture=\"densenet121\"", "weights=\"imagenet\"", "mode=\"finetune\""];
     let output = work.train(&more).env("OSSIFY_WEIGHTS_URL", "http://127.0.0.1:9").output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");

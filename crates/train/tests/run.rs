@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{Work, text, timeless};
 use ossify_contract::Manifest;
 
@@ -45,50 +43,6 @@ fn the_same_seed_gives_the_same_model_and_another_seed_another() {
 }
 
 #[test]
-fn a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one() {
-    let recipe = ["epochs=5", "--quiet"];
-    let undisturbed = Work::new(40, 12);
-    let started = std::time::Instant::now();
-    assert!(undisturbed.train(&recipe).status().unwrap().success());
-    let whole = started.elapsed();
-
-    let killed = Work::new(40, 12);
-    let mut kills = 0;
-    // Ever later, so that every part of the run is hit and the end is reached.
-    for attempt in 1.. {
-        let mut child = killed.train(&recipe).spawn().unwrap();
-        std::thread::sleep(whole.mul_f64(0.07 * f64::from(attempt)).min(Duration::from_secs(60)));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-    }
-    assert!(kills > 0);
-    assert_eq!(timeless(killed.metrics()), timeless(undisturbed.metrics()));
-    let model = |work: &Work| std::fs::read(work.run_folder().join("model.safetensors")).unwrap();
-    assert!(model(&killed) == model(&undisturbed), "other bytes after {kills} kills");
-}
-
-#[cfg(unix)]
-#[test]
-fn a_signal_ends_the_run_with_a_word_and_the_next_one_goes_on() {
-    let work = Work::new(40, 12);
-    let recipe = ["epochs=2000"];
-    let child = work.train(&recipe).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
-    let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    let output = child.wait_with_output().unwrap();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("interrupted; the checkpoint") && said.contains("goes on from there"), "{said}");
-    assert!(!work.out().join("runs").join("latest").exists());
-}
-
-#[test]
 fn frozen_features_are_computed_once_and_used_by_later_runs() {
     let work = Work::new(16, 6);
     let recipe = ["mode=\"frozen\"", "shift=0", "brightness=0"];
@@ -115,4 +69,53 @@ fn a_changed_cache_of_features_is_computed_again() {
     assert!(text(&again.stderr).contains("computed once"), "{}", text(&again.stderr));
     assert!(std::fs::read(&chunk).unwrap() == bytes);
     assert!(std::fs::read(work.run_folder().join("model.safetensors")).unwrap() == model);
+}
+
+#[test]
+fn a_frozen_phase_and_a_fine_tuning_from_a_block_on_leave_the_blocks_before_it_alone() {
+    let work = Work::new(16, 6);
+    let recipe = ["mode=\"finetune\"", "epochs=2", "frozen_epochs=1", "finetune_from=2", "finetune_learning_rate=0.01"];
+    let output = work.train(&recipe).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let first = work.tensors();
+    assert!(work.train(&[&recipe[..], &["epochs=4"]].concat()).status().unwrap().success());
+    let second = work.tensors();
+    let is_still = |name: &str| ["features.conv0.", "features.norm0.", "features.denseblock1."].iter().any(|prefix| name.starts_with(prefix));
+    let changed: Vec<bool> = first.iter().map(|(name, bytes)| bytes != &second[name]).collect();
+    for ((name, _), changed) in first.iter().zip(changed) {
+        assert_eq!(changed, !is_still(name), "{name}");
+    }
+    assert!(first.keys().any(|name| is_still(name)));
+}
+
+#[test]
+fn each_recipe_learns_to_tell_left_from_right() {
+    let base = ["epochs=6", "stop_at_train_accuracy=0.0", "shift=0.0", "brightness=0.0", "dropout=0.0"];
+    let recipes: [&[&str]; 3] = [
+        &["optimizer=\"adamw\"", "epsilon=\"torch\"", "clip_scope=\"global\"", "box_loss=\"smooth-l1\"", "giou_weight=1.0", "sampler=\"balanced\""],
+        &["optimizer=\"sgd\"", "learning_rate=0.02", "class_weights=\"balanced\"", "label_smoothing=0.05", "schedule=\"plateau\"", "plateau_patience=1"],
+        &["rotation=10.0", "scale=0.1", "contrast=0.2", "noise=0.02", "cutout=0.1", "best_by=\"loss\""],
+    ];
+    for recipe in recipes {
+        let work = Work::new(48, 16);
+        let output = work.train(&[&base[..], recipe].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let metrics = work.metrics();
+        assert!(metrics.iter().any(|metrics| metrics.train.accuracy > 0.8), "{recipe:?}: {metrics:#?}");
+        assert!(metrics.iter().all(|metrics| metrics.train.rows == 48 && metrics.valid.unwrap().rows == 16));
+    }
+}
+
+#[test]
+fn the_best_epoch_is_left_behind_and_patience_ends_a_run() {
+    let work = Work::new(16, 6);
+    let output = work.train(&["epochs=50", "patience=2", "min_delta=0.5", "best_by=\"accuracy\"", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let metrics = work.metrics();
+    assert!(metrics.len() < 50, "patience ended it");
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let best = summary["summary"]["best_epoch"].as_u64().unwrap() as usize;
+    let accuracy = |index: usize| metrics[index].valid.unwrap().accuracy;
+    assert!((0..metrics.len()).all(|index| accuracy(index) <= accuracy(best - 1)));
+    assert!(summary["summary"]["stopped"].as_str().unwrap().ends_with("(train.patience)"));
 }

@@ -1,5 +1,6 @@
 #![allow(missing_docs, dead_code)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -39,6 +40,21 @@ impl Work {
         runs.join(id.trim())
     }
 
+    /// Bytes of each tensor of the run's model, by name.
+    pub fn tensors(&self) -> BTreeMap<String, Vec<u8>> {
+        let bytes = std::fs::read(self.run_folder().join("model.safetensors")).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec())).collect()
+    }
+
+    /// State in the last checkpoint of the one run that there is; `None` before its first.
+    pub fn last_state(&self) -> Option<serde_json::Value> {
+        let run = std::fs::read_dir(self.out().join("runs")).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| path.is_dir())?;
+        let bytes = std::fs::read(run.join("checkpoints/last/checkpoint.safetensors")).ok()?;
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        Some(serde_json::from_str(&metadata.metadata().as_ref().unwrap()["state"]).unwrap())
+    }
+
     pub fn metrics(&self) -> Vec<EpochMetrics> {
         read_metrics(&self.run_folder().join("metrics.jsonl")).unwrap()
     }
@@ -50,7 +66,7 @@ impl Work {
         let recipe = [
             "architecture=\"densenet-compact\"",
             "weights=\"none\"",
-            "mode=\"full\"",
+            "mode=\"scratch\"",
             "epochs=3",
             "batch_size=8",
             "learning_rate=0.002",
@@ -181,7 +197,7 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Without what differs between equal runs: times, rates, memory.
+/// Without what differs between equal runs.
 pub fn timeless(metrics: Vec<EpochMetrics>) -> Vec<EpochMetrics> {
-    metrics.into_iter().map(|metrics| EpochMetrics { elapsed_secs: 0.0, images_per_sec: 0.0, peak_memory_bytes: 0, ..metrics }).collect()
+    metrics.into_iter().map(EpochMetrics::timeless).collect()
 }

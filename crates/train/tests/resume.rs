@@ -1,0 +1,135 @@
+//! A run that is interrupted, in whatever way and at whatever step, ends as an undisturbed one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(missing_docs)]
+
+mod common;
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use common::{Work, text, timeless};
+
+/// Everything that could lose its place: balanced sampling, augmentation, dropout, plateaus, momenta.
+const RECIPE: [&str; 16] = [
+    "epochs=5",
+    "sampler=\"balanced\"",
+    "flip=true",
+    "rotation=15.0",
+    "scale=0.2",
+    "contrast=0.2",
+    "noise=0.05",
+    "cutout=0.2",
+    "optimizer=\"adamw\"",
+    "clip_scope=\"global\"",
+    "schedule=\"plateau\"",
+    "plateau_patience=1",
+    "giou_weight=1.0",
+    "class_weights=\"sqrt\"",
+    "checkpoint_steps=1",
+    "--quiet",
+];
+
+fn step_of(work: &Work) -> u64 {
+    work.last_state().map_or(0, |state| state["step"].as_u64().unwrap())
+}
+
+/// Waits until the run has come to a step; false where it ended before.
+fn reaches(child: &mut Child, work: &Work, step: u64) -> bool {
+    while step_of(work) < step {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+fn model(work: &Work) -> Vec<u8> {
+    std::fs::read(work.run_folder().join("model.safetensors")).unwrap()
+}
+
+/// Kills a run ten times at steps that a generator draws, and compares it with an undisturbed one.
+fn killed_ten_times(recipe: &[&str], mut random: u64) {
+    let undisturbed = Work::new(48, 12);
+    assert!(undisturbed.train(recipe).status().unwrap().success());
+    let expected = timeless(undisturbed.metrics());
+    let steps = expected.last().unwrap().step;
+
+    let killed = Work::new(48, 12);
+    let (mut target, mut at) = (0, Vec::new());
+    for kill in 0..10 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        target = step_of(&killed).max(target) + 1 + (random >> 33) % (steps / 10 + 1);
+        let mut child = killed.train(recipe).spawn().unwrap();
+        if !reaches(&mut child, &killed, target.min(steps)) {
+            break;
+        }
+        if kill % 2 == 0 {
+            child.kill().unwrap();
+        } else {
+            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        }
+        child.wait().unwrap();
+        at.push(killed.last_state().map(|state| (state["epoch"].as_u64().unwrap(), state["batches"].as_u64().unwrap())).unwrap());
+    }
+    assert!(killed.train(recipe).status().unwrap().success());
+    eprintln!("killed after (epochs, batches): {at:?} of {steps} steps");
+    assert!(at.len() >= 6 && at.iter().filter(|(_, batches)| *batches > 0).count() >= 3, "too few kills in mid-epoch: {at:?}");
+    let found = timeless(killed.metrics());
+    assert_eq!(found, expected);
+    assert!(found.iter().all(|metrics| metrics.batches_xxh3.len() == 16));
+    assert!(model(&killed) == model(&undisturbed), "other weights after kills at {at:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_killed_at_ten_random_steps_ends_as_an_undisturbed_one() {
+    killed_ten_times(&RECIPE, 20);
+}
+
+#[cfg(unix)]
+#[test]
+fn so_does_one_with_a_frozen_phase_before_the_fine_tuning() {
+    let phases = ["mode=\"finetune\"", "frozen_epochs=2", "finetune_from=2", "finetune_learning_rate=0.001"];
+    killed_ten_times(&[&RECIPE[..], &phases].concat(), 7);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_saves_the_step_says_so_and_the_next_run_goes_on_in_mid_epoch() {
+    let work = Work::new(64, 12);
+    let recipe = ["epochs=300", "checkpoint_steps=1"];
+    let mut child = work.train(&recipe).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(reaches(&mut child, &work, 3));
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let kept = format!("interrupted; the checkpoint after step {} ", step_of(&work));
+    assert!(said.contains(&kept) && said.contains("goes on from there"), "{said}");
+    assert!(!work.out().join("runs").join("latest").exists());
+
+    let resumed = work.train(&[&recipe[..], &["--resume"]].concat()).stderr(Stdio::piped()).spawn().unwrap();
+    let before = step_of(&work);
+    while step_of(&work) == before {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &resumed.id().to_string()]).status().unwrap().success());
+    let said = text(&resumed.wait_with_output().unwrap().stderr);
+    assert!(said.contains(&format!("continues after step {before} ")), "{said}");
+}
+
+#[test]
+fn resume_without_a_run_is_an_error_and_with_force_a_contradiction() {
+    let work = Work::new(8, 4);
+    let ended = |more: &[&str]| {
+        let output = work.train(more).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, said) = ended(&["--resume"]);
+    assert!(code == Some(1) && said.contains("no run that was cut short"), "{said}");
+    let (code, said) = ended(&["--resume", "--force"]);
+    assert!(code == Some(2) && said.contains("give one of them"), "{said}");
+}
