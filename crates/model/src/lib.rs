@@ -18,6 +18,7 @@ mod guard;
 mod head;
 mod initial;
 pub mod pixels;
+pub mod summary;
 pub mod weights;
 
 pub use classifier::Classifier;

@@ -24,6 +24,25 @@ impl Svg {
         Svg { title: clean(title), width, height, body }
     }
 
+    /// Charts below each other as one.
+    pub fn stacked(title: &str, charts: &[Svg]) -> Self {
+        const HEADING: f64 = 30.0;
+        const GAP: f64 = 16.0;
+        let tops = charts.iter().scan(HEADING, |top, chart| {
+            let this = *top;
+            *top += chart.height + GAP;
+            Some(this)
+        });
+        let width = charts.iter().map(|chart| chart.width).fold(0.0, f64::max);
+        let height = HEADING + charts.iter().map(|chart| chart.height + GAP).sum::<f64>();
+        let body = html! {
+            @for (chart, top) in charts.iter().zip(tops) {
+                g transform={ "translate(0 " (px(top)) ")" } { (chart.markup(html! {})) }
+            }
+        };
+        Svg::new(title, width, height, body)
+    }
+
     /// The chart's title.
     pub fn title(&self) -> &str {
         &self.title

@@ -1,6 +1,7 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -111,6 +112,7 @@ impl Reporter {
             done: AtomicU64::new(0),
             started: Instant::now(),
             next_line_millis: AtomicU64::new(PLAIN_LINE_EVERY.as_millis() as u64),
+            message: Mutex::new(String::new()),
         }
     }
 }
@@ -133,6 +135,7 @@ pub struct Progress {
     done: AtomicU64,
     started: Instant,
     next_line_millis: AtomicU64,
+    message: Mutex<String>,
 }
 
 impl Progress {
@@ -156,14 +159,16 @@ impl Progress {
                 }
                 None => format!("{}: {done} {}, {rate:.0} a second", self.what, self.unit),
             };
-            self.reporter.say(line);
+            let message = self.message.lock().unwrap_or_else(PoisonError::into_inner);
+            self.reporter.say(if message.is_empty() { line } else { format!("{line}, {message}") });
         }
     }
 
-    /// Shows a word beside the bar.
+    /// Shows a word beside the bar, or at the end of plain lines.
     pub fn message(&self, text: impl Display) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(text.to_string());
+        match &self.bar {
+            Some(bar) => bar.set_message(text.to_string()),
+            None => *self.message.lock().unwrap_or_else(PoisonError::into_inner) = text.to_string(),
         }
     }
 }

@@ -27,6 +27,8 @@ pub struct RunState {
     pub batches_digest: u64,
     /// Steps of the optimiser, which begins anew with each phase.
     pub optimiser_steps: u64,
+    /// When the run began, seconds since 1970.
+    pub began_unix_secs: f64,
     /// Seconds spent so far, in all sessions.
     pub elapsed_secs: f64,
     /// Seconds that the last whole epoch took.

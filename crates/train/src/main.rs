@@ -13,8 +13,19 @@ struct Cli {
     /// Fails where there is no run to continue; a run that was cut short is continued without this flag, too
     #[arg(long)]
     resume: bool,
+    /// Draws preview.png into the work folder, samples as training would see them with their boxes, and ends
+    #[arg(long)]
+    preview: bool,
+    /// Tells of every layer its shape, parameters and multiply-adds, and of what learns, and ends
+    #[arg(long, conflicts_with = "preview")]
+    summary: bool,
 }
 
 fn main() -> ExitCode {
-    ossify_settings::run_stage("train", Cli::parse(), |cli| &cli.stage, |cli, context| ossify_train::run(context, Asked { resume: cli.resume }))
+    ossify_settings::run_stage(
+        "train",
+        Cli::parse(),
+        |cli| &cli.stage,
+        |cli, context| ossify_train::run(context, Asked { resume: cli.resume, preview: cli.preview, summary: cli.summary }),
+    )
 }

@@ -37,6 +37,11 @@ impl Scores {
         }
     }
 
+    /// Mean loss of the samples that were added after `before`.
+    pub fn loss_since(&self, before: &Scores) -> f64 {
+        (self.loss - before.loss) / (self.rows - before.rows).max(1) as f64
+    }
+
     /// Samples added so far.
     pub fn rows(&self) -> u64 {
         self.rows

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::augment::Augmentation;
 use crate::batches::Source;
 use crate::checkpoint::{RunState, checkpoint_file};
+use crate::curves::curves;
 use crate::features::FeatureRecipe;
 use crate::input::InputMaker;
 use crate::interrupt::Interrupt;
@@ -22,24 +23,35 @@ use crate::loss::Loss;
 use crate::parameters;
 use crate::phases::phases;
 use crate::pretrained::imagenet_weights;
+use crate::preview::write_contact_sheet;
 use crate::random::{Purpose, random_bits};
 use crate::samples::{SplitSamples, check_train};
 use crate::setup::{check_settings, fingerprint, needs_features};
 use crate::stopping::best_epoch;
 use crate::training::{Finished, Sources, Training};
-use crate::watch;
+use crate::{summary, watch};
 
 const RUN_INGEST: &str = "there are no label tables; run ossify-ingest first";
 const RUN_RESIZE: &str = "there are no shards; run ossify-resize first";
 /// Files of a run besides the model, in the order in which they come to be.
-const RUN_FILES: [&str; 5] =
-    ["config.toml", "environment.json", "metrics.jsonl", "checkpoints/best/checkpoint.safetensors", "checkpoints/last/checkpoint.safetensors"];
+const RUN_FILES: [&str; 6] = [
+    "config.toml",
+    "environment.json",
+    "metrics.jsonl",
+    "tensorboard/events.out.tfevents.ossify",
+    "checkpoints/best/checkpoint.safetensors",
+    "checkpoints/last/checkpoint.safetensors",
+];
 
 /// What is asked for on the command line besides the configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     /// There must be a run to continue.
     pub resume: bool,
+    /// Draw a contact sheet of varied samples and end.
+    pub preview: bool,
+    /// Tell of the layers and end.
+    pub summary: bool,
 }
 
 /// The stage: tables and shards to a run.
@@ -54,6 +66,12 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     let tables_manifest = Manifest::require(&tables, RUN_INGEST)?;
     let shards_manifest = Manifest::require(&shards, RUN_RESIZE)?;
 
+    if asked.summary {
+        return Ok(tell_layers(context, &config)?);
+    }
+    if asked.preview {
+        return Ok(draw_preview(context, &config, &shards_manifest)?);
+    }
     let fingerprint = fingerprint(context, &tables_manifest, &shards_manifest)?;
     let id = format!("{}-{}", settings.architecture, &fingerprint[..8]);
     let runs = context.out.runs();
@@ -94,17 +112,49 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     let description = weights::Metadata { config, class_names: classes.kept_names() };
     weights::save(&publication.stage("model.safetensors")?, &model, &description).map_err(anyhow::Error::from)?;
     let mut files = vec![publication.describe("model.safetensors", None)?];
+    publication.write("curves.svg", curves(&id, &state.metrics).as_bytes())?;
+    files.push(publication.describe("curves.svg", None)?);
     for path in RUN_FILES {
         files.push(FileEntry::of(&folder, path, None)?);
     }
     let best = best_epoch(settings.best_by, &state.metrics);
-    let mut summary = summary(&id, &state, best, &reason, &train, &valid);
+    let mut summary = run_summary(&id, &state, best, &reason, &train, &valid);
     summary["class_map"] = json!(classes.digest());
     let manifest = publication.commit("train", &fingerprint, files, summary)?;
     write_latest(&runs, &id)?;
     context.reporter.say(format_args!("stopped: {reason}"));
     context.reporter.say(outcome_line(&state, best, &folder));
     Ok(Outcome::done(manifest.summary))
+}
+
+/// `--summary`: the layers, with as many classes as the tables have.
+fn tell_layers(context: &Context, config: &ModelConfig) -> Result<Outcome> {
+    let classes = ClassMap::read(context.out.tables().join("classes.parquet"))?.kept_names().len();
+    let config = ModelConfig { classes, ..config.clone() };
+    let table = summary::table(&config, &phases(&context.settings.train));
+    context.reporter.say(table.trim_end());
+    let layers = ossify_model::summary::layers(&config);
+    let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
+    let multiply_adds: u64 = layers.iter().map(|layer| layer.multiply_adds).sum();
+    Ok(Outcome::done(json!({ "layers": layers.len(), "parameters": parameters, "multiply_adds": multiply_adds })))
+}
+
+/// `--preview`: what training would see.
+fn draw_preview(context: &Context, config: &ModelConfig, shards_manifest: &Manifest) -> Result<Outcome> {
+    let settings = &context.settings.train;
+    let train = SplitSamples::read(&context.out.tables(), &context.out.shards(), shards_manifest, Split::Train, settings.samples)?;
+    let shape = train.shards.shape().context("the train split has no image")?;
+    let device = device::choose(&settings.device)?;
+    device.prepare(context.threads());
+    let augmentation = Augmentation::new(settings, context.seed());
+    let source = Source { samples: &train, features: None, augmentation: augmentation.is_on().then_some(augmentation), workers: 1 };
+    let path = context.out.root().join("preview.png");
+    on_device("train.input_px", || {
+        let input = InputMaker::new(shape, config.input_px, config.normalization, augmentation, device.inference());
+        write_contact_sheet(&path, &source, &input)
+    })?;
+    context.reporter.say(format_args!("samples as they are (left) and as each of the first epochs sees them: {}", path.display()));
+    Ok(Outcome::done(json!({ "preview": path })))
 }
 
 /// `--resume` is for jobs that must not start over in silence.
@@ -267,7 +317,7 @@ fn environment(device: &ComputeDevice) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-fn summary(id: &str, state: &RunState, best: Option<&EpochMetrics>, reason: &str, train: &SplitSamples, valid: &SplitSamples) -> serde_json::Value {
+fn run_summary(id: &str, state: &RunState, best: Option<&EpochMetrics>, reason: &str, train: &SplitSamples, valid: &SplitSamples) -> serde_json::Value {
     json!({
         "run": id,
         "epochs": state.epoch,

@@ -25,7 +25,8 @@ use crate::sampler::Pass;
 use crate::schedule::LearningRate;
 use crate::scores::Scores;
 use crate::stopping::{self, best_epoch, course};
-use crate::watch;
+use crate::tensorboard::EventFile;
+use crate::watch::{self, RecentLosses};
 
 /// A split, as images and, where a phase needs them, as features of the frozen backbone.
 #[derive(Clone, Copy)]
@@ -96,6 +97,8 @@ struct Session {
     state: RunState,
     /// Seconds of earlier sessions.
     earlier_secs: f64,
+    /// For TensorBoard.
+    events: EventFile,
 }
 
 impl Training<'_> {
@@ -119,8 +122,9 @@ impl Training<'_> {
     fn start(&self, model: Classifier) -> Result<Session> {
         let path = checkpoint_file(self.folder, "last");
         let Some(saved) = checkpoint::load(&path)?.filter(|saved| saved.state.fingerprint == self.fingerprint) else {
-            let state = RunState { fingerprint: self.fingerprint.to_owned(), ..Default::default() };
-            return Ok(Session { model, optimiser: Optimiser::new(Recipe::new(self.settings)), state, earlier_secs: 0.0 });
+            let state = RunState { fingerprint: self.fingerprint.to_owned(), began_unix_secs: watch::unix_secs(), ..Default::default() };
+            let events = EventFile::begin(self.folder, state.began_unix_secs, &[])?;
+            return Ok(Session { model, optimiser: Optimiser::new(Recipe::new(self.settings)), state, earlier_secs: 0.0, events });
         };
         let state = saved.state;
         checkpoint::settle_best(self.folder, best_epoch(self.settings.best_by, &state.metrics).map(|metrics| metrics.epoch))?;
@@ -128,7 +132,8 @@ impl Training<'_> {
         let optimiser = Optimiser::restore(Recipe::new(self.settings), state.optimiser_steps, saved.optimiser, &self.device.inference())
             .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
         let earlier_secs = state.elapsed_secs;
-        Ok(Session { model: self.restore(model, saved.model, &path)?, optimiser, state, earlier_secs })
+        let events = EventFile::begin(self.folder, state.began_unix_secs, &state.metrics)?;
+        Ok(Session { model: self.restore(model, saved.model, &path)?, optimiser, state, earlier_secs, events })
     }
 
     fn epoch(&self, session: &mut Session) -> Result<()> {
@@ -169,7 +174,8 @@ impl Training<'_> {
         state.metrics.push(metrics.clone());
         let is_best = best_epoch(self.settings.best_by, &state.metrics).is_some_and(|best| best.epoch == epoch);
         self.reporter.say(watch::epoch_line(&metrics, self.settings.epochs, state.epoch_secs, is_best));
-        self.keep(session, is_best)
+        self.keep(session, is_best)?;
+        session.events.add(&metrics)
     }
 
     /// The rest of one pass over the training samples. Returns the learning rate of its last step.
@@ -180,11 +186,15 @@ impl Training<'_> {
         let rate = self.learning_rate(phase, pass.batches.len() as u64);
         let plateaus = course(self.settings, &session.state.metrics, phase.first_epoch).plateaus;
         let still = Still::of(&session.model, phase);
+        let mut losses = RecentLosses::default();
         std::thread::scope(|scope| -> Result<()> {
             for batch in batches::spawn(scope, source, pass, epoch, session.state.batches) {
                 let batch = batch?;
                 let learning_rate = rate.at(session.optimiser.steps(), plateaus);
+                let before = session.state.scores;
                 self.step(session, phase, &still, learning_rate, &batch)?;
+                losses.push(session.state.scores.loss_since(&before));
+                progress.message(format_args!("step {} {losses}", session.state.step));
                 progress.inc(batch.len() as u64);
                 let step = session.state.step;
                 if self.interrupt.is_requested() {

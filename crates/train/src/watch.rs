@@ -1,4 +1,38 @@
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use ossify_contract::EpochMetrics;
+
+use crate::curves::sparkline;
+
+/// Seconds since 1970.
+pub fn unix_secs() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+/// Losses of the last steps, shown as their mean and a line of bars.
+#[derive(Clone, Debug, Default)]
+pub struct RecentLosses(VecDeque<f64>);
+
+impl RecentLosses {
+    const KEPT: usize = 16;
+
+    /// Adds the newest.
+    pub fn push(&mut self, loss: f64) {
+        if self.0.len() == Self::KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(loss);
+    }
+}
+
+impl fmt::Display for RecentLosses {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let losses: Vec<f64> = self.0.iter().copied().collect();
+        write!(out, "loss {:.4} {}", losses.iter().sum::<f64>() / losses.len().max(1) as f64, sparkline(&losses, Self::KEPT))
+    }
+}
 
 /// Most memory that the process held, bytes; 0 where the system does not tell.
 pub fn peak_memory_bytes() -> u64 {
@@ -47,6 +81,14 @@ mod tests {
     #[test]
     fn durations_read_well() {
         assert_eq!([48.4, 200.0, 7500.0].map(duration), ["48 s", "3 min 20 s", "2 h 5 min"]);
+    }
+
+    #[test]
+    fn recent_losses_forget_the_old_ones() {
+        let mut losses = RecentLosses::default();
+        losses.push(100.0);
+        (0..16).for_each(|step| losses.push(f64::from(16 - step)));
+        assert_eq!(losses.to_string(), "loss 8.5000 ██▇▇▆▆▅▅▄▄▃▃▂▂▁▁");
     }
 
     #[test]

@@ -15,7 +15,15 @@ fn a_run_leaves_what_the_contract_says_and_a_second_one_does_nothing() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let folder = work.run_folder();
     let manifest = Manifest::open(&folder, "").unwrap();
-    for file in ["config.toml", "environment.json", "metrics.jsonl", "model.safetensors", "checkpoints/best/checkpoint.safetensors"] {
+    for file in [
+        "config.toml",
+        "environment.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "curves.svg",
+        "tensorboard/events.out.tfevents.ossify",
+        "checkpoints/best/checkpoint.safetensors",
+    ] {
         assert!(manifest.file(file).is_some(), "{file}");
     }
     let metrics = work.metrics();
@@ -118,4 +126,21 @@ fn the_best_epoch_is_left_behind_and_patience_ends_a_run() {
     let accuracy = |index: usize| metrics[index].valid.unwrap().accuracy;
     assert!((0..metrics.len()).all(|index| accuracy(index) <= accuracy(best - 1)));
     assert!(summary["summary"]["stopped"].as_str().unwrap().ends_with("(train.patience)"));
+}
+
+#[test]
+fn a_summary_and_a_preview_train_nothing() {
+    let work = Work::new(8, 4);
+    let output = work.train(&["--summary"]).output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success() && said.contains("features.denseblock3.denselayer6") && said.contains("epochs 1 to 3: "), "{said}");
+
+    let output = work.train(&["rotation=20.0", "flip=true", "cutout=0.2", "--preview"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let sheet = image::open(work.out().join("preview.png")).unwrap().to_rgb8();
+    // Eight samples, each as it is and in seven epochs, 32 pixels enlarged to 160, 4 between them.
+    assert_eq!(sheet.dimensions(), (8 * 164 + 4, 8 * 164 + 4));
+    let frames = sheet.pixels().filter(|pixel| pixel.0 == [240, 228, 66]).count();
+    assert!(frames > 64 * 100, "boxes are drawn: {frames}");
+    assert!(!work.out().join("runs").exists());
 }

@@ -1,0 +1,116 @@
+//! A network layer by layer, from its configuration alone: no tensor is made.
+
+use crate::config::{ModelConfig, Pooling};
+
+/// The part of the network that a layer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// First convolution, its norm, and pooling.
+    Stem,
+    /// Dense block of this number, from 1, with the transition before it.
+    Block(usize),
+    /// Last norm and pooling, and the coarse map where there is one.
+    Neck,
+    /// Dense layers and outputs.
+    Head,
+}
+
+/// One line of a summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerSummary {
+    /// Name as in weight files.
+    pub name: String,
+    /// Where it belongs.
+    pub part: Part,
+    /// Shape of its output for one image: `[channels, height, width]` or `[values]`.
+    pub output: Vec<usize>,
+    /// Weights and biases.
+    pub parameters: usize,
+    /// Running means and variances.
+    pub statistics: usize,
+    /// Multiply-adds of its convolutions and dense layers for one image.
+    pub multiply_adds: u64,
+}
+
+/// The layers of a network in the order in which an image passes them.
+pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
+    let shape = config.architecture.shape();
+    let mut layers = Vec::new();
+    let mut push = |name: String, part: Part, output: Vec<usize>, kernels: usize, norm_channels: usize, positions: usize| {
+        layers.push(LayerSummary {
+            name,
+            part,
+            output,
+            parameters: kernels + 2 * norm_channels,
+            statistics: 2 * norm_channels,
+            multiply_adds: (kernels * positions) as u64,
+        });
+    };
+    let mut channels = shape.stem_channels;
+    let mut side = config.input_px.div_ceil(2);
+    push("features.conv0, norm0".into(), Part::Stem, vec![channels, side, side], 3 * 7 * 7 * channels, channels, side * side);
+    side = side.div_ceil(2);
+    push("features.pool0".into(), Part::Stem, vec![channels, side, side], 0, 0, 0);
+    for (index, &count) in shape.block_layers.iter().enumerate() {
+        let part = Part::Block(index + 1);
+        if index > 0 {
+            let halved = channels / 2;
+            // The convolution comes before the pooling, so it sees four times the positions.
+            push(format!("features.transition{index}"), part, vec![halved, side / 2, side / 2], channels * halved, channels, side * side);
+            (channels, side) = (halved, side / 2);
+        }
+        for layer in 1..=count {
+            let bottleneck = shape.bottleneck_factor * shape.growth_rate;
+            let kernels = channels * bottleneck + 9 * bottleneck * shape.growth_rate;
+            let norms = channels + bottleneck;
+            channels += shape.growth_rate;
+            push(format!("features.denseblock{}.denselayer{layer}", index + 1), part, vec![channels, side, side], kernels, norms, side * side);
+        }
+    }
+    push("features.norm5".into(), Part::Neck, vec![channels, side, side], 0, channels, 0);
+    if let Pooling::AverageAndGrid { channels: reduced, side: cells } = shape.pooling {
+        push("position.conv".into(), Part::Neck, vec![reduced, cells, cells], channels * reduced, 0, side * side);
+    }
+    let mut width = shape.feature_channels();
+    push("features".into(), Part::Neck, vec![width], 0, 0, 0);
+    let mut dense = |name: String, inputs: usize, outputs: usize, norm_channels: usize| {
+        layers.push(LayerSummary {
+            name,
+            part: Part::Head,
+            output: vec![outputs],
+            parameters: inputs * outputs + outputs + 2 * norm_channels,
+            statistics: 2 * norm_channels,
+            multiply_adds: (inputs * outputs) as u64,
+        });
+    };
+    for (index, &units) in config.head_widths.iter().enumerate() {
+        dense(format!("head.stages.{index}"), width, units, width);
+        width = units;
+    }
+    dense("head.classes".into(), width, config.classes, 0);
+    dense("head.boxes".into(), width, 4, 0);
+    layers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Architecture, Normalization};
+    use crate::{Classifier, device};
+
+    #[test]
+    fn the_sums_are_those_of_the_network() {
+        for architecture in Architecture::ALL {
+            for input_px in [64, 112, 224] {
+                let config =
+                    ModelConfig { architecture, classes: 6, head_widths: vec![32, 16], dropout: 0.5, input_px, normalization: Normalization::ImageNet };
+                let layers = layers(&config);
+                let convolutions: u64 = layers.iter().filter(|layer| layer.part != Part::Head).map(|layer| layer.multiply_adds).sum();
+                assert_eq!(convolutions, architecture.shape().multiply_adds(input_px), "{architecture} at {input_px}");
+                let counts = Classifier::empty(&config, &device::choose("flex").unwrap().inference()).unwrap().parameter_counts();
+                assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<usize>(), counts.trainable);
+                assert_eq!(layers.iter().map(|layer| layer.statistics).sum::<usize>(), counts.statistics);
+            }
+        }
+    }
+}
