@@ -112,8 +112,8 @@ lint: $(NEEDS_LIBTORCH) ## Formatting and lints; warnings are errors
 
 parity: $(NEEDS_LIBTORCH) ## Compare with PyTorch, scikit-learn, pycocotools, Pillow and pydicom, in a Python environment of their own
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/parity' pipelines/parity/requirements.txt
-	$(CARGO) build --release --workspace $(FEATURES) --example parity --example decoded --bin ossify-evaluate \
-		--bin ossify-phantom --bin ossify-ingest --bin ossify-resize
+	$(CARGO) build --release --workspace $(FEATURES) --example parity --example decoded --example gradients \
+		--bin ossify-phantom --bin ossify-ingest --bin ossify-resize --bin ossify-train --bin ossify-predict --bin ossify-evaluate
 	@scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'
 
 bench: $(NEEDS_LIBTORCH) ## Time ours against the tools that people use, as ratios; DATASET= picks the data

@@ -11,6 +11,12 @@ compare() {
     "$python" "$@" || failed=1
 }
 compare 'DenseNet121 against torchvision: weights in, features, logits' pipelines/parity/densenet_logits.py "$release/examples/parity"
+for architecture in densenet161 densenet169 densenet201; do
+    compare "$architecture against torchvision, on small images" pipelines/parity/densenet_logits.py "$release/examples/parity" \
+        --architecture "$architecture" --images 2 --side 64
+done
+compare 'the gradient of every layer' pipelines/parity/gradients.py "$release"
+compare '30 frozen steps, the exported model, ONNX, TensorBoard' pipelines/parity/train_head.py "$release"
 compare 'classification scores against scikit-learn' pipelines/parity/evaluate_sklearn.py --binary "$release/ossify-evaluate"
 compare 'average precision against pycocotools' pipelines/parity/evaluate_coco.py --binary "$release/ossify-evaluate"
 echo 'shards read by pyarrow and PyTorch' >&2

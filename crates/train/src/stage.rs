@@ -224,15 +224,10 @@ impl Run<'_> {
             path => path.into(),
         };
         let report = weights::load_torchvision(&path, &mut model.backbone)?;
-        self.context.reporter.detail(format_args!(
-            "{}: {} tensors loaded, {} not in it ({}), {} not used ({})",
-            path.display(),
-            report.loaded.len(),
-            report.missing.len(),
-            report.missing.join(", "),
-            report.unused.len(),
-            report.unused.join(", ")
-        ));
+        let (reporter, list) = (&self.context.reporter, |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") });
+        let (loaded, missing, unused) = (report.loaded.len(), report.missing.len(), report.unused.len());
+        reporter.say(format_args!("{}: {loaded} tensors loaded, {missing} missing, {unused} unused", path.display()));
+        reporter.detail(format_args!("missing: {}; unused: {}; loaded: {}", list(&report.missing), list(&report.unused), list(&report.loaded)));
         Ok(())
     }
 

@@ -22,6 +22,11 @@ use crate::config::ConfigError;
 use crate::densenet::Backbone;
 use state::State;
 
+/// Name in weight files of the parameter at a path of our modules, as in `backbone.blocks.0.layers.1.norm1.gamma`.
+pub fn file_name(path: &str) -> String {
+    names::file_name(path.split('.'))
+}
+
 /// What became of the tensors of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WeightReport {

@@ -17,15 +17,15 @@ impl Path {
 
     /// The name of the parameter at this path in a weight file.
     pub(crate) fn name(&self) -> String {
-        file_name(&self.segments)
+        file_name(self.segments.iter().map(String::as_str))
     }
 }
 
 /// torchvision's name for a backbone tensor, ours for the rest.
 ///
 /// torchvision counts blocks, layers and transitions from 1 and calls a batch normalisation's factor and offset weight and bias.
-fn file_name(segments: &[String]) -> String {
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+pub(crate) fn file_name<'a>(segments: impl Iterator<Item = &'a str>) -> String {
+    let segments: Vec<&str> = segments.collect();
     let (inside_head, rest) = match segments.as_slice() {
         ["head", rest @ ..] => (true, rest),
         ["backbone", rest @ ..] => (false, rest),
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn name(path: &str) -> String {
-        file_name(&path.split('/').map(str::to_owned).collect::<Vec<_>>())
+        file_name(path.split('/'))
     }
 
     #[test]

@@ -1,0 +1,89 @@
+//! The Rust side of `pipelines/parity/gradients.py`.
+//!
+//! `gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE` loads `model.safetensors`, makes one forward pass in training mode over raw u8 pixels
+//! `[IMAGES, SIDE, SIDE, 3]`, and writes the gradients of the sum of all outputs, each times its number in TARGETS (little-endian float32 rows of
+//! logits and box edges), to OUT: one safetensors file with PyTorch's names and orientations.
+//!
+//! `gradients new MODEL ARCHITECTURE SIDE` writes a network with random weights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
+use ossify_model::weights::Metadata;
+use ossify_model::{Classifier, ModelConfig, Normalization, device, pixels, weights};
+use safetensors::tensor::{Dtype, TensorView};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [new, model, architecture, side] = arguments.as_slice()
+        && new == "new"
+    {
+        return write_new(Path::new(model), architecture, side.parse()?);
+    }
+    let [model, pixels_path, targets, images, side, out, device] = arguments.as_slice() else {
+        bail!("usage: gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE");
+    };
+    let (images, side): (usize, usize) = (images.parse()?, side.parse()?);
+    let compute = device::choose(device)?;
+    let (classifier, description) = weights::load(Path::new(model), &compute.training())?;
+    let bytes = std::fs::read(pixels_path).context(pixels_path.clone())?;
+    let config = &description.config;
+    let input = pixels::to_input(bytes, [images, side, side, 3], &compute.inference(), config.normalization, config.input_px)?;
+    let output = classifier.forward(Tensor::from_inner(input));
+    let outputs = Tensor::cat(vec![output.logits, output.boxes], 1);
+    let targets = std::fs::read(targets).context(targets.clone())?;
+    let targets: Vec<f32> = targets.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let targets = Tensor::<2>::from_data(TensorData::new(targets, outputs.dims()), &compute.training());
+    let gradients = (outputs * targets).sum().backward();
+
+    let mut collect = Collect { gradients: &gradients, path: Vec::new(), found: BTreeMap::new() };
+    classifier.visit(&mut collect);
+    let found = collect.found.iter().map(|(name, (shape, bytes))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|error| anyhow!("{name}: {error}"))?;
+        Ok((weights::file_name(name), view))
+    });
+    let found = found.collect::<Result<Vec<_>>>()?;
+    safetensors::serialize_to_file(found, None, Path::new(out)).with_context(|| out.clone())
+}
+
+fn write_new(path: &Path, architecture: &str, input_px: usize) -> Result<()> {
+    let config = ModelConfig {
+        architecture: architecture.parse()?,
+        classes: 6,
+        head_widths: vec![64, 32],
+        dropout: 0.0,
+        input_px,
+        normalization: Normalization::ImageNet,
+    };
+    let classifier = Classifier::new(&config, 3, &device::choose("flex")?.inference())?;
+    let class_names = (0..config.classes).map(|index| format!("class {index}")).collect();
+    Ok(weights::save(path, &classifier, &Metadata { config, class_names })?)
+}
+
+struct Collect<'a> {
+    gradients: &'a Gradients,
+    path: Vec<String>,
+    found: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = param.val().grad(self.gradients) else { return };
+        // Dense kernels are [inputs, outputs] here and [outputs, inputs] in PyTorch.
+        let gradient = if D == 2 { gradient.swap_dims(0, 1) } else { gradient };
+        let shape = gradient.dims().to_vec();
+        let values = gradient.into_data().convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+        self.found.insert(self.path.join("."), (shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()));
+    }
+}

@@ -1,0 +1,77 @@
+"""Compares the gradient of every layer with PyTorch's, in training mode, batch statistics and all.
+
+PyTorch computes in double precision, so that what differs is our rounding alone. The error of a tensor is the norm of the difference over the norm of
+the gradient. Over many layers single precision loses digits whoever computes, so PyTorch's own single precision is measured beside ours: a layer passes
+within 1e-3, or within twice of what PyTorch's single precision gives.
+
+    python pipelines/parity/gradients.py PATH/TO/release
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "pytorch"))
+from load import load_model  # noqa: E402
+
+IMAGES, SIDE = 8, 64
+TOLERANCE = 1e-3
+
+
+def gradients(path: pathlib.Path, pixels: torch.Tensor, targets: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    model = load_model(path).to(dtype).train()
+    # The module's own forward casts pixels to single precision and ends in a softmax.
+    images = pixels.permute(0, 3, 1, 2).to(dtype) / 255
+    features = model.features((images - model.mean) / model.std).relu()
+    hidden = features.mean((2, 3))
+    if model.cells:
+        grid = torch.nn.functional.adaptive_avg_pool2d(model.position["conv"](features), model.cells).flatten(1)
+        hidden = torch.cat([hidden, grid], 1)
+    for stage in model.head["stages"]:
+        hidden = stage["dense"](stage["norm"](hidden)).relu()
+    outputs = torch.cat([model.head["classes"](hidden), model.head["boxes"](hidden)], 1)
+    (outputs * targets.to(dtype)).sum().backward()
+    return {name: parameter.grad.double() for name, parameter in model.named_parameters()}
+
+
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours.double() - theirs).norm() / theirs.norm().clamp_min(1e-12))
+
+
+def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str) -> bool:
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.randint(0, 256, (IMAGES, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
+    targets = torch.randn(IMAGES, 6 + 4, generator=generator)
+    (folder / "pixels.u8").write_bytes(pixels.numpy().tobytes())
+    (folder / "targets.f32").write_bytes(targets.numpy().astype("<f4").tobytes())
+    # Random weights of the Rust side itself.
+    model = folder / f"{architecture}.safetensors"
+    subprocess.run([release / "examples" / "gradients", "new", model, architecture, str(SIDE)], check=True)
+    out = folder / "gradients.safetensors"
+    subprocess.run([release / "examples" / "gradients", model, folder / "pixels.u8", folder / "targets.f32", str(IMAGES), str(SIDE), out, "cpu"], check=True)
+    ours = load_file(out)
+    double, single = (gradients(model, pixels, targets, dtype) for dtype in (torch.float64, torch.float32))
+    assert ours.keys() == double.keys(), ours.keys() ^ double.keys()
+    found = {name: (error(ours[name], double[name]), error(single[name], double[name])) for name in double}
+    worst = max(found, key=lambda name: found[name][0])
+    failed = [name for name, (ours_error, single_error) in found.items() if ours_error > max(TOLERANCE, 2 * single_error)]
+    within = sum(ours_error <= TOLERANCE for ours_error, _ in found.values())
+    print(f"{architecture}: {within} of {len(found)} gradients within {TOLERANCE}; worst {found[worst][0]:.1e} at {worst} (PyTorch in single precision: {found[worst][1]:.1e})")
+    for name in failed:
+        print(f"  {name}: {found[name][0]:.1e}, PyTorch in single precision {found[name][1]:.1e}")
+    return not failed
+
+
+def main() -> int:
+    release = pathlib.Path(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        agrees = [compare(release, pathlib.Path(folder), architecture) for architecture in ("densenet-compact", "densenet121")]
+    return 0 if all(agrees) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
