@@ -179,6 +179,25 @@ impl ComputeDevice {
     }
 }
 
+/// Starts the program anew with `GOMP_SPINCOUNT`, unless the user set it: call it first in `main`.
+///
+/// GNU OpenMP's threads spin where they wait for work, by default so long that they take the processor from the threads that
+/// make batches and move weights; training a head on two cores took three times as long. The library reads the variable before
+/// `main`, so it cannot be set later. Where the program cannot be started anew, it goes on as it is.
+pub fn keep_waiting_threads_short() {
+    const SPIN_COUNT: &str = "GOMP_SPINCOUNT";
+    #[cfg(all(unix, feature = "libtorch"))]
+    if std::env::var_os(SPIN_COUNT).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        use std::os::unix::process::CommandExt as _;
+        let mut arguments = std::env::args_os();
+        let name = arguments.next().unwrap_or_else(|| program.clone().into());
+        // It returns only where it fails.
+        let _failed = std::process::Command::new(program).arg0(name).args(arguments).env(SPIN_COUNT, "2000").exec();
+    }
+}
+
 /// The optional features that this program was built with.
 pub fn features() -> Vec<&'static str> {
     let mut features = vec!["flex"];

@@ -16,5 +16,6 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    ossify_model::device::keep_waiting_threads_short();
     ossify_settings::run_stage("predict", Cli::parse(), |cli| &cli.stage, |cli, context| ossify_predict::run(context, cli.images.as_deref()))
 }

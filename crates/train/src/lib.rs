@@ -21,6 +21,7 @@ mod phases;
 mod pretrained;
 mod preview;
 mod random;
+mod rule;
 mod sampler;
 mod samples;
 mod schedule;

@@ -22,6 +22,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    ossify_model::device::keep_waiting_threads_short();
     ossify_settings::run_stage(
         "train",
         Cli::parse(),

@@ -3,45 +3,33 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_settings::{ClipScope, Epsilon, OptimizerKind, TrainSettings};
+use ossify_settings::{ClipScope, TrainSettings};
 
-use crate::parameters::{ModulePath, ParameterData};
+use crate::parameters::{ModulePath, ParameterData, values};
+use crate::rule::{Rule, clip_factor, norm};
 
-const BETA_1: f64 = 0.9;
-const BETA_2: f64 = 0.999;
-
-/// How weights follow their gradients.
+/// What a run's optimiser is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recipe {
-    /// The rule.
-    pub kind: OptimizerKind,
-    /// Adam's epsilon and its place.
-    pub epsilon: Epsilon,
-    /// AdamW's decay of kernels.
-    pub weight_decay: f64,
-    /// SGD's momentum.
-    pub momentum: f64,
+    /// How weights follow their gradients.
+    pub rule: Rule,
     /// Largest norm of gradients; 0 is off.
     pub clip_norm: f64,
     /// Whose norm.
     pub clip_scope: ClipScope,
+    /// Whether steps are computed in one pass by the processor, where tensors live there: several times as fast as operation by
+    /// operation, for what a step costs is moving memory.
+    pub on_host: bool,
 }
 
 impl Recipe {
     /// What the settings ask for.
-    pub fn new(settings: &TrainSettings) -> Self {
-        Recipe {
-            kind: settings.optimizer,
-            epsilon: settings.epsilon,
-            weight_decay: settings.weight_decay,
-            momentum: settings.momentum,
-            clip_norm: settings.clip_norm,
-            clip_scope: settings.clip_scope,
-        }
+    pub fn new(settings: &TrainSettings, on_host: bool) -> Self {
+        Recipe { rule: Rule::new(settings), clip_norm: settings.clip_norm, clip_scope: settings.clip_scope, on_host }
     }
 }
 
-/// Adam, AdamW or SGD.
+/// Adam, AdamW or SGD over a module's parameters.
 ///
 /// What it remembers is kept by the parameter's path in the module, so it outlives the process that made it.
 pub struct Optimiser {
@@ -52,9 +40,9 @@ pub struct Optimiser {
 
 /// What is remembered of a parameter, flat: Adam's running means of the gradient and of its square, or SGD's last
 /// step, of which there is no second.
-struct Memory {
-    first: Tensor<1>,
-    second: Option<Tensor<1>>,
+enum Memory {
+    Host { first: Vec<f32>, second: Vec<f32> },
+    Device { first: Tensor<1>, second: Option<Tensor<1>> },
 }
 
 impl Optimiser {
@@ -69,49 +57,20 @@ impl Optimiser {
     }
 
     /// Moves every parameter that has a gradient.
-    pub fn step<M: Module>(&mut self, learning_rate: f64, module: M, gradients: GradientsParams) -> M {
+    ///
+    /// # Errors
+    /// Fails where the device does not hand out its numbers.
+    pub fn step<M: Module>(&mut self, learning_rate: f64, module: M, gradients: GradientsParams) -> Result<M, String> {
         self.steps += 1;
         let limit = self.recipe.clip_norm;
         let clip = match (limit > 0.0, self.recipe.clip_scope) {
             (false, _) => Clip::Off,
             (true, ClipScope::Parameter) => Clip::Own(limit),
-            (true, ClipScope::Global) => global_scale(&module, &gradients, limit).map_or(Clip::Off, Clip::Scale),
+            (true, ClipScope::Global) => Clip::all(&module, &gradients, limit),
         };
-        module.map(&mut Stepper { optimiser: self, gradients, learning_rate, clip, path: ModulePath::default() })
-    }
-
-    /// How a flat parameter moves; remembers what the next step needs.
-    fn change(&mut self, name: &str, gradient: Tensor<1>, learning_rate: f64) -> Tensor<1> {
-        let memory = self.memory.remove(name);
-        match self.recipe.kind {
-            OptimizerKind::Sgd => {
-                // PyTorch's form: the momentum gathers gradients, the rate scales their sum.
-                let first = match memory {
-                    Some(memory) => memory.first * self.recipe.momentum + gradient,
-                    None => gradient,
-                };
-                let change = first.clone() * learning_rate;
-                self.memory.insert(name.to_owned(), Memory { first, second: None });
-                change
-            }
-            OptimizerKind::Adam | OptimizerKind::AdamW => {
-                let square = gradient.clone().square() * (1.0 - BETA_2);
-                let gradient = gradient * (1.0 - BETA_1);
-                let (first, second) = match memory {
-                    Some(Memory { first, second: Some(second) }) => (first * BETA_1 + gradient, second * BETA_2 + square),
-                    _ => (gradient, square),
-                };
-                let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
-                let (bias_1, bias_2) = (1.0 - BETA_1.powi(steps), 1.0 - BETA_2.powi(steps));
-                // Kingma and Ba 2015: PyTorch follows algorithm 1, Keras the "epsilon hat" of section 2.
-                let change = match self.recipe.epsilon {
-                    Epsilon::Keras => first.clone() * (learning_rate * bias_2.sqrt() / bias_1) / (second.clone().sqrt() + 1e-7),
-                    Epsilon::Torch => first.clone() * (learning_rate / bias_1) / (second.clone().sqrt() / bias_2.sqrt() + 1e-8),
-                };
-                self.memory.insert(name.to_owned(), Memory { first, second: Some(second) });
-                change
-            }
-        }
+        let mut stepper = Stepper { optimiser: self, gradients, learning_rate, clip, path: ModulePath::default(), failure: None };
+        let module = module.map(&mut stepper);
+        stepper.failure.map_or(Ok(module), Err)
     }
 
     /// What it remembers, on the host: `<path>.first` and `<path>.second`.
@@ -121,11 +80,14 @@ impl Optimiser {
     pub fn snapshot(&self) -> Result<BTreeMap<String, ParameterData>, String> {
         let mut found = BTreeMap::new();
         for (name, memory) in &self.memory {
-            for (kind, tensor) in [("first", Some(&memory.first)), ("second", memory.second.as_ref())] {
-                let Some(tensor) = tensor else { continue };
-                let data = tensor.clone().try_into_data().map_err(|e| format!("{name}: {e}"))?;
-                let values = data.try_into_vec::<f32>().map_err(|e| format!("{name}: {e:?}"))?;
-                found.insert(format!("{name}.{kind}"), ParameterData { shape: vec![values.len()], values });
+            let (first, second) = match memory {
+                Memory::Host { first, second } => (first.clone(), Some(second.clone()).filter(|second| !second.is_empty())),
+                Memory::Device { first, second } => (values(first.clone())?, second.clone().map(values).transpose()?),
+            };
+            for (kind, values) in [("first", Some(first)), ("second", second)] {
+                if let Some(values) = values {
+                    found.insert(format!("{name}.{kind}"), ParameterData { shape: vec![values.len()], values });
+                }
             }
         }
         Ok(found)
@@ -141,14 +103,51 @@ impl Optimiser {
         let mut memory = HashMap::new();
         for name in names {
             let (first, second) = (saved.remove(&format!("{name}.first")), saved.remove(&format!("{name}.second")));
-            if second.is_some() == (recipe.kind == OptimizerKind::Sgd) {
+            if second.is_some() != recipe.rule.has_second() {
                 return Err(format!("what it remembers of `{name}` is of another optimizer"));
             }
             if let Some(first) = first {
-                memory.insert(name, Memory { first: tensor(first), second: second.map(tensor) });
+                let remembered = if recipe.on_host {
+                    Memory::Host { first: first.values, second: second.map_or(Vec::new(), |second| second.values) }
+                } else {
+                    Memory::Device { first: tensor(first), second: second.map(tensor) }
+                };
+                memory.insert(name, remembered);
             }
         }
         Ok(Optimiser { recipe, memory, steps })
+    }
+
+    /// The parameter after its step, computed in one pass by the processor.
+    fn moved_on_host<const D: usize>(&mut self, name: &str, weights: Tensor<D>, gradient: Tensor<D>, rate: f64, clip: &Clip) -> Result<Tensor<D>, String> {
+        let (dims, device) = (weights.dims(), weights.device());
+        let (mut weights, gradient) = (values(weights)?, values(gradient)?);
+        let factor = match clip {
+            Clip::Off => 1.0,
+            Clip::Own(limit) => clip_factor(norm(&gradient), *limit),
+            Clip::All(factor) => values(factor.clone())?.first().copied().unwrap_or(1.0),
+        };
+        let (mut first, mut second) = match self.memory.remove(name) {
+            Some(Memory::Host { first, second }) => (first, second),
+            _ => (vec![0.0; weights.len()], vec![0.0; if self.recipe.rule.has_second() { weights.len() } else { 0 }]),
+        };
+        self.recipe.rule.step(self.steps, rate, D > 1).apply(&mut weights, &gradient, factor, &mut first, &mut second);
+        self.memory.insert(name.to_owned(), Memory::Host { first, second });
+        Ok(Tensor::from_data(TensorData::new(weights, dims), (&device, DType::F32)))
+    }
+
+    /// The parameter after its step, operation by operation, without waiting for the device.
+    fn moved_on_device<const D: usize>(&mut self, name: &str, weights: Tensor<D>, gradient: Tensor<D>, rate: f64, clip: &Clip) -> Tensor<D> {
+        let dims = weights.dims();
+        let gradient = clip.apply(gradient.flatten::<1>(0, D - 1));
+        let memory = match self.memory.remove(name) {
+            Some(Memory::Device { first, second }) => Some((first, second)),
+            _ => None,
+        };
+        let step = self.recipe.rule.step(self.steps, rate, D > 1);
+        let (weights, first, second) = step.apply_on_device(weights.flatten::<1>(0, D - 1), gradient, memory);
+        self.memory.insert(name.to_owned(), Memory::Device { first, second });
+        weights.reshape(dims)
     }
 }
 
@@ -157,7 +156,7 @@ enum Clip {
     /// Each gradient to this norm on its own.
     Own(f64),
     /// All by this factor.
-    Scale(Tensor<1>),
+    All(Tensor<1>),
 }
 
 impl Clip {
@@ -167,38 +166,38 @@ impl Clip {
             Clip::Off => gradient,
             Clip::Own(limit) => {
                 let squares = gradient.clone().square().sum();
-                gradient * scale(squares, *limit)
+                gradient * factor(squares, *limit)
             }
-            Clip::Scale(factor) => gradient * factor.clone(),
+            Clip::All(factor) => gradient * factor.clone(),
         }
+    }
+
+    /// Brings the norm of all gradients together down to at most `limit`.
+    fn all<M: Module>(module: &M, gradients: &GradientsParams, limit: f64) -> Self {
+        struct Squares<'a> {
+            gradients: &'a GradientsParams,
+            sum: Option<Tensor<1>>,
+        }
+        impl ModuleVisitor for Squares<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.gradients.get::<D>(param.id) {
+                    let squares = gradient.without_autodiff().square().sum();
+                    self.sum = Some(match self.sum.take() {
+                        Some(sum) => sum + squares,
+                        None => squares,
+                    });
+                }
+            }
+        }
+        let mut squares = Squares { gradients, sum: None };
+        module.visit(&mut squares);
+        squares.sum.map_or(Clip::Off, |sum| Clip::All(factor(sum, limit)))
     }
 }
 
 /// What brings a norm, of which the square is given, down to at most `limit`.
-fn scale(squares: Tensor<1>, limit: f64) -> Tensor<1> {
+fn factor(squares: Tensor<1>, limit: f64) -> Tensor<1> {
     squares.sqrt().clamp_min(limit).recip() * limit
-}
-
-/// The factor that brings the norm of all gradients together down to at most `limit`; `None` without gradients.
-fn global_scale<M: Module>(module: &M, gradients: &GradientsParams, limit: f64) -> Option<Tensor<1>> {
-    struct Squares<'a> {
-        gradients: &'a GradientsParams,
-        sum: Option<Tensor<1>>,
-    }
-    impl ModuleVisitor for Squares<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                let squares = gradient.without_autodiff().square().sum();
-                self.sum = Some(match self.sum.take() {
-                    Some(sum) => sum + squares,
-                    None => squares,
-                });
-            }
-        }
-    }
-    let mut squares = Squares { gradients, sum: None };
-    module.visit(&mut squares);
-    squares.sum.map(|sum| scale(sum, limit))
 }
 
 struct Stepper<'a> {
@@ -207,22 +206,26 @@ struct Stepper<'a> {
     learning_rate: f64,
     clip: Clip,
     path: ModulePath,
+    failure: Option<String>,
 }
 
 impl ModuleMapper for Stepper<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
-        let gradient = self.clip.apply(gradient.without_autodiff().flatten::<1>(0, D - 1));
-        let change = self.optimiser.change(&self.path.name(), gradient, self.learning_rate);
-        // Biases, factors and offsets have one dimension.
-        let decays = self.optimiser.recipe.kind == OptimizerKind::AdamW && D > 1;
-        let kept = if decays { 1.0 - self.learning_rate * self.optimiser.recipe.weight_decay } else { 1.0 };
+        let gradient = gradient.without_autodiff();
+        let name = self.path.name();
         param.map(|tensor| {
             let requires_gradient = tensor.is_require_grad();
-            let shape = tensor.dims();
-            let inner = tensor.inner();
-            let inner = if decays { inner * kept } else { inner };
-            let moved = Tensor::from_inner(inner - change.reshape(shape));
+            let weights = tensor.inner();
+            let moved = if self.optimiser.recipe.on_host {
+                self.optimiser.moved_on_host(&name, weights.clone(), gradient, self.learning_rate, &self.clip).unwrap_or_else(|reason| {
+                    self.failure.get_or_insert(format!("{name}: {reason}"));
+                    weights
+                })
+            } else {
+                self.optimiser.moved_on_device(&name, weights, gradient, self.learning_rate, &self.clip)
+            };
+            let moved = Tensor::from_inner(moved);
             if requires_gradient { moved.require_grad() } else { moved }
         })
     }
@@ -239,12 +242,13 @@ impl ModuleMapper for Stepper<'_> {
 #[cfg(test)]
 mod tests {
     use burn::nn::{Linear, LinearConfig};
+    use ossify_settings::{Epsilon, OptimizerKind};
 
     use super::*;
     use crate::parameters::{restore, snapshot};
 
-    const KERAS: Recipe =
-        Recipe { kind: OptimizerKind::Adam, epsilon: Epsilon::Keras, weight_decay: 0.1, momentum: 0.9, clip_norm: 0.0, clip_scope: ClipScope::Parameter };
+    const ADAM: Rule = Rule { kind: OptimizerKind::Adam, epsilon: Epsilon::Keras, weight_decay: 0.1, momentum: 0.9 };
+    const KERAS: Recipe = Recipe { rule: ADAM, clip_norm: 0.0, clip_scope: ClipScope::Parameter, on_host: true };
     const RATE: f64 = 0.01;
 
     fn layer(device: &Device) -> Linear {
@@ -257,7 +261,7 @@ mod tests {
         let input = Tensor::<2>::from_floats([[1.0, -2.0, 0.5], [0.25, 4.0, -1.0]], device);
         let gradients = layer.forward(input).square().mean().backward();
         let gradients = GradientsParams::from_grads(gradients, &layer);
-        optimiser.step(RATE, layer, gradients)
+        optimiser.step(RATE, layer, gradients).unwrap()
     }
 
     /// The update in double precision, written out, on the same problem: six weights, two biases.
@@ -284,7 +288,7 @@ mod tests {
                 }
             }
             for i in 0..8 {
-                if recipe.kind == OptimizerKind::Sgd {
+                if recipe.rule.kind == OptimizerKind::Sgd {
                     m[i] = 0.9 * m[i] + gradient[i];
                     weights[i] -= RATE * m[i];
                     continue;
@@ -292,10 +296,10 @@ mod tests {
                 m[i] = 0.9 * m[i] + 0.1 * gradient[i];
                 v[i] = 0.999 * v[i] + 0.001 * gradient[i] * gradient[i];
                 let (c1, c2) = (1.0 - 0.9f64.powi(t), 1.0 - 0.999f64.powi(t));
-                if recipe.kind == OptimizerKind::AdamW && i < 6 {
+                if recipe.rule.kind == OptimizerKind::AdamW && i < 6 {
                     weights[i] *= 1.0 - RATE * 0.1;
                 }
-                weights[i] -= match recipe.epsilon {
+                weights[i] -= match recipe.rule.epsilon {
                     Epsilon::Keras => RATE * c2.sqrt() / c1 * m[i] / (v[i].sqrt() + 1e-7),
                     Epsilon::Torch => RATE * (m[i] / c1) / ((v[i] / c2).sqrt() + 1e-8),
                 };
@@ -310,14 +314,17 @@ mod tests {
     }
 
     fn recipes() -> Vec<Recipe> {
-        vec![
+        let sgd = Rule { kind: OptimizerKind::Sgd, ..ADAM };
+        let adamw = Rule { kind: OptimizerKind::AdamW, epsilon: Epsilon::Torch, ..ADAM };
+        let recipes = [
             KERAS,
             Recipe { clip_norm: 0.5, ..KERAS },
-            Recipe { epsilon: Epsilon::Torch, ..KERAS },
-            Recipe { kind: OptimizerKind::AdamW, epsilon: Epsilon::Torch, clip_norm: 0.5, clip_scope: ClipScope::Global, ..KERAS },
-            Recipe { kind: OptimizerKind::Sgd, ..KERAS },
-            Recipe { kind: OptimizerKind::Sgd, clip_norm: 1.0, clip_scope: ClipScope::Global, ..KERAS },
-        ]
+            Recipe { rule: Rule { epsilon: Epsilon::Torch, ..ADAM }, ..KERAS },
+            Recipe { rule: adamw, clip_norm: 0.5, clip_scope: ClipScope::Global, ..KERAS },
+            Recipe { rule: sgd, ..KERAS },
+            Recipe { rule: sgd, clip_norm: 1.0, clip_scope: ClipScope::Global, ..KERAS },
+        ];
+        recipes.into_iter().flat_map(|recipe| [recipe, Recipe { on_host: false, ..recipe }]).collect()
     }
 
     #[test]
@@ -358,7 +365,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let mut adam = Optimiser::new(KERAS);
         let _moved = step(&mut adam, layer(&device), &device);
-        let sgd = Recipe { kind: OptimizerKind::Sgd, ..KERAS };
+        let sgd = Recipe { rule: Rule { kind: OptimizerKind::Sgd, ..ADAM }, ..KERAS };
         let error = Optimiser::restore(sgd, 1, adam.snapshot().unwrap(), &Device::flex()).err().unwrap();
         assert!(error.contains("of another optimizer"), "{error}");
     }

@@ -12,6 +12,14 @@ pub struct ParameterData {
     pub values: Vec<f32>,
 }
 
+/// A tensor's numbers on the host, row-major.
+///
+/// # Errors
+/// Fails with the device's words.
+pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
+    tensor.try_into_data().map_err(|e| e.to_string()).and_then(|data| data.try_into_vec::<f32>().map_err(|e| format!("{e:?}")))
+}
+
 /// Where one stands in a module while walking through it: `blocks.0.layers.2.norm1.gamma`.
 #[derive(Default)]
 pub(crate) struct ModulePath(Vec<String>);
@@ -54,8 +62,7 @@ impl ModuleVisitor for Reader {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let shape = tensor.dims().to_vec();
-        let values = tensor.try_into_data().map_err(|e| e.to_string()).and_then(|data| data.try_into_vec::<f32>().map_err(|e| format!("{e:?}")));
-        match values {
+        match values(tensor) {
             Ok(values) => {
                 self.found.insert(self.path.name(), ParameterData { shape, values });
             }

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use ossify_contract::{EpochMetrics, SplitMetrics, write_atomic};
-use ossify_model::device::ComputeDevice;
+use ossify_model::device::{ComputeDevice, DeviceChoice};
 use ossify_model::{Backbone, Classifier, HeadOutput};
 use ossify_settings::{Progress, Reporter, TrainSettings};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -124,12 +124,12 @@ impl Training<'_> {
         let Some(saved) = checkpoint::load(&path)?.filter(|saved| saved.state.fingerprint == self.fingerprint) else {
             let state = RunState { fingerprint: self.fingerprint.to_owned(), began_unix_secs: watch::unix_secs(), ..Default::default() };
             let events = EventFile::begin(self.folder, state.began_unix_secs, &[])?;
-            return Ok(Session { model, optimiser: Optimiser::new(Recipe::new(self.settings)), state, earlier_secs: 0.0, events });
+            return Ok(Session { model, optimiser: Optimiser::new(self.recipe()), state, earlier_secs: 0.0, events });
         };
         let state = saved.state;
         checkpoint::settle_best(self.folder, best_epoch(self.settings.best_by, &state.metrics).map(|metrics| metrics.epoch))?;
         self.reporter.say(format_args!("continues after step {} (epoch {}) of an earlier run that was cut short", state.step, epoch_under_way(&state)));
-        let optimiser = Optimiser::restore(Recipe::new(self.settings), state.optimiser_steps, saved.optimiser, &self.device.inference())
+        let optimiser = Optimiser::restore(self.recipe(), state.optimiser_steps, saved.optimiser, &self.device.inference())
             .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
         let earlier_secs = state.elapsed_secs;
         let events = EventFile::begin(self.folder, state.began_unix_secs, &state.metrics)?;
@@ -141,7 +141,7 @@ impl Training<'_> {
         let phase = *phase_of(self.phases, epoch).context("a run without phases")?;
         let (started, is_whole) = (Instant::now(), session.state.batches == 0);
         if is_whole && epoch == phase.first_epoch {
-            session.optimiser = Optimiser::new(Recipe::new(self.settings));
+            session.optimiser = Optimiser::new(self.recipe());
             session.state.optimiser_steps = 0;
         }
         let samples = (self.train.samples() + self.valid.samples()) as u64;
@@ -222,13 +222,15 @@ impl Training<'_> {
         }
         let mut gradients = total.backward();
         let model = session.model.clone();
-        session.model = if phase.trained == Trained::Head {
+        let moved = if phase.trained == Trained::Head {
             let gradients = GradientsParams::from_module(&mut gradients, &model.head);
-            Classifier { head: session.optimiser.step(learning_rate, model.head, gradients), backbone: model.backbone }
+            let head = session.optimiser.step(learning_rate, model.head, gradients);
+            head.map(|head| Classifier { head, backbone: model.backbone })
         } else {
             let gradients = GradientsParams::from_module(&mut gradients, &model);
             session.optimiser.step(learning_rate, model, gradients)
         };
+        session.model = moved.map_err(|reason| anyhow!("cannot read gradients from the device: {reason}"))?;
         let state = &mut session.state;
         state.step += 1;
         state.batches += 1;
@@ -287,6 +289,10 @@ impl Training<'_> {
     /// `train.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it to the loss.
     fn penalty(&self, model: &Classifier) -> Option<Tensor<1>> {
         (self.settings.l2 > 0.0).then(|| model.head.l2_penalty()).flatten().map(|sum| sum * self.settings.l2)
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe::new(self.settings, !matches!(self.device.kind(), DeviceChoice::Cuda(_)))
     }
 
     fn learning_rate(&self, phase: &Phase, steps_of_an_epoch: u64) -> LearningRate {
@@ -404,8 +410,7 @@ fn add(scores: &mut Scores, loss: &Loss, output: HeadOutput, penalty: Option<Ten
 }
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    let data = tensor.try_into_data().map_err(|e| anyhow!("cannot read from the device: {e}"))?;
-    data.try_into_vec().map_err(|e| anyhow!("cannot read from the device: {e:?}"))
+    parameters::values(tensor).map_err(|reason| anyhow!("cannot read from the device: {reason}"))
 }
 
 fn check_seen(scores: &Scores, expected: usize, split: &str) -> Result<()> {
