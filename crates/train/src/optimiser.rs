@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_settings::{ClipScope, TrainSettings};
 
 use crate::parameters::{ModulePath, ParameterData, values};
-use crate::rule::{Rule, clip_factor, norm};
+use crate::rule::{Remembered, Rule, clip_factor, norm};
 
 /// What a run's optimiser is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub struct Optimiser {
 /// step, of which there is no second.
 enum Memory {
     Host { first: Vec<f32>, second: Vec<f32> },
-    Device { first: Tensor<1>, second: Option<Tensor<1>> },
+    Device(Box<Remembered>),
 }
 
 impl Optimiser {
@@ -82,7 +82,10 @@ impl Optimiser {
         for (name, memory) in &self.memory {
             let (first, second) = match memory {
                 Memory::Host { first, second } => (first.clone(), Some(second.clone()).filter(|second| !second.is_empty())),
-                Memory::Device { first, second } => (values(first.clone())?, second.clone().map(values).transpose()?),
+                Memory::Device(remembered) => {
+                    let (first, second) = (**remembered).clone();
+                    (values(first)?, second.map(values).transpose()?)
+                }
             };
             for (kind, values) in [("first", Some(first)), ("second", second)] {
                 if let Some(values) = values {
@@ -110,7 +113,7 @@ impl Optimiser {
                 let remembered = if recipe.on_host {
                     Memory::Host { first: first.values, second: second.map_or(Vec::new(), |second| second.values) }
                 } else {
-                    Memory::Device { first: tensor(first), second: second.map(tensor) }
+                    Memory::Device(Box::new((tensor(first), second.map(tensor))))
                 };
                 memory.insert(name, remembered);
             }
@@ -125,7 +128,7 @@ impl Optimiser {
         let factor = match clip {
             Clip::Off => 1.0,
             Clip::Own(limit) => clip_factor(norm(&gradient), *limit),
-            Clip::All(factor) => values(factor.clone())?.first().copied().unwrap_or(1.0),
+            Clip::All(factor) => values((**factor).clone())?.first().copied().unwrap_or(1.0),
         };
         let (mut first, mut second) = match self.memory.remove(name) {
             Some(Memory::Host { first, second }) => (first, second),
@@ -141,12 +144,12 @@ impl Optimiser {
         let dims = weights.dims();
         let gradient = clip.apply(gradient.flatten::<1>(0, D - 1));
         let memory = match self.memory.remove(name) {
-            Some(Memory::Device { first, second }) => Some((first, second)),
+            Some(Memory::Device(remembered)) => Some(*remembered),
             _ => None,
         };
         let step = self.recipe.rule.step(self.steps, rate, D > 1);
         let (weights, first, second) = step.apply_on_device(weights.flatten::<1>(0, D - 1), gradient, memory);
-        self.memory.insert(name.to_owned(), Memory::Device { first, second });
+        self.memory.insert(name.to_owned(), Memory::Device(Box::new((first, second))));
         weights.reshape(dims)
     }
 }
@@ -156,7 +159,7 @@ enum Clip {
     /// Each gradient to this norm on its own.
     Own(f64),
     /// All by this factor.
-    All(Tensor<1>),
+    All(Box<Tensor<1>>),
 }
 
 impl Clip {
@@ -168,7 +171,7 @@ impl Clip {
                 let squares = gradient.clone().square().sum();
                 gradient * factor(squares, *limit)
             }
-            Clip::All(factor) => gradient * factor.clone(),
+            Clip::All(factor) => gradient * (**factor).clone(),
         }
     }
 
@@ -191,7 +194,7 @@ impl Clip {
         }
         let mut squares = Squares { gradients, sum: None };
         module.visit(&mut squares);
-        squares.sum.map_or(Clip::Off, |sum| Clip::All(factor(sum, limit)))
+        squares.sum.map_or(Clip::Off, |sum| Clip::All(Box::new(factor(sum, limit))))
     }
 }
 
@@ -280,11 +283,11 @@ mod tests {
                     gradient[6 + out] += 2.0 * y / 4.0;
                 }
             }
-            let scopes = if recipe.clip_scope == ClipScope::Global { vec![0..8] } else { vec![0..6, 6..8] };
-            for range in scopes {
-                let norm = gradient[range.clone()].iter().map(|g| g * g).sum::<f64>().sqrt();
+            let scopes = if recipe.clip_scope == ClipScope::Global { vec![(0, 8)] } else { vec![(0, 6), (6, 8)] };
+            for (from, to) in scopes {
+                let norm = gradient[from..to].iter().map(|g| g * g).sum::<f64>().sqrt();
                 if recipe.clip_norm > 0.0 && norm > recipe.clip_norm {
-                    gradient[range].iter_mut().for_each(|g| *g *= recipe.clip_norm / norm);
+                    gradient[from..to].iter_mut().for_each(|g| *g *= recipe.clip_norm / norm);
                 }
             }
             for i in 0..8 {

@@ -377,7 +377,7 @@ enum Still {
     /// The whole backbone; its features are at hand.
     Backbone,
     /// What lies before this block, counted from 1.
-    Blocks(Backbone, usize),
+    Blocks(Box<Backbone>, usize),
     /// Everything learns.
     Nothing,
 }
@@ -386,7 +386,7 @@ impl Still {
     fn of(model: &Classifier, phase: &Phase) -> Self {
         match phase.trained {
             Trained::Head => Still::Backbone,
-            Trained::FromBlock(block) => Still::Blocks(model.backbone.valid(), block),
+            Trained::FromBlock(block) => Still::Blocks(Box::new(model.backbone.valid()), block),
             Trained::All => Still::Nothing,
         }
     }
