@@ -1,0 +1,44 @@
+//! Any bytes as an image file: nothing of ours panics, and a picture is as large as its header says.
+//!
+//! `decode` catches panics of the decoders that others wrote, and libFuzzer would abort at them all the same. So a
+//! panic in a crate of the registry is shown once for each place, and fuzzing goes on; any other panic is a crash.
+#![no_main]
+
+use std::collections::HashSet;
+use std::panic::PanicHookInfo;
+use std::sync::Mutex;
+
+use libfuzzer_sys::fuzz_target;
+use ossify_imaging::{Limits, decode, read_header};
+
+/// Small pictures reach every branch, and thousands of them are decoded in a second.
+const MAX_PIXELS: u64 = 1 << 20;
+
+fn is_of_others(panic: &PanicHookInfo) -> bool {
+    panic.location().is_some_and(|place| place.file().contains("/registry/src/"))
+}
+
+fn let_panics_of_others_pass() {
+    static SHOWN: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+    let abort = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_of_others(panic) {
+            return abort(panic);
+        }
+        if let (Ok(mut shown), Some(place)) = (SHOWN.lock(), panic.location())
+            && shown.get_or_insert_default().insert(place.to_string())
+        {
+            eprintln!("caught by decode: {panic}");
+        }
+    }));
+}
+
+fuzz_target!(init: let_panics_of_others_pass(), |bytes: &[u8]| {
+    let header = read_header(bytes);
+    if let Ok(pixels) = decode(bytes, &Limits::of_pixels(MAX_PIXELS)) {
+        let header = header.expect("a file that decodes has a header");
+        assert_eq!(pixels.size(), (header.width, header.height));
+        assert!(header.complete, "a file that was cut short decodes");
+        assert!(u64::from(pixels.width()) * u64::from(pixels.height()) <= MAX_PIXELS, "{:?}", pixels.size());
+    }
+});
