@@ -26,6 +26,8 @@ ISSUES = """split string, path string, line int32?, column int32?, rule string, 
 CLASSES = """class_id int16, class_name string, class_index int16?, train_objects int64, valid_objects int64, test_objects int64,
     train_images int64, valid_images int64, test_images int64, kept bool, reason string?"""
 FINGERPRINTS = """image_id string, split string, bytes_xxh3 uint64, pixels_xxh3 uint64, perceptual_hash uint64, leak_group int32?"""
+LEAKS = """leak_group int32, tier string, image_id string, split string, other_image_id string, other_split string,
+    hash_distance int32, correlation float32?, rotation_degrees float32?, mirrored bool"""
 PREDICTIONS = """image_id string, split string, rank int32, class_index int16, class_name string, score float32,
     probabilities floats, xmin float32, ymin float32, xmax float32, ymax float32"""
 SHARD = """image_id string, pixels tensor, width int32, height int32, scale_x float32, scale_y float32, offset_x float32, offset_y float32"""
@@ -219,7 +221,7 @@ def check_shard(where, path, listed_rows, tensor):
 
 
 def contract_of(folder, file):
-    tables = {"images": IMAGES, "objects": OBJECTS, "issues": ISSUES, "classes": CLASSES, "fingerprints": FINGERPRINTS}
+    tables = {"images": IMAGES, "objects": OBJECTS, "issues": ISSUES, "classes": CLASSES, "fingerprints": FINGERPRINTS, "leaks": LEAKS}
     return PREDICTIONS if "predictions" in folder.parts else tables.get(Path(file).stem)
 
 
@@ -253,7 +255,7 @@ def main():
     out = Path(sys.argv[1])
     check_folder(out, out / "tables", [f"{name}.parquet" for name in ["images", "objects", "issues", "classes"]])
     if (out / "shards/manifest.json").exists():
-        check_folder(out, out / "shards", ["fingerprints.parquet"])
+        check_folder(out, out / "shards", [f"{name}.parquet" for name in ["fingerprints", "leaks", "issues"]])
     for manifest in sorted(out.glob("predictions/*/manifest.json")):
         check_folder(out, manifest.parent, [])
     print("\n".join(differences) or f"{out}: names, types and values are the contract's with all four tools")

@@ -11,7 +11,7 @@ use ossify_query::{Catalogue, Format, QueryError, encode};
 use ossify_settings::{Context, StageArgs};
 
 #[derive(Parser)]
-#[command(name = "ossify-query", version, about = "SQL over images, objects, issues, classes, fingerprints, predictions and matches")]
+#[command(name = "ossify-query", version, about = "SQL over images, objects, issues, classes, fingerprints, leaks, predictions and matches")]
 struct Cli {
     /// The query
     #[arg(conflicts_with_all = ["file", "tables"], required_unless_present_any = ["file", "tables"])]

@@ -93,6 +93,16 @@ fn the_tables_are_listed_with_rows_columns_and_what_is_not_there_yet() {
 }
 
 #[test]
+fn issues_of_labels_and_of_pictures_are_one_table() {
+    let (_folder, work) = work();
+    support::write_tables(&work);
+    support::write_issues_of_shards(&work);
+    assert!(query(&work, &["--tables"]).1.contains("issues, 4 rows"));
+    let (code, found, errors) = query(&work, &["SELECT path FROM issues WHERE rule = 'image-unreadable' ORDER BY path", "--format", "csv"]);
+    assert_eq!((code, found.lines().count()), (0, 3), "{found}{errors}");
+}
+
+#[test]
 fn what_is_not_there_is_said_with_what_is() {
     let (_folder, work) = work();
     let (code, _, errors) = query(&work, &["SELECT 1"]);

@@ -15,8 +15,8 @@ pub use layers::{ConfigError, Layers, Origin, nearest};
 pub use reporter::{Progress, Reporter, Verbosity};
 pub use rules::{Latitude, RuleLevel, RuleLevels};
 pub use sections::{
-    BestBy, BoxLoss, Channels, ClassWeights, ClipScope, Compression, DatasetSettings, Epsilon, EvaluateSettings, Filter, GeneralSettings, Geometry, IngestSettings, Key,
-    MissingLabels, NamedTable, Normalization, OptimizerKind, PhantomSettings, PredictSettings, RareClasses, ResizeSettings, Sampler, Samples, Schedule,
-    Settings, TrainMode, TrainSettings, keys, tables,
+    BestBy, BoxLoss, Channels, ClassWeights, ClipScope, Compression, DatasetSettings, Epsilon, EvaluateSettings, Filter, GeneralSettings, Geometry,
+    IngestSettings, Key, MissingLabels, NamedTable, Normalization, OptimizerKind, PhantomSettings, PredictSettings, RareClasses, ResizeSettings, Sampler,
+    Samples, Schedule, Settings, TrainMode, TrainSettings, keys, tables,
 };
 pub use stage::{Context, Gate, Outcome, StageArgs, StageError, run_stage};

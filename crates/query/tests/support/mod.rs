@@ -123,6 +123,24 @@ pub fn write_tables(work: &WorkFolder) {
     });
 }
 
+/// What resize found in pictures that ingest knows by their headers alone.
+pub fn write_issues_of_shards(work: &WorkFolder) {
+    publish(&work.shards(), "resize", |publication| {
+        let issue = IssueRow {
+            split: Split::Valid,
+            path: VALID[1].into(),
+            line: None,
+            column: None,
+            rule: "image-unreadable".into(),
+            severity: Severity::Error,
+            action: Action::Dropped,
+            message: "the jpeg file is damaged".into(),
+            text: None,
+        };
+        vec![stage(publication, "issues.parquet", vec![issue])]
+    });
+}
+
 /// The tables of all stages.
 pub fn write_all(work: &WorkFolder) {
     write_tables(work);
