@@ -7,6 +7,7 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
+use crate::jpeg::{self, Refusal};
 use crate::{HeaderError, ImageFormat, ImageHeader, Pixels, dicom, read_header};
 
 /// Bytes that a decoder may need a pixel at worst: 16-bit colour with alpha, or the coefficients of a
@@ -155,6 +156,10 @@ pub(crate) fn check(header: &ImageHeader, limits: &Limits) -> Result<(), DecodeE
 fn decode_jpeg(bytes: &[u8], header: &ImageHeader) -> Result<Pixels, DecodeError> {
     const MAX_SIDE_PX: usize = u16::MAX as usize;
     let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Jpeg, reason };
+    // The general decoder fills up a picture whose data ends early; ours, at its smallest, costs little.
+    if let Err(Refusal::WrongSize(reason)) = jpeg::decode(bytes, 1) {
+        return Err(damaged(reason.to_owned()));
+    }
     let (color, channels) = if header.channels == 1 { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
     let decode = |strict: bool| -> Result<Option<Pixels>, zune_jpeg::errors::DecodeErrors> {
         let options = DecoderOptions::default().set_strict_mode(strict).set_max_width(MAX_SIDE_PX).set_max_height(MAX_SIDE_PX).jpeg_set_out_colorspace(color);

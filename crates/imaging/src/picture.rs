@@ -1,7 +1,7 @@
 use std::panic::AssertUnwindSafe;
 
 use crate::decode::{DecodeError, Limits, check, decode};
-use crate::jpeg::{self, Plane};
+use crate::jpeg::{self, Plane, Refusal};
 use crate::pixels::turned_upright;
 use crate::{ImageFormat, Pixels, TensorSpec, read_header};
 
@@ -88,17 +88,20 @@ pub fn decode_picture(bytes: &[u8], limits: &Limits, spec: &TensorSpec) -> Resul
         check(&header, limits)?;
         let n = spec.eighths((header.width, header.height));
         // Our own decoder takes the common files; the general one has the say on all others, and words for what is wrong.
-        let planes = std::panic::catch_unwind(AssertUnwindSafe(|| jpeg::decode(bytes, n))).ok().flatten();
-        if let Some(planes) = planes {
-            let mut layers = planes.into_iter().map(|plane| upright(plane, header.exif_orientation));
-            let layers = match (layers.next(), layers.next(), layers.next()) {
-                (Some(luma), Some(blue), Some(red)) => Some(Layers::LumaAndColor(Box::new([luma, blue, red]))),
-                (Some(gray), None, None) => Some(Layers::Gray(gray)),
-                _ => None,
-            };
-            if let Some(layers) = layers {
-                return Ok(Picture { size: (header.width, header.height), layers });
+        match std::panic::catch_unwind(AssertUnwindSafe(|| jpeg::decode(bytes, n))) {
+            Ok(Ok(planes)) => {
+                let mut layers = planes.into_iter().map(|plane| upright(plane, header.exif_orientation));
+                let layers = match (layers.next(), layers.next(), layers.next()) {
+                    (Some(luma), Some(blue), Some(red)) => Some(Layers::LumaAndColor(Box::new([luma, blue, red]))),
+                    (Some(gray), None, None) => Some(Layers::Gray(gray)),
+                    _ => None,
+                };
+                if let Some(layers) = layers {
+                    return Ok(Picture { size: (header.width, header.height), layers });
+                }
             }
+            Ok(Err(Refusal::WrongSize(reason))) => return Err(DecodeError::Damaged { format: header.format, reason: reason.to_owned() }),
+            Ok(Err(Refusal::NotReadHere)) | Err(_) => {}
         }
     }
     decode(bytes, limits).map(Picture::from)

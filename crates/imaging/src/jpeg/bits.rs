@@ -117,10 +117,9 @@ impl Bits<'_> {
         if value < 1 << (size - 1) { value - (1 << size) + 1 } else { value }
     }
 
-    /// Whether what is left is at most the bits that fill the last byte, and nothing past the end was read.
-    pub(super) fn is_at_end(&self) -> bool {
-        let read_bits = self.position * 8 - self.valid as usize;
-        let all_bits = (self.data.len() - PADDING) * 8;
-        read_bits <= all_bits && all_bits - read_bits < 8
+    /// Bits that are left, those that fill the last byte included; below 0 where more were read than there are.
+    pub(super) fn left(&self) -> i64 {
+        let read_bits = self.position as i64 * 8 - i64::from(self.valid);
+        (self.data.len() - PADDING) as i64 * 8 - read_bits
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Read here: 8 bits, Huffman coding, sequential, one scan, gray or YCbCr with chroma at full or half
 //! resolution, with or without restart markers: what cameras and exporters write. For everything else, and for
-//! whatever looks damaged, the answer is `None`, and a decoder of general use has the say.
+//! nearly all that looks damaged, a decoder of general use has the say.
 
 mod bits;
 mod huffman;
@@ -32,10 +32,20 @@ pub(crate) struct Plane {
     pub(crate) data: Vec<u8>,
 }
 
+/// Why there are no planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// A general decoder has the say.
+    NotReadHere,
+    /// The coded data and the size in the header do not belong together. General decoders fill up with gray, or pass
+    /// over the rest.
+    WrongSize(&'static str),
+}
+
 /// Decodes `bytes` so that the picture has at least `n / 8` of its size, `n` being 1 to 8: one plane where there
-/// is no colour, else luma, blue and red difference (ITU-T T.871). `None` where this kind of file is not read here.
-pub(crate) fn decode(bytes: &[u8], n: usize) -> Option<Vec<Plane>> {
-    scan::decode(&Plan::read(bytes)?, n)
+/// is no colour, else luma, blue and red difference (ITU-T T.871).
+pub(crate) fn decode(bytes: &[u8], n: usize) -> Result<Vec<Plane>, Refusal> {
+    scan::decode(&Plan::read(bytes).ok_or(Refusal::NotReadHere)?, n)
 }
 
 #[cfg(test)]

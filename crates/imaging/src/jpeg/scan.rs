@@ -1,10 +1,10 @@
 //! The scan: coefficients to planes.
 
-use super::Plane;
 use super::bits::Bits;
 use super::huffman::Huffman;
 use super::idct::{Basis, Coefficients, fill, transform};
 use super::segments::{Component, Plan, place};
+use super::{Plane, Refusal};
 
 /// For a block whose last coefficient has the zigzag number `k`: how many vertical and horizontal frequencies it may have.
 const EXTENTS: [(u8, u8); 64] = {
@@ -44,7 +44,7 @@ const EXTENTS: [(u8, u8); 64] = {
 };
 
 /// The planes of a picture at `n / 8` of its size, `n` being 1 to 8; luma alone where the others are even.
-pub(super) fn decode(plan: &Plan, n: usize) -> Option<Vec<Plane>> {
+pub(super) fn decode(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
         // SAFETY: the processor has what the function is compiled for.
@@ -56,27 +56,27 @@ pub(super) fn decode(plan: &Plan, n: usize) -> Option<Vec<Plane>> {
 /// The same code for wider registers. Without fused operations its results are the same to the bit.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-fn decode_with_avx2(plan: &Plan, n: usize) -> Option<Vec<Plane>> {
+fn decode_with_avx2(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     decode_with(plan, n)
 }
 
 #[inline(always)]
-fn decode_with(plan: &Plan, n: usize) -> Option<Vec<Plane>> {
+fn decode_with(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     let largest = plan.components[0].sampling;
     let mcus = (plan.width.div_ceil(8 * largest.0), plan.height.div_ceil(8 * largest.1));
     let mut canvases = Vec::with_capacity(plan.components.len());
     for component in &plan.components {
         // A component of half the resolution keeps twice the share of its blocks, as far as there is so much.
         let factor = (largest.0 / component.sampling.0).max(largest.1 / component.sampling.1);
-        canvases.push(Canvas::new(plan, component, (n * factor).min(8), mcus)?);
+        canvases.push(Canvas::new(plan, component, (n * factor).min(8), mcus).ok_or(Refusal::NotReadHere)?);
     }
     let interval = if plan.restart_interval == 0 { mcus.0 * mcus.1 } else { plan.restart_interval };
     if plan.coded.pieces() != (mcus.0 * mcus.1).div_ceil(interval) {
-        return None;
+        return Err(Refusal::NotReadHere);
     }
     let mut block: Coefficients = [[0.0; 8]; 8];
     for piece in 0..plan.coded.pieces() {
-        let mut bits = plan.coded.piece(piece)?;
+        let mut bits = plan.coded.piece(piece).ok_or(Refusal::NotReadHere)?;
         canvases.iter_mut().for_each(|canvas| canvas.predicted_dc = 0);
         for mcu in piece * interval..((piece + 1) * interval).min(mcus.0 * mcus.1) {
             let (mcu_column, mcu_row) = (mcu % mcus.0, mcu / mcus.0);
@@ -84,18 +84,31 @@ fn decode_with(plan: &Plan, n: usize) -> Option<Vec<Plane>> {
                 let (across, down) = canvas.component.sampling;
                 for y in 0..down {
                     for x in 0..across {
-                        canvas.block(&mut bits, &mut block, mcu_column * across + x, mcu_row * down + y)?;
+                        if canvas.block(&mut bits, &mut block, mcu_column * across + x, mcu_row * down + y).is_none() {
+                            return Err(refusal(&bits));
+                        }
                     }
                 }
             }
         }
-        if !bits.is_at_end() {
-            return None;
+        if !(0..8).contains(&bits.left()) {
+            return Err(refusal(&bits));
         }
     }
     let has_color = canvases.iter().skip(1).any(|canvas| !canvas.is_blank);
     let wanted = if has_color { canvases.len() } else { 1 };
-    Some(canvases.into_iter().take(wanted).map(|canvas| canvas.into_plane((plan.width, plan.height), largest)).collect())
+    Ok(canvases.into_iter().take(wanted).map(|canvas| canvas.into_plane((plan.width, plan.height), largest)).collect())
+}
+
+/// What it means that coded data did not end where the picture did.
+fn refusal(bits: &Bits) -> Refusal {
+    /// Some encoders leave a few bytes between the picture and its end mark.
+    const MOST_SPARE_BITS: i64 = 64 * 8;
+    match bits.left() {
+        ..0 => Refusal::WrongSize("its coded data ends before the picture does"),
+        0..=MOST_SPARE_BITS => Refusal::NotReadHere,
+        _ => Refusal::WrongSize("its coded data does not end where the picture does"),
+    }
 }
 
 /// A plane that is being filled, in whole blocks.
