@@ -12,6 +12,7 @@ mod groups;
 mod picture;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 use ossify_contract::{FingerprintRow, LeakRow, LeakTier, Split};
 use rayon::prelude::*;
@@ -141,7 +142,8 @@ pub fn find_leaks<E: Send>(prints: &[Print], candidates_per_image: f64, picture:
     repeats.iter().for_each(|(_, repeat)| hashed[*repeat as usize].hash = 0);
     let mut near = Near { picture: &picture, groups: &mut groups, pairs: Vec::new(), waiting: Vec::new(), candidates: 0 };
     if candidates_per_image > 0.0 {
-        for_each_candidate(&hashed, radius(prints.len(), candidates_per_image), &mut |candidates| near.take(candidates))?;
+        let radius = affordable_radius(&hashed, candidates_per_image);
+        for_each_candidate(&hashed, radius, &mut |candidates| near.take(candidates))?;
         near.look_at_waiting()?;
     }
     let candidates = near.candidates;
@@ -150,6 +152,22 @@ pub fn find_leaks<E: Send>(prints: &[Print], candidates_per_image: f64, picture:
     pairs.extend(found);
     pairs.sort_unstable_by_key(|pair| (pair.row, pair.other_row));
     Ok(Leaks { pairs, members: groups.numbered(), candidates })
+}
+
+/// The widest radius for which there are no more candidates than are wanted. Where pictures look more alike than those
+/// by which [`radius`] was measured, it is narrower than that.
+fn affordable_radius(hashed: &[Hashed], candidates_per_image: f64) -> u32 {
+    /// Among few images many candidates take no time.
+    const FEW_IMAGES: usize = 1000;
+    let widest = radius(hashed.len(), candidates_per_image);
+    let mut by_distance = vec![0_u64; widest as usize + 1];
+    let counted: Result<(), Infallible> = for_each_candidate(hashed, widest, &mut |candidates| {
+        candidates.iter().for_each(|candidate| by_distance[candidate.hash_distance as usize] += 1);
+        Ok(())
+    });
+    let Ok(()) = counted;
+    let wanted = (candidates_per_image * hashed.len().max(FEW_IMAGES) as f64) as u64;
+    (0..=widest).rev().find(|radius| by_distance[..=*radius as usize].iter().sum::<u64>() <= wanted).unwrap_or(0)
 }
 
 /// Candidates on their way to pairs.
