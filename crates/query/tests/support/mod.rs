@@ -1,5 +1,7 @@
 //! A work folder with a few rows in every table, made with the contract's writers.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::path::Path;
 
 use ossify_contract::{
