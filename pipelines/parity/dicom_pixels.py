@@ -105,7 +105,7 @@ def made(rng, bits=12, signed=False, **attributes):
 def table(first, entries, bits, signed=False):
     item = Dataset()
     item.add_new("LUTDescriptor", "SS" if signed else "US", [len(entries), first, bits])
-    item.add_new("LUTData", "OW", np.asarray(entries, "u1" if bits == 8 else "<u2").tobytes())
+    item.add_new("LUTData", "OW", np.asarray(entries, "<u2").tobytes())
     return [item]
 
 
@@ -139,7 +139,8 @@ def cases(rng):
     curve = np.round(4095 * (np.arange(4096) / 4095) ** 0.6)
     yield "modality table", made(rng, ModalityLUTSequence=table(0, curve, 16), WindowCenter=2000, WindowWidth=3000)
     yield "modality table, range", made(rng, ModalityLUTSequence=table(100, curve[:2000], 16))
-    yield "VOI table, 8 bits", made(rng, VOILUTSequence=table(0, curve // 16, 8))
+    # pydicom counts the entries of 8-bit tables with 8 bits, so that they must not be more than 256.
+    yield "VOI table, 8 bits", made(rng, 8, VOILUTSequence=table(0, curve[::16] // 16, 8))
     yield "VOI table, 12 bits", made(rng, VOILUTSequence=table(300, curve[:3000], 12))
     yield "VOI table, 16 bits", made(rng, VOILUTSequence=table(0, curve * 16, 16))
     yield "VOI table, negative", made(rng, signed=True, VOILUTSequence=table(-2048, curve, 12, signed=True))

@@ -221,7 +221,10 @@ fn palettes_become_colours() {
 fn what_is_not_read_is_refused_with_what_to_do() {
     let row = || Dicom::row(8, &[1, 2]);
     let unsupported = [
-        (row().text(tags::NUMBER_OF_FRAMES, b"IS", "24"), "it holds 24 frames; save the frame that is meant as a file of its own (gdcmimg, dcmj2pnm +F)"),
+        (
+            row().text(tags::NUMBER_OF_FRAMES, b"IS", "24"),
+            "it holds 24 frames; save the frame that is meant as a file of its own, for example with dcmj2pnm +on2 +F 1",
+        ),
         (row().text(tags::PHOTOMETRIC_INTERPRETATION, b"CS", "HSV"), "the photometric interpretation HSV; convert it to PNG"),
         (row().number(tags::BITS_ALLOCATED, 1).number(tags::BITS_STORED, 1).number(tags::HIGH_BIT, 0), "1 bits a sample of MONOCHROME2; convert it to PNG"),
         (row().window("1", "2").text(tags::VOILUT_FUNCTION, b"CS", "CUBIC"), "the VOI LUT function CUBIC; export it to 16-bit PNG"),

@@ -93,7 +93,7 @@ fn dicom_images_are_rows_and_pictures_like_any_other() {
         (issue.path.as_str(), issue.message.as_str()),
         (
             "train/images/film.DICOM",
-            "this kind of dicom is not supported: it holds 12 frames; save the frame that is meant as a file of its own (gdcmimg, dcmj2pnm +F)"
+            "this kind of dicom is not supported: it holds 12 frames; save the frame that is meant as a file of its own, for example with dcmj2pnm +on2 +F 1"
         )
     );
     let page = std::fs::read_to_string(dataset.tables().join("ingest.html")).unwrap();

@@ -96,7 +96,9 @@ impl Attributes {
         let values = Values::read(&data_set.kept).map_err(malformed)?;
         let frames = values.integers(tags::NUMBER_OF_FRAMES, "number of frames").map_err(malformed)?;
         if let Some(frames) = frames.and_then(|frames| frames.first().copied()).filter(|frames| *frames > 1) {
-            return Err(unsupported(format!("it holds {frames} frames; save the frame that is meant as a file of its own (gdcmimg, dcmj2pnm +F)")));
+            return Err(unsupported(format!(
+                "it holds {frames} frames; save the frame that is meant as a file of its own, for example with dcmj2pnm +on2 +F 1"
+            )));
         }
         let (rows, columns) = (values.required(tags::ROWS, "rows").map_err(malformed)?, values.required(tags::COLUMNS, "columns").map_err(malformed)?);
         let samples_per_pixel = values.required(tags::SAMPLES_PER_PIXEL, "samples a pixel").map_err(malformed)?;

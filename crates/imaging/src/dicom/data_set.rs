@@ -23,7 +23,7 @@ const MAX_BYTES_BEHIND_PIXELS: u64 = 16 << 20;
 const FIRST_INFLATED_BYTES: usize = 64 << 10;
 
 /// Elements of the data set that describe the picture.
-const KEPT: [Tag; 25] = [
+const KEPT: [Tag; 24] = [
     tags::SAMPLES_PER_PIXEL,
     tags::PHOTOMETRIC_INTERPRETATION,
     tags::PLANAR_CONFIGURATION,
@@ -48,7 +48,6 @@ const KEPT: [Tag; 25] = [
     tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA,
     tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA,
     tags::SEGMENTED_RED_PALETTE_COLOR_LOOKUP_TABLE_DATA,
-    tags::PIXEL_DATA,
 ];
 const TABLE: [Tag; 2] = [tags::LUT_DESCRIPTOR, tags::LUT_DATA];
 

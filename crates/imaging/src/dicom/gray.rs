@@ -59,7 +59,7 @@ impl<'a> Scale<'a> {
             Interest::Table(table) => f64::from(table.get(value.round() as i64)) * WHITE / f64::from(table.full()),
             Interest::FullRange => {
                 let (low, high) = self.range;
-                // A picture of one value is black, and so is one of nothing but padding.
+                // A picture of one value has the lowest shade everywhere, and so has one of nothing but padding.
                 if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) * WHITE } else { 0.0 }
             }
         };
