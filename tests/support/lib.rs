@@ -147,7 +147,8 @@ impl Project {
                 for file in &manifest.files {
                     file.verify(&folder).expect("the file that the manifest lists");
                     // Times and rates of a run differ; what they are about is compared by the other files.
-                    let tells_time = matches!(file.path.as_str(), "metrics.jsonl" | "environment.json") || file.path.starts_with("checkpoints/");
+                    let tells_time = matches!(file.path.as_str(), "metrics.jsonl" | "environment.json")
+                        || ["checkpoints/", "tensorboard/"].iter().any(|folder| file.path.starts_with(folder));
                     if !tells_time {
                         found.push((format!("{name}/{}", file.path), file.xxh3.clone()));
                     }

@@ -247,7 +247,7 @@ impl Workbench {
 /// ITU-T T.871, section 7, in steps of 1 / 65536.
 fn rgb_of(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
-    let part = |sum: i32| (luma + (sum + 32768 >> 16)).clamp(0, 255) as u8;
+    let part = |sum: i32| (luma + ((sum + 32768) >> 16)).clamp(0, 255) as u8;
     [part(91881 * red), part(-22554 * blue - 46802 * red), part(116130 * blue)]
 }
 

@@ -101,9 +101,9 @@ pub(crate) fn spread_gray(gray: &[u8], rgb: &mut [u8]) {
     for (gray, rgb) in gray_words.iter().zip(rgb_words) {
         let g = gray.map(u64::from);
         let words = [
-            g[0] * 0x01_01_01 | g[1] * 0x01_01_01 << 24 | g[2] * 0x01_01 << 48,
-            g[2] | g[3] * 0x01_01_01 << 8 | g[4] * 0x01_01_01 << 32 | g[5] << 56,
-            g[5] * 0x01_01 | g[6] * 0x01_01_01 << 16 | g[7] * 0x01_01_01 << 40,
+            (g[0] * 0x01_01_01) | ((g[1] * 0x01_01_01) << 24) | ((g[2] * 0x01_01) << 48),
+            g[2] | ((g[3] * 0x01_01_01) << 8) | ((g[4] * 0x01_01_01) << 32) | (g[5] << 56),
+            (g[5] * 0x01_01) | ((g[6] * 0x01_01_01) << 16) | ((g[7] * 0x01_01_01) << 40),
         ];
         for (word, out) in words.into_iter().zip(rgb.as_chunks_mut::<8>().0) {
             *out = word.to_le_bytes();

@@ -131,13 +131,13 @@ pub fn perceptual_hash(tensor: &TensorView) -> u64 {
     let rings = waves_of_rings(tensor);
     let mut hash = 0;
     for m in 0..HARMONICS {
-        for i in 0..RINGS - 1 {
-            let ((a, b), (c, d)) = (rings[i][m], rings[i + 1][m]);
+        for (i, [inner, outer]) in rings.array_windows().enumerate() {
+            let ((a, b), (c, d)) = (inner[m], outer[m]);
             let ((growth_re, growth_im), (mean_re, mean_im)) = ((c - a, d - b), (c + a, d + b));
             let re = growth_re * mean_re + growth_im * mean_im;
             let im = growth_im * mean_re - growth_re * mean_im;
             let bit = 2 * ((RINGS - 1) * m + i);
-            hash |= u64::from(re > NOISE) << bit | u64::from(im > NOISE) << (bit + 1);
+            hash |= (u64::from(re > NOISE) << bit) | (u64::from(im > NOISE) << (bit + 1));
         }
     }
     hash
