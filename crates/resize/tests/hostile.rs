@@ -69,7 +69,7 @@ fn a_file_that_nobody_may_read_is_told() {
     bench.add(Split::Train, "closed.jpg", &encoded(&picture(64, 48, 500), ImageFormat::Jpeg), (64, 48));
     bench.write_tables();
     let path = bench.dataset().join("train/images/closed.jpg");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     if std::fs::read(&path).is_ok() {
         eprintln!("skipped: this user may read everything");
         return;

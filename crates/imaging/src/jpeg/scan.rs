@@ -236,8 +236,7 @@ mod tests {
 
     #[test]
     fn extents_hold_every_coefficient_up_to_the_last() {
-        for last in 0..64 {
-            let (down, across) = EXTENTS[last];
+        for (last, (down, across)) in EXTENTS.into_iter().enumerate() {
             let places: Vec<_> = (0..=last).map(place).collect();
             assert_eq!(usize::from(down), places.iter().map(|at| at / 8 + 1).max().unwrap());
             assert_eq!(usize::from(across), places.iter().map(|at| at % 8 + 1).max().unwrap());
