@@ -29,7 +29,8 @@ pub use publish::{Publication, now_rfc3339, write_atomic};
 pub use report::{MatchKind, MatchRow};
 pub use run::{Environment, EpochMetrics, LATEST_FILE, SplitMetrics, is_plain_id, read_latest, read_metrics, write_latest};
 pub use shards::{
-    Access, FingerprintRow, LeakRow, LeakTier, ShardCompression, ShardImage, ShardReader, ShardRow, ShardShape, ShardWriter, Tensor, shard_file_name, shards_of,
+    Access, BATCH_IMAGES, FingerprintRow, LeakRow, LeakTier, ShardCompression, ShardImage, ShardReader, ShardRow, ShardShape, ShardWriter, Tensor,
+    shard_file_name, shards_of,
 };
 pub use table::{Row, TableReader, TableWriter, read_table};
 pub use tables::{ClassRow, ImageRow, ImageStatus, IssueRow, Ledger, ObjectRow, Shape, Split, SplitLedger};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 
-use ossify_contract::{ArtefactError, Publication, ShardRow, ShardWriter};
+use ossify_contract::{ArtefactError, BATCH_IMAGES, Publication, ShardRow, ShardWriter};
 use ossify_settings::Progress;
 
 use crate::plan::{Plan, Source};
@@ -30,7 +30,7 @@ pub(crate) fn write_shards(
     threads: usize,
     progress: &Progress,
 ) -> Result<(), ArtefactError> {
-    let images = (BATCH_BYTES / recipe.spec.bytes()).clamp(1, recipe.compression.batch_images());
+    let images = (BATCH_BYTES / recipe.spec.bytes()).clamp(1, BATCH_IMAGES);
     let jobs = Mutex::new(Jobs { sources: plan.sources(is_missing).peekable(), images, next: 0 });
     let (buffers, free) = channel();
     for _ in 0..threads + 2 {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 pub use reader::{Access, ShardImage, ShardReader, Tensor};
-pub use writer::{ShardCompression, ShardWriter};
+pub use writer::{BATCH_IMAGES, ShardCompression, ShardWriter};
 
 use crate::table::table;
 use crate::{FileEntry, Manifest, SCHEMA_VERSION, Split, Transform};

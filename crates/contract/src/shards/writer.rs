@@ -21,15 +21,9 @@ pub enum ShardCompression {
     Zstd,
 }
 
-impl ShardCompression {
-    /// Images of one record batch: what a writer holds, and what is unpacked to read one row.
-    pub fn batch_images(self) -> usize {
-        match self {
-            ShardCompression::None => 64,
-            ShardCompression::Zstd => 16,
-        }
-    }
-}
+/// Images of one record batch: what is made at a time by one thread, and what is unpacked to read one row of a packed
+/// shard. With more of them, few large images would keep few threads busy.
+pub const BATCH_IMAGES: usize = 16;
 
 /// Writes a shard: an Arrow IPC file, buffers aligned to 64 bytes.
 pub struct ShardWriter {
