@@ -123,12 +123,16 @@ pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, Dec
 /// [`DecodeError`] says in a sentence why there is no picture. A file that was cut short is an error, and so
 /// is one whose coded data is damaged where the decoder can tell; a half-gray picture is never returned for these.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeError> {
-    let header = read_header(bytes)?;
-    check(&header, limits)?;
+    decode_with_header(bytes, &read_header(bytes)?, limits)
+}
+
+/// As [`decode`], of a file whose header was read.
+pub(crate) fn decode_with_header(bytes: &[u8], header: &ImageHeader, limits: &Limits) -> Result<Pixels, DecodeError> {
+    check(header, limits)?;
     // A decoder of others that panics on a hostile file costs that file only.
     let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| match header.format {
-        ImageFormat::Jpeg => decode_jpeg(bytes, &header),
-        _ => decode_other(bytes, &header, limits),
+        ImageFormat::Jpeg => decode_jpeg(bytes, header),
+        _ => decode_other(bytes, header, limits),
     }));
     let damaged = |reason: String| DecodeError::Damaged { format: header.format, reason };
     let pixels = decoded.map_err(|_| damaged("its decoder gave up".into()))??.turned_upright(header.exif_orientation);

@@ -1,6 +1,6 @@
 use std::panic::AssertUnwindSafe;
 
-use crate::decode::{DecodeError, Limits, check, decode};
+use crate::decode::{DecodeError, Limits, check, decode_with_header};
 use crate::jpeg::{self, Plane, Refusal};
 use crate::pixels::turned_upright;
 use crate::{ImageFormat, Pixels, TensorSpec, read_header};
@@ -76,12 +76,12 @@ fn gray_of(rgb: &[u8]) -> Option<Vec<u8>> {
     is_gray.then(|| pixels.iter().map(|[r, _, _]| *r).collect())
 }
 
-/// Decodes a file of any supported format for the tensor that is wanted of it: by the rules of [`decode`], a JPEG at
+/// Decodes a file of any supported format for the tensor that is wanted of it: by the rules of [`crate::decode`], a JPEG at
 /// the smallest fraction of its size that still gives the tensor more samples than pixels. Where every source pixel
 /// is asked for by name (no antialiasing), the fraction is 1.
 ///
 /// # Errors
-/// As [`decode`].
+/// As [`crate::decode`].
 pub fn decode_picture(bytes: &[u8], limits: &Limits, spec: &TensorSpec) -> Result<Picture, DecodeError> {
     let header = read_header(bytes)?;
     if header.format == ImageFormat::Jpeg {
@@ -104,7 +104,7 @@ pub fn decode_picture(bytes: &[u8], limits: &Limits, spec: &TensorSpec) -> Resul
             Ok(Err(Refusal::NotReadHere)) | Err(_) => {}
         }
     }
-    decode(bytes, limits).map(Picture::from)
+    decode_with_header(bytes, &header, limits).map(Picture::from)
 }
 
 fn upright(plane: Plane, exif_orientation: i8) -> Layer {

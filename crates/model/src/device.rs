@@ -182,7 +182,7 @@ impl ComputeDevice {
 /// Starts the program anew with `GOMP_SPINCOUNT`, unless the user set it: call it first in `main`.
 ///
 /// GNU OpenMP's threads spin where they wait for work, by default so long that they take the processor from the threads that
-/// make batches and move weights; training a head on two cores took three times as long. The library reads the variable before
+/// make batches and move weights. The library reads the variable before
 /// `main`, so it cannot be set later. Where the program cannot be started anew, it goes on as it is.
 pub fn keep_waiting_threads_short() {
     const SPIN_COUNT: &str = "GOMP_SPINCOUNT";

@@ -71,7 +71,7 @@ fn resize(context: &Context) -> Result<Outcome, StageError> {
     let seconds = started.elapsed().as_secs_f64();
 
     clock.lap("made tensors");
-    let (mut files, counts) = write_tables(&plan, settings.leak_candidates_per_image, &publication, &mut clock)?;
+    let (files, counts) = write_tables(&plan, settings.leak_candidates_per_image, &publication, &mut clock)?;
     clock.lap("wrote tables");
     show(&counts, &context.dataset, &context.reporter);
     if counts.rows == 0 {
@@ -79,7 +79,6 @@ fn resize(context: &Context) -> Result<Outcome, StageError> {
     }
     let summary = counts.summary(&plan, &recipe, settings);
     let shards = files.iter().filter(|file| file.inputs.is_some()).count();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
     publication.commit(STAGE, &plan.fingerprint, files, summary.clone())?;
     clock.lap("published");
 
