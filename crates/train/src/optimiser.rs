@@ -17,8 +17,8 @@ pub struct Recipe {
     pub clip_norm: f64,
     /// Whose norm.
     pub clip_scope: ClipScope,
-    /// Whether steps are computed in one pass by the processor, where tensors live there: several times as fast as operation by
-    /// operation, for what a step costs is moving memory.
+    /// Whether steps are computed in one pass by the processor, where tensors live there: what a step costs is moving memory, and
+    /// operation by operation it moves several times.
     pub on_host: bool,
 }
 
