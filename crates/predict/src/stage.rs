@@ -141,7 +141,7 @@ fn send_shard(shard: &ShardReader, batch_size: usize, sender: &SyncSender<Result
 fn batch_of(shard: &ShardReader, rows: std::ops::Range<usize>, shape: ShardShape) -> Result<Batch> {
     let mut batch = Batch { pixels: Vec::with_capacity(rows.len() * shape.bytes()), origins: Vec::with_capacity(rows.len()) };
     for row in rows {
-        batch.pixels.extend_from_slice(&shard.tensor(row)?);
+        shard.append_tensor(row, &mut batch.pixels)?;
         let image = shard.get(row).context("a row past the end of the shard")?;
         batch.origins.push(Origin {
             image_id: image.image_id.to_owned(),

@@ -46,7 +46,8 @@ impl Tensors {
     pub(crate) fn picture(&self, row: usize) -> Result<Picture> {
         let (shard, reader, row) = self.place(row)?;
         let image = reader.get(row).ok_or_else(|| ArtefactError::corrupt(&shard.path, format!("it has no row {row}")))?;
-        let tensor = reader.tensor(row)?;
+        let mut tensor = Vec::with_capacity(reader.shape().bytes());
+        reader.append_tensor(row, &mut tensor)?;
         Ok(Picture::new(&TensorView { pixels: &tensor, shape: reader.shape(), source: (image.width, image.height), transform: image.transform }))
     }
 

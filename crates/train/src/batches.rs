@@ -124,7 +124,7 @@ pub fn assemble(source: &Source<'_>, draws: &[Draw], epoch: u32) -> Result<Batch
         let shape = shards.shape().context("a split without shards")?;
         let mut pixels = Vec::with_capacity(samples.len() * shape.bytes());
         for sample in &samples {
-            pixels.extend_from_slice(&shards.tensor(sample.image as usize)?);
+            shards.append_tensor(sample.image as usize, &mut pixels)?;
         }
         if let Some(augmentation) = &source.augmentation {
             for (draw, unit) in draws.iter().zip(&mut boxes) {

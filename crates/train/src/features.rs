@@ -134,7 +134,7 @@ impl FeatureRecipe<'_> {
         let shape = split.shards.shape().context("a split without shards")?;
         let mut bytes = Vec::with_capacity(images.len() * shape.bytes());
         for image in images {
-            bytes.extend_from_slice(&split.shards.tensor(*image as usize)?);
+            split.shards.append_tensor(*image as usize, &mut bytes)?;
         }
         let dimensions = [images.len(), shape.height as usize, shape.width as usize, shape.channels as usize];
         let input = pixels::to_input(bytes, dimensions, self.device, self.normalization, self.input_px)?;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use ossify_contract::{ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader, ShardShape, Split, TableReader, Tensor, shards_of};
+use ossify_contract::{Access, ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader, ShardShape, Split, TableReader, shards_of};
 use ossify_settings::Samples;
 
 /// The shards of one split, mapped into memory; images are numbered through all of them.
@@ -21,7 +21,7 @@ impl ShardSet {
     pub fn open(folder: &Path, manifest: &Manifest, split: Split) -> Result<Self> {
         let mut set = ShardSet { shards: Vec::new(), first_images: Vec::new(), images: 0 };
         for file in shards_of(manifest, split) {
-            let shard = ShardReader::open(folder.join(&file.path))?;
+            let shard = ShardReader::open_for(Access::Scattered, folder.join(&file.path))?;
             if set.shape().is_some_and(|shape| shape != shard.shape()) {
                 bail!("{}: tensors of another shape than in the shards before it; run ossify-resize with --force", folder.join(&file.path).display());
             }
@@ -48,13 +48,13 @@ impl ShardSet {
         shard.get(row)
     }
 
-    /// The tensor of the image of this number.
+    /// Appends the tensor of the image of this number to `out`.
     ///
     /// # Errors
     /// Fails where there is no such image, and where its bytes are not as they were written.
-    pub fn tensor(&self, image: usize) -> Result<Tensor> {
+    pub fn append_tensor(&self, image: usize, out: &mut Vec<u8>) -> Result<()> {
         let (shard, row) = self.place(image).context("an image past the end of the shards")?;
-        Ok(shard.tensor(row)?)
+        Ok(shard.append_tensor(row, out)?)
     }
 
     fn place(&self, image: usize) -> Option<(&ShardReader, usize)> {

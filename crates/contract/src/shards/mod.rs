@@ -230,8 +230,13 @@ mod tests {
                 assert_eq!((image.image_id, image.width, image.height, image.transform), (row.image_id.as_str(), row.width, row.height, row.transform));
                 assert_eq!(&*reader.tensor(i).unwrap(), tensor(i).as_slice());
             }
+            let mut copied = vec![7];
+            reader.append_tensor(149, &mut copied).unwrap();
+            reader.append_tensor(3, &mut copied).unwrap();
+            assert_eq!(copied, [&[7], tensor(149).as_slice(), &tensor(3)].concat());
             assert!(reader.get(150).is_none());
             assert!(reader.tensor(150).is_err());
+            assert!(reader.append_tensor(150, &mut copied).is_err());
         }
     }
 
@@ -277,8 +282,9 @@ mod tests {
         for i in (0..70).filter(|i| *i != 42) {
             assert_eq!(&*reader.tensor(i).unwrap(), tensor(i).as_slice());
         }
-        let error = reader.tensor(42).unwrap_err().to_string();
-        assert!(error.contains("the tensor of train/images/42.jpg is not as it was written"), "{error}");
+        for error in [reader.tensor(42).unwrap_err().to_string(), reader.append_tensor(42, &mut Vec::new()).unwrap_err().to_string()] {
+            assert!(error.contains("the tensor of train/images/42.jpg is not as it was written"), "{error}");
+        }
         drop(reader);
 
         let id = whole.windows(20).position(|window| window == b"train/images/42.jpgt").unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{AsArray, Float32Array, Int32Array, RecordBatch, StringArray};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Float32Type, Int32Type, Schema, SchemaRef, UInt8Type};
 use arrow::ipc::convert::try_fb_to_schema;
@@ -57,14 +57,16 @@ impl Deref for Tensor {
 pub struct ShardReader {
     path: PathBuf,
     shape: ShardShape,
-    batches: Vec<Heads>,
-    rows: usize,
+    images: Images,
+    /// Row behind the last one of each batch.
+    batch_ends: Vec<usize>,
     tensors: Tensors,
     /// XXH3 of each tensor; empty where another tool wrote the shard.
     tensor_hashes: Vec<u64>,
     /// One bit a row: its tensor was found to be as it was written.
     checked: Vec<AtomicU64>,
     map: Arc<Mmap>,
+    file: File,
     access: Access,
 }
 
@@ -86,14 +88,13 @@ impl AsRef<[u8]> for Mapped {
     }
 }
 
-/// A batch without its tensors.
-#[derive(Debug)]
-struct Heads {
-    first_row: usize,
-    rows: usize,
-    ids: StringArray,
-    sizes: [Int32Array; 2],
-    transforms: [Float32Array; 4],
+/// All rows without their tensors: copied, for as views of the map they would keep its pages around them in memory.
+#[derive(Debug, Default)]
+struct Images {
+    ids: String,
+    id_ends: Vec<usize>,
+    sizes: Vec<(u32, u32)>,
+    transforms: Vec<Transform>,
 }
 
 /// The tensors of each batch.
@@ -155,22 +156,24 @@ impl ShardReader {
         let mut reader = ShardReader {
             path: path.to_path_buf(),
             shape,
-            batches: Vec::with_capacity(blocks.len()),
-            rows: 0,
+            images: Images::default(),
+            batch_ends: Vec::with_capacity(blocks.len()),
             tensors: Tensors::Mapped(Vec::new()),
             tensor_hashes: hashes_of(note(TENSOR_HASHES).unwrap_or_default()).ok_or_else(|| corrupt("the hashes in its footer cannot be read"))?,
             checked: Vec::new(),
             map: mapped,
+            file,
             access,
         };
         reader.read_batches(&schema, footer.version(), blocks)?;
-        if !reader.tensor_hashes.is_empty() && reader.tensor_hashes.len() != reader.rows {
+        if !reader.tensor_hashes.is_empty() && reader.tensor_hashes.len() != reader.len() {
             return Err(corrupt("it has not as many rows as hashes"));
         }
         if note(HEADS_HASH).is_some_and(|expected| reader.heads_hash() != expected) {
             return Err(corrupt("the names and sizes of its images are not as they were written"));
         }
-        reader.checked.resize_with(reader.rows.div_ceil(64), AtomicU64::default);
+        reader.checked.resize_with(reader.len().div_ceil(64), AtomicU64::default);
+        reader.let_go(&map);
         Ok(reader)
     }
 
@@ -204,16 +207,18 @@ impl ShardReader {
 
     /// Takes ids from column 0, and sizes and transforms from `second` on.
     fn add_heads(&mut self, batch: &RecordBatch, second: usize) {
-        let integers = |column: usize| batch.column(second + column).as_primitive::<Int32Type>().clone();
-        let floats = |column: usize| batch.column(second + column).as_primitive::<Float32Type>().clone();
-        self.batches.push(Heads {
-            first_row: self.rows,
-            rows: batch.num_rows(),
-            ids: batch.column(0).as_string::<i32>().clone(),
-            sizes: [integers(0), integers(1)],
-            transforms: [floats(2), floats(3), floats(4), floats(5)],
-        });
-        self.rows += batch.num_rows();
+        let integers = |column: usize| batch.column(second + column).as_primitive::<Int32Type>();
+        let floats = |column: usize| batch.column(second + column).as_primitive::<Float32Type>();
+        let (ids, widths, heights) = (batch.column(0).as_string::<i32>(), integers(0), integers(1));
+        let [scale_x, scale_y, offset_x, offset_y] = [2, 3, 4, 5].map(floats);
+        for i in 0..batch.num_rows() {
+            self.images.ids.push_str(ids.value(i));
+            self.images.id_ends.push(self.images.ids.len());
+            self.images.sizes.push((widths.value(i) as u32, heights.value(i) as u32));
+            let (scale_x, scale_y, offset_x, offset_y) = (scale_x.value(i), scale_y.value(i), offset_x.value(i), offset_y.value(i));
+            self.images.transforms.push(Transform { scale_x, scale_y, offset_x, offset_y });
+        }
+        self.batch_ends.push(self.len());
     }
 
     fn heads_hash(&self) -> String {
@@ -224,12 +229,12 @@ impl ShardReader {
 
     /// How many images.
     pub fn len(&self) -> usize {
-        self.rows
+        self.images.sizes.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.len() == 0
     }
 
     /// Shape of every tensor.
@@ -244,26 +249,22 @@ impl ShardReader {
 
     /// Number of the batch that holds `row`, and the row's place in it.
     fn place(&self, row: usize) -> Option<(usize, usize)> {
-        let at = self.batches.partition_point(|batch| batch.first_row + batch.rows <= row);
-        self.batches.get(at).map(|batch| (at, row - batch.first_row))
+        let batch = self.batch_ends.partition_point(|end| *end <= row);
+        let first_row = batch.checked_sub(1).map_or(0, |before| self.batch_ends[before]);
+        (batch < self.batch_ends.len()).then_some((batch, row - first_row))
     }
 
     /// The image at `row`; `None` past the end.
     pub fn get(&self, row: usize) -> Option<ShardImage<'_>> {
-        let (batch, i) = self.place(row)?;
-        let batch = &self.batches[batch];
-        let [scale_x, scale_y, offset_x, offset_y] = &batch.transforms;
-        Some(ShardImage {
-            image_id: batch.ids.value(i),
-            width: batch.sizes[0].value(i) as u32,
-            height: batch.sizes[1].value(i) as u32,
-            transform: Transform { scale_x: scale_x.value(i), scale_y: scale_y.value(i), offset_x: offset_x.value(i), offset_y: offset_y.value(i) },
-        })
+        let (width, height) = *self.images.sizes.get(row)?;
+        let id_start = row.checked_sub(1).map_or(0, |before| self.images.id_ends[before]);
+        let image_id = &self.images.ids[id_start..self.images.id_ends[row]];
+        Some(ShardImage { image_id, width, height, transform: self.images.transforms[row] })
     }
 
     /// All images in order.
     pub fn iter(&self) -> impl Iterator<Item = ShardImage<'_>> {
-        (0..self.rows).filter_map(|row| self.get(row))
+        (0..self.len()).filter_map(|row| self.get(row))
     }
 
     /// The tensor of the image at `row`, checked against its hash the first time.
@@ -271,35 +272,82 @@ impl ShardReader {
     /// # Errors
     /// [`ArtefactError::Corrupt`] past the end, and where the bytes are not as they were written.
     pub fn tensor(&self, row: usize) -> Result<Tensor> {
-        let (batch, i) = self.place(row).ok_or_else(|| ArtefactError::corrupt(&self.path, format!("row {row} of {} was asked for", self.rows)))?;
+        let tensor = self.unchecked_tensor(row)?;
+        if !self.is_checked(row) {
+            self.read_in_one_go(&tensor);
+            self.check(row, &tensor)?;
+        }
+        Ok(tensor)
+    }
+
+    /// Appends the tensor of the image at `row` to `out`, read from the file: for those that copy tensors anyway. A map's pages count as memory of
+    /// the process for as long as it is open, so that whoever goes through a large dataset by [`ShardReader::tensor`] seems to hold all of it.
+    ///
+    /// # Errors
+    /// As [`ShardReader::tensor`], and where the file cannot be read.
+    pub fn append_tensor(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
+        let tensor = self.unchecked_tensor(row)?;
+        let start = out.len();
+        #[cfg(unix)]
+        match (&self.tensors, self.offset_of(&tensor)) {
+            (Tensors::Mapped(_), Some(offset)) => {
+                out.resize(start + tensor.len(), 0);
+                let read = std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut out[start..], offset as u64);
+                read.map_err(ArtefactError::io("cannot read", &self.path))?;
+            }
+            _ => out.extend_from_slice(&tensor),
+        }
+        #[cfg(not(unix))]
+        out.extend_from_slice(&tensor);
+        if self.is_checked(row) { Ok(()) } else { self.check(row, &out[start..]) }
+    }
+
+    fn unchecked_tensor(&self, row: usize) -> Result<Tensor> {
+        let (batch, i) = self.place(row).ok_or_else(|| ArtefactError::corrupt(&self.path, format!("row {row} of {} was asked for", self.len())))?;
         let size = self.shape.bytes();
         let tensors = match &self.tensors {
             Tensors::Mapped(tensors) => tensors[batch].clone(),
             Tensors::Packed(packed) => self.unpacked(packed, batch)?,
         };
-        let tensor = tensors.slice_with_length(i * size, size);
-        let (word, bit) = (row / 64, 1 << (row % 64));
-        if let Some(expected) = self.tensor_hashes.get(row)
-            && self.checked[word].load(Ordering::Relaxed) & bit == 0
-        {
-            self.read_in_one_go(&tensor);
-            if xxh3_64(&tensor) != *expected {
-                let image_id = self.get(row).map(|image| image.image_id).unwrap_or_default();
-                return Err(damaged(&self.path, &format!("the tensor of {image_id} is not as it was written")));
-            }
-            self.checked[word].fetch_or(bit, Ordering::Relaxed);
+        Ok(Tensor(tensors.slice_with_length(i * size, size)))
+    }
+
+    /// Whether the tensor at `row` was found to be as it was written.
+    fn is_checked(&self, row: usize) -> bool {
+        self.checked[row / 64].load(Ordering::Relaxed) & (1 << (row % 64)) != 0
+    }
+
+    fn check(&self, row: usize, tensor: &[u8]) -> Result<()> {
+        if self.tensor_hashes.get(row).is_some_and(|expected| xxh3_64(tensor) != *expected) {
+            let image_id = self.get(row).map(|image| image.image_id).unwrap_or_default();
+            return Err(damaged(&self.path, &format!("the tensor of {image_id} is not as it was written")));
         }
-        Ok(Tensor(tensor))
+        self.checked[row / 64].fetch_or(1 << (row % 64), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Where a mapped tensor lies in the file.
+    fn offset_of(&self, tensor: &[u8]) -> Option<usize> {
+        let offset = (tensor.as_ptr() as usize).checked_sub(self.map.as_ptr() as usize)?;
+        (offset + tensor.len() <= self.map.len()).then_some(offset)
     }
 
     /// Asks for all pages of a tensor that are not in memory yet, instead of one after the other.
     fn read_in_one_go(&self, tensor: &[u8]) {
         #[cfg(unix)]
         if self.access == Access::Scattered
-            && let Some(offset) = (tensor.as_ptr() as usize).checked_sub(self.map.as_ptr() as usize)
-            && offset + tensor.len() <= self.map.len()
+            && let Some(offset) = self.offset_of(tensor)
         {
             let _ = self.map.advise_range(memmap2::Advice::WillNeed, offset, tensor.len());
+        }
+    }
+
+    /// Gives pages back that were read and are not needed soon; they stay in the system's cache.
+    fn let_go(&self, bytes: &[u8]) {
+        #[cfg(unix)]
+        if let Some(offset) = self.offset_of(bytes) {
+            // SAFETY: the map is of a file, private to nobody and never written to: pages that are given back are read again from the file.
+            let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len()) };
         }
     }
 
@@ -311,6 +359,7 @@ impl ShardReader {
         }
         let (block, bytes) = &packed.blocks[batch];
         let tensors = tensors_of(&self.decode(&packed.decoder, block, bytes)?, 0);
+        self.let_go(bytes);
         if unpacked.len() == UNPACKED_BATCHES {
             unpacked.pop_front();
         }
