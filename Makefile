@@ -118,7 +118,7 @@ parity: $(NEEDS_LIBTORCH) ## Compare with PyTorch, scikit-learn, pycocotools, Pi
 
 bench: $(NEEDS_LIBTORCH) ## Time ours against the tools that people use, as ratios; DATASET= picks the data
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/bench' pipelines/bench/requirements.txt
-	$(CARGO) build --release --workspace $(FEATURES) --bin ossify-ingest --bin ossify-resize --example speed --example decode_resize
+	$(CARGO) build --release --workspace $(FEATURES) --bin ossify-ingest --bin ossify-resize --bin ossify-train --example speed --example decode_resize
 	@'$(VENV)/bench/bin/python' pipelines/bench/bench.py '$(BIN)' '$(or $(DATASET),data/datasets/phantom)' '$(or $(OUT),data/work/bench)' $(ARGS)
 
 clean: ## Remove build outputs and data/work; datasets, weights and libtorch stay

@@ -4,12 +4,15 @@ Ours is a whole process, start, tables and files on disk included; a peer is tim
 start-up and imports. They run in turn, so that both meet the same machine; medians and their ratio count.
 In resize, both have two threads: ours writes shards and checksums, the peers decode and resize in memory, and so does
 the peer ours-decode-resize, our own code without the rest. resize_large is the same over 60 pictures of 3000x3000
-pixels, made once in OUT/large-images. Writes OUT/bench.json. A peer that is not installed is left out, and said so.
+pixels, made once in OUT/large-images. frozen_recipe is 50 epochs of conf/bone-fracture.toml from shards to a model, its
+features computed anew, with random weights, which take the same time. Writes OUT/bench.json. A peer that is not
+installed is left out, and said so.
 """
 
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +26,7 @@ runs = int(sys.argv[4]) if len(sys.argv) > 4 else 3
 wanted = sys.argv[5:]
 large_images = f"{out}/large-images"
 DATASETS = {"resize_large": large_images}
+LONG = {"frozen_recipe"}  # runs once, without a run to warm up
 peak_mib = {}  # of our processes, by the name of the comparison
 
 
@@ -31,9 +35,9 @@ def stage(name, what, threads=0):
     folder = f"{out}/large" if what in DATASETS else out
     arguments = ["--dataset", DATASETS.get(what, dataset), "--out", folder, "--set", f"general.threads={threads}", "--quiet", "--force"]
 
-    def run():
+    def run(more=()):
         start = time.perf_counter()
-        process = subprocess.Popen([f"{release}/ossify-{name}", *arguments])
+        process = subprocess.Popen([f"{release}/ossify-{name}", *more, *arguments])
         _, status, usage = os.wait4(process.pid, 0)
         secs = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -43,6 +47,15 @@ def stage(name, what, threads=0):
         return secs
 
     return run
+
+
+def frozen_recipe():
+    """A run of the whole recipe, in seconds."""
+    shutil.rmtree(f"{out}/features", ignore_errors=True)
+    train = stage("train", "frozen_recipe")
+    start = time.perf_counter()
+    train(["--config", "conf/bone-fracture.toml", "--set", "train.weights=none", "--set", "train.stop_at_train_accuracy=0"])
+    return time.perf_counter() - start
 
 
 def network(line):
@@ -75,6 +88,7 @@ COMPARISONS = [
     ("resize_large", ["opencv", "pillow", "torchvision", "ours-decode-resize"], stage("resize", "resize_large", RESIZE_THREADS)),
     ("infer", ["pytorch"], network("forward")),
     ("train_step", ["pytorch"], network("forward + backward")),
+    ("frozen_recipe", ["pytorch"], frozen_recipe),
 ]
 
 
@@ -82,9 +96,11 @@ def prepare(what):
     """Tables, which resize reads."""
     if what == "resize_large":
         subprocess.run([sys.executable, HERE / "large_images.py", dataset, large_images], check=True)
-    if what.startswith("resize"):
+    if what.startswith("resize") or what == "frozen_recipe":
         stage("ingest", what)()
-        del peak_mib[what]
+    if what == "frozen_recipe":
+        stage("resize", what)()
+    peak_mib.pop(what, None)
 
 
 results = []
@@ -98,11 +114,12 @@ for what, peers, ours in COMPARISONS:
         if isinstance(first, str):
             print(f"{what:<14}{peer:<20}left out: {first}")
             continue
-        ours()
-        pairs = [(ours(), peer_secs(what, peer)) for _ in range(runs)]
+        if what not in LONG:
+            ours()
+        pairs = [(ours(), peer_secs(what, peer)) for _ in range(1 if what in LONG else runs)]
         ours_secs, their_secs = (statistics.median(column) for column in zip(*pairs))
         ratio = their_secs / ours_secs
-        result = {"what": what, "peer": peer, "ours_secs": round(ours_secs, 4), "peer_secs": round(their_secs, 4), "ratio": round(ratio, 3), "runs": runs}
+        result = {"what": what, "peer": peer, "ours_secs": round(ours_secs, 4), "peer_secs": round(their_secs, 4), "ratio": round(ratio, 3), "runs": len(pairs)}
         if what in peak_mib:
             result["ours_peak_mib"] = peak_mib[what]
         results.append(result)

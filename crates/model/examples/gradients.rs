@@ -1,8 +1,8 @@
 //! The Rust side of `pipelines/parity/gradients.py`.
 //!
-//! `gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE` loads `model.safetensors`, makes one forward pass in training mode over raw u8 pixels
+//! `gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE PRECISION` loads `model.safetensors`, makes one forward pass in training mode over raw u8 pixels
 //! `[IMAGES, SIDE, SIDE, 3]`, and writes the gradients of the sum of all outputs, each times its number in TARGETS (little-endian float32 rows of
-//! logits and box edges), to OUT: one safetensors file with PyTorch's names and orientations.
+//! logits and box edges), to OUT: one safetensors file with PyTorch's names and orientations. PRECISION is float32 or float64.
 //!
 //! `gradients new MODEL ARCHITECTURE SIDE` writes a network with random weights.
 
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use ossify_model::weights::Metadata;
 use ossify_model::{Classifier, ModelConfig, Normalization, device, pixels, weights};
 use safetensors::tensor::{Dtype, TensorView};
@@ -23,26 +23,28 @@ fn main() -> Result<()> {
     {
         return write_new(Path::new(model), architecture, side.parse()?);
     }
-    let [model, pixels_path, targets, images, side, out, device] = arguments.as_slice() else {
-        bail!("usage: gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE");
+    let [model, pixels_path, targets, images, side, out, device, precision] = arguments.as_slice() else {
+        bail!("usage: gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE PRECISION");
     };
+    let dtype = if precision == "float64" { DType::F64 } else { DType::F32 };
     let (images, side): (usize, usize) = (images.parse()?, side.parse()?);
     let compute = device::choose(device)?;
     let (classifier, description) = weights::load(Path::new(model), &compute.training())?;
+    let classifier = classifier.map(&mut InPrecision(dtype));
     let bytes = std::fs::read(pixels_path).context(pixels_path.clone())?;
     let config = &description.config;
     let input = pixels::to_input(bytes, [images, side, side, 3], &compute.inference(), config.normalization, config.input_px)?;
-    let output = classifier.forward(Tensor::from_inner(input));
+    let output = classifier.forward(Tensor::from_inner(input).cast(dtype));
     let outputs = Tensor::cat(vec![output.logits, output.boxes], 1);
     let targets = std::fs::read(targets).context(targets.clone())?;
     let targets: Vec<f32> = targets.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    let targets = Tensor::<2>::from_data(TensorData::new(targets, outputs.dims()), &compute.training());
+    let targets = Tensor::<2>::from_data(TensorData::new(targets, outputs.dims()), &compute.training()).cast(dtype);
     let gradients = (outputs * targets).sum().backward();
 
     let mut collect = Collect { gradients: &gradients, path: Vec::new(), found: BTreeMap::new() };
     classifier.visit(&mut collect);
     let found = collect.found.iter().map(|(name, (shape, bytes))| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(|error| anyhow!("{name}: {error}"))?;
+        let view = TensorView::new(Dtype::F64, shape.clone(), bytes).map_err(|error| anyhow!("{name}: {error}"))?;
         Ok((weights::file_name(name), view))
     });
     let found = found.collect::<Result<Vec<_>>>()?;
@@ -61,6 +63,17 @@ fn write_new(path: &Path, architecture: &str, input_px: usize) -> Result<()> {
     let classifier = Classifier::new(&config, 3, &device::choose("flex")?.inference())?;
     let class_names = (0..config.classes).map(|index| format!("class {index}")).collect();
     Ok(weights::save(path, &classifier, &Metadata { config, class_names })?)
+}
+
+/// Casts every weight and statistic.
+struct InPrecision(DType);
+
+impl ModuleMapper for InPrecision {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let learns = tensor.is_require_grad();
+        Param::from_mapped_value(id, tensor.detach().cast(self.0).detach().set_require_grad(learns), mapper)
+    }
 }
 
 struct Collect<'a> {
@@ -83,7 +96,7 @@ impl ModuleVisitor for Collect<'_> {
         // Dense kernels are [inputs, outputs] here and [outputs, inputs] in PyTorch.
         let gradient = if D == 2 { gradient.swap_dims(0, 1) } else { gradient };
         let shape = gradient.dims().to_vec();
-        let values = gradient.into_data().convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+        let values = gradient.into_data().convert::<f64>().try_into_vec::<f64>().unwrap_or_default();
         self.found.insert(self.path.join("."), (shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()));
     }
 }

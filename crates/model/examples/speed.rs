@@ -1,6 +1,6 @@
 //! Measures a network: images per second forward, and forward with backward, on a device.
 //!
-//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds]`
+//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute]`, the last being what becomes of activations.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,8 @@ fn main() -> Result<()> {
     })?;
     println!("forward            {rate:8.1} images/s");
 
-    let classifier = Classifier::new(&config, 1, &compute.training())?.train();
+    let Classifier { backbone, head } = Classifier::new(&config, 1, &compute.training())?.train();
+    let classifier = Classifier { backbone: backbone.keeping_activations(text(6, "keep") == "keep"), head };
     let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.training(), config.normalization, config.input_px);
     let rate = images_per_second(batch, seconds, || {
         let output = classifier.forward(input()?);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// A network that this crate can build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Architecture {
-    /// torchvision's `densenet121`: 6,953,856 weights, 2.8 GMAC at 224 pixels, 1,024 features.
+    /// torchvision's `densenet121`: 6,953,856 weights, 2.6 GMAC at 224 pixels, 1,024 features.
     DenseNet121,
     /// torchvision's `densenet161`.
     DenseNet161,
@@ -117,9 +117,9 @@ impl BackboneShape {
         let mut channels = self.stem_channels;
         for (index, &layers) in self.block_layers.iter().enumerate() {
             if index > 0 {
+                side /= 2;
                 total += channels * (channels / 2) * side * side;
                 channels /= 2;
-                side /= 2;
             }
             for _ in 0..layers {
                 let bottleneck = self.bottleneck_factor * self.growth_rate;

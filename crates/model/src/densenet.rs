@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
 use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
+use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters};
 
 use crate::config::{BackboneShape, Pooling};
 
@@ -22,6 +22,7 @@ pub struct Backbone {
     norm5: BatchNorm,
     position: Option<PositionGrid>,
     feature_channels: usize,
+    keep_activations: bool,
 }
 
 #[derive(Module, Debug)]
@@ -110,7 +111,15 @@ impl Backbone {
             norm5: batch_norm(channels, device),
             position,
             feature_channels: shape.feature_channels(),
+            keep_activations: true,
         }
+    }
+
+    /// Whether a training step keeps the normalised inputs of the convolutions for its backward pass, as it does at first, or makes them anew: see
+    /// [`BlockOptions::keep_activations`].
+    #[must_use]
+    pub fn keeping_activations(self, keep_activations: bool) -> Self {
+        Self { keep_activations, ..self }
     }
 
     /// Features of a batch: `[N, 3, S, S]`, normalised, to `[N, F]`.
@@ -131,7 +140,7 @@ impl Backbone {
     /// Input `[N, 3, S, S]` to the map that what belongs to dense block `block`, counted from 1, begins with. The transition
     /// before a block belongs to it, and the stem to none.
     pub fn before_block(&self, input: Tensor<4>, block: usize) -> Tensor<4> {
-        let stem = relu(self.norm0.forward(self.conv0.forward(input)));
+        let stem = norm_relu(&self.norm0, convolve(&self.conv0, input));
         let pool = MaxPoolOptions { kernel_size: [3, 3], stride: [2, 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], ceil_mode: false };
         (1..block).fold(max_pool2d(stem, pool), |map, block| self.through_block(map, block))
     }
@@ -143,7 +152,7 @@ impl Backbone {
 
     fn map_from(&self, map: Tensor<4>, block: usize) -> Tensor<4> {
         let map = (block..=self.blocks.len()).fold(map, |map, block| self.through_block(map, block));
-        relu(self.norm5.forward(map))
+        norm_relu(&self.norm5, map)
     }
 
     /// The transition before a block, counted from 1, and its layers.
@@ -151,8 +160,10 @@ impl Backbone {
         if let Some(transition) = block.checked_sub(2).and_then(|transition| self.transitions.get(transition)) {
             map = transition.forward(map);
         }
-        let layers = block.checked_sub(1).and_then(|block| self.blocks.get(block)).map_or(&[][..], |block| &block.layers);
-        layers.iter().fold(map, |map, layer| layer.forward(map))
+        match block.checked_sub(1).and_then(|block| self.blocks.get(block)) {
+            Some(block) => block.forward(map, self.keep_activations),
+            None => map,
+        }
     }
 
     fn pooled(&self, map: Tensor<4>) -> Tensor<2> {
@@ -174,23 +185,81 @@ impl Backbone {
     }
 }
 
+impl DenseBlock {
+    fn forward(&self, map: Tensor<4>, keep_activations: bool) -> Tensor<4> {
+        let Some(epsilon) = self.layers.first().map(|layer| layer.norm1.epsilon) else { return map };
+        let layers = self.layers.iter().map(DenseLayer::parameters).collect();
+        if self.layers.iter().any(|layer| !learns(&layer.norm1, &map)) {
+            let statistics = self.layers.iter().map(|layer| [running(&layer.norm1, &map), running(&layer.norm2, &map)]).collect();
+            return ops::dense_block_inference(map, layers, statistics, epsilon);
+        }
+        let (map, statistics) = ops::dense_block(map, layers, BlockOptions { epsilon, keep_activations });
+        for (layer, [of_norm1, of_norm2]) in self.layers.iter().zip(statistics) {
+            remember(&layer.norm1, of_norm1);
+            remember(&layer.norm2, of_norm2);
+        }
+        map
+    }
+}
+
 impl DenseLayer {
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let bottleneck = self.conv1.forward(relu(self.norm1.forward(input.clone())));
-        let grown = self.conv2.forward(relu(self.norm2.forward(bottleneck)));
-        Tensor::cat(vec![input, grown], 1)
+    fn parameters(&self) -> LayerParameters {
+        LayerParameters { norm1: affine(&self.norm1), weight1: self.conv1.weight.val(), norm2: affine(&self.norm2), weight2: self.conv2.weight.val() }
     }
 }
 
 impl Transition {
+    /// Averaging and a 1x1 convolution can change places, being linear, and with a quarter of the positions the convolution takes a quarter of the time.
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let halved = self.conv.forward(relu(self.norm.forward(input)));
-        avg_pool2d(halved, AvgPoolOptions { kernel_size: [2, 2], stride: [2, 2], padding: [(0, 0), (0, 0)], count_include_pad: true, ceil_mode: false })
+        let averaging = AvgPoolOptions { kernel_size: [2, 2], stride: [2, 2], padding: [(0, 0), (0, 0)], count_include_pad: true, ceil_mode: false };
+        convolve(&self.conv, avg_pool2d(norm_relu(&self.norm, input), averaging))
     }
+}
+
+/// Every convolution here has one stride and one padding, and no bias.
+fn convolve(convolution: &Conv2d, input: Tensor<4>) -> Tensor<4> {
+    let [kernel, _] = convolution.kernel_size;
+    ops::conv2d(input, convolution.weight.val(), convolution.stride[0], kernel / 2)
+}
+
+/// The norm, with the batch's statistics where it learns, followed by ReLU.
+fn norm_relu(norm: &BatchNorm, input: Tensor<4>) -> Tensor<4> {
+    if learns(norm, &input) {
+        let (output, statistics) = ops::norm_relu(input, affine(norm), norm.epsilon);
+        remember(norm, statistics);
+        output
+    } else {
+        let statistics = running(norm, &input);
+        ops::norm_relu_inference(input, affine(norm), statistics, norm.epsilon)
+    }
+}
+
+fn affine(norm: &BatchNorm) -> [Tensor<1>; 2] {
+    [norm.gamma.val(), norm.beta.val()]
+}
+
+/// As [`BatchNorm::forward`] decides it.
+fn learns(norm: &BatchNorm, input: &Tensor<4>) -> bool {
+    input.device().is_autodiff() && norm.training.is_enabled()
+}
+
+fn running(norm: &BatchNorm, input: &Tensor<4>) -> ChannelStatistics {
+    let device = input.device();
+    ChannelStatistics { mean: norm.running_mean.value().to_device(&device), variance: norm.running_var.value().to_device(&device) }
+}
+
+/// Moves the running statistics towards those of a batch, as [`BatchNorm::forward`] does.
+fn remember(norm: &BatchNorm, batch: ChannelStatistics) {
+    let moved = |running: Tensor<1>, batch: Tensor<1>| {
+        let running = running.to_device(&batch.device());
+        (running * (1.0 - norm.momentum) + batch.detach() * norm.momentum).detach()
+    };
+    norm.running_mean.update(moved(norm.running_mean.value_sync(), batch.mean));
+    norm.running_var.update(moved(norm.running_var.value_sync(), batch.variance));
 }
 
 impl PositionGrid {
     fn forward(&self, map: Tensor<4>) -> Tensor<2> {
-        adaptive_avg_pool2d(self.conv.forward(map), [self.side, self.side]).flatten(1, 3)
+        adaptive_avg_pool2d(convolve(&self.conv, map), [self.side, self.side]).flatten(1, 3)
     }
 }

@@ -54,10 +54,9 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
     for (index, &count) in shape.block_layers.iter().enumerate() {
         let part = Part::Block(index + 1);
         if index > 0 {
-            let halved = channels / 2;
-            // The convolution comes before the pooling, so it sees four times the positions.
-            push(format!("features.transition{index}"), part, vec![halved, side / 2, side / 2], channels * halved, channels, side * side);
-            (channels, side) = (halved, side / 2);
+            let (halved, half) = (channels / 2, side / 2);
+            push(format!("features.transition{index}"), part, vec![halved, half, half], channels * halved, channels, half * half);
+            (channels, side) = (halved, half);
         }
         for layer in 1..=count {
             let bottleneck = shape.bottleneck_factor * shape.growth_rate;

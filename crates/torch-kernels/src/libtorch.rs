@@ -1,0 +1,202 @@
+//! The operations on libtorch, and their gradients.
+
+#![expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::ops::{ConvOptions, ModuleOps};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, LibTorch};
+use tch::Tensor;
+
+use crate::ops::{DenseNetOps, PARAMETERS_PER_LAYER, STATISTICS_PER_LAYER, Tensors, composed_dense_block};
+use crate::shim::{self, BlockShape, KernelError};
+
+type Primitive = FloatTensor<LibTorch>;
+
+/// Burn's operations have no other way to say that the device failed; `ossify_model::guard` catches it.
+#[expect(clippy::panic, reason = "Burn's operations return tensors, not results")]
+fn fine<T>(result: Result<T, KernelError>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn wrap(tensor: Tensor) -> Primitive {
+    Primitive::new(tensor)
+}
+
+fn inner(primitives: &[Primitive]) -> Vec<&Tensor> {
+    primitives.iter().map(|primitive| &primitive.tensor).collect()
+}
+
+impl DenseNetOps for LibTorch {
+    fn norm_relu(input: Primitive, gamma: Primitive, beta: Primitive, epsilon: f64) -> (Primitive, Primitive, Primitive) {
+        let [output, mean, variance] = fine(shim::norm_relu(&input.tensor, &gamma.tensor, &beta.tensor, epsilon)).map(wrap);
+        (output, mean, variance)
+    }
+
+    fn norm_relu_inference(input: Primitive, gamma: Primitive, beta: Primitive, mean: Primitive, variance: Primitive, epsilon: f64) -> Primitive {
+        let norm = [&gamma.tensor, &beta.tensor, &mean.tensor, &variance.tensor];
+        wrap(fine(shim::norm_relu_inference(&input.tensor, norm, epsilon)))
+    }
+
+    fn dense_block(input: Primitive, Tensors(parameters): Tensors<Self>, epsilon: f64, _keep_activations: bool) -> (Primitive, Vec<Primitive>) {
+        let mut outputs = fine(shim::dense_block(&input.tensor, &inner(&parameters), epsilon, false)).into_iter().map(wrap);
+        let count = parameters.len() / PARAMETERS_PER_LAYER * STATISTICS_PER_LAYER;
+        (outputs.next().unwrap_or(input), outputs.take(count).collect())
+    }
+
+    fn dense_block_inference(input: Primitive, parameters: Tensors<Self>, statistics: Tensors<Self>, epsilon: f64) -> Primitive {
+        wrap(fine(shim::dense_block_inference(&input.tensor, &inner(&parameters.0), &inner(&statistics.0), epsilon)))
+    }
+}
+
+#[derive(Debug)]
+struct ConvolutionBackward;
+
+impl Backward<LibTorch, 2> for ConvolutionBackward {
+    /// Input, weight, stride and padding.
+    type State = (NodeId, NodeId, (usize, usize));
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let gradient = gradients.consume::<LibTorch>(&ops.node);
+        let (input, weight, geometry) = ops.state;
+        let [input, weight] = [input, weight].map(|node| checkpointer.retrieve_node_output::<Primitive>(node));
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let found = fine(shim::convolution_backward(&gradient.tensor, &input.tensor, &weight.tensor, geometry, wanted));
+        for (node, gradient) in ops.parents.into_iter().zip(found) {
+            if let (Some(node), Some(gradient)) = (node, gradient) {
+                gradients.register::<LibTorch>(node.id, wrap(gradient));
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NormReluBackward;
+
+impl Backward<LibTorch, 3> for NormReluBackward {
+    /// Input, gamma, beta, then mean, variance and epsilon.
+    type State = ([NodeId; 3], [Primitive; 2], f64);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let gradient = gradients.consume::<LibTorch>(&ops.node);
+        let (nodes, [mean, variance], epsilon) = ops.state;
+        let [input, gamma, beta] = nodes.map(|node| checkpointer.retrieve_node_output::<Primitive>(node));
+        let norm = [&gamma.tensor, &beta.tensor, &mean.tensor, &variance.tensor];
+        let found = fine(shim::norm_relu_backward(&gradient.tensor, &input.tensor, norm, epsilon));
+        for (node, gradient) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                gradients.register::<LibTorch>(node.id, wrap(gradient));
+            }
+        }
+    }
+}
+
+/// `N` is one more than the number of parameters: Burn wants to know at compile time how many tensors a step depends on.
+#[derive(Debug)]
+struct DenseBlockBackward<const N: usize>;
+
+#[derive(Clone, Debug)]
+struct DenseBlockState {
+    shape: BlockShape,
+    forward: Vec<Primitive>,
+    parameters: Vec<Primitive>,
+}
+
+impl<const N: usize> Backward<LibTorch, N> for DenseBlockBackward<N> {
+    type State = DenseBlockState;
+
+    fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let gradient = gradients.consume::<LibTorch>(&ops.node);
+        let DenseBlockState { shape, forward, parameters } = ops.state;
+        let found = fine(shim::dense_block_backward(&shape, &gradient.tensor, &inner(&forward), &inner(&parameters)));
+        for (node, gradient) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                gradients.register::<LibTorch>(node.id, wrap(gradient));
+            }
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> DenseNetOps for Autodiff<LibTorch, C> {
+    fn plain_conv2d(input: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize, padding: usize) -> FloatTensor<Self> {
+        let forward = |input, weight| LibTorch::conv2d(input, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1));
+        match ConvolutionBackward.prepare::<C>([input.node(), weight.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let state = (prep.checkpoint(&input), prep.checkpoint(&weight), (stride, padding));
+                prep.finish(state, forward(input.into_primitive(), weight.into_primitive()))
+            }
+            OpsKind::UnTracked(prep) => prep.finish(forward(input.into_primitive(), weight.into_primitive())),
+        }
+    }
+
+    fn norm_relu(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let forward = |input: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>| {
+            LibTorch::norm_relu(input.into_primitive(), gamma.into_primitive(), beta.into_primitive(), epsilon)
+        };
+        match NormReluBackward.prepare::<C>([input.node(), gamma.node(), beta.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut prep) => {
+                let nodes = [&input, &gamma, &beta].map(|tensor| prep.checkpoint(tensor));
+                let (output, mean, variance) = forward(input, gamma, beta);
+                let output = prep.finish((nodes, [mean.clone(), variance.clone()], epsilon), output);
+                (output, Self::from_inner(mean), Self::from_inner(variance))
+            }
+            OpsKind::UnTracked(prep) => {
+                let (output, mean, variance) = forward(input, gamma, beta);
+                (prep.finish(output), Self::from_inner(mean), Self::from_inner(variance))
+            }
+        }
+    }
+
+    fn dense_block(
+        input: FloatTensor<Self>,
+        Tensors(parameters): Tensors<Self>,
+        epsilon: f64,
+        keep_activations: bool,
+    ) -> (FloatTensor<Self>, Vec<FloatTensor<Self>>) {
+        macro_rules! with_layers {
+            ($($layers:literal),*) => {
+                match parameters.len() / PARAMETERS_PER_LAYER {
+                    $($layers => tracked_block::<C, { 1 + $layers * PARAMETERS_PER_LAYER }>(input, parameters, epsilon, keep_activations),)*
+                    _ => composed_dense_block::<Self>(input, &parameters, epsilon),
+                }
+            };
+        }
+        // The blocks of every DenseNet, and a few small ones.
+        with_layers!(1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 36, 48)
+    }
+}
+
+fn tracked_block<C: CheckpointStrategy, const N: usize>(
+    input: FloatTensor<Autodiff<LibTorch, C>>,
+    parameters: Vec<FloatTensor<Autodiff<LibTorch, C>>>,
+    epsilon: f64,
+    keep_activations: bool,
+) -> (FloatTensor<Autodiff<LibTorch, C>>, Vec<FloatTensor<Autodiff<LibTorch, C>>>) {
+    let guards: Vec<NodeGuard> = std::iter::once(&input).chain(&parameters).map(|tensor| tensor.node()).collect();
+    let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else {
+        return composed_dense_block::<Autodiff<LibTorch, C>>(input, &parameters, epsilon);
+    };
+    let prepared = DenseBlockBackward::<N>.prepare::<C>(guards).compute_bound().stateful();
+    let input = input.into_primitive();
+    let parameters: Vec<Primitive> = parameters.into_iter().map(|tensor| tensor.into_primitive()).collect();
+    let keep_activations = keep_activations && matches!(prepared, OpsKind::Tracked(_));
+    let shape = fine(BlockShape::of(&input.tensor, &inner(&parameters), epsilon));
+    let forward: Vec<Primitive> = fine(shim::dense_block(&input.tensor, &inner(&parameters), epsilon, keep_activations)).into_iter().map(wrap).collect();
+    let output = forward[0].clone();
+    let statistics = forward[1..].iter().take(parameters.len() / PARAMETERS_PER_LAYER * STATISTICS_PER_LAYER).cloned();
+    let statistics = statistics.map(<Autodiff<LibTorch, C>>::from_inner).collect();
+    let output = match prepared {
+        OpsKind::Tracked(prep) => prep.finish(DenseBlockState { shape, forward, parameters }, output),
+        OpsKind::UnTracked(prep) => prep.finish(output),
+    };
+    (output, statistics)
+}

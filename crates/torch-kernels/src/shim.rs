@@ -1,0 +1,310 @@
+//! The C++ functions of `shim/`, each behind a safe one.
+
+use std::ffi::{CStr, c_char};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+/// What libtorch said when an operation failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KernelError(String);
+
+impl std::fmt::Display for KernelError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// A dense block's sizes, as `shim/ffi.cpp` has them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockShape {
+    layers: i64,
+    channels: i64,
+    growth: i64,
+    bottleneck: i64,
+    epsilon: f64,
+}
+
+impl BlockShape {
+    /// Of a block with these parameters, six a layer.
+    pub(crate) fn of(input: &Tensor, parameters: &[&Tensor], epsilon: f64) -> Result<Self, KernelError> {
+        let channels = input.size().get(1).copied().ok_or_else(|| KernelError("a dense block got a tensor that is no picture".into()))?;
+        let (growth, bottleneck) = match parameters {
+            [_, _, _, _, _, weight2, ..] => match weight2.size()[..] {
+                [growth, bottleneck, 3, 3] => (growth, bottleneck),
+                ref other => return Err(KernelError(format!("the second weight of a dense layer has sizes {other:?}"))),
+            },
+            _ => (0, 0),
+        };
+        Ok(BlockShape { layers: (parameters.len() / crate::ops::PARAMETERS_PER_LAYER) as i64, channels, growth, bottleneck, epsilon })
+    }
+}
+
+type Text = *mut c_char;
+type Input = *const C_tensor;
+type Outputs = *mut *mut C_tensor;
+
+unsafe extern "C" {
+    fn ossify_free_text(text: Text);
+    fn ossify_convolution_backward(
+        gradient: Input,
+        input: Input,
+        weight: Input,
+        stride: i64,
+        padding: i64,
+        wants_input: bool,
+        wants_weight: bool,
+        outputs: Outputs,
+    ) -> Text;
+    fn ossify_norm_relu(input: Input, gamma: Input, beta: Input, epsilon: f64, outputs: Outputs) -> Text;
+    fn ossify_norm_relu_inference(input: Input, gamma: Input, beta: Input, mean: Input, variance: Input, epsilon: f64, outputs: Outputs) -> Text;
+    fn ossify_norm_relu_backward(
+        gradient: Input,
+        input: Input,
+        gamma: Input,
+        beta: Input,
+        mean: Input,
+        variance: Input,
+        epsilon: f64,
+        outputs: Outputs,
+    ) -> Text;
+    fn ossify_dense_block(shape: *const BlockShape, input: Input, parameters: *const Input, keep_activations: bool, outputs: Outputs) -> Text;
+    fn ossify_dense_block_inference(shape: *const BlockShape, input: Input, parameters: *const Input, statistics: *const Input, outputs: Outputs) -> Text;
+    fn ossify_dense_block_backward(
+        shape: *const BlockShape,
+        gradient: Input,
+        forward: *const Input,
+        forward_count: usize,
+        parameters: *const Input,
+        outputs: Outputs,
+    ) -> Text;
+}
+
+/// Takes over what a function put out, or what it said went wrong.
+///
+/// # Safety
+/// `call` must fill the `N` outputs with null or with tensors that nobody else owns, and return null or a text for `ossify_free_text`.
+unsafe fn take(count: usize, call: impl FnOnce(Outputs) -> Text) -> Result<Vec<Option<Tensor>>, KernelError> {
+    let mut outputs = vec![std::ptr::null_mut(); count];
+    let text = call(outputs.as_mut_ptr());
+    // SAFETY: by this function's contract each pointer that is not null is a tensor of our own.
+    let outputs = outputs.into_iter().map(|tensor| (!tensor.is_null()).then(|| unsafe { Tensor::from_ptr(tensor) })).collect();
+    if text.is_null() {
+        return Ok(outputs);
+    }
+    // SAFETY: a text that is not null is a string with an end, which stays until it is freed here, once.
+    let said = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    // SAFETY: as above; nothing refers to it any more.
+    unsafe { ossify_free_text(text) };
+    Err(KernelError(said))
+}
+
+fn all<const N: usize>(outputs: Vec<Option<Tensor>>) -> Result<[Tensor; N], KernelError> {
+    let found: Option<Vec<Tensor>> = outputs.into_iter().collect();
+    found.and_then(|outputs| outputs.try_into().ok()).ok_or_else(missing)
+}
+
+fn missing() -> KernelError {
+    KernelError("a kernel left out one of its outputs; this is a defect of ossify".into())
+}
+
+fn pointers(tensors: &[&Tensor]) -> Vec<Input> {
+    tensors.iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+/// Gradients of input and weight, each where it is wanted.
+pub(crate) fn convolution_backward(
+    gradient: &Tensor,
+    input: &Tensor,
+    weight: &Tensor,
+    (stride, padding): (usize, usize),
+    wanted: [bool; 2],
+) -> Result<[Option<Tensor>; 2], KernelError> {
+    // SAFETY: the references keep the tensors alive over the call, which fills two outputs; sizes that do not fit are libtorch's to refuse.
+    let outputs = unsafe {
+        take(2, |outputs| {
+            ossify_convolution_backward(gradient.as_ptr(), input.as_ptr(), weight.as_ptr(), stride as i64, padding as i64, wanted[0], wanted[1], outputs)
+        })
+    }?;
+    outputs.try_into().map_err(|_| missing())
+}
+
+/// `[activated, mean, variance]`.
+pub(crate) fn norm_relu(input: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<[Tensor; 3], KernelError> {
+    check_norm(input, &[gamma, beta])?;
+    // SAFETY: the references keep the tensors alive over the call, which fills three outputs; sizes were checked.
+    all(unsafe { take(3, |outputs| ossify_norm_relu(input.as_ptr(), gamma.as_ptr(), beta.as_ptr(), epsilon, outputs)) }?)
+}
+
+/// `[gamma, beta, mean, variance]`.
+pub(crate) fn norm_relu_inference(input: &Tensor, norm: [&Tensor; 4], epsilon: f64) -> Result<Tensor, KernelError> {
+    check_norm(input, &norm)?;
+    let [gamma, beta, mean, variance] = norm.map(Tensor::as_ptr);
+    // SAFETY: the references keep the tensors alive over the call, which fills one output; sizes were checked.
+    let [output] = all(unsafe { take(1, |outputs| ossify_norm_relu_inference(input.as_ptr(), gamma, beta, mean, variance, epsilon, outputs)) }?)?;
+    Ok(output)
+}
+
+/// Gradients of input, gamma and beta. `norm` is gamma, beta, mean and variance.
+pub(crate) fn norm_relu_backward(gradient: &Tensor, input: &Tensor, norm: [&Tensor; 4], epsilon: f64) -> Result<[Tensor; 3], KernelError> {
+    check_norm(input, &norm)?;
+    if gradient.size() != input.size() {
+        return Err(KernelError(format!("a gradient of {:?} for an output of {:?}", gradient.size(), input.size())));
+    }
+    let [gamma, beta, mean, variance] = norm.map(Tensor::as_ptr);
+    // SAFETY: the references keep the tensors alive over the call, which fills three outputs; sizes were checked.
+    all(unsafe { take(3, |outputs| ossify_norm_relu_backward(gradient.as_ptr(), input.as_ptr(), gamma, beta, mean, variance, epsilon, outputs)) }?)
+}
+
+/// The kernels read the norm's numbers by position, so there must be one a channel, of the input's type.
+fn check_norm(input: &Tensor, norm: &[&Tensor]) -> Result<(), KernelError> {
+    let [_, channels, _, _] = input.size()[..] else { return Err(KernelError(format!("a norm got a tensor of {:?}", input.size()))) };
+    let fits = |values: &&&Tensor| values.size() == [channels] && values.kind() == input.kind() && values.is_contiguous();
+    match norm.iter().find(|values| !fits(values)) {
+        None => Ok(()),
+        Some(values) => Err(KernelError(format!("a norm of {:?} {:?} for an input of {:?} {:?}", values.size(), values.kind(), input.size(), input.kind()))),
+    }
+}
+
+fn check_block(input: &Tensor, parameters: &[&Tensor]) -> Result<(), KernelError> {
+    match parameters.iter().find(|values| values.kind() != input.kind() || !values.is_contiguous()) {
+        None => Ok(()),
+        Some(values) => {
+            Err(KernelError(format!("a dense block got a parameter of {:?} {:?} for an input of {:?}", values.size(), values.kind(), input.kind())))
+        }
+    }
+}
+
+/// Output, then four statistics a layer, then what [`dense_block_backward`] needs beside.
+pub(crate) fn dense_block(input: &Tensor, parameters: &[&Tensor], epsilon: f64, keep_activations: bool) -> Result<Vec<Tensor>, KernelError> {
+    check_block(input, parameters)?;
+    let shape = BlockShape::of(input, parameters, epsilon)?;
+    let count = 1 + shape.layers as usize * (crate::ops::STATISTICS_PER_LAYER + if keep_activations { 3 } else { 1 });
+    let pointers = pointers(parameters);
+    // SAFETY: the references keep the tensors alive over the call, which reads six parameters a layer, checks their sizes and fills `count` outputs.
+    let outputs = unsafe { take(count, |outputs| ossify_dense_block(&raw const shape, input.as_ptr(), pointers.as_ptr(), keep_activations, outputs)) }?;
+    outputs.into_iter().collect::<Option<_>>().ok_or_else(missing)
+}
+
+/// The block's output, with given statistics.
+pub(crate) fn dense_block_inference(input: &Tensor, parameters: &[&Tensor], statistics: &[&Tensor], epsilon: f64) -> Result<Tensor, KernelError> {
+    check_block(input, parameters)?;
+    check_block(input, statistics)?;
+    let shape = BlockShape::of(input, parameters, epsilon)?;
+    let layers = parameters.as_chunks::<{ crate::ops::PARAMETERS_PER_LAYER }>().0.iter();
+    let given = statistics.as_chunks::<{ crate::ops::STATISTICS_PER_LAYER }>().0;
+    if given.len() != layers.len()
+        || layers.zip(given).any(|(layer, given)| [0, 0, 3, 3].iter().zip(given).any(|(norm, given)| layer[*norm].size() != given.size()))
+    {
+        return Err(KernelError("a dense block got statistics of other sizes than its norms".into()));
+    }
+    let (parameters, statistics) = (pointers(parameters), pointers(statistics));
+    // SAFETY: the references keep the tensors alive over the call, which reads six parameters and four statistics a layer and fills one output.
+    let outputs =
+        unsafe { take(1, |outputs| ossify_dense_block_inference(&raw const shape, input.as_ptr(), parameters.as_ptr(), statistics.as_ptr(), outputs)) }?;
+    let [output] = all(outputs)?;
+    Ok(output)
+}
+
+/// Gradient of the input, then of each parameter. `forward` is what [`dense_block`] gave.
+pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &Tensor, forward: &[&Tensor], parameters: &[&Tensor]) -> Result<Vec<Tensor>, KernelError> {
+    if forward.first().is_none_or(|output| output.size() != gradient.size()) {
+        return Err(KernelError(format!("a dense block got a gradient of {:?}", gradient.size())));
+    }
+    let (kept, pointers) = (pointers(forward), pointers(parameters));
+    // SAFETY: the references keep the tensors alive over the call, which reads as many tensors of `forward` as it is told, six parameters a layer, and
+    // fills one output more than there are parameters.
+    let outputs = unsafe {
+        take(1 + parameters.len(), |outputs| ossify_dense_block_backward(shape, gradient.as_ptr(), kept.as_ptr(), kept.len(), pointers.as_ptr(), outputs))
+    }?;
+    outputs.into_iter().collect::<Option<_>>().ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+
+    fn is_channels_last(tensor: &Tensor) -> bool {
+        let [batch, channels, height, width] = tensor.size()[..] else { return false };
+        batch > 0 && tensor.stride() == [height * width * channels, 1, width * channels, channels]
+    }
+
+    fn random(sizes: &[i64]) -> Tensor {
+        Tensor::randn(sizes, (Kind::Float, Device::Cpu))
+    }
+
+    fn layer(channels: i64) -> [Tensor; 6] {
+        [random(&[channels]), random(&[channels]), random(&[8, channels, 1, 1]), random(&[8]), random(&[8]), random(&[4, 8, 3, 3])]
+    }
+
+    /// Channels lie side by side all the way through, whatever the input's layout: a network that permutes in between would be correct and slow.
+    #[test]
+    fn everything_that_comes_out_is_channels_last() {
+        let parameters: Vec<Tensor> = (0..3).flat_map(|index| layer(6 + 4 * index)).collect();
+        let parameters: Vec<&Tensor> = parameters.iter().collect();
+        for input in [random(&[2, 6, 5, 7]), random(&[2, 5, 7, 6]).permute([0, 3, 1, 2])] {
+            for keep_activations in [true, false] {
+                let forward = dense_block(&input, &parameters, 1e-5, keep_activations).unwrap();
+                let maps: Vec<&Tensor> = forward.iter().filter(|tensor| tensor.dim() == 4).collect();
+                assert_eq!(maps.len(), 1 + 3 * if keep_activations { 3 } else { 1 });
+                assert!(maps.iter().all(|map| is_channels_last(map)));
+                let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
+                // A gradient in the other layout, as a linear layer's would be.
+                let gradient = random(&[2, 18, 5, 7]);
+                let backward = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
+                assert!(is_channels_last(&backward[0]));
+            }
+            let [output, mean, variance] = norm_relu(&input, &random(&[6]), &random(&[6]), 1e-5).unwrap();
+            assert!(is_channels_last(&output));
+            let norm = [&random(&[6]), &random(&[6]), &mean, &variance];
+            assert!(is_channels_last(&norm_relu_backward(&random(&[2, 6, 5, 7]), &input, norm, 1e-5).unwrap()[0]));
+            let weight = random(&[4, 6, 3, 3]);
+            let [gradient, _] = convolution_backward(&random(&[2, 4, 5, 7]), &input, &weight, (1, 1), [true, true]).unwrap();
+            assert!(is_channels_last(&gradient.unwrap()));
+        }
+    }
+
+    #[test]
+    fn only_wanted_gradients_are_made() {
+        let (input, weight, gradient) = (random(&[1, 2, 4, 4]), random(&[3, 2, 1, 1]), random(&[1, 3, 4, 4]));
+        let found = convolution_backward(&gradient, &input, &weight, (1, 0), [false, true]).unwrap();
+        assert_eq!(found.map(|gradient| gradient.is_some()), [false, true]);
+    }
+
+    /// Sums over many places are taken in pieces, whose order must not depend on who adds them up.
+    #[test]
+    fn norms_do_not_depend_on_the_number_of_threads() {
+        let (input, gradient) = (random(&[8, 48, 40, 40]), random(&[8, 48, 40, 40]));
+        let (gamma, beta) = (random(&[48]), random(&[48]));
+        let run = |threads| {
+            tch::set_num_threads(threads);
+            let [output, mean, variance] = norm_relu(&input, &gamma, &beta, 1e-5).unwrap();
+            let backward = norm_relu_backward(&gradient, &input, [&gamma, &beta, &mean, &variance], 1e-5).unwrap();
+            [output, mean, variance].into_iter().chain(backward).collect::<Vec<_>>()
+        };
+        let (one, four) = (run(1), run(4));
+        assert!(one.iter().zip(&four).all(|(a, b)| a.equal(b)));
+    }
+
+    #[test]
+    fn a_large_mean_does_not_drown_a_small_variance() {
+        let input = random(&[4, 3, 32, 32]) * 0.01 + 1000.0;
+        let [_, mean, variance] = norm_relu(&input, &random(&[3]), &random(&[3]), 1e-5).unwrap();
+        let double = input.to_kind(Kind::Double);
+        let right = double.var_dim([0_i64, 2, 3].as_slice(), false, false);
+        let off = (variance.to_kind(Kind::Double) / right - 1.0).abs().max().double_value(&[]);
+        assert!(off < 1e-3, "{off}");
+        assert!((mean.double_value(&[0]) - 1000.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_libtorch_says_becomes_an_error() {
+        let error = convolution_backward(&random(&[1, 3, 4, 4]), &random(&[1, 2, 9, 9]), &random(&[3, 2, 3, 3]), (1, 1), [true, true]).unwrap_err();
+        assert!(!error.to_string().is_empty() && !error.to_string().contains("frame #"), "{error}");
+        let error = norm_relu(&random(&[2, 3, 4, 4]), &random(&[4]), &random(&[4]), 1e-5).unwrap_err();
+        assert_eq!(error.to_string(), "a norm of [4] Float for an input of [2, 3, 4, 4] Float");
+    }
+}

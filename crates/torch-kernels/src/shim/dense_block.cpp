@@ -1,0 +1,157 @@
+#include "dense_block.h"
+
+#include "norm_relu.h"
+
+namespace ossify {
+namespace {
+
+struct Layer {
+  const at::Tensor &gamma1, &beta1, &weight1, &gamma2, &beta2, &weight2;
+
+  Layer(const std::vector<at::Tensor>& parameters, int64_t layer) : Layer(parameters.data() + layer * PARAMETERS_PER_LAYER) {}
+  explicit Layer(const at::Tensor* p) : gamma1(p[0]), beta1(p[1]), weight1(p[2]), gamma2(p[3]), beta2(p[4]), weight2(p[5]) {}
+};
+
+void check(const BlockShape& shape, const at::Tensor& input, const std::vector<at::Tensor>& parameters) {
+  TORCH_CHECK(input.dim() == 4 && input.size(1) == shape.channels, "a dense block of ", shape.channels, " channels got ", input.sizes());
+  TORCH_CHECK(parameters.size() == shape.layers * PARAMETERS_PER_LAYER, "a dense block of ", shape.layers, " layers got ", parameters.size(), " parameters");
+  for (int64_t l = 0; l < shape.layers; ++l) {
+    const Layer layer(parameters, l);
+    const int64_t channels = shape.channels_before(l);
+    TORCH_CHECK(layer.gamma1.numel() == channels && layer.beta1.numel() == channels && layer.weight1.numel() == shape.bottleneck * channels &&
+                    layer.gamma2.numel() == shape.bottleneck && layer.beta2.numel() == shape.bottleneck &&
+                    layer.weight2.sizes() == at::IntArrayRef({shape.growth, shape.bottleneck, 3, 3}),
+                "layer ", l + 1, " of a dense block has parameters of another shape");
+  }
+}
+
+at::Tensor channels_last(at::IntArrayRef sizes, const at::Tensor& like) { return at::empty(sizes, like.options().memory_format(at::MemoryFormat::ChannelsLast)); }
+
+at::Tensor like_with(const at::Tensor& map, int64_t channels) { return channels_last({map.size(0), channels, map.size(2), map.size(3)}, map); }
+
+// [N, C, H, W] with channels side by side as a matrix [N H W, C]; a view.
+at::Tensor places(const at::Tensor& map) { return map.permute({0, 2, 3, 1}).reshape({-1, map.size(1)}); }
+
+at::Tensor matrix(const at::Tensor& weight1) { return weight1.reshape({weight1.size(0), -1}); }
+
+at::Tensor convolved(const at::Tensor& map, const at::Tensor& weight2) { return at::conv2d(map, weight2, {}, 1, 1); }
+
+// The buffer, with the input's channels in place.
+at::Tensor buffer_of(const BlockShape& shape, const at::Tensor& input) {
+  auto buffer = like_with(input, shape.channels_out());
+  buffer.narrow(1, 0, shape.channels).copy_(input);
+  return buffer;
+}
+
+at::Tensor normalised(const at::Tensor& input, const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon) {
+  auto output = like_with(input, input.size(1));
+  scale_shift_relu(input, affine_of(statistics, gamma, beta, epsilon), output);
+  return output;
+}
+
+// A 1x1 convolution is a product of matrices.
+at::Tensor mixed(const at::Tensor& map, const at::Tensor& weight1) {
+  auto output = like_with(map, weight1.size(0));
+  auto rows = places(output);
+  at::mm_out(rows, places(map), matrix(weight1).t());
+  return output;
+}
+
+Statistics first(const std::vector<at::Tensor>& statistics, int64_t layer) {
+  return {statistics[layer * STATISTICS_PER_LAYER], statistics[layer * STATISTICS_PER_LAYER + 1]};
+}
+
+Statistics second(const std::vector<at::Tensor>& statistics, int64_t layer) {
+  return {statistics[layer * STATISTICS_PER_LAYER + 2], statistics[layer * STATISTICS_PER_LAYER + 3]};
+}
+
+}  // namespace
+
+BlockForward dense_block(const BlockShape& shape, const at::Tensor& input, const std::vector<at::Tensor>& parameters, bool keep_activations) {
+  check(shape, input, parameters);
+  BlockForward forward;
+  auto& buffer = forward.output;
+  buffer = buffer_of(shape, input);
+  // A channel's statistics do not depend on who reads it: they are taken once, when it is written.
+  auto mean = at::empty({shape.channels_out()}, input.options());
+  auto variance = at::empty({shape.channels_out()}, input.options());
+  const auto measure = [&](int64_t from, int64_t count) {
+    const auto statistics = statistics_of(buffer.narrow(1, from, count));
+    mean.narrow(0, from, count).copy_(statistics.mean);
+    variance.narrow(0, from, count).copy_(statistics.variance);
+  };
+  measure(0, shape.channels);
+  for (int64_t l = 0; l < shape.layers; ++l) {
+    const Layer layer(parameters, l);
+    const int64_t channels = shape.channels_before(l);
+    const Statistics of_input{mean.narrow(0, 0, channels), variance.narrow(0, 0, channels)};
+    const auto activated = normalised(buffer.narrow(1, 0, channels), of_input, layer.gamma1, layer.beta1, shape.epsilon);
+    const auto bottleneck = mixed(activated, layer.weight1);
+    const auto of_bottleneck = statistics_of(bottleneck);
+    const auto activated_bottleneck = normalised(bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);
+    buffer.narrow(1, channels, shape.growth).copy_(convolved(activated_bottleneck, layer.weight2));
+    measure(channels, shape.growth);
+    forward.statistics.insert(forward.statistics.end(), {of_input.mean, of_input.variance, of_bottleneck.mean, of_bottleneck.variance});
+    forward.kept.push_back(bottleneck);
+    if (keep_activations) forward.kept.insert(forward.kept.end(), {activated, activated_bottleneck});
+  }
+  return forward;
+}
+
+at::Tensor dense_block_inference(const BlockShape& shape, const at::Tensor& input, const std::vector<at::Tensor>& parameters,
+                                 const std::vector<at::Tensor>& statistics) {
+  check(shape, input, parameters);
+  auto buffer = buffer_of(shape, input);
+  for (int64_t l = 0; l < shape.layers; ++l) {
+    const Layer layer(parameters, l);
+    const int64_t channels = shape.channels_before(l);
+    const auto activated = normalised(buffer.narrow(1, 0, channels), first(statistics, l), layer.gamma1, layer.beta1, shape.epsilon);
+    auto bottleneck = mixed(activated, layer.weight1);
+    scale_shift_relu(bottleneck, affine_of(second(statistics, l), layer.gamma2, layer.beta2, shape.epsilon), bottleneck);
+    buffer.narrow(1, channels, shape.growth).copy_(convolved(bottleneck, layer.weight2));
+  }
+  return buffer;
+}
+
+BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& output_gradient, const BlockForward& forward,
+                                   const std::vector<at::Tensor>& parameters) {
+  const size_t kept_per_layer = forward.kept.size() / static_cast<size_t>(std::max<int64_t>(shape.layers, 1));
+  const bool are_activations_kept = kept_per_layer == 3;
+  BlockBackward backward;
+  backward.parameter_gradients.resize(parameters.size());
+  // Gradients of all channels; each layer adds to those that it read.
+  auto gradient = like_with(forward.output, shape.channels_out());
+  gradient.copy_(output_gradient);
+  for (int64_t l = shape.layers - 1; l >= 0; --l) {
+    const Layer layer(parameters, l);
+    const int64_t channels = shape.channels_before(l);
+    const auto input = forward.output.narrow(1, 0, channels);
+    const auto* kept = forward.kept.data() + l * kept_per_layer;
+    const auto& bottleneck = kept[0];
+    const auto of_input = first(forward.statistics, l), of_bottleneck = second(forward.statistics, l);
+    auto* gradients = backward.parameter_gradients.data() + l * PARAMETERS_PER_LAYER;
+    for (size_t i : {0, 1, 3, 4}) gradients[i] = at::empty_like(parameters[l * PARAMETERS_PER_LAYER + i]);
+
+    const auto activated_bottleneck =
+        are_activations_kept ? kept[2] : normalised(bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);
+    const auto grown = gradient.narrow(1, channels, shape.growth).contiguous(at::MemoryFormat::ChannelsLast);
+    auto [bottleneck_gradient, weight2_gradient, none] = at::convolution_backward(grown, activated_bottleneck, layer.weight2, c10::nullopt, {1, 1},
+                                                                                  {1, 1}, {1, 1}, false, {0, 0}, 1, {true, true, false});
+    gradients[5] = weight2_gradient.contiguous();
+    norm_relu_backward(bottleneck_gradient, bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon, bottleneck_gradient, false, gradients[3],
+                       gradients[4]);
+
+    const auto activated = are_activations_kept ? kept[1] : normalised(input, of_input, layer.gamma1, layer.beta1, shape.epsilon);
+    const auto rows = places(bottleneck_gradient.contiguous(at::MemoryFormat::ChannelsLast));
+    gradients[2] = at::mm(rows.t(), places(activated)).view_as(layer.weight1);
+    auto activated_gradient = like_with(input, channels);
+    auto activated_rows = places(activated_gradient);
+    at::mm_out(activated_rows, rows, matrix(layer.weight1));
+    auto into = gradient.narrow(1, 0, channels);
+    norm_relu_backward(activated_gradient, input, of_input, layer.gamma1, layer.beta1, shape.epsilon, into, true, gradients[0], gradients[1]);
+  }
+  backward.input_gradient = gradient.narrow(1, 0, shape.channels).contiguous(at::MemoryFormat::ChannelsLast);
+  return backward;
+}
+
+}  // namespace ossify

@@ -1,0 +1,145 @@
+// What Rust calls. Tensors come and go as pointers to at::Tensor, which is how torch-sys holds them; outputs are new ones that the caller owns.
+// A function returns null, or what went wrong as a string that the caller gives back to ossify_free_text.
+
+#include <c10/core/GradMode.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "dense_block.h"
+#include "norm_relu.h"
+
+namespace {
+
+template <typename Work>
+char* caught(const Work& work) {
+  try {
+    const c10::NoGradGuard no_gradients;
+    work();
+    return nullptr;
+  } catch (const c10::Error& error) {
+    return strdup(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return strdup(error.what());
+  } catch (...) {
+    return strdup("libtorch threw something that is no exception");
+  }
+}
+
+std::vector<at::Tensor> tensors(const at::Tensor* const* pointers, size_t count) {
+  std::vector<at::Tensor> result;
+  result.reserve(count);
+  for (size_t i = 0; i < count; ++i) result.push_back(*pointers[i]);
+  return result;
+}
+
+void give(at::Tensor** outputs, std::initializer_list<at::Tensor> values) {
+  size_t i = 0;
+  for (const auto& value : values) outputs[i++] = value.defined() ? new at::Tensor(value) : nullptr;
+}
+
+void give(at::Tensor** outputs, const std::vector<at::Tensor>& values) {
+  for (size_t i = 0; i < values.size(); ++i) outputs[i] = new at::Tensor(values[i]);
+}
+
+at::Tensor channels_last(const at::Tensor& tensor) { return tensor.contiguous(at::MemoryFormat::ChannelsLast); }
+
+}  // namespace
+
+extern "C" {
+
+struct OssifyBlockShape {
+  int64_t layers;
+  int64_t channels;
+  int64_t growth;
+  int64_t bottleneck;
+  double epsilon;
+};
+
+void ossify_free_text(char* text) { std::free(text); }
+
+// outputs: input's gradient (null unless wanted), weight's gradient (null unless wanted).
+char* ossify_convolution_backward(const at::Tensor* gradient, const at::Tensor* input, const at::Tensor* weight, int64_t stride, int64_t padding,
+                                  bool wants_input, bool wants_weight, at::Tensor** outputs) {
+  return caught([&] {
+    auto [input_gradient, weight_gradient, none] = at::convolution_backward(channels_last(*gradient), channels_last(*input), *weight, c10::nullopt,
+                                                                            {stride, stride}, {padding, padding}, {1, 1}, false, {0, 0}, 1,
+                                                                            {wants_input, wants_weight, false});
+    if (weight_gradient.defined()) weight_gradient = weight_gradient.contiguous();
+    give(outputs, {input_gradient, weight_gradient});
+  });
+}
+
+// outputs: activated, mean, variance.
+char* ossify_norm_relu(const at::Tensor* input, const at::Tensor* gamma, const at::Tensor* beta, double epsilon, at::Tensor** outputs) {
+  return caught([&] {
+    const auto map = channels_last(*input);
+    const auto statistics = ossify::statistics_of(map);
+    auto output = at::empty_like(map);
+    ossify::scale_shift_relu(map, ossify::affine_of(statistics, *gamma, *beta, epsilon), output);
+    give(outputs, {output, statistics.mean, statistics.variance});
+  });
+}
+
+// outputs: activated.
+char* ossify_norm_relu_inference(const at::Tensor* input, const at::Tensor* gamma, const at::Tensor* beta, const at::Tensor* mean,
+                                 const at::Tensor* variance, double epsilon, at::Tensor** outputs) {
+  return caught([&] {
+    const auto map = channels_last(*input);
+    auto output = at::empty_like(map);
+    ossify::scale_shift_relu(map, ossify::affine_of({*mean, *variance}, *gamma, *beta, epsilon), output);
+    give(outputs, {output});
+  });
+}
+
+// outputs: gradients of input, gamma, beta.
+char* ossify_norm_relu_backward(const at::Tensor* gradient, const at::Tensor* input, const at::Tensor* gamma, const at::Tensor* beta,
+                                const at::Tensor* mean, const at::Tensor* variance, double epsilon, at::Tensor** outputs) {
+  return caught([&] {
+    const auto map = channels_last(*input);
+    auto input_gradient = at::empty_like(map);
+    auto gamma_gradient = at::empty_like(*gamma), beta_gradient = at::empty_like(*beta);
+    ossify::norm_relu_backward(channels_last(*gradient), map, {*mean, *variance}, *gamma, *beta, epsilon, input_gradient, false, gamma_gradient,
+                               beta_gradient);
+    give(outputs, {input_gradient, gamma_gradient, beta_gradient});
+  });
+}
+
+// outputs: the block's output, 4 statistics a layer, then 1 or 3 kept tensors a layer.
+char* ossify_dense_block(const OssifyBlockShape* shape, const at::Tensor* input, const at::Tensor* const* parameters, bool keep_activations,
+                         at::Tensor** outputs) {
+  return caught([&] {
+    const ossify::BlockShape block{shape->layers, shape->channels, shape->growth, shape->bottleneck, shape->epsilon};
+    const auto forward = ossify::dense_block(block, *input, tensors(parameters, block.layers * ossify::PARAMETERS_PER_LAYER), keep_activations);
+    give(outputs, {forward.output});
+    give(outputs + 1, forward.statistics);
+    give(outputs + 1 + forward.statistics.size(), forward.kept);
+  });
+}
+
+// outputs: the block's output.
+char* ossify_dense_block_inference(const OssifyBlockShape* shape, const at::Tensor* input, const at::Tensor* const* parameters,
+                                   const at::Tensor* const* statistics, at::Tensor** outputs) {
+  return caught([&] {
+    const ossify::BlockShape block{shape->layers, shape->channels, shape->growth, shape->bottleneck, shape->epsilon};
+    give(outputs, {ossify::dense_block_inference(block, *input, tensors(parameters, block.layers * ossify::PARAMETERS_PER_LAYER),
+                                                 tensors(statistics, block.layers * ossify::STATISTICS_PER_LAYER))});
+  });
+}
+
+// forward: what ossify_dense_block put out. outputs: the input's gradient, then that of each parameter.
+char* ossify_dense_block_backward(const OssifyBlockShape* shape, const at::Tensor* gradient, const at::Tensor* const* forward, size_t forward_count,
+                                  const at::Tensor* const* parameters, at::Tensor** outputs) {
+  return caught([&] {
+    const ossify::BlockShape block{shape->layers, shape->channels, shape->growth, shape->bottleneck, shape->epsilon};
+    const size_t statistics = block.layers * ossify::STATISTICS_PER_LAYER;
+    TORCH_CHECK(forward_count == 1 + statistics + block.layers || forward_count == 1 + statistics + 3 * block.layers,
+                "backward of a dense block got ", forward_count, " tensors");
+    const ossify::BlockForward kept{*forward[0], tensors(forward + 1, statistics), tensors(forward + 1 + statistics, forward_count - 1 - statistics)};
+    const auto backward = ossify::dense_block_backward(block, *gradient, kept, tensors(parameters, block.layers * ossify::PARAMETERS_PER_LAYER));
+    give(outputs, {backward.input_gradient});
+    give(outputs + 1, backward.parameter_gradients);
+  });
+}
+
+}  // extern "C"
