@@ -26,11 +26,7 @@ def gradients(path: pathlib.Path, pixels: torch.Tensor, targets: torch.Tensor, d
     model = load_model(path).to(dtype).train()
     # The module's own forward casts pixels to single precision and ends in a softmax.
     images = pixels.permute(0, 3, 1, 2).to(dtype) / 255
-    features = model.features((images - model.mean) / model.std).relu()
-    hidden = features.mean((2, 3))
-    if model.cells:
-        grid = torch.nn.functional.adaptive_avg_pool2d(model.position["conv"](features), model.cells).flatten(1)
-        hidden = torch.cat([hidden, grid], 1)
+    hidden = model.pooled(model.features((images - model.mean) / model.std).relu())
     for stage in model.head["stages"]:
         hidden = stage["dense"](stage["norm"](hidden)).relu()
     outputs = torch.cat([model.head["classes"](hidden), model.head["boxes"](hidden)], 1)

@@ -14,8 +14,8 @@ pub enum Architecture {
     DenseNet169,
     /// torchvision's `densenet201`.
     DenseNet201,
-    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 50 MMAC at 112 pixels, 466 features, which keep
-    /// where things are ([`Pooling::AverageAndGrid`]).
+    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 50 MMAC at 112 pixels, 1,386 features, which keep
+    /// where things are ([`Pooling::AverageAndAttention`]).
     DenseNetCompact,
 }
 
@@ -55,7 +55,7 @@ impl Architecture {
                 block_layers: [2, 4, 6].to_vec(),
                 stem_channels: 24,
                 bottleneck_factor: 2,
-                pooling: Pooling::AverageAndGrid { channels: 16, side: 4 },
+                pooling: Pooling::AverageAndAttention { maps: 4 },
             },
         }
     }
@@ -104,7 +104,7 @@ impl BackboneShape {
     pub fn feature_channels(&self) -> usize {
         match self.pooling {
             Pooling::GlobalAverage => self.map_channels(),
-            Pooling::AverageAndGrid { channels, side } => self.map_channels() + channels * side * side,
+            Pooling::AverageAndAttention { maps } => self.map_channels() + maps * (self.map_channels() + PLACE_NUMBERS),
         }
     }
 
@@ -127,8 +127,8 @@ impl BackboneShape {
                 channels += self.growth_rate;
             }
         }
-        if let Pooling::AverageAndGrid { channels: reduced, .. } = self.pooling {
-            total += channels * reduced * side * side;
+        if let Pooling::AverageAndAttention { maps } = self.pooling {
+            total += channels * maps * side * side;
         }
         total as u64
     }
@@ -144,15 +144,19 @@ impl BackboneShape {
 pub enum Pooling {
     /// The mean over all positions, as in the reference: `F = C`. What was seen is kept, where it was seen is lost.
     GlobalAverage,
-    /// The global average, followed by a coarse map: a 1x1 convolution to `channels` channels, averaged into `side` by `side` cells, flattened
-    /// channel by channel, row by row: `F = C + channels * side * side`. A head can read box edges from it, which a mean does not offer.
-    AverageAndGrid {
-        /// Channels of the coarse map.
-        channels: usize,
-        /// Cells along each edge of the coarse map.
-        side: usize,
+    /// The global average, followed by what attention finds. Each of `maps` attention maps is the softmax, over all positions, of a channel of a 1x1
+    /// convolution. It gives the mean of the feature map under it, then the centre of its weight and its spread (standard deviation) in x and y, as
+    /// shares of the map's sides: `F = C + maps * (C + 4)`, in the order average, means under each map, centres, spreads. A box is a linear function of
+    /// centres and spreads, which a global mean does not offer (spatial softmax; Levine et al., "End-to-End Training of Deep Visuomotor Policies",
+    /// 2016).
+    AverageAndAttention {
+        /// Number of attention maps.
+        maps: usize,
     },
 }
+
+/// Numbers that say where an attention map has its weight: centre and spread in two directions.
+const PLACE_NUMBERS: usize = 4;
 
 /// How u8 pixels become network input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,9 +3,10 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::tensor::activation::softmax;
 use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters};
 
 use crate::config::{BackboneShape, Pooling};
@@ -20,7 +21,7 @@ pub struct Backbone {
     blocks: Vec<DenseBlock>,
     transitions: Vec<Transition>,
     norm5: BatchNorm,
-    position: Option<PositionGrid>,
+    attention: Option<Attention>,
     feature_channels: usize,
     keep_activations: bool,
 }
@@ -46,11 +47,10 @@ struct Transition {
     conv: Conv2d,
 }
 
-/// The coarse map of [`Pooling::AverageAndGrid`].
+/// The attention maps of [`Pooling::AverageAndAttention`].
 #[derive(Module, Debug)]
-struct PositionGrid {
+struct Attention {
     conv: Conv2d,
-    side: usize,
 }
 
 /// How many numbers a module learns and how many it only keeps.
@@ -99,9 +99,9 @@ impl Backbone {
             });
             blocks.push(DenseBlock { layers: layers.collect() });
         }
-        let position = match shape.pooling {
+        let attention = match shape.pooling {
             Pooling::GlobalAverage => None,
-            Pooling::AverageAndGrid { channels: reduced, side } => Some(PositionGrid { conv: convolution([channels, reduced], 1, 1, device), side }),
+            Pooling::AverageAndAttention { maps } => Some(Attention { conv: convolution([channels, maps], 1, 1, device) }),
         };
         Self {
             conv0: convolution([3, shape.stem_channels], 7, 2, device),
@@ -109,7 +109,7 @@ impl Backbone {
             blocks,
             transitions,
             norm5: batch_norm(channels, device),
-            position,
+            attention,
             feature_channels: shape.feature_channels(),
             keep_activations: true,
         }
@@ -168,9 +168,9 @@ impl Backbone {
 
     fn pooled(&self, map: Tensor<4>) -> Tensor<2> {
         let average = adaptive_avg_pool2d(map.clone(), [1, 1]).flatten(1, 3);
-        match &self.position {
+        match &self.attention {
             None => average,
-            Some(position) => Tensor::cat(vec![average, position.forward(map)], 1),
+            Some(attention) => Tensor::cat(vec![average, attention.forward(map)], 1),
         }
     }
 
@@ -258,8 +258,24 @@ fn remember(norm: &BatchNorm, batch: ChannelStatistics) {
     norm.running_var.update(moved(norm.running_var.value_sync(), batch.variance));
 }
 
-impl PositionGrid {
+impl Attention {
     fn forward(&self, map: Tensor<4>) -> Tensor<2> {
-        adaptive_avg_pool2d(convolve(&self.conv, map), [self.side, self.side]).flatten(1, 3)
+        let [_, _, height, width] = map.dims();
+        let weights = softmax(convolve(&self.conv, map.clone()).flatten::<3>(2, 3), 2);
+        let under = weights.clone().matmul(map.flatten::<3>(2, 3).swap_dims(1, 2));
+        let places = places(height, width, &weights);
+        let centres = weights.clone().matmul(places.clone());
+        let spreads = (weights.matmul(places.square()) - centres.clone().square()).clamp_min(LEAST_VARIANCE).sqrt();
+        Tensor::cat([under, centres, spreads].map(|part| part.flatten(1, 2)).to_vec(), 1)
     }
+}
+
+/// Keeps the square root's gradient finite; a thousandth of a side is less than a pixel.
+const LEAST_VARIANCE: f64 = 1e-6;
+
+/// Centres of the positions of a map, row by row, as `[1, height * width, 2]`: x and y as shares of its sides. Device and type are those of `like`.
+fn places(height: usize, width: usize, like: &Tensor<3>) -> Tensor<3> {
+    let share = |at: usize, size: usize| (at as f32 + 0.5) / size as f32;
+    let places: Vec<f32> = (0..height).flat_map(|y| (0..width).flat_map(move |x| [share(x, width), share(y, height)])).collect();
+    Tensor::from_data(TensorData::new(places, [1, height * width, 2]), (&like.device(), like.dtype()))
 }

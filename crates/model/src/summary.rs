@@ -9,7 +9,7 @@ pub enum Part {
     Stem,
     /// Dense block of this number, from 1, with the transition before it.
     Block(usize),
-    /// Last norm and pooling, and the coarse map where there is one.
+    /// Last norm and pooling, and the attention maps where there are any.
     Neck,
     /// Dense layers and outputs.
     Head,
@@ -67,8 +67,8 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
         }
     }
     push("features.norm5".into(), Part::Neck, vec![channels, side, side], 0, channels, 0);
-    if let Pooling::AverageAndGrid { channels: reduced, side: cells } = shape.pooling {
-        push("position.conv".into(), Part::Neck, vec![reduced, cells, cells], channels * reduced, 0, side * side);
+    if let Pooling::AverageAndAttention { maps } = shape.pooling {
+        push("attention.conv".into(), Part::Neck, vec![maps, side, side], channels * maps, 0, side * side);
     }
     let mut width = shape.feature_channels();
     push("features".into(), Part::Neck, vec![width], 0, 0, 0);

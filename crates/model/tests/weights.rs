@@ -218,14 +218,14 @@ fn what_is_left_over_is_reported() {
     let config = config(Architecture::DenseNetCompact);
     let (_, path) = saved(&folder, &config, 9);
     let file = rewritten(&path, "classified", |name| {
-        if name.starts_with("position.") {
+        if name.starts_with("attention.") {
             return None;
         }
         Some(name.replace("head.classes", "classifier").replace("head.", "module."))
     });
     let mut other = Classifier::new(&config, 1, &flex()).unwrap();
     let report = weights::load_torchvision(&file, &mut other.backbone).unwrap();
-    assert_eq!(report.missing, ["position.conv.weight"]);
+    assert_eq!(report.missing, ["attention.conv.weight"]);
     assert!(report.unused.contains(&"classifier.weight".to_owned()), "{:?}", report.unused);
     assert_eq!(report.loaded[0], "features.conv0.weight");
 }

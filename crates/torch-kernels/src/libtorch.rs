@@ -175,12 +175,14 @@ impl<C: CheckpointStrategy> DenseNetOps for Autodiff<LibTorch, C> {
     }
 }
 
+type Tracked<C> = FloatTensor<Autodiff<LibTorch, C>>;
+
 fn tracked_block<C: CheckpointStrategy, const N: usize>(
-    input: FloatTensor<Autodiff<LibTorch, C>>,
-    parameters: Vec<FloatTensor<Autodiff<LibTorch, C>>>,
+    input: Tracked<C>,
+    parameters: Vec<Tracked<C>>,
     epsilon: f64,
     keep_activations: bool,
-) -> (FloatTensor<Autodiff<LibTorch, C>>, Vec<FloatTensor<Autodiff<LibTorch, C>>>) {
+) -> (Tracked<C>, Vec<Tracked<C>>) {
     let guards: Vec<NodeGuard> = std::iter::once(&input).chain(&parameters).map(|tensor| tensor.node()).collect();
     let Ok(guards) = <[NodeGuard; N]>::try_from(guards) else {
         return composed_dense_block::<Autodiff<LibTorch, C>>(input, &parameters, epsilon);
