@@ -99,9 +99,11 @@ fn a_cuda_device_that_is_not_there_is_an_error_and_never_a_silent_fall() {
     let (project, _) = Project::with_phantom(60);
     project.run("ingest", &[]).success();
     project.run("resize", &[]).success();
-    let ended = project.run("train", &["--set", "train.device=cuda:0"]);
-    assert!([1, 2].contains(&ended.code()), "{}", ended.stderr());
-    assert!(ended.stderr().to_lowercase().contains("cuda"), "{}", ended.stderr());
+    for arguments in [&["--set", "train.device=cuda:0"][..], &["--device", "cuda:0"]] {
+        let ended = project.run("train", arguments);
+        assert!([1, 2].contains(&ended.code()), "{}", ended.stderr());
+        assert!(ended.stderr().to_lowercase().contains("cuda"), "{}", ended.stderr());
+    }
 }
 
 /// A file size limit stands in for a disk that is full: it needs no privileges, and the write fails in

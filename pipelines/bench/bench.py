@@ -27,7 +27,19 @@ wanted = sys.argv[5:]
 large_images = f"{out}/large-images"
 DATASETS = {"resize_large": large_images}
 LONG = {"frozen_recipe"}  # runs once, without a run to warm up
-peak_mib = {}  # of our processes, by the name of the comparison
+peak_mib = {}  # the most memory of a process, ours by the name of the comparison, peers' by comparison and peer
+
+
+def measured(command, what):
+    """What a process prints; its memory is noted."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    peak_mib[what] = max(peak_mib.get(what, 0), round(usage.ru_maxrss / 1024))
+    return printed
 
 
 def stage(name, what, threads=0):
@@ -37,14 +49,8 @@ def stage(name, what, threads=0):
 
     def run(more=()):
         start = time.perf_counter()
-        process = subprocess.Popen([f"{release}/ossify-{name}", *more, *arguments])
-        _, status, usage = os.wait4(process.pid, 0)
-        secs = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            raise subprocess.CalledProcessError(process.returncode, process.args)
-        peak_mib[what] = max(peak_mib.get(what, 0), round(usage.ru_maxrss / 1024))
-        return secs
+        measured([f"{release}/ossify-{name}", *more, *arguments], what)
+        return time.perf_counter() - start
 
     return run
 
@@ -58,11 +64,11 @@ def frozen_recipe():
     return time.perf_counter() - start
 
 
-def network(line):
+def network(what, passes, line):
     """Seconds for 100 images of DenseNet121, batch 16."""
 
     def run():
-        printed = subprocess.run([f"{release}/examples/speed", "auto", "densenet121", "224", "16"], check=True, capture_output=True, text=True).stdout
+        printed = measured([f"{release}/examples/speed", "auto", "densenet121", "224", "16", "0", "5", "recompute", passes], what)
         rate = re.search(rf"^{re.escape(line)} +([0-9.]+) images/s$", printed, re.MULTILINE)
         return 100 / float(rate[1])
 
@@ -79,15 +85,20 @@ def peer_secs(what, peer):
     if not os.path.exists(command[0]):
         return f"{command[0]} is not built"
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    return float(ended.stdout.split()[-1]) if ended.returncode == 0 else ended.stderr.strip().splitlines()[-1]
+    if ended.returncode != 0:
+        return ended.stderr.strip().splitlines()[-1]
+    secs, *memory = ended.stdout.split()
+    if memory:
+        peak_mib[what, peer] = max(peak_mib.get((what, peer), 0), int(memory[0]))
+    return float(secs)
 
 
 COMPARISONS = [
     ("scan", ["ultralytics", "supervision"], stage("ingest", "scan")),
     ("resize", ["opencv", "pillow", "torchvision", "ours-decode-resize"], stage("resize", "resize", RESIZE_THREADS)),
     ("resize_large", ["opencv", "pillow", "torchvision", "ours-decode-resize"], stage("resize", "resize_large", RESIZE_THREADS)),
-    ("infer", ["pytorch"], network("forward")),
-    ("train_step", ["pytorch"], network("forward + backward")),
+    ("infer", ["pytorch"], network("infer", "forward", "forward")),
+    ("train_step", ["pytorch"], network("train_step", "both", "forward + backward")),
     ("frozen_recipe", ["pytorch"], frozen_recipe),
 ]
 
@@ -104,7 +115,7 @@ def prepare(what):
 
 
 results = []
-print(f"{'what':<14}{'peer':<20}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}{'ours, MiB':>11}")
+print(f"{'what':<14}{'peer':<20}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}{'ours, MiB':>11}{'peer, MiB':>11}")
 for what, peers, ours in COMPARISONS:
     if wanted and what not in wanted:
         continue
@@ -120,10 +131,12 @@ for what, peers, ours in COMPARISONS:
         ours_secs, their_secs = (statistics.median(column) for column in zip(*pairs))
         ratio = their_secs / ours_secs
         result = {"what": what, "peer": peer, "ours_secs": round(ours_secs, 4), "peer_secs": round(their_secs, 4), "ratio": round(ratio, 3), "runs": len(pairs)}
-        if what in peak_mib:
-            result["ours_peak_mib"] = peak_mib[what]
+        for name, key in (("ours_peak_mib", what), ("peer_peak_mib", (what, peer))):
+            if key in peak_mib:
+                result[name] = peak_mib[key]
         results.append(result)
-        print(f"{what:<14}{peer:<20}{ours_secs:>10.3f}{their_secs:>10.3f}{ratio:>8.2f}{peak_mib.get(what, ''):>11}", flush=True)
+        memory = f"{peak_mib.get(what, ''):>11}{peak_mib.get((what, peer), ''):>11}"
+        print(f"{what:<14}{peer:<20}{ours_secs:>10.3f}{their_secs:>10.3f}{ratio:>8.2f}{memory}", flush=True)
 Path(out).mkdir(parents=True, exist_ok=True)
 Path(out, "bench.json").write_text(json.dumps(results, indent=2) + "\n")
 print(f"written to {out}/bench.json; a ratio above 1 means that ours is faster")

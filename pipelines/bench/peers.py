@@ -1,10 +1,11 @@
 """Times one peer on one task, in its own process: peers.py WHAT PEER DATASET
 
-Prints the seconds that the work took, imports and start-up left out, for as many items as ours handles.
+Prints the seconds that the work took, imports and start-up left out, for as many items as ours handles, and the most memory that the process had, MiB.
 """
 
 import glob
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -148,4 +149,4 @@ def over_images(dataset, work):
 
 if __name__ == "__main__":
     what, peer, dataset = sys.argv[1:]
-    print(globals()[f"{what}_{peer}"](dataset))
+    print(globals()[f"{what}_{peer}"](dataset), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

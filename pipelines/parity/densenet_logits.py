@@ -1,9 +1,10 @@
 """Compares DenseNet as built and loaded by ossify-model with torchvision's.
 
 Makes a torchvision network with random weights and filled BatchNorm statistics, saves it as torchvision's files are (names of today, names from before
-2018, and safetensors), lets the Rust example `parity` load each of them, and compares features and logits of the same random pixels.
+2018, and safetensors), lets the Rust example `parity` load each of them, and compares features and logits of the same pixels: random ones, or those of
+pictures of a folder.
 
-    python pipelines/parity/densenet_logits.py PATH/TO/examples/parity [--architecture densenet121] [--device cpu]
+    python pipelines/parity/densenet_logits.py PATH/TO/examples/parity [--architecture densenet121] [--device cpu] [--pictures FOLDER]
 
 Needs torch and torchvision. Exit code 0 if everything agrees within the tolerance, 1 otherwise.
 """
@@ -18,6 +19,7 @@ import sys
 import tempfile
 
 import numpy
+import PIL.Image
 import torch
 import torchvision
 
@@ -72,10 +74,20 @@ def run_rust(program: str, folder: pathlib.Path, weights: pathlib.Path, options:
     subprocess.run(command, check=True)
 
 
+def pixels_of(options: argparse.Namespace) -> torch.Tensor:
+    """uint8 [images, side, side, 3]."""
+    if options.pictures is None:
+        return torch.randint(0, 256, (options.images, options.side, options.side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    files = sorted(path for path in options.pictures.iterdir() if path.is_file())
+    chosen = files[:: max(1, len(files) // options.images)][: options.images]
+    size = (options.side, options.side)
+    return torch.stack([torch.from_numpy(numpy.array(PIL.Image.open(file).convert("RGB").resize(size, PIL.Image.BILINEAR))) for file in chosen])
+
+
 def compare(program: str, folder: pathlib.Path, options: argparse.Namespace) -> bool:
     network = filled_network(options.architecture, seed=11)
-    generator = torch.Generator().manual_seed(5)
-    pixels = torch.randint(0, 256, (options.images, options.side, options.side, 3), dtype=torch.uint8, generator=generator)
+    pixels = pixels_of(options)
+    options.images = len(pixels)
     (folder / "pixels.u8").write_bytes(pixels.numpy().tobytes())
     normalized = (pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
     with torch.no_grad():
@@ -138,6 +150,7 @@ def main() -> int:
     parser.add_argument("--architecture", default="densenet121")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--pictures", type=pathlib.Path, help="a folder of images")
     parser.add_argument("--side", type=int, default=224)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@ The error of a tensor is the norm of the difference to PyTorch's gradient in dou
 layer must be within 1e-3, and is within 1e-5. Over many layers single precision loses digits whoever computes, so there PyTorch's own single precision
 is measured beside ours: a layer passes within 1e-3, or within twice of what PyTorch's gives.
 
-    python pipelines/parity/gradients.py PATH/TO/release
+    python pipelines/parity/gradients.py PATH/TO/release [DEVICE]
 """
 
 import pathlib
@@ -38,7 +38,7 @@ def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours.double() - theirs).norm() / theirs.norm().clamp_min(1e-12))
 
 
-def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str) -> bool:
+def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str, device: str) -> bool:
     generator = torch.Generator().manual_seed(5)
     pixels = torch.randint(0, 256, (IMAGES, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
     targets = torch.randn(IMAGES, 6 + 4, generator=generator)
@@ -48,7 +48,7 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str) -> b
     model = folder / f"{architecture}.safetensors"
     subprocess.run([release / "examples" / "gradients", "new", model, architecture, str(SIDE)], check=True)
     out = folder / "gradients.safetensors"
-    files = [folder / "pixels.u8", folder / "targets.f32", str(IMAGES), str(SIDE), out, "cpu"]
+    files = [folder / "pixels.u8", folder / "targets.f32", str(IMAGES), str(SIDE), out, device]
 
     def ours(precision: str) -> dict[str, torch.Tensor]:
         subprocess.run([release / "examples" / "gradients", model, *files, precision], check=True)
@@ -74,9 +74,9 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str) -> b
 
 
 def main() -> int:
-    release = pathlib.Path(sys.argv[1])
+    release, device = pathlib.Path(sys.argv[1]), (sys.argv[2:] or ["cpu"])[0]
     with tempfile.TemporaryDirectory() as folder:
-        agrees = [compare(release, pathlib.Path(folder), architecture) for architecture in ("densenet-compact", "densenet121")]
+        agrees = [compare(release, pathlib.Path(folder), architecture, device) for architecture in ("densenet-compact", "densenet121")]
     return 0 if all(agrees) else 1
 
 

@@ -1,6 +1,7 @@
 //! Measures a network: images per second forward, and forward with backward, on a device.
 //!
-//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute]`, the last being what becomes of activations.
+//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute] [forward|both]`: `keep` or `recompute` is what becomes of
+//! activations in training.
 
 use std::time::{Duration, Instant};
 
@@ -45,9 +46,12 @@ fn main() -> Result<()> {
         Ok(())
     })?;
     println!("forward            {rate:8.1} images/s");
+    if text(7, "both") == "forward" {
+        return Ok(());
+    }
 
     let Classifier { backbone, head } = Classifier::new(&config, 1, &compute.training())?.train();
-    let classifier = Classifier { backbone: backbone.keeping_activations(text(6, "keep") == "keep"), head };
+    let classifier = Classifier { backbone: backbone.keeping_activations(text(6, "recompute") == "keep"), head };
     let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.training(), config.normalization, config.input_px);
     let rate = images_per_second(batch, seconds, || {
         let output = classifier.forward(input()?);

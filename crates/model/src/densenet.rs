@@ -111,12 +111,12 @@ impl Backbone {
             norm5: batch_norm(channels, device),
             attention,
             feature_channels: shape.feature_channels(),
-            keep_activations: true,
+            keep_activations: false,
         }
     }
 
-    /// Whether a training step keeps the normalised inputs of the convolutions for its backward pass, as it does at first, or makes them anew: see
-    /// [`BlockOptions::keep_activations`].
+    /// Whether a training step keeps the normalised inputs of the convolutions for its backward pass, or makes them anew, as it does unless told
+    /// otherwise: see [`BlockOptions::keep_activations`].
     #[must_use]
     pub fn keeping_activations(self, keep_activations: bool) -> Self {
         Self { keep_activations, ..self }

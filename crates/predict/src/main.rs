@@ -10,6 +10,9 @@ use clap::Parser;
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
+    /// Where to compute: auto, cpu, cuda:N or flex [default: predict.device of the configuration]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// Predicts the images of this folder instead of the shards [default: predict.images of the configuration]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
@@ -17,5 +20,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();
-    ossify_settings::run_stage("predict", Cli::parse(), |cli| &cli.stage, |cli, context| ossify_predict::run(context, cli.images.as_deref()))
+    let mut cli = Cli::parse();
+    cli.stage.set.extend(cli.device.iter().map(|device| format!("predict.device={device}")));
+    ossify_settings::run_stage("predict", cli, |cli| &cli.stage, |cli, context| ossify_predict::run(context, cli.images.as_deref()))
 }

@@ -485,8 +485,8 @@ sections! {
         max_minutes: f64 = 0.0 => |v| within(v, 0.0, 1e6);
         /// Steps between checkpoints within an epoch; 0 writes them at its end alone. There is one at each epoch's end and on a signal.
         checkpoint_steps: u64 = 500;
-        /// Make the inputs of convolutions anew for the backward pass instead of keeping them: a third less memory, a few percent more time.
-        recompute_activations: bool = false;
+        /// Keep the inputs of convolutions for the backward pass instead of making them anew: most of the memory again, and no faster on processors.
+        keep_activations: bool = false;
         /// Side that tensors are averaged down to before the network, pixels.
         input_px: u32 = 224 => |v| between(v, &8, &4096);
         /// "imagenet" or "none".

@@ -28,6 +28,7 @@ mod schedule;
 mod scores;
 mod setup;
 mod stage;
+mod still;
 mod stopping;
 mod summary;
 mod tensorboard;

@@ -10,6 +10,9 @@ use ossify_train::Asked;
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
+    /// Where to compute: auto, cpu, cuda:N or flex [default: train.device of the configuration]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
     /// Fails where there is no run to continue; a run that was cut short is continued without this flag, too
     #[arg(long)]
     resume: bool,
@@ -23,9 +26,11 @@ struct Cli {
 
 fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();
+    let mut cli = Cli::parse();
+    cli.stage.set.extend(cli.device.iter().map(|device| format!("train.device={device}")));
     ossify_settings::run_stage(
         "train",
-        Cli::parse(),
+        cli,
         |cli| &cli.stage,
         |cli, context| ossify_train::run(context, Asked { resume: cli.resume, preview: cli.preview, summary: cli.summary }),
     )

@@ -106,8 +106,7 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     }
     let run =
         Run { context, settings, config, device: &device, train: &train, valid: &valid, shards_manifest: &shards_manifest, interrupt: &interrupt, started };
-    let Finished { model, state, reason } =
-        on_device("train.batch_size or train.input_px, or set train.recompute_activations = true", || run.train(&folder, &fingerprint))?;
+    let Finished { model, state, reason } = on_device("train.batch_size or train.input_px", || run.train(&folder, &fingerprint))?;
 
     let config = run.config;
     let description = weights::Metadata { config, class_names: classes.kept_names() };
@@ -191,7 +190,7 @@ impl Run<'_> {
         let seed = self.context.seed();
         let mut model = Classifier::new(&self.config, random_bits(seed, Purpose::Weights, 0, 0), &self.device.training())?;
         self.load_pretrained(&mut model)?;
-        model.backbone = model.backbone.keeping_activations(!self.settings.recompute_activations);
+        model.backbone = model.backbone.keeping_activations(self.settings.keep_activations);
         let features = if needs_features(self.settings) { self.features(&model)? } else { Vec::new() };
         let augmentation = Augmentation::new(self.settings, seed);
         let sources = |samples, varied: bool, index: usize| {

@@ -8,7 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use ossify_contract::{EpochMetrics, SplitMetrics, write_atomic};
 use ossify_model::device::{ComputeDevice, DeviceChoice};
-use ossify_model::{Backbone, Classifier, HeadOutput};
+use ossify_model::{Classifier, HeadOutput};
 use ossify_settings::{Progress, Reporter, TrainSettings};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -24,6 +24,7 @@ use crate::random::{Purpose, random_bits};
 use crate::sampler::Pass;
 use crate::schedule::LearningRate;
 use crate::scores::Scores;
+use crate::still::Still;
 use crate::stopping::{self, best_epoch, course};
 use crate::tensorboard::EventFile;
 use crate::watch::{self, RecentLosses};
@@ -214,7 +215,7 @@ impl Training<'_> {
     fn step(&self, session: &mut Session, phase: &Phase, still: &Still, learning_rate: f64, batch: &Batch) -> Result<()> {
         // Dropout depends on the step alone, so a run that is continued draws what it would have drawn.
         self.device.seed(random_bits(self.seed, Purpose::Step, 0, session.state.step));
-        let output = self.forward(&session.model, still, batch)?;
+        let output = session.model.head.forward(still.features(&session.model.backbone, &self.input, batch)?);
         let penalty = self.penalty(&session.model);
         let mut total = self.loss.of(output.logits.clone(), output.boxes.clone(), batch);
         if let Some(penalty) = &penalty {
@@ -242,19 +243,6 @@ impl Training<'_> {
             bail!("the loss is no number any more at step {step} (epoch {epoch}); lower train.learning_rate, or set train.clip_norm");
         }
         Ok(())
-    }
-
-    /// Outputs with gradients for what learns.
-    fn forward(&self, model: &Classifier, still: &Still, batch: &Batch) -> Result<HeadOutput> {
-        let features = match still {
-            Still::Backbone => Tensor::from_inner(self.input.features(batch)?),
-            Still::Blocks(backbone, block) => {
-                let map = backbone.before_block(self.input.pixels(batch)?, *block);
-                model.backbone.features_from(Tensor::from_inner(map), *block)
-            }
-            Still::Nothing => model.backbone.forward(Tensor::from_inner(self.input.pixels(batch)?)),
-        };
-        Ok(model.head.forward(features))
     }
 
     /// Scores every sample of the valid split exactly once; `None` where it has none.
@@ -369,26 +357,6 @@ impl Training<'_> {
             bail!("{} is of another epoch than metrics.jsonl; start over with --force", path.display());
         }
         Ok(self.restore(session.model.clone(), saved.model, &path)?.valid())
-    }
-}
-
-/// What of the network does not learn in a phase, in inference mode: its BatchNorm keeps its statistics.
-enum Still {
-    /// The whole backbone; its features are at hand.
-    Backbone,
-    /// What lies before this block, counted from 1.
-    Blocks(Box<Backbone>, usize),
-    /// Everything learns.
-    Nothing,
-}
-
-impl Still {
-    fn of(model: &Classifier, phase: &Phase) -> Self {
-        match phase.trained {
-            Trained::Head => Still::Backbone,
-            Trained::FromBlock(block) => Still::Blocks(Box::new(model.backbone.valid()), block),
-            Trained::All => Still::Nothing,
-        }
     }
 }
 

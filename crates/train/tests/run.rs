@@ -29,7 +29,7 @@ fn a_run_leaves_what_the_contract_says_and_a_second_one_does_nothing() {
     let metrics = work.metrics();
     assert_eq!(metrics.iter().map(|metrics| metrics.epoch).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(metrics.iter().all(|metrics| metrics.train.rows == 24 && metrics.valid.unwrap().rows == 11));
-    assert!(metrics[2].train.classification_loss < metrics[0].train.classification_loss, "{metrics:#?}");
+    assert!(metrics[2].train.loss < metrics[0].train.loss, "{metrics:#?}");
     assert_eq!(metrics[2].step, 9);
 
     let again = work.train(&["--json"]).output().unwrap();

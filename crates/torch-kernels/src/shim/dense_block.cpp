@@ -57,6 +57,32 @@ at::Tensor mixed(const at::Tensor& map, const at::Tensor& weight1) {
   return output;
 }
 
+// What is normalised only to be multiplied is made in parts of so many bytes, which are still in the cache when they are read.
+constexpr int64_t PART_BYTES = 1 << 21;
+
+// Calls work(first place, number of places, scratch [number, channels]) for all places.
+template <typename Work>
+void in_parts(const at::Tensor& rows, const Work& work) {
+  const int64_t step = rows.device().is_cpu() ? std::max<int64_t>(256, PART_BYTES / (rows.element_size() * rows.size(1))) : rows.size(0);
+  const auto scratch = at::empty({std::min(step, rows.size(0)), rows.size(1)}, rows.options());
+  for (int64_t first = 0; first < rows.size(0); first += step) {
+    const int64_t count = std::min(step, rows.size(0) - first);
+    work(first, count, scratch.narrow(0, 0, count));
+  }
+}
+
+// The 1x1 convolution of the normalised input, without the normalised input.
+at::Tensor normalised_and_mixed(const at::Tensor& input, const Affine& affine, const at::Tensor& weight1) {
+  auto output = like_with(input, weight1.size(0));
+  const auto from = places(input), to = places(output), weights = matrix(weight1).t();
+  in_parts(from, [&](int64_t first, int64_t count, at::Tensor activated) {
+    scale_shift_relu(from.narrow(0, first, count), affine, activated);
+    auto part = to.narrow(0, first, count);
+    at::mm_out(part, activated, weights);
+  });
+  return output;
+}
+
 Statistics first(const std::vector<at::Tensor>& statistics, int64_t layer) {
   return {statistics[layer * STATISTICS_PER_LAYER], statistics[layer * STATISTICS_PER_LAYER + 1]};
 }
@@ -85,8 +111,14 @@ BlockForward dense_block(const BlockShape& shape, const at::Tensor& input, const
     const Layer layer(parameters, l);
     const int64_t channels = shape.channels_before(l);
     const Statistics of_input{mean.narrow(0, 0, channels), variance.narrow(0, 0, channels)};
-    const auto activated = normalised(buffer.narrow(1, 0, channels), of_input, layer.gamma1, layer.beta1, shape.epsilon);
-    const auto bottleneck = mixed(activated, layer.weight1);
+    const auto so_far = buffer.narrow(1, 0, channels);
+    at::Tensor activated, bottleneck;
+    if (keep_activations) {
+      activated = normalised(so_far, of_input, layer.gamma1, layer.beta1, shape.epsilon);
+      bottleneck = mixed(activated, layer.weight1);
+    } else {
+      bottleneck = normalised_and_mixed(so_far, affine_of(of_input, layer.gamma1, layer.beta1, shape.epsilon), layer.weight1);
+    }
     const auto of_bottleneck = statistics_of(bottleneck);
     const auto activated_bottleneck = normalised(bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);
     buffer.narrow(1, channels, shape.growth).copy_(convolved(activated_bottleneck, layer.weight2));
@@ -105,8 +137,8 @@ at::Tensor dense_block_inference(const BlockShape& shape, const at::Tensor& inpu
   for (int64_t l = 0; l < shape.layers; ++l) {
     const Layer layer(parameters, l);
     const int64_t channels = shape.channels_before(l);
-    const auto activated = normalised(buffer.narrow(1, 0, channels), first(statistics, l), layer.gamma1, layer.beta1, shape.epsilon);
-    auto bottleneck = mixed(activated, layer.weight1);
+    const auto affine = affine_of(first(statistics, l), layer.gamma1, layer.beta1, shape.epsilon);
+    auto bottleneck = normalised_and_mixed(buffer.narrow(1, 0, channels), affine, layer.weight1);
     scale_shift_relu(bottleneck, affine_of(second(statistics, l), layer.gamma2, layer.beta2, shape.epsilon), bottleneck);
     buffer.narrow(1, channels, shape.growth).copy_(convolved(bottleneck, layer.weight2));
   }
@@ -138,17 +170,34 @@ BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& ou
     auto [bottleneck_gradient, weight2_gradient, none] = at::convolution_backward(grown, activated_bottleneck, layer.weight2, c10::nullopt, {1, 1},
                                                                                   {1, 1}, {1, 1}, false, {0, 0}, 1, {true, true, false});
     gradients[5] = weight2_gradient.contiguous();
-    norm_relu_backward(bottleneck_gradient, bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon, bottleneck_gradient, false, gradients[3],
-                       gradients[4]);
+    bottleneck_gradient = bottleneck_gradient.contiguous(at::MemoryFormat::ChannelsLast);
+    NormReluBackward norm2(of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);
+    norm2.add(bottleneck_gradient, bottleneck);
+    norm2.finish(gradients[3], gradients[4]);
+    norm2.write(bottleneck_gradient, bottleneck, bottleneck_gradient, false);
 
-    const auto activated = are_activations_kept ? kept[1] : normalised(input, of_input, layer.gamma1, layer.beta1, shape.epsilon);
-    const auto rows = places(bottleneck_gradient.contiguous(at::MemoryFormat::ChannelsLast));
-    gradients[2] = at::mm(rows.t(), places(activated)).view_as(layer.weight1);
-    auto activated_gradient = like_with(input, channels);
-    auto activated_rows = places(activated_gradient);
-    at::mm_out(activated_rows, rows, matrix(layer.weight1));
-    auto into = gradient.narrow(1, 0, channels);
-    norm_relu_backward(activated_gradient, input, of_input, layer.gamma1, layer.beta1, shape.epsilon, into, true, gradients[0], gradients[1]);
+    const auto affine = affine_of(of_input, layer.gamma1, layer.beta1, shape.epsilon);
+    const auto weights = matrix(layer.weight1), rows = places(bottleneck_gradient), input_rows = places(input);
+    const auto kept_rows = are_activations_kept ? places(kept[1]) : at::Tensor();
+    auto weight1_gradient = at::zeros_like(weights);
+    const auto activated_gradient = at::empty({input_rows.size(0), channels}, input.options());
+    NormReluBackward norm1(of_input, layer.gamma1, layer.beta1, shape.epsilon);
+    in_parts(input_rows, [&](int64_t first, int64_t count, at::Tensor activated) {
+      const auto part = input_rows.narrow(0, first, count), mixed_gradient = rows.narrow(0, first, count);
+      if (are_activations_kept) {
+        activated = kept_rows.narrow(0, first, count);
+      } else {
+        scale_shift_relu(part, affine, activated);
+      }
+      weight1_gradient.addmm_(mixed_gradient.t(), activated);
+      auto part_gradient = activated_gradient.narrow(0, first, count);
+      at::mm_out(part_gradient, mixed_gradient, weights);
+      norm1.add(part_gradient, part);
+    });
+    gradients[2] = weight1_gradient.view_as(layer.weight1);
+    norm1.finish(gradients[0], gradients[1]);
+    auto into = places(gradient).narrow(1, 0, channels);
+    norm1.write(activated_gradient, input_rows, into, true);
   }
   backward.input_gradient = gradient.narrow(1, 0, shape.channels).contiguous(at::MemoryFormat::ChannelsLast);
   return backward;

@@ -99,8 +99,11 @@ char* ossify_norm_relu_backward(const at::Tensor* gradient, const at::Tensor* in
     const auto map = channels_last(*input);
     auto input_gradient = at::empty_like(map);
     auto gamma_gradient = at::empty_like(*gamma), beta_gradient = at::empty_like(*beta);
-    ossify::norm_relu_backward(channels_last(*gradient), map, {*mean, *variance}, *gamma, *beta, epsilon, input_gradient, false, gamma_gradient,
-                               beta_gradient);
+    const auto output_gradient = channels_last(*gradient);
+    ossify::NormReluBackward backward({*mean, *variance}, *gamma, *beta, epsilon);
+    backward.add(output_gradient, map);
+    backward.finish(gamma_gradient, beta_gradient);
+    backward.write(output_gradient, map, input_gradient, false);
     give(outputs, {input_gradient, gamma_gradient, beta_gradient});
   });
 }

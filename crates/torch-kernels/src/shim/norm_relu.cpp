@@ -28,7 +28,13 @@ struct Rows {
 };
 
 bool rows_of(const at::Tensor& tensor, Rows& rows) {
-  if (!tensor.device().is_cpu() || tensor.scalar_type() != at::kFloat || tensor.dim() != 4 || tensor.numel() == 0) return false;
+  if (!tensor.device().is_cpu() || tensor.scalar_type() != at::kFloat || tensor.numel() == 0) return false;
+  if (tensor.dim() == 2) {
+    if (tensor.size(1) > 1 && tensor.stride(1) != 1) return false;
+    rows = Rows{tensor.data_ptr<float>(), tensor.size(0), tensor.size(1), tensor.size(0) > 1 ? tensor.stride(0) : tensor.size(1)};
+    return rows.stride >= rows.channels;
+  }
+  if (tensor.dim() != 4) return false;
   const int64_t batch = tensor.size(0), channels = tensor.size(1), height = tensor.size(2), width = tensor.size(3);
   if (channels > 1 && tensor.stride(1) != 1) return false;
   int64_t stride = channels;
@@ -156,7 +162,11 @@ std::vector<double> sums_over_pieces(const Rows& rows, const Work& work) {
   return total;
 }
 
-at::Tensor per_channel(const at::Tensor& values) { return values.view({1, -1, 1, 1}); }
+at::Tensor per_channel(const at::Tensor& values, const at::Tensor& like) {
+  return like.dim() == 2 ? values.view({1, -1}) : values.view({1, -1, 1, 1});
+}
+
+at::Tensor sum_of_channels(const at::Tensor& map) { return map.dim() == 2 ? map.sum(0) : map.sum({0, 2, 3}); }
 
 }  // namespace
 
@@ -190,7 +200,7 @@ Affine affine_of(const Statistics& statistics, const at::Tensor& gamma, const at
 void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor& output) {
   Rows from, to;
   if (!rows_of(input, from) || !rows_of(output, to)) {
-    output.copy_(at::relu(input * per_channel(affine.scale) + per_channel(affine.shift)));
+    output.copy_(at::relu(input * per_channel(affine.scale, input) + per_channel(affine.shift, input)));
     return;
   }
   const float *scale = affine.scale.data_ptr<float>(), *shift = affine.shift.data_ptr<float>();
@@ -199,46 +209,60 @@ void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor&
   });
 }
 
-// With m the gradient where ReLU let the value pass, s = gamma / sqrt(variance + epsilon) and n values a channel:
+// With m the output's gradient where ReLU let the value pass, s = gamma / sqrt(variance + epsilon) and n places:
 // dbeta = sum(m), dgamma = sum(m (x - mean)) / sqrt(variance + epsilon),
 // dx = s m - s / n (dbeta + (x - mean) / (variance + epsilon) sum(m (x - mean))) (Ioffe and Szegedy 2015, section 3).
-void norm_relu_backward(const at::Tensor& output_gradient, const at::Tensor& input, const Statistics& statistics, const at::Tensor& gamma,
-                        const at::Tensor& beta, double epsilon, at::Tensor& input_gradient, bool accumulate, at::Tensor& gamma_gradient,
-                        at::Tensor& beta_gradient) {
-  const Affine affine = affine_of(statistics, gamma, beta, epsilon);
-  Rows g, x, dx;
-  if (!rows_of(output_gradient, g) || !rows_of(input, x) || !rows_of(input_gradient, dx)) {
-    const auto deviation = input - per_channel(statistics.mean);
-    const auto inverse = at::rsqrt(statistics.variance + epsilon);
-    const auto passes = (input * per_channel(affine.scale) + per_channel(affine.shift)) > 0;
+NormReluBackward::NormReluBackward(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon)
+    : statistics_(statistics), affine_(affine_of(statistics, gamma, beta, epsilon)), inverse_deviation_(at::rsqrt(statistics.variance + epsilon)) {
+  const auto options = gamma.options().dtype(at::kDouble);
+  sum_ = at::zeros(gamma.sizes(), options);
+  product_ = at::zeros(gamma.sizes(), options);
+}
+
+void NormReluBackward::add(const at::Tensor& output_gradient, const at::Tensor& input) {
+  count_ += input.numel() / std::max<int64_t>(input.size(1), 1);
+  Rows g, x;
+  if (!rows_of(output_gradient, g) || !rows_of(input, x)) {
+    const auto passes = input * per_channel(affine_.scale, input) + per_channel(affine_.shift, input) > 0;
     const auto passed = at::where(passes, output_gradient, at::zeros({}, output_gradient.options()));
-    const auto sum = passed.sum({0, 2, 3});
-    const auto product = (passed * deviation).sum({0, 2, 3}) * inverse;
-    const double count = static_cast<double>(input.numel()) / static_cast<double>(std::max<int64_t>(input.size(1), 1));
-    const auto gradient = per_channel(affine.scale) * (passed - (per_channel(sum) + deviation * per_channel(inverse * product)) / count);
-    accumulate ? input_gradient.add_(gradient) : input_gradient.copy_(gradient);
-    gamma_gradient.copy_(product);
-    beta_gradient.copy_(sum);
+    sum_ += sum_of_channels(passed);
+    product_ += sum_of_channels(passed * (input - per_channel(statistics_.mean, input)));
     return;
   }
-  const float *scale = affine.scale.data_ptr<float>(), *shift = affine.shift.data_ptr<float>(), *mean = statistics.mean.data_ptr<float>();
+  const float *scale = affine_.scale.data_ptr<float>(), *shift = affine_.shift.data_ptr<float>(), *mean = statistics_.mean.data_ptr<float>();
   const auto sums = sums_over_pieces(x, [&](int64_t begin, int64_t end, float* sum, float* products) {
     add_gradients(g.row(begin), g.stride, x.row(begin), x.stride, end - begin, x.channels, scale, shift, mean, sum, products);
   });
-  std::vector<float> constant(static_cast<size_t>(x.channels)), slope(static_cast<size_t>(x.channels));
-  const float* variance = statistics.variance.data_ptr<float>();
+  double *sum = sum_.data_ptr<double>(), *product = product_.data_ptr<double>();
   for (int64_t i = 0; i < x.channels; ++i) {
-    const double sum = sums[i], product = sums[x.channels + i], inverse_square = 1.0 / (variance[i] + epsilon);
-    gamma_gradient.data_ptr<float>()[i] = static_cast<float>(product * std::sqrt(inverse_square));
-    beta_gradient.data_ptr<float>()[i] = static_cast<float>(sum);
-    const double steepness = scale[i] / static_cast<double>(x.count) * inverse_square * product;
-    slope[i] = static_cast<float>(steepness);
-    constant[i] = static_cast<float>(scale[i] / static_cast<double>(x.count) * sum - steepness * mean[i]);
+    sum[i] += sums[i];
+    product[i] += sums[x.channels + i];
   }
-  const auto write = accumulate ? add_gradient : set_gradient;
+}
+
+void NormReluBackward::finish(at::Tensor& gamma_gradient, at::Tensor& beta_gradient) {
+  beta_gradient.copy_(sum_);
+  gamma_gradient.copy_(product_ * inverse_deviation_);
+  const auto scale = affine_.scale.to(at::kDouble) / static_cast<double>(std::max<int64_t>(count_, 1));
+  const auto slope = scale * inverse_deviation_.to(at::kDouble).square() * product_;
+  slope_ = slope.to(affine_.scale.scalar_type());
+  constant_ = (scale * sum_ - slope * statistics_.mean).to(affine_.scale.scalar_type());
+}
+
+void NormReluBackward::write(const at::Tensor& output_gradient, const at::Tensor& input, at::Tensor& input_gradient, bool accumulate) const {
+  Rows g, x, dx;
+  if (!rows_of(output_gradient, g) || !rows_of(input, x) || !rows_of(input_gradient, dx)) {
+    const auto passes = input * per_channel(affine_.scale, input) + per_channel(affine_.shift, input) > 0;
+    const auto passed = at::where(passes, output_gradient, at::zeros({}, output_gradient.options()));
+    const auto gradient = per_channel(affine_.scale, input) * passed - (per_channel(constant_, input) + per_channel(slope_, input) * input);
+    accumulate ? input_gradient.add_(gradient) : input_gradient.copy_(gradient);
+    return;
+  }
+  const float *scale = affine_.scale.data_ptr<float>(), *shift = affine_.shift.data_ptr<float>();
+  const float *constant = constant_.data_ptr<float>(), *slope = slope_.data_ptr<float>();
+  const auto write_rows = accumulate ? add_gradient : set_gradient;
   for_each_piece(x.count, x.channels, [&](int64_t, int64_t begin, int64_t end) {
-    write(g.row(begin), g.stride, x.row(begin), x.stride, dx.row(begin), dx.stride, end - begin, x.channels, scale, shift, constant.data(),
-          slope.data());
+    write_rows(g.row(begin), g.stride, x.row(begin), x.stride, dx.row(begin), dx.stride, end - begin, x.channels, scale, shift, constant, slope);
   });
 }
 

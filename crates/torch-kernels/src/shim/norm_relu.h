@@ -21,13 +21,34 @@ struct Affine {
 
 Affine affine_of(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon);
 
-// Writes max(0, x * scale + shift) to `output`, which has the input's sizes and may be the input.
+// Writes max(0, x * scale + shift) to `output`, which has the input's sizes and may be the input. Both are [N, C, H, W], or places [P, C].
 void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor& output);
 
-// The gradient through ReLU and normalisation. `input_gradient` has the input's sizes, may be `output_gradient`, and is added to where
-// `accumulate` is set. `gamma_gradient` and `beta_gradient`, both [C], are overwritten.
-void norm_relu_backward(const at::Tensor& output_gradient, const at::Tensor& input, const Statistics& statistics, const at::Tensor& gamma,
-                        const at::Tensor& beta, double epsilon, at::Tensor& input_gradient, bool accumulate, at::Tensor& gamma_gradient,
-                        at::Tensor& beta_gradient);
+// The gradient through ReLU and normalisation, in two passes over outputs' gradients and inputs, which are [N, C, H, W] or places [P, C]: `add` takes
+// all of them, in parts if need be; after `finish`, `write` gives the inputs' gradients.
+class NormReluBackward {
+ public:
+  NormReluBackward(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon);
+
+  void add(const at::Tensor& output_gradient, const at::Tensor& input);
+
+  // Gradients of gamma and beta, [C] each, which are overwritten.
+  void finish(at::Tensor& gamma_gradient, at::Tensor& beta_gradient);
+
+  // `input_gradient` has the input's sizes, may be `output_gradient`, and is added to where `accumulate` is set.
+  void write(const at::Tensor& output_gradient, const at::Tensor& input, at::Tensor& input_gradient, bool accumulate) const;
+
+ private:
+  Statistics statistics_;
+  Affine affine_;
+  at::Tensor inverse_deviation_;
+  int64_t count_ = 0;
+  // Sums over the places of m, and of m (x - mean): doubles [C]; see `add`.
+  at::Tensor sum_;
+  at::Tensor product_;
+  // The input's gradient is scale m - (constant + slope x).
+  at::Tensor constant_;
+  at::Tensor slope_;
+};
 
 }  // namespace ossify
