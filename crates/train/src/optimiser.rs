@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_settings::{ClipScope, TrainSettings};
 
 use crate::parameters::{ModulePath, ParameterData, values};
-use crate::rule::{Remembered, Rule, clip_factor, norm};
+use crate::rule::{Remembered, Rule, add_penalty, clip_factor, norm};
 
 /// What a run's optimiser is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +17,9 @@ pub struct Recipe {
     pub clip_norm: f64,
     /// Whose norm.
     pub clip_scope: ClipScope,
+    /// Times the sum of the squared kernels of the head's dense layers is added to the loss, before clipping, as Keras' L2 has it. Its gradient is
+    /// added here: through the graph it would take several more passes over the weights.
+    pub l2: f64,
     /// Whether steps are computed in one pass by the processor, where tensors live there: what a step costs is moving memory, and
     /// operation by operation it moves several times.
     pub on_host: bool,
@@ -25,7 +28,7 @@ pub struct Recipe {
 impl Recipe {
     /// What the settings ask for.
     pub fn new(settings: &TrainSettings, on_host: bool) -> Self {
-        Recipe { rule: Rule::new(settings), clip_norm: settings.clip_norm, clip_scope: settings.clip_scope, on_host }
+        Recipe { rule: Rule::new(settings), clip_norm: settings.clip_norm, clip_scope: settings.clip_scope, l2: settings.l2, on_host }
     }
 }
 
@@ -36,6 +39,21 @@ pub struct Optimiser {
     recipe: Recipe,
     memory: HashMap<String, Memory>,
     steps: u64,
+    /// The penalty of the last step, at the weights before it.
+    penalty: Penalty,
+}
+
+/// A sum of squares times `l2`.
+#[derive(Default)]
+struct Penalty {
+    on_host: f64,
+    on_device: Option<Tensor<1>>,
+}
+
+/// Whether a kernel is in [`ossify_model::Head::l2_penalty`]; by its path in the head, or in the whole network.
+fn is_penalised(name: &str) -> bool {
+    let name = name.strip_prefix("head.").unwrap_or(name);
+    name.starts_with("stages.") && name.ends_with(".dense.weight")
 }
 
 /// What is remembered of a parameter, flat: Adam's running means of the gradient and of its square, or SGD's last
@@ -48,7 +66,7 @@ enum Memory {
 impl Optimiser {
     /// A fresh optimiser.
     pub fn new(recipe: Recipe) -> Self {
-        Optimiser { recipe, memory: HashMap::new(), steps: 0 }
+        Optimiser { recipe, memory: HashMap::new(), steps: 0, penalty: Penalty::default() }
     }
 
     /// Steps that this optimiser made.
@@ -62,15 +80,33 @@ impl Optimiser {
     /// Fails where the device does not hand out its numbers.
     pub fn step<M: Module>(&mut self, learning_rate: f64, module: M, gradients: GradientsParams) -> Result<M, String> {
         self.steps += 1;
+        self.penalty = Penalty::default();
         let limit = self.recipe.clip_norm;
         let clip = match (limit > 0.0, self.recipe.clip_scope) {
             (false, _) => Clip::Off,
             (true, ClipScope::Parameter) => Clip::Own(limit),
-            (true, ClipScope::Global) => Clip::all(&module, &gradients, limit),
+            (true, ClipScope::Global) => Clip::all(&module, &gradients, limit, self.recipe.l2),
         };
         let mut stepper = Stepper { optimiser: self, gradients, learning_rate, clip, path: ModulePath::default(), failure: None };
         let module = module.map(&mut stepper);
         stepper.failure.map_or(Ok(module), Err)
+    }
+
+    /// The penalty that was part of the last step's loss.
+    ///
+    /// # Errors
+    /// Fails where the device does not hand out its numbers.
+    pub fn penalty(&self) -> Result<f64, String> {
+        let on_device = match &self.penalty.on_device {
+            Some(sum) => values(sum.clone())?.first().copied().map_or(0.0, f64::from),
+            None => 0.0,
+        };
+        Ok((self.penalty.on_host + on_device) * self.recipe.l2)
+    }
+
+    /// Whether the penalty is on this kernel.
+    fn penalises(&self, name: &str) -> bool {
+        self.recipe.l2 > 0.0 && is_penalised(name)
     }
 
     /// What it remembers, on the host: `<path>.first` and `<path>.second`.
@@ -118,13 +154,16 @@ impl Optimiser {
                 memory.insert(name, remembered);
             }
         }
-        Ok(Optimiser { recipe, memory, steps })
+        Ok(Optimiser { recipe, memory, steps, penalty: Penalty::default() })
     }
 
     /// The parameter after its step, computed in one pass by the processor.
     fn moved_on_host<const D: usize>(&mut self, name: &str, weights: Tensor<D>, gradient: Tensor<D>, rate: f64, clip: &Clip) -> Result<Tensor<D>, String> {
         let (dims, device) = (weights.dims(), weights.device());
-        let (mut weights, gradient) = (values(weights)?, values(gradient)?);
+        let (mut weights, mut gradient) = (values(weights)?, values(gradient)?);
+        if self.penalises(name) {
+            self.penalty.on_host += add_penalty(&mut gradient, &weights, 2.0 * self.recipe.l2);
+        }
         let factor = match clip {
             Clip::Off => 1.0,
             Clip::Own(limit) => clip_factor(norm(&gradient), *limit),
@@ -142,6 +181,12 @@ impl Optimiser {
     /// The parameter after its step, operation by operation, without waiting for the device.
     fn moved_on_device<const D: usize>(&mut self, name: &str, weights: Tensor<D>, gradient: Tensor<D>, rate: f64, clip: &Clip) -> Tensor<D> {
         let dims = weights.dims();
+        let mut gradient = gradient;
+        if self.penalises(name) {
+            let squares = weights.clone().square().sum();
+            self.penalty.on_device = Some(self.penalty.on_device.take().map_or(squares.clone(), |sum| sum + squares));
+            gradient = gradient + weights.clone() * (2.0 * self.recipe.l2);
+        }
         let gradient = clip.apply(gradient.flatten::<1>(0, D - 1));
         let memory = match self.memory.remove(name) {
             Some(Memory::Device(remembered)) => Some(*remembered),
@@ -176,23 +221,37 @@ impl Clip {
     }
 
     /// Brings the norm of all gradients together down to at most `limit`.
-    fn all<M: Module>(module: &M, gradients: &GradientsParams, limit: f64) -> Self {
+    fn all<M: Module>(module: &M, gradients: &GradientsParams, limit: f64, l2: f64) -> Self {
         struct Squares<'a> {
             gradients: &'a GradientsParams,
+            l2: f64,
+            path: ModulePath,
             sum: Option<Tensor<1>>,
         }
         impl ModuleVisitor for Squares<'_> {
             fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
                 if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                    let squares = gradient.without_autodiff().square().sum();
+                    let mut gradient = gradient.without_autodiff();
+                    if self.l2 > 0.0 && is_penalised(&self.path.name()) {
+                        gradient = gradient + param.val().inner() * (2.0 * self.l2);
+                    }
+                    let squares = gradient.square().sum();
                     self.sum = Some(match self.sum.take() {
                         Some(sum) => sum + squares,
                         None => squares,
                     });
                 }
             }
+
+            fn enter_module(&mut self, name: &str, _container_type: &str) {
+                self.path.enter(name);
+            }
+
+            fn exit_module(&mut self, _name: &str, _container_type: &str) {
+                self.path.exit();
+            }
         }
-        let mut squares = Squares { gradients, sum: None };
+        let mut squares = Squares { gradients, l2, path: ModulePath::default(), sum: None };
         module.visit(&mut squares);
         squares.sum.map_or(Clip::Off, |sum| Clip::All(Box::new(factor(sum, limit))))
     }
@@ -251,7 +310,7 @@ mod tests {
     use crate::parameters::{restore, snapshot};
 
     const ADAM: Rule = Rule { kind: OptimizerKind::Adam, epsilon: Epsilon::Keras, weight_decay: 0.1, momentum: 0.9 };
-    const KERAS: Recipe = Recipe { rule: ADAM, clip_norm: 0.0, clip_scope: ClipScope::Parameter, on_host: true };
+    const KERAS: Recipe = Recipe { rule: ADAM, clip_norm: 0.0, clip_scope: ClipScope::Parameter, l2: 0.0, on_host: true };
     const RATE: f64 = 0.01;
 
     fn layer(device: &Device) -> Linear {
@@ -341,6 +400,40 @@ mod tests {
             for (found, wanted) in numbers(&layer).iter().zip(expected(&recipe, 20)) {
                 assert!((f64::from(*found) - wanted).abs() < 1e-5, "{found} against {wanted}, {recipe:?}");
             }
+        }
+    }
+
+    #[derive(Module, Debug)]
+    struct Stage {
+        dense: Linear,
+    }
+
+    #[derive(Module, Debug)]
+    struct Stages {
+        stages: Vec<Stage>,
+    }
+
+    #[test]
+    fn the_penalty_is_what_it_would_be_as_a_part_of_the_loss() {
+        const L2: f64 = 0.05;
+        let device = Device::flex().autodiff();
+        let input = Tensor::<2>::from_floats([[1.0, -2.0, 0.5], [0.25, 4.0, -1.0]], &device);
+        for recipe in recipes() {
+            let run = |recipe: Recipe, in_loss: f64| {
+                let (mut optimiser, mut net, mut penalties) = (Optimiser::new(recipe), Stages { stages: vec![Stage { dense: layer(&device) }] }, Vec::new());
+                for _ in 0..5 {
+                    let squares = net.stages[0].dense.weight.val().square().sum() * L2;
+                    let loss = net.stages[0].dense.forward(input.clone()).square().mean() + squares.clone() * in_loss;
+                    let gradients = GradientsParams::from_grads(loss.backward(), &net);
+                    net = optimiser.step(RATE, net, gradients).unwrap();
+                    penalties.push((optimiser.penalty().unwrap(), f64::from(squares.into_scalar::<f32>())));
+                }
+                (numbers(&net.stages[0].dense), penalties)
+            };
+            let (added, penalties) = run(Recipe { l2: L2, ..recipe }, 0.0);
+            let (in_loss, _) = run(recipe, 1.0);
+            assert!(added.iter().zip(&in_loss).all(|(a, b)| (a - b).abs() < 1e-6), "{added:?} and {in_loss:?}, {recipe:?}");
+            assert!(penalties.iter().all(|(said, right)| (said - right).abs() < 1e-6), "{penalties:?}");
         }
     }
 

@@ -133,6 +133,17 @@ pub fn norm(values: &[f32]) -> f64 {
     sums.iter().sum::<f64>().sqrt()
 }
 
+/// Adds `factor` times each weight to its gradient, and returns the sum of the weights' squares.
+pub fn add_penalty(gradient: &mut [f32], weights: &[f32], factor: f64) -> f64 {
+    let factor = factor as f32;
+    let add = |(gradient, weights): (&mut [f32], &[f32])| {
+        gradient.iter_mut().zip(weights).for_each(|(gradient, weight)| *gradient += factor * weight);
+        weights.iter().map(|weight| f64::from(*weight).powi(2)).sum::<f64>()
+    };
+    let sums: Vec<f64> = gradient.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).map(add).collect();
+    sums.iter().sum()
+}
+
 /// What brings `norm` down to at most `limit`.
 pub fn clip_factor(norm: f64, limit: f64) -> f32 {
     if norm > limit { (limit / norm) as f32 } else { 1.0 }

@@ -216,12 +216,7 @@ impl Training<'_> {
         // Dropout depends on the step alone, so a run that is continued draws what it would have drawn.
         self.device.seed(random_bits(self.seed, Purpose::Step, 0, session.state.step));
         let output = session.model.head.forward(still.features(&session.model.backbone, &self.input, batch)?);
-        let penalty = self.penalty(&session.model);
-        let mut total = self.loss.of(output.logits.clone(), output.boxes.clone(), batch);
-        if let Some(penalty) = &penalty {
-            total = total + penalty.clone();
-        }
-        let mut gradients = total.backward();
+        let mut gradients = self.loss.of(output.logits.clone(), output.boxes.clone(), batch).backward();
         let model = session.model.clone();
         let moved = if phase.trained == Trained::Head {
             let gradients = GradientsParams::from_module(&mut gradients, &model.head);
@@ -237,6 +232,7 @@ impl Training<'_> {
         state.batches += 1;
         state.optimiser_steps = session.optimiser.steps();
         state.batches_digest = xxh3_64_with_seed(&batch.digest.to_le_bytes(), state.batches_digest);
+        let penalty = session.optimiser.penalty().map_err(|reason| anyhow!("cannot read the penalty from the device: {reason}"))?;
         add(&mut state.scores, &self.loss, output, penalty, batch)?;
         if !state.scores.is_finite() {
             let (step, epoch) = (state.step, epoch_under_way(state));
@@ -253,7 +249,7 @@ impl Training<'_> {
         }
         let source = self.valid.of(phase)?;
         let model = session.model.valid();
-        let penalty = self.penalty(&model);
+        let penalty = self.penalty(&model)?;
         let mut scores = Scores::default();
         std::thread::scope(|scope| -> Result<()> {
             for batch in batches::spawn(scope, source, Pass::scoring(samples, self.settings.batch_size), 0, 0) {
@@ -262,7 +258,7 @@ impl Training<'_> {
                     Trained::Head => model.head.forward(self.input.features(&batch)?),
                     Trained::FromBlock(_) | Trained::All => model.forward(self.input.pixels(&batch)?),
                 };
-                add(&mut scores, &self.loss, output, penalty.clone(), &batch)?;
+                add(&mut scores, &self.loss, output, penalty, &batch)?;
                 progress.inc(batch.len() as u64);
                 if self.interrupt.is_requested() {
                     return self.leave(session);
@@ -275,8 +271,11 @@ impl Training<'_> {
     }
 
     /// `train.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it to the loss.
-    fn penalty(&self, model: &Classifier) -> Option<Tensor<1>> {
-        (self.settings.l2 > 0.0).then(|| model.head.l2_penalty()).flatten().map(|sum| sum * self.settings.l2)
+    fn penalty(&self, model: &Classifier) -> Result<f64> {
+        match (self.settings.l2 > 0.0).then(|| model.head.l2_penalty()).flatten() {
+            Some(sum) => Ok(numbers(sum)?.first().copied().map_or(0.0, f64::from) * self.settings.l2),
+            None => Ok(0.0),
+        }
     }
 
     fn recipe(&self) -> Recipe {
@@ -366,14 +365,10 @@ fn epoch_under_way(state: &RunState) -> u32 {
 }
 
 /// Reads a batch's outputs from the device and adds them up.
-fn add(scores: &mut Scores, loss: &Loss, output: HeadOutput, penalty: Option<Tensor<1>>, batch: &Batch) -> Result<()> {
+fn add(scores: &mut Scores, loss: &Loss, output: HeadOutput, penalty: f64, batch: &Batch) -> Result<()> {
     let logits = numbers(output.logits)?;
     let boxes = numbers(output.boxes)?;
-    let penalty = match penalty {
-        Some(penalty) => numbers(penalty)?.first().copied().unwrap_or_default(),
-        None => 0.0,
-    };
-    scores.add(loss, &logits, &boxes, f64::from(penalty), batch);
+    scores.add(loss, &logits, &boxes, penalty, batch);
     Ok(())
 }
 
