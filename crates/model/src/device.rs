@@ -185,6 +185,7 @@ impl ComputeDevice {
 /// make batches and move weights. The library reads the variable before
 /// `main`, so it cannot be set later. Where the program cannot be started anew, it goes on as it is.
 pub fn keep_waiting_threads_short() {
+    #[cfg(all(unix, feature = "libtorch"))]
     const SPIN_COUNT: &str = "GOMP_SPINCOUNT";
     #[cfg(all(unix, feature = "libtorch"))]
     if std::env::var_os(SPIN_COUNT).is_none()
