@@ -13,6 +13,7 @@ use burn::backend::{Autodiff, AutodiffBackend, LibTorch};
 use tch::Tensor;
 
 use crate::ops::{DenseNetOps, PARAMETERS_PER_LAYER, STATISTICS_PER_LAYER, Tensors, composed_dense_block};
+use crate::optimiser::{OptimiserOps, StepOptions};
 use crate::shim::{self, BlockShape, KernelError};
 
 type Primitive = FloatTensor<LibTorch>;
@@ -51,6 +52,28 @@ impl DenseNetOps for LibTorch {
     fn dense_block_inference(input: Primitive, parameters: Tensors<Self>, statistics: Tensors<Self>, epsilon: f64) -> Primitive {
         wrap(fine(shim::dense_block_inference(&input.tensor, &inner(&parameters.0), &inner(&statistics.0), epsilon)))
     }
+}
+
+impl OptimiserOps for LibTorch {
+    fn optimiser_step(
+        Tensors(weights): Tensors<Self>,
+        Tensors(gradients): Tensors<Self>,
+        Tensors(first): Tensors<Self>,
+        Tensors(second): Tensors<Self>,
+        is_penalised: Vec<bool>,
+        options: StepOptions,
+    ) -> Vec<Primitive> {
+        let mut lists = [weights, gradients, first, second].map(|list| list.into_iter().map(own).collect::<Vec<_>>());
+        let tensors = lists.each_mut().map(|list| list.iter_mut().map(|primitive| &mut primitive.tensor).collect());
+        let squares = fine(shim::optimiser_step(tensors, &is_penalised, options));
+        let [weights, _, first, second] = lists;
+        weights.into_iter().chain(first).chain(second).chain([wrap(squares)]).collect()
+    }
+}
+
+/// The tensor itself, where nobody else can see it being written to and its numbers lie side by side, else a copy.
+fn own(primitive: Primitive) -> Primitive {
+    if primitive.can_mut() && primitive.tensor.is_contiguous() { primitive } else { wrap(primitive.tensor.contiguous().copy()) }
 }
 
 #[derive(Debug)]

@@ -21,7 +21,6 @@ mod phases;
 mod pretrained;
 mod preview;
 mod random;
-mod rule;
 mod sampler;
 mod samples;
 mod schedule;

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use ossify_contract::{EpochMetrics, SplitMetrics, write_atomic};
-use ossify_model::device::{ComputeDevice, DeviceChoice};
+use ossify_model::device::ComputeDevice;
 use ossify_model::{Classifier, HeadOutput};
 use ossify_settings::{Progress, Reporter, TrainSettings};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -217,16 +217,13 @@ impl Training<'_> {
         self.device.seed(random_bits(self.seed, Purpose::Step, 0, session.state.step));
         let output = session.model.head.forward(still.features(&session.model.backbone, &self.input, batch)?);
         let mut gradients = self.loss.of(output.logits.clone(), output.boxes.clone(), batch).backward();
-        let model = session.model.clone();
-        let moved = if phase.trained == Trained::Head {
-            let gradients = GradientsParams::from_module(&mut gradients, &model.head);
-            let head = session.optimiser.step(learning_rate, model.head, gradients);
-            head.map(|head| Classifier { head, backbone: model.backbone })
+        if phase.trained == Trained::Head {
+            let gradients = GradientsParams::from_module(&mut gradients, &session.model.head);
+            session.optimiser.step(learning_rate, &mut session.model.head, gradients);
         } else {
-            let gradients = GradientsParams::from_module(&mut gradients, &model);
-            session.optimiser.step(learning_rate, model, gradients)
-        };
-        session.model = moved.map_err(|reason| anyhow!("cannot read gradients from the device: {reason}"))?;
+            let gradients = GradientsParams::from_module(&mut gradients, &session.model);
+            session.optimiser.step(learning_rate, &mut session.model, gradients);
+        }
         let state = &mut session.state;
         state.step += 1;
         state.batches += 1;
@@ -279,7 +276,7 @@ impl Training<'_> {
     }
 
     fn recipe(&self) -> Recipe {
-        Recipe::new(self.settings, !matches!(self.device.kind(), DeviceChoice::Cuda(_)))
+        Recipe::new(self.settings)
     }
 
     fn learning_rate(&self, phase: &Phase, steps_of_an_epoch: u64) -> LearningRate {

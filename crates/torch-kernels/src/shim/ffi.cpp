@@ -8,6 +8,7 @@
 
 #include "dense_block.h"
 #include "norm_relu.h"
+#include "optimiser.h"
 
 namespace {
 
@@ -54,6 +55,20 @@ struct OssifyBlockShape {
   int64_t growth;
   int64_t bottleneck;
   double epsilon;
+};
+
+struct OssifyOptimiserStep {
+  bool is_adam;
+  int64_t clip_scope;
+  double clip_limit;
+  double penalty;
+  double number;
+  double rate;
+  double beta_1;
+  double beta_2;
+  double epsilon;
+  double decay;
+  double momentum;
 };
 
 void ossify_free_text(char* text) { std::free(text); }
@@ -142,6 +157,25 @@ char* ossify_dense_block_backward(const OssifyBlockShape* shape, const at::Tenso
     const auto backward = ossify::dense_block_backward(block, *gradient, kept, tensors(parameters, block.layers * ossify::PARAMETERS_PER_LAYER));
     give(outputs, {backward.input_gradient});
     give(outputs + 1, backward.parameter_gradients);
+  });
+}
+
+// Everything but is_penalised is written to; second is read for Adam alone. outputs: the sum of squares of the penalised weights.
+char* ossify_optimiser_step(const OssifyOptimiserStep* step, size_t count, const uint8_t* is_penalised, const at::Tensor* const* weights,
+                            const at::Tensor* const* gradients, const at::Tensor* const* first, const at::Tensor* const* second,
+                            at::Tensor** outputs) {
+  return caught([&] {
+    const ossify::OptimiserState state{tensors(weights, count), tensors(gradients, count), tensors(first, count),
+                                       tensors(second, step->is_adam ? count : 0)};
+    state.check();
+    const auto squares = ossify::add_penalty(state, std::vector<bool>(is_penalised, is_penalised + count), step->penalty);
+    const auto divisor = ossify::clip(state, static_cast<ossify::ClipScope>(step->clip_scope), step->clip_limit);
+    if (step->is_adam) {
+      ossify::adam(state, {step->number, step->rate, step->beta_1, step->beta_2, step->epsilon, step->decay}, divisor);
+    } else {
+      ossify::sgd(state, step->rate, step->momentum, divisor);
+    }
+    give(outputs, {squares});
   });
 }
 
