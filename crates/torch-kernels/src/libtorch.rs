@@ -33,6 +33,12 @@ fn inner(primitives: &[Primitive]) -> Vec<&Tensor> {
 }
 
 impl DenseNetOps for LibTorch {
+    fn plain_conv2d(input: Primitive, weight: Primitive, stride: usize, padding: usize) -> Primitive {
+        // Weights stay in float32 where maps are of half precision.
+        let weight = if weight.tensor.kind() == input.tensor.kind() { weight } else { wrap(weight.tensor.to_kind(input.tensor.kind())) };
+        LibTorch::conv2d(input, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
+    }
+
     fn norm_relu(input: Primitive, gamma: Primitive, beta: Primitive, epsilon: f64) -> (Primitive, Primitive, Primitive) {
         let [output, mean, variance] = fine(shim::norm_relu(&input.tensor, &gamma.tensor, &beta.tensor, epsilon)).map(wrap);
         (output, mean, variance)
@@ -146,7 +152,7 @@ impl<const N: usize> Backward<LibTorch, N> for DenseBlockBackward<N> {
 
 impl<C: CheckpointStrategy> DenseNetOps for Autodiff<LibTorch, C> {
     fn plain_conv2d(input: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize, padding: usize) -> FloatTensor<Self> {
-        let forward = |input, weight| LibTorch::conv2d(input, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1));
+        let forward = |input, weight| LibTorch::plain_conv2d(input, weight, stride, padding);
         match ConvolutionBackward.prepare::<C>([input.node(), weight.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let state = (prep.checkpoint(&input), prep.checkpoint(&weight), (stride, padding));

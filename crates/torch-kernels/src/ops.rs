@@ -1,11 +1,16 @@
 //! The operations that a DenseNet is made of. On libtorch they are fused kernels with gradients of their own; on every other backend, Burn's
 //! primitives in their place.
+//!
+//! On libtorch maps may be of half precision (bfloat16) while weights, norms and their gradients stay in float32: products are taken in the maps' type and
+//! sums in float32, as PyTorch's autocast does it, but by the type of what comes in, not by a state of the thread.
 
 #![cfg_attr(feature = "libtorch", expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"))]
 
 use burn::backend::ops::ConvOptions;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, ExtensionType, backend_extension};
+use burn::backend::{
+    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, ExtensionType, TensorMetadata, backend_extension,
+};
 use burn::tensor::Tensor;
 
 /// What a dense block computes (Huang et al., "Densely Connected Convolutional Networks", 2017).
@@ -152,7 +157,8 @@ pub trait DenseNetOps: Backend {
         beta: FloatTensor<Self>,
         epsilon: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        composed_norm_relu::<Self>(input, gamma, beta, epsilon)
+        let norm = Self::batch_norm_train(input, gamma, beta, epsilon);
+        (Self::relu(norm.output), norm.mean, norm.variance)
     }
 
     /// See [`norm_relu_inference`].
@@ -164,7 +170,9 @@ pub trait DenseNetOps: Backend {
         variance: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
-        Self::relu(Self::batch_norm(input, gamma, beta, mean, variance, epsilon))
+        let dtype = input.dtype();
+        let output = Self::relu(Self::batch_norm(input, gamma, beta, mean, variance, epsilon));
+        if output.dtype() == dtype { output } else { Self::float_cast(output, dtype.into()) }
     }
 
     /// See [`dense_block`]. Parameters are six tensors a layer, statistics four.
@@ -199,16 +207,6 @@ pub trait DenseNetOps: Backend {
 
 impl DenseNetOps for burn::backend::Flex {}
 impl<C: burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy> DenseNetOps for burn::backend::autodiff::Autodiff<burn::backend::Flex, C> {}
-
-fn composed_norm_relu<B: Backend>(
-    input: FloatTensor<B>,
-    gamma: FloatTensor<B>,
-    beta: FloatTensor<B>,
-    epsilon: f64,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-    let norm = B::batch_norm_train(input, gamma, beta, epsilon);
-    (B::relu(norm.output), norm.mean, norm.variance)
-}
 
 pub(crate) fn composed_dense_block<B: DenseNetOps>(
     input: FloatTensor<B>,

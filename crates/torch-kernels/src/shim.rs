@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char};
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
 use crate::optimiser::{BETA_1, BETA_2, Clip, Rule, StepOptions};
@@ -235,10 +235,18 @@ pub(crate) fn norm_relu_backward(gradient: &Tensor, input: &Tensor, norm: [&Tens
     all(unsafe { take(3, |outputs| ossify_norm_relu_backward(gradient.as_ptr(), input.as_ptr(), gamma, beta, mean, variance, epsilon, outputs)) }?)
 }
 
+/// The type of weights and norms for maps of a type: half-precision maps have float32 ones.
+fn parameters_kind(map: &Tensor) -> Kind {
+    match map.kind() {
+        Kind::BFloat16 | Kind::Half => Kind::Float,
+        other => other,
+    }
+}
+
 /// The kernels read the norm's numbers by position, so there must be one a channel, of the input's type.
 fn check_norm(input: &Tensor, norm: &[&Tensor]) -> Result<(), KernelError> {
     let [_, channels, _, _] = input.size()[..] else { return Err(KernelError(format!("a norm got a tensor of {:?}", input.size()))) };
-    let fits = |values: &&&Tensor| values.size() == [channels] && values.kind() == input.kind() && values.is_contiguous();
+    let fits = |values: &&&Tensor| values.size() == [channels] && values.kind() == parameters_kind(input) && values.is_contiguous();
     match norm.iter().find(|values| !fits(values)) {
         None => Ok(()),
         Some(values) => Err(KernelError(format!("a norm of {:?} {:?} for an input of {:?} {:?}", values.size(), values.kind(), input.size(), input.kind()))),
@@ -246,7 +254,7 @@ fn check_norm(input: &Tensor, norm: &[&Tensor]) -> Result<(), KernelError> {
 }
 
 fn check_block(input: &Tensor, parameters: &[&Tensor]) -> Result<(), KernelError> {
-    match parameters.iter().find(|values| values.kind() != input.kind() || !values.is_contiguous()) {
+    match parameters.iter().find(|values| values.kind() != parameters_kind(input) || !values.is_contiguous()) {
         None => Ok(()),
         Some(values) => {
             Err(KernelError(format!("a dense block got a parameter of {:?} {:?} for an input of {:?}", values.size(), values.kind(), input.kind())))
@@ -301,7 +309,7 @@ pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &Tensor, forwar
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind, Tensor};
+    use tch::Device;
 
     use super::*;
 

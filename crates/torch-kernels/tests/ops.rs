@@ -87,7 +87,12 @@ impl Block {
     }
 
     fn run(&self, device: &Device, dtype: DType, keep_activations: bool) -> Found {
-        let (input, layers) = (self.input((device, dtype)), self.parameters((device, dtype)));
+        self.run_typed(device, [dtype; 2], keep_activations)
+    }
+
+    /// With types of maps and of parameters.
+    fn run_typed(&self, device: &Device, [maps, parameters]: [DType; 2], keep_activations: bool) -> Found {
+        let (input, layers) = (self.input((device, maps)), self.parameters((device, parameters)));
         let (output, statistics) = ops::dense_block(input.clone(), layers.clone(), BlockOptions { epsilon: EPSILON, keep_activations });
         let mut found = vec![("output".to_owned(), values(output.clone()))];
         for (index, layer) in statistics.into_iter().enumerate() {
@@ -280,6 +285,45 @@ fn the_batch_statistics_given_back_make_inference_equal_to_training() {
         let (output, statistics) = ops::dense_block(block.input(place), block.parameters(place), options);
         let again = ops::dense_block_inference(block.input(place), block.parameters(place), statistics, EPSILON);
         assert!(error(&values(again), &values(output)) < 1e-5);
+    }
+}
+
+/// Maps in bfloat16, whose numbers have 8 bits, with parameters in float32.
+#[test]
+fn half_precision_maps_go_with_single_precision_parameters() {
+    let device = libtorch();
+    let maps = |dtype: DType| {
+        let parameters = if dtype == DType::BF16 { DType::F32 } else { dtype };
+        let input = leaf(1, [3, 6, 9, 9], 0.0, (&device, dtype));
+        let weight = leaf(2, [5, 6, 3, 3], 0.0, (&device, parameters));
+        // Far from zero, so that rounding does not decide what ReLU lets pass.
+        let norm = [leaf(3, [5], 1.0, (&device, parameters)), leaf(4, [5], 8.0, (&device, parameters))];
+        let (output, statistics) = ops::norm_relu(ops::conv2d(input.clone(), weight.clone(), 2, 1), norm.clone(), EPSILON);
+        assert_eq!((output.dtype(), statistics.mean.dtype(), statistics.variance.dtype()), (dtype, parameters, parameters));
+        let gradients = weighted(output.clone()).backward();
+        let [gamma, beta] = norm.map(|values| values.grad(&gradients).unwrap());
+        let (input, weight) = (input.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap());
+        assert_eq!((input.dtype(), weight.dtype(), gamma.dtype()), (dtype, parameters, parameters));
+        let inferred = ops::norm_relu_inference(output.clone(), [gamma.clone(), beta.clone()], statistics.clone(), EPSILON);
+        assert_eq!(inferred.dtype(), dtype);
+        let found: Found = vec![
+            ("output".into(), values(output)),
+            ("mean".into(), values(statistics.mean)),
+            ("variance".into(), values(statistics.variance)),
+            ("gradient of the input".into(), values(input)),
+            ("gradient of the weight".into(), values(weight)),
+            ("gradient of gamma".into(), values(gamma)),
+            ("gradient of beta".into(), values(beta)),
+        ];
+        found
+    };
+    assert_close(&maps(DType::BF16), &maps(DType::F64), 0.03);
+
+    for keep_activations in [true, false] {
+        let block = Block { batch: 4, side: [8, 8], channels: 16, layers: 2, growth: 8, bottleneck: 32 };
+        let found = block.run_typed(&device, [DType::BF16, DType::F32], keep_activations);
+        // What ReLU lets pass differs here and there.
+        assert_close(&found, &block.run(&device, DType::F64, true), 0.12);
     }
 }
 

@@ -32,9 +32,10 @@ at::Tensor like_with(const at::Tensor& map, int64_t channels) { return channels_
 // [N, C, H, W] with channels side by side as a matrix [N H W, C]; a view.
 at::Tensor places(const at::Tensor& map) { return map.permute({0, 2, 3, 1}).reshape({-1, map.size(1)}); }
 
-at::Tensor matrix(const at::Tensor& weight1) { return weight1.reshape({weight1.size(0), -1}); }
+// Weights are float32 where maps are of half precision.
+at::Tensor matrix(const at::Tensor& weight1, const at::Tensor& map) { return weight1.reshape({weight1.size(0), -1}).to(map.scalar_type()); }
 
-at::Tensor convolved(const at::Tensor& map, const at::Tensor& weight2) { return at::conv2d(map, weight2, {}, 1, 1); }
+at::Tensor convolved(const at::Tensor& map, const at::Tensor& weight2) { return at::conv2d(map, weight2.to(map.scalar_type()), {}, 1, 1); }
 
 // The buffer, with the input's channels in place.
 at::Tensor buffer_of(const BlockShape& shape, const at::Tensor& input) {
@@ -53,7 +54,7 @@ at::Tensor normalised(const at::Tensor& input, const Statistics& statistics, con
 at::Tensor mixed(const at::Tensor& map, const at::Tensor& weight1) {
   auto output = like_with(map, weight1.size(0));
   auto rows = places(output);
-  at::mm_out(rows, places(map), matrix(weight1).t());
+  at::mm_out(rows, places(map), matrix(weight1, map).t());
   return output;
 }
 
@@ -63,7 +64,7 @@ constexpr int64_t PART_BYTES = 1 << 21;
 // Calls work(first place, number of places, scratch [number, channels]) for all places.
 template <typename Work>
 void in_parts(const at::Tensor& rows, const Work& work) {
-  const int64_t step = rows.device().is_cpu() ? std::max<int64_t>(256, PART_BYTES / (rows.element_size() * rows.size(1))) : rows.size(0);
+  const int64_t step = NormReluBackward::takes_parts(rows) ? std::max<int64_t>(256, PART_BYTES / (rows.element_size() * rows.size(1))) : rows.size(0);
   const auto scratch = at::empty({std::min(step, rows.size(0)), rows.size(1)}, rows.options());
   for (int64_t first = 0; first < rows.size(0); first += step) {
     const int64_t count = std::min(step, rows.size(0) - first);
@@ -74,7 +75,7 @@ void in_parts(const at::Tensor& rows, const Work& work) {
 // The 1x1 convolution of the normalised input, without the normalised input.
 at::Tensor normalised_and_mixed(const at::Tensor& input, const Affine& affine, const at::Tensor& weight1) {
   auto output = like_with(input, weight1.size(0));
-  const auto from = places(input), to = places(output), weights = matrix(weight1).t();
+  const auto from = places(input), to = places(output), weights = matrix(weight1, input).t();
   in_parts(from, [&](int64_t first, int64_t count, at::Tensor activated) {
     scale_shift_relu(from.narrow(0, first, count), affine, activated);
     auto part = to.narrow(0, first, count);
@@ -99,8 +100,8 @@ BlockForward dense_block(const BlockShape& shape, const at::Tensor& input, const
   auto& buffer = forward.output;
   buffer = buffer_of(shape, input);
   // A channel's statistics do not depend on who reads it: they are taken once, when it is written.
-  auto mean = at::empty({shape.channels_out()}, input.options());
-  auto variance = at::empty({shape.channels_out()}, input.options());
+  const auto options = input.options().dtype(type_of_sums(input));
+  auto mean = at::empty({shape.channels_out()}, options), variance = at::empty({shape.channels_out()}, options);
   const auto measure = [&](int64_t from, int64_t count) {
     const auto statistics = statistics_of(buffer.narrow(1, from, count));
     mean.narrow(0, from, count).copy_(statistics.mean);
@@ -167,9 +168,9 @@ BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& ou
     const auto activated_bottleneck =
         are_activations_kept ? kept[2] : normalised(bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);
     const auto grown = gradient.narrow(1, channels, shape.growth).contiguous(at::MemoryFormat::ChannelsLast);
-    auto [bottleneck_gradient, weight2_gradient, none] = at::convolution_backward(grown, activated_bottleneck, layer.weight2, c10::nullopt, {1, 1},
+    auto [bottleneck_gradient, weight2_gradient, none] = at::convolution_backward(grown, activated_bottleneck, layer.weight2.to(grown.scalar_type()), c10::nullopt, {1, 1},
                                                                                   {1, 1}, {1, 1}, false, {0, 0}, 1, {true, true, false});
-    gradients[5] = weight2_gradient.contiguous();
+    gradients[5] = weight2_gradient.to(layer.weight2.scalar_type()).contiguous();
     bottleneck_gradient = bottleneck_gradient.contiguous(at::MemoryFormat::ChannelsLast);
     NormReluBackward norm2(of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);
     norm2.add(bottleneck_gradient, bottleneck);
@@ -177,7 +178,7 @@ BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& ou
     norm2.write(bottleneck_gradient, bottleneck, bottleneck_gradient, false);
 
     const auto affine = affine_of(of_input, layer.gamma1, layer.beta1, shape.epsilon);
-    const auto weights = matrix(layer.weight1), rows = places(bottleneck_gradient), input_rows = places(input);
+    const auto weights = matrix(layer.weight1, input), rows = places(bottleneck_gradient), input_rows = places(input);
     const auto kept_rows = are_activations_kept ? places(kept[1]) : at::Tensor();
     auto weight1_gradient = at::zeros_like(weights);
     const auto activated_gradient = at::empty({input_rows.size(0), channels}, input.options());
@@ -194,7 +195,7 @@ BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& ou
       at::mm_out(part_gradient, mixed_gradient, weights);
       norm1.add(part_gradient, part);
     });
-    gradients[2] = weight1_gradient.view_as(layer.weight1);
+    gradients[2] = weight1_gradient.to(layer.weight1.scalar_type()).view_as(layer.weight1);
     norm1.finish(gradients[0], gradients[1]);
     auto into = places(gradient).narrow(1, 0, channels);
     norm1.write(activated_gradient, input_rows, into, true);

@@ -77,10 +77,10 @@ void ossify_free_text(char* text) { std::free(text); }
 char* ossify_convolution_backward(const at::Tensor* gradient, const at::Tensor* input, const at::Tensor* weight, int64_t stride, int64_t padding,
                                   bool wants_input, bool wants_weight, at::Tensor** outputs) {
   return caught([&] {
-    auto [input_gradient, weight_gradient, none] = at::convolution_backward(channels_last(*gradient), channels_last(*input), *weight, c10::nullopt,
+    auto [input_gradient, weight_gradient, none] = at::convolution_backward(channels_last(*gradient), channels_last(*input), weight->to(input->scalar_type()), c10::nullopt,
                                                                             {stride, stride}, {padding, padding}, {1, 1}, false, {0, 0}, 1,
                                                                             {wants_input, wants_weight, false});
-    if (weight_gradient.defined()) weight_gradient = weight_gradient.contiguous();
+    if (weight_gradient.defined()) weight_gradient = weight_gradient.to(weight->scalar_type()).contiguous();
     give(outputs, {input_gradient, weight_gradient});
   });
 }

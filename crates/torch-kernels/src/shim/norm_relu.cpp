@@ -1,7 +1,9 @@
-// Float32 tensors on the processor whose channels lie side by side take the kernels below; every other type, layout and device goes through ATen.
+// Float32 tensors on the processor whose channels lie side by side take the kernels below; every other type, layout and device goes through ATen, whose
+// normalisation takes half-precision maps with float32 parameters.
 
 #include "norm_relu.h"
 
+#include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -162,18 +164,20 @@ std::vector<double> sums_over_pieces(const Rows& rows, const Work& work) {
   return total;
 }
 
-at::Tensor per_channel(const at::Tensor& values, const at::Tensor& like) {
-  return like.dim() == 2 ? values.view({1, -1}) : values.view({1, -1, 1, 1});
+// max(0, x * scale + shift) by ATen.
+at::Tensor activated_by_aten(const at::Tensor& input, const Affine& affine) {
+  const auto zeros = at::zeros_like(affine.scale), ones = at::ones_like(affine.scale);
+  return std::get<0>(at::native_batch_norm(input, affine.scale, affine.shift, zeros, ones, /*training=*/false, /*momentum=*/0.0, /*eps=*/0.0)).relu_();
 }
 
-at::Tensor sum_of_channels(const at::Tensor& map) { return map.dim() == 2 ? map.sum(0) : map.sum({0, 2, 3}); }
-
 }  // namespace
+
+at::ScalarType type_of_sums(const at::Tensor& map) { return at::toOpMathType(map.scalar_type()); }
 
 Statistics statistics_of(const at::Tensor& input) {
   Rows rows;
   if (!rows_of(input, rows)) {
-    auto [variance, mean] = at::var_mean(input, at::IntArrayRef({0, 2, 3}), /*unbiased=*/false);
+    auto [variance, mean] = at::var_mean(input.to(type_of_sums(input)), at::IntArrayRef({0, 2, 3}), /*unbiased=*/false);
     return {mean, variance};
   }
   // Deviations are taken from the first place's values: sums of squares of values with a large mean would lose the variance.
@@ -200,7 +204,7 @@ Affine affine_of(const Statistics& statistics, const at::Tensor& gamma, const at
 void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor& output) {
   Rows from, to;
   if (!rows_of(input, from) || !rows_of(output, to)) {
-    output.copy_(at::relu(input * per_channel(affine.scale, input) + per_channel(affine.shift, input)));
+    output.copy_(activated_by_aten(input, affine));
     return;
   }
   const float *scale = affine.scale.data_ptr<float>(), *shift = affine.shift.data_ptr<float>();
@@ -213,20 +217,29 @@ void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor&
 // dbeta = sum(m), dgamma = sum(m (x - mean)) / sqrt(variance + epsilon),
 // dx = s m - s / n (dbeta + (x - mean) / (variance + epsilon) sum(m (x - mean))) (Ioffe and Szegedy 2015, section 3).
 NormReluBackward::NormReluBackward(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon)
-    : statistics_(statistics), affine_(affine_of(statistics, gamma, beta, epsilon)), inverse_deviation_(at::rsqrt(statistics.variance + epsilon)) {
+    : statistics_(statistics),
+      gamma_(gamma),
+      affine_(affine_of(statistics, gamma, beta, epsilon)),
+      inverse_deviation_(at::rsqrt(statistics.variance + epsilon)),
+      epsilon_(epsilon) {
   const auto options = gamma.options().dtype(at::kDouble);
   sum_ = at::zeros(gamma.sizes(), options);
   product_ = at::zeros(gamma.sizes(), options);
+}
+
+bool NormReluBackward::takes_parts(const at::Tensor& input) {
+  Rows rows;
+  return rows_of(input, rows);
 }
 
 void NormReluBackward::add(const at::Tensor& output_gradient, const at::Tensor& input) {
   count_ += input.numel() / std::max<int64_t>(input.size(1), 1);
   Rows g, x;
   if (!rows_of(output_gradient, g) || !rows_of(input, x)) {
-    const auto passes = input * per_channel(affine_.scale, input) + per_channel(affine_.shift, input) > 0;
-    const auto passed = at::where(passes, output_gradient, at::zeros({}, output_gradient.options()));
-    sum_ += sum_of_channels(passed);
-    product_ += sum_of_channels(passed * (input - per_channel(statistics_.mean, input)));
+    TORCH_CHECK(!by_aten_.defined() && count_ == input.numel() / std::max<int64_t>(input.size(1), 1), "ATen takes no gradients in parts");
+    const auto passed = at::threshold_backward(output_gradient, activated_by_aten(input, affine_), 0);
+    std::tie(by_aten_, product_, sum_) = at::native_batch_norm_backward(passed, input, gamma_, {}, {}, statistics_.mean, inverse_deviation_,
+                                                                        /*train=*/true, epsilon_, {true, true, true});
     return;
   }
   const float *scale = affine_.scale.data_ptr<float>(), *shift = affine_.shift.data_ptr<float>(), *mean = statistics_.mean.data_ptr<float>();
@@ -242,6 +255,10 @@ void NormReluBackward::add(const at::Tensor& output_gradient, const at::Tensor& 
 
 void NormReluBackward::finish(at::Tensor& gamma_gradient, at::Tensor& beta_gradient) {
   beta_gradient.copy_(sum_);
+  if (by_aten_.defined()) {
+    gamma_gradient.copy_(product_);
+    return;
+  }
   gamma_gradient.copy_(product_ * inverse_deviation_);
   const auto scale = affine_.scale.to(at::kDouble) / static_cast<double>(std::max<int64_t>(count_, 1));
   const auto slope = scale * inverse_deviation_.to(at::kDouble).square() * product_;
@@ -250,14 +267,12 @@ void NormReluBackward::finish(at::Tensor& gamma_gradient, at::Tensor& beta_gradi
 }
 
 void NormReluBackward::write(const at::Tensor& output_gradient, const at::Tensor& input, at::Tensor& input_gradient, bool accumulate) const {
-  Rows g, x, dx;
-  if (!rows_of(output_gradient, g) || !rows_of(input, x) || !rows_of(input_gradient, dx)) {
-    const auto passes = input * per_channel(affine_.scale, input) + per_channel(affine_.shift, input) > 0;
-    const auto passed = at::where(passes, output_gradient, at::zeros({}, output_gradient.options()));
-    const auto gradient = per_channel(affine_.scale, input) * passed - (per_channel(constant_, input) + per_channel(slope_, input) * input);
-    accumulate ? input_gradient.add_(gradient) : input_gradient.copy_(gradient);
+  if (by_aten_.defined()) {
+    accumulate ? input_gradient.add_(by_aten_) : input_gradient.copy_(by_aten_);
     return;
   }
+  Rows g, x, dx;
+  TORCH_CHECK(rows_of(output_gradient, g) && rows_of(input, x) && rows_of(input_gradient, dx), "gradients of a norm lie otherwise than its input");
   const float *scale = affine_.scale.data_ptr<float>(), *shift = affine_.shift.data_ptr<float>();
   const float *constant = constant_.data_ptr<float>(), *slope = slope_.data_ptr<float>();
   const auto write_rows = accumulate ? add_gradient : set_gradient;

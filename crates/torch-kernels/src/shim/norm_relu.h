@@ -11,6 +11,9 @@ struct Statistics {
   at::Tensor variance;
 };
 
+// The type of statistics and parameters for maps of a type: half-precision ones are summed up in float32.
+at::ScalarType type_of_sums(const at::Tensor& map);
+
 Statistics statistics_of(const at::Tensor& input);
 
 // What a normalisation does to a channel: y = max(0, x * scale + shift).
@@ -30,6 +33,9 @@ class NormReluBackward {
  public:
   NormReluBackward(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon);
 
+  // Whether `add` takes such an input, or parts of it, in several calls; ATen wants all places at once.
+  static bool takes_parts(const at::Tensor& input);
+
   void add(const at::Tensor& output_gradient, const at::Tensor& input);
 
   // Gradients of gamma and beta, [C] each, which are overwritten.
@@ -40,8 +46,12 @@ class NormReluBackward {
 
  private:
   Statistics statistics_;
+  at::Tensor gamma_;
   Affine affine_;
   at::Tensor inverse_deviation_;
+  double epsilon_;
+  // The input's gradient, where ATen made it.
+  at::Tensor by_aten_;
   int64_t count_ = 0;
   // Sums over the places of m, and of m (x - mean): doubles [C]; see `add`.
   at::Tensor sum_;
