@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 RUNS = 3
+PRECISIONS = ("float32", "tf32", "bf16")
 IMAGES = 100  # that the peers' seconds are for
 release, out, device = Path(sys.argv[1]).resolve(), Path(sys.argv[2]), sys.argv[3]
 
@@ -26,20 +27,20 @@ def check(command):
     return {"passed": passed, "said": printed.strip().splitlines()[-4:]} | ({} if passed else {"why": why})
 
 
-def ours(passes, line):
-    passed, printed, why = said([release / "examples/speed", device, "densenet121", "224", "16", "0", "5", "recompute", passes])
+def ours(passes, line, precision):
+    passed, printed, why = said([release / "examples/speed", device, "densenet121", "224", "16", "0", "5", "keep", passes, precision])
     rate = re.search(rf"^{re.escape(line)} +([0-9.]+) images/s$", printed, re.MULTILINE)
     return float(rate[1]) if passed and rate else why
 
 
-def peer(what):
-    passed, printed, why = said([sys.executable, "pipelines/bench/peers.py", what, "pytorch", "."])
+def peer(what, precision):
+    passed, printed, why = said([sys.executable, "pipelines/bench/peers.py", what, "pytorch", "."], env={**os.environ, "PRECISION": precision})
     return IMAGES / float(printed.split()[0]) if passed else why
 
 
-def timing(what, passes, line):
+def timing(what, passes, line, precision):
     """Medians of runs in turn, images a second."""
-    pairs = [(ours(passes, line), peer(what)) for _ in range(RUNS)]
+    pairs = [(ours(passes, line, precision), peer(what, precision)) for _ in range(RUNS)]
     failed = [value for pair in pairs for value in pair if isinstance(value, str)]
     if failed:
         return {"why": failed[0]}
@@ -47,12 +48,12 @@ def timing(what, passes, line):
     return {"ours_images_per_sec": ours_rate, "pytorch_images_per_sec": peer_rate, "ratio": round(ours_rate / peer_rate, 3), "runs": RUNS}
 
 
-def training():
+def training(precision):
     """The demo, drawn, read, resized and trained."""
     with tempfile.TemporaryDirectory() as folder:
         where = ["--quiet", "--config", "conf/demo.toml", "--dataset", f"{folder}/dataset", "--out", f"{folder}/out"]
         started = time.perf_counter()
-        for stage, more in (("phantom", []), ("ingest", []), ("resize", []), ("train", ["--device", device])):
+        for stage, more in (("phantom", []), ("ingest", []), ("resize", []), ("train", ["--device", device, "--set", f"train.precision={precision}"])):
             passed, _, why = said([release / f"ossify-{stage}", *where, *more])
             if not passed:
                 return {"passed": False, "why": f"ossify-{stage}: {why}"}
@@ -83,14 +84,15 @@ def main():
         "processor_cores": os.cpu_count(),
         "logits": check([python, "pipelines/parity/densenet_logits.py", release / "examples/parity", "--device", device]),
         "gradients": check([python, "pipelines/parity/gradients.py", release, device]),
-        "infer": timing("infer", "forward", "forward"),
-        "train_step": timing("train_step", "both", "forward + backward"),
-        "training": training(),
+        "infer": {precision: timing("infer", "forward", "forward", precision) for precision in PRECISIONS},
+        "train_step": {precision: timing("train_step", "both", "forward + backward", precision) for precision in PRECISIONS},
+        "training": {precision: training(precision) for precision in PRECISIONS},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps(results, indent=2))
-    return 0 if all(results[name]["passed"] for name in ("logits", "gradients", "training")) and "why" not in {**results["infer"], **results["train_step"]} else 1
+    parts = [results["logits"], results["gradients"], *(part for name in ("infer", "train_step", "training") for part in results[name].values())]
+    return 1 if any("why" in part for part in parts) else 0
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 #
 # RELEASE_FOLDER holds the programs and examples, built against a CUDA libtorch of 2.9 or later; PYTHON has the packages of
 # pipelines/parity/requirements.txt, its torch with CUDA. DEVICE is cuda:0 if not named. In order: logits and gradients against PyTorch, `infer` and
-# `train_step` of DenseNet121 against PyTorch, and a short training of the demo. A check that fails is in the file, and the exit code is 1.
+# `train_step` of DenseNet121 against PyTorch, and a short training of the demo, the last three in float32, TF32 and bfloat16. A check that fails is in
+# the file, and the exit code is 1.
 #
 #   make libtorch && cargo build --release --workspace --bins --examples
 #   pipelines/gpu/check.sh target/release data/venv/parity/bin/python docs/measurements/gpu.json

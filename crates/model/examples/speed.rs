@@ -1,13 +1,15 @@
 //! Measures a network: images per second forward, and forward with backward, on a device.
 //!
-//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute] [forward|both]`: `keep` or `recompute` is what becomes of
-//! activations in training.
+//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute] [forward|both] [float32|tf32|bf16]`: `keep` or `recompute` is
+//! what becomes of activations in training.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, device, pixels};
+use burn::tensor::Device;
+use ossify_model::device::{self, Precision};
+use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, pixels};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -16,7 +18,6 @@ fn main() -> Result<()> {
     let (batch, threads, seconds) = (number(3, "16")?, number(4, "0")?, number(5, "5")?);
 
     let compute = device::choose(&text(0, "auto"))?;
-    compute.prepare(threads);
     let config = ModelConfig {
         architecture: text(1, "densenet-compact").parse::<Architecture>()?,
         classes: 6,
@@ -24,6 +25,17 @@ fn main() -> Result<()> {
         dropout: 0.5,
         input_px: number(2, "112")?,
         normalization: Normalization::ImageNet,
+    };
+    let precision = match text(8, "float32").as_str() {
+        "float32" => Precision::Float32,
+        "tf32" => Precision::Tf32,
+        "bf16" => Precision::Bfloat16,
+        other => bail!("there is no precision `{other}`"),
+    };
+    compute.prepare(threads, precision, false)?;
+    let network = |device: &Device| -> Result<Classifier> {
+        let Classifier { backbone, head } = Classifier::new(&config, 1, device)?;
+        Ok(Classifier { backbone: backbone.in_half_precision(precision == Precision::Bfloat16), head })
     };
     let side = 224.max(config.input_px);
     let bytes: Vec<u8> = (0..batch * side * side * 3).map(|index| ((index * 2_654_435_761) >> 7) as u8).collect();
@@ -39,7 +51,7 @@ fn main() -> Result<()> {
         config.architecture.shape().feature_channels(),
     );
 
-    let classifier = Classifier::new(&config, 1, &compute.inference())?;
+    let classifier = network(&compute.inference())?;
     let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.inference(), config.normalization, config.input_px);
     let rate = images_per_second(batch, seconds, || {
         classifier.forward(input()?).logits.into_data();
@@ -50,7 +62,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
 
-    let Classifier { backbone, head } = Classifier::new(&config, 1, &compute.training())?.train();
+    let Classifier { backbone, head } = network(&compute.training())?.train();
     let classifier = Classifier { backbone: backbone.keeping_activations(text(6, "recompute") == "keep"), head };
     let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.training(), config.normalization, config.input_px);
     let rate = images_per_second(batch, seconds, || {

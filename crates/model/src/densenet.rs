@@ -6,7 +6,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::activation::softmax;
 use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters};
 
 use crate::config::{BackboneShape, Pooling};
@@ -24,6 +24,7 @@ pub struct Backbone {
     attention: Option<Attention>,
     feature_channels: usize,
     keep_activations: bool,
+    is_half: bool,
 }
 
 #[derive(Module, Debug)]
@@ -112,7 +113,14 @@ impl Backbone {
             attention,
             feature_channels: shape.feature_channels(),
             keep_activations: false,
+            is_half: false,
         }
+    }
+
+    /// Whether maps are bfloat16. Input, features and weights are float32 in any case.
+    #[must_use]
+    pub fn in_half_precision(self, is_half: bool) -> Self {
+        Self { is_half, ..self }
     }
 
     /// Whether a training step keeps the normalised inputs of the convolutions for its backward pass, or makes them anew, as it does unless told
@@ -140,6 +148,7 @@ impl Backbone {
     /// Input `[N, 3, S, S]` to the map that what belongs to dense block `block`, counted from 1, begins with. The transition
     /// before a block belongs to it, and the stem to none.
     pub fn before_block(&self, input: Tensor<4>, block: usize) -> Tensor<4> {
+        let input = if self.is_half { input.cast(DType::BF16) } else { input };
         let stem = norm_relu(&self.norm0, convolve(&self.conv0, input));
         let pool = MaxPoolOptions { kernel_size: [3, 3], stride: [2, 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], ceil_mode: false };
         (1..block).fold(max_pool2d(stem, pool), |map, block| self.through_block(map, block))
@@ -152,7 +161,8 @@ impl Backbone {
 
     fn map_from(&self, map: Tensor<4>, block: usize) -> Tensor<4> {
         let map = (block..=self.blocks.len()).fold(map, |map, block| self.through_block(map, block));
-        norm_relu(&self.norm5, map)
+        let map = norm_relu(&self.norm5, map);
+        if self.is_half { map.cast(DType::F32) } else { map }
     }
 
     /// The transition before a block, counted from 1, and its layers.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
-use ossify_torch_kernels::runtime::{self, RuntimeError};
+use ossify_torch_kernels::runtime::{self, Numerics, RuntimeError};
 
 /// A request for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +44,45 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+/// In what numbers the convolutional part of a network is computed. Weights, statistics, head and loss are float32 in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// float32 throughout.
+    #[default]
+    Float32,
+    /// float32, of which products take 10 bits: NVIDIA's TF32.
+    Tf32,
+    /// bfloat16 maps, summed up in float32.
+    Bfloat16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Float32 => "float32",
+            Self::Tf32 => "tf32",
+            Self::Bfloat16 => "bf16",
+        })
+    }
+}
+
 /// A device that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     /// The request has no meaning.
     #[error("there is no device `{0}`; write auto, cpu, cuda:N (N from 0) or flex")]
     Unknown(String),
+    /// A precision that only CUDA devices have.
+    #[error("{device} cannot compute in {precision}: only CUDA devices do; set train.precision to \"float32\"")]
+    NoPrecision {
+        /// The device.
+        device: String,
+        /// What was asked for.
+        precision: Precision,
+    },
+    /// libtorch did not take what the process was set to.
+    #[error("libtorch refused its settings")]
+    Refused(#[source] RuntimeError),
     /// The request needs libtorch, or a GPU, that is not there.
     #[error("device {request} cannot be used; `auto` takes the best one that is there, `flex` always works")]
     Unavailable {
@@ -142,19 +175,30 @@ impl ComputeDevice {
     }
 
     /// Prepares the process for work on this device: threads of one operation (0 leaves the default) and, for libtorch, an allocator that keeps the
-    /// memory of one step for the next. Call it once at the start.
-    pub fn prepare(&self, threads: usize) {
+    /// memory of one step for the next, and how CUDA devices compute. Call it once at the start.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if the device cannot compute in this precision, or libtorch refuses.
+    pub fn prepare(&self, threads: usize, precision: Precision, deterministic: bool) -> Result<(), DeviceError> {
+        let is_cuda = matches!(self.kind, DeviceChoice::Cuda(_));
+        if precision != Precision::Float32 && !is_cuda {
+            return Err(DeviceError::NoPrecision { device: self.name(), precision });
+        }
         match self.kind {
             DeviceChoice::Flex => {
                 // Flex works in rayon's global pool, whose size is fixed by whoever comes first.
                 let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
             }
-            kind => {
+            _ => {
                 runtime::set_threads(threads);
                 runtime::keep_freed_memory();
-                runtime::set_cudnn_benchmark(matches!(kind, DeviceChoice::Cuda(_)));
+                if is_cuda {
+                    let tf32 = precision != Precision::Float32;
+                    runtime::set_numerics(Numerics { tf32, deterministic }).map_err(DeviceError::Refused)?;
+                }
             }
         }
+        Ok(())
     }
 
     /// Threads that one operation uses.

@@ -4,7 +4,8 @@
 mod common;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Tensor};
 use common::{assert_close, config, devices, flex, pixels, values};
 use ossify_model::{Architecture, Classifier, ConfigError, ModelConfig, ParameterCounts, device, pixels as input};
 
@@ -24,6 +25,30 @@ fn every_small_enough_architecture_gives_features_logits_and_boxes() {
             assert_eq!(output.boxes.dims(), [2, 4]);
         }
     }
+}
+
+/// bfloat16 maps on libtorch's processor, where they are slow and can be checked.
+#[cfg(feature = "libtorch")]
+#[test]
+fn maps_of_half_precision_give_nearly_the_same_features_and_float32_gradients() {
+    let config = config(Architecture::DenseNetCompact);
+    let device = device::choose("cpu").unwrap().training();
+    let (bytes, shape) = pixels(4, 64);
+    let batch = input::to_input(bytes, shape, &device, config.normalization, 64).unwrap();
+    let run = |is_half: bool| {
+        let Classifier { backbone, head } = Classifier::new(&config, 1, &device).unwrap().train();
+        let classifier = Classifier { backbone: backbone.in_half_precision(is_half), head };
+        let features = classifier.backbone.forward(batch.clone());
+        assert_eq!(features.dtype(), DType::F32);
+        let mut gradients = features.clone().square().mean().backward();
+        let gradients = GradientsParams::from_module(&mut gradients, &classifier.backbone);
+        (values(features.inner()), gradients.len())
+    };
+    let ((single, single_gradients), (half, half_gradients)) = (run(false), run(true));
+    assert!(single_gradients > 80 && single_gradients == half_gradients, "{single_gradients} and {half_gradients} gradients");
+    let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let difference: Vec<f32> = single.iter().zip(&half).map(|(a, b)| a - b).collect();
+    assert!(norm(&difference) < 0.05 * norm(&single), "{} of {}", norm(&difference), norm(&single));
 }
 
 /// Counts of `torchvision.models.densenetNNN().features`, parameters and buffers without `num_batches_tracked`.

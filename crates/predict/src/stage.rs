@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use ossify_contract::{
     FileEntry, Manifest, PredictionRow, Publication, ShardReader, ShardShape, Split, TableWriter, is_plain_id, read_latest, shards_of, write_latest,
 };
-use ossify_model::{device, on_device};
+use ossify_model::device::{self, Precision};
+use ossify_model::on_device;
 use ossify_settings::{Context, Gate, Outcome, Settings, StageError};
 use serde_json::json;
 
@@ -59,7 +60,7 @@ fn find_run(context: &Context) -> Result<Run> {
 
 fn open_network(context: &Context, run: &Run) -> Result<Network> {
     let device = device::choose(&context.settings.predict.device)?;
-    device.prepare(context.threads());
+    device.prepare(context.threads(), Precision::Float32, false)?;
     context.reporter.say(format_args!("predicts with run {} on {}, {} threads", run.id, device.name(), device.threads()));
     on_device(LOWER, || Network::read(&run.folder.join(MODEL), device.inference()))
 }

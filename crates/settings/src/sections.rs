@@ -299,6 +299,18 @@ choice! {
 }
 
 choice! {
+    /// In what numbers the convolutional part is computed.
+    TrainPrecision {
+        /// float32 throughout.
+        Float32 = "float32",
+        /// float32 whose products take 10 bits.
+        Tf32 = "tf32",
+        /// bfloat16 maps, float32 weights and sums.
+        Bfloat16 = "bf16",
+    }
+}
+
+choice! {
     /// How bytes become the network's input.
     Normalization {
         /// To 0..1, minus ImageNet's mean, by its deviation, a channel each.
@@ -487,6 +499,10 @@ sections! {
         checkpoint_steps: u64 = 500;
         /// Keep the inputs of convolutions for the backward pass instead of making them anew: most of the memory again, and no faster on processors.
         keep_activations: bool = false;
+        /// "float32"; on a CUDA device also "tf32", float32 whose products take 10 bits, or "bf16", bfloat16 maps with float32 weights and sums.
+        precision: TrainPrecision = TrainPrecision::Float32;
+        /// On a CUDA device, take only algorithms that give the same bits each time, where there are any. On processors runs are the same anyway.
+        deterministic: bool = false;
         /// Side that tensors are averaged down to before the network, pixels.
         input_px: u32 = 224 => |v| between(v, &8, &4096);
         /// "imagenet" or "none".

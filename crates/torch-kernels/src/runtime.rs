@@ -23,11 +23,14 @@ pub enum RuntimeError {
         /// How many devices libtorch sees.
         available: usize,
     },
+    /// libtorch's own words.
+    Refused(String),
 }
 
 impl std::fmt::Display for RuntimeError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Refused(words) => out.write_str(words),
             Self::NoLibTorch => write!(out, "this program was built without libtorch"),
             Self::NoSuchCudaDevice { index, available: 0 } => write!(out, "cuda:{index} was asked for, but libtorch sees no CUDA device"),
             Self::NoSuchCudaDevice { index, available } => {
@@ -85,11 +88,22 @@ pub fn manual_seed(seed: u64) {
     imp::manual_seed(seed);
 }
 
-/// Lets cuDNN time its algorithms for each new shape and keep the fastest: worth it as long as shapes stay the same.
+/// How CUDA devices compute; of no effect on processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Numerics {
+    /// Whether products of float32 matrices and convolutions may round their factors to TF32's 10 bits: several times faster from Ampere on.
+    pub tf32: bool,
+    /// Whether only algorithms are taken that give the same bits each time. Otherwise cuDNN times its algorithms for each new shape and keeps the fastest,
+    /// and that choice may differ between runs, and with it the last digits of results.
+    pub deterministic: bool,
+}
+
+/// Sets how CUDA devices compute, for the whole process.
 ///
-/// The choice may differ between runs, and with it the last digits of results.
-pub fn set_cudnn_benchmark(enabled: bool) {
-    imp::set_cudnn_benchmark(enabled);
+/// # Errors
+/// [`RuntimeError::Refused`] with libtorch's words.
+pub fn set_numerics(numerics: Numerics) -> Result<(), RuntimeError> {
+    imp::set_numerics(numerics)
 }
 
 /// Tells glibc to keep freed memory instead of handing it back to the system after each training step.
@@ -104,7 +118,7 @@ pub fn keep_freed_memory() -> bool {
 
 #[cfg(feature = "libtorch")]
 mod imp {
-    use super::LibTorchInfo;
+    use super::{LibTorchInfo, Numerics, RuntimeError};
 
     pub fn libtorch() -> Option<LibTorchInfo> {
         let cuda_devices = if tch::Cuda::is_available() { usize::try_from(tch::Cuda::device_count()).unwrap_or(0) } else { 0 };
@@ -123,8 +137,8 @@ mod imp {
         tch::manual_seed(seed.cast_signed());
     }
 
-    pub fn set_cudnn_benchmark(enabled: bool) {
-        tch::Cuda::cudnn_set_benchmark(enabled);
+    pub fn set_numerics(numerics: Numerics) -> Result<(), RuntimeError> {
+        crate::shim::set_numerics(numerics.tf32, numerics.deterministic).map_err(|error| RuntimeError::Refused(error.to_string()))
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -142,7 +156,7 @@ mod imp {
 
 #[cfg(not(feature = "libtorch"))]
 mod imp {
-    use super::LibTorchInfo;
+    use super::{LibTorchInfo, Numerics, RuntimeError};
 
     pub fn libtorch() -> Option<LibTorchInfo> {
         None
@@ -156,7 +170,9 @@ mod imp {
 
     pub fn manual_seed(_seed: u64) {}
 
-    pub fn set_cudnn_benchmark(_enabled: bool) {}
+    pub fn set_numerics(_numerics: Numerics) -> Result<(), RuntimeError> {
+        Ok(())
+    }
 
     pub fn keep_freed_memory() -> bool {
         false

@@ -94,6 +94,7 @@ type Outputs = *mut *mut C_tensor;
 
 unsafe extern "C" {
     fn ossify_free_text(text: Text);
+    fn ossify_set_numerics(tf32: bool, deterministic: bool) -> Text;
     fn ossify_optimiser_step(
         step: *const OptimiserStep,
         count: usize,
@@ -168,6 +169,12 @@ fn missing() -> KernelError {
 
 fn pointers(tensors: &[&Tensor]) -> Vec<Input> {
     tensors.iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+/// See [`crate::runtime::set_numerics`].
+pub(crate) fn set_numerics(tf32: bool, deterministic: bool) -> Result<(), KernelError> {
+    // SAFETY: it takes no tensor and has no output.
+    unsafe { take(0, |_| ossify_set_numerics(tf32, deterministic)) }.map(|_| ())
 }
 
 /// A step of the optimiser in place. The lists are weights, gradients, first and second memory, all of which are overwritten; the last is empty for SGD.

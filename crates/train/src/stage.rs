@@ -7,9 +7,9 @@ use burn::module::Module;
 use ossify_contract::{
     ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Manifest, Publication, Split, now_rfc3339, write_atomic, write_latest,
 };
-use ossify_model::device::{self, ComputeDevice, DeviceChoice};
+use ossify_model::device::{self, ComputeDevice, DeviceChoice, Precision};
 use ossify_model::{Classifier, ModelConfig, on_device, weights};
-use ossify_settings::{Context, Outcome, StageError, TrainMode, TrainSettings};
+use ossify_settings::{Context, Outcome, StageError, TrainMode, TrainPrecision, TrainSettings};
 use serde_json::json;
 
 use crate::augment::Augmentation;
@@ -85,7 +85,7 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     check_resume(context, asked, &folder)?;
 
     let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
-    device.prepare(context.threads());
+    device.prepare(context.threads(), precision(settings), settings.deterministic).map_err(anyhow::Error::from)?;
     let publication = Publication::resume(&folder)?;
     if context.force {
         forget(&folder)?;
@@ -145,7 +145,7 @@ fn draw_preview(context: &Context, config: &ModelConfig, shards_manifest: &Manif
     let train = SplitSamples::read(&context.out.tables(), &context.out.shards(), shards_manifest, Split::Train, settings.samples)?;
     let shape = train.shards.shape().context("the train split has no image")?;
     let device = device::choose(&settings.device)?;
-    device.prepare(context.threads());
+    device.prepare(context.threads(), Precision::Float32, false)?;
     let augmentation = Augmentation::new(settings, context.seed());
     let source = Source { samples: &train, features: None, augmentation: augmentation.is_on().then_some(augmentation), workers: 1 };
     let path = context.out.root().join("preview.png");
@@ -190,7 +190,8 @@ impl Run<'_> {
         let seed = self.context.seed();
         let mut model = Classifier::new(&self.config, random_bits(seed, Purpose::Weights, 0, 0), &self.device.training())?;
         self.load_pretrained(&mut model)?;
-        model.backbone = model.backbone.keeping_activations(self.settings.keep_activations);
+        let is_half = precision(self.settings) == Precision::Bfloat16;
+        model.backbone = model.backbone.keeping_activations(self.settings.keep_activations).in_half_precision(is_half);
         let features = if needs_features(self.settings) { self.features(&model)? } else { Vec::new() };
         let augmentation = Augmentation::new(self.settings, seed);
         let sources = |samples, varied: bool, index: usize| {
@@ -243,9 +244,9 @@ impl Run<'_> {
         }
         drop(numbers);
         let device_kind = match self.device.kind() {
-            DeviceChoice::Cuda(_) => "cuda",
-            DeviceChoice::Flex => "flex",
-            DeviceChoice::Cpu | DeviceChoice::Auto => "cpu",
+            DeviceChoice::Cuda(_) => format!("cuda {}", precision(self.settings)),
+            DeviceChoice::Flex => "flex".to_owned(),
+            DeviceChoice::Cpu | DeviceChoice::Auto => "cpu".to_owned(),
         };
         let recipe = FeatureRecipe {
             backbone: &backbone,
@@ -253,10 +254,18 @@ impl Run<'_> {
             normalization: self.config.normalization,
             input_px: self.config.input_px,
             shards_hash: &self.shards_manifest.content_hash(),
-            device_kind,
+            device_kind: &device_kind,
             device: &self.device.inference(),
         };
         recipe.features(&self.context.out.root().join("features"), &[self.train, self.valid], &self.context.reporter, self.interrupt)
+    }
+}
+
+fn precision(settings: &TrainSettings) -> Precision {
+    match settings.precision {
+        TrainPrecision::Float32 => Precision::Float32,
+        TrainPrecision::Tf32 => Precision::Tf32,
+        TrainPrecision::Bfloat16 => Precision::Bfloat16,
     }
 }
 

@@ -79,6 +79,14 @@ fn a_gpu_that_is_not_there_is_no_reason_to_use_the_processor() {
 }
 
 #[test]
+fn a_precision_that_the_device_lacks_is_refused() {
+    let work = Work::new(4, 2);
+    refused(&work, &["device=\"cpu\"", "precision=\"bf16\""], 1, "cannot compute in bf16: only CUDA devices do");
+    refused(&work, &["device=\"flex\"", "precision=\"tf32\""], 1, "set train.precision to \"float32\"");
+    refused(&work, &["precision=\"fp16\""], 2, "tf32");
+}
+
+#[test]
 fn a_weight_file_that_does_not_fit_is_refused() {
     let work = Work::new(4, 2);
     std::fs::write(work.path().join("weights.pth"), "no weights").unwrap();

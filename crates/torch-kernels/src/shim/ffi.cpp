@@ -1,6 +1,7 @@
 // What Rust calls. Tensors come and go as pointers to at::Tensor, which is how torch-sys holds them; outputs are new ones that the caller owns.
 // A function returns null, or what went wrong as a string that the caller gives back to ossify_free_text.
 
+#include <ATen/Context.h>
 #include <c10/core/GradMode.h>
 
 #include <cstdlib>
@@ -72,6 +73,19 @@ struct OssifyOptimiserStep {
 };
 
 void ossify_free_text(char* text) { std::free(text); }
+
+// How a CUDA device computes; of no effect elsewhere.
+char* ossify_set_numerics(bool tf32, bool deterministic) {
+  return caught([&] {
+    auto& context = at::globalContext();
+    context.setAllowTF32CuBLAS(tf32);
+    context.setAllowTF32CuDNN(tf32);
+    context.setDeterministicCuDNN(deterministic);
+    // An operation without a deterministic form warns and goes on.
+    context.setDeterministicAlgorithms(deterministic, /*warn_only=*/true);
+    context.setBenchmarkCuDNN(!deterministic);
+  });
+}
 
 // outputs: input's gradient (null unless wanted), weight's gradient (null unless wanted).
 char* ossify_convolution_backward(const at::Tensor* gradient, const at::Tensor* input, const at::Tensor* weight, int64_t stride, int64_t padding,
