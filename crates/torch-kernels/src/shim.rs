@@ -190,9 +190,8 @@ pub(crate) fn optimiser_step(lists: [Vec<&mut Tensor>; 4], is_penalised: &[bool]
     let [weights, gradients, first, second] = pointers.each_ref().map(Vec::as_ptr);
     // SAFETY: `lists` keeps the tensors alive over the call and nobody else refers to them, as the call writes to them; each list has `count` entries, or,
     // for SGD, the second none, which is then not read. One output is filled.
-    let outputs = unsafe {
-        take(1, |outputs| ossify_optimiser_step(&raw const step, count, is_penalised.as_ptr(), weights, gradients, first, second, outputs))
-    };
+    let outputs =
+        unsafe { take(1, |outputs| ossify_optimiser_step(&raw const step, count, is_penalised.as_ptr(), weights, gradients, first, second, outputs)) };
     drop(lists);
     let [squares] = all(outputs?)?;
     Ok(squares)

@@ -239,9 +239,9 @@ impl ModuleMapper for Putter {
 
 #[cfg(test)]
 mod tests {
-    use burn::nn::{Linear, LinearConfig};
     use super::*;
     use crate::parameters::{restore, snapshot};
+    use burn::nn::{Linear, LinearConfig};
 
     const KERAS: Recipe = Recipe {
         kind: OptimizerKind::Adam,
