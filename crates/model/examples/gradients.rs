@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     let config = &description.config;
     let input = pixels::to_input(bytes, [images, side, side, 3], &compute.inference(), config.normalization, config.input_px)?;
     let output = classifier.forward(Tensor::from_inner(input).cast(dtype));
-    let outputs = Tensor::cat(vec![output.logits, output.boxes], 1);
+    let outputs = Tensor::cat(vec![output.logits.clone(), output.boxes()], 1);
     let targets = std::fs::read(targets).context(targets.clone())?;
     let targets: Vec<f32> = targets.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let targets = Tensor::<2>::from_data(TensorData::new(targets, outputs.dims()), &compute.training()).cast(dtype);

@@ -33,10 +33,11 @@ fn main() -> Result<()> {
     let input = pixels::to_input(bytes, [images, side, side, 3], &compute.inference(), config.normalization, config.input_px)?;
     let features = classifier.backbone.forward(input);
     let output = classifier.head.forward(features.clone());
+    let boxes = output.boxes();
 
     let out = Path::new(out);
     std::fs::create_dir_all(out)?;
-    for (name, tensor) in [("features.f32", features), ("logits.f32", output.logits), ("boxes.f32", output.boxes)] {
+    for (name, tensor) in [("features.f32", features), ("logits.f32", output.logits), ("boxes.f32", boxes)] {
         write_floats(&out.join(name), tensor)?;
     }
     let class_names = (0..config.classes).map(|index| format!("class {index}")).collect();

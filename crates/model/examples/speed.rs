@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         counts.trainable,
         config.architecture.shape().multiply_adds(config.input_px) as f64 / 1e6,
         config.input_px,
-        config.architecture.shape().feature_channels(),
+        config.architecture.shape().features(config.input_px).len(),
     );
 
     let classifier = network(&compute.inference())?;
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.training(), config.normalization, config.input_px);
     let rate = images_per_second(batch, seconds, || {
         let output = classifier.forward(input()?);
-        let gradients = (output.logits.square().mean() + output.boxes.square().mean()).backward();
+        let gradients = (output.logits.square().mean() + output.candidates.square().mean()).backward();
         drop(gradients);
         compute.wait().map_err(anyhow::Error::msg)
     })?;

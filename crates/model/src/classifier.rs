@@ -32,8 +32,8 @@ impl Classifier {
     pub(crate) fn empty(config: &ModelConfig, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
         let shape = config.architecture.shape();
-        let backbone = Backbone::with_shape(&shape, device);
-        let head = Head::new(shape.feature_channels(), &config.head_widths, config.dropout, config.classes, device);
+        let backbone = Backbone::with_shape(&shape, config.input_px, device);
+        let head = Head::new(shape.features(config.input_px), &config.head_widths, config.dropout, config.classes, device);
         Ok(Self { backbone, head })
     }
 

@@ -14,8 +14,8 @@ pub enum Architecture {
     DenseNet169,
     /// torchvision's `densenet201`.
     DenseNet201,
-    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 50 MMAC at 112 pixels, 1,386 features, which keep
-    /// where things are ([`Pooling::AverageAndAttention`]).
+    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 58 MMAC at 112 pixels. Its features keep where things
+    /// are ([`Pooling::AverageAndPlaces`]).
     DenseNetCompact,
 }
 
@@ -55,7 +55,7 @@ impl Architecture {
                 block_layers: [2, 4, 6].to_vec(),
                 stem_channels: 24,
                 bottleneck_factor: 2,
-                pooling: Pooling::AverageAndAttention { maps: 4 },
+                pooling: Pooling::AverageAndPlaces { channels: 48 },
             },
         }
     }
@@ -91,20 +91,34 @@ pub struct BackboneShape {
 }
 
 impl BackboneShape {
-    /// Channels of the last feature map. Each transition between blocks halves them, rounded down.
-    pub fn map_channels(&self) -> usize {
+    /// Channels after each block. Each transition between blocks halves them, rounded down.
+    fn block_channels(&self) -> impl Iterator<Item = usize> {
         let mut channels = self.stem_channels;
-        for (index, layers) in self.block_layers.iter().enumerate() {
+        self.block_layers.iter().enumerate().map(move |(index, layers)| {
             channels = if index == 0 { channels } else { channels / 2 } + layers * self.growth_rate;
-        }
-        channels
+            channels
+        })
     }
 
-    /// Length `F` of the pooled feature vector.
-    pub fn feature_channels(&self) -> usize {
+    /// Channels of the last feature map.
+    pub fn map_channels(&self) -> usize {
+        self.block_channels().last().unwrap_or(self.stem_channels)
+    }
+
+    /// Channels after the last block but one.
+    pub(crate) fn fine_channels(&self) -> usize {
+        self.block_channels().nth(self.block_layers.len().saturating_sub(2)).unwrap_or(self.stem_channels)
+    }
+
+    /// How the feature vector of an image of `input_px` by `input_px` pixels is made up.
+    pub fn features(&self, input_px: usize) -> FeatureLayout {
+        let average = self.map_channels();
         match self.pooling {
-            Pooling::GlobalAverage => self.map_channels(),
-            Pooling::AverageAndAttention { maps } => self.map_channels() + maps * (self.map_channels() + PLACE_NUMBERS),
+            Pooling::GlobalAverage => FeatureLayout { average, place_channels: 0, side: 0 },
+            Pooling::AverageAndPlaces { channels } => {
+                let side = input_px.div_ceil(4) >> self.block_layers.len().saturating_sub(2);
+                FeatureLayout { average, place_channels: channels, side }
+            }
         }
     }
 
@@ -127,8 +141,10 @@ impl BackboneShape {
                 channels += self.growth_rate;
             }
         }
-        if let Pooling::AverageAndAttention { maps } = self.pooling {
-            total += channels * maps * side * side;
+        if let FeatureLayout { place_channels, side: fine, .. } = self.features(input_px)
+            && place_channels > 0
+        {
+            total += place_channels * (channels * side * side + (self.fine_channels() + 9 * place_channels) * fine * fine);
         }
         total as u64
     }
@@ -144,19 +160,38 @@ impl BackboneShape {
 pub enum Pooling {
     /// The mean over all positions, as in the reference: `F = C`. What was seen is kept, where it was seen is lost.
     GlobalAverage,
-    /// The global average, followed by what attention finds. Each of `maps` attention maps is the softmax, over all positions, of a channel of a 1x1
-    /// convolution. It gives the mean of the feature map under it, then the centre of its weight and its spread (standard deviation) in x and y, as
-    /// shares of the map's sides: `F = C + maps * (C + 4)`, in the order average, means under each map, centres, spreads. A box is a linear function of
-    /// centres and spreads, which a global mean does not offer (spatial softmax; Levine et al., "End-to-End Training of Deep Visuomotor Policies",
-    /// 2016).
-    AverageAndAttention {
-        /// Number of attention maps.
-        maps: usize,
+    /// The global average, followed by a map of places, place by place: `F = C + P * channels` for `P` places. The map has the resolution of the last
+    /// block but one: ReLU of a norm of a 1x1 convolution of that block's normalised output plus a 1x1 convolution of the last map, scaled up
+    /// bilinearly; then a 3x3 convolution, norm and ReLU (a feature pyramid of one step; Lin et al. 2017). The head looks at each place for itself.
+    AverageAndPlaces {
+        /// Channels of the map of places.
+        channels: usize,
     },
 }
 
-/// Numbers that say where an attention map has its weight: centre and spread in two directions.
-const PLACE_NUMBERS: usize = 4;
+/// What a feature vector is made up of: the averages of the last map's channels, then a square map of places, row by row, the channels of a place side by
+/// side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeatureLayout {
+    /// Channels that are averaged.
+    pub average: usize,
+    /// Channels of each place; 0 where there is no such map.
+    pub place_channels: usize,
+    /// Places along each side of the map.
+    pub side: usize,
+}
+
+impl FeatureLayout {
+    /// Length `F` of the vector.
+    pub fn len(&self) -> usize {
+        self.average + self.side * self.side * self.place_channels
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// How u8 pixels become network input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

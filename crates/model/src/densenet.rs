@@ -3,7 +3,6 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::activation::softmax;
 use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -21,7 +20,7 @@ pub struct Backbone {
     blocks: Vec<DenseBlock>,
     transitions: Vec<Transition>,
     norm5: BatchNorm,
-    attention: Option<Attention>,
+    places: Option<Places>,
     feature_channels: usize,
     keep_activations: bool,
     is_half: bool,
@@ -48,10 +47,15 @@ struct Transition {
     conv: Conv2d,
 }
 
-/// The attention maps of [`Pooling::AverageAndAttention`].
+/// The map of places of [`Pooling::AverageAndPlaces`].
 #[derive(Module, Debug)]
-struct Attention {
-    conv: Conv2d,
+struct Places {
+    norm_fine: BatchNorm,
+    conv_fine: Conv2d,
+    conv_coarse: Conv2d,
+    norm1: BatchNorm,
+    conv1: Conv2d,
+    norm2: BatchNorm,
 }
 
 /// How many numbers a module learns and how many it only keeps.
@@ -78,7 +82,9 @@ fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
 
 impl Backbone {
     /// Builds the layers on `device`. The weights are arbitrary until [`Classifier::new`](crate::Classifier::new) or a file sets them.
-    pub fn with_shape(shape: &BackboneShape, device: &Device) -> Self {
+    ///
+    /// `input_px` is the side of the input, on which the length of the feature vector may depend.
+    pub fn with_shape(shape: &BackboneShape, input_px: usize, device: &Device) -> Self {
         let bottleneck = shape.bottleneck_factor * shape.growth_rate;
         let mut channels = shape.stem_channels;
         let mut blocks = Vec::with_capacity(shape.block_layers.len());
@@ -100,9 +106,16 @@ impl Backbone {
             });
             blocks.push(DenseBlock { layers: layers.collect() });
         }
-        let attention = match shape.pooling {
+        let places = match shape.pooling {
             Pooling::GlobalAverage => None,
-            Pooling::AverageAndAttention { maps } => Some(Attention { conv: convolution([channels, maps], 1, 1, device) }),
+            Pooling::AverageAndPlaces { channels: of_place } => Some(Places {
+                norm_fine: batch_norm(shape.fine_channels(), device),
+                conv_fine: convolution([shape.fine_channels(), of_place], 1, 1, device),
+                conv_coarse: convolution([channels, of_place], 1, 1, device),
+                norm1: batch_norm(of_place, device),
+                conv1: convolution([of_place, of_place], 3, 1, device),
+                norm2: batch_norm(of_place, device),
+            }),
         };
         Self {
             conv0: convolution([3, shape.stem_channels], 7, 2, device),
@@ -110,8 +123,8 @@ impl Backbone {
             blocks,
             transitions,
             norm5: batch_norm(channels, device),
-            attention,
-            feature_channels: shape.feature_channels(),
+            places,
+            feature_channels: shape.features(input_px).len(),
             keep_activations: false,
             is_half: false,
         }
@@ -132,12 +145,7 @@ impl Backbone {
 
     /// Features of a batch: `[N, 3, S, S]`, normalised, to `[N, F]`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        self.pooled(self.feature_map(input))
-    }
-
-    /// The last feature map `[N, C, S / 2^(blocks + 1), ..]`, after the final normalisation and ReLU.
-    pub fn feature_map(&self, input: Tensor<4>) -> Tensor<4> {
-        self.map_from(self.before_block(input, 1), 1)
+        self.features_from(self.before_block(input, 1), 1)
     }
 
     /// How many dense blocks there are.
@@ -156,13 +164,15 @@ impl Backbone {
 
     /// A map of [`Self::before_block`] to features `[N, F]`.
     pub fn features_from(&self, map: Tensor<4>, block: usize) -> Tensor<2> {
-        self.pooled(self.map_from(map, block))
-    }
-
-    fn map_from(&self, map: Tensor<4>, block: usize) -> Tensor<4> {
-        let map = (block..=self.blocks.len()).fold(map, |map, block| self.through_block(map, block));
-        let map = norm_relu(&self.norm5, map);
-        if self.is_half { map.cast(DType::F32) } else { map }
+        let last = self.blocks.len();
+        let fine = (block..last).fold(map, |map, block| self.through_block(map, block));
+        let coarse = norm_relu(&self.norm5, self.through_block(fine.clone(), last));
+        let average = adaptive_avg_pool2d(coarse.clone(), [1, 1]).flatten(1, 3);
+        let features = match &self.places {
+            None => average,
+            Some(places) => Tensor::cat(vec![average, places.forward(coarse, fine).flatten(1, 2)], 1),
+        };
+        if self.is_half { features.cast(DType::F32) } else { features }
     }
 
     /// The transition before a block, counted from 1, and its layers.
@@ -173,14 +183,6 @@ impl Backbone {
         match block.checked_sub(1).and_then(|block| self.blocks.get(block)) {
             Some(block) => block.forward(map, self.keep_activations),
             None => map,
-        }
-    }
-
-    fn pooled(&self, map: Tensor<4>) -> Tensor<2> {
-        let average = adaptive_avg_pool2d(map.clone(), [1, 1]).flatten(1, 3);
-        match &self.attention {
-            None => average,
-            Some(attention) => Tensor::cat(vec![average, attention.forward(map)], 1),
         }
     }
 
@@ -268,24 +270,43 @@ fn remember(norm: &BatchNorm, batch: ChannelStatistics) {
     norm.running_var.update(moved(norm.running_var.value_sync(), batch.variance));
 }
 
-impl Attention {
-    fn forward(&self, map: Tensor<4>) -> Tensor<2> {
-        let [_, _, height, width] = map.dims();
-        let weights = softmax(convolve(&self.conv, map.clone()).flatten::<3>(2, 3), 2);
-        let under = weights.clone().matmul(map.flatten::<3>(2, 3).swap_dims(1, 2));
-        let places = places(height, width, &weights);
-        let centres = weights.clone().matmul(places.clone());
-        let spreads = (weights.matmul(places.square()) - centres.clone().square()).clamp_min(LEAST_VARIANCE).sqrt();
-        Tensor::cat([under, centres, spreads].map(|part| part.flatten(1, 2)).to_vec(), 1)
+impl Places {
+    /// The last map `[N, C, h, w]` and that of the block before `[N, C', H, W]` to places `[N, H * W, channels]`.
+    fn forward(&self, coarse: Tensor<4>, fine: Tensor<4>) -> Tensor<3> {
+        let [batch, _, height, width] = fine.dims();
+        let [_, _, coarse_height, coarse_width] = coarse.dims();
+        let coarse = by_place(convolve(&self.conv_coarse, coarse));
+        let scaled = enlargement([coarse_height, coarse_width], [height, width], &coarse).matmul(coarse);
+        let fine = by_place(convolve(&self.conv_fine, norm_relu(&self.norm_fine, fine)));
+        let channels = fine.dims()[2];
+        let map = (fine + scaled).swap_dims(1, 2).reshape([batch, channels, height, width]);
+        by_place(norm_relu(&self.norm2, convolve(&self.conv1, norm_relu(&self.norm1, map))))
     }
 }
 
-/// Keeps the square root's gradient finite; a thousandth of a side is less than a pixel.
-const LEAST_VARIANCE: f64 = 1e-6;
+/// `[N, C, H, W]` to `[N, H * W, C]`.
+fn by_place(map: Tensor<4>) -> Tensor<3> {
+    map.flatten::<3>(2, 3).swap_dims(1, 2)
+}
 
-/// Centres of the positions of a map, row by row, as `[1, height * width, 2]`: x and y as shares of its sides. Device and type are those of `like`.
-fn places(height: usize, width: usize, like: &Tensor<3>) -> Tensor<3> {
-    let share = |at: usize, size: usize| (at as f32 + 0.5) / size as f32;
-    let places: Vec<f32> = (0..height).flat_map(|y| (0..width).flat_map(move |x| [share(x, width), share(y, height)])).collect();
-    Tensor::from_data(TensorData::new(places, [1, height * width, 2]), (&like.device(), like.dtype()))
+/// What scales a map of places up bilinearly when it is multiplied from the left: `[1, H * W, h * w]`, as PyTorch's `interpolate` with centres aligned
+/// (`align_corners = false`). Device and type are those of `like`.
+fn enlargement(from: [usize; 2], to: [usize; 2], like: &Tensor<3>) -> Tensor<3> {
+    let shares = |from: usize, to: usize, at: usize| {
+        let place = ((at as f32 + 0.5) * from as f32 / to as f32 - 0.5).max(0.0);
+        let first = (place as usize).min(from - 1);
+        let second = (first + 1).min(from - 1);
+        let share = place - first as f32;
+        [(first, 1.0 - share), (second, share)]
+    };
+    let mut matrix = vec![0.0_f32; to[0] * to[1] * from[0] * from[1]];
+    for (row, shares_of_place) in matrix.chunks_exact_mut(from[0] * from[1]).enumerate() {
+        for (y, of_y) in shares(from[0], to[0], row / to[1]) {
+            for (x, of_x) in shares(from[1], to[1], row % to[1]) {
+                shares_of_place[y * from[1] + x] += of_y * of_x;
+            }
+        }
+    }
+    let matrix = TensorData::new(matrix, [1, to[0] * to[1], from[0] * from[1]]);
+    Tensor::from_data(matrix, (&like.device(), like.dtype()))
 }

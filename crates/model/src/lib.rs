@@ -22,7 +22,7 @@ pub mod summary;
 pub mod weights;
 
 pub use classifier::Classifier;
-pub use config::{Architecture, BackboneShape, ConfigError, ModelConfig, Normalization, Pooling};
+pub use config::{Architecture, BackboneShape, ConfigError, FeatureLayout, ModelConfig, Normalization, Pooling};
 pub use densenet::{Backbone, ParameterCounts};
 pub use guard::{DeviceFailure, on_device};
 pub use head::{Head, HeadOutput};

@@ -1,6 +1,6 @@
 //! A network layer by layer, from its configuration alone: no tensor is made.
 
-use crate::config::{ModelConfig, Pooling};
+use crate::config::{FeatureLayout, ModelConfig};
 
 /// The part of the network that a layer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum Part {
     Stem,
     /// Dense block of this number, from 1, with the transition before it.
     Block(usize),
-    /// Last norm and pooling, and the attention maps where there are any.
+    /// Last norm and pooling, and the map of places where there is one.
     Neck,
     /// Dense layers and outputs.
     Head,
@@ -67,27 +67,36 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
         }
     }
     push("features.norm5".into(), Part::Neck, vec![channels, side, side], 0, channels, 0);
-    if let Pooling::AverageAndAttention { maps } = shape.pooling {
-        push("attention.conv".into(), Part::Neck, vec![maps, side, side], channels * maps, 0, side * side);
+    let features = shape.features(config.input_px);
+    let FeatureLayout { place_channels: places, side: fine, .. } = features;
+    if places > 0 {
+        push("places.conv_coarse".into(), Part::Neck, vec![places, side, side], channels * places, 0, side * side);
+        let of_fine = shape.fine_channels();
+        push("places.norm_fine, conv_fine".into(), Part::Neck, vec![places, fine, fine], of_fine * places, of_fine, fine * fine);
+        push("places.norm1, conv1, norm2".into(), Part::Neck, vec![places, fine, fine], 9 * places * places, 2 * places, fine * fine);
     }
-    let mut width = shape.feature_channels();
-    push("features".into(), Part::Neck, vec![width], 0, 0, 0);
-    let mut dense = |name: String, inputs: usize, outputs: usize, norm_channels: usize| {
+    push("features".into(), Part::Neck, vec![features.len()], 0, 0, 0);
+    let mut width = features.average + places;
+    let mut dense = |name: String, inputs: usize, outputs: usize, norm_channels: usize, positions: usize| {
         layers.push(LayerSummary {
             name,
             part: Part::Head,
-            output: vec![outputs],
+            output: if positions > 1 { vec![outputs, fine, fine] } else { vec![outputs] },
             parameters: inputs * outputs + outputs + 2 * norm_channels,
             statistics: 2 * norm_channels,
-            multiply_adds: (inputs * outputs) as u64,
+            multiply_adds: (inputs * outputs * positions) as u64,
         });
     };
     for (index, &units) in config.head_widths.iter().enumerate() {
-        dense(format!("head.stages.{index}"), width, units, width);
+        dense(format!("head.stages.{index}"), width, units, width, 1);
         width = units;
     }
-    dense("head.classes".into(), width, config.classes, 0);
-    dense("head.boxes".into(), width, 4, 0);
+    dense("head.classes".into(), width, config.classes, 0, 1);
+    if places > 0 {
+        dense("head.boxes".into(), places, 5, 0, fine * fine);
+    } else {
+        dense("head.boxes".into(), width, 4, 0, 1);
+    }
     layers
 }
 

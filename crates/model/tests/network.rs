@@ -22,7 +22,7 @@ fn every_small_enough_architecture_gives_features_logits_and_boxes() {
             assert_eq!(features.dims(), [2, classifier.backbone.feature_channels()]);
             let output = classifier.forward(batch);
             assert_eq!(output.logits.dims(), [2, 6]);
-            assert_eq!(output.boxes.dims(), [2, 4]);
+            assert_eq!(output.boxes().dims(), [2, 4]);
         }
     }
 }
@@ -81,7 +81,7 @@ fn the_compact_network_is_small() {
     let shape = Architecture::DenseNetCompact.shape();
     let classifier = Classifier::new(&config(Architecture::DenseNetCompact), 1, &flex()).unwrap();
     assert!(classifier.backbone.parameter_counts().trainable < 1_500_000);
-    assert!(shape.multiply_adds(112) < 60_000_000, "{}", shape.multiply_adds(112));
+    assert!(shape.multiply_adds(112) < 70_000_000, "{}", shape.multiply_adds(112));
 }
 
 /// 2.83 GMAC is the figure that fvcore and ptflops give for torchvision's densenet121 without its last layer. Its three transitions convolve before
@@ -135,11 +135,13 @@ fn devices_agree_on_gradients() {
         .into_iter()
         .map(|device| {
             let device = device.autodiff();
-            let width = config.architecture.shape().feature_channels();
+            let width = config.architecture.shape().features(config.input_px).len();
             let head = Classifier::new(&config, 1, &device).unwrap().head;
             let features = Tensor::<1, burn::tensor::Int>::arange(0..8 * width as i64, &device).float().sin().reshape([8, width]).require_grad();
             let output = head.forward(features.clone());
-            let gradients = (output.logits.square().mean() + output.boxes.square().mean() + head.l2_penalty().unwrap() * 0.01).backward();
+            let gradients =
+                (output.logits.square().mean() + output.candidates.square().mean() + output.places.square().mean() + head.l2_penalty().unwrap() * 0.01)
+                    .backward();
             values(features.grad(&gradients).unwrap())
         })
         .collect();
@@ -169,7 +171,7 @@ fn a_training_step_moves_weights_and_statistics_and_a_frozen_backbone_stays() {
     }
 }
 
-/// Tensors that take part in the logits: all but the box output's weight and bias.
+/// Tensors that take part in the logits: all of them, as the box output's scores weigh the places.
 fn trainable_tensors(classifier: &Classifier) -> usize {
     let mut count = 0;
     struct Count<'a>(&'a mut usize);
@@ -179,7 +181,7 @@ fn trainable_tensors(classifier: &Classifier) -> usize {
         }
     }
     classifier.visit(&mut Count(&mut count));
-    count - 2
+    count
 }
 
 #[test]

@@ -79,7 +79,8 @@ impl Network {
         let input = pixels::to_input(bytes, dimensions, &self.device, config.normalization, config.input_px)
             .context("these tensors are not of the kind that the network was trained on; set resize.side_px as for the run")?;
         let output = self.model.forward(input);
-        Ok((numbers(output.logits)?, numbers(output.boxes)?))
+        let boxes = output.boxes();
+        Ok((numbers(output.logits)?, numbers(boxes)?))
     }
 }
 

@@ -465,6 +465,8 @@ sections! {
         box_weight: f64 = 1.0 => |v| within(v, 0.0, 1e6);
         /// Weight of 1 - GIoU of the boxes, beside or instead of the distance.
         giou_weight: f64 = 0.0 => |v| within(v, 0.0, 1e6);
+        /// Weight of the cross-entropy of the place where the object is; for networks with a map of places, of which densenet-compact is one.
+        place_weight: f64 = 1.0 => |v| within(v, 0.0, 1e6);
         /// Share of a target that is spread over all classes.
         label_smoothing: f64 = 0.0 => |v| within(v, 0.0, 0.99);
         /// Weights of classes in the classification loss: "none", "balanced" (inverse frequency) or "sqrt" (its root).

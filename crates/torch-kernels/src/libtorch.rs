@@ -39,6 +39,13 @@ impl DenseNetOps for LibTorch {
         LibTorch::conv2d(input, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
     }
 
+    fn sample(images: Primitive, points: Primitive) -> Primitive {
+        const BILINEAR: i64 = 0;
+        const ZEROS: i64 = 0;
+        let sampled = images.tensor.f_grid_sampler_2d(&points.tensor, BILINEAR, ZEROS, false);
+        wrap(fine(sampled.map_err(|error| KernelError::from(error.to_string()))))
+    }
+
     fn norm_relu(input: Primitive, gamma: Primitive, beta: Primitive, epsilon: f64) -> (Primitive, Primitive, Primitive) {
         let [output, mean, variance] = fine(shim::norm_relu(&input.tensor, &gamma.tensor, &beta.tensor, epsilon)).map(wrap);
         (output, mean, variance)

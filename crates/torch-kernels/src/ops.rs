@@ -12,6 +12,7 @@ use burn::backend::{
     Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, ExtensionType, TensorMetadata, backend_extension,
 };
 use burn::tensor::Tensor;
+use burn::tensor::ops::GridSampleOptions;
 
 /// What a dense block computes (Huang et al., "Densely Connected Convolutional Networks", 2017).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +58,15 @@ pub(crate) const STATISTICS_PER_LAYER: usize = 4;
 /// As Burn's own operations do: if shapes do not fit, or the device fails.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::plain_conv2d(input.into_dispatch(), weight.into_dispatch(), stride, padding))
+}
+
+/// Images `[N, C, H, W]` interpolated bilinearly at points `[N, H', W', 2]`, x before y, from -1 at the left or top edge to 1 at the right or bottom one; what
+/// lies outside is 0. Without a gradient on libtorch.
+///
+/// # Panics
+/// As [`conv2d`].
+pub fn sample(images: Tensor<4>, points: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::sample(images.into_dispatch(), points.into_dispatch()))
 }
 
 /// BatchNorm with the batch's statistics, then ReLU, on `[N, C, H, W]`. `norm` is scale and shift, `[C]` each.
@@ -148,6 +158,11 @@ pub trait DenseNetOps: Backend {
     /// See [`conv2d`].
     fn plain_conv2d(input: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize, padding: usize) -> FloatTensor<Self> {
         Self::conv2d(input, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
+    }
+
+    /// See [`sample`].
+    fn sample(images: FloatTensor<Self>, points: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_grid_sample_2d(images, points, GridSampleOptions::default())
     }
 
     /// See [`norm_relu`].

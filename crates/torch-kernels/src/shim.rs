@@ -11,6 +11,12 @@ use crate::optimiser::{BETA_1, BETA_2, Clip, Rule, StepOptions};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KernelError(String);
 
+impl From<String> for KernelError {
+    fn from(words: String) -> Self {
+        Self(words)
+    }
+}
+
 impl std::fmt::Display for KernelError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&self.0)

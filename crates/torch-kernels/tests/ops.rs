@@ -164,6 +164,20 @@ proptest! {
     }
 
     #[test]
+    fn samples_are_those_of_flex(
+        batch in 1_usize..4, channels in 1_usize..4, height in 2_usize..14, width in 2_usize..14, side in 1_usize..12, reach in 0.1_f64..2.0,
+    ) {
+        let run = |device: &Device| {
+            let images = leaf::<4>(1, [batch, channels, height, width], 0.0, (device, DType::F32));
+            let points = leaf::<4>(2, [batch, side, side, 2], 0.0, (device, DType::F32)) * reach;
+            // As pixels come: channels side by side.
+            let interleaved = images.permute([0, 2, 3, 1]).reshape([batch, height, width, channels]).permute([0, 3, 1, 2]);
+            values(ops::sample(interleaved, points))
+        };
+        assert!(error(&run(&Device::libtorch()), &run(&Device::flex())) < 1e-5);
+    }
+
+    #[test]
     fn norm_and_relu_are_those_of_flex(batch in 1_usize..5, channels in 1_usize..70, height in 2_usize..14, width in 2_usize..14) {
         let shape = [batch, channels, height, width];
         // In double precision nothing is so near to zero that it passes ReLU here and not there.

@@ -96,30 +96,6 @@ fn what_others_hold_stays_as_it_was() {
 }
 
 #[test]
-fn memory_that_nobody_else_holds_is_reused() {
-    let device = Device::libtorch();
-    let options = StepOptions { rule: Rule::Adam { number: 1.0, rate: 0.1, epsilon: 1e-8, decay: 0.0 }, clip: Clip::Off, penalty: 0.0 };
-    let big = 1 << 22;
-    let before = resident();
-    let parameter = Parameter { weights: Tensor::<1>::ones([big], &device).into(), first: None, second: None };
-    let (mut parameters, _) = step(vec![parameter], vec![Tensor::<1>::ones([big], &device).into()], vec![false], options).unwrap();
-    for _ in 0..3 {
-        parameters = step(parameters, vec![Tensor::<1>::ones([big], &device).into()], vec![false], options).unwrap().0;
-    }
-    // Weights, gradient and two memories of 16 MiB each; a copy of them would take as much again.
-    let grown = resident() - before;
-    assert!(grown < 100 << 20, "{} MiB", grown >> 20);
-    assert!(values(parameters.remove(0).weights.into_tensor::<1>())[0] < 1.0);
-}
-
-/// The most bytes that the process had in memory at one time.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
-#[test]
 fn norms_do_not_depend_on_the_number_of_threads() {
     let device = Device::libtorch();
     let numbers: Vec<f32> = (0..300_000_u32).map(|i| ((i.wrapping_mul(2_654_435_761) >> 8) as f32) / 1e6).collect();

@@ -3,7 +3,7 @@ use ossify_settings::BoxLoss;
 use serde::{Deserialize, Serialize};
 
 use crate::batches::Batch;
-use crate::loss::{LEAST_AREA, Loss};
+use crate::loss::{LEAST_AREA, Loss, place_shares};
 
 /// Sums over the samples of a pass, in double precision on the host, from the network's outputs. A checkpoint holds
 /// those of the epoch that is under way.
@@ -19,14 +19,16 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Adds a batch. `logits` are rows of `classes`, `boxes` rows of four, `penalty` the head's at that step.
-    pub fn add(&mut self, loss: &Loss, logits: &[f32], boxes: &[f32], penalty: f64, batch: &Batch) {
-        let classes = logits.len() / batch.len().max(1);
-        let rows = logits.chunks_exact(classes.max(1)).zip(boxes.as_chunks::<4>().0);
-        for ((logits, found), (class, wanted)) in rows.zip(batch.classes.iter().zip(&batch.boxes)) {
+    /// Adds a batch. `penalty` is the head's at that step.
+    pub fn add(&mut self, loss: &Loss, outputs: &Outputs, penalty: f64, batch: &Batch) {
+        let [classes, places] = [&outputs.logits, &outputs.places].map(|values| (values.len() / batch.len().max(1)).max(1));
+        let candidates = outputs.candidates.as_chunks::<4>().0.chunks_exact(places);
+        let rows = outputs.logits.chunks_exact(classes).zip(outputs.places.chunks_exact(places).zip(candidates));
+        for ((logits, (scores, candidates)), (class, wanted)) in rows.zip(batch.classes.iter().zip(&batch.boxes)) {
             let class = usize::from(*class);
             let classification = loss.class_weight(class) * cross_entropy(logits, class, loss.label_smoothing);
-            let box_loss = loss.box_weight * distance(loss, found, wanted) + loss.giou_weight * (1.0 - giou(found, wanted));
+            let box_loss = box_loss(loss, scores, candidates, wanted);
+            let Some(found) = candidates.get(argmax(scores)) else { continue };
             self.loss += loss.classification_weight * classification + box_loss + penalty;
             self.classification_loss += classification;
             self.box_loss += box_loss;
@@ -67,9 +69,36 @@ impl Scores {
     }
 }
 
+/// What the network said about a batch, on the host: see [`ossify_model::HeadOutput`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outputs {
+    /// Rows of as many as there are classes.
+    pub logits: Vec<f32>,
+    /// Rows of as many as there are places.
+    pub places: Vec<f32>,
+    /// Four edges a place.
+    pub candidates: Vec<f32>,
+}
+
+/// What a sample adds to the loss besides the class.
+fn box_loss(loss: &Loss, scores: &[f32], candidates: &[[f32; 4]], wanted: &[f32; 4]) -> f64 {
+    let shares = place_shares(wanted, candidates.len());
+    let of_place = |found: &[f32; 4]| loss.box_weight * distance(loss, found, wanted) + loss.giou_weight * (1.0 - giou(found, wanted));
+    let boxes = shares.iter().zip(candidates).map(|(share, found)| share * of_place(found)).sum::<f64>();
+    if loss.place_weight == 0.0 || candidates.len() == 1 {
+        return boxes;
+    }
+    let log_sum = log_sum_exp(scores);
+    boxes + loss.place_weight * shares.iter().zip(scores).map(|(share, score)| share * (log_sum - f64::from(*score))).sum::<f64>()
+}
+
+fn log_sum_exp(values: &[f32]) -> f64 {
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    values.iter().map(|value| f64::from(value - largest).exp()).sum::<f64>().ln() + f64::from(largest)
+}
+
 fn cross_entropy(logits: &[f32], class: usize, smoothing: f64) -> f64 {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let log_sum = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum::<f64>().ln() + f64::from(largest);
+    let log_sum = log_sum_exp(logits);
     let own = logits.get(class).map_or(f64::NAN, |logit| log_sum - f64::from(*logit));
     let all = logits.iter().map(|logit| log_sum - f64::from(*logit)).sum::<f64>() / logits.len() as f64;
     (1.0 - smoothing) * own + smoothing * all
@@ -113,6 +142,7 @@ fn argmax(values: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use burn::tensor::{Device, Tensor};
+    use ossify_model::HeadOutput;
 
     use super::*;
     use crate::batches::Inputs;
@@ -125,6 +155,10 @@ mod tests {
     const LOGITS: [[f32; 3]; 2] = [[0.5, -1.0, 2.0], [1.0, 3.0, -0.5]];
     const BOXES: [[f32; 4]; 2] = [[0.1, 0.2, 0.5, 0.6], [0.2, 0.0, 1.0, 0.5]];
 
+    fn outputs() -> Outputs {
+        Outputs { logits: LOGITS.as_flattened().to_vec(), places: vec![0.0; 2], candidates: BOXES.as_flattened().to_vec() }
+    }
+
     fn plain() -> Loss {
         Loss {
             classification_weight: 1.0,
@@ -134,6 +168,7 @@ mod tests {
             smooth_l1_beta: 0.1,
             box_weight: 1.0,
             giou_weight: 0.0,
+            place_weight: 0.0,
         }
     }
 
@@ -145,18 +180,31 @@ mod tests {
             Loss { label_smoothing: 0.1, class_weights: vec![0.5, 1.0, 2.0], ..plain() },
             Loss { classification_weight: 0.3, box_loss: BoxLoss::SmoothL1, box_weight: 3.0, giou_weight: 2.0, ..plain() },
         ];
-        for loss in losses {
-            let on_device = loss.of(Tensor::from_floats(LOGITS, &device), Tensor::from_floats(BOXES, &device), &batch()).into_scalar::<f32>();
-            let mut scores = Scores::default();
-            scores.add(&loss, LOGITS.as_flattened(), BOXES.as_flattened(), 0.0, &batch());
-            assert!((f64::from(on_device) - scores.metrics().loss).abs() < 1e-6, "{loss:?}");
+        // Without a map of places, and with one of four.
+        let of_places = Outputs {
+            logits: LOGITS.as_flattened().to_vec(),
+            places: vec![0.5, -1.0, 2.0, 0.0, 1.0, 1.5, -0.5, 0.25],
+            candidates: (0..32_u8).map(|i| f32::from(i % 4) * 0.2 + f32::from(i) * 0.01).collect(),
+        };
+        for loss in losses.into_iter().chain([Loss { place_weight: 2.0, giou_weight: 1.0, ..plain() }]) {
+            for (outputs, places) in [(outputs(), 1), (of_places.clone(), 4)] {
+                let on_device = HeadOutput {
+                    logits: Tensor::from_floats(LOGITS, &device),
+                    places: Tensor::<1>::from_floats(&outputs.places[..], &device).reshape([2, places]),
+                    candidates: Tensor::<1>::from_floats(&outputs.candidates[..], &device).reshape([2, places, 4]),
+                };
+                let on_device = loss.of(&on_device, &batch()).into_scalar::<f32>();
+                let mut scores = Scores::default();
+                scores.add(&loss, &outputs, 0.0, &batch());
+                assert!((f64::from(on_device) - scores.metrics().loss).abs() < 1e-6, "{loss:?}, {places} places");
+            }
         }
     }
 
     #[test]
     fn scores_are_means_over_samples() {
         let mut scores = Scores::default();
-        scores.add(&plain(), LOGITS.as_flattened(), BOXES.as_flattened(), 0.25, &batch());
+        scores.add(&plain(), &outputs(), 0.25, &batch());
         let metrics = scores.metrics();
         assert_eq!((metrics.rows, metrics.accuracy), (2, 0.5));
         assert!((metrics.mean_iou - (1.0 + 0.4) / 2.0).abs() < 1e-6);
@@ -167,7 +215,7 @@ mod tests {
     #[test]
     fn sums_survive_a_checkpoint_to_the_last_bit() {
         let mut scores = Scores::default();
-        scores.add(&plain(), LOGITS.as_flattened(), BOXES.as_flattened(), 0.1, &batch());
+        scores.add(&plain(), &outputs(), 0.1, &batch());
         let again: Scores = serde_json::from_str(&serde_json::to_string(&scores).unwrap()).unwrap();
         assert_eq!(again, scores);
     }

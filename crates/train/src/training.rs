@@ -23,7 +23,7 @@ use crate::phases::{Phase, Trained, phase_of};
 use crate::random::{Purpose, random_bits};
 use crate::sampler::Pass;
 use crate::schedule::LearningRate;
-use crate::scores::Scores;
+use crate::scores::{Outputs, Scores};
 use crate::still::Still;
 use crate::stopping::{self, best_epoch, course};
 use crate::tensorboard::EventFile;
@@ -216,7 +216,7 @@ impl Training<'_> {
         // Dropout depends on the step alone, so a run that is continued draws what it would have drawn.
         self.device.seed(random_bits(self.seed, Purpose::Step, 0, session.state.step));
         let output = session.model.head.forward(still.features(&session.model.backbone, &self.input, batch)?);
-        let mut gradients = self.loss.of(output.logits.clone(), output.boxes.clone(), batch).backward();
+        let mut gradients = self.loss.of(&output, batch).backward();
         if phase.trained == Trained::Head {
             let gradients = GradientsParams::from_module(&mut gradients, &session.model.head);
             session.optimiser.step(learning_rate, &mut session.model.head, gradients);
@@ -363,9 +363,8 @@ fn epoch_under_way(state: &RunState) -> u32 {
 
 /// Reads a batch's outputs from the device and adds them up.
 fn add(scores: &mut Scores, loss: &Loss, output: HeadOutput, penalty: f64, batch: &Batch) -> Result<()> {
-    let logits = numbers(output.logits)?;
-    let boxes = numbers(output.boxes)?;
-    scores.add(loss, &logits, &boxes, penalty, batch);
+    let outputs = Outputs { logits: numbers(output.logits)?, places: numbers(output.places)?, candidates: numbers(output.candidates)? };
+    scores.add(loss, &outputs, penalty, batch);
     Ok(())
 }
 

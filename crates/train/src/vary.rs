@@ -1,4 +1,5 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use ossify_torch_kernels::ops;
 
 use crate::augment::{Augmentation, Change};
 use crate::random::{Purpose, Stream};
@@ -44,46 +45,17 @@ impl Varier {
         images
     }
 
-    /// Each pixel of the result is interpolated between the four that are nearest to where it comes from. Rows of
-    /// channels are gathered, not values: a third of the indices.
+    /// Each pixel of the result is interpolated between the four that are nearest to where it comes from.
     fn moved(&self, images: Tensor<4>, changes: &[Change]) -> Tensor<4> {
-        let [count, channels, ..] = images.dims();
+        let [count, ..] = images.dims();
         let (side, device) = (self.side, images.device());
-        let pixels = images.permute([0, 2, 3, 1]).reshape([count * side * side, channels]);
-        let first_pixel = Tensor::<1, Int>::arange(0..count as i64, &device).reshape([count, 1, 1]) * (side * side) as i64;
         let (x, y) = self.places(&device);
         let coefficient = |index: usize| per_image(changes.iter().map(|change| change.from[index]).collect(), &device);
         let at = |first: usize| {
             let place = x.clone() * coefficient(first) + y.clone() * coefficient(first + 1) + coefficient(first + 2);
-            place * side as f64 - 0.5
+            (place * 2.0 - 1.0).reshape([count, side, side, 1])
         };
-        let (x, y) = (at(0), at(3));
-        let (left, top) = (x.clone().floor(), y.clone().floor());
-        let (to_right, to_bottom) = (x - left.clone(), y - top.clone());
-        // Along each axis two neighbours: number, and weight, which is 0 outside.
-        let neighbours = |low: Tensor<3>, share: Tensor<3>| {
-            let number = |offset: f64| {
-                let number = low.clone() + offset;
-                let inside = number.clone().greater_equal_elem(0.0).bool_and(number.clone().lower_equal_elem((side - 1) as f64)).float();
-                (number.clamp(0.0, (side - 1) as f64).int(), inside)
-            };
-            let ((low, low_inside), (high, high_inside)) = (number(0.0), number(1.0));
-            [(low, (share.clone().neg() + 1.0) * low_inside), (high, share * high_inside)]
-        };
-        let mut sum: Option<Tensor<2>> = None;
-        for (row, row_weight) in neighbours(top, to_bottom) {
-            let row = row * side as i64 + first_pixel.clone();
-            for (column, column_weight) in neighbours(left.clone(), to_right.clone()) {
-                let numbers = (row.clone() + column).reshape([count * side * side]);
-                let weights = (row_weight.clone() * column_weight).reshape([count * side * side, 1]);
-                let part = pixels.clone().select(0, numbers) * weights;
-                sum = Some(match sum {
-                    None => part,
-                    Some(sum) => sum + part,
-                });
-            }
-        }
-        sum.unwrap_or(pixels).reshape([count, side, side, channels]).permute([0, 3, 1, 2])
+        ops::sample(images, Tensor::cat(vec![at(0), at(3)], 3))
     }
 
     /// Middles of columns `[1, 1, side]` and of rows `[1, side, 1]`, in shares of the side.

@@ -1,7 +1,7 @@
 //! Weights in and out: torchvision's files, and our own `model.safetensors`.
 //!
 //! In files, backbone tensors bear torchvision's names (`features.conv0.weight`, `features.denseblock1.denselayer1.norm1.running_mean`, ...), the
-//! attention of `densenet-compact` is `attention.conv.weight`, and the head is `head.stages.N.{norm,dense}.*`, `head.classes.*` and `head.boxes.*`
+//! map of places of `densenet-compact` is `places.*`, and the head is `head.stages.N.{norm,dense}.*`, `head.classes.*` and `head.boxes.*`
 //! with PyTorch's orientation `[outputs, inputs]`, so that `load_state_dict` takes them as they are.
 
 mod file;

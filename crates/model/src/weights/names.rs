@@ -36,7 +36,7 @@ pub(crate) fn file_name<'a>(segments: impl Iterator<Item = &'a str>) -> String {
         _ if inside_head => ("head.".to_owned(), rest),
         ["blocks", block, "layers", layer, rest @ ..] => (format!("features.denseblock{}.denselayer{}.", counted(block), counted(layer)), rest),
         ["transitions", index, rest @ ..] => (format!("features.transition{}.", counted(index)), rest),
-        ["attention", rest @ ..] => ("attention.".to_owned(), rest),
+        ["places", rest @ ..] => ("places.".to_owned(), rest),
         rest => ("features.".to_owned(), rest),
     };
     let leaf = |segment: &&str| match *segment {
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(name("backbone/blocks/0/layers/5/norm1/gamma"), "features.denseblock1.denselayer6.norm1.weight");
         assert_eq!(name("backbone/transitions/2/norm/running_var"), "features.transition3.norm.running_var");
         assert_eq!(name("norm5/beta"), "features.norm5.bias");
-        assert_eq!(name("backbone/attention/conv/weight"), "attention.conv.weight");
+        assert_eq!(name("backbone/places/norm1/gamma"), "places.norm1.weight");
         assert_eq!(name("head/stages/1/dense/weight"), "head.stages.1.dense.weight");
         assert_eq!(name("head/boxes/bias"), "head.boxes.bias");
     }
