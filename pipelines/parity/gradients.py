@@ -26,10 +26,7 @@ def gradients(path: pathlib.Path, pixels: torch.Tensor, targets: torch.Tensor, d
     model = load_model(path).to(dtype).train()
     # The module's own forward casts pixels to single precision and ends in a softmax.
     images = pixels.permute(0, 3, 1, 2).to(dtype) / 255
-    hidden = model.pooled(model.features((images - model.mean) / model.std).relu())
-    for stage in model.head["stages"]:
-        hidden = stage["dense"](stage["norm"](hidden)).relu()
-    outputs = torch.cat([model.head["classes"](hidden), model.head["boxes"](hidden)], 1)
+    outputs = torch.cat(model.outputs((images - model.mean) / model.std), 1)
     (outputs * targets.to(dtype)).sum().backward()
     return {name: parameter.grad.double() for name, parameter in model.named_parameters()}
 

@@ -8,11 +8,9 @@ import json, sys, torch
 from safetensors import safe_open
 from torch import nn
 from torchvision.models import DenseNet
-
 SHAPES = {  # growth rate, layers of each block, channels of the stem, bottleneck factor
     "densenet121": (32, (6, 12, 24, 16), 64, 4), "densenet161": (48, (6, 12, 36, 24), 96, 4), "densenet169": (32, (6, 12, 32, 32), 64, 4),
     "densenet201": (32, (6, 12, 48, 32), 64, 4), "densenet-compact": (24, (2, 4, 6), 24, 2)}
-
 def averaged(images, side):  # as adaptive_avg_pool2d, of which ONNX knows only the sizes that divide
     def matrix(length): return torch.tensor([[(b <= at < e) / (e - b) for at in range(length)] for b, e in ((i * length // side, -(-(i + 1) * length // side)) for i in range(side))], device=images.device)
     return images if images.shape[-2:] == (side, side) else matrix(images.shape[-2]) @ images @ matrix(images.shape[-1]).T
@@ -35,7 +33,11 @@ class Classifier(nn.Module):
         self.load_state_dict(tensors | {name: value for name, value in self.state_dict().items() if name.endswith("num_batches_tracked")})
 
     def forward(self, images):
-        map = (averaged(images.permute(0, 3, 1, 2).float() / 255, self.side) - self.mean) / self.std
+        pixels = averaged(images.permute(0, 3, 1, 2).float() / 255, self.side)
+        logits, boxes = self.outputs((pixels - self.mean) / self.std)
+        return logits.softmax(1), boxes
+
+    def outputs(self, map):
         for name, layer in self.features.named_children():
             map = layer(map)
             if name == self.before_last: fine = map
@@ -50,11 +52,9 @@ class Classifier(nn.Module):
             boxes = grid + distances.clamp(-4, 4).exp() / side * torch.tensor([-1, -1, 1, 1]).to(rows)
             boxes = boxes.gather(1, score.argmax(1, keepdim=True).expand(-1, 1, 4))[:, 0]
         for stage in head["stages"]: hidden = stage["dense"](stage["norm"](hidden)).relu()
-        return head["classes"](hidden).softmax(1), boxes if place else head["boxes"](hidden)
-
+        return head["classes"](hidden), boxes if place else head["boxes"](hidden)
 def load_model(path):
     with safe_open(path, "pt") as file: return Classifier({name: file.get_tensor(name) for name in file.keys()}, file.metadata()).eval()
-
 if __name__ == "__main__":
     images, names = torch.zeros(2, 224, 224, 3, dtype=torch.uint8), ["images", "probabilities", "boxes"]
     torch.onnx.export(load_model(sys.argv[1]), (images,), sys.argv[2], input_names=names[:1], output_names=names[1:], dynamic_axes={name: {0: "N"} for name in names}, dynamo=False)
