@@ -55,7 +55,7 @@ pub(crate) fn roc_figure(data: &SplitData, scorer: &Scorer, report: &Report) -> 
 pub(crate) fn reliability_figure(scorer: &Scorer) -> Figure {
     let edge = |i: usize| i as f64 / CALIBRATION_BINS as f64;
     let bin = |(i, (confidence, accuracy, count)): (usize, (f64, f64, u64))| ReliabilityBin { low: edge(i), high: edge(i + 1), confidence, accuracy, count };
-    let bins = scorer.reliability().into_iter().enumerate().map(bin).collect();
+    let bins = scorer.reliability(false).into_iter().enumerate().map(bin).collect();
     Figure {
         stem: "reliability",
         caption: "Among images with a confidence, the share that is right. Points below the dotted line: the model promises too much. A larger point stands for more images.",

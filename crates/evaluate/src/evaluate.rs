@@ -7,14 +7,16 @@ use ossify_imaging::Limits;
 use ossify_settings::{Context, EvaluateSettings, Gate, Outcome, StageError};
 use serde_json::{Value, json};
 
-use crate::bootstrap::{intervals, resampling_units};
+use crate::bootstrap::{Interval, intervals, resampling_units};
+use crate::calibration::Fitted;
+use crate::ci::{self, CheckedGate};
 use crate::curves::{self, Figure};
 use crate::inputs::SplitData;
 use crate::matches::match_image;
 use crate::overlays::draw_overlays;
 use crate::page::{self, PageParts};
 use crate::report::{Bootstrap, Parts, Report};
-use crate::scores::Scorer;
+use crate::scores::{ScoreSheet, Scorer};
 use crate::sources::Sources;
 use crate::words;
 
@@ -29,6 +31,7 @@ use crate::words;
 pub fn run(context: &Context) -> Result<Outcome, StageError> {
     let sources = Sources::resolve(context)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
+    let fitted = std::cell::OnceCell::new();
     let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
     for (i, (split, predictions)) in sources.predictions.iter().enumerate() {
         let folder = context.out.reports().join(&sources.id).join(split.as_str());
@@ -42,7 +45,11 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
             Some(manifest) => manifest.summary,
             None => {
                 all_current = false;
-                let evaluation = Evaluation { context, sources: &sources, split: *split, predictions, has_gates: i == 0 };
+                if fitted.get().is_none() {
+                    let _ = fitted.set(fit(context, &sources)?);
+                }
+                let fitted = fitted.get().and_then(Option::as_ref);
+                let evaluation = Evaluation { context, sources: &sources, fitted, split: *split, predictions, has_gates: i == 0 };
                 pool.install(|| evaluation.publish(&folder, &fingerprint))?
             }
         };
@@ -55,10 +62,20 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
     Ok(if all_current { Outcome::current(summary) } else { Outcome::done(summary) })
 }
 
+/// What is fitted on the valid split; `None` where it has no predictions with probabilities.
+fn fit(context: &Context, sources: &Sources) -> Result<Option<Fitted>, StageError> {
+    let Some(predictions) = &sources.valid else { return Ok(None) };
+    sources.verify(context, Split::Valid)?;
+    let data = sources.tables.read_split(Split::Valid, predictions).map_err(anyhow::Error::from)?;
+    let fitted = Fitted::on(&data, &context.settings.evaluate.sensitivities);
+    Ok(fitted.temperature.is_some().then_some(fitted))
+}
+
 /// The evaluation of one split.
 struct Evaluation<'a> {
     context: &'a Context,
     sources: &'a Sources,
+    fitted: Option<&'a Fitted>,
     split: Split,
     predictions: &'a Path,
     has_gates: bool,
@@ -76,15 +93,22 @@ impl Evaluation<'_> {
             data.truths.len(),
             data.predictions.len()
         ));
+        self.sources.check_images(self.context, &data)?;
         let publication = Publication::begin(folder)?;
         let mut files = Vec::new();
         let match_kinds = write_matches(&data, &publication, &mut files)?;
 
-        let scorer = Scorer::new(&data);
+        let scorer = match self.fitted {
+            Some(fitted) => Scorer::with_fitted(&data, fitted),
+            None => Scorer::new(&data),
+        };
         let units = resampling_units(&data);
         let bootstrap = Bootstrap { samples: settings.bootstrap_samples, seed: self.context.seed(), confidence: 0.95, units: units.1 as u64 };
         let scores = intervals(&scorer, &units, bootstrap.samples, bootstrap.seed);
-        let report = Report::assemble(Parts { run: &self.sources.id, data: &data, scorer: &scorer, scores, match_kinds, bootstrap });
+        let without_leaks = without_leaks(&data, self.fitted, bootstrap);
+        let parts = Parts { run: &self.sources.id, data: &data, scorer: &scorer, fitted: self.fitted, scores, without_leaks, match_kinds, bootstrap };
+        let mut report = Report::assemble(parts);
+        report.limits.extend(self.sources.gaps.iter().cloned());
         let mut text = serde_json::to_string_pretty(&report).context("cannot write report.json")?;
         text.push('\n');
         publication.write("report.json", text.as_bytes())?;
@@ -122,7 +146,13 @@ impl Evaluation<'_> {
         publication.write("report.html", page::render(&parts).as_bytes())?;
         files.push(publication.describe("report.html", None)?);
 
-        let gates = if self.has_gates { unmet_gates(&report, settings) } else { Vec::new() };
+        let checked = if self.has_gates { checked_gates(&report, settings) } else { Vec::new() };
+        publication.write("junit.xml", ci::junit(&report, &checked).as_bytes())?;
+        publication.write("summary.md", ci::markdown(&report, &checked).as_bytes())?;
+        for path in ["junit.xml", "summary.md"] {
+            files.push(publication.describe(path, None)?);
+        }
+        let gates: Vec<Gate> = checked.into_iter().filter(|gate| !gate.is_met).map(|checked| checked.gate).collect();
         let summary = summary(&report, &gates);
         publication.commit("evaluate", fingerprint, files, summary.clone())?;
         Ok(summary)
@@ -154,7 +184,21 @@ fn score_figures(data: &SplitData, scorer: &Scorer, report: &Report) -> Vec<Figu
     ]
 }
 
-fn unmet_gates(report: &Report, settings: &EvaluateSettings) -> Vec<Gate> {
+/// The scores of the images that no other split shows, where it shows some.
+fn without_leaks(data: &SplitData, fitted: Option<&Fitted>, bootstrap: Bootstrap) -> Option<(u64, ScoreSheet<Interval>)> {
+    let kept = data.only(|image| image.leak_group.is_none());
+    if kept.images.len() == data.images.len() {
+        return None;
+    }
+    let scorer = match fitted {
+        Some(fitted) => Scorer::with_fitted(&kept, fitted),
+        None => Scorer::new(&kept),
+    };
+    Some((kept.images.len() as u64, intervals(&scorer, &resampling_units(&kept), bootstrap.samples, bootstrap.seed)))
+}
+
+/// Every gate that is asked for.
+fn checked_gates(report: &Report, settings: &EvaluateSettings) -> Vec<CheckedGate> {
     let gates = [
         ("accuracy", "image accuracy", report.image_level.accuracy.value, settings.min_accuracy),
         ("balanced_accuracy", "balanced accuracy over objects", report.objects_level.balanced_accuracy.value, settings.min_balanced_accuracy),
@@ -162,19 +206,17 @@ fn unmet_gates(report: &Report, settings: &EvaluateSettings) -> Vec<Gate> {
         ("mean_iou", "mean IoU over objects", report.objects_level.mean_iou.value, settings.min_mean_iou),
         ("ap50", "AP50", report.detection.scores.ap50.value, settings.min_ap50),
     ];
-    // A score that is not defined meets no limit; it is reported as 0, because JSON has no NaN.
-    let is_unmet = |figure: f64, limit: f64| limit > 0.0 && (figure.is_nan() || figure < limit);
-    let gate = |(key, words, figure, limit): (&str, &str, f64, f64)| Gate {
-        name: format!("evaluate.min_{key}"),
-        figure: if figure.is_nan() { 0.0 } else { figure },
-        limit,
-        message: if figure.is_nan() {
+    let check = |(key, words, figure, limit): (&str, &str, f64, f64)| {
+        // A score that is not defined meets no limit; it is reported as 0, because JSON has no NaN.
+        let is_met = figure >= limit;
+        let message = if figure.is_nan() {
             format!("the {words} on the {} split is not defined, and {limit} is asked for", report.split)
         } else {
-            format!("the {words} on the {} split is {figure:.4}, below {limit}", report.split)
-        },
+            format!("the {words} on the {} split is {figure:.4}, {} {limit}", report.split, if is_met { "not below" } else { "below" })
+        };
+        CheckedGate { is_met, gate: Gate { name: format!("evaluate.min_{key}"), figure: if figure.is_nan() { 0.0 } else { figure }, limit, message } }
     };
-    gates.into_iter().filter(|(_, _, figure, limit)| is_unmet(*figure, *limit)).map(gate).collect()
+    gates.into_iter().filter(|(_, _, _, limit)| *limit > 0.0).map(check).collect()
 }
 
 fn summary(report: &Report, gates: &[Gate]) -> Value {

@@ -138,6 +138,30 @@ impl SplitData {
         &self.predictions[image.predictions.clone()]
     }
 
+    /// The same split with some of its images.
+    #[must_use]
+    pub fn only(&self, keeps: impl Fn(&ScoredImage) -> bool) -> SplitData {
+        let mut kept = SplitData {
+            images: Vec::new(),
+            truths: Vec::new(),
+            predictions: Vec::new(),
+            probabilities: Vec::new(),
+            class_names: self.class_names.clone(),
+            excluded: self.excluded.clone(),
+            images_by_status: self.images_by_status.clone(),
+            ..*self
+        };
+        let classes = self.class_names.len();
+        for (i, image) in self.images.iter().enumerate().filter(|(_, image)| keeps(image)) {
+            let (truths, predictions) = (kept.truths.len(), kept.predictions.len());
+            kept.truths.extend_from_slice(self.truths_of(image));
+            kept.predictions.extend_from_slice(self.predictions_of(image));
+            kept.probabilities.extend_from_slice(&self.probabilities[i * classes..(i + 1) * classes]);
+            kept.images.push(ScoredImage { truths: truths..kept.truths.len(), predictions: predictions..kept.predictions.len(), ..image.clone() });
+        }
+        kept
+    }
+
     /// The image's largest object; the first of several equally large ones.
     pub fn largest_truth(&self, image: &ScoredImage) -> Option<&Truth> {
         self.truths_of(image).iter().reduce(|largest, truth| if truth.area > largest.area { truth } else { largest })

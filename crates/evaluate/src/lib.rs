@@ -9,6 +9,8 @@
 #![warn(missing_docs)]
 
 mod bootstrap;
+mod calibration;
+mod ci;
 mod coco;
 mod confusion;
 mod curves;
@@ -24,11 +26,12 @@ mod sources;
 mod words;
 
 pub use bootstrap::{Interval, intervals, resampling_units};
+pub use calibration::{Fitted, OperatingPoint};
 pub use coco::{ClassDetections, PrecisionRecall, class_detections, precision_recall};
 pub use confusion::Confusion;
 pub use evaluate::run;
 pub use failures::{ConfusedPair, Slice};
 pub use inputs::{Excluded, InputError, Prediction, ScoredImage, SplitData, Tables, Truth};
 pub use matches::match_image;
-pub use report::{Bootstrap, ClassReport, ConfusionTable, Counts, DetectionClassReport, DetectionReport, Report};
-pub use scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass};
+pub use report::{Bootstrap, CalibrationReport, ClassReport, ConfusionTable, Counts, DetectionClassReport, DetectionReport, LeaklessReport, Report};
+pub use scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores, ScoreSheet, Scorer, ScoresOfClass};

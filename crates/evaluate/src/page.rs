@@ -35,6 +35,12 @@ pub(crate) fn render(parts: &PageParts<'_>) -> String {
     page.push(in_words(report));
     page.push(scores(report, parts.figures));
     page.push(by_class(report, parts.figures));
+    if report.calibration.is_some() {
+        page.push(thresholds(report));
+    }
+    if report.without_leaked_images.is_some() {
+        page.push(leaks(report));
+    }
     page.push(failures(parts));
     if !parts.training.is_empty() {
         page.push(Section::new("Training").charts(parts.training.iter().map(|figure| (figure.caption, figure.chart.clone()))));
@@ -102,6 +108,81 @@ fn scores(report: &Report, figures: &[Figure]) -> Section {
     Section::new("Scores").table(images).table(objects).table(detection).charts(
         figures.iter().filter(|figure| matches!(figure.stem, "precision-recall" | "roc" | "reliability")).map(|figure| (figure.caption, figure.chart.clone())),
     )
+}
+
+/// Probabilities after temperature scaling, and thresholds.
+fn thresholds(report: &Report) -> Section {
+    let mut section = Section::new("Probabilities and thresholds");
+    if let Some(calibration) = &report.calibration {
+        section = section.paragraph(format!(
+            "Divided by a temperature of {}, which the {} split asks for, the logits give probabilities that mean what they say as far as one number can make them; \
+             above 1 the model is surer than it should be. {}",
+            two(calibration.temperature),
+            calibration.fitted_on,
+            if report.split == calibration.fitted_on { "It was fitted on these very images, which flatters the scores beside." } else { "These images had no part in it." },
+        ));
+        let mut table = Table::new([Column::text("score"), Column::number("as predicted"), Column::number("with temperature")]);
+        let (before, after) = (&report.image_level, &calibration.scores);
+        let rows = [("calibration error (ECE)", &before.ece, &after.ece), ("Brier score", &before.brier, &after.brier), ("log loss", &before.log_loss, &after.log_loss)];
+        for (name, before, after) in rows {
+            let cell = |score: &Interval| TableCell::new(value(score)).remark(interval(score));
+            table.push([TableCell::new(name), cell(before), cell(after)]);
+        }
+        section = section.table(table);
+    }
+    if report.operating_points.is_empty() {
+        return section;
+    }
+    let mut table = Table::new([
+        Column::text("class"),
+        Column::number("sensitivity wanted"),
+        Column::number("least probability for a yes"),
+        Column::number("sensitivity here"),
+        Column::number("specificity here"),
+    ])
+    .caption("Thresholds for each class against all others: the highest that reaches the wanted sensitivity on the valid split");
+    for point in &report.operating_points {
+        let cell = |score: &Interval| TableCell::new(value(score)).remark(interval(score));
+        table.push([
+            TableCell::new(&point.class_name),
+            TableCell::new(percent(point.wanted_sensitivity)),
+            TableCell::new(format!("{:.3}", point.threshold)),
+            cell(&point.sensitivity),
+            cell(&point.specificity),
+        ]);
+    }
+    section.table(table)
+}
+
+/// Scores with and without images that stand in another split, too.
+fn leaks(report: &Report) -> Section {
+    let mut section = Section::new("With and without leaked images");
+    if let Some(kept) = &report.without_leaked_images {
+        section = section.paragraph(format!(
+            "{} of the {} images show a picture that another split has too. What the model learned by heart it knows: the right column is without them.",
+            count(report.images - kept.images),
+            count(report.images)
+        ));
+        let mut table = Table::new([
+            Column::text("score"),
+            Column::number(format!("all {} images", count(report.images))),
+            Column::number(format!("{} images of this split alone", count(kept.images))),
+        ]);
+        let rows = [
+            ("image accuracy", &report.image_level.accuracy, &kept.image_level.accuracy),
+            ("macro F1, images", &report.image_level.macro_f1, &kept.image_level.macro_f1),
+            ("balanced accuracy, objects", &report.objects_level.balanced_accuracy, &kept.objects_level.balanced_accuracy),
+            ("mean IoU", &report.objects_level.mean_iou, &kept.objects_level.mean_iou),
+            ("AP50", &report.detection.scores.ap50, &kept.detection.ap50),
+            ("AP", &report.detection.scores.ap, &kept.detection.ap),
+        ];
+        for (name, with, without) in rows {
+            let cell = |score: &Interval| TableCell::new(value(score)).remark(interval(score));
+            table.push([TableCell::new(name), cell(with), cell(without)]);
+        }
+        section = section.table(table);
+    }
+    section
 }
 
 fn by_class(report: &Report, figures: &[Figure]) -> Section {

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
-use ossify_contract::{ImageStatus, SCHEMA_VERSION};
+use ossify_contract::{ImageStatus, SCHEMA_VERSION, Split};
 use serde::Serialize;
 
 use crate::bootstrap::Interval;
+use crate::calibration::{Fitted, OperatingPoint};
 use crate::failures::{ConfusedPair, Slice};
 use crate::inputs::{Excluded, SplitData};
-use crate::scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass};
+use crate::scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores, ScoreSheet, Scorer, ScoresOfClass};
 
 /// `report.json`: every score of a split with its interval, and what was left out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,6 +30,10 @@ pub struct Report {
     pub objects_level: ObjectScores<Interval>,
     /// Scores over labelled images.
     pub image_level: ImageScores<Interval>,
+    /// Scores of the probabilities after temperature scaling; null where the valid split has no probabilities.
+    pub calibration: Option<CalibrationReport>,
+    /// What thresholds that were chosen on the valid split give here.
+    pub operating_points: Vec<OperatingPoint<Interval>>,
     /// The COCO protocol.
     pub detection: DetectionReport,
     /// Scores by class.
@@ -41,6 +46,8 @@ pub struct Report {
     pub most_confused: Vec<ConfusedPair>,
     /// Scores of parts of the objects.
     pub slices: Vec<Slice>,
+    /// The scores without the images that another split shows, too; null where there are none or nobody looked.
+    pub without_leaked_images: Option<LeaklessReport>,
     /// Counts and reasons of all that is not scored.
     pub excluded: Vec<Excluded>,
     /// How the intervals were made.
@@ -74,6 +81,31 @@ pub struct DetectionReport {
     pub scores: DetectionScores<Interval>,
     /// By class.
     pub per_class: Vec<DetectionClassReport>,
+}
+
+/// Temperature scaling (Guo et al., 2017).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CalibrationReport {
+    /// Split on which the temperature was fitted.
+    pub fitted_on: &'static str,
+    /// Logits are divided by it; above 1 where the model is surer than it should be.
+    pub temperature: f64,
+    /// Scores with it.
+    #[serde(flatten)]
+    pub scores: ScaledScores<Interval>,
+}
+
+/// Scores of the images that stand in this split alone.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LeaklessReport {
+    /// How many images.
+    pub images: u64,
+    /// Scores over their objects.
+    pub objects_level: ObjectScores<Interval>,
+    /// Scores over them.
+    pub image_level: ImageScores<Interval>,
+    /// The COCO protocol over them.
+    pub detection: DetectionScores<Interval>,
 }
 
 /// Detection scores of a class.
@@ -125,14 +157,17 @@ pub(crate) struct Parts<'a> {
     pub run: &'a str,
     pub data: &'a SplitData,
     pub scorer: &'a Scorer,
+    pub fitted: Option<&'a Fitted>,
     pub scores: ScoreSheet<Interval>,
+    /// Images that are in no leak, and their scores; `None` where all are.
+    pub without_leaks: Option<(u64, ScoreSheet<Interval>)>,
     pub match_kinds: BTreeMap<&'static str, u64>,
     pub bootstrap: Bootstrap,
 }
 
 impl Report {
     pub(crate) fn assemble(parts: Parts<'_>) -> Self {
-        let Parts { run, data, scorer, scores, match_kinds, bootstrap } = parts;
+        let Parts { run, data, scorer, fitted, scores, without_leaks, match_kinds, bootstrap } = parts;
         let confusion = scorer.confusion(&vec![1; data.images.len()]);
         let classes = data.class_names.len();
         let counts = Counts {
@@ -154,6 +189,16 @@ impl Report {
             counts,
             objects_level: scores.objects,
             image_level: scores.images,
+            calibration: fitted
+                .and_then(|fitted| fitted.temperature)
+                .map(|temperature| CalibrationReport { fitted_on: Split::Valid.as_str(), temperature, scores: scores.scaled }),
+            operating_points: operating_points(data, fitted, scores.operating),
+            without_leaked_images: without_leaks.map(|(images, scores)| LeaklessReport {
+                images,
+                objects_level: scores.objects,
+                image_level: scores.images,
+                detection: scores.detection,
+            }),
             detection: DetectionReport {
                 scores: scores.detection,
                 per_class: with_names().zip(scores.detection_per_class).map(|(class_name, scores)| DetectionClassReport { class_name, scores }).collect(),
@@ -177,4 +222,21 @@ impl Report {
         report.limits = crate::words::limits(&report, data);
         report
     }
+}
+
+fn operating_points(data: &SplitData, fitted: Option<&Fitted>, scores: Vec<Vec<OperatingScores<Interval>>>) -> Vec<OperatingPoint<Interval>> {
+    let Some(fitted) = fitted else { return Vec::new() };
+    let of_class = |(class, scores): (usize, Vec<OperatingScores<Interval>>)| {
+        let points = scores.into_iter().zip(&fitted.wanted).zip(&fitted.thresholds[class]);
+        points.filter_map(move |((scores, wanted), threshold)| {
+            Some(OperatingPoint {
+                class_name: data.class_names[class].clone(),
+                wanted_sensitivity: *wanted,
+                threshold: (*threshold)?,
+                sensitivity: scores.sensitivity,
+                specificity: scores.specificity,
+            })
+        })
+    };
+    scores.into_iter().enumerate().flat_map(of_class).collect()
 }

@@ -1,5 +1,6 @@
 use serde::Serialize;
 
+use crate::calibration::{self, Fitted};
 use crate::coco::{ClassDetections, PrecisionRecall, THRESHOLDS, class_detections, precision_recall};
 use crate::confusion::{Confusion, mean_of_defined};
 use crate::inputs::SplitData;
@@ -63,6 +64,28 @@ score_group! {
 }
 
 score_group! {
+    /// Over labelled images, after temperature scaling; NaN where no temperature was fitted.
+    ScaledScores {
+        /// As [`ImageScores::log_loss`].
+        log_loss,
+        /// As [`ImageScores::brier`].
+        brier,
+        /// As [`ImageScores::ece`].
+        ece,
+    }
+}
+
+score_group! {
+    /// What a class's threshold gives over labelled images that have probabilities.
+    OperatingScores {
+        /// Share of the class's images with a yes (recall).
+        sensitivity,
+        /// Share of the other images with a no.
+        specificity,
+    }
+}
+
+score_group! {
     /// The COCO protocol over all scored images, backgrounds included; means over classes that have objects.
     DetectionScores {
         /// Mean over IoU thresholds .50 to .95.
@@ -117,12 +140,16 @@ pub struct ScoreSheet<T> {
     pub objects: ObjectScores<T>,
     /// Over images.
     pub images: ImageScores<T>,
+    /// Over images after temperature scaling.
+    pub scaled: ScaledScores<T>,
     /// Detection.
     pub detection: DetectionScores<T>,
     /// By class.
     pub per_class: Vec<ScoresOfClass<T>>,
     /// Detection by class.
     pub detection_per_class: Vec<DetectionOfClass<T>>,
+    /// `operating[class][wanted]` for each wanted sensitivity; empty where nothing was fitted.
+    pub operating: Vec<Vec<OperatingScores<T>>>,
 }
 
 impl<T> ScoreSheet<T> {
@@ -131,9 +158,11 @@ impl<T> ScoreSheet<T> {
         ScoreSheet {
             objects: self.objects.map(&mut turn),
             images: self.images.map(&mut turn),
+            scaled: self.scaled.map(&mut turn),
             detection: self.detection.map(&mut turn),
             per_class: self.per_class.iter().map(|class| class.map(&mut turn)).collect(),
             detection_per_class: self.detection_per_class.iter().map(|class| class.map(&mut turn)).collect(),
+            operating: self.operating.iter().map(|class| class.iter().map(|point| point.map(&mut turn)).collect()).collect(),
         }
     }
 }
@@ -155,6 +184,8 @@ struct ImageCase {
     predicted: u16,
     in_top2: bool,
     calibration: Option<Calibration>,
+    /// After temperature scaling.
+    scaled: Option<Calibration>,
 }
 
 struct Calibration {
@@ -177,13 +208,30 @@ pub struct Scorer {
     classes: usize,
     objects: Vec<ObjectCase>,
     images: Vec<ImageCase>,
-    rankings: Vec<Vec<RankStep>>,
+    rankings: Vec<Ranking>,
     detections: Vec<ClassDetections>,
+}
+
+/// Labelled images that have probabilities, by rising probability of a class.
+#[derive(Default)]
+struct Ranking {
+    steps: Vec<RankStep>,
+    /// For each wanted sensitivity the first step whose probability reaches the class's threshold; `None` without one.
+    cuts: Vec<Option<usize>>,
 }
 
 impl Scorer {
     /// Prepares a split.
     pub fn new(data: &SplitData) -> Self {
+        Self::with(data, None)
+    }
+
+    /// Prepares a split, with what was fitted on the valid one.
+    pub fn with_fitted(data: &SplitData, fitted: &Fitted) -> Self {
+        Self::with(data, Some(fitted))
+    }
+
+    fn with(data: &SplitData, fitted: Option<&Fitted>) -> Self {
         let classes = data.class_names.len();
         let nothing = classes as u16;
         let (mut objects, mut images) = (Vec::with_capacity(data.truths.len()), Vec::new());
@@ -204,11 +252,14 @@ impl Scorer {
                     Some(p) => is_in_top2(p, usize::from(truth.class)),
                     None => first_two_classes(data.predictions_of(image).iter().map(|prediction| prediction.class)).contains(&Some(truth.class)),
                 };
-                let calibration = probabilities.map(|p| Calibration::of(p, usize::from(truth.class), usize::from(predicted)));
-                images.push(ImageCase { image: i as u32, truth: truth.class, predicted, in_top2, calibration });
+                let of = |p: &[f64]| Calibration::of(p, usize::from(truth.class), usize::from(predicted));
+                let calibration = probabilities.map(|p| of(&p.iter().map(|p| f64::from(*p)).collect::<Vec<_>>()));
+                let temperature = fitted.and_then(|fitted| fitted.temperature);
+                let scaled = probabilities.zip(temperature).map(|(p, temperature)| of(&calibration::scaled(p, temperature)));
+                images.push(ImageCase { image: i as u32, truth: truth.class, predicted, in_top2, calibration, scaled });
             }
         }
-        let rankings = (0..classes).map(|class| ranking(data, &images, class)).collect();
+        let rankings = (0..classes).map(|class| ranking(data, &images, class, fitted)).collect();
         Scorer { classes, objects, images, rankings, detections: class_detections(data) }
     }
 
@@ -243,7 +294,12 @@ impl Scorer {
     /// All scores where image `i` counts `weights[i]` times.
     pub fn scores(&self, weights: &[u32]) -> ScoreSheet<f64> {
         let confusion = self.confusion(weights);
-        let aurocs: Vec<f64> = self.rankings.iter().map(|ranking| auroc(ranking, weights)).collect();
+        let (mut aurocs, mut operating) = (Vec::with_capacity(self.classes), Vec::with_capacity(self.classes));
+        for ranking in &self.rankings {
+            let (auroc, points) = ranking.scores(weights);
+            aurocs.push(auroc);
+            operating.push(points);
+        }
         let (objects, iou_of_class) = self.object_scores(&confusion, weights);
         let curves: Vec<Option<PrecisionRecall>> = self.detections.iter().map(|class| precision_recall(class, weights)).collect();
         let per_class = |class: usize| ScoresOfClass {
@@ -261,6 +317,7 @@ impl Scorer {
         ScoreSheet {
             objects,
             images: self.image_scores(&aurocs, weights),
+            scaled: self.scaled_scores(weights),
             detection: DetectionScores {
                 ap: over_classes(&PrecisionRecall::ap),
                 ap50: over_classes(&|curve| curve.ap_at(0)),
@@ -271,6 +328,7 @@ impl Scorer {
             },
             per_class: (0..self.classes).map(per_class).collect(),
             detection_per_class: curves.iter().map(of_class).collect(),
+            operating,
         }
     }
 
@@ -303,41 +361,52 @@ impl Scorer {
 
     fn image_scores(&self, aurocs: &[f64], weights: &[u32]) -> ImageScores<f64> {
         let mut confusion = Confusion::new(self.classes);
-        let (mut all, mut top2, mut calibrated, mut log_loss, mut brier) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        let mut bins = [(0.0, 0.0); CALIBRATION_BINS];
+        let (mut all, mut top2) = (0.0, 0.0);
         for case in &self.images {
             let weight = weights[case.image as usize];
             confusion.add(case.truth, case.predicted, weight);
             let weight = f64::from(weight);
             all += weight;
             top2 += weight * f64::from(u8::from(case.in_top2));
-            if let Some(calibration) = &case.calibration {
-                calibrated += weight;
-                log_loss += weight * calibration.log_loss;
-                brier += weight * calibration.brier;
-                let bin = &mut bins[calibration.bin];
-                let hit = f64::from(u8::from(case.truth == case.predicted));
-                *bin = (bin.0 + weight * hit, bin.1 + weight * calibration.confidence);
-            }
         }
-        // A bin's share times the gap between its hit rate and mean confidence: its count cancels.
-        let ece = bins.iter().map(|(hits, confidence)| (hits - confidence).abs()).sum::<f64>() / calibrated;
+        let ScaledScores { log_loss, brier, ece } = self.calibration_scores(weights, |case| case.calibration.as_ref());
         ImageScores {
             accuracy: confusion.accuracy(),
             top2_accuracy: top2 / all,
             macro_f1: confusion.macro_f1(),
             macro_auroc: mean_of_defined(aurocs.iter().copied()),
-            log_loss: log_loss / calibrated,
-            brier: brier / calibrated,
+            log_loss,
+            brier,
             ece,
         }
     }
 
-    /// Bins of the reliability diagram: mean confidence, share that is right, and count.
-    pub fn reliability(&self) -> Vec<(f64, f64, u64)> {
+    fn scaled_scores(&self, weights: &[u32]) -> ScaledScores<f64> {
+        self.calibration_scores(weights, |case| case.scaled.as_ref())
+    }
+
+    fn calibration_scores(&self, weights: &[u32], of: impl Fn(&ImageCase) -> Option<&Calibration>) -> ScaledScores<f64> {
+        let (mut all, mut log_loss, mut brier) = (0.0, 0.0, 0.0);
+        let mut bins = [(0.0, 0.0); CALIBRATION_BINS];
+        for (case, calibration) in self.images.iter().filter_map(|case| Some((case, of(case)?))) {
+            let weight = f64::from(weights[case.image as usize]);
+            all += weight;
+            log_loss += weight * calibration.log_loss;
+            brier += weight * calibration.brier;
+            let bin = &mut bins[calibration.bin];
+            let hit = f64::from(u8::from(case.truth == case.predicted));
+            *bin = (bin.0 + weight * hit, bin.1 + weight * calibration.confidence);
+        }
+        // A bin's share times the gap between its hit rate and mean confidence: its count cancels.
+        let ece = bins.iter().map(|(hits, confidence)| (hits - confidence).abs()).sum::<f64>() / all;
+        ScaledScores { log_loss: log_loss / all, brier: brier / all, ece }
+    }
+
+    /// Bins of the reliability diagram: mean confidence, share that is right, and count; before or after temperature scaling.
+    pub fn reliability(&self, is_scaled: bool) -> Vec<(f64, f64, u64)> {
         let mut bins = vec![(0.0, 0.0, 0u64); CALIBRATION_BINS];
         for case in &self.images {
-            if let Some(calibration) = &case.calibration {
+            if let Some(calibration) = if is_scaled { &case.scaled } else { &case.calibration } {
                 let bin = &mut bins[calibration.bin];
                 *bin = (bin.0 + calibration.confidence, bin.1 + f64::from(u8::from(case.truth == case.predicted)), bin.2 + 1);
             }
@@ -348,7 +417,7 @@ impl Scorer {
     /// The ROC curve of a class against the rest as (false positive rate, true positive rate); empty where the
     /// class has no images or all.
     pub fn roc(&self, class: usize) -> Vec<(f64, f64)> {
-        let ranking = &self.rankings[class];
+        let ranking = &self.rankings[class].steps;
         let positives = ranking.iter().filter(|step| step.is_class).count() as f64;
         let negatives = ranking.len() as f64 - positives;
         if positives == 0.0 || negatives == 0.0 {
@@ -368,10 +437,10 @@ impl Scorer {
 }
 
 impl Calibration {
-    fn of(probabilities: &[f32], truth: usize, predicted: usize) -> Self {
-        let p = f64::from(probabilities[truth]).clamp(f64::EPSILON, 1.0 - f64::EPSILON);
-        let squared = |(class, p): (usize, &f32)| (f64::from(*p) - f64::from(u8::from(class == truth))).powi(2);
-        let confidence = probabilities.get(predicted).copied().map_or(0.0, f64::from);
+    fn of(probabilities: &[f64], truth: usize, predicted: usize) -> Self {
+        let p = probabilities[truth].clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+        let squared = |(class, p): (usize, &f64)| (p - f64::from(u8::from(class == truth))).powi(2);
+        let confidence = probabilities.get(predicted).copied().unwrap_or(0.0);
         Calibration { log_loss: -p.ln(), brier: probabilities.iter().enumerate().map(squared).sum(), confidence, bin: calibration_bin(confidence) }
     }
 }
@@ -401,34 +470,59 @@ fn first_two_classes(classes: impl Iterator<Item = u16>) -> [Option<u16>; 2] {
     found
 }
 
-/// Labelled images that have probabilities by rising probability of the class.
-fn ranking(data: &SplitData, images: &[ImageCase], class: usize) -> Vec<RankStep> {
+fn ranking(data: &SplitData, images: &[ImageCase], class: usize, fitted: Option<&Fitted>) -> Ranking {
     let mut ranked: Vec<(f32, u32, bool)> =
         images.iter().filter_map(|case| Some((data.probabilities_of(case.image as usize)?[class], case.image, usize::from(case.truth) == class))).collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let ends_tie = |i: usize| ranked.get(i + 1).is_none_or(|next| next.0 != ranked[i].0);
-    (0..ranked.len()).map(|i| RankStep { image: ranked[i].1, is_class: ranked[i].2, ends_tie: ends_tie(i) }).collect()
+    let thresholds = fitted.and_then(|fitted| fitted.thresholds.get(class)).into_iter().flatten();
+    Ranking {
+        steps: (0..ranked.len()).map(|i| RankStep { image: ranked[i].1, is_class: ranked[i].2, ends_tie: ends_tie(i) }).collect(),
+        cuts: thresholds.map(|threshold| threshold.map(|threshold| ranked.partition_point(|step| step.0 < threshold))).collect(),
+    }
 }
 
-/// The chance that an image of the class ranks above another (Mann and Whitney, 1947), ties counting half;
-/// NaN where either kind is absent.
-fn auroc(ranking: &[RankStep], weights: &[u32]) -> f64 {
-    let (mut below, mut tied, mut tied_positives, mut positives) = (0u64, 0u64, 0u64, 0u64);
-    // Twice the number of pairs won, so that halves stay whole.
-    let mut won = 0u128;
-    for step in ranking {
-        let weight = u64::from(weights[step.image as usize]);
-        if step.is_class {
-            tied_positives += weight;
-        } else {
-            tied += weight;
+impl Ranking {
+    /// The chance that an image of the class ranks above another (Mann and Whitney, 1947), ties counting half, NaN where either kind is absent; and what each
+    /// threshold gives.
+    fn scores(&self, weights: &[u32]) -> (f64, Vec<OperatingScores<f64>>) {
+        let (mut below, mut tied, mut tied_positives, mut positives) = (0u64, 0u64, 0u64, 0u64);
+        // Twice the number of pairs won, so that halves stay whole.
+        let mut won = 0u128;
+        // Images of the class and others below each threshold.
+        let mut under: Vec<Option<(u64, u64)>> = self.cuts.iter().map(|_| None).collect();
+        let next_cut = |from: usize| self.cuts.iter().flatten().copied().filter(|cut| *cut >= from).min().unwrap_or(usize::MAX);
+        let mut cut = next_cut(0);
+        for (i, step) in self.steps.iter().enumerate() {
+            if i == cut {
+                self.note(&mut under, i, (positives, below));
+                cut = next_cut(i + 1);
+            }
+            let weight = u64::from(weights[step.image as usize]);
+            if step.is_class {
+                tied_positives += weight;
+            } else {
+                tied += weight;
+            }
+            if step.ends_tie {
+                won += u128::from(tied_positives) * u128::from(2 * below + tied);
+                positives += tied_positives;
+                below += tied;
+                (tied, tied_positives) = (0, 0);
+            }
         }
-        if step.ends_tie {
-            won += u128::from(tied_positives) * u128::from(2 * below + tied);
-            positives += tied_positives;
-            below += tied;
-            (tied, tied_positives) = (0, 0);
+        self.note(&mut under, self.steps.len(), (positives, below));
+        let auroc = won as f64 / 2.0 / (positives as f64 * below as f64);
+        let point = |under: Option<(u64, u64)>| OperatingScores {
+            sensitivity: under.map_or(f64::NAN, |(of_class, _)| (positives - of_class) as f64 / positives as f64),
+            specificity: under.map_or(f64::NAN, |(_, others)| others as f64 / below as f64),
+        };
+        (auroc, under.into_iter().map(point).collect())
+    }
+
+    fn note(&self, under: &mut [Option<(u64, u64)>], step: usize, counts: (u64, u64)) {
+        for (under, _) in under.iter_mut().zip(&self.cuts).filter(|(_, cut)| **cut == Some(step)) {
+            *under = Some(counts);
         }
     }
-    won as f64 / 2.0 / (positives as f64 * below as f64)
 }

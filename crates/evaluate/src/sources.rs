@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use ossify_contract::{ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id, read_latest, read_metrics};
 use ossify_settings::{Context, StageError};
 
-use crate::inputs::Tables;
+use crate::inputs::{SplitData, Tables};
 
 /// Tables that a report reads.
 const TABLES: [&str; 3] = ["images.parquet", "objects.parquet", "classes.parquet"];
@@ -19,8 +19,12 @@ pub(crate) struct Sources {
     pub id: String,
     /// The table of each split to report on; one file may hold several splits.
     pub predictions: Vec<(Split, PathBuf)>,
+    /// The table of the valid split, on which temperature and thresholds are fitted, where there is one.
+    pub valid: Option<PathBuf>,
     /// Manifest of the predictions, where a stage wrote them.
     pub manifest: Option<Manifest>,
+    /// In what they do not belong to these tables, a sentence each; empty unless `evaluate.allow_gaps` is set.
+    pub gaps: Vec<String>,
     pub tables: Tables,
     tables_manifest: Manifest,
     fingerprints_hash: Option<String>,
@@ -52,9 +56,25 @@ impl Sources {
                 tables.folder.display()
             )));
         }
+        let mut gaps = Vec::new();
+        if let (Some(predicted), Some(present)) = (manifest.as_ref().and_then(|manifest| manifest.summary["shards"].as_str()), &shards_manifest)
+            && predicted != present.content_hash()
+        {
+            gaps.push(format!(
+                "The predictions {id} were made of other shards than those of {}: images came, went or were resized otherwise since.",
+                out.shards().display()
+            ));
+        }
+        if let (Some(gap), false) = (gaps.first(), context.settings.evaluate.allow_gaps) {
+            return Err(StageError::Failed(anyhow!("{gap} Run ossify-predict again, or score what is there with --set evaluate.allow_gaps=true")));
+        }
         let run_folder = out.runs().join(&id);
+        let valid = match &manifest {
+            Some(manifest) => manifest.file("valid.parquet").map(|file| out.predictions().join(&id).join(&file.path)),
+            None => predictions.first().map(|(_, path)| path.clone()),
+        };
         let fingerprints_hash = fingerprints.map(|file| file.xxh3.clone());
-        Ok(Sources { id, predictions, manifest, tables, tables_manifest, fingerprints_hash, run_folder })
+        Ok(Sources { id, predictions, valid, manifest, gaps, tables, tables_manifest, fingerprints_hash, run_folder })
     }
 
     /// Finds the predictions that `evaluate.predictions` names: a path, an id, or `latest`.
@@ -121,11 +141,12 @@ impl Sources {
             fingerprint.add(self.tables_manifest.file(name).map_or("", |file| &file.xxh3));
         }
         fingerprint.add(self.fingerprints_hash.as_deref().unwrap_or(""));
-        let entry = self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")));
-        match entry {
+        let entry = |split: Split| self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")));
+        match entry(split) {
             Some(entry) => fingerprint.add(&entry.xxh3),
             None => fingerprint.add(format!("{:016x}", hash_file(predictions)?.1)),
         };
+        fingerprint.add(entry(Split::Valid).map_or("", |entry| &entry.xxh3));
         for name in RUN_FILES {
             let path = self.run_folder.join(name);
             fingerprint.add(if path.is_file() { format!("{:016x}", hash_file(&path)?.1) } else { String::new() });
@@ -144,6 +165,29 @@ impl Sources {
             file.verify(&context.out.predictions().join(&self.id))?;
         }
         Ok(())
+    }
+
+    /// Refuses predictions that lack some of the images though their summary counts images, as that of `ossify-predict` does, which has a prediction for each;
+    /// unless `evaluate.allow_gaps` is set. Somebody else's detector may have nothing to say of an image.
+    ///
+    /// # Errors
+    /// Fails with how many lack, and one of them.
+    pub fn check_images(&self, context: &Context, data: &SplitData) -> Result<(), StageError> {
+        let is_one_each = self.manifest.as_ref().is_some_and(|manifest| manifest.summary["images"][data.split.as_str()].is_u64());
+        if !is_one_each || context.settings.evaluate.allow_gaps {
+            return Ok(());
+        }
+        let mut silent = data.images.iter().filter(|image| image.predictions.is_empty());
+        let Some(first) = silent.next() else { return Ok(()) };
+        Err(StageError::Failed(anyhow!(
+            "{} of the {} images of the {} split have no prediction in {}, `{}` among them, though ossify-predict gives one for each: they came since. Run \
+             ossify-predict again, or score what is there with --set evaluate.allow_gaps=true, where they count as wrong",
+            silent.count() + 1,
+            data.images.len(),
+            data.split,
+            self.id,
+            first.image_id
+        )))
     }
 
     /// The run that made the predictions, as far as it is there.

@@ -99,7 +99,14 @@ fn predict_shards(context: &Context, run: &Run) -> Result<Outcome> {
         files.push(publication.describe(&table_name(split.as_str()), Some(rows))?);
     }
     let total: u64 = files.iter().filter_map(|file| file.rows).sum();
-    let summary = json!({ "run": run.id, "images": images, "class_names": network.class_names(), "model_xxh3": run.model_hash, "class_map": run.class_map });
+    let summary = json!({
+        "run": run.id,
+        "images": images,
+        "class_names": network.class_names(),
+        "model_xxh3": run.model_hash,
+        "class_map": run.class_map,
+        "shards": shards_manifest.content_hash(),
+    });
     let manifest = publication.commit("predict", &fingerprint, files, summary)?;
     write_latest(&predictions, &run.id)?;
     tell(context, total, started, &folder);

@@ -535,6 +535,10 @@ sections! {
         splits: Vec<String> = vec!["valid".into(), "test".into()] => |v| splits(v);
         /// Resamples of the bootstrap.
         bootstrap_samples: u32 = 1000 => |v| between(v, &0, &1_000_000);
+        /// Sensitivities (recalls) that a threshold is looked for with, for each class, on the valid split.
+        sensitivities: Vec<f64> = vec![0.9, 0.95] => |v| sensitivities(v);
+        /// Score predictions although some images have none, or other shards were predicted than those that are there; the report tells.
+        allow_gaps: bool = false;
         /// Images drawn with their boxes.
         overlays: usize = 24 => |v| at_most(v, &10_000);
         /// Gate: least image accuracy on the first split; exit code 3 below it. 0 is off.
@@ -557,6 +561,14 @@ fn typed<'de, T: Deserialize<'de>>(value: &toml::Value) -> Result<(), String> {
 
 fn within(value: &f64, low: f64, high: f64) -> Result<(), String> {
     if (low..=high).contains(value) { Ok(()) } else { Err(format!("{value} is not within {low} to {high}")) }
+}
+
+fn sensitivities(values: &[f64]) -> Result<(), String> {
+    match values.iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
+        Some(value) => Err(format!("{value} is no sensitivity that can be wanted; it is above 0 and below 1")),
+        None if values.len() > 10 => Err(format!("{} are too many; 10 at most", values.len())),
+        None => Ok(()),
+    }
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display>(value: &T, low: &T) -> Result<(), String> {
