@@ -47,10 +47,7 @@ impl Fitted {
 
 /// Probabilities of labelled images, and the class of the largest object.
 fn labelled(data: &SplitData) -> impl Iterator<Item = (&[f32], usize)> {
-    data.images
-        .iter()
-        .enumerate()
-        .filter_map(|(i, image)| Some((data.probabilities_of(i)?, usize::from(data.largest_truth(image)?.class))))
+    data.images.iter().enumerate().filter_map(|(i, image)| Some((data.probabilities_of(i)?, usize::from(data.largest_truth(image)?.class))))
 }
 
 /// Probabilities after logits were divided by `temperature`; they add up to 1.

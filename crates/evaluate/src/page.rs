@@ -123,7 +123,11 @@ fn thresholds(report: &Report) -> Section {
         ));
         let mut table = Table::new([Column::text("score"), Column::number("as predicted"), Column::number("with temperature")]);
         let (before, after) = (&report.image_level, &calibration.scores);
-        let rows = [("calibration error (ECE)", &before.ece, &after.ece), ("Brier score", &before.brier, &after.brier), ("log loss", &before.log_loss, &after.log_loss)];
+        let rows = [
+            ("calibration error (ECE)", &before.ece, &after.ece),
+            ("Brier score", &before.brier, &after.brier),
+            ("log loss", &before.log_loss, &after.log_loss),
+        ];
         for (name, before, after) in rows {
             let cell = |score: &Interval| TableCell::new(value(score)).remark(interval(score));
             table.push([TableCell::new(name), cell(before), cell(after)]);

@@ -189,9 +189,11 @@ impl Report {
             counts,
             objects_level: scores.objects,
             image_level: scores.images,
-            calibration: fitted
-                .and_then(|fitted| fitted.temperature)
-                .map(|temperature| CalibrationReport { fitted_on: Split::Valid.as_str(), temperature, scores: scores.scaled }),
+            calibration: fitted.and_then(|fitted| fitted.temperature).map(|temperature| CalibrationReport {
+                fitted_on: Split::Valid.as_str(),
+                temperature,
+                scores: scores.scaled,
+            }),
             operating_points: operating_points(data, fitted, scores.operating),
             without_leaked_images: without_leaks.map(|(images, scores)| LeaklessReport {
                 images,

@@ -342,6 +342,120 @@ fn images_of_one_leak_group_are_drawn_together() {
     assert_eq!(report["bootstrap"]["units"], 11);
 }
 
+/// The first four images, which another split shows, too, are predicted perfectly, and no other one is.
+#[test]
+fn scores_without_leaked_images_stand_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly();
+    for prediction in &mut work.predictions[4..] {
+        (prediction.class_index, prediction.class_name) = match prediction.class_index {
+            0 => (1, "elbow".into()),
+            _ => (0, "wrist".into()),
+        };
+    }
+    let row = |(i, image): (usize, &ossify_contract::ImageRow)| FingerprintRow {
+        image_id: image.image_id.clone(),
+        split: Split::Valid,
+        bytes_xxh3: 0,
+        pixels_xxh3: 0,
+        perceptual_hash: 0,
+        leak_group: (i < 4).then_some(i as i32),
+    };
+    work.fingerprints = Some(work.images.iter().enumerate().map(row).collect());
+    work.write(folder.path());
+    evaluate(folder.path(), &[]).code(0);
+    let report = report(folder.path());
+    assert_eq!(report["image_level"]["accuracy"]["value"], 4.0 / 12.0);
+    let kept = &report["without_leaked_images"];
+    assert_eq!((&kept["images"], &kept["image_level"]["accuracy"]["value"]), (&Value::from(10), &Value::from(0.0)));
+    assert_eq!(kept["objects_level"]["mean_iou"]["value"], 1.0);
+    let page = std::fs::read_to_string(folder.path().join("reports/run-1/valid/report.html")).unwrap();
+    assert!(page.contains("With and without leaked images"));
+}
+
+#[test]
+fn predictions_that_lack_images_are_refused_unless_gaps_are_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly();
+    work.predictions.retain(|prediction| prediction.image_id != "valid/images/03.png");
+    work.summary = serde_json::json!({ "images": { "valid": 13 } });
+    work.write(folder.path());
+    let refused = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(
+        refused.contains(
+            "3 of the 14 images of the valid split have no prediction in run-1, `valid/images/03.png` among them, though ossify-predict gives one for each"
+        ),
+        "{refused}"
+    );
+    evaluate(folder.path(), &["--set", "evaluate.allow_gaps=true"]).code(0);
+    let excluded = &report(folder.path())["excluded"];
+    assert!(excluded[0]["reason"].as_str().unwrap().starts_with("no prediction though there is an object"), "{excluded}");
+}
+
+#[test]
+fn predictions_of_other_shards_are_refused_unless_gaps_are_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly();
+    work.fingerprints = Some(Vec::new());
+    work.summary = serde_json::json!({ "shards": "0123456789abcdef" });
+    work.write(folder.path());
+    let refused = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(refused.contains("The predictions run-1 were made of other shards than those of"), "{refused}");
+    evaluate(folder.path(), &["--set", "evaluate.allow_gaps=true"]).code(0);
+    let limits = report(folder.path())["limits"].to_string();
+    assert!(limits.contains("were made of other shards"), "{limits}");
+}
+
+/// Ten images of one class and ten of another, whose probabilities overlap: counted by hand.
+#[test]
+fn thresholds_give_the_sensitivity_that_was_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = Work::with_classes(&["wrist", "elbow"]);
+    for i in 0..10_i16 {
+        let p = 0.95 - 0.05 * f32::from(i);
+        for (class, p) in [(0, p), (1, p - 0.28)] {
+            work.image(&format!("{class}-{i}.png"), ImageStatus::Labelled).object(Some(class), [0.0, 0.0, 0.5, 0.5]);
+            work.predict(i16::from(p < 0.5), p.max(1.0 - p), [0.0, 0.0, 0.5, 0.5]);
+            work.predictions.last_mut().unwrap().probabilities = vec![p, 1.0 - p];
+        }
+    }
+    work.write(folder.path());
+    evaluate(folder.path(), &["--set", "evaluate.sensitivities=[0.8]"]).code(0);
+    let report = report(folder.path());
+    let points = report["operating_points"].as_array().unwrap();
+    assert_eq!(points.len(), 2);
+    // Eight of the wrists have 0.6 and more, as have two of the elbows: 0.67 and 0.62.
+    assert_eq!(points[0]["class_name"], "wrist");
+    assert!((points[0]["threshold"].as_f64().unwrap() - 0.6).abs() < 1e-6);
+    assert_eq!((&points[0]["sensitivity"]["value"], &points[0]["specificity"]["value"]), (&Value::from(0.8), &Value::from(0.8)));
+    let calibration = &report["calibration"];
+    assert_eq!(calibration["fitted_on"], "valid");
+    assert!(calibration["log_loss"]["value"].as_f64() <= report["image_level"]["log_loss"]["value"].as_f64(), "{calibration}");
+}
+
+#[test]
+fn gates_stand_in_junit_xml_and_scores_in_markdown() {
+    let folder = tempfile::tempdir().unwrap();
+    one_object_each().predict_perfectly().write(folder.path());
+    let read = |name: &str| std::fs::read_to_string(folder.path().join("reports/run-1/valid").join(name)).unwrap();
+    evaluate(folder.path(), &[]).code(0);
+    assert!(read("junit.xml").contains("<testsuite name=\"ossify-evaluate run-1 valid\" tests=\"1\" failures=\"0\">"), "{}", read("junit.xml"));
+    evaluate(folder.path(), &["--set", "evaluate.min_accuracy=0.9", "--set", "evaluate.min_ap50=0.5"]).code(0);
+    assert!(read("junit.xml").contains("tests=\"2\" failures=\"0\""), "{}", read("junit.xml"));
+
+    one_object_each().write(folder.path());
+    evaluate(folder.path(), &["--set", "evaluate.min_accuracy=0.9"]).code(3);
+    let junit = read("junit.xml");
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+    assert!(junit.contains("<failure message=\"the image accuracy on the valid split is 0.0000, below 0.9\" type=\"gate\"/>"), "{junit}");
+    let markdown = read("summary.md");
+    assert!(markdown.contains("| image accuracy | 0.00 |") && markdown.contains("| `evaluate.min_accuracy` | **not met** |"), "{markdown}");
+    assert!(markdown.contains("- 12 images: no prediction though there is an object"), "{markdown}");
+}
+
 #[test]
 fn overlays_are_drawn_from_the_dataset_and_stand_in_the_page() {
     let (folder, dataset) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -17,6 +17,8 @@ pub struct Work {
     pub objects: Vec<ObjectRow>,
     pub predictions: Vec<PredictionRow>,
     pub fingerprints: Option<Vec<FingerprintRow>>,
+    /// Of the predictions' manifest.
+    pub summary: serde_json::Value,
 }
 
 pub type Edges = [f32; 4];
@@ -147,7 +149,7 @@ impl Work {
         tables.commit("ingest", "tables", files, serde_json::Value::Null).unwrap();
         let predictions = Publication::begin(folder.predictions().join("run-1")).unwrap();
         let files = vec![table(&predictions, "valid.parquet", &self.predictions)];
-        predictions.commit("predict", "predictions", files, serde_json::Value::Null).unwrap();
+        predictions.commit("predict", "predictions", files, self.summary.clone()).unwrap();
         write_latest(&folder.predictions(), "run-1").unwrap();
         if let Some(rows) = &self.fingerprints {
             let shards = Publication::begin(folder.shards()).unwrap();
