@@ -3,7 +3,9 @@
 Prints the seconds that the work took, imports and start-up left out, for as many items as ours handles, and the most memory that the process had, MiB.
 """
 
+import contextlib
 import glob
+import io
 import os
 import resource
 import shutil
@@ -137,6 +139,20 @@ def frozen_recipe_pytorch(dataset):
         return -(-objects // 16)
 
     return 50 * (batches("train") * secs(True) + batches("valid") * secs(False))
+
+
+def evaluate_pycocotools(dataset):
+    """AP alone; reading JSON and its index left out."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(f"{dataset}/truth.json")
+        scoring = COCOeval(truth, truth.loadRes(f"{dataset}/results.json"), "bbox")
+        start = time.perf_counter()
+        scoring.evaluate()
+        scoring.accumulate()
+    return time.perf_counter() - start
 
 
 def splits(dataset):

@@ -88,7 +88,9 @@ def write(case, out):
     tables, predictions = out / "tables", out / "predictions" / "random"
     tables.mkdir(parents=True)
     predictions.mkdir(parents=True)
-    per_image = [[o for o in case.objects if o[0] == i] for i in range(len(case.image_ids))]
+    per_image = [[] for _ in case.image_ids]
+    for o in case.objects:
+        per_image[o[0]].append(o)
     n = len(case.image_ids)
     images = pa.table(
         {
