@@ -29,7 +29,7 @@ pub struct Slice {
     /// What the objects are told apart by.
     pub by: &'static str,
     /// The part.
-    pub part: &'static str,
+    pub part: String,
     /// Objects in it.
     pub objects: u64,
     /// Share whose class was predicted; null without objects.
@@ -61,7 +61,12 @@ pub(crate) fn most_confused(data: &SplitData, confusion: &Confusion) -> Vec<Conf
     pairs.into_iter().map(pair).collect()
 }
 
-/// Scores by size of the object, by its place, and by how many objects its image has.
+/// Sources that are listed.
+const WORST_SOURCES: usize = 8;
+/// Objects that a source needs to be listed: one alone is an image, not a source.
+const LEAST_OF_SOURCE: u64 = 3;
+
+/// Scores by size of the object, by its place, by how many objects its image has, and of the sources with the lowest ones.
 pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
     const PARTS: [(&str, &str); 8] = [
         ("size of the box", "below 2 % of the image"),
@@ -74,6 +79,7 @@ pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
         ("objects in the image", "three and more"),
     ];
     let mut sums = [(0u64, 0u64, 0.0); PARTS.len()];
+    let mut by_source = vec![(0u64, 0u64, 0.0); data.sources.len()];
     for image in &data.images {
         let truths = data.truths_of(image);
         let first = data.predictions_of(image).first();
@@ -91,15 +97,25 @@ pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
             for part in [size, place, 4 + truths.len().min(3)] {
                 sums[part] = (sums[part].0 + 1, sums[part].1 + hit, sums[part].2 + iou);
             }
+            if let Some(of_source) = by_source.get_mut(image.source as usize) {
+                *of_source = (of_source.0 + 1, of_source.1 + hit, of_source.2 + iou);
+            }
         }
     }
     let share = |sum: f64, objects: u64| (objects > 0).then(|| sum / objects as f64);
-    let slice = |((by, part), (objects, hits, iou)): ((&'static str, &'static str), (u64, u64, f64))| Slice {
+    let slice = |by: &'static str, part: &str, (objects, hits, iou): (u64, u64, f64)| Slice {
         by,
-        part,
+        part: part.to_owned(),
         objects,
         accuracy: share(hits as f64, objects),
         mean_iou: share(iou, objects),
     };
-    PARTS.into_iter().zip(sums).map(slice).collect()
+    let mut sources: Vec<(&str, (u64, u64, f64))> =
+        data.sources.iter().map(String::as_str).zip(by_source).filter(|(_, (objects, ..))| *objects >= LEAST_OF_SOURCE).collect();
+    let per_object = |sum: f64, objects: u64| sum / objects as f64;
+    sources.sort_by(|(a_name, a), (b_name, b)| {
+        per_object(a.1 as f64, a.0).total_cmp(&per_object(b.1 as f64, b.0)).then(per_object(a.2, a.0).total_cmp(&per_object(b.2, b.0))).then(a_name.cmp(b_name))
+    });
+    let parts = PARTS.into_iter().zip(sums).map(|((by, part), sums)| slice(by, part, sums));
+    parts.chain(sources.into_iter().take(WORST_SOURCES).map(|(name, sums)| slice("source with the lowest scores", name, sums))).collect()
 }

@@ -101,6 +101,8 @@ pub struct ScoredImage {
     pub predictions: Range<usize>,
     /// Images that show the same picture share a number; the bootstrap draws them together.
     pub leak_group: Option<i32>,
+    /// The picture that it was made of, such as by an exporter that varies each several times: a number in [`SplitData::sources`].
+    pub source: u32,
 }
 
 /// All that the scores of a split need, images in order of `image_id`.
@@ -112,6 +114,8 @@ pub struct SplitData {
     pub class_names: Vec<String>,
     /// Images that are scored.
     pub images: Vec<ScoredImage>,
+    /// Names of the pictures that images were made of.
+    pub sources: Vec<String>,
     /// Their objects of trained classes.
     pub truths: Vec<Truth>,
     /// Their predictions.
@@ -147,6 +151,7 @@ impl SplitData {
             predictions: Vec::new(),
             probabilities: Vec::new(),
             class_names: self.class_names.clone(),
+            sources: self.sources.clone(),
             excluded: self.excluded.clone(),
             images_by_status: self.images_by_status.clone(),
             ..*self
@@ -210,12 +215,15 @@ impl Tables {
         let class_names = ClassMap::read(self.folder.join("classes.parquet"))?.kept_names();
         let mut excluded = Vec::new();
         let mut images_by_status = BTreeMap::new();
-        let (mut images, mut unscored) = (Vec::new(), HashMap::new());
+        let (mut images, mut unscored, mut sources) = (Vec::new(), HashMap::new(), HashMap::new());
         for batch in TableReader::<ImageRow>::open(self.folder.join("images.parquet"))? {
             for row in batch?.into_iter().filter(|row| row.split == split) {
                 *images_by_status.entry(row.status.as_str()).or_insert(0) += 1;
                 match row.status {
-                    ImageStatus::Labelled | ImageStatus::Background => images.push((row.image_id, row.status)),
+                    ImageStatus::Labelled | ImageStatus::Background => {
+                        let next = sources.len() as u32;
+                        images.push((row.image_id, row.status, *sources.entry(row.source_stem).or_insert(next)));
+                    }
                     ImageStatus::Unlabelled | ImageStatus::Unreadable => {
                         unscored.insert(row.image_id, row.status);
                     }
@@ -228,7 +236,7 @@ impl Tables {
         let unlabelled = images_by_status.get("unlabelled").copied().unwrap_or(0);
         exclude(&mut excluded, "images", unlabelled, "unlabelled: nobody said what is on them, so a prediction there is neither right nor wrong");
 
-        let index: HashMap<&str, u32> = images.iter().enumerate().map(|(i, (image_id, _))| (image_id.as_str(), i as u32)).collect();
+        let index: HashMap<&str, u32> = images.iter().enumerate().map(|(i, (image_id, ..))| (image_id.as_str(), i as u32)).collect();
         let mut truths = self.read_truths(split, &index, class_names.len(), &mut excluded)?;
         let rows = PredictionsOfSplit { path: predictions, split, class_names: &class_names, index: &index, unscored: &unscored };
         let (mut found, probabilities) = rows.read(images.len(), &mut excluded)?;
@@ -238,17 +246,18 @@ impl Tables {
         // The sort is stable: predictions of equal rank and score stay in the order of the table.
         found.sort_by(|(a_image, a), (b_image, b)| a_image.cmp(b_image).then(a.rank.cmp(&b.rank)).then(b.score.total_cmp(&a.score)));
         let (mut truth_at, mut prediction_at) = (0, 0);
-        let scored = images.iter().enumerate().map(|(i, (image_id, status))| {
+        let scored = images.iter().enumerate().map(|(i, (image_id, status, source))| {
             let truths = advance(&mut truth_at, |at| truths.get(at).is_some_and(|(image, _)| *image == i as u32));
             let predictions = advance(&mut prediction_at, |at| found.get(at).is_some_and(|(image, _)| *image == i as u32));
             let leak_group = leak_groups.as_ref().and_then(|groups| groups.get(&(i as u32)).copied());
-            ScoredImage { image_id: image_id.clone(), status: *status, truths, predictions, leak_group }
+            ScoredImage { image_id: image_id.clone(), status: *status, truths, predictions, leak_group, source: *source }
         });
         let images: Vec<ScoredImage> = scored.collect();
         let mut data = SplitData {
             split,
             class_names,
             images,
+            sources: names_in_order(sources),
             truths: truths.into_iter().map(|(_, truth)| truth).collect(),
             predictions: found.into_iter().map(|(_, prediction)| prediction).collect(),
             probabilities,
@@ -388,6 +397,12 @@ impl PredictionsOfSplit<'_> {
         };
         strange.map(sentence).collect()
     }
+}
+
+fn names_in_order(numbers: HashMap<String, u32>) -> Vec<String> {
+    let mut names: Vec<(u32, String)> = numbers.into_iter().map(|(name, number)| (number, name)).collect();
+    names.sort_unstable();
+    names.into_iter().map(|(_, name)| name).collect()
 }
 
 fn exclude(excluded: &mut Vec<Excluded>, what: &'static str, count: u64, reason: &str) {

@@ -232,7 +232,7 @@ fn failures(parts: &PageParts<'_>) -> Section {
             .caption("Parts of the objects, each against the first prediction of its image");
     for slice in report.slices.iter().filter(|slice| slice.objects > 0) {
         let share = |share: Option<f64>| TableCell::new(two(share.unwrap_or(f64::NAN)));
-        table.push([TableCell::new(slice.by), TableCell::new(slice.part), slice.objects.into(), share(slice.accuracy), share(slice.mean_iou)]);
+        table.push([TableCell::new(slice.by), TableCell::new(&slice.part), slice.objects.into(), share(slice.accuracy), share(slice.mean_iou)]);
     }
     if !table.is_empty() {
         section = section.table(table);
@@ -251,7 +251,7 @@ fn failures(parts: &PageParts<'_>) -> Section {
 }
 
 fn gallery(parts: &PageParts<'_>) -> Gallery {
-    let mut gallery = Gallery::new("overlays").filters(["images", "class", "outcome"]);
+    let mut gallery = Gallery::new("overlays").filters(["images", "class", "outcome", "score"]);
     for overlay in parts.overlays {
         let image = &parts.data.images[overlay.image];
         let name = |class: u16| parts.data.class_names[usize::from(class)].as_str();
@@ -272,7 +272,14 @@ fn gallery(parts: &PageParts<'_>) -> Gallery {
             picture = picture.line(format!("and {others} more objects"));
         }
         let rank = if overlay.is_worst { "worst" } else { "best" };
-        gallery.push(picture.line(image.image_id.rsplit('/').next().unwrap_or(&image.image_id)).facets([rank, true_name, outcome]));
+        let score = match first.map(|first| first.score) {
+            None => "no score",
+            Some(score) if score < 0.5 => "below 0.5",
+            Some(score) if score < 0.7 => "0.5 to 0.7",
+            Some(score) if score < 0.9 => "0.7 to 0.9",
+            Some(_) => "0.9 and more",
+        };
+        gallery.push(picture.line(image.image_id.rsplit('/').next().unwrap_or(&image.image_id)).facets([rank, true_name, outcome, score]));
     }
     gallery
 }

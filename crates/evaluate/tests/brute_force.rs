@@ -16,6 +16,7 @@ fn random_split(random: &mut ChaCha8Rng) -> SplitData {
         split: Split::Valid,
         class_names: (0..CLASSES).map(|class| format!("class {class}")).collect(),
         images: Vec::new(),
+        sources: vec!["a".into()],
         truths: Vec::new(),
         predictions: Vec::new(),
         probabilities: Vec::new(),
@@ -61,6 +62,7 @@ fn image(data: &SplitData, number: usize, truths: &[Truth], predictions: &[Predi
         truths: data.truths.len()..data.truths.len() + truths.len(),
         predictions: data.predictions.len()..data.predictions.len() + predictions.len(),
         leak_group: None,
+        source: 0,
     }
 }
 

@@ -32,12 +32,20 @@ fn drawn(number: u64) -> SplitData {
         predictions.push(Prediction { rank: 1, class: predicted, score: confidence as f32, unit_box: box_at(0.1 + shift) });
         let of_other = (1.0 - confidence) as f32;
         probabilities.extend(if predicted == 0 { [confidence as f32, of_other] } else { [of_other, confidence as f32] });
-        images.push(ScoredImage { image_id: i.to_string(), status: ImageStatus::Labelled, truths: i..i + 1, predictions: i..i + 1, leak_group: None });
+        images.push(ScoredImage {
+            image_id: i.to_string(),
+            status: ImageStatus::Labelled,
+            truths: i..i + 1,
+            predictions: i..i + 1,
+            leak_group: None,
+            source: 0,
+        });
     }
     SplitData {
         split: Split::Test,
         class_names: vec!["wrist".into(), "elbow".into()],
         images,
+        sources: vec!["a".into()],
         truths,
         predictions,
         probabilities,
