@@ -96,10 +96,17 @@ mod tests {
         let truth = |(i, (class, edges)): (usize, &(u16, [f32; 4]))| Truth { line: i as i32 + 1, class: *class, unit_box: UnitBox::from(*edges), area: 0.0 };
         let prediction =
             |(i, (class, edges)): (usize, &(u16, [f32; 4]))| Prediction { rank: i as i32 + 1, class: *class, score: 0.5, unit_box: UnitBox::from(*edges) };
-        let image =
-            ScoredImage { image_id: "a".into(), status: ImageStatus::Labelled, truths: 0..truths.len(), predictions: 0..predictions.len(), leak_group: None };
+        let image = ScoredImage {
+            image_id: "a".into(),
+            status: ImageStatus::Labelled,
+            truths: 0..truths.len(),
+            predictions: 0..predictions.len(),
+            leak_group: None,
+            source: 0,
+        };
         let data = SplitData {
             split: Split::Test,
+            sources: vec!["a".into()],
             class_names: vec!["a".into(), "b".into()],
             images: vec![image.clone()],
             truths: truths.iter().enumerate().map(truth).collect(),

@@ -365,6 +365,28 @@ mod tests {
         }
     }
 
+    /// Our own gradient of the 3x3 convolution's weight against libtorch's, of the same activations: over several parts, and with pictures of one place.
+    #[test]
+    fn the_second_weights_gradient_is_that_of_the_convolution() {
+        for (batch, height, width) in [(5, 9, 7), (3, 1, 1), (2, 1, 6), (9, 40, 40), (1, 64, 64)] {
+            let input = random(&[batch, 6, height, width]);
+            // As wide as those of DenseNet121, for which ours is taken.
+            let [bottleneck, growth] = [128, 32];
+            let parameters =
+                [random(&[6]), random(&[6]), random(&[bottleneck, 6, 1, 1]), random(&[bottleneck]), random(&[bottleneck]), random(&[growth, bottleneck, 3, 3])];
+            let parameters: Vec<&Tensor> = parameters.iter().collect();
+            let forward = dense_block(&input, &parameters, 1e-5, true).unwrap();
+            let activated = forward.iter().filter(|tensor| tensor.size()[..] == [batch, bottleneck, height, width]).next_back().unwrap();
+            let gradient = random(&[batch, 6 + growth, height, width]);
+            let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
+            let found = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
+            let [_, right] = convolution_backward(&gradient.narrow(1, 6, growth), activated, parameters[5], (1, 1), [false, true]).unwrap();
+            let right = right.unwrap();
+            let off = (&found[6] - &right).abs().max().double_value(&[]) / right.abs().max().double_value(&[]);
+            assert!(off < 1e-4, "{batch} x {height} x {width}: {off}");
+        }
+    }
+
     #[test]
     fn only_wanted_gradients_are_made() {
         let (input, weight, gradient) = (random(&[1, 2, 4, 4]), random(&[3, 2, 1, 1]), random(&[1, 3, 4, 4]));

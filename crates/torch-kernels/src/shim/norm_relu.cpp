@@ -213,6 +213,13 @@ void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor&
   });
 }
 
+void scale_shift_relu_into_border(const float* picture, int64_t height, int64_t width, int64_t channels, const float* scale, const float* shift,
+                                  float* bordered) {
+  for (int64_t y = 0; y < height; ++y) {
+    apply(picture + y * width * channels, channels, bordered + ((y + 1) * (width + 2) + 1) * channels, channels, width, channels, scale, shift);
+  }
+}
+
 // With m the output's gradient where ReLU let the value pass, s = gamma / sqrt(variance + epsilon) and n places:
 // dbeta = sum(m), dgamma = sum(m (x - mean)) / sqrt(variance + epsilon),
 // dx = s m - s / n (dbeta + (x - mean) / (variance + epsilon) sum(m (x - mean))) (Ioffe and Szegedy 2015, section 3).

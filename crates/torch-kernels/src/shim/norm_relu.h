@@ -27,6 +27,10 @@ Affine affine_of(const Statistics& statistics, const at::Tensor& gamma, const at
 // Writes max(0, x * scale + shift) to `output`, which has the input's sizes and may be the input. Both are [N, C, H, W], or places [P, C].
 void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor& output);
 
+// As scale_shift_relu, from one picture [H, W, C] of side by side numbers into one with a border of one place: [H + 2, W + 2, C]. On the calling thread.
+void scale_shift_relu_into_border(const float* picture, int64_t height, int64_t width, int64_t channels, const float* scale, const float* shift,
+                                  float* bordered);
+
 // The gradient through ReLU and normalisation, in two passes over outputs' gradients and inputs, which are [N, C, H, W] or places [P, C]: `add` takes
 // all of them, in parts if need be; after `finish`, `write` gives the inputs' gradients.
 class NormReluBackward {
