@@ -85,7 +85,8 @@ impl Evaluation<'_> {
     fn publish(&self, folder: &Path, fingerprint: &str) -> Result<Value, StageError> {
         let settings = &self.context.settings.evaluate;
         self.sources.verify(self.context, self.split)?;
-        let data = self.sources.tables.read_split(self.split, self.predictions).map_err(anyhow::Error::from)?;
+        let mut data = self.sources.tables.read_split(self.split, self.predictions).map_err(anyhow::Error::from)?;
+        data.excluded.extend(self.sources.left_out_at_import(self.split));
         self.context.reporter.detail(format_args!(
             "{}: {} images, {} objects, {} predictions",
             self.split,

@@ -5,6 +5,8 @@
 //! The parts stand alone: [`SplitData`] is what is scored, [`Scorer`] computes every score under image
 //! weights, [`intervals`] resamples images for the 95 % bootstrap intervals, [`class_detections`] and
 //! [`precision_recall`] follow the COCO protocol, [`match_image`] says what became of each prediction.
+//!
+//! [`import`] makes a predictions table of what other tools wrote, [`export`] writes ground truth and predictions for them.
 
 #![warn(missing_docs)]
 
@@ -15,7 +17,9 @@ mod coco;
 mod confusion;
 mod curves;
 mod evaluate;
+mod export;
 mod failures;
+mod import;
 mod inputs;
 mod matches;
 mod overlays;
@@ -30,7 +34,9 @@ pub use calibration::{Fitted, OperatingPoint};
 pub use coco::{ClassDetections, PrecisionRecall, class_detections, precision_recall};
 pub use confusion::Confusion;
 pub use evaluate::run;
+pub use export::{ExportArgs, export};
 pub use failures::{ConfusedPair, Slice};
+pub use import::{CategoryIds, ImportArgs, ImportError, ImportFormat, import, parse_split};
 pub use inputs::{Excluded, InputError, Prediction, ScoredImage, SplitData, Tables, Truth};
 pub use matches::match_image;
 pub use report::{Bootstrap, CalibrationReport, ClassReport, ConfusionTable, Counts, DetectionClassReport, DetectionReport, LeaklessReport, Report};

@@ -6,12 +6,23 @@ use anyhow::{Context as _, anyhow};
 use ossify_contract::{ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id, read_latest, read_metrics};
 use ossify_settings::{Context, StageError};
 
-use crate::inputs::{SplitData, Tables};
+use crate::inputs::{Excluded, SplitData, Tables};
 
 /// Tables that a report reads.
 const TABLES: [&str; 3] = ["images.parquet", "objects.parquet", "classes.parquet"];
+const TABLES_HINT: &str = "run ossify-ingest first, with the same --config and --out";
 /// Files of a run that a report shows.
 const RUN_FILES: [&str; 3] = ["metrics.jsonl", "environment.json", "config.toml"];
+
+/// The manifest of the label tables that are read here, whose bytes are checked against it.
+pub(crate) fn verified_tables(context: &Context) -> Result<Manifest, StageError> {
+    let folder = context.out.tables();
+    let manifest = Manifest::require(&folder, TABLES_HINT)?;
+    for file in TABLES.iter().filter_map(|name| manifest.file(name)) {
+        file.verify(&folder)?;
+    }
+    Ok(manifest)
+}
 
 /// The predictions with everything that belongs to them.
 pub(crate) struct Sources {
@@ -34,7 +45,7 @@ pub(crate) struct Sources {
 impl Sources {
     pub fn resolve(context: &Context) -> Result<Self, StageError> {
         let out = &context.out;
-        let tables_manifest = Manifest::require(&out.tables(), "run ossify-ingest first, with the same --config and --out")?;
+        let tables_manifest = Manifest::require(&out.tables(), TABLES_HINT)?;
         let shards_manifest = Manifest::read(&out.shards()).ok().flatten();
         let fingerprints = shards_manifest.as_ref().and_then(|manifest| manifest.file("fingerprints.parquet"));
         let tables = Tables { folder: out.tables(), fingerprints: fingerprints.map(|file| out.shards().join(&file.path)) };
@@ -52,7 +63,7 @@ impl Sources {
         {
             return Err(StageError::Failed(anyhow!(
                 "the model of the predictions {id} was trained with another class map than that of {}: since then classes were renamed, filtered or \
-                 merged otherwise; run ossify-train and ossify-predict again, or configure [ingest] as it was",
+                 merged otherwise; run ossify-train and ossify-predict again (or import again), or configure [ingest] as it was",
                 tables.folder.display()
             )));
         }
@@ -143,7 +154,8 @@ impl Sources {
         fingerprint.add(self.fingerprints_hash.as_deref().unwrap_or(""));
         let entry = |split: Split| self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")));
         match entry(split) {
-            Some(entry) => fingerprint.add(&entry.xxh3),
+            // Of an import, what it left out stands in the report, and its inputs decide that.
+            Some(entry) => fingerprint.add(&entry.xxh3).add(entry.inputs.as_deref().unwrap_or("")),
             None => fingerprint.add(format!("{:016x}", hash_file(predictions)?.1)),
         };
         fingerprint.add(entry(Split::Valid).map_or("", |entry| &entry.xxh3));
@@ -188,6 +200,16 @@ impl Sources {
             self.id,
             first.image_id
         )))
+    }
+
+    /// What an import of the predictions left out.
+    pub fn left_out_at_import(&self, split: Split) -> Vec<Excluded> {
+        let groups = self.manifest.as_ref().and_then(|manifest| manifest.summary["splits"][split.as_str()]["left_out"].as_array());
+        let excluded = |group: &serde_json::Value| {
+            let reason = format!("left out by ossify-evaluate import: {}", group["reason"].as_str()?);
+            Some(Excluded { what: "predictions", count: group["count"].as_u64()?, reason })
+        };
+        groups.into_iter().flatten().filter_map(excluded).collect()
     }
 
     /// The run that made the predictions, as far as it is there.
