@@ -3,7 +3,7 @@
 //! [`run`] is the stage: it reads label tables and predictions (whoever wrote them) and publishes a report
 //! for each split: `report.html` for people, `report.json` for programs, `matches.parquet` for analysts.
 //! The parts stand alone: [`SplitData`] is what is scored, [`Scorer`] computes every score under image
-//! weights, [`intervals`] resamples images for the 95 % bootstrap intervals, [`class_detections`] and
+//! weights, [`intervals`] resamples images for the 95 % bootstrap intervals, [`paired_intervals`] for those of differences, [`class_detections`] and
 //! [`precision_recall`] follow the COCO protocol, [`match_image`] says what became of each prediction.
 
 #![warn(missing_docs)]
@@ -23,7 +23,7 @@ mod scores;
 mod sources;
 mod words;
 
-pub use bootstrap::{Interval, intervals, resampling_units};
+pub use bootstrap::{Difference, Interval, PairedScores, intervals, paired_intervals, resampling_units};
 pub use coco::{ClassDetections, PrecisionRecall, class_detections, precision_recall};
 pub use confusion::Confusion;
 pub use evaluate::run;
