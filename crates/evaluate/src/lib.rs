@@ -2,7 +2,8 @@
 //!
 //! [`run`] is the stage: it reads label tables and predictions (whoever wrote them) and publishes a report
 //! for each split: `report.html` for people, `report.json` for programs, `matches.parquet` for analysts.
-//! The parts stand alone: [`SplitData`] is what is scored, [`Scorer`] computes every score under image
+//! [`compare`] sets several predictions tables over the same images against each other: `compare.html` and
+//! `compare.json`. The parts stand alone: [`SplitData`] is what is scored, [`Scorer`] computes every score under image
 //! weights, [`intervals`] resamples images for the 95 % bootstrap intervals, [`paired_intervals`] for those of differences, [`class_detections`] and
 //! [`precision_recall`] follow the COCO protocol, [`match_image`] says what became of each prediction.
 
@@ -10,6 +11,7 @@
 
 mod bootstrap;
 mod coco;
+mod compare;
 mod confusion;
 mod curves;
 mod evaluate;
@@ -25,6 +27,7 @@ mod words;
 
 pub use bootstrap::{Difference, Interval, PairedScores, intervals, paired_intervals, resampling_units};
 pub use coco::{ClassDetections, PrecisionRecall, class_detections, precision_recall};
+pub use compare::{AgainstBaseline, ClassLevels, ComparedTable, Comparison, ConfusionChange, ImageChange, ImageChanges, Levels, Seen, compare, mcnemar_exact};
 pub use confusion::Confusion;
 pub use evaluate::run;
 pub use failures::{ConfusedPair, Slice};
