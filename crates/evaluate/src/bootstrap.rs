@@ -40,29 +40,100 @@ pub fn resampling_units(data: &SplitData) -> (Vec<u32>, usize) {
 /// scores each draw. A resample depends on `seed` and its number only, so the result does not depend on
 /// threads. A score that is not defined in a resample (a class without objects) leaves that resample out.
 pub fn intervals(scorer: &Scorer, units: &(Vec<u32>, usize), samples: u32, seed: u64) -> ScoreSheet<Interval> {
-    let (unit_of_image, unit_count) = units;
-    let point = scorer.scores(&vec![1; unit_of_image.len()]);
-    let resampled: Vec<Vec<f64>> = (0..u64::from(samples))
-        .into_par_iter()
-        .map_init(
-            || (vec![0u32; *unit_count], vec![0u32; unit_of_image.len()]),
-            |(counts, weights), sample| {
-                draw(counts, seed, sample);
-                for (weight, unit) in weights.iter_mut().zip(unit_of_image) {
-                    *weight = counts[*unit as usize];
-                }
-                let mut values = Vec::new();
-                scorer.scores(weights).map(|value| values.push(*value));
-                values
-            },
-        )
-        .collect();
+    let resampled = resample(units, samples, seed, |weights| values(&scorer.scores(weights)));
+    intervals_of(&scorer.scores(&vec![1; units.0.len()]), &resampled)
+}
+
+/// A score of one table less that of another, with its 95 % bootstrap interval; NaN (null in JSON) where it is
+/// not defined.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// The difference of the data as they are.
+    pub value: f64,
+    /// The 2.5th percentile of the resamples.
+    pub low: f64,
+    /// The 97.5th percentile.
+    pub high: f64,
+    /// Share of resamples in which the difference is above 0, 0..=1.
+    pub above_zero: f64,
+}
+
+impl Difference {
+    /// The difference with its interval alone.
+    pub fn interval(&self) -> Interval {
+        Interval { value: self.value, low: self.low, high: self.high }
+    }
+}
+
+/// Scores of several tables over the same images, and their differences from the first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairedScores {
+    /// Those of each table, as [`intervals`] gives them.
+    pub scores: Vec<ScoreSheet<Interval>>,
+    /// For each table but the first its scores less those of the first.
+    pub differences: Vec<ScoreSheet<Difference>>,
+}
+
+/// Paired percentile bootstrap: each resample, drawn as in [`intervals`], is scored with every table, so that what
+/// is hard or easy for all of them cancels in the difference.
+///
+/// The scorers are of the same images in the same order and of the same classes; at least one.
+pub fn paired_intervals(scorers: &[Scorer], units: &(Vec<u32>, usize), samples: u32, seed: u64) -> PairedScores {
+    let every: Vec<u32> = vec![1; units.0.len()];
+    let points: Vec<ScoreSheet<f64>> = scorers.iter().map(|scorer| scorer.scores(&every)).collect();
+    let resampled = resample(units, samples, seed, |weights| scorers.iter().map(|scorer| values(&scorer.scores(weights))).collect::<Vec<_>>());
+    let of_table = |table: usize| resampled.iter().map(move |sample| &sample[table]);
+    let scores = points.iter().enumerate().map(|(table, point)| intervals_of(point, &of_table(table).cloned().collect::<Vec<_>>())).collect();
+    let differences = points.iter().enumerate().skip(1).map(|(table, point)| {
+        let less = |other: &[f64], first: &[f64]| -> Vec<f64> { other.iter().zip(first).map(|(other, first)| other - first).collect() };
+        let of_resamples: Vec<Vec<f64>> = of_table(table).zip(of_table(0)).map(|(other, first)| less(other, first)).collect();
+        let mut of_points = less(&values(point), &values(&points[0])).into_iter();
+        let difference = point.map(|_| of_points.next().unwrap_or(f64::NAN));
+        with_columns(&difference, &of_resamples, |value, sorted| Difference {
+            value,
+            low: percentile(sorted, 0.025),
+            high: percentile(sorted, 0.975),
+            above_zero: sorted.iter().filter(|difference| **difference > 0.0).count() as f64 / sorted.len() as f64,
+        })
+    });
+    PairedScores { scores, differences: differences.collect() }
+}
+
+/// What `score` makes of the image weights of each resample, in order of their numbers.
+fn resample<T: Send>((unit_of_image, unit_count): &(Vec<u32>, usize), samples: u32, seed: u64, score: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
+    let scored = (0..u64::from(samples)).into_par_iter().map_init(
+        || (vec![0u32; *unit_count], vec![0u32; unit_of_image.len()]),
+        |(counts, weights), sample| {
+            draw(counts, seed, sample);
+            for (weight, unit) in weights.iter_mut().zip(unit_of_image) {
+                *weight = counts[*unit as usize];
+            }
+            score(weights)
+        },
+    );
+    scored.collect()
+}
+
+/// The scores of a sheet in its order.
+fn values(sheet: &ScoreSheet<f64>) -> Vec<f64> {
+    let mut values = Vec::new();
+    sheet.map(|value| values.push(*value));
+    values
+}
+
+fn intervals_of(point: &ScoreSheet<f64>, resampled: &[Vec<f64>]) -> ScoreSheet<Interval> {
+    with_columns(point, resampled, |value, sorted| Interval { value, low: percentile(sorted, 0.025), high: percentile(sorted, 0.975) })
+}
+
+/// Turns each score of the data into what `turn` makes of it and of its sorted values in the resamples where it
+/// is defined.
+fn with_columns<T>(point: &ScoreSheet<f64>, resampled: &[Vec<f64>], turn: impl Fn(f64, &[f64]) -> T) -> ScoreSheet<T> {
     let mut at = 0;
     point.map(|value| {
-        let mut values: Vec<f64> = resampled.iter().map(|sample| sample[at]).filter(|value| !value.is_nan()).collect();
+        let mut sorted: Vec<f64> = resampled.iter().map(|sample| sample[at]).filter(|value| !value.is_nan()).collect();
         at += 1;
-        values.sort_by(f64::total_cmp);
-        Interval { value: *value, low: percentile(&values, 0.025), high: percentile(&values, 0.975) }
+        sorted.sort_by(f64::total_cmp);
+        turn(*value, &sorted)
     })
 }
 

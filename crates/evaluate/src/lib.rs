@@ -2,8 +2,9 @@
 //!
 //! [`run`] is the stage: it reads label tables and predictions (whoever wrote them) and publishes a report
 //! for each split: `report.html` for people, `report.json` for programs, `matches.parquet` for analysts.
-//! The parts stand alone: [`SplitData`] is what is scored, [`Scorer`] computes every score under image
-//! weights, [`intervals`] resamples images for the 95 % bootstrap intervals, [`class_detections`] and
+//! [`compare`] sets several predictions tables over the same images against each other: `compare.html` and
+//! `compare.json`. The parts stand alone: [`SplitData`] is what is scored, [`Scorer`] computes every score under image
+//! weights, [`intervals`] resamples images for the 95 % bootstrap intervals, [`paired_intervals`] for those of differences, [`class_detections`] and
 //! [`precision_recall`] follow the COCO protocol, [`match_image`] says what became of each prediction.
 //!
 //! [`import`] makes a predictions table of what other tools wrote, [`export`] writes ground truth and predictions for them.
@@ -14,6 +15,7 @@ mod bootstrap;
 mod calibration;
 mod ci;
 mod coco;
+mod compare;
 mod confusion;
 mod curves;
 mod evaluate;
@@ -29,9 +31,10 @@ mod scores;
 mod sources;
 mod words;
 
-pub use bootstrap::{Interval, intervals, resampling_units};
+pub use bootstrap::{Difference, Interval, PairedScores, intervals, paired_intervals, resampling_units};
 pub use calibration::{Fitted, OperatingPoint};
 pub use coco::{ClassDetections, PrecisionRecall, class_detections, precision_recall};
+pub use compare::{AgainstBaseline, ClassLevels, ComparedTable, Comparison, ConfusionChange, ImageChange, ImageChanges, Levels, Seen, compare, mcnemar_exact};
 pub use confusion::Confusion;
 pub use evaluate::run;
 pub use export::{ExportArgs, export};

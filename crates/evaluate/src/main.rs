@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ossify_evaluate::{ExportArgs, ImportArgs};
-use ossify_settings::StageArgs;
+use ossify_settings::{StageArgs, run_stage};
 
 /// Scores predictions against the label tables and writes a report for each split
 #[derive(Parser)]
-#[command(name = "ossify-evaluate", version, args_conflicts_with_subcommands = true)]
+#[command(name = "ossify-evaluate", version, about, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(flatten)]
     stage: StageArgs,
@@ -18,6 +18,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Compares predictions with a baseline on the same images; exit code 3 where they are worse by more than
+    /// evaluate.max_drop
+    Compare {
+        /// Id of the predictions that the others are compared with, "latest", or the path of a predictions table
+        baseline: String,
+        /// Predictions that are compared with it, named likewise
+        #[arg(required = true, value_name = "OTHER")]
+        others: Vec<String>,
+        #[command(flatten)]
+        stage: StageArgs,
+    },
     /// Makes a predictions table of what another tool predicted
     Import {
         #[command(flatten)]
@@ -38,14 +49,20 @@ impl Cli {
     fn stage(&self) -> &StageArgs {
         match &self.command {
             None => &self.stage,
-            Some(Command::Import { stage, .. } | Command::Export { stage, .. }) => stage,
+            Some(Command::Compare { stage, .. } | Command::Import { stage, .. } | Command::Export { stage, .. }) => stage,
         }
+    }
+
+    fn stage_name(&self) -> &'static str {
+        if matches!(self.command, Some(Command::Compare { .. })) { "compare" } else { "evaluate" }
     }
 }
 
 fn main() -> ExitCode {
-    ossify_settings::run_stage("evaluate", Cli::parse(), Cli::stage, |cli, context| match &cli.command {
+    let cli = Cli::parse();
+    run_stage(cli.stage_name(), cli, Cli::stage, |cli, context| match &cli.command {
         None => ossify_evaluate::run(context),
+        Some(Command::Compare { baseline, others, .. }) => ossify_evaluate::compare(context, baseline, others),
         Some(Command::Import { args, .. }) => ossify_evaluate::import(context, args),
         Some(Command::Export { args, .. }) => ossify_evaluate::export(context, args),
     })

@@ -43,7 +43,13 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// Those of `evaluate.predictions`.
     pub fn resolve(context: &Context) -> Result<Self, StageError> {
+        Self::named(context, "evaluate.predictions", &context.settings.evaluate.predictions)
+    }
+
+    /// Those that `wanted` names: a path, an id, or `latest`. Messages say that `asked_by` asked for them.
+    pub fn named(context: &Context, asked_by: &str, wanted: &str) -> Result<Self, StageError> {
         let out = &context.out;
         let tables_manifest = Manifest::require(&out.tables(), TABLES_HINT)?;
         let shards_manifest = Manifest::read(&out.shards()).ok().flatten();
@@ -57,7 +63,7 @@ impl Sources {
                 splits.push(split);
             }
         }
-        let (id, predictions, manifest) = Self::find(context, &splits)?;
+        let (id, predictions, manifest) = Self::find(context, asked_by, wanted, &splits)?;
         if let Some(theirs) = manifest.as_ref().and_then(|manifest| manifest.summary["class_map"].as_str())
             && theirs != ClassMap::read(tables.folder.join("classes.parquet"))?.digest()
         {
@@ -88,15 +94,13 @@ impl Sources {
         Ok(Sources { id, predictions, valid, manifest, gaps, tables, tables_manifest, fingerprints_hash, run_folder })
     }
 
-    /// Finds the predictions that `evaluate.predictions` names: a path, an id, or `latest`.
     #[allow(clippy::type_complexity, reason = "the three parts go straight into the struct")]
-    fn find(context: &Context, splits: &[Split]) -> Result<(String, Vec<(Split, PathBuf)>, Option<Manifest>), StageError> {
-        let wanted = context.settings.evaluate.predictions.as_str();
+    fn find(context: &Context, asked_by: &str, wanted: &str, splits: &[Split]) -> Result<(String, Vec<(Split, PathBuf)>, Option<Manifest>), StageError> {
         let as_path = Path::new(wanted);
         if as_path.extension().is_some_and(|extension| extension == "parquet") || as_path.components().count() > 1 {
             if !as_path.is_file() {
                 return Err(StageError::Usage(anyhow!(
-                    "evaluate.predictions: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"",
+                    "{asked_by}: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"",
                     context.out.predictions().display()
                 )));
             }
@@ -110,16 +114,13 @@ impl Sources {
             id => id.to_owned(),
         };
         if !is_plain_id(&id) {
-            return Err(StageError::Usage(anyhow!(
-                "evaluate.predictions: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"",
-                folder.display()
-            )));
+            return Err(StageError::Usage(anyhow!("{asked_by}: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"", folder.display())));
         }
         let of_id = folder.join(&id);
         if !of_id.is_dir() {
             let known = known_ids(&folder);
             let known = if known.is_empty() { "there are none yet: run ossify-predict first".to_owned() } else { format!("there are {}", known.join(", ")) };
-            return Err(StageError::Usage(anyhow!("evaluate.predictions: no predictions `{id}` below {}; {known}", folder.display())));
+            return Err(StageError::Usage(anyhow!("{asked_by}: no predictions `{id}` below {}; {known}", folder.display())));
         }
         let manifest = Manifest::require(&of_id, "run ossify-predict again")?;
         let there: Vec<(Split, PathBuf)> = splits
@@ -233,10 +234,14 @@ pub(crate) struct RunFacts {
     pub config: Option<String>,
 }
 
-/// The file's stem with nothing but letters, digits, `.`, `_` and `-`, for a folder's name.
+/// The file's stem as a folder's name.
 fn plain_name(path: &Path) -> String {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }).collect();
+    plain(&path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
+/// The text with nothing but letters, digits, `.`, `_` and `-`, for a folder's name.
+pub(crate) fn plain(text: &str) -> String {
+    let name: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }).collect();
     let name = name.trim_start_matches('.');
     if name.is_empty() { "predictions".into() } else { name.to_owned() }
 }

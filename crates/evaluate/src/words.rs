@@ -30,12 +30,13 @@ pub(crate) fn two(value: f64) -> String {
     rounded(value, 2)
 }
 
-fn rounded(value: f64, decimals: usize) -> String {
+/// With so many decimals; a dash for what is not defined.
+pub(crate) fn rounded(value: f64, decimals: usize) -> String {
     if value.is_nan() { "–".into() } else { format!("{value:.decimals$}") }
 }
 
 /// Two, more for small scores, and more for narrow intervals, so that their ends differ.
-fn decimals(score: &Interval) -> usize {
+pub(crate) fn decimals(score: &Interval) -> usize {
     let finest = |size: f64| (size > 0.0 && size.is_finite()).then(|| (-size.log10()).ceil().clamp(1.0, 5.0) as usize + 1);
     let for_width = finest(score.high - score.low).unwrap_or(2);
     let for_size = finest(score.value.abs()).unwrap_or(2);

@@ -27,11 +27,12 @@
 //! ```
 //!
 //! Charts: [`BarChart`], [`LineChart`] (with [`LineChart::share_axes`] also for PR and ROC curves),
-//! [`HeatMap`] (also confusion matrices), [`DensityMap`], [`ScatterChart`], [`Histogram`],
-//! [`ReliabilityChart`]. Each ends in `svg()`, an [`Svg`] that goes into a page with
-//! [`Section::chart`] or to a file of its own with [`Svg::to_file_text`].
+//! [`ForestChart`] (differences with their intervals), [`HeatMap`] (also confusion matrices), [`DensityMap`],
+//! [`ScatterChart`], [`Histogram`], [`ReliabilityChart`]. Each ends in `svg()`, an [`Svg`] that goes into a
+//! page with [`Section::chart`] or to a file of its own with [`Svg::to_file_text`].
 
 mod chart_bars;
+mod chart_forest;
 mod chart_grid;
 mod chart_histogram;
 mod chart_lines;
@@ -44,6 +45,7 @@ mod svg;
 mod table;
 
 pub use chart_bars::BarChart;
+pub use chart_forest::ForestChart;
 pub use chart_grid::{DensityMap, HeatMap};
 pub use chart_histogram::{Histogram, ReliabilityBin, ReliabilityChart};
 pub use chart_lines::LineChart;

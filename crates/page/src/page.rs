@@ -88,7 +88,8 @@ mod tests {
         let lines = LineChart::new(text).axis_names(text, text).line(text, [(0.0, 0.0), (1.0, 2.0)]).line(text, [(0.5, 0.5)]);
         let heat = HeatMap::new(text, vec![text.into()], vec![text.into(), text.into()], vec![vec![1.0, f64::NAN]]).axis_names(text, text);
         let scatter = ScatterChart::new(text).axis_names(text, text).points(text, [(0.1, 0.2)]);
-        let files: String = [bars.svg(), lines.svg(), heat.svg(), scatter.svg()].iter().map(Svg::to_file_text).collect();
+        let forest = ForestChart::new(text).sides(text, text).series([text, text]).row(text, [(0.1, 0.0, 0.2), (-0.1, -0.2, -0.05)]);
+        let files: String = [bars.svg(), lines.svg(), heat.svg(), scatter.svg(), forest.svg()].iter().map(Svg::to_file_text).collect();
         let section = Section::new(text)
             .lead(text)
             .paragraph(text)
@@ -97,7 +98,7 @@ mod tests {
             .tiles([Tile::new(text, text).detail(text)])
             .table(Table::new([Column::text(text), Column::number(text)]).caption(text).row([TableCell::new(text).remark(text), TableCell::code(text)]))
             .charts([(text, bars.svg()), (text, lines.svg())])
-            .charts([(text, heat.svg()), (text, scatter.svg())])
+            .charts([(text, heat.svg()), (text, scatter.svg()), (text, forest.svg())])
             .gallery(gallery)
             .details(text, Section::new("").paragraph(text));
         page.push(section);
@@ -163,6 +164,8 @@ mod tests {
         let charts = [
             BarChart::new("a").svg(),
             BarChart::new("a").row("x", odd).svg(),
+            ForestChart::new("a").svg(),
+            ForestChart::new("a").row("x", odd.map(|v| (v, -v, v))).svg(),
             LineChart::new("a").svg(),
             LineChart::new("a").line("x", odd.map(|v| (v, v))).line("y", []).svg(),
             HeatMap::new("a", vec![], vec![], vec![]).svg(),

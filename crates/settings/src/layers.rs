@@ -390,6 +390,25 @@ mod tests {
     }
 
     #[test]
+    fn margins_are_numbers_or_off() {
+        let mut layers = with("[evaluate.max_drop]\naccuracy = 0.02\nap50 = \"off\"\n").unwrap();
+        layers.add_set("evaluate.max_drop.mean_iou=off").unwrap();
+        layers.add_set("evaluate.max_drop.accuracy=1").unwrap();
+        let margins = layers.resolve().unwrap().evaluate.max_drop;
+        let most = [margins.accuracy, margins.macro_f1, margins.mean_iou, margins.ap50].map(crate::Margin::most);
+        assert_eq!(most, [Some(1.0), Some(0.0), None, None]);
+        for (assignment, reason) in [
+            ("evaluate.max_drop.accuracy=2", "2 is not within 0 to 1"),
+            ("evaluate.max_drop.accuracy=none", "it may be a number from 0 to 1, or \"off\""),
+            ("evaluate.max_drop.acuracy=0", "did you mean `accuracy`?"),
+            ("evaluate.drop_test=sure", "unknown variant `sure`, expected one of `measured`, `clear`, `possible`"),
+        ] {
+            let error = layers.clone().add_set(assignment).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
     fn later_layers_win_and_say_where_they_are_from() {
         let mut layers = with("[train]\nepochs = 7\nbatch_size = 8\nlearning_rate = 1\n").unwrap();
         layers.add_environment([("OSSIFY__TRAIN__BATCH_SIZE".to_owned(), "32".to_owned()), ("HOME".into(), "/".into())].into_iter()).unwrap();

@@ -6,12 +6,14 @@
 //! its [`Outcome`] or [`StageError`] into messages and an exit code.
 
 mod layers;
+mod margins;
 mod reporter;
 mod rules;
 mod sections;
 mod stage;
 
 pub use layers::{ConfigError, Layers, Origin, nearest};
+pub use margins::{DropTest, Margin, MaxDrop, OffWord};
 pub use reporter::{Progress, Reporter, Verbosity};
 pub use rules::{Latitude, RuleLevel, RuleLevels};
 pub use sections::{

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::margins::{DropTest, MaxDrop};
 use crate::rules::RuleLevels;
 
 /// A key of the configuration.
@@ -551,6 +552,12 @@ sections! {
         min_mean_iou: f64 = 0.0 => |v| within(v, 0.0, 1.0);
         /// Gate: least AP at IoU 0.5. 0 is off.
         min_ap50: f64 = 0.0 => |v| within(v, 0.0, 1.0);
+        /// What counts as a drop beyond its margin in a comparison: "clear" (the whole 95 % interval of the drop lies above the margin), "measured" (the drop itself does), "possible" (the interval reaches above it).
+        drop_test: DropTest = DropTest::Clear;
+        [tables] {
+            /// Gates of a comparison: the most by which a score may drop below that of the baseline on the first split; exit code 3 beyond it. 0 allows no drop, "off" any.
+            max_drop: MaxDrop = MaxDrop::names(), MaxDrop::check;
+        }
     }
 }
 

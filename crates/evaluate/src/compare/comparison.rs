@@ -1,0 +1,239 @@
+use ossify_contract::SCHEMA_VERSION;
+use ossify_settings::Gate;
+use serde::Serialize;
+
+use super::changes::{ConfusionChange, ImageChanges, confusion_changes, image_changes};
+use crate::bootstrap::{Difference, Interval, PairedScores};
+use crate::confusion::Confusion;
+use crate::inputs::SplitData;
+use crate::report::Bootstrap;
+use crate::scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass};
+
+/// `compare.json`: several predictions tables over the same images of a split.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Version of the artefacts' schemas.
+    pub schema_version: u32,
+    /// Version of the program.
+    pub ossify_version: &'static str,
+    /// The split.
+    pub split: String,
+    /// Images that are scored: readable, and labelled or background.
+    pub images: u64,
+    /// Labelled images with an object of a trained class: those of the image level.
+    pub labelled_images: u64,
+    /// Objects that are scored.
+    pub objects: u64,
+    /// The tables with their own scores, the baseline first.
+    pub tables: Vec<ComparedTable>,
+    /// Each other table against the baseline.
+    pub comparisons: Vec<AgainstBaseline>,
+    /// Margins of `evaluate.max_drop` that were not kept.
+    pub gates: Vec<Gate>,
+    /// How the intervals were made.
+    pub bootstrap: Bootstrap,
+}
+
+/// A table with its own scores.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparedTable {
+    /// Its name, which no other table has.
+    pub name: String,
+    /// Its predictions that are scored.
+    pub predictions: u64,
+    /// Labelled images that it has no prediction for; they count as wrong.
+    pub silent_images: u64,
+    /// Its scores, those of its report.
+    #[serde(flatten)]
+    pub scores: Levels<Interval>,
+}
+
+/// A table against the baseline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AgainstBaseline {
+    /// The table.
+    pub name: String,
+    /// Whether its predictions are those of the baseline.
+    pub is_same: bool,
+    /// Its scores less those of the baseline, over the same resamples.
+    #[serde(flatten)]
+    pub differences: Levels<Difference>,
+    /// What became of the images.
+    pub images: ImageChanges,
+    /// Pairs of classes that are confused more often, and at the end those that are confused less often.
+    pub confusions: Vec<ConfusionChange>,
+    /// The verdict, sentence by sentence.
+    pub in_words: Vec<String>,
+}
+
+/// Scores, or differences of scores, at all levels.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Levels<T> {
+    /// Over objects.
+    pub objects_level: ObjectScores<T>,
+    /// Over labelled images.
+    pub image_level: ImageScores<T>,
+    /// The COCO protocol.
+    pub detection: DetectionScores<T>,
+    /// By class.
+    pub per_class: Vec<ClassLevels<T>>,
+}
+
+/// Scores, or differences of scores, of a class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassLevels<T> {
+    /// The class.
+    pub class_name: String,
+    /// Its objects.
+    pub support: u64,
+    /// Over objects and images.
+    #[serde(flatten)]
+    pub scores: ScoresOfClass<T>,
+    /// The COCO protocol.
+    pub detection: DetectionOfClass<T>,
+}
+
+/// A score that has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScoreName {
+    /// What it is over: `images`, `objects` or `detection`.
+    pub level: &'static str,
+    /// As in JSON.
+    pub key: &'static str,
+    /// As people say.
+    pub words: &'static str,
+    /// Whether a smaller one is better, and its size is not that of a share.
+    pub is_loss: bool,
+}
+
+const fn score(level: &'static str, key: &'static str, words: &'static str) -> ScoreName {
+    ScoreName { level, key, words, is_loss: false }
+}
+
+const fn loss(level: &'static str, key: &'static str, words: &'static str) -> ScoreName {
+    ScoreName { level, key, words, is_loss: true }
+}
+
+/// Names of the scores in the order of [`Levels::scores`].
+const SCORE_NAMES: [ScoreName; 19] = [
+    score("images", "accuracy", "accuracy"),
+    score("images", "top2_accuracy", "top-2 accuracy"),
+    score("images", "macro_f1", "macro F1"),
+    score("images", "macro_auroc", "macro AUROC"),
+    loss("images", "log_loss", "log loss"),
+    loss("images", "brier", "Brier score"),
+    loss("images", "ece", "calibration error"),
+    score("objects", "accuracy", "accuracy"),
+    score("objects", "balanced_accuracy", "balanced accuracy"),
+    score("objects", "macro_f1", "macro F1"),
+    loss("objects", "box_mse", "box error (MSE)"),
+    score("objects", "mean_iou", "mean IoU"),
+    score("objects", "iou50_rate", "IoU ≥ 0.5"),
+    score("detection", "ap", "AP"),
+    score("detection", "ap50", "AP50"),
+    score("detection", "ap75", "AP75"),
+    score("detection", "ar1", "AR1"),
+    score("detection", "ar10", "AR10"),
+    score("detection", "ar100", "AR100"),
+];
+
+impl<T: Copy> Levels<T> {
+    fn new(sheet: ScoreSheet<T>, data: &SplitData, confusion: &Confusion) -> Self {
+        let classes = data.class_names.iter().zip(sheet.per_class).zip(sheet.detection_per_class).enumerate();
+        let per_class =
+            classes.map(|(class, ((name, scores), detection))| ClassLevels { class_name: name.clone(), support: confusion.support(class), scores, detection });
+        Levels { per_class: per_class.collect(), objects_level: sheet.objects, image_level: sheet.images, detection: sheet.detection }
+    }
+
+    /// All scores but those of single classes, with their names.
+    pub(crate) fn scores(&self) -> Vec<(ScoreName, T)> {
+        let mut found = Vec::with_capacity(SCORE_NAMES.len());
+        self.image_level.map(|score| found.push(*score));
+        self.objects_level.map(|score| found.push(*score));
+        self.detection.map(|score| found.push(*score));
+        SCORE_NAMES.into_iter().zip(found).collect()
+    }
+
+    /// The scores that `evaluate.max_drop` has margins for, with the names of their keys and what people call them.
+    pub(crate) fn headlines(&self) -> [(&'static str, &'static str, T); 4] {
+        [
+            ("accuracy", "image accuracy", self.image_level.accuracy),
+            ("macro_f1", "macro F1 over images", self.image_level.macro_f1),
+            ("mean_iou", "mean IoU over objects", self.objects_level.mean_iou),
+            ("ap50", "AP50", self.detection.ap50),
+        ]
+    }
+}
+
+impl Comparison {
+    /// Everything but gates and words; names, data and scorers are those of the tables, the baseline first.
+    pub(crate) fn assemble(names: &[&str], data: &[SplitData], scorers: &[Scorer], paired: PairedScores, bootstrap: Bootstrap) -> Self {
+        let every = vec![1; data[0].images.len()];
+        let confusions: Vec<Confusion> = scorers.iter().map(|scorer| scorer.confusion(&every)).collect();
+        let tables = names.iter().zip(data).zip(paired.scores).map(|((name, data), scores)| ComparedTable {
+            name: (*name).to_owned(),
+            predictions: data.predictions.len() as u64,
+            silent_images: data.images.iter().filter(|image| !image.truths.is_empty() && image.predictions.is_empty()).count() as u64,
+            scores: Levels::new(scores, data, &confusions[0]),
+        });
+        let comparisons = paired.differences.into_iter().enumerate().map(|(at, differences)| {
+            let other = at + 1;
+            AgainstBaseline {
+                name: names[other].to_owned(),
+                is_same: is_same(&data[0], &data[other]),
+                differences: Levels::new(differences, &data[other], &confusions[0]),
+                images: image_changes(&data[0], &data[other]),
+                confusions: confusion_changes([&data[0], &data[other]], [&confusions[0], &confusions[other]]),
+                in_words: Vec::new(),
+            }
+        });
+        Comparison {
+            schema_version: SCHEMA_VERSION,
+            ossify_version: env!("CARGO_PKG_VERSION"),
+            split: data[0].split.to_string(),
+            images: data[0].images.len() as u64,
+            labelled_images: scorers[0].labelled_images() as u64,
+            objects: data[0].truths.len() as u64,
+            tables: tables.collect(),
+            comparisons: comparisons.collect(),
+            gates: Vec::new(),
+            bootstrap,
+        }
+    }
+
+    /// The table that the others are compared with.
+    pub(crate) fn baseline(&self) -> &ComparedTable {
+        &self.tables[0]
+    }
+}
+
+/// Whether two tables hold the same predictions.
+fn is_same(a: &SplitData, b: &SplitData) -> bool {
+    // NaN stands for "no probabilities", which is the same in both.
+    let bits = |data: &SplitData| data.probabilities.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
+    a.images.iter().zip(&b.images).all(|(of_a, of_b)| a.predictions_of(of_a) == b.predictions_of(of_b)) && bits(a) == bits(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_the_order_of_the_scores() {
+        let number = 0.0f64;
+        let objects = ObjectScores { accuracy: number, balanced_accuracy: number, macro_f1: number, box_mse: number, mean_iou: number, iou50_rate: number };
+        let images =
+            ImageScores { accuracy: number, top2_accuracy: number, macro_f1: number, macro_auroc: number, log_loss: number, brier: number, ece: number };
+        let detection = DetectionScores { ap: number, ap50: number, ap75: number, ar1: number, ar10: number, ar100: number };
+        let texts =
+            [("images", serde_json::to_string(&images)), ("objects", serde_json::to_string(&objects)), ("detection", serde_json::to_string(&detection))];
+        let mut keys = Vec::new();
+        for (level, text) in texts {
+            let text = text.unwrap();
+            keys.extend(text.trim_matches(['{', '}']).split(',').map(|field| (level, field.split('"').nth(1).unwrap().to_owned())));
+        }
+        assert_eq!(keys, SCORE_NAMES.map(|name| (name.level, name.key.to_owned())));
+        let levels = Levels { objects_level: objects, image_level: images, detection, per_class: Vec::new() };
+        assert_eq!(levels.scores().len(), SCORE_NAMES.len());
+    }
+}

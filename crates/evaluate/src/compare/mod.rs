@@ -1,0 +1,136 @@
+//! Several predictions tables over the same images: `ossify-evaluate compare`.
+
+mod changes;
+mod comparison;
+mod gates;
+mod page;
+mod tables;
+mod words;
+
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use ossify_contract::{Manifest, Publication};
+use ossify_settings::{Context, Outcome, StageError};
+use serde_json::{Value, json};
+
+pub use changes::{ConfusionChange, ImageChange, ImageChanges, Seen, mcnemar_exact};
+pub use comparison::{AgainstBaseline, ClassLevels, ComparedTable, Comparison, Levels};
+use tables::ComparedTables;
+
+use crate::bootstrap::{paired_intervals, resampling_units};
+use crate::inputs::SplitData;
+use crate::report::Bootstrap;
+use crate::scores::Scorer;
+
+/// Compares predictions with a baseline over each split of `evaluate.splits`. Both are named as in
+/// `evaluate.predictions`: an id, `latest`, or the path of a predictions table.
+///
+/// Gates (`evaluate.max_drop`) are about the first split that is compared.
+///
+/// # Errors
+/// Fails where tables are missing, where they belong to other classes, images or splits, and where the disk does.
+pub fn compare(context: &Context, baseline: &str, others: &[String]) -> Result<Outcome, StageError> {
+    let tables = ComparedTables::resolve(context, baseline, others)?;
+    gates::check_settings(&context.settings.evaluate)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
+    let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
+    for split in tables.splits() {
+        let folder = context.out.reports().join("compare").join(tables.folder_name()).join(split.as_str());
+        let has_gates = splits.is_empty();
+        // Gates are about the first split: the same split must run again where it takes or loses that place.
+        let mut fingerprint = context.fingerprint("compare", &["general", "evaluate"]);
+        fingerprint.add(if has_gates { "first" } else { "further" });
+        tables.add_to(&mut fingerprint, split)?;
+        let fingerprint = fingerprint.finish();
+        let current = if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
+        let summary = match current {
+            Some(manifest) => manifest.summary,
+            None => {
+                let Some(data) = tables.read(context, split)? else { continue };
+                all_current = false;
+                let work = SplitComparison { context, tables: &tables, data: &data, has_gates };
+                pool.install(|| work.publish(&folder, &fingerprint))?
+            }
+        };
+        for other in summary["comparisons"].as_array().into_iter().flatten() {
+            for line in other["table"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                context.reporter.say(line);
+            }
+            context.reporter.say(format_args!("{split}: {}", other["in_words"].as_str().unwrap_or_default()));
+        }
+        context.reporter.say(format_args!("{split}: comparison in {}", folder.join("compare.html").display()));
+        gates.extend(summary["gates"].as_array().into_iter().flatten().cloned());
+        splits.insert(split.to_string(), summary);
+    }
+    if splits.is_empty() {
+        return Err(anyhow!("no split of evaluate.splits has predictions in these tables, so there is nothing to compare").into());
+    }
+    let names: Vec<&str> = tables.names().collect();
+    let summary = json!({ "baseline": names[0], "others": names[1..], "splits": splits, "gates": gates });
+    Ok(if all_current { Outcome::current(summary) } else { Outcome::done(summary) })
+}
+
+/// The comparison of one split.
+struct SplitComparison<'a> {
+    context: &'a Context,
+    tables: &'a ComparedTables,
+    /// What each table predicts, the baseline first.
+    data: &'a [SplitData],
+    has_gates: bool,
+}
+
+impl SplitComparison<'_> {
+    fn publish(&self, folder: &Path, fingerprint: &str) -> Result<Value, StageError> {
+        let settings = &self.context.settings.evaluate;
+        let publication = Publication::begin(folder)?;
+        let scorers: Vec<Scorer> = self.data.iter().map(Scorer::new).collect();
+        let units = resampling_units(&self.data[0]);
+        let bootstrap = Bootstrap { samples: settings.bootstrap_samples, seed: self.context.seed(), confidence: 0.95, units: units.1 as u64 };
+        let paired = paired_intervals(&scorers, &units, bootstrap.samples, bootstrap.seed);
+        let names: Vec<&str> = self.tables.names().collect();
+        let mut comparison = Comparison::assemble(&names, self.data, &scorers, paired, bootstrap);
+        if self.has_gates {
+            comparison.gates = gates::unmet(&comparison, settings);
+        }
+        for at in 0..comparison.comparisons.len() {
+            comparison.comparisons[at].in_words = words::verdict(&comparison, at);
+        }
+
+        let mut files = Vec::new();
+        let mut text = serde_json::to_string_pretty(&comparison).context("cannot write compare.json")?;
+        text.push('\n');
+        publication.write("compare.json", text.as_bytes())?;
+        files.push(publication.describe("compare.json", None)?);
+        let judged = self.has_gates.then_some(settings);
+        publication.write("compare.html", page::render(&comparison, self.tables, judged).as_bytes())?;
+        files.push(publication.describe("compare.html", None)?);
+        let summary = summary(&comparison);
+        publication.commit("compare", fingerprint, files, summary.clone())?;
+        Ok(summary)
+    }
+}
+
+fn summary(comparison: &Comparison) -> Value {
+    let against_baseline = |(at, other): (usize, &AgainstBaseline)| {
+        json!({
+            "name": other.name,
+            "image_accuracy": other.differences.image_level.accuracy,
+            "macro_f1": other.differences.image_level.macro_f1,
+            "mean_iou": other.differences.objects_level.mean_iou,
+            "ap50": other.differences.detection.ap50,
+            "right_to_wrong": other.images.right_to_wrong,
+            "wrong_to_right": other.images.wrong_to_right,
+            "mcnemar_p": other.images.mcnemar_p,
+            "in_words": other.in_words.join(" "),
+            "table": words::terminal_table(comparison, at),
+        })
+    };
+    json!({
+        "images": comparison.images,
+        "labelled_images": comparison.labelled_images,
+        "objects": comparison.objects,
+        "comparisons": comparison.comparisons.iter().enumerate().map(against_baseline).collect::<Vec<_>>(),
+        "gates": comparison.gates,
+    })
+}

@@ -1,0 +1,82 @@
+use serde::{Deserialize, Serialize};
+
+use crate::sections::choice;
+
+choice! {
+    /// When a score of another table counts as dropped by more than its margin below that of the baseline.
+    DropTest {
+        /// The measured drop is larger. Of two equally good models every other one fails at a margin of 0.
+        Measured = "measured",
+        /// The whole 95 % interval of the drop lies above the margin: chance alone rarely does that.
+        Clear = "clear",
+        /// The 95 % interval of the drop reaches above the margin: passes only what is shown to be no worse.
+        Possible = "possible",
+    }
+}
+
+/// How far a score may drop below that of the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Margin {
+    /// By this much, 0 to 1; 0 allows no drop at all.
+    Most(f64),
+    /// As far as it likes: `"off"`.
+    Off(OffWord),
+}
+
+/// The word that takes a margin away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OffWord {
+    /// Nobody looks.
+    #[serde(rename = "off")]
+    Off,
+}
+
+impl Margin {
+    /// The largest drop that is allowed; `None` where any is.
+    pub fn most(self) -> Option<f64> {
+        match self {
+            Margin::Most(most) => Some(most),
+            Margin::Off(_) => None,
+        }
+    }
+}
+
+/// The margin of each score that `ossify-evaluate compare` judges.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaxDrop {
+    /// Accuracy over images.
+    pub accuracy: Margin,
+    /// Macro F1 over images.
+    pub macro_f1: Margin,
+    /// Mean IoU over objects.
+    pub mean_iou: Margin,
+    /// AP at IoU 0.5.
+    pub ap50: Margin,
+}
+
+impl Default for MaxDrop {
+    /// No drop at all.
+    fn default() -> Self {
+        let none = Margin::Most(0.0);
+        MaxDrop { accuracy: none, macro_f1: none, mean_iou: none, ap50: none }
+    }
+}
+
+impl MaxDrop {
+    pub(crate) fn names() -> Vec<&'static str> {
+        vec!["accuracy", "macro_f1", "mean_iou", "ap50"]
+    }
+
+    /// Says why a margin does not fit.
+    pub(crate) fn check(_: &str, value: &toml::Value) -> Result<(), String> {
+        let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64));
+        match (number, value.as_str()) {
+            (Some(number), _) if (0.0..=1.0).contains(&number) => Ok(()),
+            (Some(number), _) => Err(format!("{number} is not within 0 to 1")),
+            (None, Some("off")) => Ok(()),
+            _ => Err("it may be a number from 0 to 1, or \"off\"".into()),
+        }
+    }
+}
