@@ -376,7 +376,7 @@ mod tests {
                 [random(&[6]), random(&[6]), random(&[bottleneck, 6, 1, 1]), random(&[bottleneck]), random(&[bottleneck]), random(&[growth, bottleneck, 3, 3])];
             let parameters: Vec<&Tensor> = parameters.iter().collect();
             let forward = dense_block(&input, &parameters, 1e-5, true).unwrap();
-            let activated = forward.iter().filter(|tensor| tensor.size()[..] == [batch, bottleneck, height, width]).next_back().unwrap();
+            let activated = forward.iter().rfind(|tensor| tensor.size()[..] == [batch, bottleneck, height, width]).unwrap();
             let gradient = random(&[batch, 6 + growth, height, width]);
             let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
             let found = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
