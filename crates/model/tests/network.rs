@@ -4,8 +4,7 @@
 mod common;
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
 use common::{assert_close, config, devices, flex, pixels, values};
 use ossify_model::{Architecture, Classifier, ConfigError, ModelConfig, ParameterCounts, device, pixels as input};
 
@@ -39,9 +38,9 @@ fn maps_of_half_precision_give_nearly_the_same_features_and_float32_gradients() 
         let Classifier { backbone, head } = Classifier::new(&config, 1, &device).unwrap().train();
         let classifier = Classifier { backbone: backbone.in_half_precision(is_half), head };
         let features = classifier.backbone.forward(batch.clone());
-        assert_eq!(features.dtype(), DType::F32);
+        assert_eq!(features.dtype(), burn::tensor::DType::F32);
         let mut gradients = features.clone().square().mean().backward();
-        let gradients = GradientsParams::from_module(&mut gradients, &classifier.backbone);
+        let gradients = burn::optim::GradientsParams::from_module(&mut gradients, &classifier.backbone);
         (values(features.inner()), gradients.len())
     };
     let ((single, single_gradients), (half, half_gradients)) = (run(false), run(true));
