@@ -99,10 +99,7 @@ impl Evaluation<'_> {
         let mut files = Vec::new();
         let match_kinds = write_matches(&data, &publication, &mut files)?;
 
-        let scorer = match self.fitted {
-            Some(fitted) => Scorer::with_fitted(&data, fitted),
-            None => Scorer::new(&data),
-        };
+        let scorer = Scorer::with_fitted(&data, self.fitted);
         let units = resampling_units(&data);
         let bootstrap = Bootstrap { samples: settings.bootstrap_samples, seed: self.context.seed(), confidence: 0.95, units: units.1 as u64 };
         let scores = intervals(&scorer, &units, bootstrap.samples, bootstrap.seed);
@@ -191,10 +188,7 @@ fn without_leaks(data: &SplitData, fitted: Option<&Fitted>, bootstrap: Bootstrap
     if kept.images.len() == data.images.len() {
         return None;
     }
-    let scorer = match fitted {
-        Some(fitted) => Scorer::with_fitted(&kept, fitted),
-        None => Scorer::new(&kept),
-    };
+    let scorer = Scorer::with_fitted(&kept, fitted);
     Some((kept.images.len() as u64, intervals(&scorer, &resampling_units(&kept), bootstrap.samples, bootstrap.seed)))
 }
 

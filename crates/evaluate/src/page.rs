@@ -77,6 +77,11 @@ fn score_row(table: &mut Table, name: &str, score: &Interval, meaning: &str) {
     table.push([TableCell::new(name).remark(meaning), TableCell::new(value(score)), TableCell::new(interval(score))]);
 }
 
+/// A score with its interval below.
+fn score_cell(score: &Interval) -> TableCell {
+    TableCell::new(value(score)).remark(interval(score))
+}
+
 fn scores(report: &Report, figures: &[Figure]) -> Section {
     let columns = || [Column::text("score"), Column::number("value"), Column::number("95 % interval")];
     let mut images =
@@ -129,8 +134,7 @@ fn thresholds(report: &Report) -> Section {
             ("log loss", &before.log_loss, &after.log_loss),
         ];
         for (name, before, after) in rows {
-            let cell = |score: &Interval| TableCell::new(value(score)).remark(interval(score));
-            table.push([TableCell::new(name), cell(before), cell(after)]);
+            table.push([TableCell::new(name), score_cell(before), score_cell(after)]);
         }
         section = section.table(table);
     }
@@ -146,13 +150,12 @@ fn thresholds(report: &Report) -> Section {
     ])
     .caption("Thresholds for each class against all others: the highest that reaches the wanted sensitivity on the valid split");
     for point in &report.operating_points {
-        let cell = |score: &Interval| TableCell::new(value(score)).remark(interval(score));
         table.push([
             TableCell::new(&point.class_name),
             TableCell::new(percent(point.wanted_sensitivity)),
             TableCell::new(format!("{:.3}", point.threshold)),
-            cell(&point.sensitivity),
-            cell(&point.specificity),
+            score_cell(&point.sensitivity),
+            score_cell(&point.specificity),
         ]);
     }
     section.table(table)
@@ -181,8 +184,7 @@ fn leaks(report: &Report) -> Section {
             ("AP", &report.detection.scores.ap, &kept.detection.ap),
         ];
         for (name, with, without) in rows {
-            let cell = |score: &Interval| TableCell::new(value(score)).remark(interval(score));
-            table.push([TableCell::new(name), cell(with), cell(without)]);
+            table.push([TableCell::new(name), score_cell(with), score_cell(without)]);
         }
         section = section.table(table);
     }
@@ -195,7 +197,7 @@ fn by_class(report: &Report, figures: &[Figure]) -> Section {
     for (class, detection) in report.per_class.iter().zip(&report.detection.per_class) {
         let scores = &class.scores;
         let figures = [&scores.precision, &scores.recall, &scores.f1, &scores.auroc, &scores.mean_iou, &detection.scores.ap50];
-        let cells = figures.map(|score| TableCell::new(value(score)).remark(interval(score)));
+        let cells = figures.map(score_cell);
         table.push([TableCell::new(&class.class_name), TableCell::from(class.support)].into_iter().chain(cells));
     }
     let charts = figures.iter().filter(|figure| matches!(figure.stem, "confusion-matrix" | "recall-by-class"));

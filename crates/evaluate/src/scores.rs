@@ -223,15 +223,11 @@ struct Ranking {
 impl Scorer {
     /// Prepares a split.
     pub fn new(data: &SplitData) -> Self {
-        Self::with(data, None)
+        Self::with_fitted(data, None)
     }
 
-    /// Prepares a split, with what was fitted on the valid one.
-    pub fn with_fitted(data: &SplitData, fitted: &Fitted) -> Self {
-        Self::with(data, Some(fitted))
-    }
-
-    fn with(data: &SplitData, fitted: Option<&Fitted>) -> Self {
+    /// Prepares a split, with what was fitted on the valid one, if anything was.
+    pub fn with_fitted(data: &SplitData, fitted: Option<&Fitted>) -> Self {
         let classes = data.class_names.len();
         let nothing = classes as u16;
         let (mut objects, mut images) = (Vec::with_capacity(data.truths.len()), Vec::new());

@@ -6,6 +6,7 @@ use anyhow::{Context as _, anyhow};
 use ossify_contract::{ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id, read_latest, read_metrics};
 use ossify_settings::{Context, StageError};
 
+use crate::import::parse_split;
 use crate::inputs::{Excluded, SplitData, Tables};
 
 /// Tables that a report reads.
@@ -57,8 +58,7 @@ impl Sources {
         let tables = Tables { folder: out.tables(), fingerprints: fingerprints.map(|file| out.shards().join(&file.path)) };
         let mut splits: Vec<Split> = Vec::new();
         for name in &context.settings.evaluate.splits {
-            let split = Split::ALL.into_iter().find(|split| split.as_str() == name);
-            let split = split.ok_or_else(|| StageError::Usage(anyhow!("evaluate.splits: \"{name}\" is none of train, valid, test")))?;
+            let split = parse_split(name).map_err(|_| StageError::Usage(anyhow!("evaluate.splits: \"{name}\" is none of train, valid, test")))?;
             if !splits.contains(&split) {
                 splits.push(split);
             }
