@@ -34,7 +34,7 @@ pub trait Row: Sized {
 macro_rules! table {
     ($(#[$meta:meta])* $table:literal => $name:ident { $($(#[$field_meta:meta])* $field:ident: $cell:ty,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq)]
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $name { $($(#[$field_meta])* pub $field: $cell,)* }
 
         impl $crate::Row for $name {

@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use crate::Partition;
+
 /// The folders of one piece of work, below `OUT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkFolder {
@@ -25,6 +27,16 @@ impl WorkFolder {
     /// Tensor shards.
     pub fn shards(&self) -> PathBuf {
         self.root.join("shards")
+    }
+
+    /// The part that a stage makes of a share, until all are merged: `parts/<stage>/<N>/<I>`.
+    pub fn part(&self, stage: &str, partition: Partition) -> PathBuf {
+        self.parts(stage, partition.count()).join(partition.number().to_string())
+    }
+
+    /// All parts of a stage for so many shares.
+    pub fn parts(&self, stage: &str, count: u32) -> PathBuf {
+        self.root.join("parts").join(stage).join(count.to_string())
     }
 
     /// All runs.

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ImageRow, ImageStatus, ObjectRow, Split};
+use ossify_contract::{ImageRow, ImageStatus, ObjectRow, Split, label_path};
 use ossify_diagnostics::{Action, Finding, Place};
 use ossify_imaging::{HeaderError, ImageHeader, probe_with_metadata};
 use ossify_settings::MissingLabels;
@@ -14,7 +14,8 @@ use ossify_settings::MissingLabels;
 use crate::label::{LabelFile, LabelObject, LabelRules, count, count_label_lines, parse_labels};
 use crate::layout::Layout;
 use crate::listing::{Listing, stamp_of};
-use crate::paths::{label_path, source_stem};
+use crate::paths::source_stem;
+use crate::record::{Examined, Stray, StrayKind};
 use crate::rules::Rule;
 
 /// Largest label file; one of a million objects is far smaller.
@@ -26,24 +27,6 @@ pub(crate) struct Examiner<'a> {
     pub rules: LabelRules,
     pub min_side_px: u32,
     pub missing_labels: MissingLabels,
-}
-
-/// What was seen of an image and its label file.
-pub(crate) struct Examined {
-    pub image: ImageRow,
-    pub objects: Vec<LabelObject>,
-    pub findings: Vec<Finding>,
-    /// Label lines that are not blank, of label files that are this image's alone.
-    pub lines: u64,
-    pub quarantined: u64,
-    /// Tells whether the image or its label file has changed.
-    pub stamp: String,
-}
-
-/// What was seen of a label file that no image owns.
-pub(crate) struct StrayLabel {
-    pub finding: Option<Finding>,
-    pub lines: u64,
 }
 
 impl Examiner<'_> {
@@ -176,21 +159,22 @@ impl Examiner<'_> {
     }
 
     /// Counts the lines of a label file that two images share; the images carry the findings.
-    pub fn shared_label(&self, listing: &Listing, label: u32) -> anyhow::Result<StrayLabel> {
+    pub fn shared_label(&self, listing: &Listing, label: u32) -> anyhow::Result<Stray> {
         let path = listing.labels.get(label as usize);
         let mut lines = 0;
         read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
-        Ok(StrayLabel { finding: None, lines })
+        Ok(Stray { kind: StrayKind::SharedLabel, path: path.to_owned(), finding: None, lines, stamp: None })
     }
 
     /// Counts the lines of a label file without an image.
-    pub fn orphan(&self, listing: &Listing, label: u32) -> anyhow::Result<StrayLabel> {
+    pub fn orphan(&self, listing: &Listing, label: u32) -> anyhow::Result<Stray> {
         let path = listing.labels.get(label as usize);
         let mut lines = 0;
-        read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
+        let metadata = read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
         let help = "restore the image under the label file's name, or delete the label file";
         let found = self.finding(Rule::ImageMissing, Place::file(path), "no image belongs to this label file", help);
-        Ok(StrayLabel { finding: found.map(|finding| finding.with_note(format!("{} quarantined", count(lines, "line")))), lines })
+        let finding = found.map(|finding| finding.with_note(format!("{} quarantined", count(lines, "line"))));
+        Ok(Stray { kind: StrayKind::OrphanLabel, path: path.to_owned(), finding, lines, stamp: Some(stamp_of((path, Ok(metadata)), None)) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use anyhow::Context as _;
 use ossify_diagnostics::{Finding, Format, Renderer};
 use ossify_settings::Reporter;
 
@@ -65,8 +66,16 @@ impl<'a> FindingStream<'a> {
         Ok(())
     }
 
-    /// Writes what is held back; returns how many findings did not fit into a SARIF document.
-    pub fn finish(mut self) -> std::io::Result<u64> {
+    /// Writes what is held back, and says how many findings did not fit into a SARIF document.
+    pub fn end(self) -> anyhow::Result<()> {
+        let left_out = self.finish().context("cannot write the findings to standard output")?;
+        if left_out > 0 {
+            eprintln!("warning: {left_out} findings did not fit into the SARIF document; issues.parquet has all");
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> std::io::Result<u64> {
         if self.renderer.format == Format::Sarif {
             let held = std::mem::take(&mut self.held);
             self.write(&held)?;

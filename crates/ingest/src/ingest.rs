@@ -1,30 +1,28 @@
-//! The stage: a dataset to label tables.
+//! The stage: a dataset to label tables, at once or share by share.
 
-use std::cmp::Ordering;
 use std::io::IsTerminal;
-use std::path::Path;
-use std::sync::mpsc::sync_channel;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ClassRow, Fingerprint, ImageRow, IssueRow, MANIFEST_FILE, Manifest, ObjectRow, Publication, Row, Split, TableWriter};
-use ossify_diagnostics::{Finding, printable};
-use ossify_settings::{Context, Gate, Outcome, Progress, RareClasses, StageError};
+use ossify_contract::{ClassRow, Fingerprint, MANIFEST_FILE, Manifest, PartFolder, Partition, Publication, Split};
+use ossify_diagnostics::printable;
+use ossify_settings::{Context, Gate, Outcome, RareClasses, Share, StageError};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::classes::{ClassCounts, NumberedClasses, RarePolicy, number_classes, rare_findings};
-use crate::examine::{Examined, Examiner, StrayLabel, object_row};
+use crate::classes::{NumberedClasses, RarePolicy};
+use crate::examine::Examiner;
 use crate::findings::{FindingFormat, FindingStream, show};
 use crate::label::{LabelRules, count};
 use crate::layout::{self, Layout, LayoutError};
-use crate::listing::{self, Listing, STAMPED_TOGETHER, SplitStamp};
+use crate::listing::{self, Listing, SplitStamp};
+use crate::merge::{Parts, STAGE};
+use crate::part::{PartSummary, RecordWriter};
+use crate::reading::read_split;
+use crate::record::Record;
 use crate::rules::RuleBook;
-use crate::spool::{ObjectSpool, SortedSpool};
 use crate::summary;
+use crate::tables::{Finished, LabelTables};
 use crate::tally::Tally;
-
-/// Images examined between two visits to the writers; bounds what is in memory.
-const BATCH_IMAGES: usize = STAMPED_TOGETHER;
 
 impl From<LayoutError> for StageError {
     fn from(error: LayoutError) -> Self {
@@ -32,85 +30,268 @@ impl From<LayoutError> for StageError {
     }
 }
 
-/// Reads a dataset and publishes its tables; with `format`, all findings go to standard output.
+/// Reads a dataset, or a share of it, and publishes its tables, or a part of them; with `format`, all findings go to standard
+/// output. Or merges the parts of all shares. Gates are those of the whole.
 ///
 /// # Errors
 /// [`StageError::Usage`] where the dataset is not there or the configuration does not fit it, else
 /// [`StageError::Failed`].
-pub fn run(context: &Context, format: Option<FindingFormat>) -> Result<Outcome, StageError> {
+pub fn run(context: &Context, share: Share, format: Option<FindingFormat>) -> Result<Outcome, StageError> {
     let layout = layout::find(&context.dataset, &context.settings.dataset)?;
     let rare_policy = RarePolicy::new(&context.settings.ingest, &layout.classes).map_err(|reason| StageError::Usage(anyhow!(reason)))?;
     let book = RuleBook::new(&context.settings.ingest.rules);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
-    let listings =
-        pool.install(|| layout.splits.par_iter().map(|(split, sources)| listing::list(&layout, *split, sources, &book)).collect::<Result<Vec<_>, _>>())?;
-    check_listings(&layout, &listings)?;
-    let folder = context.out.tables();
-    // Findings that are asked for are read anew: that takes no longer than to tell them apart.
-    if !context.force && format.is_none() && folder.join(MANIFEST_FILE).exists() {
-        let stamps: Vec<SplitStamp> = pool.install(|| listings.iter().map(|listing| listing.stamp(&layout)).collect());
-        if let Some(manifest) = Manifest::is_current(&folder, &fingerprint(context, &layout, &stamps)) {
-            return Ok(with_strict_gate(context, Outcome::current(manifest.summary)));
+    let root = layout.root.display().to_string();
+    let stage = Stage { context, layout: &layout, book: &book, rare_policy, pool: &pool, format, root: &root };
+    match share {
+        Share::Whole => stage.whole(),
+        Share::Part(partition) => stage.part(partition),
+        Share::Merge(count) => stage.merge(count),
+    }
+}
+
+/// What all ways to run have in common.
+struct Stage<'a> {
+    context: &'a Context,
+    layout: &'a Layout,
+    book: &'a RuleBook,
+    rare_policy: RarePolicy,
+    pool: &'a ThreadPool,
+    format: Option<FindingFormat>,
+    root: &'a str,
+}
+
+impl Stage<'_> {
+    fn whole(&self) -> Result<Outcome, StageError> {
+        let listings = self.list(None)?;
+        check_not_empty(self.layout, &SeenFiles::of_listings(&listings))?;
+        let folder = self.context.out.tables();
+        // Findings that are asked for are read anew: that takes no longer than to tell them apart.
+        if !self.context.force && self.format.is_none() && folder.join(MANIFEST_FILE).exists() {
+            let fingerprint = self.fingerprint(&self.stamps(&listings)).finish();
+            if let Some(manifest) = Manifest::is_current(&folder, &fingerprint) {
+                return Ok(with_strict_gate(self.context, Outcome::current(manifest.summary)));
+            }
+        }
+        self.tell_remarks(&listings);
+        let publication = Publication::begin(&folder)?;
+        let mut tables = self.tables(&publication)?;
+        let progress = self.progress(listings.iter().map(|listing| listing.images.len() as u64).sum());
+        let examiner = self.examiner();
+        let mut stamps = Vec::new();
+        for listing in &listings {
+            tables.begin_split(listing.split, listing.labels.len() as u64, listing.ignored);
+            read_split(&examiner, listing, self.pool, &progress, &mut |record| tables.take(record))?;
+            stamps.push(tables.end_split()?);
+        }
+        drop(progress);
+        self.publish(publication, tables, &stamps)
+    }
+
+    fn part(&self, partition: Partition) -> Result<Outcome, StageError> {
+        let listings = self.list(Some(partition))?;
+        let summary = PartSummary::new(partition, self.configuration()?, &listings);
+        let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
+        let fingerprint = self.fingerprint(&self.stamps(&listings)).add(partition.to_string()).finish();
+        let path = self.context.out.part(STAGE, partition);
+        let stage = format!("{STAGE}-part");
+        let is_current = |manifest: &Manifest| !self.context.force && self.format.is_none() && manifest.stage == stage;
+        if let Some(manifest) = Manifest::is_current(&path, &fingerprint).filter(is_current) {
+            if manifest.summary != summary {
+                // Other shares have changed: what this one holds has not.
+                PartFolder::create(&path)?.publish(&stage, &fingerprint, manifest.files, summary.clone())?;
+            }
+            return Ok(Outcome::current(summary));
+        }
+        self.tell_remarks(&listings);
+        let folder = PartFolder::create(&path)?;
+        let progress = self.progress(listings.iter().map(|listing| listing.images.len() as u64).sum());
+        let examiner = self.examiner();
+        let mut stream = self.stream();
+        let (mut files, mut findings) = (Vec::new(), 0);
+        for listing in &listings {
+            let mut writer = RecordWriter::begin(&folder, path.clone())?;
+            read_split(&examiner, listing, self.pool, &progress, &mut |record| {
+                let found = match &record {
+                    Record::Image(examined) => &examined.findings[..],
+                    Record::Stray(stray) => stray.finding.as_slice(),
+                };
+                findings += found.len() as u64;
+                if let Some(stream) = &mut stream {
+                    found.iter().try_for_each(|finding| stream.add(finding)).context("cannot write the findings to standard output")?;
+                }
+                writer.write(&record)
+            })?;
+            files.push(writer.finish(listing.split)?);
+        }
+        drop(progress);
+        stream.map_or(Ok(()), FindingStream::end)?;
+        folder.publish(&stage, &fingerprint, files, summary.clone())?;
+        let images: u64 = listings.iter().map(|listing| listing.images.len() as u64).sum();
+        let (images, findings) = (count(images, "image"), count(findings, "finding"));
+        self.context.reporter.say(format_args!("part {partition}: {images}, {findings}; written to {}", path.display()));
+        Ok(Outcome::done(summary))
+    }
+
+    fn merge(&self, shares: u32) -> Result<Outcome, StageError> {
+        let parts = Parts::find(&self.context.out, shares, &self.configuration()?)?;
+        check_not_empty(self.layout, &SeenFiles::of_parts(self.layout, &parts))?;
+        let folder = self.context.out.tables();
+        if !self.context.force
+            && self.format.is_none()
+            && let Some(manifest) = parts.merged_fingerprint().and_then(|fingerprint| Manifest::is_current(&folder, &fingerprint))
+        {
+            return Ok(with_strict_gate(self.context, Outcome::current(manifest.summary)));
+        }
+        self.tell_remarks(&[]);
+        let publication = Publication::begin(&folder)?;
+        let mut tables = self.tables(&publication)?;
+        let progress = self.progress(self.layout.splits.iter().flat_map(|(split, _)| parts.splits(*split)).map(|split| split.images).sum());
+        let mut stamps = Vec::new();
+        for (split, _) in &self.layout.splits {
+            let label_files = parts.splits(*split).map(|split| split.label_files).sum();
+            let ignored_files = parts.splits(*split).next().map_or(0, |split| split.ignored_files);
+            tables.begin_split(*split, label_files, ignored_files);
+            parts.read_split(*split, |record| {
+                progress.inc(u64::from(matches!(record, Record::Image(_))));
+                tables.take(record)
+            })?;
+            stamps.push(tables.end_split()?);
+        }
+        drop(progress);
+        let outcome = self.publish(publication, tables, &stamps)?;
+        parts.note_merged(&self.fingerprint(&stamps).finish())?;
+        Ok(outcome)
+    }
+
+    /// Closes the tables and makes them the folder's content.
+    fn publish(&self, publication: Publication, tables: LabelTables, stamps: &[SplitStamp]) -> Result<Outcome, StageError> {
+        let context = self.context;
+        let fingerprint = self.fingerprint(stamps).finish();
+        let finished = tables.finish(self.pool)?;
+        let files = finished.files(&publication)?;
+        let Finished { tally, classes, .. } = finished;
+        let gates = unmet_gates(context, &tally, &classes);
+        let classes = classes.rows;
+        let summary = summary::json(self.layout, &tally, &classes, gates);
+        publication.commit(STAGE, &fingerprint, files, summary.clone())?;
+        show(&tally, self.root, &context.reporter);
+        summary::say(&context.reporter, self.layout, &tally, &classes, &context.out.tables());
+        Ok(with_strict_gate(context, Outcome::done(summary)))
+    }
+
+    fn list(&self, partition: Option<Partition>) -> Result<Vec<Listing>, StageError> {
+        let list = |(split, sources): &(Split, layout::Sources)| listing::list(self.layout, *split, sources, partition, self.book);
+        let listings = self.pool.install(|| self.layout.splits.par_iter().map(list).collect::<Result<Vec<_>, _>>())?;
+        check_splits(&listings)?;
+        Ok(listings)
+    }
+
+    fn stamps(&self, listings: &[Listing]) -> Vec<SplitStamp> {
+        self.pool.install(|| listings.iter().map(|listing| listing.stamp(self.layout)).collect())
+    }
+
+    fn tables(&self, publication: &Publication) -> Result<LabelTables<'_>, StageError> {
+        Ok(LabelTables::create(self.layout, self.book, self.rare_policy.clone(), publication, self.stream())?)
+    }
+
+    fn stream(&self) -> Option<FindingStream<'_>> {
+        self.format.map(|format| {
+            let stdout = std::io::stdout();
+            let color = stdout.is_terminal() && self.context.reporter.color();
+            FindingStream::new(format, color, self.root, Box::new(std::io::BufWriter::new(stdout)))
+        })
+    }
+
+    fn progress(&self, images: u64) -> ossify_settings::Progress {
+        self.context.reporter.progress("ingest", "images", Some(images))
+    }
+
+    fn tell_remarks(&self, listings: &[Listing]) {
+        for remark in self.layout.remarks.iter().chain(listings.iter().flat_map(|listing| &listing.remarks)) {
+            self.context.reporter.warn(remark);
         }
     }
-    for remark in layout.remarks.iter().chain(listings.iter().flat_map(|listing| &listing.remarks)) {
-        context.reporter.warn(remark);
+
+    fn examiner(&self) -> Examiner<'_> {
+        let settings = &self.context.settings.ingest;
+        let rules = LabelRules {
+            tolerance: settings.tolerance,
+            min_polygon_vertices: settings.min_polygon_vertices,
+            classes: self.layout.classes.clone(),
+            book: self.book.clone(),
+        };
+        Examiner { layout: self.layout, rules, min_side_px: settings.min_side_px, missing_labels: self.context.settings.dataset.missing_labels }
     }
-    let root = layout.root.display().to_string();
-    let stream = format.map(|format| {
-        let stdout = std::io::stdout();
-        let color = stdout.is_terminal() && context.reporter.color();
-        FindingStream::new(format, color, &root, Box::new(std::io::BufWriter::new(stdout)))
-    });
-    let publication = Publication::begin(&folder)?;
-    let examiner = examiner(context, &layout, book);
-    let mut run = Run::new(&layout, rare_policy, &publication, stream)?;
-    let images: usize = listings.iter().map(|listing| listing.images.len()).sum();
-    let progress = context.reporter.progress("ingest", "images", Some(images as u64));
-    let mut stamps = Vec::new();
-    for listing in &listings {
-        stamps.push(run.split(&examiner, listing, &pool, &progress)?);
+
+    /// Files that describe the dataset.
+    fn descriptions(&self) -> impl Iterator<Item = &String> {
+        self.layout.splits.iter().flat_map(|(_, sources)| &sources.lists).chain(&self.layout.yaml)
     }
-    drop(progress);
-    let fingerprint = fingerprint(context, &layout, &stamps);
-    let Finished { tally, classes, page } = run.finish(&pool)?;
-    let gates = unmet_gates(context, &tally, &classes);
-    let classes = classes.rows;
-    let summary = summary::json(&layout, &tally, &classes, gates);
-    publication.write("ingest.html", page.as_bytes())?;
-    let (total, ledger) = tally.total();
-    let rows = [
-        (ImageRow::TABLE, total.images),
-        (ObjectRow::TABLE, ledger.boxes + ledger.polygons),
-        (IssueRow::TABLE, tally.severities.iter().sum()),
-        (ClassRow::TABLE, classes.len() as u64),
-    ];
-    let mut files = vec![publication.describe("ingest.html", None)?];
-    for (table, rows) in rows {
-        files.push(publication.describe(&file_name(table), Some(rows))?);
+
+    /// All that decides what the tables hold.
+    fn fingerprint(&self, stamps: &[SplitStamp]) -> Fingerprint {
+        let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
+        for path in self.descriptions() {
+            fingerprint.add(listing::stamp_of((path, std::fs::metadata(self.layout.locate(path))), None));
+        }
+        stamps.iter().for_each(|stamp| {
+            fingerprint.add(stamp.finish());
+        });
+        fingerprint
     }
-    publication.commit("ingest", &fingerprint, files, summary.clone())?;
-    show(&tally, &root, &context.reporter);
-    summary::say(&context.reporter, &layout, &tally, &classes, &folder);
-    Ok(with_strict_gate(context, Outcome::done(summary)))
+
+    /// What the parts of one dataset have in common, wherever they were made: the configuration, and what the files say that
+    /// describe the dataset.
+    fn configuration(&self) -> Result<String, StageError> {
+        let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
+        for path in self.descriptions() {
+            let full = self.layout.locate(path);
+            fingerprint.add(path).add(std::fs::read(&full).with_context(|| format!("cannot read {}", full.display()))?);
+        }
+        Ok(fingerprint.finish())
+    }
 }
 
-fn file_name(table: &str) -> String {
-    format!("{table}.parquet")
+/// What was seen of a dataset, as far as it can be empty.
+#[derive(Default)]
+struct SeenFiles {
+    images: u64,
+    labels: u64,
+    refused_links: u64,
+    label_folders: Vec<String>,
 }
 
-/// Refuses datasets that have no images or no labels, and images that are in two splits.
-fn check_listings(layout: &Layout, listings: &[Listing]) -> Result<(), StageError> {
-    let folders = || {
-        let mut all: Vec<&str> = layout.splits.iter().flat_map(|(_, sources)| sources.folders.iter().chain(&sources.lists).map(String::as_str)).collect();
-        all.dedup();
-        all.join(", ")
-    };
-    if listings.iter().all(|listing| listing.images.is_empty()) {
-        return Err(StageError::Failed(anyhow!("the dataset {} is empty: there are no images in {}", layout.root.display(), folders())));
+impl SeenFiles {
+    fn of_listings(listings: &[Listing]) -> Self {
+        SeenFiles {
+            images: listings.iter().map(|listing| listing.images.len() as u64).sum(),
+            labels: listings.iter().map(|listing| listing.labels.len() as u64).sum(),
+            refused_links: listings.iter().map(|listing| listing.refused.len() as u64).sum(),
+            label_folders: listings.iter().flat_map(|listing| listing.label_folders.clone()).collect(),
+        }
     }
-    if listings.iter().all(|listing| listing.labels.is_empty() && listing.refused.is_empty()) {
-        let mut searched: Vec<&str> = listings.iter().flat_map(|listing| listing.label_folders.iter().map(String::as_str)).collect();
+
+    fn of_parts(layout: &Layout, parts: &Parts) -> Self {
+        let splits = || layout.splits.iter().flat_map(|(split, _)| parts.splits(*split));
+        SeenFiles {
+            images: splits().map(|split| split.images).sum(),
+            labels: splits().map(|split| split.label_files).sum(),
+            refused_links: splits().map(|split| split.refused_links).sum(),
+            label_folders: layout.splits.iter().filter_map(|(split, _)| parts.splits(*split).next()).flat_map(|split| split.label_folders.clone()).collect(),
+        }
+    }
+}
+
+/// Refuses datasets that have no images or no labels.
+fn check_not_empty(layout: &Layout, seen: &SeenFiles) -> Result<(), StageError> {
+    if seen.images == 0 {
+        let mut folders: Vec<&str> = layout.splits.iter().flat_map(|(_, sources)| sources.folders.iter().chain(&sources.lists).map(String::as_str)).collect();
+        folders.dedup();
+        return Err(StageError::Failed(anyhow!("the dataset {} is empty: there are no images in {}", layout.root.display(), folders.join(", "))));
+    }
+    if seen.labels == 0 && seen.refused_links == 0 {
+        let mut searched = seen.label_folders.clone();
         searched.dedup();
         return Err(StageError::Failed(anyhow!(
             "the dataset {} has images and no labels: there is no .txt file in {}; YOLO labels lie in a folder `labels` beside `images`",
@@ -118,6 +299,11 @@ fn check_listings(layout: &Layout, listings: &[Listing]) -> Result<(), StageErro
             searched.join(", ")
         )));
     }
+    Ok(())
+}
+
+/// Refuses images that are in two splits.
+fn check_splits(listings: &[Listing]) -> Result<(), StageError> {
     for (at, first) in listings.iter().enumerate() {
         for second in &listings[at + 1..] {
             if let Some((count, example)) = first.images.shared(&second.images) {
@@ -126,19 +312,6 @@ fn check_listings(layout: &Layout, listings: &[Listing]) -> Result<(), StageErro
         }
     }
     Ok(())
-}
-
-/// All that decides what the tables hold.
-fn fingerprint(context: &Context, layout: &Layout, stamps: &[SplitStamp]) -> String {
-    let mut fingerprint: Fingerprint = context.fingerprint("ingest", &["dataset", "ingest"]);
-    let described = layout.splits.iter().flat_map(|(_, sources)| &sources.lists).chain(&layout.yaml);
-    for path in described {
-        fingerprint.add(listing::stamp_of((path, std::fs::metadata(layout.locate(path))), None));
-    }
-    stamps.iter().for_each(|stamp| {
-        fingerprint.add(stamp.finish());
-    });
-    fingerprint.finish()
 }
 
 /// Gates of the configuration that were not met.
@@ -187,222 +360,4 @@ fn with_strict_gate(context: &Context, outcome: Outcome) -> Outcome {
     }
     let message = format!("{} in the labels and images; --strict allows 0", count(errors, "error"));
     outcome.with_gate(Gate { name: "--strict".into(), figure: errors as f64, limit: 0.0, message })
-}
-
-fn examiner<'a>(context: &Context, layout: &'a Layout, book: RuleBook) -> Examiner<'a> {
-    let settings = &context.settings.ingest;
-    let rules = LabelRules { tolerance: settings.tolerance, min_polygon_vertices: settings.min_polygon_vertices, classes: layout.classes.clone(), book };
-    Examiner { layout, rules, min_side_px: settings.min_side_px, missing_labels: context.settings.dataset.missing_labels }
-}
-
-/// The tables while they are written.
-struct Run<'a> {
-    layout: &'a Layout,
-    rare_policy: RarePolicy,
-    has_train: bool,
-    images: TableWriter<ImageRow>,
-    objects: TableWriter<ObjectRow>,
-    issues: TableWriter<IssueRow>,
-    /// The findings of the split that is being read: images, labels and lists come in orders of their own.
-    found: SortedSpool<IssueRow>,
-    classes_path: std::path::PathBuf,
-    spool: std::path::PathBuf,
-    stream: Option<FindingStream<'a>>,
-    tally: Tally,
-    counts: ClassCounts,
-}
-
-impl<'a> Run<'a> {
-    fn new(layout: &'a Layout, rare_policy: RarePolicy, publication: &Publication, stream: Option<FindingStream<'a>>) -> Result<Self, StageError> {
-        let stage = |table: &str| publication.stage(&file_name(table));
-        Ok(Run {
-            layout,
-            rare_policy,
-            has_train: layout.splits.iter().any(|(split, _)| *split == Split::Train),
-            images: TableWriter::create(stage(ImageRow::TABLE)?)?,
-            objects: TableWriter::create(stage(ObjectRow::TABLE)?)?,
-            issues: TableWriter::create(stage(IssueRow::TABLE)?)?,
-            found: SortedSpool::new(publication.stage("issues.spool")?, by_place),
-            classes_path: stage(ClassRow::TABLE)?,
-            spool: publication.stage("objects.spool")?,
-            stream,
-            tally: Tally::default(),
-            counts: ClassCounts::default(),
-        })
-    }
-
-    /// Examines a split in batches: while one is written, the threads work on the next.
-    fn split(&mut self, examiner: &Examiner, listing: &Listing, pool: &ThreadPool, progress: &Progress) -> anyhow::Result<SplitStamp> {
-        let split = listing.split;
-        self.tally.begin_split(split, listing.labels.len() as u64, listing.ignored);
-        // Which classes are rare is known once train has been read, and holds for the other splits from
-        // their first row.
-        let numbering = (split != Split::Train).then(|| self.class_indices());
-        let mut spool = ObjectSpool::new(self.spool.clone());
-        let mut stamp = SplitStamp::of(split);
-        std::thread::scope(|scope| -> anyhow::Result<()> {
-            let (sender, batches) = sync_channel::<anyhow::Result<Vec<Examined>>>(1);
-            scope.spawn(move || {
-                for start in (0..listing.images.len()).step_by(BATCH_IMAGES) {
-                    let end = listing.images.len().min(start + BATCH_IMAGES);
-                    let batch = pool.install(|| (start..end).into_par_iter().with_min_len(16).map(|at| examiner.image(listing, at)).collect());
-                    // A receiver that went away has met an error of its own.
-                    if sender.send(batch).is_err() {
-                        return;
-                    }
-                }
-            });
-            for batch in batches {
-                let batch = batch?;
-                progress.inc(batch.len() as u64);
-                let mut of_part = SplitStamp::of(split);
-                batch.iter().for_each(|examined| of_part.add(&examined.stamp));
-                stamp.add_part(&of_part);
-                for examined in batch {
-                    self.write_image(split, examined, &mut spool, numbering.as_deref())?;
-                }
-            }
-            Ok(())
-        })?;
-        self.write_strays(examiner, listing, pool)?;
-        if split == Split::Train {
-            let indices = self.class_indices();
-            spool.drain(|row| write_object(&mut self.objects, &mut self.tally, row, &indices))?;
-            let place = self.layout.yaml.clone().unwrap_or_else(|| ".".into());
-            for finding in rare_findings(&self.classes(), &place, &examiner.rules.book) {
-                self.write_finding(split, finding, None)?;
-            }
-        }
-        self.found.drain(|row| self.issues.push(row))?;
-        stamp.add_orphans(listing, self.layout);
-        Ok(stamp)
-    }
-
-    /// Class ids with the ids of training.
-    fn class_indices(&self) -> Vec<(i16, Option<i16>)> {
-        self.classes().rows.iter().map(|row| (row.class_id, row.class_index)).collect()
-    }
-
-    fn classes(&self) -> NumberedClasses {
-        number_classes(&self.layout.classes, &self.counts, &self.rare_policy, self.has_train)
-    }
-
-    fn write_image(&mut self, split: Split, examined: Examined, spool: &mut ObjectSpool, indices: Option<&[(i16, Option<i16>)]>) -> anyhow::Result<()> {
-        self.tally.add_image(split, &examined);
-        self.counts.add_image(split, &examined.objects);
-        for object in examined.objects {
-            let row = object_row(&examined.image.image_id, split, self.layout.classes.name(object.class_id), object);
-            match indices {
-                Some(indices) => write_object(&mut self.objects, &mut self.tally, row, indices)?,
-                None => spool.push(row)?,
-            }
-        }
-        for finding in examined.findings {
-            self.write_finding(split, finding, Some(&examined.image))?;
-        }
-        self.images.push(examined.image)?;
-        Ok(())
-    }
-
-    /// Label files that no image owns, and what was found while listing.
-    fn write_strays(&mut self, examiner: &Examiner, listing: &Listing, pool: &ThreadPool) -> anyhow::Result<()> {
-        let mut findings = listing.findings.clone();
-        let mut shared: Vec<u32> = (0..listing.images.len()).filter(|at| listing.collides[*at]).filter_map(|at| listing.label_of[at]).collect();
-        shared.sort_unstable();
-        shared.dedup();
-        let read = |labels: &[u32], examine: &(dyn Fn(&Examiner, u32) -> anyhow::Result<StrayLabel> + Sync)| {
-            pool.install(|| labels.par_iter().map(|label| examine(examiner, *label)).collect::<anyhow::Result<Vec<_>>>())
-        };
-        let mut strays = read(&shared, &|examiner, label| examiner.shared_label(listing, label))?;
-        strays.append(&mut read(&listing.orphans, &|examiner, label| examiner.orphan(listing, label))?);
-        for stray in strays {
-            self.tally.add_quarantined(listing.split, stray.lines);
-            findings.extend(stray.finding);
-        }
-        findings.into_iter().try_for_each(|finding| self.write_finding(listing.split, finding, None))
-    }
-
-    fn write_finding(&mut self, split: Split, finding: Finding, image: Option<&ImageRow>) -> anyhow::Result<()> {
-        self.tally.add_finding(&finding, image);
-        if let Some(stream) = &mut self.stream {
-            stream.add(&finding).context("cannot write the findings to standard output")?;
-        }
-        let narrow = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        self.found.push(IssueRow {
-            split,
-            path: finding.place.path,
-            line: finding.place.line.map(narrow),
-            column: finding.place.column.map(narrow),
-            rule: finding.rule,
-            severity: finding.severity,
-            action: finding.action,
-            message: finding.message,
-            text: finding.source,
-        })?;
-        Ok(())
-    }
-
-    /// Closes the tables, draws the page, and checks that every line is accounted for.
-    fn finish(self, pool: &ThreadPool) -> anyhow::Result<Finished> {
-        let classes = self.classes();
-        let (images, objects, issues) = (self.images, self.objects, self.issues);
-        // What is written last is most of what a small dataset has.
-        let ((images, objects), (issues, page)) = pool.install(|| {
-            rayon::join(
-                || rayon::join(|| images.finish(), || objects.finish()),
-                || {
-                    let page = || crate::page::render(self.layout, &self.tally, &classes.rows);
-                    rayon::join(|| write_classes(&self.classes_path, &classes.rows).and_then(|()| Ok(issues.finish()?)), page)
-                },
-            )
-        });
-        let (images, objects, issues) = (images?, objects?, issues?);
-        if let Some(stream) = self.stream {
-            let left_out = stream.finish().context("cannot write the findings to standard output")?;
-            if left_out > 0 {
-                eprintln!("warning: {left_out} findings did not fit into the SARIF document; issues.parquet has all");
-            }
-        }
-        let (total, ledger) = self.tally.total();
-        let adds_up = self.tally.ledger.values().all(|ledger| ledger.adds_up());
-        let written = images == total.images && objects == ledger.boxes + ledger.polygons && issues == self.tally.severities.iter().sum::<u64>();
-        if !adds_up || !written {
-            return Err(anyhow!(
-                "the ledger does not add up: {:?}, and the tables have {images} images, {objects} objects and {issues} issues; \
-                 nothing was published. This is a fault of ossify: please report it",
-                self.tally.ledger
-            ));
-        }
-        Ok(Finished { tally: self.tally, classes, page })
-    }
-}
-
-/// What a run came to.
-struct Finished {
-    tally: Tally,
-    classes: NumberedClasses,
-    page: String,
-}
-
-/// The order of the issues of a split.
-fn by_place(a: &IssueRow, b: &IssueRow) -> Ordering {
-    (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column))
-}
-
-fn write_classes(path: &Path, rows: &[ClassRow]) -> anyhow::Result<()> {
-    let mut writer = TableWriter::create(path)?;
-    rows.iter().cloned().try_for_each(|row| writer.push(row))?;
-    writer.finish()?;
-    Ok(())
-}
-
-fn write_object(
-    objects: &mut TableWriter<ObjectRow>,
-    tally: &mut Tally,
-    mut row: ObjectRow,
-    indices: &[(i16, Option<i16>)],
-) -> Result<(), ossify_contract::ArtefactError> {
-    row.class_index = indices.binary_search_by_key(&row.class_id, |(id, _)| *id).ok().and_then(|at| indices[at].1);
-    tally.add_row(&row);
-    objects.push(row)
 }

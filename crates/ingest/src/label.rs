@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ossify_contract::{Shape, UnitBox};
 use ossify_diagnostics::{Action, Finding, Place};
+use serde::{Deserialize, Serialize};
 
 use crate::classes::ClassNames;
 use crate::line::LineParser;
@@ -24,7 +25,7 @@ pub struct LabelRules {
 }
 
 /// An accepted label line.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LabelObject {
     /// Line of the file, from 1.
     pub line: u32,

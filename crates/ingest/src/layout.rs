@@ -3,13 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ossify_contract::Split;
+use ossify_contract::{Split, labels_folder};
 use ossify_diagnostics::printable;
 use ossify_settings::DatasetSettings;
 
 use crate::classes::ClassNames;
 use crate::data_yaml::{self, DataYaml};
-use crate::paths::{join, labels_folder, normalized};
+use crate::paths::{join, normalized};
 
 /// Why a dataset cannot be read as one.
 #[derive(Debug, thiserror::Error)]

@@ -16,11 +16,16 @@ pub mod label;
 pub mod layout;
 mod line;
 pub mod listing;
+mod merge;
 mod page;
+mod part;
 pub mod paths;
+mod reading;
+mod record;
 pub mod rules;
 mod spool;
 mod summary;
+mod tables;
 mod tally;
 
 pub use findings::FindingFormat;

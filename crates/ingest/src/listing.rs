@@ -5,13 +5,16 @@ use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ossify_contract::{Fingerprint, Split};
+use ossify_contract::{Fingerprint, Partition, Split, label_path, labels_folder, share_place, share_place_of_label};
 use ossify_diagnostics::{Finding, Place};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::layout::{Layout, LayoutError, Sources};
-use crate::paths::{PathList, extension, file_name, is_normal, join, label_path, labels_folder, normalized};
+use crate::paths::{PathList, extension, file_name, is_normal, join, normalized};
+use crate::record::Record;
 use crate::rules::{Rule, RuleBook};
 
 /// Extensions of files that are meant as images, whether or not their format is supported.
@@ -24,11 +27,39 @@ const NO_LABELS: [&str; 8] = ["classes", "readme", "license", "notes", "obj", "r
 /// Largest list of images or label file that is read.
 pub(crate) const MAX_TEXT_BYTES: u64 = 1 << 30;
 
-/// The files of a split, each list sorted by path.
+/// All images and label files that a walk came upon, whichever share they are in: two walks that saw the same have the
+/// same census, whatever the order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Census {
+    /// Images and label files, one that is listed twice counted twice.
+    pub files: u64,
+    /// Sum of the paths' hashes (XXH3, 64 of its bits), modulo 2^64.
+    pub digest: u64,
+}
+
+impl Census {
+    fn add(&mut self, path: &str, is_label: bool) {
+        self.files += 1;
+        self.digest = self.digest.wrapping_add(xxh3_128_with_seed(path.as_bytes(), u64::from(is_label)) as u64);
+    }
+
+    fn absorb(&mut self, other: Census) {
+        self.files += other.files;
+        self.digest = self.digest.wrapping_add(other.digest);
+    }
+}
+
+/// The files of a split, or of a share of it, each list sorted by path.
 #[derive(Debug)]
 pub struct Listing {
     /// The split.
     pub split: Split,
+    /// The share whose files these are; all files without one.
+    pub partition: Option<Partition>,
+    /// What was seen in all shares; nothing without one.
+    pub census: Census,
+    /// Files of the census that are in this share.
+    pub own_files: u64,
     /// Images.
     pub images: PathList,
     /// Label files.
@@ -45,7 +76,7 @@ pub struct Listing {
     pub unspeakable: HashSet<String>,
     /// What was found while listing.
     pub findings: Vec<Finding>,
-    /// Files that are neither images nor labels.
+    /// Files that are neither images nor labels, in all shares.
     pub ignored: u64,
     /// Folders that were searched for labels.
     pub label_folders: Vec<String>,
@@ -60,12 +91,12 @@ struct Wants {
     labels: bool,
 }
 
-/// Lists the files of a split.
+/// Lists the files of a split, or of a share of it.
 ///
 /// # Errors
 /// Fails where a folder or a list cannot be read, or leads outside the dataset.
-pub fn list(layout: &Layout, split: Split, sources: &Sources, book: &RuleBook) -> Result<Listing, LayoutError> {
-    let mut listing = Listing::empty(split);
+pub fn list(layout: &Layout, split: Split, sources: &Sources, partition: Option<Partition>, book: &RuleBook) -> Result<Listing, LayoutError> {
+    let mut listing = Listing::empty(split, partition);
     let mut walks = Vec::new();
     for folder in &sources.folders {
         let is_convention = labels_folder(folder).is_some();
@@ -77,7 +108,7 @@ pub fn list(layout: &Layout, split: Split, sources: &Sources, book: &RuleBook) -
         }
     }
     let walk = |(folder, wants): (String, Wants)| {
-        let mut listing = Listing::empty(split);
+        let mut listing = Listing::empty(split, partition);
         listing.walk(layout, &folder, wants, book).map(|()| listing)
     };
     for walked in walks.into_par_iter().map(walk).collect::<Vec<_>>() {
@@ -92,13 +123,17 @@ pub fn list(layout: &Layout, split: Split, sources: &Sources, book: &RuleBook) -
     }
     listing.labels.sort();
     listing.match_labels();
+    listing.findings.sort_by(|a, b| (&a.place.path, a.place.line, a.place.column).cmp(&(&b.place.path, b.place.line, b.place.column)));
     Ok(listing)
 }
 
 impl Listing {
-    fn empty(split: Split) -> Self {
+    fn empty(split: Split, partition: Option<Partition>) -> Self {
         Listing {
             split,
+            partition,
+            census: Census::default(),
+            own_files: 0,
             images: PathList::default(),
             labels: PathList::default(),
             label_of: Vec::new(),
@@ -115,6 +150,8 @@ impl Listing {
 
     /// Takes over what a walk of one folder has listed.
     fn absorb(&mut self, walked: Listing) {
+        self.census.absorb(walked.census);
+        self.own_files += walked.own_files;
         self.images.append(walked.images);
         self.labels.append(walked.labels);
         self.refused.extend(walked.refused);
@@ -122,6 +159,35 @@ impl Listing {
         self.findings.extend(walked.findings);
         self.ignored += walked.ignored;
         self.remarks.extend(walked.remarks);
+    }
+
+    /// Takes an image, if it is in the share.
+    fn add_image(&mut self, path: &str) {
+        if self.counts_and_holds(path, false) {
+            self.images.push(path);
+        }
+    }
+
+    /// Takes a label file, if it is in the share.
+    fn add_label(&mut self, path: &str) {
+        if self.counts_and_holds(path, true) {
+            self.labels.push(path);
+        }
+    }
+
+    fn counts_and_holds(&mut self, path: &str, is_label: bool) -> bool {
+        let Some(partition) = self.partition else { return true };
+        self.census.add(path, is_label);
+        let is_held = partition.holds(if is_label { share_place_of_label(path) } else { share_place(path) });
+        self.own_files += u64::from(is_held);
+        is_held
+    }
+
+    /// Takes what was found at a place, if the place is in the share.
+    fn add_finding(&mut self, finding: Option<Finding>) {
+        let is_held = |finding: &Finding| self.partition.is_none_or(|partition| partition.holds(share_place_of_label(&finding.place.to_string())));
+        let held = finding.filter(is_held);
+        self.findings.extend(held);
     }
 
     fn match_labels(&mut self) {
@@ -138,13 +204,13 @@ impl Listing {
     /// Lists a folder with all below it. Links are rare, and to follow them takes a look at every file: that
     /// is done where there is one.
     fn walk(&mut self, layout: &Layout, folder: &str, wants: Wants, book: &RuleBook) -> Result<(), LayoutError> {
-        let before = (self.images.len(), self.labels.len(), self.ignored);
+        let before = (self.images.len(), self.labels.len(), self.ignored, self.census, self.own_files);
         if self.walk_tree(layout, folder, wants, false, book)? {
             return Ok(());
         }
         self.images.truncate(before.0);
         self.labels.truncate(before.1);
-        self.ignored = before.2;
+        (self.ignored, self.census, self.own_files) = (before.2, before.3, before.4);
         self.walk_tree(layout, folder, wants, true, book).map(|_| ())
     }
 
@@ -194,13 +260,13 @@ impl Listing {
                 continue;
             }
             if wants.images && is_image_name(&path) {
-                self.images.push(&path);
+                self.add_image(&path);
                 if is_escaped {
                     self.unspeakable.insert(path);
                 }
             } else if wants.labels && extension(&path) == "txt" && is_label_name(&path) && entry.file_type().is_file() && !is_escaped {
                 if !is_refused {
-                    self.labels.push(&path);
+                    self.add_label(&path);
                 }
             } else {
                 self.ignored += 1;
@@ -221,7 +287,7 @@ impl Listing {
         let is_dangling = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
         if is_dangling {
             if wants_images && is_image_name(&inner) {
-                self.images.push(&join(folder, &inner));
+                self.add_image(&join(folder, &inner));
             } else {
                 self.ignored += 1;
             }
@@ -240,7 +306,7 @@ impl Listing {
             return false;
         }
         let message = format!("a link to {}, outside the dataset", target.display());
-        self.findings.extend(escape_finding(book, Place::file(path), message));
+        self.add_finding(escape_finding(book, Place::file(path), message));
         self.refused.insert(path.to_owned());
         true
     }
@@ -265,11 +331,14 @@ impl Listing {
             let column = (raw.len() - raw.trim_start().len()) as u32 + 1;
             let place = Place::span(list, number, column, entry.chars().count() as u32);
             let Some(path) = self.listed_path(layout, &folder, entry, &mut is_inside) else {
-                self.findings.extend(escape_finding(book, place, format!("`{entry}` is outside the dataset")).map(|finding| finding.with_source(raw)));
+                self.add_finding(escape_finding(book, place, format!("`{entry}` is outside the dataset")).map(|finding| finding.with_source(raw)));
                 continue;
             };
             if !is_image_name(&path) {
                 self.ignored += 1;
+                continue;
+            }
+            if !self.counts_and_holds(&path, false) {
                 continue;
             }
             let label = label_path(&path);
@@ -365,17 +434,68 @@ impl SplitStamp {
         self.hash.add(part.hash.finish());
     }
 
+    /// Adds a label file that no image owns, after all images.
+    pub fn add_orphan(&mut self, stamp: &str) {
+        self.hash.add(stamp);
+    }
+
     /// Adds the label files that no image owns.
     pub fn add_orphans(&mut self, listing: &Listing, layout: &Layout) {
         for label in &listing.orphans {
             let path = listing.labels.get(*label as usize);
-            self.hash.add(stamp_of((path, std::fs::metadata(layout.locate(path))), None));
+            self.add_orphan(&stamp_of((path, std::fs::metadata(layout.locate(path))), None));
         }
     }
 
     /// 32 hexadecimal digits.
     pub fn finish(&self) -> String {
         self.hash.finish()
+    }
+}
+
+/// The stamp of a split whose records come one by one.
+pub(crate) struct RecordStamp {
+    split: Split,
+    whole: SplitStamp,
+    part: SplitStamp,
+    /// Images in the part.
+    images: usize,
+}
+
+impl RecordStamp {
+    pub fn of(split: Split) -> Self {
+        RecordStamp { split, whole: SplitStamp::of(split), part: SplitStamp::of(split), images: 0 }
+    }
+
+    pub fn add(&mut self, record: &Record) {
+        match record {
+            Record::Image(examined) => {
+                self.part.add(&examined.stamp);
+                self.images += 1;
+                if self.images == STAMPED_TOGETHER {
+                    self.end_part();
+                }
+            }
+            Record::Stray(stray) => {
+                self.end_part();
+                if let Some(stamp) = &stray.stamp {
+                    self.whole.add_orphan(stamp);
+                }
+            }
+        }
+    }
+
+    fn end_part(&mut self) {
+        if self.images > 0 {
+            let part = std::mem::replace(&mut self.part, SplitStamp::of(self.split));
+            self.whole.add_part(&part);
+            self.images = 0;
+        }
+    }
+
+    pub fn finish(mut self) -> SplitStamp {
+        self.end_part();
+        self.whole
     }
 }
 

@@ -13,6 +13,8 @@ use ossify_ingest::rules::{Rule, explain, list};
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
+    #[command(flatten)]
+    share: ossify_settings::ShareArgs,
     /// Prints all findings on standard output, in this form
     #[arg(long, value_name = "FORM", value_enum, conflicts_with = "json")]
     format: Option<FindingFormat>,
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     if let Some(Command::Explain { rule }) = &cli.command {
         return explain_rule(rule.as_deref());
     }
-    ossify_settings::run_stage("ingest", cli, |cli| &cli.stage, |cli, context| ossify_ingest::run(context, cli.format))
+    ossify_settings::run_stage("ingest", cli, |cli| &cli.stage, |cli, context| ossify_ingest::run(context, cli.share.share(), cli.format))
 }
 
 fn explain_rule(name: Option<&str>) -> ExitCode {

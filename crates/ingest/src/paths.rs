@@ -137,33 +137,6 @@ pub fn source_stem(path: &str) -> &str {
     }
 }
 
-/// Where the label of an image is by YOLO's convention: the last folder called `images` becomes
-/// `labels`, and the extension `.txt`. Without such a folder the label lies beside the image.
-pub fn label_path(image: &str) -> String {
-    let mut path = labels_folder(image.rfind('/').map_or("", |at| &image[..at])).unwrap_or_else(|| image.rfind('/').map_or("", |at| &image[..at]).to_owned());
-    if !path.is_empty() {
-        path.push('/');
-    }
-    path.push_str(without_extension(file_name(image)));
-    path.push_str(".txt");
-    path
-}
-
-/// The folder of the labels for a folder of images; `None` where no part of it is called `images`.
-pub fn labels_folder(folder: &str) -> Option<String> {
-    let mut end = folder.len();
-    loop {
-        let start = folder[..end].rfind('/').map_or(0, |at| at + 1);
-        if &folder[start..end] == "images" {
-            return Some(format!("{}labels{}", &folder[..start], &folder[end..]));
-        }
-        if start == 0 {
-            return None;
-        }
-        end = start - 1;
-    }
-}
-
 /// Joins two paths that use `/`.
 pub fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
@@ -224,15 +197,6 @@ mod tests {
         let mut list = PathList::default();
         paths.iter().for_each(|path| list.push(path));
         list
-    }
-
-    #[test]
-    fn labels_are_where_the_convention_says() {
-        assert_eq!(label_path("train/images/a.b.jpg"), "train/labels/a.b.txt");
-        assert_eq!(label_path("images/train/a.jpg"), "labels/train/a.txt");
-        assert_eq!(label_path("images/x/images/sub/a.jpg"), "images/x/labels/sub/a.txt");
-        assert_eq!(label_path("all/my-images/a.PNG"), "all/my-images/a.txt");
-        assert_eq!(label_path("a.jpg"), "a.txt");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use ossify_contract::{ImageRow, ImageStatus, Ledger, ObjectRow, Shape, Split, Sp
 use ossify_diagnostics::{Finding, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::examine::Examined;
 use crate::label::LabelObject;
+use crate::record::Examined;
 
 /// Cells along each side of the maps of boxes.
 pub(crate) const MAP_CELLS: usize = 32;

@@ -10,6 +10,7 @@ mod margins;
 mod reporter;
 mod rules;
 mod sections;
+mod share;
 mod stage;
 
 pub use layers::{ConfigError, Layers, Origin, nearest};
@@ -21,4 +22,5 @@ pub use sections::{
     IngestSettings, Key, MissingLabels, NamedTable, Normalization, OptimizerKind, PhantomSettings, PredictSettings, RareClasses, ResizeSettings, Sampler,
     Samples, Schedule, Settings, TrainMode, TrainPrecision, TrainSettings, keys, tables,
 };
+pub use share::{Share, ShareArgs};
 pub use stage::{Context, Gate, Outcome, StageArgs, StageError, run_stage};

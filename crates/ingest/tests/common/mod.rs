@@ -79,7 +79,7 @@ impl Dataset {
     /// An image of 20x30 pixels and its label file.
     pub fn pair(&self, image: &str, label: impl AsRef<[u8]>) {
         self.image(image, 20, 30);
-        self.write(&ossify_ingest::paths::label_path(image), label);
+        self.write(&ossify_contract::label_path(image), label);
     }
 
     /// Runs the binary on the dataset.

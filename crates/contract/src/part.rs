@@ -1,0 +1,247 @@
+//! Parts: what one worker made of its share of a dataset, until all are merged.
+//!
+//! Any number of workers may write the same part at once, on one machine or on several that share a file system: there is
+//! no lock. A file is written under a name of its own and then named after its content, and the manifest, written
+//! last and replaced in one step, names the files. So a reader finds one worker's part, whole, and workers that had the
+//! same input write the same.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tempfile::NamedTempFile;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{ArtefactError, FileEntry, HashingWriter, MANIFEST_FILE, Manifest, Partition, Result, SCHEMA_VERSION, WorkFolder, now_rfc3339};
+
+/// What unfinished files begin with.
+const UNFINISHED: &str = ".unfinished-";
+/// An unfinished file that nobody has written to for so long belongs to a worker that was killed.
+const ABANDONED: Duration = Duration::from_hours(6);
+
+/// The folder of a part.
+#[derive(Clone, Debug)]
+pub struct PartFolder {
+    path: PathBuf,
+}
+
+impl PartFolder {
+    /// Creates the folder if need be, and removes what killed workers left long ago.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        fs::create_dir_all(&path).map_err(ArtefactError::io("cannot create the folder", &path))?;
+        remove_abandoned(&path);
+        Ok(PartFolder { path })
+    }
+
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn begin(&self) -> Result<PartFile> {
+        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path).map_err(ArtefactError::io("cannot create a file in", &self.path))?;
+        Ok(PartFile { folder: self.path.clone(), file: HashingWriter::new(file) })
+    }
+
+    /// Publishes the part: writes the manifest that names its files.
+    ///
+    /// # Errors
+    /// Fails where the disk does; the earlier part then still stands.
+    pub fn publish(&self, stage: &str, fingerprint: &str, files: Vec<FileEntry>, summary: serde_json::Value) -> Result<Manifest> {
+        let manifest = Manifest {
+            schema_version: SCHEMA_VERSION,
+            ossify_version: env!("CARGO_PKG_VERSION").to_owned(),
+            stage: stage.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            created_at: now_rfc3339(),
+            files,
+            summary,
+        };
+        let path = self.path.join(MANIFEST_FILE);
+        let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| ArtefactError::corrupt(&path, e.to_string()))?;
+        text.push('\n');
+        let mut file = self.begin()?;
+        file.write_all(text.as_bytes()).map_err(ArtefactError::io("cannot write", &path))?;
+        file.persist_as(MANIFEST_FILE)?;
+        Ok(manifest)
+    }
+}
+
+/// A file of a part while it is written. Dropped unfinished, it is removed.
+pub struct PartFile {
+    folder: PathBuf,
+    file: HashingWriter<NamedTempFile>,
+}
+
+impl PartFile {
+    /// Makes the file durable and gives it its name: `<stem>-<XXH3 of the content>.<extension>`.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn finish(self, stem: &str, extension: &str, rows: u64) -> Result<FileEntry> {
+        let PartFile { folder, file } = self;
+        let (file, bytes, hash) = file.finish();
+        let path = format!("{stem}-{hash:016x}.{extension}");
+        persist(file, &folder, &path)?;
+        Ok(FileEntry { path, rows: Some(rows), bytes, xxh3: format!("{hash:016x}"), inputs: None })
+    }
+
+    fn persist_as(self, name: &str) -> Result<()> {
+        persist(self.file.finish().0, &self.folder, name)
+    }
+}
+
+impl Write for PartFile {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.file.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The manifests of the parts of all shares, in order, made by this version of the program.
+///
+/// # Errors
+/// Says which parts are missing or were made by another version, and how they are made.
+pub fn read_parts(out: &WorkFolder, stage: &str, count: u32) -> Result<Vec<(PathBuf, Manifest)>> {
+    let (mut parts, mut missing, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for partition in Partition::all(count) {
+        let folder = out.part(stage, partition);
+        match Manifest::read(&folder)? {
+            None => missing.push(partition),
+            Some(manifest) if manifest.ossify_version != env!("CARGO_PKG_VERSION") => others.push(partition),
+            Some(_) => parts.push((folder.clone(), Manifest::require(&folder, "")?)),
+        }
+    }
+    let folder = out.parts(stage, count);
+    if let Some(first) = missing.first() {
+        let reason = format!("{} not there ({}); run ossify-{stage} --partition {first}, and so on, first", are(missing.len()), shown(&missing));
+        return Err(ArtefactError::corrupt(folder, reason));
+    }
+    if let Some(first) = others.first() {
+        let reason =
+            format!("{} made by another version of ossify ({}); run ossify-{stage} --partition {first}, and so on, again", are(others.len()), shown(&others));
+        return Err(ArtefactError::corrupt(folder, reason));
+    }
+    Ok(parts)
+}
+
+fn are(parts: usize) -> String {
+    if parts == 1 { "one part is".to_owned() } else { format!("{parts} parts are") }
+}
+
+/// The first few of them.
+fn shown(partitions: &[Partition]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = partitions.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if partitions.len() > SHOWN {
+        text.push_str(", ...");
+    }
+    text
+}
+
+/// A reader that hashes what passes, so that a file is checked while it is read.
+pub struct HashingReader<R> {
+    inner: R,
+    hash: Xxh3,
+    bytes: u64,
+}
+
+impl<R: Read> HashingReader<R> {
+    /// Wraps a reader.
+    pub fn new(inner: R) -> Self {
+        HashingReader { inner, hash: Xxh3::new(), bytes: 0 }
+    }
+
+    /// Reads to the end, and checks size and hash.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Corrupt`] where they are not those of `entry`, which lies in `folder`.
+    pub fn verify(mut self, folder: &Path, entry: &FileEntry) -> Result<()> {
+        let path = folder.join(&entry.path);
+        io::copy(&mut self, &mut io::sink()).map_err(ArtefactError::io("cannot read", &path))?;
+        if self.bytes != entry.bytes || format!("{:016x}", self.hash.digest()) != entry.xxh3 {
+            return Err(ArtefactError::corrupt(path, "not the bytes that manifest.json says; run this partition again with --force"));
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..read]);
+        self.bytes += read as u64;
+        Ok(read)
+    }
+}
+
+fn persist(file: NamedTempFile, folder: &Path, name: &str) -> Result<()> {
+    let path = folder.join(name);
+    file.as_file().sync_all().map_err(ArtefactError::io("cannot write to disk", &path))?;
+    file.persist(&path).map_err(|e| ArtefactError::io("cannot move into place", &path)(e.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(ArtefactError::io("cannot write to disk", folder))
+}
+
+/// Space, and nothing else, is at stake: a failure is passed over.
+fn remove_abandoned(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let is_abandoned = |entry: &fs::DirEntry| {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        modified.is_ok_and(|modified| SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED))
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && is_abandoned(&entry) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(folder: &PartFolder, content: &str) -> FileEntry {
+        let mut file = folder.begin().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        file.finish("train", "txt", 1).unwrap()
+    }
+
+    #[test]
+    fn workers_that_write_one_part_at_once_leave_one_of_theirs_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for worker in 0..8 {
+                let path = folder.path();
+                scope.spawn(move || {
+                    let folder = PartFolder::create(path).unwrap();
+                    for round in 0..20 {
+                        let content = format!("{}", (worker + round) % 3);
+                        let files = vec![write(&folder, &content)];
+                        folder.publish("test", &content, files, serde_json::Value::Null).unwrap();
+                        let manifest = Manifest::open(path, "").unwrap();
+                        assert_eq!(manifest.files[0].path, write(&folder, &manifest.fingerprint).path);
+                    }
+                });
+            }
+        });
+        let unfinished = fs::read_dir(folder.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(UNFINISHED));
+        assert_eq!(unfinished.count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_worker_left_goes_when_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| folder.path().join(format!("{UNFINISHED}{name}")));
+        File::create(&old).unwrap().set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+        File::create(&new).unwrap();
+        PartFolder::create(folder.path()).unwrap();
+        assert!(!old.exists() && new.exists());
+    }
+}

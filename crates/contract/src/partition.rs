@@ -1,0 +1,124 @@
+use std::fmt;
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::label_path;
+
+/// Most shares that a dataset is cut into: a merge holds a file of each open.
+pub const MOST_PARTITIONS: u32 = 4096;
+
+/// A share of a dataset's images: `number` of `count`, from 1. Which share an image is in follows from its id and
+/// `count` alone, so workers need not agree on anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Partition {
+    number: u32,
+    count: u32,
+}
+
+/// Why a text names no share.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionError {
+    /// It is not `I/N`.
+    #[error("a share is I/N, such as 3/16: number 3 of 16")]
+    Form,
+    /// The number is not among the shares, or there are too many.
+    #[error("in I/N, I runs from 1 to N, and N to {MOST_PARTITIONS}")]
+    Range,
+}
+
+impl Partition {
+    /// Share `number`, from 1, of `count`.
+    ///
+    /// # Errors
+    /// Fails where there is no such share, or where there are more than [`MOST_PARTITIONS`].
+    pub fn new(number: u32, count: u32) -> Result<Self, PartitionError> {
+        if (1..=count).contains(&number) && count <= MOST_PARTITIONS { Ok(Partition { number, count }) } else { Err(PartitionError::Range) }
+    }
+
+    /// All shares of `count`, in order.
+    pub fn all(count: u32) -> impl Iterator<Item = Partition> {
+        (1..=count).map(move |number| Partition { number, count })
+    }
+
+    /// Which one, from 1.
+    pub fn number(self) -> u32 {
+        self.number
+    }
+
+    /// Of how many.
+    pub fn count(self) -> u32 {
+        self.count
+    }
+
+    /// Whether the share has what lies at this place, see [`share_place`].
+    pub fn holds(self, place: u64) -> bool {
+        (u128::from(place) * u128::from(self.count)) >> 64 == u128::from(self.number - 1)
+    }
+}
+
+/// Where an image lies between the first share (0) and the last (2^64 - 1): shares are equally long pieces of that line.
+/// It is the XXH3 of the path of its label file, so that images that share one, and the label file, lie together.
+pub fn share_place(image_id: &str) -> u64 {
+    share_place_of_label(&label_path(image_id))
+}
+
+/// Where a label file, by its path, lies between the shares: where its image does.
+pub fn share_place_of_label(path: &str) -> u64 {
+    xxh3_64(path.as_bytes())
+}
+
+impl FromStr for Partition {
+    type Err = PartitionError;
+
+    fn from_str(text: &str) -> Result<Self, PartitionError> {
+        let (number, count) = text.split_once('/').ok_or(PartitionError::Form)?;
+        let parse = |text: &str| text.parse().map_err(|_| PartitionError::Form);
+        Partition::new(parse(number)?, parse(count)?)
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_image_is_in_exactly_one_share_and_shares_are_alike() {
+        for count in [1, 2, 3, 16, 1000] {
+            let mut sizes = vec![0_u32; count as usize];
+            for id in 0..20_000 {
+                let place = share_place(&format!("train/images/{id}.jpg"));
+                let holders: Vec<Partition> = Partition::all(count).filter(|partition| partition.holds(place)).collect();
+                assert_eq!(holders.len(), 1, "{id} of {count}");
+                sizes[holders[0].number() as usize - 1] += 1;
+            }
+            let mean = 20_000.0 / f64::from(count);
+            assert!(sizes.iter().all(|size| (f64::from(*size) - mean).abs() < 6.0 * mean.sqrt() + 1.0), "{sizes:?}");
+        }
+        assert!(Partition::new(1, 1).unwrap().holds(u64::MAX));
+    }
+
+    #[test]
+    fn images_with_one_label_file_lie_together() {
+        assert_eq!(share_place("train/images/a.jpg"), share_place("train/images/a.png"));
+        assert_eq!(share_place("images/x/images/a.jpg"), share_place_of_label("images/x/labels/a.txt"));
+    }
+
+    #[test]
+    fn shares_are_read_as_they_are_written() {
+        let third: Partition = "3/16".parse().unwrap();
+        assert_eq!((third.number(), third.count(), third.to_string().as_str()), (3, 16, "3/16"));
+        for (text, error) in [("3", PartitionError::Form), ("a/b", PartitionError::Form), ("-1/4", PartitionError::Form), ("0/4", PartitionError::Range)] {
+            assert_eq!(text.parse::<Partition>(), Err(error), "{text}");
+        }
+        for text in ["5/4", "1/0", "1/5000"] {
+            assert_eq!(text.parse::<Partition>(), Err(PartitionError::Range), "{text}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+use ossify_contract::{MOST_PARTITIONS, Partition};
+
+/// The command line of stages that can work on a share of the images.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub struct ShareArgs {
+    /// Works on share I of N of the images, I from 1, and leaves a part for --merge
+    #[arg(long, value_name = "I/N", conflicts_with = "merge")]
+    partition: Option<Partition>,
+    /// Publishes the whole from the parts of all N shares
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PARTITIONS)))]
+    merge: Option<u32>,
+}
+
+/// What of the images a stage works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All of them.
+    Whole,
+    /// One share, of which a part is left.
+    Part(Partition),
+    /// Nothing: the parts of so many shares become the whole.
+    Merge(u32),
+}
+
+impl ShareArgs {
+    /// What was asked for.
+    pub fn share(&self) -> Share {
+        match (self.partition, self.merge) {
+            (Some(partition), _) => Share::Part(partition),
+            (None, Some(count)) => Share::Merge(count),
+            (None, None) => Share::Whole,
+        }
+    }
+}
