@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
+pub use tempfile::TempPath;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{ArtefactError, FileEntry, HashingWriter, MANIFEST_FILE, Manifest, Partition, Result, SCHEMA_VERSION, WorkFolder, now_rfc3339};
@@ -43,8 +44,47 @@ impl PartFolder {
     /// # Errors
     /// Fails where the disk does.
     pub fn begin(&self) -> Result<PartFile> {
-        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path).map_err(ArtefactError::io("cannot create a file in", &self.path))?;
-        Ok(PartFile { folder: self.path.clone(), file: HashingWriter::new(file) })
+        Ok(PartFile { folder: self.path.clone(), file: HashingWriter::new(self.unfinished()?) })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of a name of its own, for a writer that opens it by its path. Dropped, it is removed.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn begin_path(&self) -> Result<TempPath> {
+        Ok(self.unfinished()?.into_temp_path())
+    }
+
+    /// Makes a file of [`PartFolder::begin_path`] durable and names it after its content, which `entry` describes.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn adopt(&self, file: TempPath, stem: &str, extension: &str, entry: FileEntry) -> Result<FileEntry> {
+        let name = format!("{stem}-{}.{extension}", entry.xxh3);
+        let path = self.path.join(&name);
+        File::open(&file).and_then(|file| file.sync_all()).map_err(ArtefactError::io("cannot write to disk", &path))?;
+        file.persist(&path).map_err(|e| ArtefactError::io("cannot move into place", &path)(e.error))?;
+        sync_folder(&self.path)?;
+        Ok(FileEntry { path: name, ..entry })
+    }
+
+    /// Writes a small file, or replaces it in one step.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let mut file = self.begin()?;
+        file.write_all(content).map_err(ArtefactError::io("cannot write", self.path.join(name)))?;
+        file.persist_as(name)
+    }
+
+    fn unfinished(&self) -> Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path).map_err(ArtefactError::io("cannot create a file in", &self.path))
     }
 
     /// Publishes the part: writes the manifest that names its files.
@@ -64,9 +104,7 @@ impl PartFolder {
         let path = self.path.join(MANIFEST_FILE);
         let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| ArtefactError::corrupt(&path, e.to_string()))?;
         text.push('\n');
-        let mut file = self.begin()?;
-        file.write_all(text.as_bytes()).map_err(ArtefactError::io("cannot write", &path))?;
-        file.persist_as(MANIFEST_FILE)?;
+        self.write(MANIFEST_FILE, text.as_bytes())?;
         Ok(manifest)
     }
 }
@@ -186,6 +224,10 @@ fn persist(file: NamedTempFile, folder: &Path, name: &str) -> Result<()> {
     let path = folder.join(name);
     file.as_file().sync_all().map_err(ArtefactError::io("cannot write to disk", &path))?;
     file.persist(&path).map_err(|e| ArtefactError::io("cannot move into place", &path)(e.error))?;
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(ArtefactError::io("cannot write to disk", folder))
 }
 

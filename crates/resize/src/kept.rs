@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::plan::Plan;
 use crate::resize::{FINGERPRINTS, ISSUES};
-use crate::shard_record::{Failure, Hashes, ShardRecord};
+use crate::shard_record::{Failure, Hashes, ShardRecord, Store};
 
 /// A shard of the last output, and which shard of the plan it is.
 struct Kept<'a> {
@@ -60,7 +60,7 @@ pub(crate) fn keep_published(plan: &Plan, known: &mut [bool], publication: &Publ
             if kept.entry.path != planned.file {
                 give_second_name(&folder.join(&kept.entry.path), &publication.stage(&planned.file)?)?;
             }
-            record.store(publication, planned)?;
+            Store::Staging(publication).keep_record(planned, &record)?;
             known[kept.planned] = true;
         }
     }
@@ -91,7 +91,7 @@ fn failures_of(plan: &Plan, kept: &[Kept], issues: &Path) -> Result<HashMap<usiz
 }
 
 /// Another name of the same file, or, where the file system has no such thing, a copy.
-fn give_second_name(file: &Path, name: &Path) -> Result<(), ArtefactError> {
+pub(crate) fn give_second_name(file: &Path, name: &Path) -> Result<(), ArtefactError> {
     match std::fs::remove_file(name) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(ArtefactError::io("cannot remove", name)(e)),
         _ => {}

@@ -8,6 +8,7 @@ mod circle;
 mod fingerprint;
 mod kept;
 pub mod leaks;
+mod parts;
 mod plan;
 mod resize;
 mod shard_record;

@@ -9,8 +9,10 @@ use clap::Parser;
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
+    #[command(flatten)]
+    share: ossify_settings::ShareArgs,
 }
 
 fn main() -> ExitCode {
-    ossify_settings::run_stage("resize", Cli::parse(), |cli| &cli.stage, |_, context| ossify_resize::run(context))
+    ossify_settings::run_stage("resize", Cli::parse(), |cli| &cli.stage, |cli, context| ossify_resize::run(context, cli.share.share()))
 }

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use ossify_contract::{ArtefactError, Fingerprint, ImageRow, ImageStatus, Split, TableReader, shard_file_name};
+use ossify_contract::{ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, Split, TableReader, shard_file_name};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -30,12 +30,14 @@ pub(crate) struct ShardPlan {
     pub(crate) split: Split,
     /// How many images it takes from the tables.
     pub(crate) images: usize,
-    /// Hash of all that decides the shard's bytes.
+    /// Hash of the recipe and of what the tables say of these images.
+    pub(crate) content: String,
+    /// Hash of all that decides the shard's bytes: the files' sizes and times of change, too. Empty until it was looked up.
     pub(crate) inputs: String,
 }
 
 /// All that the stage is going to do. It holds shards, not images.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Plan {
     /// The table of images.
     table: PathBuf,
@@ -43,26 +45,20 @@ pub(crate) struct Plan {
     pub(crate) shards: Vec<ShardPlan>,
     /// Images that ingest found unreadable, left out.
     pub(crate) unreadable: u64,
-    /// Hash of all that decides the output.
-    pub(crate) fingerprint: String,
+    configuration: Fingerprint,
 }
 
+/// Images whose files are looked at together, on all threads.
+const STAMPED_TOGETHER: usize = 8192;
+
 impl Plan {
-    /// Reads the image table and looks at each file's size and time of change; no image is opened. `recipe` is the
-    /// hash of what is made of an image, `configuration` that of everything else that decides the output.
-    pub(crate) fn read(
-        table: &Path,
-        dataset: &Path,
-        images_per_shard: usize,
-        recipe: &Fingerprint,
-        configuration: &Fingerprint,
-    ) -> Result<Self, ArtefactError> {
+    /// Cuts the image table into shards; no file of the dataset is looked at. `recipe` is the hash of what is made of an
+    /// image, `configuration` that of everything else that decides the output.
+    pub(crate) fn read(table: &Path, images_per_shard: usize, recipe: &Fingerprint, configuration: Fingerprint) -> Result<Self, ArtefactError> {
         let mut cutters = Split::ALL.map(|split| Cutter::new(split, images_per_shard, recipe.clone()));
         let mut unreadable = 0;
         for batch in TableReader::<ImageRow>::open(table)? {
-            let batch = batch?;
-            let stamps: Vec<String> = batch.par_iter().map(|row| stamp(&dataset.join(&row.image_id))).collect();
-            for (row, stamp) in batch.into_iter().zip(stamps) {
+            for row in batch? {
                 if row.status == ImageStatus::Unreadable {
                     unreadable += 1;
                     continue;
@@ -71,16 +67,57 @@ impl Plan {
                     let reason = format!("image_id `{}` is no path below the dataset's folder; run ossify-ingest again with --force", row.image_id);
                     return Err(ArtefactError::corrupt(table, reason));
                 }
-                cutters[row.split as usize].push(Source::from(row), stamp);
+                cutters[row.split as usize].push(Source::from(row));
             }
         }
-        let shards: Vec<ShardPlan> = cutters.into_iter().flat_map(Cutter::finish).collect();
-        let mut fingerprint = configuration.clone();
-        fingerprint.add(unreadable.to_string());
-        for shard in &shards {
+        let shards = cutters.into_iter().flat_map(Cutter::finish).collect();
+        Ok(Plan { table: table.to_path_buf(), shards, unreadable, configuration })
+    }
+
+    /// Looks up size and time of change of the images of the shards for which `is_wanted` says so; no image is opened.
+    pub(crate) fn look_up(&mut self, dataset: &Path, is_wanted: impl Fn(usize) -> bool) -> Result<(), ArtefactError> {
+        let mut inputs: Vec<Option<Fingerprint>> = vec![None; self.shards.len()];
+        let mut sources = self.sources(is_wanted);
+        loop {
+            let together = sources.by_ref().take(STAMPED_TOGETHER).collect::<Result<Vec<_>, _>>()?;
+            if together.is_empty() {
+                break;
+            }
+            let stamps: Vec<String> = together.par_iter().map(|(_, source)| stamp(&dataset.join(&source.image_id))).collect();
+            for ((shard, _), stamp) in together.into_iter().zip(stamps) {
+                inputs[shard].get_or_insert_with(|| Fingerprint::new("files")).add(stamp);
+            }
+        }
+        drop(sources);
+        for (shard, inputs) in self.shards.iter_mut().zip(inputs) {
+            if let Some(mut inputs) = inputs {
+                shard.inputs = inputs.add(&shard.content).finish();
+            }
+        }
+        Ok(())
+    }
+
+    /// Hash of all that decides the output, where all files were looked up.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut fingerprint = self.configuration.clone();
+        fingerprint.add(self.unreadable.to_string());
+        for shard in &self.shards {
             fingerprint.add(&shard.file).add(&shard.inputs);
         }
-        Ok(Plan { table: table.to_path_buf(), shards, unreadable, fingerprint: fingerprint.finish() })
+        fingerprint.finish()
+    }
+
+    /// Which shards are in this share. A share is whole shards, as near to one of `N` equal pieces of the images as that can
+    /// be: so no tensor is copied when the parts are merged.
+    pub(crate) fn share(&self, partition: Partition) -> Vec<bool> {
+        let (total, mut before) = (self.images() as u128, 0_u128);
+        let is_in = |shard: &ShardPlan| {
+            // By the image in the middle, lest the last share gets nothing but the rest.
+            let middle = before + shard.images as u128 / 2;
+            before += shard.images as u128;
+            middle * u128::from(partition.count()) / total.max(1) + 1 == u128::from(partition.number())
+        };
+        self.shards.iter().map(is_in).collect()
     }
 
     /// How many images the shards are to hold.
@@ -137,8 +174,8 @@ struct Cutter {
     split: Split,
     most: usize,
     recipe: Fingerprint,
-    /// Hash of the id, and what decides the image's row.
-    waiting: Vec<(u64, Source, String)>,
+    /// With the hash of the id.
+    waiting: Vec<(u64, Source)>,
     shards: Vec<ShardPlan>,
 }
 
@@ -147,23 +184,23 @@ impl Cutter {
         Cutter { split, most, recipe, waiting: Vec::new(), shards: Vec::new() }
     }
 
-    fn push(&mut self, source: Source, stamp: String) {
-        self.waiting.push((xxh3_64(source.image_id.as_bytes()), source, stamp));
+    fn push(&mut self, source: Source) {
+        self.waiting.push((xxh3_64(source.image_id.as_bytes()), source));
         if self.waiting.len() > self.most {
             let least = self.most.div_ceil(2);
             let candidates = self.waiting.iter().enumerate().take(self.most).skip(least - 1);
-            let end = candidates.min_by_key(|(at, (hash, ..))| (*hash, *at)).map_or(self.most, |(at, _)| at + 1);
+            let end = candidates.min_by_key(|(at, (hash, _))| (*hash, *at)).map_or(self.most, |(at, _)| at + 1);
             self.cut(end);
         }
     }
 
     fn cut(&mut self, images: usize) {
-        let mut inputs = self.recipe.clone();
-        for (_, source, stamp) in self.waiting.drain(..images) {
-            inputs.add(&source.image_id).add(format!("{}x{}", source.size.0, source.size.1)).add(stamp);
+        let mut content = self.recipe.clone();
+        for (_, source) in self.waiting.drain(..images) {
+            content.add(&source.image_id).add(format!("{}x{}", source.size.0, source.size.1));
         }
         let file = shard_file_name(self.split, self.shards.len());
-        self.shards.push(ShardPlan { file, split: self.split, images, inputs: inputs.finish() });
+        self.shards.push(ShardPlan { file, split: self.split, images, content: content.finish(), inputs: String::new() });
     }
 
     fn finish(mut self) -> Vec<ShardPlan> {
@@ -199,7 +236,7 @@ mod tests {
     fn cut(ids: impl Iterator<Item = usize>, most: usize) -> Vec<ShardPlan> {
         let mut cutter = Cutter::new(Split::Train, most, Fingerprint::new("test"));
         for id in ids {
-            cutter.push(Source { image_id: format!("train/images/{id:07}.jpg"), size: (10, 10) }, "stamp".into());
+            cutter.push(Source { image_id: format!("train/images/{id:07}.jpg"), size: (10, 10) });
         }
         cutter.finish()
     }
@@ -224,10 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn every_shard_is_in_one_share_and_shares_are_alike() {
+        for (images, count) in [(0, 3), (5, 1), (100_000, 2), (100_000, 7), (100, 16)] {
+            let shards = cut(0..images, 100);
+            let plan = Plan { table: PathBuf::new(), shards, unreadable: 0, configuration: Fingerprint::new("test") };
+            let shares: Vec<Vec<bool>> = Partition::all(count).map(|partition| plan.share(partition)).collect();
+            for shard in 0..plan.shards.len() {
+                assert_eq!(shares.iter().filter(|share| share[shard]).count(), 1);
+            }
+            let sizes = shares.iter().map(|share| plan.shards.iter().zip(share).filter(|(_, is_in)| **is_in).map(|(shard, _)| shard.images).sum::<usize>());
+            let even = images as f64 / f64::from(count);
+            assert!(sizes.into_iter().all(|size| (size as f64 - even).abs() <= 100.0), "{images} in {count}");
+        }
+    }
+
+    #[test]
     fn images_that_are_added_or_removed_change_few_shards() {
         let before = cut((0..100_000).map(|id| id * 2), 100);
-        let known: HashSet<&str> = before.iter().map(|shard| shard.inputs.as_str()).collect();
-        let new = |shards: &[ShardPlan]| shards.iter().filter(|shard| !known.contains(shard.inputs.as_str())).count();
+        let known: HashSet<&str> = before.iter().map(|shard| shard.content.as_str()).collect();
+        let new = |shards: &[ShardPlan]| shards.iter().filter(|shard| !known.contains(shard.content.as_str())).count();
         // Ten images, far from each other, between those that were there.
         let mut ids: Vec<usize> = (0..100_000).map(|id| id * 2).chain((0..10).map(|id| id * 19_998 + 1)).collect();
         ids.sort_unstable();

@@ -5,94 +5,136 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{Action, FileEntry, FingerprintRow, IssueRow, Manifest, Publication, Severity, Split, TableReader, TableWriter};
-use ossify_settings::{Context, Outcome, StageError};
+use ossify_settings::{Context, Outcome, Share, StageError};
 
 use crate::kept::keep_published;
 use crate::leaks::{LeakCounts, Print, find_leaks};
 use crate::plan::Plan;
-use crate::shard_record::{Failure, Hashes, ShardRecord};
+use crate::shard_record::{Failure, Hashes, Store};
 use crate::summary::{Counts, failed_images, show, strict_gate};
 use crate::tensor::Recipe;
 use crate::tensors::Tensors;
 use crate::write::write_shards;
 
-const STAGE: &str = "resize";
+pub(crate) const STAGE: &str = "resize";
 const IMAGES: &str = "images.parquet";
 pub(crate) const FINGERPRINTS: &str = "fingerprints.parquet";
 pub(crate) const ISSUES: &str = "issues.parquet";
 const LEAKS: &str = "leaks.parquet";
 
-/// Reads the tables and the images and publishes the shards, unless they are there already.
+/// Reads the tables and the images and publishes the shards, or a part of them, unless they are there already. Or merges the
+/// parts of all shares.
 ///
 /// # Errors
 /// [`StageError::Usage`] where the dataset's folder does not exist. [`StageError::Failed`] without tables,
-/// where no image at all can be decoded, where the disk fails or is full, or where another process writes
-/// the same output. A single bad image is no error: it is left out and listed in the summary.
-pub fn run(context: &Context) -> Result<Outcome, StageError> {
-    if !context.dataset.is_dir() {
+/// where no image at all can be decoded, where the disk fails or is full, where another process writes
+/// the same output, or where a part is missing or does not belong to the others. A single bad image is no error: it is left
+/// out and listed in the summary.
+pub fn run(context: &Context, share: Share) -> Result<Outcome, StageError> {
+    // A merge reads no image.
+    if !context.dataset.is_dir() && !matches!(share, Share::Merge(_)) {
         let path = context.dataset.display();
         return Err(StageError::Usage(anyhow!("the dataset's folder {path} does not exist; name it with --dataset or dataset.path")));
     }
     let threads = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
-    threads.install(|| resize(context))
+    threads.install(|| {
+        let mut stage = Stage::plan(context)?;
+        match share {
+            Share::Whole => stage.whole(),
+            Share::Part(partition) => stage.part(partition),
+            Share::Merge(count) => stage.merge(count),
+        }
+    })
 }
 
-fn resize(context: &Context) -> Result<Outcome, StageError> {
-    let settings = &context.settings.resize;
-    let tables = context.out.tables();
-    let tables_manifest = Manifest::require(&tables, "run ossify-ingest first")?;
-    let images = tables_manifest.file(IMAGES).ok_or_else(|| anyhow!("{} lists no {IMAGES}; run ossify-ingest again with --force", tables.display()))?;
-    images.verify(&tables)?;
-    // Of the tables only the images' ids, splits, sizes and readability count, so that a change of labels resizes nothing.
-    let mut clock = Clock::new(context);
-    let recipe = Recipe::new(settings);
-    let configuration = context.fingerprint(STAGE, &[STAGE]);
-    let plan = Plan::read(&tables.join(IMAGES), &context.dataset, settings.images_per_shard, &recipe.fingerprint(), &configuration)?;
-    clock.lap("planned");
-    let folder = context.out.shards();
-    if let Some(manifest) = Manifest::is_current(&folder, &plan.fingerprint)
-        && !context.force
-        && !can_now_be_read(context, &manifest)
-    {
-        let failed = failed_images(&manifest.summary);
-        return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
-    }
-    if plan.images() == 0 {
-        return Err(anyhow!("{} has no readable image; see the issues that ossify-ingest found", tables.join(IMAGES).display()).into());
+/// What all ways to run have in common.
+pub(crate) struct Stage<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) plan: Plan,
+    pub(crate) recipe: Recipe,
+    /// Hash of the configuration and of the table of images.
+    pub(crate) configuration: String,
+    pub(crate) clock: Clock<'a>,
+}
+
+impl<'a> Stage<'a> {
+    fn plan(context: &'a Context) -> Result<Self, StageError> {
+        let settings = &context.settings.resize;
+        let tables = context.out.tables();
+        let tables_manifest = Manifest::require(&tables, "run ossify-ingest first")?;
+        let images = tables_manifest.file(IMAGES).ok_or_else(|| anyhow!("{} lists no {IMAGES}; run ossify-ingest again with --force", tables.display()))?;
+        images.verify(&tables)?;
+        // Of the tables only the images' ids, splits, sizes and readability count, so that a change of labels resizes nothing.
+        let mut clock = Clock::new(context);
+        let recipe = Recipe::new(settings);
+        let configuration = context.fingerprint(STAGE, &[STAGE]);
+        let table = tables.join(IMAGES);
+        let plan = Plan::read(&table, settings.images_per_shard, &recipe.fingerprint(), configuration.clone())?;
+        if plan.images() == 0 {
+            return Err(anyhow!("{} has no readable image; see the issues that ossify-ingest found", table.display()).into());
+        }
+        clock.lap("planned");
+        let configuration = configuration.clone().add(&images.xxh3).finish();
+        Ok(Stage { context, plan, recipe, configuration, clock })
     }
 
-    let started = Instant::now();
-    let publication = if context.force { Publication::begin(&folder)? } else { Publication::resume(&folder)? };
-    let known = known_shards(context, &plan, &publication)?;
-    let new_images = plan.shards.iter().zip(&known).filter(|(_, known)| !**known).map(|(shard, _)| shard.images).sum::<usize>();
-    let progress = context.reporter.progress("resize", "images", Some(new_images as u64));
-    write_shards(&plan, |shard| !known[shard], &publication, &context.dataset, &recipe, context.threads(), &progress)?;
-    drop(progress);
-    let seconds = started.elapsed().as_secs_f64();
-
-    clock.lap("made tensors");
-    let (files, counts) = write_tables(&plan, settings.leak_candidates_per_image, &publication, &mut clock)?;
-    clock.lap("wrote tables");
-    show(&counts, &context.dataset, &context.reporter);
-    if counts.rows == 0 {
-        return Err(anyhow!("none of the {} images could be decoded; is {} the dataset of these tables?", plan.images(), context.dataset.display()).into());
+    fn whole(&mut self) -> Result<Outcome, StageError> {
+        let context = self.context;
+        self.plan.look_up(&context.dataset, |_| true)?;
+        self.clock.lap("looked files up");
+        let folder = context.out.shards();
+        if let Some(manifest) = Manifest::is_current(&folder, &self.plan.fingerprint())
+            && !context.force
+            && !can_now_be_read(context, &manifest)
+        {
+            let failed = failed_images(&manifest.summary);
+            return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
+        }
+        let publication = if context.force { Publication::begin(&folder)? } else { Publication::resume(&folder)? };
+        let known = known_shards(context, &self.plan, &publication)?;
+        self.make_shards(|shard| !known[shard], Store::Staging(&publication))?;
+        self.publish(publication)
     }
-    let summary = counts.summary(&plan, &recipe, settings);
-    let shards = files.iter().filter(|file| file.inputs.is_some()).count();
-    publication.commit(STAGE, &plan.fingerprint, files, summary.clone())?;
-    clock.lap("published");
 
-    let rate = new_images as f64 / seconds.max(1e-9);
-    context.reporter.say(format_args!(
-        "resize: {} images in {shards} shards; {new_images} decoded in {seconds:.1} s, {rate:.0} images/s; {} failed, {} unreadable by the tables",
-        counts.rows, counts.failed, plan.unreadable
-    ));
-    warn_of_leaks(context, counts.leaks);
-    Ok(with_gate(Outcome::done(summary), context, counts.failed))
+    /// Makes the tensors of the shards that `is_missing` names.
+    pub(crate) fn make_shards(&mut self, is_missing: impl Fn(usize) -> bool, store: Store) -> Result<(), StageError> {
+        let (context, started) = (self.context, Instant::now());
+        let images: usize = self.plan.shards.iter().enumerate().filter(|(shard, _)| is_missing(*shard)).map(|(_, shard)| shard.images).sum();
+        let progress = context.reporter.progress("resize", "images", Some(images as u64));
+        write_shards(&self.plan, is_missing, store, &context.dataset, &self.recipe, context.threads(), &progress)?;
+        drop(progress);
+        let seconds = started.elapsed().as_secs_f64();
+        self.clock.lap("made tensors");
+        if images > 0 {
+            context.reporter.say(format_args!("resize: {images} images decoded in {seconds:.1} s, {:.0} images/s", images as f64 / seconds.max(1e-9)));
+        }
+        Ok(())
+    }
+
+    /// Writes the tables beside the staged shards and makes all of them the folder's content.
+    pub(crate) fn publish(&mut self, publication: Publication) -> Result<Outcome, StageError> {
+        let (context, plan) = (self.context, &self.plan);
+        let settings = &context.settings.resize;
+        let (files, counts) = write_tables(plan, settings.leak_candidates_per_image, &publication, &mut self.clock)?;
+        self.clock.lap("wrote tables");
+        show(&counts, &context.dataset, &context.reporter);
+        if counts.rows == 0 {
+            return Err(anyhow!("none of the {} images could be decoded; is {} the dataset of these tables?", plan.images(), context.dataset.display()).into());
+        }
+        let summary = counts.summary(plan, &self.recipe, settings);
+        let shards = files.iter().filter(|file| file.inputs.is_some()).count();
+        publication.commit(STAGE, &plan.fingerprint(), files, summary.clone())?;
+        self.clock.lap("published");
+        context
+            .reporter
+            .say(format_args!("resize: {} images in {shards} shards; {} failed, {} unreadable by the tables", counts.rows, counts.failed, plan.unreadable));
+        warn_of_leaks(context, counts.leaks);
+        Ok(with_gate(Outcome::done(summary), context, counts.failed))
+    }
 }
 
 /// Says with --verbose how long each part took.
-struct Clock<'a> {
+pub(crate) struct Clock<'a> {
     context: &'a Context,
     last: Instant,
 }
@@ -102,7 +144,7 @@ impl<'a> Clock<'a> {
         Clock { context, last: Instant::now() }
     }
 
-    fn lap(&mut self, what: impl std::fmt::Display) {
+    pub(crate) fn lap(&mut self, what: impl std::fmt::Display) {
         let now = Instant::now();
         self.context.reporter.detail(format_args!("resize: {what} in {:.3} s", (now - self.last).as_secs_f64()));
         self.last = now;
@@ -114,7 +156,7 @@ impl<'a> Clock<'a> {
 fn known_shards(context: &Context, plan: &Plan, publication: &Publication) -> Result<Vec<bool>, StageError> {
     let mut known = Vec::with_capacity(plan.shards.len());
     for shard in &plan.shards {
-        known.push(ShardRecord::is_there(publication, shard)?);
+        known.push(Store::Staging(publication).has(shard)?);
     }
     let count = |known: &[bool]| plan.shards.iter().zip(known).filter(|(_, known)| **known).map(|(shard, _)| shard.images).sum::<usize>();
     let finished = count(&known);
@@ -141,7 +183,7 @@ fn can_now_be_read(context: &Context, manifest: &Manifest) -> bool {
     withheld.into_iter().any(|issue| File::open(context.dataset.join(issue.path)).is_ok())
 }
 
-fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Outcome {
+pub(crate) fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Outcome {
     match strict_gate(failed).filter(|_| context.strict) {
         Some(gate) => outcome.with_gate(gate),
         None => outcome,
@@ -155,7 +197,7 @@ fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publicatio
     let (mut counts, mut tensors, mut prints) = (Counts::default(), Tensors::default(), Vec::new());
     let mut issues = TableWriter::create(publication.stage(ISSUES)?)?;
     for shard in &plan.shards {
-        let record = ShardRecord::load(publication, shard)?;
+        let record = Store::Staging(publication).record(shard)?;
         counts.add(shard.split, &record);
         tensors.add(shard.split, &record, publication)?;
         for failure in &record.failures {
@@ -184,7 +226,7 @@ fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publicatio
     let mut writer = TableWriter::create(publication.stage(FINGERPRINTS)?)?;
     let mut row = 0;
     for shard in &plan.shards {
-        for hashes in ShardRecord::load(publication, shard)?.hashes {
+        for hashes in Store::Staging(publication).record(shard)?.hashes {
             let Hashes { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash } = hashes;
             writer.push(FingerprintRow { image_id, split: shard.split, bytes_xxh3, pixels_xxh3, perceptual_hash, leak_group: leaks.group(row) })?;
             row += 1;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ossify_contract::{ArtefactError, FileEntry, Publication, write_atomic};
+use ossify_contract::{ArtefactError, FileEntry, PartFolder, Publication, TempPath, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::ShardPlan;
@@ -53,40 +53,106 @@ impl ShardRecord {
         self.hashes.len() + self.failures.len()
     }
 
-    /// Keeps the record beside the staged shard.
-    pub(crate) fn store(&self, publication: &Publication, plan: &ShardPlan) -> Result<(), ArtefactError> {
-        let path = Self::path(publication, plan)?;
-        let text = serde_json::to_vec(self).map_err(|e| ArtefactError::corrupt(&path, e.to_string()))?;
-        write_atomic(&path, &text)
-    }
-
     /// Whether the record says what the plan wants, and nothing that another try might mend.
     pub(crate) fn is_of(&self, plan: &ShardPlan) -> bool {
         // What the file system withheld is asked for again.
         let is_final = self.failures.iter().all(|failure| failure.rule != Failure::NOT_READ);
-        is_final && self.inputs == plan.inputs && self.images() == plan.images && self.entry.as_ref().is_none_or(|entry| entry.path == plan.file)
+        is_final && self.inputs == plan.inputs && self.images() == plan.images
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<Self, ArtefactError> {
+        let text = std::fs::read(path).map_err(ArtefactError::io("cannot read", path))?;
+        serde_json::from_slice(&text).map_err(|e| ArtefactError::corrupt(path, format!("{e}; run ossify-resize again with --force")))
+    }
+
+    fn text(&self, path: &Path) -> Result<Vec<u8>, ArtefactError> {
+        serde_json::to_vec(self).map_err(|e| ArtefactError::corrupt(path, e.to_string()))
+    }
+}
+
+/// Where finished shards and their records wait until they are published.
+#[derive(Clone, Copy)]
+pub(crate) enum Store<'a> {
+    /// In the staging folder of the output, under their names.
+    Staging(&'a Publication),
+    /// In a part, which several workers may write at once: shards under names of their content, records under those of what
+    /// decided it.
+    Part(&'a PartFolder),
+}
+
+/// A shard that is being written.
+pub(crate) enum Unfinished {
+    Staged(PathBuf),
+    InPart(TempPath),
+}
+
+impl Unfinished {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Unfinished::Staged(path) => path,
+            Unfinished::InPart(path) => path,
+        }
+    }
+}
+
+impl Store<'_> {
+    /// Where the shard is to be written.
+    pub(crate) fn begin(self, plan: &ShardPlan) -> Result<Unfinished, ArtefactError> {
+        Ok(match self {
+            Store::Staging(publication) => Unfinished::Staged(publication.stage(&plan.file)?),
+            Store::Part(folder) => Unfinished::InPart(folder.begin_path()?),
+        })
+    }
+
+    /// Keeps a shard that was written, and its record.
+    pub(crate) fn keep(self, plan: &ShardPlan, shard: Unfinished, record: ShardRecord) -> Result<(), ArtefactError> {
+        let entry = match (record.entry, self, shard) {
+            (Some(entry), Store::Part(folder), Unfinished::InPart(file)) => Some(folder.adopt(file, plan.split.as_str(), "arrow", entry)?),
+            (entry, ..) => entry,
+        };
+        self.keep_record(plan, &ShardRecord { entry, ..record })
+    }
+
+    /// Keeps the record of a shard that is there.
+    pub(crate) fn keep_record(self, plan: &ShardPlan, record: &ShardRecord) -> Result<(), ArtefactError> {
+        match self {
+            Store::Staging(publication) => {
+                let path = publication.stage(&record_name(plan))?;
+                write_atomic(&path, &record.text(&path)?)
+            }
+            Store::Part(folder) => folder.write(&record_name_in_part(plan), &record.text(folder.path())?),
+        }
     }
 
     /// Whether there is a record of this very shard, and the shard is whole: staged, or already in its place where the
     /// run was killed while it published.
-    pub(crate) fn is_there(publication: &Publication, plan: &ShardPlan) -> Result<bool, ArtefactError> {
-        let path = Self::path(publication, plan)?;
-        let Some(record) = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice::<ShardRecord>(&text).ok()) else {
-            return Ok(false);
+    pub(crate) fn has(self, plan: &ShardPlan) -> Result<bool, ArtefactError> {
+        let Ok(record) = self.record(plan) else { return Ok(false) };
+        let is_whole = match (&record.entry, self) {
+            (None, _) => true,
+            (Some(entry), Store::Part(folder)) => entry.verify(folder.path()).is_ok(),
+            (Some(entry), Store::Staging(publication)) => {
+                let staged = publication.stage(&entry.path)?;
+                entry.path == plan.file && (staged.parent().is_some_and(|staging| entry.verify(staging).is_ok()) || entry.verify(publication.folder()).is_ok())
+            }
         };
-        let staging = path.parent().unwrap_or(Path::new("."));
-        let is_whole = record.entry.as_ref().is_none_or(|entry| entry.verify(staging).is_ok() || entry.verify(publication.folder()).is_ok());
         Ok(is_whole && record.is_of(plan))
     }
 
     /// The record of a shard that is there.
-    pub(crate) fn load(publication: &Publication, plan: &ShardPlan) -> Result<Self, ArtefactError> {
-        let path = Self::path(publication, plan)?;
-        let text = std::fs::read(&path).map_err(ArtefactError::io("cannot read", &path))?;
-        serde_json::from_slice(&text).map_err(|e| ArtefactError::corrupt(&path, format!("{e}; run ossify-resize again with --force")))
+    pub(crate) fn record(self, plan: &ShardPlan) -> Result<ShardRecord, ArtefactError> {
+        match self {
+            Store::Staging(publication) => ShardRecord::read(&publication.stage(&record_name(plan))?),
+            Store::Part(folder) => ShardRecord::read(&folder.path().join(record_name_in_part(plan))),
+        }
     }
+}
 
-    fn path(publication: &Publication, plan: &ShardPlan) -> Result<PathBuf, ArtefactError> {
-        publication.stage(&format!("{}.json", plan.file))
-    }
+fn record_name(plan: &ShardPlan) -> String {
+    format!("{}.json", plan.file)
+}
+
+/// Of what decided the content: the shard's number may change.
+pub(crate) fn record_name_in_part(plan: &ShardPlan) -> String {
+    format!("{}-{}.json", plan.split, plan.inputs)
 }

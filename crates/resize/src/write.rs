@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 
-use ossify_contract::{ArtefactError, BATCH_IMAGES, Publication, ShardRow, ShardWriter};
+use ossify_contract::{ArtefactError, BATCH_IMAGES, ShardRow, ShardWriter};
 use ossify_settings::Progress;
 
 use crate::plan::{Plan, Source};
-use crate::shard_record::{Failure, Hashes, ShardRecord};
+use crate::shard_record::{Failure, Hashes, ShardRecord, Store, Unfinished};
 use crate::tensor::Recipe;
 
 /// Bytes of the tensors of one record batch, at most.
@@ -24,7 +24,7 @@ const BATCH_BYTES: usize = 16 << 20;
 pub(crate) fn write_shards(
     plan: &Plan,
     is_missing: impl Fn(usize) -> bool,
-    publication: &Publication,
+    store: Store,
     dataset: &Path,
     recipe: &Recipe,
     threads: usize,
@@ -56,7 +56,7 @@ pub(crate) fn write_shards(
             });
         }
         drop(done);
-        let mut sink = Sink { plan, publication, recipe, open: None };
+        let mut sink = Sink { plan, store, recipe, open: None };
         let written = sink.take_all(&finished, |buffer| drop(buffers.send(buffer)));
         // Threads that wait for a buffer or to hand over a batch end here, too.
         drop(buffers);
@@ -135,9 +135,9 @@ impl Job {
 /// Writes batches to the shard they belong to, one shard open at a time.
 struct Sink<'a> {
     plan: &'a Plan,
-    publication: &'a Publication,
+    store: Store<'a>,
     recipe: &'a Recipe,
-    open: Option<(ShardWriter, ShardRecord)>,
+    open: Option<(Unfinished, ShardWriter, ShardRecord)>,
 }
 
 impl Sink<'_> {
@@ -157,23 +157,24 @@ impl Sink<'_> {
 
     fn take(&mut self, batch: Batch) -> Result<Vec<u8>, ArtefactError> {
         let shard = &self.plan.shards[batch.shard];
-        let (mut writer, mut record) = match self.open.take() {
+        let (file, mut writer, mut record) = match self.open.take() {
             Some(open) => open,
             None => {
-                let writer = ShardWriter::create(self.publication.stage(&shard.file)?, self.recipe.shape(), self.recipe.compression)?;
-                (writer, ShardRecord { inputs: shard.inputs.clone(), entry: None, hashes: Vec::new(), failures: Vec::new() })
+                let file = self.store.begin(shard)?;
+                let writer = ShardWriter::create(file.path(), self.recipe.shape(), self.recipe.compression)?;
+                (file, writer, ShardRecord { inputs: shard.inputs.clone(), entry: None, hashes: Vec::new(), failures: Vec::new() })
             }
         };
         let pixels = writer.write(&batch.rows, batch.pixels)?;
         record.hashes.extend(batch.hashes);
         record.failures.extend(batch.failures);
         if record.images() < shard.images {
-            self.open = Some((writer, record));
+            self.open = Some((file, writer, record));
             return Ok(pixels);
         }
         let entry = writer.finish(&shard.file)?;
         record.entry = (!record.hashes.is_empty()).then_some(entry);
-        record.store(self.publication, shard)?;
+        self.store.keep(shard, file, record)?;
         Ok(pixels)
     }
 }

@@ -1,0 +1,140 @@
+//! One share at a time, and the parts of all shares to one output.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use ossify_contract::{ArtefactError, FileEntry, Manifest, PartFolder, Partition, Publication, hash_file, read_parts};
+use ossify_settings::{Outcome, StageError};
+use serde::{Deserialize, Serialize};
+
+use crate::kept::give_second_name;
+use crate::resize::{STAGE, Stage, with_gate};
+use crate::shard_record::{ShardRecord, Store, record_name_in_part};
+use crate::summary::failed_images;
+
+/// What a part says of itself, in the summary of its manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PartSummary {
+    partition: String,
+    /// Hash of the configuration and of the table of images.
+    configuration: String,
+    shards: Vec<ShardInPart>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ShardInPart {
+    /// The shard's name in the whole.
+    file: String,
+    content: String,
+    inputs: String,
+    /// The file of its record, in the part.
+    record: String,
+}
+
+impl Stage<'_> {
+    pub(crate) fn part(&mut self, partition: Partition) -> Result<Outcome, StageError> {
+        let context = self.context;
+        let share = self.plan.share(partition);
+        self.plan.look_up(&context.dataset, |shard| share[shard])?;
+        self.clock.lap("looked files up");
+        let summary = PartSummary { partition: partition.to_string(), configuration: self.configuration.clone(), shards: self.shards_in_part(&share) };
+        let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
+        let fingerprint = context.fingerprint("resize-part", &[STAGE]).add(summary.to_string()).finish();
+        let folder = PartFolder::create(context.out.part(STAGE, partition))?;
+        if let Some(manifest) = Manifest::is_current(folder.path(), &fingerprint).filter(|_| !context.force) {
+            return Ok(Outcome::current(manifest.summary));
+        }
+        let mut known = Vec::with_capacity(share.len());
+        for (shard, is_own) in self.plan.shards.iter().zip(&share) {
+            known.push(!is_own || (!context.force && Store::Part(&folder).has(shard)?));
+        }
+        self.make_shards(|shard| !known[shard], Store::Part(&folder))?;
+        let (mut files, mut is_final) = (Vec::new(), true);
+        for (shard, _) in self.plan.shards.iter().zip(&share).filter(|(_, is_own)| **is_own) {
+            let record = Store::Part(&folder).record(shard)?;
+            is_final &= record.is_of(shard);
+            files.extend(record.entry);
+            files.push(entry_of(&folder, &record_name_in_part(shard))?);
+        }
+        // What the file system withheld is asked for by the next run.
+        let fingerprint = if is_final { fingerprint } else { format!("{fingerprint}, not all files could be read") };
+        let manifest = folder.publish("resize-part", &fingerprint, files, summary)?;
+        let rows: u64 = manifest.files.iter().filter_map(|file| file.rows).sum();
+        context.reporter.say(format_args!("part {partition}: {rows} images; written to {}", folder.path().display()));
+        Ok(Outcome::done(manifest.summary))
+    }
+
+    fn shards_in_part(&self, share: &[bool]) -> Vec<ShardInPart> {
+        let own = self.plan.shards.iter().zip(share).filter(|(_, is_own)| **is_own);
+        own.map(|(shard, _)| ShardInPart {
+            file: shard.file.clone(),
+            content: shard.content.clone(),
+            inputs: shard.inputs.clone(),
+            record: record_name_in_part(shard),
+        })
+        .collect()
+    }
+
+    pub(crate) fn merge(&mut self, count: u32) -> Result<Outcome, StageError> {
+        let context = self.context;
+        let mut found = self.find_shards(count)?;
+        let mut records = Vec::with_capacity(self.plan.shards.len());
+        for shard in &mut self.plan.shards {
+            let (folder, in_part) = found.remove(&shard.file).ok_or_else(|| anyhow!("no part has {}; this is a defect of ossify-resize", shard.file))?;
+            if in_part.content != shard.content {
+                return Err(
+                    anyhow!("{}: {} is of other images than the tables have; run the partition again with --force", folder.display(), shard.file).into()
+                );
+            }
+            shard.inputs = in_part.inputs;
+            records.push((folder, in_part.record));
+        }
+        let folder = context.out.shards();
+        if let Some(manifest) = Manifest::is_current(&folder, &self.plan.fingerprint()).filter(|_| !context.force) {
+            let failed = failed_images(&manifest.summary);
+            return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
+        }
+        let publication = Publication::begin(&folder)?;
+        for (shard, (folder, record)) in self.plan.shards.iter().zip(&records) {
+            let path = folder.join(record);
+            let mut record = ShardRecord::read(&path)?;
+            if record.inputs != shard.inputs || record.images() != shard.images {
+                return Err(ArtefactError::corrupt(path, format!("not the record of {}; run the partition again with --force", shard.file)).into());
+            }
+            if let Some(entry) = record.entry.take() {
+                give_second_name(&folder.join(&entry.path), &publication.stage(&shard.file)?)?;
+                record.entry = Some(FileEntry { path: shard.file.clone(), ..entry });
+            }
+            Store::Staging(&publication).keep_record(shard, &record)?;
+        }
+        self.clock.lap("took over the parts' shards");
+        self.publish(publication)
+    }
+
+    /// All shards of the parts, by name, each with the folder of its part.
+    fn find_shards(&self, count: u32) -> Result<HashMap<String, (PathBuf, ShardInPart)>, StageError> {
+        let mut found = HashMap::new();
+        for (partition, (folder, manifest)) in Partition::all(count).zip(read_parts(&self.context.out, STAGE, count)?) {
+            let summary: PartSummary = serde_json::from_value(manifest.summary)
+                .map_err(|e| ArtefactError::corrupt(&folder, format!("not the manifest of a part ({e}); run --partition {partition} again with --force")))?;
+            if summary.partition != partition.to_string() {
+                return Err(anyhow!("{} is the part {}; it was moved here", folder.display(), summary.partition).into());
+            }
+            if summary.configuration != self.configuration {
+                return Err(anyhow!(
+                    "part {partition} was made with another configuration or from another images.parquet; run ossify-resize --partition {partition} with \
+                     those of the merge"
+                )
+                .into());
+            }
+            found.extend(summary.shards.into_iter().map(|shard| (shard.file.clone(), (folder.clone(), shard))));
+        }
+        Ok(found)
+    }
+}
+
+fn entry_of(folder: &PartFolder, name: &str) -> Result<FileEntry, ArtefactError> {
+    let (bytes, hash) = hash_file(&folder.path().join(Path::new(name)))?;
+    Ok(FileEntry { path: name.to_owned(), rows: None, bytes, xxh3: format!("{hash:016x}"), inputs: None })
+}
