@@ -15,7 +15,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release
 GOALS := $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help ingest resize train predict evaluate query notebooks dataset demo-data test lint parity clean programs libtorch
+.PHONY: help ingest resize train predict evaluate query notebooks dataset demo-data test lint parity pipelines clean programs libtorch
 MAKEFLAGS += --no-print-directory
 # GNU OpenMP threads that wait for work spin, by default long enough to starve whatever else runs.
 export GOMP_SPINCOUNT ?= 2000
@@ -99,6 +99,8 @@ test: $(NEEDS_LIBTORCH) ## All tests
 	$(CARGO) test --release --workspace --no-fail-fast $(FEATURES)
 	@if [ -x '$(VENV)/parity/bin/python' ]; then scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'; \
 		else echo 'comparisons with PyTorch, scikit-learn, pycocotools, Pillow and pydicom left out; make parity installs them and runs them' >&2; fi
+	@if [ -x '$(VENV)/pipelines/bin/python' ]; then scripts/pipelines.sh '$(BIN)' '$(VENV)/pipelines/bin/python'; \
+		else echo 'jobs for GitHub, GitLab and DVC not tested; make pipelines installs DVC and tests them' >&2; fi
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/notebooks' pipelines/notebooks/requirements.txt
 	@set -e; for program in 'phantom --images 60' 'ingest --set ingest.min_objects_per_class=4' resize; do \
 		'$(BIN)'/ossify-$$program --quiet --force --config conf/demo.toml --dataset '$(NOTEBOOKS_TEST)/dataset' --out '$(NOTEBOOKS_TEST)' >/dev/null; done
@@ -115,6 +117,11 @@ parity: $(NEEDS_LIBTORCH) ## Compare with PyTorch, scikit-learn, pycocotools, Pi
 	$(CARGO) build --release --workspace $(FEATURES) --example parity --example decoded --example gradients \
 		--bin ossify-phantom --bin ossify-ingest --bin ossify-resize --bin ossify-train --bin ossify-predict --bin ossify-evaluate
 	@scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'
+
+pipelines: $(NEEDS_LIBTORCH) ## Test the jobs for GitHub, GitLab and DVC, in a Python environment of their own
+	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/pipelines' pipelines/tests/requirements.txt
+	$(CARGO) build --release --workspace $(FEATURES) $(patsubst %,--bin ossify-%,phantom ingest resize train predict evaluate)
+	@scripts/pipelines.sh '$(BIN)' '$(VENV)/pipelines/bin/python'
 
 bench: $(NEEDS_LIBTORCH) ## Time ours against the tools that people use, as ratios; DATASET= picks the data
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/bench' pipelines/bench/requirements.txt

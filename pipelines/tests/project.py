@@ -1,0 +1,66 @@
+"""A repository with a drawn dataset in a temporary folder, for the tests of what users copy."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+PIPELINES = Path(__file__).resolve().parent.parent
+BIN = Path(os.environ["OSSIFY_BIN"]).resolve()
+# A small recipe; faults that the phantom plants are no reason to fail.
+RECIPE = {
+    "OSSIFY__INGEST__MAX_QUARANTINED_SHARE": "1",
+    "OSSIFY__TRAIN__EPOCHS": "16",
+    "OSSIFY__TRAIN__INPUT_PX": "56",
+    "OSSIFY__EVALUATE__OVERLAYS": "0",
+}
+IDENTITY = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+class Project:
+    """Its commands run in the folder, with the programs and Python's environment on the PATH."""
+
+    def __init__(self, **environment):
+        self.temporary = tempfile.TemporaryDirectory(prefix="ossify-pipelines-")
+        self.root = Path(self.temporary.name).resolve()
+        python = Path(os.environ["OSSIFY_PYTHON"]).absolute().parent
+        path = os.pathsep.join([str(BIN), str(python), os.environ["PATH"]])
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "OSSIFY__"))}
+        self.environment = inherited | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"} | IDENTITY | environment
+        self.git("init", "--quiet", "--initial-branch", "main")
+
+    def draw(self, images):
+        self.run("ossify-phantom", "--quiet", "--dataset", "data/dataset", "--images", str(images))
+
+    def run(self, *command, code=0, **environment):
+        """What it said, both streams together; fails where it ends otherwise than with this code."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+        )
+        if code is not None and done.returncode != code:
+            raise AssertionError(f"{' '.join(map(str, command))} ended with {done.returncode}, not {code}:\n...{done.stdout[-2000:]}")
+        return done.stdout
+
+    def git(self, *arguments):
+        return self.run("git", *arguments)
+
+    def commit(self, message="change"):
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+
+    def copy(self, source, target):
+        target = self.root / target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(PIPELINES / source, target))
+
+    def labels(self, split):
+        """Label files of a split that hold something and in which nothing is wrong, with their lines."""
+        dataset = self.root / "data/dataset"
+        faulty = {Path(fault["path"]).stem for fault in json.loads((dataset / "planted.json").read_text())["faults"]}
+        files = sorted((dataset / split / "labels").glob("*.txt"))
+        return {path: lines for path in files if path.stem not in faulty and (lines := path.read_bytes().splitlines())}
+
+    def close(self):
+        self.temporary.cleanup()
