@@ -103,6 +103,17 @@ pub struct ScoredImage {
     pub leak_group: Option<i32>,
     /// The picture that it was made of, such as by an exporter that varies each several times: a number in [`SplitData::sources`].
     pub source: u32,
+    /// How light it is; `None` where it is in no shard.
+    pub light: Option<Light>,
+}
+
+/// The luma of an image as its shard has it: [`FingerprintRow`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Light {
+    /// Mean, 0 black to 1 white.
+    pub brightness: f32,
+    /// Standard deviation, 0 to 0.5.
+    pub contrast: f32,
 }
 
 /// All that the scores of a split need, images in order of `image_id`.
@@ -127,8 +138,8 @@ pub struct SplitData {
     pub excluded: Vec<Excluded>,
     /// Images of the split in the tables, by status.
     pub images_by_status: BTreeMap<&'static str, u64>,
-    /// Whether leak groups were looked for at all.
-    pub leak_groups_known: bool,
+    /// Whether there is a table of fingerprints, which leak groups, brightness and contrast come from.
+    pub fingerprints_known: bool,
 }
 
 impl SplitData {
@@ -197,12 +208,12 @@ impl SplitData {
     }
 }
 
-/// Where the label tables and the optional leak groups are.
+/// Where the label tables and the optional fingerprints are.
 #[derive(Clone, Debug)]
 pub struct Tables {
     /// Folder of `images.parquet`, `objects.parquet` and `classes.parquet`.
     pub folder: PathBuf,
-    /// `fingerprints.parquet`, where resize wrote it.
+    /// `fingerprints.parquet` with leak groups and brightness, where resize wrote it.
     pub fingerprints: Option<PathBuf>,
 }
 
@@ -240,7 +251,7 @@ impl Tables {
         let mut truths = self.read_truths(split, &index, class_names.len(), &mut excluded)?;
         let rows = PredictionsOfSplit { path: predictions, split, class_names: &class_names, index: &index, unscored: &unscored };
         let (mut found, probabilities) = rows.read(images.len(), &mut excluded)?;
-        let leak_groups = self.read_leak_groups(split, &index)?;
+        let fingerprints = self.read_fingerprints(split, &index)?;
 
         truths.sort_by_key(|(image, truth)| (*image, truth.line));
         // The sort is stable: predictions of equal rank and score stay in the order of the table.
@@ -249,8 +260,9 @@ impl Tables {
         let scored = images.iter().enumerate().map(|(i, (image_id, status, source))| {
             let truths = advance(&mut truth_at, |at| truths.get(at).is_some_and(|(image, _)| *image == i as u32));
             let predictions = advance(&mut prediction_at, |at| found.get(at).is_some_and(|(image, _)| *image == i as u32));
-            let leak_group = leak_groups.as_ref().and_then(|groups| groups.get(&(i as u32)).copied());
-            ScoredImage { image_id: image_id.clone(), status: *status, truths, predictions, leak_group, source: *source }
+            let fingerprint = fingerprints.as_ref().and_then(|known| known.get(&(i as u32)).copied());
+            let (leak_group, light) = fingerprint.map_or((None, None), |(leak_group, light)| (leak_group, Some(light)));
+            ScoredImage { image_id: image_id.clone(), status: *status, truths, predictions, leak_group, source: *source, light }
         });
         let images: Vec<ScoredImage> = scored.collect();
         let mut data = SplitData {
@@ -263,7 +275,7 @@ impl Tables {
             probabilities,
             excluded,
             images_by_status,
-            leak_groups_known: leak_groups.is_some(),
+            fingerprints_known: fingerprints.is_some(),
         };
         data.count_silent_images();
         Ok(data)
@@ -297,17 +309,18 @@ impl Tables {
         Ok(truths)
     }
 
-    fn read_leak_groups(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, i32>>, InputError> {
+    /// Leak group and light by the image's number.
+    fn read_fingerprints(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, (Option<i32>, Light)>>, InputError> {
         let Some(path) = &self.fingerprints else { return Ok(None) };
-        let mut groups = HashMap::new();
+        let mut known = HashMap::new();
         for batch in TableReader::<FingerprintRow>::open(path)? {
             for row in batch?.into_iter().filter(|row| row.split == split) {
-                if let (Some(image), Some(group)) = (index.get(row.image_id.as_str()), row.leak_group) {
-                    groups.insert(*image, group);
+                if let Some(image) = index.get(row.image_id.as_str()) {
+                    known.insert(*image, (row.leak_group, Light { brightness: row.brightness, contrast: row.contrast }));
                 }
             }
         }
-        Ok(Some(groups))
+        Ok(Some(known))
     }
 }
 

@@ -40,7 +40,7 @@ pub use evaluate::run;
 pub use export::{ExportArgs, export};
 pub use failures::{ConfusedPair, Slice};
 pub use import::{CategoryIds, ImportArgs, ImportError, ImportFormat, import, parse_split};
-pub use inputs::{Excluded, InputError, Prediction, ScoredImage, SplitData, Tables, Truth};
+pub use inputs::{Excluded, InputError, Light, Prediction, ScoredImage, SplitData, Tables, Truth};
 pub use matches::match_image;
 pub use report::{Bootstrap, CalibrationReport, ClassReport, ConfusionTable, Counts, DetectionClassReport, DetectionReport, LeaklessReport, Report};
 pub use scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores, ScoreSheet, Scorer, ScoresOfClass};

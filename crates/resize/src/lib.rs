@@ -8,6 +8,7 @@ mod circle;
 mod fingerprint;
 mod kept;
 pub mod leaks;
+mod light;
 mod plan;
 mod resize;
 mod shard_record;
@@ -17,4 +18,5 @@ mod tensors;
 mod write;
 
 pub use fingerprint::{MIRRORED_BITS, TensorView, perceptual_hash};
+pub use light::Light;
 pub use resize::run;
