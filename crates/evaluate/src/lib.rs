@@ -18,6 +18,7 @@ mod coco;
 mod compare;
 mod confusion;
 mod curves;
+mod drawing;
 mod evaluate;
 mod export;
 mod failures;
