@@ -42,10 +42,14 @@ fn forty_images() -> Work {
 }
 
 fn publish(out: &Path, id: &str, rows: &[PredictionRow]) {
+    publish_with(out, id, rows, Value::Null);
+}
+
+fn publish_with(out: &Path, id: &str, rows: &[PredictionRow], summary: Value) {
     let predictions = Publication::begin(out.join("predictions").join(id)).unwrap();
     common::write_rows(&predictions.stage("valid.parquet").unwrap(), rows);
     let files = vec![predictions.describe("valid.parquet", Some(rows.len() as u64)).unwrap()];
-    predictions.commit("predict", id, files, Value::Null).unwrap();
+    predictions.commit("predict", id, files, summary).unwrap();
 }
 
 /// The predictions with the class of the first `count` turned into the other one.
@@ -277,11 +281,11 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
         let text = stderr(compare(folder.path(), &["run-1", other], &[]).code(code));
         assert!(text.contains(reason), "{text}");
     };
-    publish(folder.path(), "fewer", &work.predictions[3..]);
+    publish_with(folder.path(), "fewer", &work.predictions[3..], serde_json::json!({ "images": { "valid": 37 } }));
     refused(
         "fewer",
         1,
-        "error: fewer and run-1 were not made of the same images: fewer has no prediction for 3 images of the valid split that run-1 predicts, `valid/00.png` among them; run ossify-predict again for fewer\n",
+        "error: 5 of the 42 images of the valid split have no prediction in fewer, `valid/00.png` among them, though ossify-predict gives one for each: they came since. Run ossify-predict again",
     );
     let mut rows = work.predictions.clone();
     rows[0].image_id = "elsewhere.png".into();
