@@ -299,7 +299,7 @@ impl Tables {
     }
 
     /// Leak group and light by the image's number.
-    fn read_fingerprints(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, (Option<i32>, Light)>>, InputError> {
+    fn read_fingerprints(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, LeakAndLight>>, InputError> {
         let Some(path) = &self.fingerprints else { return Ok(None) };
         let mut known = HashMap::new();
         for batch in TableReader::<FingerprintRow>::open(path)? {
@@ -312,6 +312,9 @@ impl Tables {
         Ok(Some(known))
     }
 }
+
+/// What a fingerprint says of an image: its leak group and how light it is.
+type LeakAndLight = (Option<i32>, Light);
 
 fn names_in_order(numbers: HashMap<String, u32>) -> Vec<String> {
     let mut names: Vec<(u32, String)> = numbers.into_iter().map(|(name, number)| (number, name)).collect();

@@ -1,11 +1,15 @@
 //! The predictions of a split, checked.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use ossify_contract::{ImageStatus, PredictionRow, Split, TableReader};
 
 use crate::inputs::{Excluded, InputError, Prediction, exclude};
+
+/// Where the edges of a box can be, in shares of the image: a detector may let a box hang over.
+const PLAUSIBLE_EDGES: RangeInclusive<f32> = -1.0..=2.0;
 
 /// The predictions of one split, with what they are checked against.
 pub(crate) struct PredictionsOfSplit<'a> {
@@ -78,8 +82,17 @@ impl PredictionsOfSplit<'_> {
         if !(0.0..=1.0).contains(&row.score) {
             return Err(self.bad(row, format!("the score is {}; a confidence lies within 0 to 1", row.score)));
         }
-        if row.unit_box().to_array().iter().any(|edge| !edge.is_finite()) {
-            return Err(self.bad(row, format!("the box {:?} is not made of finite numbers", row.unit_box().to_array())));
+        let edges = row.unit_box().to_array();
+        if edges.iter().any(|edge| !edge.is_finite()) {
+            return Err(self.bad(row, format!("the box {edges:?} is not made of finite numbers")));
+        }
+        if !edges.iter().all(|edge| PLAUSIBLE_EDGES.contains(edge)) {
+            let reason = format!("the box {edges:?} lies far outside the image, whose edges are 0 and 1; are these pixels? divide by its width and height");
+            return Err(self.bad(row, reason));
+        }
+        if row.xmax < row.xmin || row.ymax < row.ymin {
+            let reason = format!("the box {edges:?} ends before it begins; wanted are xmin, ymin, xmax, ymax, not a corner or centre with a size");
+            return Err(self.bad(row, reason));
         }
         match row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
             Some(p) => Err(self.bad(row, format!("a probability is {p}; probabilities lie within 0 to 1"))),

@@ -231,6 +231,48 @@ fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
 }
 
 #[test]
+fn a_table_that_cannot_be_scored_is_refused_with_place_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly().write(folder.path());
+    let path = folder.path().join("mine.parquet");
+    let refused = |reason: &str| {
+        let name = format!("evaluate.predictions={}", path.display());
+        let text = stderr(evaluate(folder.path(), &["--set", &name]).code(1));
+        assert!(text.contains("mine.parquet") && text.contains(reason), "{text}");
+    };
+    let with_box = |edges: [f32; 4]| {
+        let mut rows = work.predictions.clone();
+        [rows[2].xmin, rows[2].ymin, rows[2].xmax, rows[2].ymax] = edges;
+        common::write_rows(&path, &rows);
+    };
+    with_box([12.0, 30.0, 40.0, 44.0]);
+    refused(
+        "prediction of rank 1 for `valid/images/02.png`: the box [12.0, 30.0, 40.0, 44.0] lies far outside the image, whose edges are 0 and 1; are these pixels?",
+    );
+    with_box([0.6, 0.5, 0.2, 0.9]);
+    refused("the box [0.6, 0.5, 0.2, 0.9] ends before it begins");
+    with_box([0.1, f32::NAN, 0.2, 0.9]);
+    refused("is not made of finite numbers");
+    // A box that hangs over is one.
+    with_box([-0.05, 0.1, 0.5, 1.02]);
+    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())]).code(0);
+
+    let mut rows = work.predictions.clone();
+    rows[0].score = f32::NAN;
+    common::write_rows(&path, &rows);
+    refused("the score is NaN; a confidence lies within 0 to 1");
+    let whole = std::fs::read(&path).unwrap();
+    for length in [0, 7, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        refused("no whole Parquet file");
+        refused("was it cut short? make it or copy it again");
+    }
+    common::write_rows(&path, &work.images);
+    refused("no column `rank` in this predictions table; it has image_id, split,");
+}
+
+#[test]
 fn predictions_of_a_model_with_another_class_map_are_refused_though_the_names_agree() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = one_object_each();
