@@ -18,7 +18,7 @@ done
 compare 'the gradient of every layer' pipelines/parity/gradients.py "$release"
 compare '30 frozen steps, the exported model, ONNX, TensorBoard' pipelines/parity/train_head.py "$release"
 compare 'classification scores against scikit-learn' pipelines/parity/evaluate_sklearn.py --binary "$release/ossify-evaluate"
-compare 'average precision against pycocotools' pipelines/parity/evaluate_coco.py --binary "$release/ossify-evaluate"
+compare 'average precision against pycocotools, which also reads what export writes' pipelines/parity/evaluate_coco.py --binary "$release/ossify-evaluate"
 echo 'shards read by pyarrow and PyTorch' >&2
 scripts/readers.sh "$release" "$python" --need torch || failed=1
 compare 'tensors against Pillow' pipelines/parity/resize_pillow.py data/work/readers-test/plain data/work/readers-test/dataset

@@ -25,7 +25,8 @@ ISSUES = """split string, path string, line int32?, column int32?, rule string, 
     message string, text string?"""
 CLASSES = """class_id int16, class_name string, class_index int16?, train_objects int64, valid_objects int64, test_objects int64,
     train_images int64, valid_images int64, test_images int64, kept bool, reason string?"""
-FINGERPRINTS = """image_id string, split string, bytes_xxh3 uint64, pixels_xxh3 uint64, perceptual_hash uint64, leak_group int32?"""
+FINGERPRINTS = """image_id string, split string, bytes_xxh3 uint64, pixels_xxh3 uint64, perceptual_hash uint64,
+    brightness float32, contrast float32, leak_group int32?"""
 LEAKS = """leak_group int32, tier string, image_id string, split string, other_image_id string, other_split string,
     hash_distance int32, correlation float32?, rotation_degrees float32?, mirrored bool"""
 PREDICTIONS = """image_id string, split string, rank int32, class_index int16, class_name string, score float32,

@@ -174,11 +174,14 @@ def publish(folder, stage, tables):
 def evaluate(binary, out, samples=0):
     """Runs ossify-evaluate and returns report.json."""
     keys = [f"evaluate.splits=[\"{SPLIT}\"]", f"evaluate.bootstrap_samples={samples}", "evaluate.overlays=0"]
-    command = [binary, "--out", out, "--quiet"] + [part for key in keys for part in ("--set", key)]
+    run(binary, "--out", out, "--quiet", *(part for key in keys for part in ("--set", key)))
+    return json.loads((Path(out) / "reports" / "random" / SPLIT / "report.json").read_text())
+
+
+def run(*command):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr}")
-    return json.loads((Path(out) / "reports" / "random" / SPLIT / "report.json").read_text())
 
 
 class Comparison:

@@ -1,4 +1,5 @@
-"""Compares the detection scores of ossify-evaluate with pycocotools on random cases.
+"""Compares the detection scores of ossify-evaluate with pycocotools on random cases: of the cases themselves, and of the
+files that ossify-evaluate export writes of them.
 
     python evaluate_coco.py --binary ../../target/release/ossify-evaluate --cases 200
 """
@@ -6,6 +7,7 @@
 import argparse
 import contextlib
 import io
+import json
 import tempfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from evaluate_cases import Comparison, evaluate, random_case, write
+from evaluate_cases import SPLIT, Comparison, evaluate, random_case, run, write
 
 
 def index(images, categories, annotations):
@@ -31,11 +33,28 @@ def annotation(number, image, label, box, **more):
     return {"id": number + 1, "image_id": image + 1, "category_id": label + 1, "bbox": [xmin, ymin, width, height], "area": width * height, "iscrowd": 0, **more}
 
 
-def coco_scores(case):
+def of_case(case):
+    """Ground truth and detections in shares of the image."""
     images = [{"id": i + 1} for i in range(len(case.image_ids))]
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(case.class_names)]
     truth = index(images, categories, [annotation(n, o[0], o[1], o[2:]) for n, o in enumerate(case.objects)])
     found = index(images, categories, [annotation(n, p[0], p[1], p[4:], score=p[2]) for n, p in enumerate(case.predictions)])
+    return truth, found
+
+
+def of_export(binary, out):
+    """Ground truth and detections in pixels, as pycocotools loads the exported files."""
+    truth_file, results_file = out / "truth.json", out / "results.json"
+    run(binary, "export", "--out", out, "--quiet", "--split", SPLIT, "--to", truth_file, "--to-results", results_file)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(truth_file)
+        # pycocotools cannot load results without a single detection.
+        has_results = json.loads(results_file.read_text()) != []
+        found = truth.loadRes(str(results_file)) if has_results else index(truth.dataset["images"], truth.dataset["categories"], [])
+    return truth, found
+
+
+def coco_scores(truth, found):
     scoring = COCOeval(truth, found, "bbox")
     with contextlib.redirect_stdout(io.StringIO()):
         scoring.evaluate()
@@ -48,6 +67,17 @@ def mean(values):
     return float(defined.mean()) if defined.size else None
 
 
+def compare(comparison, number, what, ours, truth, found):
+    precision, recall = coco_scores(truth, found)
+    scores = {"ap": precision, "ap50": precision[0], "ap75": precision[5], "ar1": recall[:, :, 0], "ar10": recall[:, :, 1], "ar100": recall[:, :, 2]}
+    for name, values in scores.items():
+        comparison.add(number, f"{what}.{name}", ours[name]["value"], mean(values))
+    for k, of_class in enumerate(ours["per_class"]):
+        by_class = {"ap": precision[:, :, k], "ap50": precision[0, :, k], "ap75": precision[5, :, k], "ar1": recall[:, k, 0]}
+        for name, values in by_class.items():
+            comparison.add(number, f"{what}.per_class.{name}", of_class[name]["value"], mean(values))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=Path, required=True)
@@ -57,17 +87,12 @@ def main():
     comparison = Comparison(1e-9)
     for number in range(args.cases):
         case = random_case(np.random.default_rng([args.seed, number]))
-        precision, recall = coco_scores(case)
         with tempfile.TemporaryDirectory() as folder:
-            write(case, Path(folder))
-            ours = evaluate(args.binary, folder)["detection"]
-        scores = {"ap": precision, "ap50": precision[0], "ap75": precision[5], "ar1": recall[:, :, 0], "ar10": recall[:, :, 1], "ar100": recall[:, :, 2]}
-        for name, values in scores.items():
-            comparison.add(number, name, ours[name]["value"], mean(values))
-        for k, of_class in enumerate(ours["per_class"]):
-            by_class = {"ap": precision[:, :, k], "ap50": precision[0, :, k], "ap75": precision[5, :, k], "ar1": recall[:, k, 0]}
-            for name, values in by_class.items():
-                comparison.add(number, f"per_class.{name}", of_class[name]["value"], mean(values))
+            out = Path(folder)
+            write(case, out)
+            ours = evaluate(args.binary, out)["detection"]
+            compare(comparison, number, "case", ours, *of_case(case))
+            compare(comparison, number, "export", ours, *of_export(args.binary, out))
     comparison.finish(args.cases, "pycocotools")
 
 

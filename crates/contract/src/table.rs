@@ -152,7 +152,12 @@ impl<R: Row> TableReader<R> {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let file = File::open(&path).map_err(ArtefactError::io("cannot open", &path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(ArtefactError::arrow(&path))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| match ArtefactError::arrow(&path)(e) {
+            ArtefactError::Arrow { source, .. } => {
+                ArtefactError::corrupt(&path, format!("no whole Parquet file: {source}; was it cut short? make it or copy it again"))
+            }
+            other => other,
+        })?;
         for field in R::schema().fields() {
             if builder.schema().index_of(field.name()).is_err() {
                 let found: Vec<_> = builder.schema().fields().iter().map(|found| found.name().as_str()).collect();

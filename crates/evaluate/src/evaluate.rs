@@ -31,7 +31,7 @@ use crate::words;
 pub fn run(context: &Context) -> Result<Outcome, StageError> {
     let sources = Sources::resolve(context)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
-    let fitted = std::cell::OnceCell::new();
+    let mut fit = None;
     let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
     for (i, (split, predictions)) in sources.predictions.iter().enumerate() {
         let folder = context.out.reports().join(&sources.id).join(split.as_str());
@@ -45,12 +45,16 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
             Some(manifest) => manifest.summary,
             None => {
                 all_current = false;
-                if fitted.get().is_none() {
-                    let _ = fitted.set(fit(context, &sources)?);
-                }
-                let fitted = fitted.get().and_then(Option::as_ref);
-                let evaluation = Evaluation { context, sources: &sources, fitted, split: *split, predictions, has_gates: i == 0 };
-                pool.install(|| evaluation.publish(&folder, &fingerprint))?
+                let fit = match &mut fit {
+                    Some(fit) => fit,
+                    none => none.insert(Fit::of(context, &sources)?),
+                };
+                let data = match fit.valid.take_if(|_| *split == Split::Valid) {
+                    Some(valid) => valid,
+                    None => sources.read(context, *split, predictions)?,
+                };
+                let evaluation = Evaluation { context, sources: &sources, fitted: fit.fitted.as_ref(), split: *split, has_gates: i == 0 };
+                pool.install(|| evaluation.publish(data, &folder, &fingerprint))?
             }
         };
         context.reporter.say(format_args!("{split}: {}", summary["in_words"].as_str().unwrap_or_default()));
@@ -62,13 +66,22 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
     Ok(if all_current { Outcome::current(summary) } else { Outcome::done(summary) })
 }
 
-/// What is fitted on the valid split; `None` where it has no predictions with probabilities.
-fn fit(context: &Context, sources: &Sources) -> Result<Option<Fitted>, StageError> {
-    let Some(predictions) = &sources.valid else { return Ok(None) };
-    sources.verify(context, Split::Valid)?;
-    let data = sources.tables.read_split(Split::Valid, predictions).map_err(anyhow::Error::from)?;
-    let fitted = Fitted::on(&data, &context.settings.evaluate.sensitivities);
-    Ok(fitted.temperature.is_some().then_some(fitted))
+/// What comes of the valid split, whichever splits are reported on.
+#[derive(Default)]
+struct Fit {
+    /// `None` where it has no predictions with probabilities.
+    fitted: Option<Fitted>,
+    /// The split itself, until its own report takes it.
+    valid: Option<SplitData>,
+}
+
+impl Fit {
+    fn of(context: &Context, sources: &Sources) -> Result<Self, StageError> {
+        let Some(predictions) = &sources.valid else { return Ok(Fit::default()) };
+        let data = sources.read(context, Split::Valid, predictions)?;
+        let fitted = Fitted::on(&data, &context.settings.evaluate.sensitivities);
+        Ok(Fit { fitted: fitted.temperature.is_some().then_some(fitted), valid: Some(data) })
+    }
 }
 
 /// The evaluation of one split.
@@ -77,15 +90,12 @@ struct Evaluation<'a> {
     sources: &'a Sources,
     fitted: Option<&'a Fitted>,
     split: Split,
-    predictions: &'a Path,
     has_gates: bool,
 }
 
 impl Evaluation<'_> {
-    fn publish(&self, folder: &Path, fingerprint: &str) -> Result<Value, StageError> {
+    fn publish(&self, mut data: SplitData, folder: &Path, fingerprint: &str) -> Result<Value, StageError> {
         let settings = &self.context.settings.evaluate;
-        self.sources.verify(self.context, self.split)?;
-        let mut data = self.sources.tables.read_split(self.split, self.predictions).map_err(anyhow::Error::from)?;
         data.excluded.extend(self.sources.left_out_at_import(self.split));
         self.context.reporter.detail(format_args!(
             "{}: {} images, {} objects, {} predictions",

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use ossify_contract::{ArtefactError, ClassMap, ImageRow, ImageStatus, ObjectRow, Split, TableReader, UnitBox, write_atomic};
+use ossify_contract::{ArtefactError, ClassMap, ImageStatus, ObjectRow, Split, TableReader, UnitBox, write_atomic};
 use ossify_settings::{Context, Outcome, StageError};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::images::SplitImages;
 use crate::import::parse_split;
-use crate::inputs::SplitData;
 use crate::sources::{Sources, verified_tables};
 
 /// The command line of an export.
@@ -95,7 +95,7 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
     // Both before either is written: a failure leaves no half of a pair.
     let truth = args.to.as_ref().map(|path| Ok::<_, StageError>((path, tables.ground_truth()?))).transpose()?;
     let results = args.to_results.as_ref().map(|path| Ok::<_, StageError>((path, results(context, args, &tables)?))).transpose()?;
-    let mut summary = json!({ "split": args.split, "images": tables.images.len(), "images_left_out": tables.images_left_out });
+    let mut summary = json!({ "split": args.split, "images": tables.images.scored.len(), "images_left_out": tables.images_left_out() });
     if let Some((path, truth)) = truth {
         write(path, &truth.file)?;
         summary["annotations"] = truth.file.annotations.len().into();
@@ -104,11 +104,11 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
             "{}: {} images and {} objects of {} classes written to {}; left out are {} images that are unlabelled or unreadable, and {} objects of \
              classes that are not trained or on such images",
             args.split,
-            tables.images.len(),
+            tables.images.scored.len(),
             truth.file.annotations.len(),
             truth.file.categories.len(),
             path.display(),
-            tables.images_left_out,
+            tables.images_left_out(),
             truth.objects_left_out
         ));
     }
@@ -137,9 +137,7 @@ struct Tables {
     folder: PathBuf,
     split: Split,
     classes: ClassMap,
-    /// Images that are scored, in order of `image_id`.
-    images: Vec<ImageRow>,
-    images_left_out: u64,
+    images: SplitImages,
 }
 
 struct ExportedTruth<'a> {
@@ -151,22 +149,16 @@ impl Tables {
     fn read(folder: &Path, split: Split) -> Result<Self, StageError> {
         let classes = ClassMap::read(folder.join("classes.parquet"))?;
         let path = folder.join("images.parquet");
-        let (mut images, mut images_left_out) = (Vec::new(), 0);
-        for batch in TableReader::<ImageRow>::open(&path)? {
-            for row in batch?.into_iter().filter(|row| row.split == split) {
-                match row.status {
-                    ImageStatus::Labelled | ImageStatus::Background => images.push(row),
-                    ImageStatus::Unlabelled | ImageStatus::Unreadable => images_left_out += 1,
-                }
-            }
-        }
-        images.sort_by(|a, b| a.image_id.cmp(&b.image_id));
-        images.dedup_by(|a, b| a.image_id == b.image_id);
-        if let Some(row) = images.iter().find(|row| row.width <= 0 || row.height <= 0) {
-            let reason = format!("`{}` is {}x{} pixels; run ossify-ingest again with --force", row.image_id, row.width, row.height);
+        let images = SplitImages::read(&path, split)?;
+        if let Some(image) = images.scored.iter().find(|image| image.size_px.0 <= 0 || image.size_px.1 <= 0) {
+            let reason = format!("`{}` is {}x{} pixels; run ossify-ingest again with --force", image.image_id, image.size_px.0, image.size_px.1);
             return Err(ArtefactError::corrupt(path, reason).into());
         }
-        Ok(Tables { folder: folder.to_path_buf(), split, classes, images, images_left_out })
+        Ok(Tables { folder: folder.to_path_buf(), split, classes, images })
+    }
+
+    fn images_left_out(&self) -> u64 {
+        self.images.of_status(ImageStatus::Unlabelled) + self.images.of_status(ImageStatus::Unreadable)
     }
 
     /// Ids of the categories in order of `class_index`.
@@ -181,21 +173,22 @@ impl Tables {
     }
 
     fn ground_truth(&self) -> Result<ExportedTruth<'_>, StageError> {
-        let index: HashMap<&str, usize> = self.images.iter().enumerate().map(|(i, image)| (image.image_id.as_str(), i)).collect();
+        let index = self.images.index();
         let category_ids: HashMap<i16, i64> = self.categories().map(|(category, index)| (index, category.id)).collect();
         let (mut found, mut objects_left_out) = (Vec::new(), 0);
         for batch in TableReader::<ObjectRow>::open(self.folder.join("objects.parquet"))? {
             for row in batch?.into_iter().filter(|row| row.split == self.split) {
                 let category_id = row.class_index.and_then(|class_index| category_ids.get(&class_index));
                 match (index.get(row.image_id.as_str()), category_id) {
-                    (Some(image), Some(category_id)) => found.push((*image, row.line, self.annotation(*image, *category_id, &row))),
+                    (Some(image), Some(category_id)) => found.push((*image, row.line, self.annotation(*image as usize, *category_id, &row))),
                     _ => objects_left_out += 1,
                 }
             }
         }
         found.sort_by_key(|(image, line, _)| (*image, *line));
         let annotations = (1..).zip(found).map(|(id, (_, _, annotation))| Annotation { id, ..annotation }).collect();
-        let images = (1..).zip(&self.images).map(|(id, row)| Image { id, file_name: &row.image_id, width: row.width, height: row.height }).collect();
+        let images = (1..).zip(&self.images.scored);
+        let images = images.map(|(id, image)| Image { id, file_name: &image.image_id, width: image.size_px.0, height: image.size_px.1 }).collect();
         let file = GroundTruth {
             info: Info { description: format!("{} split, written by ossify-evaluate export", self.split) },
             images,
@@ -220,8 +213,8 @@ impl Tables {
     }
 
     fn size_px(&self, image: usize) -> (f64, f64) {
-        let row = &self.images[image];
-        (f64::from(row.width), f64::from(row.height))
+        let (width, height) = self.images.scored[image].size_px;
+        (f64::from(width), f64::from(height))
     }
 }
 
@@ -233,11 +226,10 @@ fn results(context: &Context, args: &ExportArgs, tables: &Tables) -> Result<(Vec
         context.settings.evaluate.predictions.clone_from(id);
     }
     let sources = Sources::resolve(&context)?;
-    sources.verify(&context, args.split)?;
     let [(split, path)] = sources.predictions.as_slice() else {
         return Err(anyhow::anyhow!("there are no predictions of the {} split", args.split).into());
     };
-    let data: SplitData = sources.tables.read_split(*split, path).map_err(anyhow::Error::from)?;
+    let data = sources.read(&context, *split, path)?;
     let category_ids = tables.category_ids();
     let mut detections = Vec::with_capacity(data.predictions.len());
     for (i, image) in data.images.iter().enumerate() {

@@ -2,8 +2,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ossify_contract::{ArtefactError, ClassMap, FingerprintRow, ImageRow, ImageStatus, ObjectRow, PredictionRow, Split, TableReader, UnitBox};
+use ossify_contract::{ArtefactError, ClassMap, FingerprintRow, ImageStatus, ObjectRow, Split, TableReader, UnitBox};
 use serde::Serialize;
+
+use crate::images::SplitImages;
+use crate::predictions::PredictionsOfSplit;
 
 /// Why predictions cannot be scored against these tables.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +106,17 @@ pub struct ScoredImage {
     pub leak_group: Option<i32>,
     /// The picture that it was made of, such as by an exporter that varies each several times: a number in [`SplitData::sources`].
     pub source: u32,
+    /// How light it is; `None` where it is in no shard.
+    pub light: Option<Light>,
+}
+
+/// The luma of an image as its shard has it: [`FingerprintRow`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Light {
+    /// Mean, 0 black to 1 white.
+    pub brightness: f32,
+    /// Standard deviation, 0 to 0.5.
+    pub contrast: f32,
 }
 
 /// All that the scores of a split need, images in order of `image_id`.
@@ -127,8 +141,8 @@ pub struct SplitData {
     pub excluded: Vec<Excluded>,
     /// Images of the split in the tables, by status.
     pub images_by_status: BTreeMap<&'static str, u64>,
-    /// Whether leak groups were looked for at all.
-    pub leak_groups_known: bool,
+    /// Whether there is a table of fingerprints, which leak groups, brightness and contrast come from.
+    pub fingerprints_known: bool,
 }
 
 impl SplitData {
@@ -197,12 +211,12 @@ impl SplitData {
     }
 }
 
-/// Where the label tables and the optional leak groups are.
+/// Where the label tables and the optional fingerprints are.
 #[derive(Clone, Debug)]
 pub struct Tables {
     /// Folder of `images.parquet`, `objects.parquet` and `classes.parquet`.
     pub folder: PathBuf,
-    /// `fingerprints.parquet`, where resize wrote it.
+    /// `fingerprints.parquet` with leak groups and brightness, where resize wrote it.
     pub fingerprints: Option<PathBuf>,
 }
 
@@ -214,56 +228,43 @@ impl Tables {
     pub fn read_split(&self, split: Split, predictions: &Path) -> Result<SplitData, InputError> {
         let class_names = ClassMap::read(self.folder.join("classes.parquet"))?.kept_names();
         let mut excluded = Vec::new();
-        let mut images_by_status = BTreeMap::new();
-        let (mut images, mut unscored, mut sources) = (Vec::new(), HashMap::new(), HashMap::new());
-        for batch in TableReader::<ImageRow>::open(self.folder.join("images.parquet"))? {
-            for row in batch?.into_iter().filter(|row| row.split == split) {
-                *images_by_status.entry(row.status.as_str()).or_insert(0) += 1;
-                match row.status {
-                    ImageStatus::Labelled | ImageStatus::Background => {
-                        let next = sources.len() as u32;
-                        images.push((row.image_id, row.status, *sources.entry(row.source_stem).or_insert(next)));
-                    }
-                    ImageStatus::Unlabelled | ImageStatus::Unreadable => {
-                        unscored.insert(row.image_id, row.status);
-                    }
-                }
-            }
-        }
-        images.sort_by(|a, b| a.0.cmp(&b.0));
-        images.dedup_by(|a, b| a.0 == b.0);
-        exclude(&mut excluded, "images", images_by_status.get("unreadable").copied().unwrap_or(0), "unreadable: the file does not decode or is too small");
-        let unlabelled = images_by_status.get("unlabelled").copied().unwrap_or(0);
-        exclude(&mut excluded, "images", unlabelled, "unlabelled: nobody said what is on them, so a prediction there is neither right nor wrong");
+        let images = SplitImages::read(&self.folder.join("images.parquet"), split)?;
+        exclude(&mut excluded, "images", images.of_status(ImageStatus::Unreadable), "unreadable: the file does not decode or is too small");
+        let reason = "unlabelled: nobody said what is on them, so a prediction there is neither right nor wrong";
+        exclude(&mut excluded, "images", images.of_status(ImageStatus::Unlabelled), reason);
 
-        let index: HashMap<&str, u32> = images.iter().enumerate().map(|(i, (image_id, ..))| (image_id.as_str(), i as u32)).collect();
+        let index = images.index();
         let mut truths = self.read_truths(split, &index, class_names.len(), &mut excluded)?;
-        let rows = PredictionsOfSplit { path: predictions, split, class_names: &class_names, index: &index, unscored: &unscored };
-        let (mut found, probabilities) = rows.read(images.len(), &mut excluded)?;
-        let leak_groups = self.read_leak_groups(split, &index)?;
+        let rows = PredictionsOfSplit { path: predictions, split, class_names: &class_names, index: &index, unscored: &images.unscored };
+        let (mut found, probabilities) = rows.read(images.scored.len(), &mut excluded)?;
+        let fingerprints = self.read_fingerprints(split, &index)?;
 
         truths.sort_by_key(|(image, truth)| (*image, truth.line));
         // The sort is stable: predictions of equal rank and score stay in the order of the table.
         found.sort_by(|(a_image, a), (b_image, b)| a_image.cmp(b_image).then(a.rank.cmp(&b.rank)).then(b.score.total_cmp(&a.score)));
         let (mut truth_at, mut prediction_at) = (0, 0);
-        let scored = images.iter().enumerate().map(|(i, (image_id, status, source))| {
+        let mut sources = HashMap::new();
+        let scored = images.scored.iter().enumerate().map(|(i, image)| {
             let truths = advance(&mut truth_at, |at| truths.get(at).is_some_and(|(image, _)| *image == i as u32));
             let predictions = advance(&mut prediction_at, |at| found.get(at).is_some_and(|(image, _)| *image == i as u32));
-            let leak_group = leak_groups.as_ref().and_then(|groups| groups.get(&(i as u32)).copied());
-            ScoredImage { image_id: image_id.clone(), status: *status, truths, predictions, leak_group, source: *source }
+            let fingerprint = fingerprints.as_ref().and_then(|known| known.get(&(i as u32)).copied());
+            let (leak_group, light) = fingerprint.map_or((None, None), |(leak_group, light)| (leak_group, Some(light)));
+            let next = sources.len() as u32;
+            let source = *sources.entry(image.source_stem.clone()).or_insert(next);
+            ScoredImage { image_id: image.image_id.clone(), status: image.status, truths, predictions, leak_group, source, light }
         });
-        let images: Vec<ScoredImage> = scored.collect();
+        let scored: Vec<ScoredImage> = scored.collect();
         let mut data = SplitData {
             split,
             class_names,
-            images,
+            images: scored,
             sources: names_in_order(sources),
             truths: truths.into_iter().map(|(_, truth)| truth).collect(),
             predictions: found.into_iter().map(|(_, prediction)| prediction).collect(),
             probabilities,
             excluded,
-            images_by_status,
-            leak_groups_known: leak_groups.is_some(),
+            images_by_status: images.by_status,
+            fingerprints_known: fingerprints.is_some(),
         };
         data.count_silent_images();
         Ok(data)
@@ -297,107 +298,23 @@ impl Tables {
         Ok(truths)
     }
 
-    fn read_leak_groups(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, i32>>, InputError> {
+    /// Leak group and light by the image's number.
+    fn read_fingerprints(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, LeakAndLight>>, InputError> {
         let Some(path) = &self.fingerprints else { return Ok(None) };
-        let mut groups = HashMap::new();
+        let mut known = HashMap::new();
         for batch in TableReader::<FingerprintRow>::open(path)? {
             for row in batch?.into_iter().filter(|row| row.split == split) {
-                if let (Some(image), Some(group)) = (index.get(row.image_id.as_str()), row.leak_group) {
-                    groups.insert(*image, group);
+                if let Some(image) = index.get(row.image_id.as_str()) {
+                    known.insert(*image, (row.leak_group, Light { brightness: row.brightness, contrast: row.contrast }));
                 }
             }
         }
-        Ok(Some(groups))
+        Ok(Some(known))
     }
 }
 
-/// The predictions of one split, with what they are checked against.
-struct PredictionsOfSplit<'a> {
-    path: &'a Path,
-    split: Split,
-    class_names: &'a [String],
-    index: &'a HashMap<&'a str, u32>,
-    unscored: &'a HashMap<String, ImageStatus>,
-}
-
-/// Number of the image, and a prediction of it.
-type NumberedPrediction = (u32, Prediction);
-
-impl PredictionsOfSplit<'_> {
-    fn read(&self, images: usize, excluded: &mut Vec<Excluded>) -> Result<(Vec<NumberedPrediction>, Vec<f32>), InputError> {
-        let classes = self.class_names.len();
-        let mut found = Vec::new();
-        let mut probabilities = vec![f32::NAN; images * classes];
-        // Rank and score of the prediction that an image's probabilities come from.
-        let mut first = vec![(i32::MAX, f32::NEG_INFINITY); images];
-        let (mut strangers, mut unscored) = (BTreeMap::<String, ()>::new(), BTreeMap::<&str, u64>::new());
-        let mut differences = BTreeMap::new();
-        for batch in TableReader::<PredictionRow>::open(self.path)? {
-            for row in batch?.into_iter().filter(|row| row.split == self.split) {
-                self.check(&row)?;
-                let class = usize::try_from(row.class_index).ok().filter(|class| self.class_names.get(*class) == Some(&row.class_name));
-                let Some(class) = class else {
-                    differences.entry((row.class_index, row.class_name)).or_insert(());
-                    continue;
-                };
-                let Some(&image) = self.index.get(row.image_id.as_str()) else {
-                    match self.unscored.get(&row.image_id) {
-                        Some(status) => *unscored.entry(status.as_str()).or_default() += 1,
-                        None => drop(strangers.insert(row.image_id, ())),
-                    }
-                    continue;
-                };
-                let at = image as usize;
-                if !row.probabilities.is_empty() && row.probabilities.len() != classes {
-                    return Err(self.bad(&row, format!("{} probabilities for {classes} trained classes", row.probabilities.len())));
-                }
-                let (rank, score) = first[at];
-                if row.rank < rank || row.rank == rank && row.score > score {
-                    first[at] = (row.rank, row.score);
-                    let slot = &mut probabilities[at * classes..(at + 1) * classes];
-                    if row.probabilities.is_empty() { slot.fill(f32::NAN) } else { slot.copy_from_slice(&row.probabilities) }
-                }
-                found.push((image, Prediction { rank: row.rank, class: class as u16, score: row.score, unit_box: row.unit_box() }));
-            }
-        }
-        if !differences.is_empty() {
-            return Err(InputError::OtherClasses { path: self.path.to_path_buf(), differences: self.describe(differences.into_keys()) });
-        }
-        if let Some((example, ())) = strangers.first_key_value() {
-            return Err(InputError::OtherImages { path: self.path.to_path_buf(), split: self.split, images: strangers.len(), example: example.clone() });
-        }
-        for (status, count) in unscored {
-            exclude(excluded, "predictions", count, &format!("their image is {status}"));
-        }
-        Ok((found, probabilities))
-    }
-
-    /// Refuses values that would make scores meaningless.
-    fn check(&self, row: &PredictionRow) -> Result<(), InputError> {
-        if !(0.0..=1.0).contains(&row.score) {
-            return Err(self.bad(row, format!("the score is {}; a confidence lies within 0 to 1", row.score)));
-        }
-        if row.unit_box().to_array().iter().any(|edge| !edge.is_finite()) {
-            return Err(self.bad(row, format!("the box {:?} is not made of finite numbers", row.unit_box().to_array())));
-        }
-        match row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
-            Some(p) => Err(self.bad(row, format!("a probability is {p}; probabilities lie within 0 to 1"))),
-            None => Ok(()),
-        }
-    }
-
-    fn bad(&self, row: &PredictionRow, reason: String) -> InputError {
-        InputError::BadRow { path: self.path.to_path_buf(), image_id: row.image_id.clone(), rank: row.rank, reason }
-    }
-
-    fn describe(&self, strange: impl Iterator<Item = (i16, String)>) -> Vec<String> {
-        let sentence = |(class_index, name): (i16, String)| match usize::try_from(class_index).ok().and_then(|i| self.class_names.get(i)) {
-            Some(ours) => format!("class_index {class_index} is `{name}` there and `{ours}` in the tables"),
-            None => format!("class_index {class_index} (`{name}`) is not among the tables' {} trained classes", self.class_names.len()),
-        };
-        strange.map(sentence).collect()
-    }
-}
+/// What a fingerprint says of an image: its leak group and how light it is.
+type LeakAndLight = (Option<i32>, Light);
 
 fn names_in_order(numbers: HashMap<String, u32>) -> Vec<String> {
     let mut names: Vec<(u32, String)> = numbers.into_iter().map(|(name, number)| (number, name)).collect();
@@ -405,7 +322,8 @@ fn names_in_order(numbers: HashMap<String, u32>) -> Vec<String> {
     names.into_iter().map(|(_, name)| name).collect()
 }
 
-fn exclude(excluded: &mut Vec<Excluded>, what: &'static str, count: u64, reason: &str) {
+/// Adds what is left out, if there is any.
+pub(crate) fn exclude(excluded: &mut Vec<Excluded>, what: &'static str, count: u64, reason: &str) {
     if count > 0 {
         excluded.push(Excluded { what, count, reason: reason.to_owned() });
     }

@@ -103,6 +103,7 @@ mod tests {
             predictions: 0..predictions.len(),
             leak_group: None,
             source: 0,
+            light: None,
         };
         let data = SplitData {
             split: Split::Test,
@@ -114,7 +115,7 @@ mod tests {
             probabilities: vec![f32::NAN; 2],
             excluded: Vec::new(),
             images_by_status: Default::default(),
-            leak_groups_known: false,
+            fingerprints_known: false,
         };
         match_image(&data, &image).into_iter().map(|row| (row.kind, row.line)).collect()
     }

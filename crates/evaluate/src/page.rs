@@ -78,7 +78,7 @@ fn score_row(table: &mut Table, name: &str, score: &Interval, meaning: &str) {
 }
 
 /// A score with its interval below.
-fn score_cell(score: &Interval) -> TableCell {
+pub(crate) fn score_cell(score: &Interval) -> TableCell {
     TableCell::new(value(score)).remark(interval(score))
 }
 

@@ -176,7 +176,7 @@ impl Report {
             predictions: data.predictions.len() as u64,
             predicted_backgrounds: data.images.iter().filter(|image| image.status == ImageStatus::Background && !image.predictions.is_empty()).count() as u64,
             majority_share: scorer.majority_share(),
-            leaked_images: data.leak_groups_known.then(|| data.images.iter().filter(|image| image.leak_group.is_some()).count() as u64),
+            leaked_images: data.fingerprints_known.then(|| data.images.iter().filter(|image| image.leak_group.is_some()).count() as u64),
         };
         let with_names = || data.class_names.iter().cloned();
         let mut report = Report {

@@ -167,8 +167,16 @@ impl Sources {
         Ok(())
     }
 
-    /// Checks the files that are about to be read against their manifests.
-    pub fn verify(&self, context: &Context, split: Split) -> Result<(), StageError> {
+    /// Reads a split with its predictions, after a check of the files against their manifests.
+    ///
+    /// # Errors
+    /// Where a file is not what its manifest says, or the predictions do not belong to the tables.
+    pub fn read(&self, context: &Context, split: Split, predictions: &Path) -> Result<SplitData, StageError> {
+        self.verify(context, split)?;
+        Ok(self.tables.read_split(split, predictions).map_err(anyhow::Error::from)?)
+    }
+
+    fn verify(&self, context: &Context, split: Split) -> Result<(), StageError> {
         for file in TABLES.iter().filter_map(|name| self.tables_manifest.file(name)) {
             file.verify(&context.out.tables())?;
         }

@@ -97,7 +97,7 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
         limits.push("The model was trained on these images: the scores say how well it remembers them, not how well it works.".into());
     }
     limits.push(match report.counts.leaked_images {
-        None => "Whether images of this split also stand in another one was not looked at (there is no fingerprints.parquet); if they do, the scores flatter the model.".into(),
+        None => "Whether images of this split also stand in another one was not looked at (there is no fingerprints.parquet; ossify-resize writes it); if they do, the scores flatter the model. Scores by brightness and contrast are left out for the same reason.".into(),
         Some(0) => "No image of this split shows a picture that another split has too.".into(),
         Some(leaked) => format!(
             "{} of the {} images show a picture that another split has too; scores on them flatter the model. Images of one picture were resampled together.",

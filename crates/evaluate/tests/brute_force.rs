@@ -22,7 +22,7 @@ fn random_split(random: &mut ChaCha8Rng) -> SplitData {
         probabilities: Vec::new(),
         excluded: Vec::new(),
         images_by_status: Default::default(),
-        leak_groups_known: false,
+        fingerprints_known: false,
     };
     fn unit_box(random: &mut ChaCha8Rng) -> UnitBox {
         let [x, y] = [0, 0].map(|_: i32| random.random_range(0..6u8));
@@ -63,6 +63,7 @@ fn image(data: &SplitData, number: usize, truths: &[Truth], predictions: &[Predi
         predictions: data.predictions.len()..data.predictions.len() + predictions.len(),
         leak_group: None,
         source: 0,
+        light: None,
     }
 }
 

@@ -42,10 +42,14 @@ fn forty_images() -> Work {
 }
 
 fn publish(out: &Path, id: &str, rows: &[PredictionRow]) {
+    publish_with(out, id, rows, Value::Null);
+}
+
+fn publish_with(out: &Path, id: &str, rows: &[PredictionRow], summary: Value) {
     let predictions = Publication::begin(out.join("predictions").join(id)).unwrap();
     common::write_rows(&predictions.stage("valid.parquet").unwrap(), rows);
     let files = vec![predictions.describe("valid.parquet", Some(rows.len() as u64)).unwrap()];
-    predictions.commit("predict", id, files, Value::Null).unwrap();
+    predictions.commit("predict", id, files, summary).unwrap();
 }
 
 /// The predictions with the class of the first `count` turned into the other one.
@@ -182,6 +186,47 @@ fn images_and_confusions_that_changed_are_told_the_worst_first() {
     assert!(page.contains("valid/01.png") && page.contains("no prediction") && !page.contains(">NaN"));
 }
 
+/// Five images changed, three of them to worse: the file of one is not there.
+#[test]
+fn images_that_changed_are_drawn_as_far_as_they_are_there() {
+    let (folder, dataset) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut work = forty_images();
+    let good = work.predictions.clone();
+    // The baseline has 4 wrong and a small box on 5.
+    work.predictions[4] = with_wrong_classes(&good[4..5], 1).remove(0);
+    work.predictions[5].xmax -= 0.2;
+    work.write(folder.path());
+    let mut rows = with_wrong_classes(&good, 2);
+    rows[7].xmax -= 0.2;
+    publish(folder.path(), "run-2", &rows);
+    let page = |more: &[&str]| {
+        let text = stderr(compare(folder.path(), &["run-1", "run-2"], more));
+        (text, std::fs::read_to_string(folder.path().join("reports/compare/run-1-vs-run-2/valid/compare.html")).unwrap())
+    };
+    let (text, without) = page(&[]);
+    assert!(text.contains("valid: 5 images could not be drawn; the first: "), "{text}");
+    assert!(without.contains("5 images could not be drawn; the first: ") && !without.contains("data:image/jpeg"));
+
+    std::fs::create_dir_all(dataset.path().join("valid")).unwrap();
+    for i in [0, 4, 5, 7] {
+        image::GrayImage::from_pixel(64, 48, image::Luma([90])).save(dataset.path().join(format!("valid/{i:02}.png"))).unwrap();
+    }
+    let dataset = ["--dataset", dataset.path().to_str().unwrap()];
+    let (text, with) = page(&dataset);
+    assert!(text.contains("valid: 1 images could not be drawn; the first: ") && text.contains("01.png"), "{text}");
+    let titles = |page: &str| -> Vec<String> { page.split("<figcaption><strong>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect() };
+    let expected = ["right to wrong, true: wrist", "box lost IoU, true: elbow", "wrong to right, true: wrist", "box gained IoU, true: elbow"];
+    assert_eq!(titles(&with), expected);
+    assert_eq!(with.matches("data:image/jpeg;base64,").count(), 4);
+
+    // Two pictures: one to worse and one to better.
+    let (_, few) = page(&[&dataset[..], &["--set", "evaluate.overlays=2", "--set", "evaluate.drop_test=possible"]].concat());
+    assert_eq!(titles(&few).last().map(String::as_str), Some("wrong to right, true: wrist"));
+    assert_eq!(few.matches("could not be drawn").count() + titles(&few).len(), 2);
+    let (_, none) = page(&[&dataset[..], &["--set", "evaluate.overlays=0"]].concat());
+    assert!(titles(&none).is_empty() && !none.contains("could not be drawn"));
+}
+
 #[test]
 fn several_tables_are_each_compared_with_the_first() {
     let folder = tempfile::tempdir().unwrap();
@@ -236,11 +281,11 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
         let text = stderr(compare(folder.path(), &["run-1", other], &[]).code(code));
         assert!(text.contains(reason), "{text}");
     };
-    publish(folder.path(), "fewer", &work.predictions[3..]);
+    publish_with(folder.path(), "fewer", &work.predictions[3..], serde_json::json!({ "images": { "valid": 37 } }));
     refused(
         "fewer",
         1,
-        "error: fewer and run-1 were not made of the same images: fewer has no prediction for 3 images of the valid split that run-1 predicts, `valid/00.png` among them; run ossify-predict again for fewer\n",
+        "error: 5 of the 42 images of the valid split have no prediction in fewer, `valid/00.png` among them, though ossify-predict gives one for each: they came since. Run ossify-predict again",
     );
     let mut rows = work.predictions.clone();
     rows[0].image_id = "elsewhere.png".into();

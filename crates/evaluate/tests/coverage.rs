@@ -39,6 +39,7 @@ fn drawn(number: u64) -> SplitData {
             predictions: i..i + 1,
             leak_group: None,
             source: 0,
+            light: None,
         });
     }
     SplitData {
@@ -51,7 +52,7 @@ fn drawn(number: u64) -> SplitData {
         probabilities,
         excluded: Vec::new(),
         images_by_status: BTreeMap::new(),
-        leak_groups_known: true,
+        fingerprints_known: true,
     }
 }
 

@@ -19,6 +19,7 @@ fn split_of(answers: &[(bool, f64)], leak_groups: Option<usize>) -> SplitData {
         predictions: i..i + 1,
         leak_group: leak_groups.map(|size| (i / size) as i32),
         source: 0,
+        light: None,
     };
     let prediction =
         |(is_right, iou): &(bool, f64)| Prediction { rank: 1, class: u16::from(!is_right), score: 0.5, unit_box: UnitBox { xmax: *iou as f32, ..OBJECT } };
@@ -32,7 +33,7 @@ fn split_of(answers: &[(bool, f64)], leak_groups: Option<usize>) -> SplitData {
         probabilities: vec![f32::NAN; 2 * answers.len()],
         excluded: Vec::new(),
         images_by_status: Default::default(),
-        leak_groups_known: leak_groups.is_some(),
+        fingerprints_known: leak_groups.is_some(),
     }
 }
 

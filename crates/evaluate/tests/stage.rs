@@ -8,7 +8,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use common::Work;
-use ossify_contract::{FingerprintRow, ImageStatus, Manifest, MatchKind, MatchRow, Split, read_table};
+use ossify_contract::{ImageStatus, Manifest, MatchKind, MatchRow, read_table};
 use serde_json::Value;
 
 fn evaluate(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
@@ -231,6 +231,48 @@ fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
 }
 
 #[test]
+fn a_table_that_cannot_be_scored_is_refused_with_place_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly().write(folder.path());
+    let path = folder.path().join("mine.parquet");
+    let refused = |reason: &str| {
+        let name = format!("evaluate.predictions={}", path.display());
+        let text = stderr(evaluate(folder.path(), &["--set", &name]).code(1));
+        assert!(text.contains("mine.parquet") && text.contains(reason), "{text}");
+    };
+    let with_box = |edges: [f32; 4]| {
+        let mut rows = work.predictions.clone();
+        [rows[2].xmin, rows[2].ymin, rows[2].xmax, rows[2].ymax] = edges;
+        common::write_rows(&path, &rows);
+    };
+    with_box([12.0, 30.0, 40.0, 44.0]);
+    refused(
+        "prediction of rank 1 for `valid/images/02.png`: the box [12.0, 30.0, 40.0, 44.0] lies far outside the image, whose edges are 0 and 1; are these pixels?",
+    );
+    with_box([0.6, 0.5, 0.2, 0.9]);
+    refused("the box [0.6, 0.5, 0.2, 0.9] ends before it begins");
+    with_box([0.1, f32::NAN, 0.2, 0.9]);
+    refused("is not made of finite numbers");
+    // A box that hangs over is one.
+    with_box([-0.05, 0.1, 0.5, 1.02]);
+    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())]).code(0);
+
+    let mut rows = work.predictions.clone();
+    rows[0].score = f32::NAN;
+    common::write_rows(&path, &rows);
+    refused("the score is NaN; a confidence lies within 0 to 1");
+    let whole = std::fs::read(&path).unwrap();
+    for length in [0, 7, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        refused("no whole Parquet file");
+        refused("was it cut short? make it or copy it again");
+    }
+    common::write_rows(&path, &work.images);
+    refused("no column `rank` in this predictions table; it has image_id, split,");
+}
+
+#[test]
 fn predictions_of_a_model_with_another_class_map_are_refused_though_the_names_agree() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = one_object_each();
@@ -326,15 +368,7 @@ fn what_is_not_scored_is_counted_with_its_reason() {
 fn images_of_one_leak_group_are_drawn_together() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = one_object_each();
-    let row = |image: &ossify_contract::ImageRow, leak_group| FingerprintRow {
-        image_id: image.image_id.clone(),
-        split: Split::Valid,
-        bytes_xxh3: 0,
-        pixels_xxh3: 0,
-        perceptual_hash: 0,
-        leak_group,
-    };
-    work.fingerprints = Some(work.images.iter().enumerate().map(|(i, image)| row(image, (i < 4).then_some(1))).collect());
+    work.fingerprints(|i| (i < 4).then_some(1));
     work.write(folder.path());
     evaluate(folder.path(), &[]).code(0);
     let report = report(folder.path());
@@ -354,15 +388,7 @@ fn scores_without_leaked_images_stand_beside() {
             _ => (0, "wrist".into()),
         };
     }
-    let row = |(i, image): (usize, &ossify_contract::ImageRow)| FingerprintRow {
-        image_id: image.image_id.clone(),
-        split: Split::Valid,
-        bytes_xxh3: 0,
-        pixels_xxh3: 0,
-        perceptual_hash: 0,
-        leak_group: (i < 4).then_some(i as i32),
-    };
-    work.fingerprints = Some(work.images.iter().enumerate().map(row).collect());
+    work.fingerprints(|i| (i < 4).then_some(i as i32));
     work.write(folder.path());
     evaluate(folder.path(), &[]).code(0);
     let report = report(folder.path());
@@ -372,6 +398,48 @@ fn scores_without_leaked_images_stand_beside() {
     assert_eq!(kept["objects_level"]["mean_iou"]["value"], 1.0);
     let page = std::fs::read_to_string(folder.path().join("reports/run-1/valid/report.html")).unwrap();
     assert!(page.contains("With and without leaked images"));
+}
+
+/// Seven images: the darkest two are told wrong, the next two right, and the brightest two are off place; the last
+/// one is in no shard.
+#[test]
+fn slices_by_brightness_are_thirds_of_the_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = Work::with_classes(&["wrist", "elbow"]);
+    for (i, (brightness, class)) in [(0.5, 0), (0.2, 1), (0.7, 0), (0.6, 0), (0.1, 1), (0.4, 0)].into_iter().enumerate() {
+        let place = if brightness > 0.55 { [0.5, 0.5, 1.0, 1.0] } else { [0.0, 0.0, 0.5, 0.5] };
+        work.image(&format!("{i}.png"), ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]);
+        work.predict(class, 0.9, place).fingerprint(None, brightness, brightness / 2.0);
+    }
+    // Without an object it has no part in the thirds.
+    work.image("background.png", ImageStatus::Background).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]).fingerprint(None, 0.0, 0.0);
+    work.image("new.png", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]);
+    work.write(folder.path());
+    evaluate(folder.path(), &[]).code(0);
+    let slices = report(folder.path())["slices"].as_array().unwrap().clone();
+    let by = |by: &str| -> Vec<Value> { slices.iter().filter(|slice| slice["by"] == by).cloned().collect() };
+    let slice = |by: &str, part: &str, objects: u64, accuracy: f64, mean_iou: f64| serde_json::json!({"by": by, "part": part, "objects": objects, "accuracy": accuracy, "mean_iou": mean_iou});
+    let expected = |name, parts: [&str; 3]| {
+        let figures = [(2, 0.0, 1.0), (2, 1.0, 1.0), (2, 1.0, 0.0), (1, 1.0, 1.0)];
+        let parts = parts.into_iter().chain(["not known: the image is in no shard"]);
+        parts.zip(figures).map(|(part, (objects, accuracy, iou))| slice(name, part, objects, accuracy, iou)).collect::<Vec<Value>>()
+    };
+    let brightness = ["darkest third, below 0.400", "middle third, 0.400 to 0.600", "brightest third, 0.600 and more"];
+    assert_eq!(by("brightness of the image"), expected("brightness of the image", brightness));
+    let contrast = ["flattest third, below 0.200", "middle third, 0.200 to 0.300", "most contrasted third, 0.300 and more"];
+    assert_eq!(by("contrast of the image"), expected("contrast of the image", contrast));
+}
+
+#[test]
+fn without_fingerprints_the_slices_by_brightness_are_left_out_and_the_report_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly().write(folder.path());
+    evaluate(folder.path(), &[]).code(0);
+    let report = report(folder.path());
+    assert!(report["slices"].as_array().unwrap().iter().all(|slice| slice["by"] != "brightness of the image"));
+    let limits = report["limits"].to_string();
+    assert!(limits.contains("Scores by brightness and contrast are left out"), "{limits}");
 }
 
 #[test]

@@ -88,8 +88,8 @@ pub(crate) fn turned_upright(data: Vec<u8>, (width, height): (usize, usize), cha
     turned
 }
 
-/// Luma of ITU-R BT.601, rounded.
-pub(crate) fn luma(r: u8, g: u8, b: u8) -> u8 {
+/// Luma of ITU-R BT.601, 0.299 red, 0.587 green and 0.114 blue, rounded.
+pub fn luma(r: u8, g: u8, b: u8) -> u8 {
     ((299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) + 500) / 1000) as u8
 }
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::plan::Plan;
 use crate::resize::{FINGERPRINTS, ISSUES};
-use crate::shard_record::{Failure, Hashes, ShardRecord, Store};
+use crate::shard_record::{Failure, RowRecord, ShardRecord, Store};
 
 /// A shard of the last output, and which shard of the plan it is.
 struct Kept<'a> {
@@ -41,7 +41,7 @@ pub(crate) fn keep_published(plan: &Plan, known: &mut [bool], publication: &Publ
     let candidates: Vec<Kept> = candidates.into_par_iter().filter(|kept| kept.entry.verify(folder).is_ok()).collect();
     let mut failures = failures_of(plan, &candidates, &folder.join(ISSUES))?;
 
-    let mut rows = TableReader::<FingerprintRow>::open(folder.join(FINGERPRINTS))?.flat_map(|batch| match batch {
+    let mut fingerprints = TableReader::<FingerprintRow>::open(folder.join(FINGERPRINTS))?.flat_map(|batch| match batch {
         Ok(rows) => rows.into_iter().map(Ok).collect(),
         Err(e) => vec![Err(e)],
     });
@@ -50,12 +50,12 @@ pub(crate) fn keep_published(plan: &Plan, known: &mut [bool], publication: &Publ
         let planned = &plan.shards[kept.planned];
         let skipped = usize::try_from(kept.first_row - next_row).unwrap_or(usize::MAX);
         let count = kept.entry.rows.unwrap_or(0);
-        let of_shard = rows.by_ref().skip(skipped).take(usize::try_from(count).unwrap_or(usize::MAX));
-        let hashes = of_shard.map(|row| row.map(hashes_of)).collect::<Result<Vec<_>, _>>()?;
+        let of_shard = fingerprints.by_ref().skip(skipped).take(usize::try_from(count).unwrap_or(usize::MAX));
+        let rows = of_shard.map(|row| row.map(record_of)).collect::<Result<Vec<_>, _>>()?;
         next_row = kept.first_row + count;
         let entry = FileEntry { path: planned.file.clone(), ..kept.entry.clone() };
         let failures = failures.remove(&kept.planned).unwrap_or_default();
-        let record = ShardRecord { inputs: planned.inputs.clone(), entry: Some(entry), hashes, failures };
+        let record = ShardRecord { inputs: planned.inputs.clone(), entry: Some(entry), rows, failures };
         if record.is_of(planned) {
             if kept.entry.path != planned.file {
                 give_second_name(&folder.join(&kept.entry.path), &publication.stage(&planned.file)?)?;
@@ -67,8 +67,9 @@ pub(crate) fn keep_published(plan: &Plan, known: &mut [bool], publication: &Publ
     Ok(())
 }
 
-fn hashes_of(row: FingerprintRow) -> Hashes {
-    Hashes { image_id: row.image_id, bytes_xxh3: row.bytes_xxh3, pixels_xxh3: row.pixels_xxh3, perceptual_hash: row.perceptual_hash }
+fn record_of(row: FingerprintRow) -> RowRecord {
+    let FingerprintRow { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash, brightness, contrast, .. } = row;
+    RowRecord { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash, brightness, contrast }
 }
 
 /// The images of these shards that failed, by the shard's number in the plan.

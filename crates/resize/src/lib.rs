@@ -8,6 +8,7 @@ mod circle;
 mod fingerprint;
 mod kept;
 pub mod leaks;
+mod light;
 mod parts;
 mod plan;
 mod resize;
@@ -18,4 +19,5 @@ mod tensors;
 mod write;
 
 pub use fingerprint::{MIRRORED_BITS, TensorView, perceptual_hash};
+pub use light::Light;
 pub use resize::run;

@@ -10,7 +10,7 @@ use ossify_settings::{Context, Outcome, Share, StageError};
 use crate::kept::keep_published;
 use crate::leaks::{LeakCounts, Print, find_leaks};
 use crate::plan::Plan;
-use crate::shard_record::{Failure, Hashes, Store};
+use crate::shard_record::{Failure, RowRecord, Store};
 use crate::summary::{Counts, failed_images, show, strict_gate};
 use crate::tensor::Recipe;
 use crate::tensors::Tensors;
@@ -203,11 +203,11 @@ fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publicatio
         for failure in &record.failures {
             issues.push(issue(shard.split, failure))?;
         }
-        prints.extend(record.hashes.iter().map(|hashes| Print {
+        prints.extend(record.rows.iter().map(|row| Print {
             split: shard.split,
-            bytes_xxh3: hashes.bytes_xxh3,
-            pixels_xxh3: hashes.pixels_xxh3,
-            perceptual_hash: hashes.perceptual_hash,
+            bytes_xxh3: row.bytes_xxh3,
+            pixels_xxh3: row.pixels_xxh3,
+            perceptual_hash: row.perceptual_hash,
         }));
         files.extend(record.entry.map(|entry| FileEntry { inputs: Some(record.inputs), ..entry }));
     }
@@ -226,9 +226,10 @@ fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publicatio
     let mut writer = TableWriter::create(publication.stage(FINGERPRINTS)?)?;
     let mut row = 0;
     for shard in &plan.shards {
-        for hashes in Store::Staging(publication).record(shard)?.hashes {
-            let Hashes { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash } = hashes;
-            writer.push(FingerprintRow { image_id, split: shard.split, bytes_xxh3, pixels_xxh3, perceptual_hash, leak_group: leaks.group(row) })?;
+        for record in Store::Staging(publication).record(shard)?.rows {
+            let RowRecord { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash, brightness, contrast } = record;
+            let (split, leak_group) = (shard.split, leaks.group(row));
+            writer.push(FingerprintRow { image_id, split, bytes_xxh3, pixels_xxh3, perceptual_hash, brightness, contrast, leak_group })?;
             row += 1;
         }
     }

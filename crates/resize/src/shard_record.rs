@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::ShardPlan;
 
-/// Hashes of one image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Hashes {
+/// What is known of the image of a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RowRecord {
     pub(crate) image_id: String,
     pub(crate) bytes_xxh3: u64,
     pub(crate) pixels_xxh3: u64,
     pub(crate) perceptual_hash: u64,
+    pub(crate) brightness: f32,
+    pub(crate) contrast: f32,
 }
 
 /// An image that did not become a tensor.
@@ -35,14 +37,14 @@ impl Failure {
 }
 
 /// A finished shard.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShardRecord {
     /// Hash of all that decided its bytes.
     pub(crate) inputs: String,
     /// The file; `None` where every image of the shard failed.
     pub(crate) entry: Option<FileEntry>,
     /// One for each row, in order.
-    pub(crate) hashes: Vec<Hashes>,
+    pub(crate) rows: Vec<RowRecord>,
     /// Images that are no rows.
     pub(crate) failures: Vec<Failure>,
 }
@@ -50,7 +52,7 @@ pub(crate) struct ShardRecord {
 impl ShardRecord {
     /// How many images became rows or failed.
     pub(crate) fn images(&self) -> usize {
-        self.hashes.len() + self.failures.len()
+        self.rows.len() + self.failures.len()
     }
 
     /// Whether the record says what the plan wants, and nothing that another try might mend.

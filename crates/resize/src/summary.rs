@@ -58,7 +58,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn add(&mut self, split: Split, record: &ShardRecord) {
-        let rows = record.hashes.len() as u64;
+        let rows = record.rows.len() as u64;
         self.rows += rows;
         *self.rows_per_split.entry(split).or_default() += rows;
         self.shards += u64::from(record.entry.is_some());

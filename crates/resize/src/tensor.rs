@@ -1,15 +1,16 @@
-//! One image: file to tensor and hashes.
+//! One image: file to tensor, hashes and brightness.
 
 use std::path::Path;
 
-use ossify_contract::{Fingerprint, ShardCompression, ShardRow, ShardShape};
+use ossify_contract::{Fingerprint, FingerprintRow, Row, ShardCompression, ShardRow, ShardShape};
 use ossify_imaging::{DecodeError, HeaderError, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
 use ossify_settings::ResizeSettings;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::fingerprint::{TensorView, perceptual_hash};
+use crate::light::Light;
 use crate::plan::Source;
-use crate::shard_record::{Failure, Hashes};
+use crate::shard_record::{Failure, RowRecord};
 
 /// What is made of every image.
 #[derive(Clone, Copy, Debug)]
@@ -55,15 +56,19 @@ impl Recipe {
         ShardShape { height: self.spec.side_px, width: self.spec.side_px, channels: self.spec.channels.count() as u32 }
     }
 
-    /// Hash of all that decides the bytes of a shard, beside its images.
+    /// Hash of all that decides the bytes of a shard and what is recorded of its rows, beside its images.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut fingerprint = Fingerprint::new("shard");
         fingerprint.add(env!("CARGO_PKG_VERSION")).add(ossify_contract::SCHEMA_VERSION.to_string()).add(format!("{self:?}"));
+        // A shard that was made before a column came is made again, and the column with it.
+        for column in FingerprintRow::schema().fields() {
+            fingerprint.add(column.name());
+        }
         fingerprint
     }
 
     /// Reads, decodes and resizes one image; its tensor goes to `out`.
-    pub(crate) fn tensor(&self, dataset: &Path, source: &Source, out: &mut [u8]) -> Result<(ShardRow, Hashes), Failure> {
+    pub(crate) fn tensor(&self, dataset: &Path, source: &Source, out: &mut [u8]) -> Result<(ShardRow, RowRecord), Failure> {
         let failure = |rule: &str, reason: String| Failure { image_id: source.image_id.clone(), rule: rule.to_owned(), reason };
         let of_decoding = |e: DecodeError| {
             let rule = if matches!(e, DecodeError::Header(HeaderError::Io(_))) { Failure::NOT_READ } else { Failure::UNREADABLE };
@@ -82,12 +87,15 @@ impl Recipe {
         pixels_hash.update(&size.0.to_le_bytes());
         pixels_hash.update(&size.1.to_le_bytes());
         picture.samples().for_each(|samples| pixels_hash.update(samples));
-        let hashes = Hashes {
+        let Light { brightness, contrast } = Light::of(&view);
+        let record = RowRecord {
             image_id: source.image_id.clone(),
             bytes_xxh3: xxh3_64(&bytes),
             pixels_xxh3: pixels_hash.digest(),
             perceptual_hash: perceptual_hash(&view),
+            brightness,
+            contrast,
         };
-        Ok((ShardRow::new(&source.image_id, size, transform, out), hashes))
+        Ok((ShardRow::new(&source.image_id, size, transform, out), record))
     }
 }

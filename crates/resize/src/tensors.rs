@@ -30,7 +30,7 @@ impl Tensors {
             let staged = publication.stage(&entry.path)?;
             let path = if staged.is_file() { staged } else { publication.folder().join(&entry.path) };
             self.shards.push(Shard { first_row: self.rows, split, path, reader: Mutex::default() });
-            self.rows += record.hashes.len();
+            self.rows += record.rows.len();
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use ossify_contract::{ArtefactError, BATCH_IMAGES, ShardRow, ShardWriter};
 use ossify_settings::Progress;
 
 use crate::plan::{Plan, Source};
-use crate::shard_record::{Failure, Hashes, ShardRecord, Store, Unfinished};
+use crate::shard_record::{Failure, RowRecord, ShardRecord, Store, Unfinished};
 use crate::tensor::Recipe;
 
 /// Bytes of the tensors of one record batch, at most.
@@ -89,7 +89,7 @@ struct Batch {
     shard: usize,
     pixels: Vec<u8>,
     rows: Vec<ShardRow>,
-    hashes: Vec<Hashes>,
+    records: Vec<RowRecord>,
     failures: Vec<Failure>,
 }
 
@@ -115,20 +115,20 @@ impl Job {
     fn run(self, mut pixels: Vec<u8>, dataset: &Path, recipe: &Recipe, progress: &Progress) -> Batch {
         let size = recipe.spec.bytes();
         pixels.resize(self.sources.len() * size, 0);
-        let (mut rows, mut hashes, mut failures) = (Vec::with_capacity(self.sources.len()), Vec::with_capacity(self.sources.len()), Vec::new());
+        let (mut rows, mut records, mut failures) = (Vec::with_capacity(self.sources.len()), Vec::with_capacity(self.sources.len()), Vec::new());
         for source in &self.sources {
             let tensor = &mut pixels[rows.len() * size..][..size];
             match recipe.tensor(dataset, source, tensor) {
-                Ok((row, hash)) => {
+                Ok((row, record)) => {
                     rows.push(row);
-                    hashes.push(hash);
+                    records.push(record);
                 }
                 Err(failure) => failures.push(failure),
             }
             progress.inc(1);
         }
         pixels.truncate(rows.len() * size);
-        Batch { number: self.number, shard: self.shard, pixels, rows, hashes, failures }
+        Batch { number: self.number, shard: self.shard, pixels, rows, records, failures }
     }
 }
 
@@ -162,18 +162,18 @@ impl Sink<'_> {
             None => {
                 let file = self.store.begin(shard)?;
                 let writer = ShardWriter::create(file.path(), self.recipe.shape(), self.recipe.compression)?;
-                (file, writer, ShardRecord { inputs: shard.inputs.clone(), entry: None, hashes: Vec::new(), failures: Vec::new() })
+                (file, writer, ShardRecord { inputs: shard.inputs.clone(), entry: None, rows: Vec::new(), failures: Vec::new() })
             }
         };
         let pixels = writer.write(&batch.rows, batch.pixels)?;
-        record.hashes.extend(batch.hashes);
+        record.rows.extend(batch.records);
         record.failures.extend(batch.failures);
         if record.images() < shard.images {
             self.open = Some((file, writer, record));
             return Ok(pixels);
         }
         let entry = writer.finish(&shard.file)?;
-        record.entry = (!record.hashes.is_empty()).then_some(entry);
+        record.entry = (!record.rows.is_empty()).then_some(entry);
         self.store.keep(shard, file, record)?;
         Ok(pixels)
     }

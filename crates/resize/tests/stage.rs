@@ -46,6 +46,9 @@ fn every_image_stands_once_in_order_with_its_tensor_and_transform() {
     let fingerprints: Vec<FingerprintRow> = read_table(shards.join("fingerprints.parquet")).unwrap();
     assert_eq!(fingerprints.len(), 90);
     assert!(fingerprints.iter().all(|row| row.leak_group.is_none()));
+    // Of random pictures, and each its own.
+    assert!(fingerprints.iter().all(|row| (0.1..0.9).contains(&row.brightness) && (0.01..0.5).contains(&row.contrast)), "{fingerprints:?}");
+    assert_ne!(fingerprints[0].brightness, fingerprints[1].brightness);
 }
 
 #[test]

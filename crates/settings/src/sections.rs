@@ -540,7 +540,7 @@ sections! {
         sensitivities: Vec<f64> = vec![0.9, 0.95] => |v| sensitivities(v);
         /// Score predictions although some images have none, or other shards were predicted than those that are there; the report tells.
         allow_gaps: bool = false;
-        /// Images drawn with their boxes.
+        /// Images drawn with their boxes, in the report of a split and in a comparison.
         overlays: usize = 24 => |v| at_most(v, &10_000);
         /// Gate: least image accuracy on the first split; exit code 3 below it. 0 is off.
         min_accuracy: f64 = 0.0 => |v| within(v, 0.0, 1.0);

@@ -45,7 +45,7 @@ impl LeakTier {
 }
 
 table! {
-    /// One row an image: hashes that find copies of it.
+    /// One row an image: hashes that find copies of it, and how light it is.
     "fingerprints" => FingerprintRow {
         /// The image.
         image_id: String,
@@ -58,6 +58,11 @@ table! {
         pixels_xxh3: u64,
         /// 64 bits that stay nearly equal when the picture is brightened, turned, scaled or encoded again.
         perceptual_hash: u64,
+        /// Mean luma of the tensor where it shows the picture, bars of a letterbox left out: 0 black to 1 white. Luma is
+        /// that of ITU-R BT.601, rounded to 8 bits, over 255.
+        brightness: f32,
+        /// Standard deviation of that luma: 0 for an even picture to 0.5 for one that is half black and half white.
+        contrast: f32,
         /// Images of one group show the same picture and span several splits; null for all others.
         leak_group: Option<i32>,
     }

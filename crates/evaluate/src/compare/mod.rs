@@ -4,6 +4,7 @@ mod changes;
 mod comparison;
 mod gates;
 mod page;
+mod pictures;
 mod tables;
 mod words;
 
@@ -11,11 +12,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{Manifest, Publication};
+use ossify_imaging::Limits;
 use ossify_settings::{Context, Outcome, StageError};
 use serde_json::{Value, json};
 
 pub use changes::{ConfusionChange, ImageChange, ImageChanges, Seen, mcnemar_exact};
 pub use comparison::{AgainstBaseline, ClassLevels, ComparedTable, Comparison, Levels};
+use pictures::ChangedPicture;
 use tables::ComparedTables;
 
 use crate::bootstrap::{paired_intervals, resampling_units};
@@ -40,7 +43,7 @@ pub fn compare(context: &Context, baseline: &str, others: &[String]) -> Result<O
         let has_gates = splits.is_empty();
         // Gates are about the first split: the same split must run again where it takes or loses that place.
         let mut fingerprint = context.fingerprint("compare", &["general", "evaluate"]);
-        fingerprint.add(if has_gates { "first" } else { "further" });
+        fingerprint.add(if has_gates { "first" } else { "further" }).add(if context.dataset.is_dir() { "drawn" } else { "undrawn" });
         tables.add_to(&mut fingerprint, split)?;
         let fingerprint = fingerprint.finish();
         let current = if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
@@ -102,12 +105,27 @@ impl SplitComparison<'_> {
         text.push('\n');
         publication.write("compare.json", text.as_bytes())?;
         files.push(publication.describe("compare.json", None)?);
+        let drawn = self.draw(&comparison);
         let judged = self.has_gates.then_some(settings);
-        publication.write("compare.html", page::render(&comparison, self.tables, judged).as_bytes())?;
+        publication.write("compare.html", page::render(&comparison, self.tables, &drawn, judged).as_bytes())?;
         files.push(publication.describe("compare.html", None)?);
         let summary = summary(&comparison);
         publication.commit("compare", fingerprint, files, summary.clone())?;
         Ok(summary)
+    }
+
+    /// Pictures for each table that is compared; together about `evaluate.overlays`.
+    fn draw<'a>(&self, comparison: &'a Comparison) -> Vec<(Vec<ChangedPicture<'a>>, Vec<String>)> {
+        let resize = &self.context.settings.resize;
+        let limits = Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
+        let wanted = self.context.settings.evaluate.overlays.div_ceil(comparison.comparisons.len().max(1));
+        let others = comparison.comparisons.iter().zip(&self.data[1..]);
+        let drawn: Vec<_> = others.map(|(other, data)| pictures::draw(&other.images, [&self.data[0], data], &self.context.dataset, wanted, &limits)).collect();
+        let mut undrawn = drawn.iter().flat_map(|(_, undrawn)| undrawn);
+        if let Some(first) = undrawn.next() {
+            self.context.reporter.warn(format_args!("{}: {} images could not be drawn; the first: {first}", comparison.split, undrawn.count() + 1));
+        }
+        drawn
     }
 }
 

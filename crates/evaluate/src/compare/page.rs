@@ -5,18 +5,26 @@ use ossify_settings::{DropTest, EvaluateSettings, Margin};
 
 use super::changes::{ConfusionChange, ImageChange, Seen};
 use super::comparison::{AgainstBaseline, Comparison};
+use super::pictures::{self, ChangedPicture};
 use super::tables::ComparedTables;
 use super::words::{Reading, difference_interval, difference_value, p_value, signed};
 use crate::bootstrap::Difference;
-use crate::words::{interval, two, value};
+use crate::page::score_cell;
+use crate::words::{two, value};
 
 /// Images and pairs of classes that are shown at once; more are folded away.
 const SHOWN: usize = 12;
 /// Images that are folded away; `compare.json` has the rest.
 const FOLDED: usize = 100;
 
-/// Renders the page. `judged` are the settings of the gates, where this split decides on them.
-pub(crate) fn render(comparison: &Comparison, tables: &ComparedTables, judged: Option<&EvaluateSettings>) -> String {
+/// Renders the page. `drawn` are pictures and reasons for missing ones of each table that is compared; `judged` are the
+/// settings of the gates, where this split decides on them.
+pub(crate) fn render(
+    comparison: &Comparison,
+    tables: &ComparedTables,
+    drawn: &[(Vec<ChangedPicture>, Vec<String>)],
+    judged: Option<&EvaluateSettings>,
+) -> String {
     let baseline = &comparison.baseline().name;
     let others: Vec<&str> = comparison.comparisons.iter().map(|other| other.name.as_str()).collect();
     let mut page = Page::new(
@@ -31,8 +39,9 @@ pub(crate) fn render(comparison: &Comparison, tables: &ComparedTables, judged: O
     page.push(in_words(comparison, judged));
     page.push(differences(comparison));
     page.push(by_class(comparison));
-    for other in &comparison.comparisons {
-        page.push(images(comparison, other));
+    for (number, (other, (pictures, undrawn))) in comparison.comparisons.iter().zip(drawn).enumerate() {
+        let section = pictures::show(images(comparison, other), number, [baseline, &other.name], pictures, undrawn);
+        page.push(image_lists(section, baseline, other));
         page.push(confusions(comparison, other));
     }
     page.push(how_made(comparison, tables));
@@ -138,8 +147,8 @@ fn differences(comparison: &Comparison) -> Section {
             let level = if name.is_loss { format!("{}, smaller is better", name.level) } else { name.level.to_owned() };
             table.push([
                 TableCell::new(name.words).remark(level),
-                TableCell::new(value(&before)).remark(interval(&before)),
-                TableCell::new(value(&after)).remark(interval(&after)),
+                score_cell(&before),
+                score_cell(&after),
                 TableCell::new(difference_value(&difference)).remark(difference_interval(&difference)),
                 TableCell::new(percent(difference.above_zero)),
                 TableCell::new(Reading::of(&difference, name.is_loss).as_str()),
@@ -184,8 +193,8 @@ fn by_class(comparison: &Comparison) -> Section {
 fn images(comparison: &Comparison, other: &AgainstBaseline) -> Section {
     let baseline = &comparison.baseline().name;
     let changes = &other.images;
-    let mut counts = Table::new([Column::text("labelled images"), Column::number(format!("{} right", other.name)), Column::number("wrong")])
-        .caption("By the class of the largest object");
+    let mut counts = Table::new([Column::text("labelled images"), Column::number("right"), Column::number("wrong")])
+        .caption(format!("By the class of the largest object; the columns are {}", other.name));
     counts.push([TableCell::new(format!("{baseline} right")), changes.right_in_both.into(), changes.right_to_wrong.into()]);
     counts.push([TableCell::new(format!("{baseline} wrong")), changes.wrong_to_right.into(), changes.wrong_in_both.into()]);
     let mut section = Section::new(titled(comparison, "Images that changed", other)).table(counts);
@@ -196,6 +205,12 @@ fn images(comparison: &Comparison, other: &AgainstBaseline) -> Section {
             p_value(changes.mcnemar_p)
         ));
     }
+    section
+}
+
+/// Adds the images by name.
+fn image_lists(mut section: Section, baseline: &str, other: &AgainstBaseline) -> Section {
+    let changes = &other.images;
     let lists = [
         ("Right to wrong", "the surest wrong answer first", &changes.worse),
         ("Wrong to right", "the surest right answer first", &changes.better),

@@ -95,13 +95,12 @@ impl ComparedTables {
     /// Reads what each table predicts for a split; `None`, with a warning, where no table has a prediction of it.
     ///
     /// # Errors
-    /// As the stage; also where the tables do not cover the same images.
+    /// As the stage, also where predictions lack images; and where some tables have predictions of the split and others none.
     pub fn read(&self, context: &Context, split: Split) -> Result<Option<Vec<SplitData>>, StageError> {
         let mut data = Vec::with_capacity(self.sources.len());
         for (_, source) in &self.sources {
-            source.verify(context, split)?;
             for (_, predictions) in source.predictions.iter().filter(|(there, _)| *there == split) {
-                data.push(source.tables.read_split(split, predictions).map_err(anyhow::Error::from)?);
+                data.push(source.read(context, split, predictions)?);
             }
         }
         // A file that somebody named holds a split or not; what a stage published as a split is one, though empty.
@@ -114,35 +113,10 @@ impl ComparedTables {
                 Ok(None)
             }
             (Some(_), None) => {
-                self.check_coverage(&data)?;
+                self.sources.iter().zip(&data).try_for_each(|((_, source), data)| source.check_images(context, data))?;
                 Ok(Some(data))
             }
         }
-    }
-
-    /// `ossify-predict` predicts every image: where its table leaves out an image that another one has, it was made
-    /// of other images. A detector's table may well be silent on an image, which then counts as not found.
-    fn check_coverage(&self, data: &[SplitData]) -> Result<(), StageError> {
-        let predicted = |at: usize, image: usize| !data[at].images[image].predictions.is_empty();
-        for (at, (name, source)) in self.sources.iter().enumerate() {
-            if source.manifest.as_ref().is_none_or(|manifest| manifest.stage != "predict") {
-                continue;
-            }
-            for (other, (other_name, _)) in self.sources.iter().enumerate() {
-                let uncovered: Vec<usize> = (0..data[at].images.len()).filter(|image| predicted(other, *image) && !predicted(at, *image)).collect();
-                if let Some(first) = uncovered.first() {
-                    return Err(anyhow!(
-                        "{name} and {other_name} were not made of the same images: {name} has no prediction for {} images of the {} split that \
-                         {other_name} predicts, `{}` among them; run ossify-predict again for {name}",
-                        uncovered.len(),
-                        data[at].split,
-                        data[at].images[*first].image_id
-                    )
-                    .into());
-                }
-            }
-        }
-        Ok(())
     }
 }
 

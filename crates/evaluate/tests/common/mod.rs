@@ -112,6 +112,24 @@ impl Work {
         self
     }
 
+    /// A fingerprint of the newest image.
+    pub fn fingerprint(&mut self, leak_group: Option<i32>, brightness: f32, contrast: f32) -> &mut Self {
+        let image_id = self.images.last().unwrap().image_id.clone();
+        let row = FingerprintRow { image_id, split: Split::Valid, bytes_xxh3: 0, pixels_xxh3: 0, perceptual_hash: 0, brightness, contrast, leak_group };
+        self.fingerprints.get_or_insert_default().push(row);
+        self
+    }
+
+    /// Fingerprints of all images, with the leak groups that `leak_group` says by the image's number.
+    pub fn fingerprints(&mut self, leak_group: impl Fn(usize) -> Option<i32>) -> &mut Self {
+        let images = std::mem::take(&mut self.images);
+        for (i, image) in images.into_iter().enumerate() {
+            self.images.push(image);
+            self.fingerprint(leak_group(i), 0.5, 0.25);
+        }
+        self
+    }
+
     fn kept(&self) -> Vec<&'static str> {
         self.classes.iter().filter(|(_, kept)| *kept).map(|(name, _)| *name).collect()
     }

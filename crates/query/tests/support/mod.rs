@@ -153,6 +153,8 @@ pub fn write_all(work: &WorkFolder) {
             bytes_xxh3: u64::MAX,
             pixels_xxh3: 7,
             perceptual_hash: 1 << 63,
+            brightness: 0.25,
+            contrast: 0.125,
             leak_group,
         };
         let rows = vec![
