@@ -524,6 +524,8 @@ sections! {
         splits: Vec<String> = vec!["valid".into(), "test".into()] => |v| splits(v);
         /// Images of a batch.
         batch_size: usize = 32 => |v| between(v, &1, &65536);
+        /// Predict each image mirrored, too, and take the mean of both; twice the time.
+        flip: bool = false;
         /// A folder of images to predict instead of the shards.
         images: String = String::new();
         /// "auto", "cpu", "cuda:N" or "flex".
