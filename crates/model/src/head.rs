@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
-use burn::tensor::activation::{relu, softmax};
+use burn::tensor::activation::{log_softmax, relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::FeatureLayout;
@@ -48,6 +48,28 @@ impl HeadOutput {
         }
         let best = self.places.clone().argmax(1).reshape([batch, 1, 1]).expand([batch, 1, edges]);
         self.candidates.clone().gather(1, best).reshape([batch, edges])
+    }
+
+    /// What was said about mirrored input, left and right exchanged, as places and boxes of the input itself.
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        let [batch, count] = self.places.dims();
+        let side = count.isqrt();
+        let places = self.places.reshape([batch, side, side]).flip([2]).reshape([batch, count]);
+        let of_rows = self.candidates.reshape([batch, side, side, 4]).flip([2]).reshape([batch, count, 4]);
+        let edge = |edge| of_rows.clone().narrow(2, edge, 1);
+        let candidates = Tensor::cat(vec![1.0 - edge(2), edge(1), 1.0 - edge(0), edge(3)], 2);
+        Self { logits: self.logits, places, candidates }
+    }
+
+    /// The mean of two outputs about the same input: of probabilities, and place by place of scores and boxes. Logits come out as the logarithms of
+    /// probabilities. It does not matter which of the two comes first.
+    #[must_use]
+    pub fn mean(self, other: Self) -> Self {
+        let [one, two] = [self.logits, other.logits].map(|logits| log_softmax(logits, 1));
+        // ln((e^a + e^b) / 2) from the larger one, as it is finite where a probability is too small for a float.
+        let logits = one.clone().max_pair(two.clone()) + ((one - two).abs().neg().exp().log1p() - std::f64::consts::LN_2);
+        Self { logits, places: (self.places + other.places) / 2.0, candidates: (self.candidates + other.candidates) / 2.0 }
     }
 }
 

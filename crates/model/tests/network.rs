@@ -5,8 +5,9 @@ mod common;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use burn::tensor::activation::softmax;
 use common::{assert_close, config, devices, flex, pixels, values};
-use ossify_model::{Architecture, Classifier, ConfigError, ModelConfig, ParameterCounts, device, pixels as input};
+use ossify_model::{Architecture, Classifier, ConfigError, HeadOutput, ModelConfig, ParameterCounts, device, pixels as input};
 
 #[test]
 fn every_small_enough_architecture_gives_features_logits_and_boxes() {
@@ -24,6 +25,53 @@ fn every_small_enough_architecture_gives_features_logits_and_boxes() {
             assert_eq!(output.boxes().dims(), [2, 4]);
         }
     }
+}
+
+#[test]
+fn a_mirrored_image_is_told_the_mirrored_box_where_both_ways_are_averaged() {
+    for architecture in [Architecture::DenseNet121, Architecture::DenseNetCompact] {
+        let config = config(architecture);
+        for device in devices() {
+            let classifier = Classifier::new(&config, 1, &device).unwrap();
+            let (bytes, shape) = pixels(4, 64);
+            let images = input::to_input(bytes, shape, &device, config.normalization, 64).unwrap();
+            let mirrored_images = images.clone().flip([3]);
+            let both_ways = |images: Tensor<4>| classifier.forward(images.clone()).mean(classifier.forward(images.flip([3])).mirrored());
+            let (output, mirrored) = (both_ways(images.clone()), both_ways(mirrored_images.clone()));
+            assert_close(&values(mirrored.logits.clone()), &values(output.logits.clone()), 1e-6);
+            let boxes = values(output.boxes());
+            let expected: Vec<f32> = boxes.as_chunks().0.iter().flat_map(|[xmin, ymin, xmax, ymax]| [1.0 - xmax, *ymin, 1.0 - xmin, *ymax]).collect();
+            assert_close(&values(mirrored.boxes()), &expected, 1e-6);
+
+            let probabilities = |logits: Tensor<2>| values(softmax(logits, 1));
+            let [one, two] = [images, mirrored_images].map(|images| probabilities(classifier.forward(images).logits));
+            let mean: Vec<f32> = one.iter().zip(&two).map(|(one, two)| (one + two) / 2.0).collect();
+            assert_close(&probabilities(output.logits), &mean, 1e-6);
+            assert!(one.iter().zip(&two).any(|(one, two)| (one - two).abs() > 1e-5));
+        }
+    }
+}
+
+#[test]
+fn places_of_mirrored_input_come_back_column_by_column() {
+    let device = flex();
+    let places = Tensor::<2>::from_floats([[1.0, 2.0, 3.0, 4.0]], &device);
+    let candidates = Tensor::<3>::from_floats([[[0.0, 0.1, 0.2, 0.3], [0.5, 0.0, 0.75, 1.0], [0.0; 4], [1.0; 4]]], &device);
+    let output = HeadOutput { logits: Tensor::zeros([1, 1], &device), places, candidates }.mirrored();
+    assert_eq!(values(output.places), [2.0, 1.0, 4.0, 3.0]);
+    assert_eq!(values(output.candidates), [0.25, 0.0, 0.5, 1.0, 0.8, 0.1, 1.0, 0.3, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
+}
+
+#[test]
+fn a_mean_of_sure_outputs_stays_finite() {
+    let device = flex();
+    let output = |logits: [[f32; 2]; 1]| HeadOutput {
+        logits: Tensor::from_floats(logits, &device),
+        places: Tensor::zeros([1, 1], &device),
+        candidates: Tensor::zeros([1, 1, 4], &device),
+    };
+    let mean = values(output([[500.0, -500.0]]).mean(output([[500.0, -500.0]])).logits);
+    assert_eq!(mean, [0.0, -1000.0]);
 }
 
 /// bfloat16 maps on libtorch's processor, where they are slow and can be checked.

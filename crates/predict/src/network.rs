@@ -24,16 +24,17 @@ pub struct Network {
     model: Classifier,
     description: weights::Metadata,
     device: Device,
+    flip: bool,
 }
 
 impl Network {
-    /// Reads `model.safetensors`.
+    /// Reads `model.safetensors`. With `flip` each image is predicted mirrored, too, and the mean of both counts.
     ///
     /// # Errors
     /// Fails where the file cannot be read or does not fit its own description.
-    pub fn read(path: &std::path::Path, device: Device) -> Result<Self> {
+    pub fn read(path: &std::path::Path, device: Device, flip: bool) -> Result<Self> {
         let (model, description) = weights::load(path, &device)?;
-        Ok(Network { model, description, device })
+        Ok(Network { model, description, device, flip })
     }
 
     /// Names of the classes in the order of the outputs.
@@ -78,7 +79,12 @@ impl Network {
         let config = &self.description.config;
         let input = pixels::to_input(bytes, dimensions, &self.device, config.normalization, config.input_px)
             .context("these tensors are not of the kind that the network was trained on; set resize.side_px as for the run")?;
-        let output = self.model.forward(input);
+        let output = if self.flip {
+            let mirrored = self.model.forward(input.clone().flip([3])).mirrored();
+            self.model.forward(input).mean(mirrored)
+        } else {
+            self.model.forward(input)
+        };
         let boxes = output.boxes();
         Ok((numbers(output.logits)?, numbers(boxes)?))
     }

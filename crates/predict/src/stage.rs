@@ -62,7 +62,7 @@ fn open_network(context: &Context, run: &Run) -> Result<Network> {
     let device = device::choose(&context.settings.predict.device)?;
     device.prepare(context.threads(), Precision::Float32, false)?;
     context.reporter.say(format_args!("predicts with run {} on {}, {} threads", run.id, device.name(), device.threads()));
-    on_device(LOWER, || Network::read(&run.folder.join(MODEL), device.inference()))
+    on_device(LOWER, || Network::read(&run.folder.join(MODEL), device.inference(), context.settings.predict.flip))
 }
 
 fn predict_shards(context: &Context, run: &Run) -> Result<Outcome> {

@@ -66,6 +66,10 @@ impl Work {
     }
 
     fn write_shards(&self, valid: usize, test: usize) {
+        self.write_changed_shards(valid, test, |tensor| tensor);
+    }
+
+    fn write_changed_shards(&self, valid: usize, test: usize, change: impl Fn(Vec<u8>) -> Vec<u8>) {
         let spec = TensorSpec {
             side_px: SIDE,
             channels: ossify_imaging::Channels::Rgb,
@@ -86,6 +90,7 @@ impl Work {
                 let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
                 let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();
                 let (tensor, transform) = to_tensor(&pixels, &spec);
+                let tensor = change(tensor);
                 let row = ShardRow::new(format!("{split}/images/{i:02}.png"), pixels.size(), transform, &tensor);
                 writer.write(&[row], tensor).unwrap();
             }
@@ -149,6 +154,33 @@ fn a_second_run_does_nothing_until_the_model_changes() {
     work.write_run(2);
     assert!(!succeeds(work.predict(&[])).contains("already there"));
     assert_ne!(work.rows(RUN, "valid.parquet"), before);
+}
+
+#[test]
+fn with_flip_a_mirrored_image_gets_the_mirrored_box_and_the_same_class() {
+    let work = Work::new(6, 0);
+    succeeds(work.predict(&[]));
+    let plain = work.rows(RUN, "valid.parquet");
+    let flip = ["--set", "predict.flip=true"];
+    assert!(!succeeds(work.predict(&flip)).contains("already there"));
+    let rows = work.rows(RUN, "valid.parquet");
+    assert!(plain.iter().zip(&rows).all(|(plain, row)| plain.probabilities != row.probabilities && plain.unit_box() != row.unit_box()));
+
+    work.write_changed_shards(6, 0, |tensor| {
+        let line = SIDE as usize * 3;
+        tensor.chunks_exact(line).flat_map(|line| line.as_chunks::<3>().0.iter().rev()).flatten().copied().collect()
+    });
+    succeeds(work.predict(&flip));
+    for (row, mirrored) in rows.iter().zip(work.rows(RUN, "valid.parquet")) {
+        assert_eq!((&row.image_id, row.class_index), (&mirrored.image_id, mirrored.class_index));
+        assert!(row.probabilities.iter().zip(&mirrored.probabilities).all(|(a, b)| (a - b).abs() < 1e-6), "{row:?} and {mirrored:?}");
+        let found = [mirrored.xmin, mirrored.ymin, mirrored.xmax, mirrored.ymax];
+        let expected = [1.0 - row.xmax, row.ymin, 1.0 - row.xmin, row.ymax];
+        assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6), "{row:?} and {mirrored:?}");
+    }
+    work.write_shards(6, 0);
+    succeeds(work.predict(&[]));
+    assert_eq!(work.rows(RUN, "valid.parquet"), plain);
 }
 
 #[test]

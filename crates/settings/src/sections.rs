@@ -446,6 +446,8 @@ sections! {
         plateau_patience: u32 = 5 => |v| at_least(v, &1);
         /// What plateau multiplies the learning rate by.
         plateau_factor: f64 = 0.3 => |v| within(v, 0.001, 0.999);
+        /// Score and keep an exponential moving average of the weights, of which each step leaves this share; 0 is off.
+        ema_decay: f64 = 0.0 => |v| within(v, 0.0, 1.0);
         /// Largest norm of gradients; 0 is off.
         clip_norm: f64 = 1.0 => |v| within(v, 0.0, 1e12);
         /// Whose norm: "parameter" (of each gradient on its own, as Keras' clipnorm) or "global" (of all together).
@@ -522,6 +524,8 @@ sections! {
         splits: Vec<String> = vec!["valid".into(), "test".into()] => |v| splits(v);
         /// Images of a batch.
         batch_size: usize = 32 => |v| between(v, &1, &65536);
+        /// Predict each image mirrored, too, and take the mean of both; twice the time.
+        flip: bool = false;
         /// A folder of images to predict instead of the shards.
         images: String = String::new();
         /// "auto", "cpu", "cuda:N" or "flex".

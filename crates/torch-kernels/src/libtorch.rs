@@ -82,6 +82,12 @@ impl OptimiserOps for LibTorch {
         let [weights, _, first, second] = lists;
         weights.into_iter().chain(first).chain(second).chain([wrap(squares)]).collect()
     }
+
+    fn follow(Tensors(averages): Tensors<Self>, Tensors(tensors): Tensors<Self>, share: f64) -> Vec<Primitive> {
+        let mut averages: Vec<Primitive> = averages.into_iter().map(own).collect();
+        fine(shim::follow(averages.iter_mut().map(|average| &mut average.tensor).collect(), &inner(&tensors), share));
+        averages
+    }
 }
 
 /// The tensor itself, where nobody else can see it being written to and its numbers lie side by side, else a copy.

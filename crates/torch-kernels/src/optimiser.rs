@@ -1,4 +1,5 @@
-//! One step of an optimiser over all parameters of a network: on libtorch its fused kernels, in place; on every other backend, Burn's primitives.
+//! One step of an optimiser over all parameters of a network, and of their running averages: on libtorch its fused kernels, in place; on every other
+//! backend, Burn's primitives.
 
 #![cfg_attr(feature = "libtorch", expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"))]
 
@@ -125,7 +126,20 @@ pub fn step(parameters: Vec<Parameter>, gradients: Vec<AnyTensor>, is_penalised:
     Some((parameters.map(|((weights, first), second)| Parameter { weights, first: Some(first), second }).collect(), penalty))
 }
 
-/// The step on tensors of a backend; the body here is Burn's primitives.
+/// Moves averages towards tensors of the same shapes: `a = a + share (x - a)`, everything float32 and without a graph. Memory of the averages that nobody
+/// else holds is reused.
+///
+/// # Panics
+/// As [`step`].
+pub fn follow(averages: Vec<AnyTensor>, tensors: Vec<AnyTensor>, share: f64) -> Vec<AnyTensor> {
+    if averages.is_empty() {
+        return averages;
+    }
+    let [averages, tensors] = [averages, tensors].map(|list| Tensors(list.into_iter().map(|tensor| tensor.0).collect()));
+    Dispatch::follow(averages, tensors, share).into_iter().map(AnyTensor).collect()
+}
+
+/// The steps on tensors of a backend; the bodies here are Burn's primitives.
 #[backend_extension(LibTorch: cfg(feature = "libtorch"), Flex)]
 pub trait OptimiserOps: Backend {
     /// See [`step`]. Returns weights, first and second memory, then the sum of squares.
@@ -138,6 +152,12 @@ pub trait OptimiserOps: Backend {
         options: StepOptions,
     ) -> Vec<FloatTensor<Self>> {
         composed_step::<Self>(weights.0, gradients.0, first.0, second.0, &is_penalised, options)
+    }
+
+    /// See [`follow`].
+    fn follow(#[extension_type] averages: Tensors<Self>, #[extension_type] tensors: Tensors<Self>, share: f64) -> Vec<FloatTensor<Self>> {
+        let pairs = averages.0.into_iter().zip(tensors.0);
+        pairs.map(|(average, tensor)| Self::float_add(average.clone(), Self::float_mul_scalar(Self::float_sub(tensor, average), Scalar::from(share)))).collect()
     }
 }
 

@@ -111,6 +111,7 @@ unsafe extern "C" {
         second: *const Input,
         outputs: Outputs,
     ) -> Text;
+    fn ossify_follow(count: usize, averages: *const Input, tensors: *const Input, share: f64) -> Text;
     fn ossify_convolution_backward(
         gradient: Input,
         input: Input,
@@ -201,6 +202,20 @@ pub(crate) fn optimiser_step(lists: [Vec<&mut Tensor>; 4], is_penalised: &[bool]
     drop(lists);
     let [squares] = all(outputs?)?;
     Ok(squares)
+}
+
+/// Moves averages towards tensors in place; see [`crate::optimiser::follow`].
+pub(crate) fn follow(averages: Vec<&mut Tensor>, tensors: &[&Tensor], share: f64) -> Result<(), KernelError> {
+    if averages.len() != tensors.len() {
+        return Err(KernelError(format!("{} averages got {} tensors; this is a defect of ossify", averages.len(), tensors.len())));
+    }
+    let followers: Vec<Input> = averages.iter().map(|tensor| tensor.as_ptr()).collect();
+    let tensors = pointers(tensors);
+    // SAFETY: the references keep the tensors alive over the call, nobody else refers to the averages, which the call writes to, and both lists have
+    // `count` entries. There is no output.
+    let outputs = unsafe { take(0, |_| ossify_follow(followers.len(), followers.as_ptr(), tensors.as_ptr(), share)) };
+    drop(averages);
+    outputs.map(|_| ())
 }
 
 /// Gradients of input and weight, each where it is wanted.

@@ -5,7 +5,7 @@
 #![expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
 
 use burn::tensor::{Device, Tensor, TensorData};
-use ossify_torch_kernels::optimiser::{AnyTensor, Clip, Parameter, Rule, StepOptions, step};
+use ossify_torch_kernels::optimiser::{AnyTensor, Clip, Parameter, Rule, StepOptions, follow, step};
 use proptest::prelude::*;
 
 fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
@@ -81,6 +81,24 @@ proptest! {
         close(&found, &right);
         close(&squares, &right_squares);
     }
+
+    #[test]
+    fn averages_follow_on_libtorch_as_primitives_do(
+        share in 0.0..=1.0,
+        shape in [1_usize..20, 1_usize..20],
+        numbers in prop::collection::vec(-1.0_f32..1.0, 800),
+    ) {
+        let count = shape[0] * shape[1];
+        let run = |device: &Device| {
+            let averages: Vec<AnyTensor> = vec![tensor(&numbers[..count], shape, device).into(), tensor(&numbers[..3], [3], device).into()];
+            let kernel = tensor(&numbers[count..2 * count], [shape[1], shape[0]], device).swap_dims(0, 1);
+            let mut moved = follow(averages, vec![kernel.into(), tensor(&numbers[3..6], [3], device).into()], share).into_iter();
+            let mut found = values(moved.next().unwrap().into_tensor::<2>());
+            found.extend(values(moved.next().unwrap().into_tensor::<1>()));
+            found
+        };
+        close(&run(&Device::libtorch()), &run(&Device::flex()));
+    }
 }
 
 #[test]
@@ -91,8 +109,11 @@ fn what_others_hold_stays_as_it_was() {
     let options = StepOptions { rule: Rule::Sgd { rate: 0.1, momentum: 0.0 }, clip: Clip::Parameter(0.1), penalty: 0.2 };
     let parameter = Parameter { weights: weights.clone().into(), first: None, second: None };
     let (moved, _) = step(vec![parameter], vec![gradient.clone().into()], vec![true], options).unwrap();
-    assert_eq!((values(weights), values(gradient)), (vec![1.0, 2.0], vec![0.5, -0.5]));
+    assert_eq!((values(weights), values(gradient.clone())), (vec![1.0, 2.0], vec![0.5, -0.5]));
     assert!(values(moved[0].weights.clone().into_tensor::<1>())[0] < 1.0);
+    let averages = follow(vec![gradient.clone().into()], vec![moved[0].weights.clone()], 0.5);
+    assert_eq!(values(gradient), vec![0.5, -0.5]);
+    assert!(values(averages[0].clone().into_tensor::<1>())[0] > 0.5);
 }
 
 #[test]
@@ -105,6 +126,20 @@ fn norms_do_not_depend_on_the_number_of_threads() {
         let parameter = Parameter { weights: tensor(&numbers, [numbers.len()], &device).into(), first: None, second: None };
         let (mut moved, squares) = step(vec![parameter], vec![tensor(&numbers, [numbers.len()], &device).into()], vec![true], options).unwrap();
         (values(moved.remove(0).weights.into_tensor::<1>()), values(squares))
+    };
+    assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn averages_do_not_depend_on_the_number_of_threads() {
+    let device = Device::libtorch();
+    let numbers: Vec<f32> = (0..300_001_u32).map(|i| ((i.wrapping_mul(2_654_435_761) >> 8) as f32) / 1e6).collect();
+    let run = |threads| {
+        ossify_torch_kernels::runtime::set_threads(threads);
+        let averages = vec![tensor(&numbers, [numbers.len()], &device).into()];
+        let reversed: Vec<f32> = numbers.iter().rev().copied().collect();
+        let mut moved = follow(averages, vec![tensor(&reversed, [numbers.len()], &device).into()], 0.3);
+        values(moved.remove(0).into_tensor::<1>())
     };
     assert_eq!(run(1), run(3));
 }

@@ -37,14 +37,17 @@ pub struct RunState {
     pub metrics: Vec<EpochMetrics>,
 }
 
-/// A checkpoint as it is read.
+/// A checkpoint: of the last step what training goes on from, of the best epoch the network to use.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
     /// The state.
     pub state: RunState,
-    /// The trained module's numbers.
+    /// The trained module's numbers; in the checkpoint of the best epoch the average's, where there is one.
     pub model: BTreeMap<String, ParameterData>,
     /// The optimiser's moments; empty in the checkpoint of the best epoch.
     pub optimiser: BTreeMap<String, ParameterData>,
+    /// The same module's numbers in the average over steps; empty where there is none, and in the checkpoint of the best epoch.
+    pub average: BTreeMap<String, ParameterData>,
 }
 
 /// Path of the one file of a checkpoint: `checkpoints/last/checkpoint.safetensors`.
@@ -85,11 +88,11 @@ pub fn settle_best(run: &Path, best_epoch: Option<u32>) -> Result<()> {
 ///
 /// # Errors
 /// Fails where the disk does.
-pub fn save(path: &Path, state: &RunState, model: &BTreeMap<String, ParameterData>, optimiser: &BTreeMap<String, ParameterData>) -> Result<()> {
-    let tensors = |prefix: &'static str, data| BTreeMap::iter(data).map(move |(name, data)| (format!("{prefix}{name}"), Numbers(data)));
-    let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(state)?)]);
-    let bytes = safetensors::serialize(tensors(MODEL, model).chain(tensors(OPTIMISER, optimiser)), Some(metadata))
-        .map_err(|e| anyhow!("{}: cannot encode the checkpoint: {e}", path.display()))?;
+pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    let parts = [(MODEL, &checkpoint.model), (OPTIMISER, &checkpoint.optimiser), (AVERAGE, &checkpoint.average)];
+    let tensors = parts.into_iter().flat_map(|(prefix, part)| part.iter().map(move |(name, data)| (format!("{prefix}{name}"), Numbers(data))));
+    let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&checkpoint.state)?)]);
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| anyhow!("{}: cannot encode the checkpoint: {e}", path.display()))?;
     Ok(write_atomic(path, &bytes)?)
 }
 
@@ -109,21 +112,21 @@ pub fn load(path: &Path) -> Result<Option<Checkpoint>> {
 fn decode(bytes: &[u8]) -> Result<Checkpoint> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let state = metadata.metadata().as_ref().and_then(|entries| entries.get("state")).context("no state in it")?;
-    let mut checkpoint = Checkpoint { state: serde_json::from_str(state)?, model: BTreeMap::new(), optimiser: BTreeMap::new() };
+    let mut checkpoint = Checkpoint { state: serde_json::from_str(state)?, ..Default::default() };
     for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
         let values = view.data().as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
         let data = ParameterData { shape: view.shape().to_vec(), values };
-        match (name.strip_prefix(MODEL), name.strip_prefix(OPTIMISER)) {
-            (Some(name), _) => checkpoint.model.insert(name.to_owned(), data),
-            (_, Some(name)) => checkpoint.optimiser.insert(name.to_owned(), data),
-            _ => None,
-        };
+        let parts = [(MODEL, &mut checkpoint.model), (OPTIMISER, &mut checkpoint.optimiser), (AVERAGE, &mut checkpoint.average)];
+        if let Some((name, part)) = parts.into_iter().find_map(|(prefix, part)| Some((name.strip_prefix(prefix)?, part))) {
+            part.insert(name.to_owned(), data);
+        }
     }
     Ok(checkpoint)
 }
 
 const MODEL: &str = "model.";
 const OPTIMISER: &str = "optimiser.";
+const AVERAGE: &str = "average.";
 
 struct Numbers<'a>(&'a ParameterData);
 
@@ -167,23 +170,27 @@ mod tests {
         };
         let model = BTreeMap::from([("a.weight".to_owned(), numbers(&[1.5, f32::MIN_POSITIVE])), ("b".to_owned(), numbers(&[]))]);
         let optimiser = BTreeMap::from([("a.weight.first".to_owned(), numbers(&[-0.0, 3.0]))]);
-        save(&path, &state, &model, &optimiser).unwrap();
-        let read = load(&path).unwrap().unwrap();
-        assert_eq!((read.state, read.model, read.optimiser), (state, model, optimiser));
+        let average = BTreeMap::from([("a.weight".to_owned(), numbers(&[0.5, 1.0]))]);
+        let saved = Checkpoint { state, model, optimiser, average };
+        save(&path, &saved).unwrap();
+        assert_eq!(load(&path).unwrap().unwrap(), saved);
     }
 
     #[test]
     fn the_best_checkpoint_is_the_one_that_the_last_one_names() {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path();
-        let of = |epoch| RunState { metrics: vec![EpochMetrics { epoch, ..Default::default() }], ..Default::default() };
+        let of = |epoch| {
+            let state = RunState { metrics: vec![EpochMetrics { epoch, ..Default::default() }], ..Default::default() };
+            Checkpoint { state, ..Default::default() }
+        };
         let best = || load(&checkpoint_file(run, "best")).unwrap().map(|best| best.state.metrics[0].epoch);
         settle_best(run, None).unwrap();
-        save(&next_best_file(run), &of(1), &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        save(&next_best_file(run), &of(1)).unwrap();
         settle_best(run, Some(1)).unwrap();
         assert_eq!(best(), Some(1));
         // Killed before the last checkpoint told of epoch 2: it will be trained again.
-        save(&next_best_file(run), &of(2), &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        save(&next_best_file(run), &of(2)).unwrap();
         settle_best(run, Some(1)).unwrap();
         assert_eq!((best(), next_best_file(run).exists()), (Some(1), false));
     }
@@ -192,7 +199,7 @@ mod tests {
     fn a_checkpoint_cut_short_is_an_error_that_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = checkpoint_file(folder.path(), "last");
-        save(&path, &RunState::default(), &BTreeMap::from([("a".to_owned(), numbers(&[1.0]))]), &BTreeMap::new()).unwrap();
+        save(&path, &Checkpoint { model: BTreeMap::from([("a".to_owned(), numbers(&[1.0]))]), ..Default::default() }).unwrap();
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         let error = load(&path).err().unwrap().to_string();

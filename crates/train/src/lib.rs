@@ -8,6 +8,7 @@
 //! state of any generator: a run that was killed and started again ends with the bytes of one that was left alone.
 
 mod augment;
+mod average;
 mod batches;
 mod checkpoint;
 mod curves;

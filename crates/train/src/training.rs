@@ -12,8 +12,9 @@ use ossify_model::{Classifier, HeadOutput};
 use ossify_settings::{Progress, Reporter, TrainSettings};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::average::WeightAverage;
 use crate::batches::{self, Batch, Source};
-use crate::checkpoint::{self, RunState, checkpoint_file, next_best_file};
+use crate::checkpoint::{self, Checkpoint, RunState, checkpoint_file, next_best_file};
 use crate::input::InputMaker;
 use crate::interrupt::Interrupt;
 use crate::loss::Loss;
@@ -95,6 +96,7 @@ pub struct Finished {
 struct Session {
     model: Classifier,
     optimiser: Optimiser,
+    average: WeightAverage,
     state: RunState,
     /// Seconds of earlier sessions.
     earlier_secs: f64,
@@ -125,7 +127,8 @@ impl Training<'_> {
         let Some(saved) = checkpoint::load(&path)?.filter(|saved| saved.state.fingerprint == self.fingerprint) else {
             let state = RunState { fingerprint: self.fingerprint.to_owned(), began_unix_secs: watch::unix_secs(), ..Default::default() };
             let events = EventFile::begin(self.folder, state.began_unix_secs, &[])?;
-            return Ok(Session { model, optimiser: Optimiser::new(self.recipe()), state, earlier_secs: 0.0, events });
+            let average = WeightAverage::new(self.settings.ema_decay);
+            return Ok(Session { model, optimiser: Optimiser::new(self.recipe()), average, state, earlier_secs: 0.0, events });
         };
         let state = saved.state;
         checkpoint::settle_best(self.folder, best_epoch(self.settings.best_by, &state.metrics).map(|metrics| metrics.epoch))?;
@@ -134,7 +137,10 @@ impl Training<'_> {
             .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
         let earlier_secs = state.elapsed_secs;
         let events = EventFile::begin(self.folder, state.began_unix_secs, &state.metrics)?;
-        Ok(Session { model: self.restore(model, saved.model, &path)?, optimiser, state, earlier_secs, events })
+        let model = self.restore(model, saved.model, &path)?;
+        let averaged = (!saved.average.is_empty()).then(|| self.restore(model.valid(), saved.average, &path)).transpose()?;
+        let average = WeightAverage::restore(self.settings.ema_decay, averaged);
+        Ok(Session { model, optimiser, average, state, earlier_secs, events })
     }
 
     fn epoch(&self, session: &mut Session) -> Result<()> {
@@ -224,6 +230,7 @@ impl Training<'_> {
             let gradients = GradientsParams::from_module(&mut gradients, &session.model);
             session.optimiser.step(learning_rate, &mut session.model, gradients);
         }
+        session.average.follow(&session.model, phase.trained, session.optimiser.steps());
         let state = &mut session.state;
         state.step += 1;
         state.batches += 1;
@@ -245,7 +252,7 @@ impl Training<'_> {
             return Ok(None);
         }
         let source = self.valid.of(phase)?;
-        let model = session.model.valid();
+        let model = session.average.network(&session.model);
         let penalty = self.penalty(&model)?;
         let mut scores = Scores::default();
         std::thread::scope(|scope| -> Result<()> {
@@ -300,7 +307,8 @@ impl Training<'_> {
     /// Writes checkpoints and `metrics.jsonl`. The last checkpoint is where a killed run goes on.
     fn keep(&self, session: &Session, is_best: bool) -> Result<()> {
         if is_best {
-            checkpoint::save(&next_best_file(self.folder), &session.state, &self.snapshot(session)?, &BTreeMap::new())?;
+            let model = self.snapshot(&session.average.network(&session.model))?;
+            checkpoint::save(&next_best_file(self.folder), &Checkpoint { state: session.state.clone(), model, ..Default::default() })?;
         }
         let mut lines = String::new();
         for epoch in &session.state.metrics {
@@ -313,10 +321,13 @@ impl Training<'_> {
     }
 
     fn keep_last(&self, session: &Session) -> Result<()> {
-        let memory = session.optimiser.snapshot().map_err(|reason| anyhow!("cannot read the optimiser from the device: {reason}"))?;
+        let optimiser = session.optimiser.snapshot().map_err(|reason| anyhow!("cannot read the optimiser from the device: {reason}"))?;
+        // Running statistics lag by one update until the module is asked for its inference form.
+        let model = self.snapshot(&session.model.valid())?;
+        let average = session.average.averaged().map(|network| self.snapshot(network)).transpose()?.unwrap_or_default();
         let elapsed_secs = session.earlier_secs + self.started.elapsed().as_secs_f64();
         let state = RunState { elapsed_secs, ..session.state.clone() };
-        checkpoint::save(&checkpoint_file(self.folder, "last"), &state, &self.snapshot(session)?, &memory)
+        checkpoint::save(&checkpoint_file(self.folder, "last"), &Checkpoint { state, model, optimiser, average })
     }
 
     /// Whether some phase trains more than the head; else checkpoints hold the head alone.
@@ -324,10 +335,8 @@ impl Training<'_> {
         self.phases.iter().any(|phase| phase.trained != Trained::Head)
     }
 
-    fn snapshot(&self, session: &Session) -> Result<BTreeMap<String, ParameterData>> {
-        // Running statistics lag by one update until the module is asked for its inference form.
-        let model = session.model.valid();
-        let saved = if self.trains_backbone() { parameters::snapshot(&model) } else { parameters::snapshot(&model.head) };
+    fn snapshot(&self, model: &Classifier) -> Result<BTreeMap<String, ParameterData>> {
+        let saved = if self.trains_backbone() { parameters::snapshot(model) } else { parameters::snapshot(&model.head) };
         saved.map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))
     }
 
@@ -341,11 +350,11 @@ impl Training<'_> {
         restored.map_err(|reason| anyhow!("{} does not fit the network: {reason}; start over with --force", path.display()))
     }
 
-    /// The network of the best epoch.
+    /// The network of the best epoch, averaged where there is an average.
     fn best(&self, session: &Session) -> Result<Classifier> {
         let best = best_epoch(self.settings.best_by, &session.state.metrics).map(|metrics| metrics.epoch);
         if session.state.batches == 0 && best.is_none_or(|best| best == session.state.epoch) {
-            return Ok(session.model.valid());
+            return Ok(session.average.network(&session.model));
         }
         let path = checkpoint_file(self.folder, "best");
         let saved = checkpoint::load(&path)?.with_context(|| format!("{} is gone; start over with --force", path.display()))?;

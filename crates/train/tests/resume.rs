@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use common::{Work, text, timeless};
 
-/// Everything that could lose its place: balanced sampling, augmentation, dropout, plateaus, momenta.
-const RECIPE: [&str; 16] = [
+/// Everything that could lose its place: balanced sampling, augmentation, dropout, plateaus, momenta, averages.
+const RECIPE: [&str; 17] = [
     "epochs=5",
     "sampler=\"balanced\"",
     "flip=true",
@@ -22,6 +22,7 @@ const RECIPE: [&str; 16] = [
     "cutout=0.2",
     "optimizer=\"adamw\"",
     "clip_scope=\"global\"",
+    "ema_decay=0.8",
     "schedule=\"plateau\"",
     "plateau_patience=1",
     "giou_weight=1.0",

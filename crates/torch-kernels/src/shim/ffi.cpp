@@ -193,4 +193,9 @@ char* ossify_optimiser_step(const OssifyOptimiserStep* step, size_t count, const
   });
 }
 
+// The averages are written to.
+char* ossify_follow(size_t count, const at::Tensor* const* averages, const at::Tensor* const* followed, double share) {
+  return caught([&] { ossify::follow(tensors(averages, count), tensors(followed, count), share); });
+}
+
 }  // extern "C"

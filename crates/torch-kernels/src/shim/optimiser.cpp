@@ -118,4 +118,12 @@ void sgd(const OptimiserState& state, double rate, double momentum, const std::o
                   /*maximize=*/false, /*is_first_step=*/false, divisor);
 }
 
+void follow(const std::vector<at::Tensor>& averages, const std::vector<at::Tensor>& tensors, double share) {
+  for (size_t i = 0; i < averages.size(); ++i) {
+    // ATen would broadcast.
+    TORCH_CHECK(averages[i].sizes() == tensors[i].sizes(), "an average of ", averages[i].sizes(), " got a tensor of ", tensors[i].sizes());
+  }
+  at::_foreach_lerp_(averages, tensors, share);
+}
+
 }  // namespace ossify

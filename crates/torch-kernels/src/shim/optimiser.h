@@ -42,4 +42,7 @@ void adam(const OptimiserState& state, const AdamStep& step, const std::optional
 
 void sgd(const OptimiserState& state, double rate, double momentum, const std::optional<at::Tensor>& divisor);
 
+// Moves each average by this share of the way towards the tensor of the same sizes, type and device.
+void follow(const std::vector<at::Tensor>& averages, const std::vector<at::Tensor>& tensors, double share);
+
 }  // namespace ossify
