@@ -57,6 +57,21 @@ impl Partition {
     }
 }
 
+/// Which of a row of pieces of these sizes are in a share, where pieces are not cut: the share is as near to one of `N` equal
+/// parts of the whole as that can be, and shares follow each other as the pieces do.
+pub fn share_of_pieces(partition: Partition, sizes: impl IntoIterator<Item = u64, IntoIter: Clone>) -> Vec<bool> {
+    let sizes = sizes.into_iter();
+    let total: u128 = sizes.clone().map(u128::from).sum();
+    let mut before = 0;
+    let is_in = |size: u64| {
+        // By its middle, lest the last share gets nothing but the rest.
+        let middle = before + u128::from(size) / 2;
+        before += u128::from(size);
+        middle * u128::from(partition.count) / total.max(1) + 1 == u128::from(partition.number)
+    };
+    sizes.map(is_in).collect()
+}
+
 /// Where an image lies between the first share (0) and the last (2^64 - 1): shares are equally long pieces of that line.
 /// It is the XXH3 of the path of its label file, so that images that share one, and the label file, lie together.
 pub fn share_place(image_id: &str) -> u64 {
@@ -102,6 +117,22 @@ mod tests {
             assert!(sizes.iter().all(|size| (f64::from(*size) - mean).abs() < 6.0 * mean.sqrt() + 1.0), "{sizes:?}");
         }
         assert!(Partition::new(1, 1).unwrap().holds(u64::MAX));
+    }
+
+    #[test]
+    fn every_piece_is_in_one_share_and_shares_are_alike() {
+        for (sizes, count) in [(vec![], 3), (vec![5], 1), (vec![7; 1000], 2), (vec![3, 9, 4, 8, 1, 7].repeat(100), 7), (vec![1; 5], 16)] {
+            let shares: Vec<Vec<bool>> = Partition::all(count).map(|partition| share_of_pieces(partition, sizes.iter().copied())).collect();
+            let owners: Vec<usize> = (0..sizes.len()).map(|piece| shares.iter().position(|share| share[piece]).unwrap()).collect();
+            assert!((0..sizes.len()).all(|piece| shares.iter().filter(|share| share[piece]).count() == 1));
+            assert!(owners.is_sorted());
+            let even = sizes.iter().sum::<u64>() as f64 / f64::from(count);
+            let largest = sizes.iter().max().copied().unwrap_or(0) as f64;
+            for share in &shares {
+                let size: u64 = sizes.iter().zip(share).filter(|(_, is_in)| **is_in).map(|(size, _)| size).sum();
+                assert!((size as f64 - even).abs() <= largest, "{size} of {even}");
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod image_folder;
 mod network;
+mod parts;
 mod rows;
 mod stage;
 

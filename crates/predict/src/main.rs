@@ -10,6 +10,8 @@ use clap::Parser;
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
+    #[command(flatten)]
+    share: ossify_settings::ShareArgs,
     /// Where to compute: auto, cpu, cuda:N or flex [default: predict.device of the configuration]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -22,5 +24,5 @@ fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();
     let mut cli = Cli::parse();
     cli.stage.set.extend(cli.device.iter().map(|device| format!("predict.device={device}")));
-    ossify_settings::run_stage("predict", cli, |cli| &cli.stage, |cli, context| ossify_predict::run(context, cli.images.as_deref()))
+    ossify_settings::run_stage("predict", cli, |cli| &cli.stage, |cli, context| ossify_predict::run(context, cli.share.share(), cli.images.as_deref()))
 }

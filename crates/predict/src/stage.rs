@@ -8,7 +8,7 @@ use ossify_contract::{
 };
 use ossify_model::device::{self, Precision};
 use ossify_model::on_device;
-use ossify_settings::{Context, Gate, Outcome, Settings, StageError};
+use ossify_settings::{Context, Gate, Outcome, Settings, Share, StageError};
 use serde_json::json;
 
 use crate::image_folder::{ImageFolder, Unreadable};
@@ -16,29 +16,42 @@ use crate::network::{Batch, Network};
 use crate::rows::Origin;
 
 const MODEL: &str = "model.safetensors";
-const LOWER: &str = "predict.batch_size";
+pub(crate) const STAGE: &str = "predict";
+pub(crate) const LOWER: &str = "predict.batch_size";
 
 /// The run that predicts.
-struct Run {
-    id: String,
+pub(crate) struct Run {
+    pub(crate) id: String,
     folder: PathBuf,
     /// Hash of its model: what predictions depend on, whatever the run's metrics say.
-    model_hash: String,
+    pub(crate) model_hash: String,
     /// Digest of the class map that it was trained with; null where the run does not say.
     class_map: serde_json::Value,
 }
 
-/// The stage: predicts the shards of the configured splits, or the images of a folder.
+/// The stage: predicts the shards of the configured splits or a share of them, merges the parts of all shares, or predicts the
+/// images of a folder.
 ///
 /// # Errors
 /// A folder of images that is not there is [`StageError::Usage`]; everything else that goes wrong is [`StageError::Failed`].
-pub fn run(context: &Context, images: Option<&Path>) -> Result<Outcome, StageError> {
+pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Outcome, StageError> {
     let configured = &context.settings.predict.images;
     let images = images.map(Path::to_path_buf).or_else(|| (!configured.is_empty()).then(|| PathBuf::from(configured)));
     match images {
         Some(folder) if !folder.is_dir() => Err(StageError::Usage(anyhow!("{} is no folder; name a folder of images", folder.display()))),
+        Some(_) if share != Share::Whole => {
+            Err(StageError::Usage(anyhow!("--partition and --merge are for shards; give each worker a folder of its own with --images")))
+        }
         Some(folder) => Ok(predict_images(context, &find_run(context)?, &folder)?),
-        None => Ok(predict_shards(context, &find_run(context)?)?),
+        None => {
+            let run = find_run(context)?;
+            let work = ShardWork::find(context, &run)?;
+            Ok(match share {
+                Share::Whole => work.whole(),
+                Share::Part(partition) => work.part(partition),
+                Share::Merge(count) => work.merge(count),
+            }?)
+        }
     }
 }
 
@@ -58,80 +71,114 @@ fn find_run(context: &Context) -> Result<Run> {
     Ok(Run { model_hash: model.xxh3.clone(), class_map: manifest.summary["class_map"].clone(), id, folder })
 }
 
-fn open_network(context: &Context, run: &Run) -> Result<Network> {
+pub(crate) fn open_network(context: &Context, run: &Run) -> Result<Network> {
     let device = device::choose(&context.settings.predict.device)?;
     device.prepare(context.threads(), Precision::Float32, false)?;
     context.reporter.say(format_args!("predicts with run {} on {}, {} threads", run.id, device.name(), device.threads()));
     on_device(LOWER, || Network::read(&run.folder.join(MODEL), device.inference(), context.settings.predict.flip))
 }
 
-fn predict_shards(context: &Context, run: &Run) -> Result<Outcome> {
-    let shards = context.out.shards();
-    let shards_manifest = Manifest::require(&shards, "there are no shards; run ossify-resize first")?;
-    let mut fingerprint = context.fingerprint("predict", &["predict"]);
-    fingerprint.add(&run.id).add(&run.model_hash).add(shards_manifest.content_hash());
-    let fingerprint = fingerprint.finish();
-    let predictions = context.out.predictions();
-    let folder = predictions.join(&run.id);
-    if !context.force
-        && let Some(manifest) = Manifest::is_current(&folder, &fingerprint)
-    {
-        write_latest(&predictions, &run.id)?;
-        return Ok(Outcome::current(manifest.summary));
-    }
-
-    let splits: Vec<Split> = Split::ALL.into_iter().filter(|split| context.settings.predict.splits.iter().any(|name| name == split.as_str())).collect();
-    let found: Vec<(Split, Vec<&FileEntry>)> = splits.iter().map(|split| (*split, shards_of(&shards_manifest, *split).collect())).collect();
-    if found.iter().all(|(_, files)| files.is_empty()) {
-        bail!("{} has no image of {}; see predict.splits", shards.display(), context.settings.predict.splits.join(", "));
-    }
-    let network = open_network(context, run)?;
-    let publication = Publication::begin(&folder)?;
-    let started = Instant::now();
-    let (mut files, mut images) = (Vec::new(), serde_json::Map::new());
-    for (split, shard_files) in found {
-        if shard_files.is_empty() {
-            context.reporter.say(format_args!("{split}: no images"));
-            continue;
-        }
-        let rows = on_device(LOWER, || predict_split(context, &network, &publication, &shards, split, &shard_files))?;
-        images.insert(split.to_string(), rows.into());
-        files.push(publication.describe(&table_name(split.as_str()), Some(rows))?);
-    }
-    let total: u64 = files.iter().filter_map(|file| file.rows).sum();
-    let summary = json!({
-        "run": run.id,
-        "images": images,
-        "class_names": network.class_names(),
-        "model_xxh3": run.model_hash,
-        "class_map": run.class_map,
-        "shards": shards_manifest.content_hash(),
-    });
-    let manifest = publication.commit("predict", &fingerprint, files, summary)?;
-    write_latest(&predictions, &run.id)?;
-    tell(context, total, started, &folder);
-    Ok(Outcome::done(manifest.summary))
+/// The shards that are predicted, and with what.
+pub(crate) struct ShardWork<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) run: &'a Run,
+    shards: PathBuf,
+    /// Of the shards of the requested splits, in order.
+    pub(crate) files: Vec<(Split, FileEntry)>,
+    content_hash: String,
+    /// Hash of all that decides the predictions.
+    pub(crate) fingerprint: String,
 }
 
-fn table_name(stem: &str) -> String {
+impl<'a> ShardWork<'a> {
+    fn find(context: &'a Context, run: &'a Run) -> Result<Self> {
+        let shards = context.out.shards();
+        let manifest = Manifest::require(&shards, "there are no shards; run ossify-resize first")?;
+        let content_hash = manifest.content_hash();
+        let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
+        fingerprint.add(&run.id).add(&run.model_hash).add(&content_hash);
+        let splits = Split::ALL.into_iter().filter(|split| context.settings.predict.splits.iter().any(|name| name == split.as_str()));
+        let files: Vec<_> = splits.flat_map(|split| shards_of(&manifest, split).map(move |file| (split, file.clone()))).collect();
+        if files.is_empty() {
+            bail!("{} has no image of {}; see predict.splits", shards.display(), context.settings.predict.splits.join(", "));
+        }
+        Ok(ShardWork { context, run, shards, files, content_hash, fingerprint: fingerprint.finish() })
+    }
+
+    fn whole(&self) -> Result<Outcome> {
+        let folder = self.context.out.predictions().join(&self.run.id);
+        if let Some(outcome) = self.current(&folder)? {
+            return Ok(outcome);
+        }
+        let network = open_network(self.context, self.run)?;
+        let publication = Publication::begin(&folder)?;
+        let (started, mut files, mut images) = (Instant::now(), Vec::new(), 0);
+        for split in Split::ALL {
+            let of_split: Vec<&FileEntry> = self.files.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
+            if of_split.is_empty() {
+                if self.context.settings.predict.splits.iter().any(|name| name == split.as_str()) {
+                    self.context.reporter.say(format_args!("{split}: no images"));
+                }
+                continue;
+            }
+            let table = table_name(split.as_str());
+            let rows = on_device(LOWER, || self.predict_split(&network, &publication.stage(&table)?, split, &of_split))?;
+            images += rows;
+            files.push(publication.describe(&table, Some(rows))?);
+        }
+        let outcome = self.publish(publication, files, network.class_names())?;
+        tell(self.context, images, started, &folder);
+        Ok(outcome)
+    }
+
+    /// What is there already.
+    pub(crate) fn current(&self, folder: &Path) -> Result<Option<Outcome>> {
+        match Manifest::is_current(folder, &self.fingerprint).filter(|_| !self.context.force) {
+            Some(manifest) => {
+                write_latest(&self.context.out.predictions(), &self.run.id)?;
+                Ok(Some(Outcome::current(manifest.summary)))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the staged tables the predictions of the run.
+    pub(crate) fn publish(&self, publication: Publication, files: Vec<FileEntry>, class_names: &[String]) -> Result<Outcome> {
+        let images: serde_json::Map<String, serde_json::Value> =
+            files.iter().map(|file| (file.path.trim_end_matches(".parquet").to_owned(), file.rows.unwrap_or(0).into())).collect();
+        let summary = json!({
+            "run": self.run.id,
+            "images": images,
+            "class_names": class_names,
+            "model_xxh3": self.run.model_hash,
+            "class_map": self.run.class_map,
+            "shards": self.content_hash,
+        });
+        let manifest = publication.commit(STAGE, &self.fingerprint, files, summary)?;
+        write_latest(&self.context.out.predictions(), &self.run.id)?;
+        Ok(Outcome::done(manifest.summary))
+    }
+
+    /// Predicts shards of one split into the table at `path`; at most one shard is mapped at a time.
+    pub(crate) fn predict_split(&self, network: &Network, path: &Path, split: Split, files: &[&FileEntry]) -> Result<u64> {
+        let total = files.iter().filter_map(|file| file.rows).sum();
+        let progress = self.context.reporter.progress(&format!("predict {split}"), "images", Some(total));
+        let mut writer = TableWriter::<PredictionRow>::create(path)?;
+        for file in files {
+            // Each tensor is checked as it is read.
+            let shard = ShardReader::open(self.shards.join(&file.path))?;
+            let batch_size = self.context.settings.predict.batch_size;
+            let predicted = network.predict(shard.shape(), split, &mut writer, &progress, |sender| send_shard(&shard, batch_size, sender))?;
+            if predicted != shard.len() as u64 {
+                bail!("{}: {predicted} of {} images were predicted; this is a defect of ossify-predict", file.path, shard.len());
+            }
+        }
+        Ok(writer.finish()?)
+    }
+}
+
+pub(crate) fn table_name(stem: &str) -> String {
     format!("{stem}.parquet")
-}
-
-/// Predicts one split, shard by shard; at most one shard is mapped at a time.
-fn predict_split(context: &Context, network: &Network, publication: &Publication, shards: &Path, split: Split, files: &[&FileEntry]) -> Result<u64> {
-    let total = files.iter().filter_map(|file| file.rows).sum();
-    let progress = context.reporter.progress(&format!("predict {split}"), "images", Some(total));
-    let mut writer = TableWriter::<PredictionRow>::create(publication.stage(&table_name(split.as_str()))?)?;
-    for file in files {
-        // Each tensor is checked as it is read.
-        let shard = ShardReader::open(shards.join(&file.path))?;
-        let batch_size = context.settings.predict.batch_size;
-        let predicted = network.predict(shard.shape(), split, &mut writer, &progress, |sender| send_shard(&shard, batch_size, sender))?;
-        if predicted != shard.len() as u64 {
-            bail!("{}: {predicted} of {} images were predicted; this is a defect of ossify-predict", file.path, shard.len());
-        }
-    }
-    Ok(writer.finish()?)
 }
 
 fn send_shard(shard: &ShardReader, batch_size: usize, sender: &SyncSender<Result<Batch>>) {
@@ -167,7 +214,7 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
     let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
     let trained: Settings = toml::from_str(&text).with_context(|| format!("{} is no configuration of this version", config.display()))?;
     let images = ImageFolder::list(root, &trained.resize)?;
-    let mut fingerprint = context.fingerprint("predict", &["predict"]);
+    let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
     fingerprint.add(&run.id).add(&run.model_hash);
     images.add_to(&mut fingerprint);
     let fingerprint = fingerprint.finish();
@@ -205,7 +252,7 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
         "model_xxh3": run.model_hash,
         "gates": gates,
     });
-    let manifest = publication.commit("predict", &fingerprint, files, summary)?;
+    let manifest = publication.commit(STAGE, &fingerprint, files, summary)?;
     tell(context, rows, started, &folder);
     Ok(Outcome::done(manifest.summary))
 }

@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::{ImageBuffer, Rgb};
-use ossify_contract::{Manifest, PredictionRow, Publication, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, read_table, write_latest};
+use ossify_contract::{
+    Manifest, PredictionRow, Publication, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, read_table, shard_file_name, write_latest,
+};
 use ossify_imaging::{Limits, TensorSpec, decode, to_tensor};
 use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, weights};
 use ossify_settings::{ResizeSettings, Settings};
 use serde_json::json;
 
 const SIDE: u32 = 48;
+const IMAGES_PER_SHARD: usize = 5;
 const RUN: &str = "densenet-compact-0123abcd";
 
 /// A run with random weights, pictures of several proportions, and their shards.
@@ -28,7 +31,7 @@ impl Work {
         let pictures = work.pictures();
         std::fs::create_dir_all(&pictures).unwrap();
         for i in 0..valid + test {
-            let (width, height) = (40 + 7 * i as u32, 90 - 5 * i as u32);
+            let (width, height) = (40 + 7 * i as u32, 90 - 2 * i as u32);
             let picture = ImageBuffer::from_fn(width, height, |x, y| Rgb([(x * 3) as u8, (y * 2 + i as u32 * 9) as u8, (x + y) as u8]));
             picture.save(pictures.join(format!("{i:02}.png"))).unwrap();
         }
@@ -80,21 +83,21 @@ impl Work {
         let publication = Publication::begin(self.out().join("shards")).unwrap();
         let mut files = Vec::new();
         for (split, range) in [(Split::Valid, 0..valid), (Split::Test, valid..valid + test)] {
-            if range.is_empty() {
-                continue;
+            for (number, shard) in range.collect::<Vec<_>>().chunks(IMAGES_PER_SHARD).enumerate() {
+                let name = shard_file_name(split, number);
+                let mut writer =
+                    ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }, ShardCompression::None)
+                        .unwrap();
+                for i in shard {
+                    let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
+                    let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();
+                    let (tensor, transform) = to_tensor(&pixels, &spec);
+                    let tensor = change(tensor);
+                    let row = ShardRow::new(format!("{split}/images/{i:02}.png"), pixels.size(), transform, &tensor);
+                    writer.write(&[row], tensor).unwrap();
+                }
+                files.push(writer.finish(&name).unwrap());
             }
-            let name = format!("{split}-00000.arrow");
-            let mut writer =
-                ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }, ShardCompression::None).unwrap();
-            for i in range {
-                let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
-                let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();
-                let (tensor, transform) = to_tensor(&pixels, &spec);
-                let tensor = change(tensor);
-                let row = ShardRow::new(format!("{split}/images/{i:02}.png"), pixels.size(), transform, &tensor);
-                writer.write(&[row], tensor).unwrap();
-            }
-            files.push(writer.finish(&name).unwrap());
         }
         publication.commit("resize", "test", files, json!({})).unwrap();
     }
@@ -181,6 +184,46 @@ fn with_flip_a_mirrored_image_gets_the_mirrored_box_and_the_same_class() {
     work.write_shards(6, 0);
     succeeds(work.predict(&[]));
     assert_eq!(work.rows(RUN, "valid.parquet"), plain);
+}
+
+/// The manifest but for the time, and the tables' bytes.
+fn published(folder: &Path) -> (Manifest, Vec<Vec<u8>>) {
+    let manifest = Manifest { created_at: String::new(), ..Manifest::open(folder, "").unwrap() };
+    let tables = manifest.files.iter().map(|file| std::fs::read(folder.join(&file.path)).unwrap()).collect();
+    (manifest, tables)
+}
+
+#[test]
+fn parts_of_all_shares_merge_into_what_is_predicted_at_once() {
+    let work = Work::new(23, 12);
+    let arguments = ["--set", "predict.batch_size=4"];
+    let run = |more: &[&str]| work.predict(&[&arguments[..], more].concat());
+    succeeds(run(&[]));
+    let folder = work.out().join("predictions").join(RUN);
+    let whole = published(&folder);
+    for count in [1, 2, 3, 20] {
+        std::fs::remove_dir_all(work.out().join("predictions")).unwrap();
+        for number in (1..=count).rev() {
+            succeeds(run(&["--partition", &format!("{number}/{count}")]));
+        }
+        succeeds(run(&["--merge", &count.to_string()]));
+        assert!(published(&folder) == whole, "{count}");
+        assert!(succeeds(run(&["--partition", &format!("1/{count}")])).contains("already there"));
+        assert!(succeeds(run(&["--merge", &count.to_string()])).contains("already there"));
+        assert!(succeeds(run(&[])).contains("already there"));
+        assert_eq!(std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(), format!("{RUN}\n"));
+    }
+    work.write_run(2);
+    fails(&run(&["--merge", "2"]), 1, "part 1/2 was made with another configuration, run");
+    fails(&run(&["--merge", "4"]), 1, "4 parts are not there (1/4, 2/4, 3/4, 4/4)");
+    fails(&run(&["--partition", "1/2", "--images", work.pictures().to_str().unwrap()]), 2, "--partition and --merge are for shards");
+    succeeds(run(&["--partition", "1/2"]));
+    succeeds(run(&["--partition", "2/2"]));
+    let part = work.out().join("parts/predict/2/2");
+    damage(&part.join(&Manifest::open(&part, "").unwrap().files[0].path));
+    fails(&run(&["--merge", "2"]), 1, "not the bytes that manifest.json says");
+    succeeds(run(&["--partition", "2/2", "--force"]));
+    succeeds(run(&["--merge", "2"]));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use ossify_contract::{ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, Split, TableReader, shard_file_name};
+use ossify_contract::{ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, Split, TableReader, shard_file_name, share_of_pieces};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -107,17 +107,9 @@ impl Plan {
         fingerprint.finish()
     }
 
-    /// Which shards are in this share. A share is whole shards, as near to one of `N` equal pieces of the images as that can
-    /// be: so no tensor is copied when the parts are merged.
+    /// Which shards are in this share. A share is whole shards: so no tensor is copied when the parts are merged.
     pub(crate) fn share(&self, partition: Partition) -> Vec<bool> {
-        let (total, mut before) = (self.images() as u128, 0_u128);
-        let is_in = |shard: &ShardPlan| {
-            // By the image in the middle, lest the last share gets nothing but the rest.
-            let middle = before + shard.images as u128 / 2;
-            before += shard.images as u128;
-            middle * u128::from(partition.count()) / total.max(1) + 1 == u128::from(partition.number())
-        };
-        self.shards.iter().map(is_in).collect()
+        share_of_pieces(partition, self.shards.iter().map(|shard| shard.images as u64))
     }
 
     /// How many images the shards are to hold.
@@ -257,21 +249,6 @@ mod tests {
             assert_eq!(shards.iter().map(|shard| shard.images).sum::<usize>(), images);
             let (last, others) = shards.split_last().map_or((0, &[][..]), |(last, others)| (last.images, others));
             assert!(last <= most && others.iter().all(|shard| (most.div_ceil(2)..=most).contains(&shard.images)), "{images} by {most}");
-        }
-    }
-
-    #[test]
-    fn every_shard_is_in_one_share_and_shares_are_alike() {
-        for (images, count) in [(0, 3), (5, 1), (100_000, 2), (100_000, 7), (100, 16)] {
-            let shards = cut(0..images, 100);
-            let plan = Plan { table: PathBuf::new(), shards, unreadable: 0, configuration: Fingerprint::new("test") };
-            let shares: Vec<Vec<bool>> = Partition::all(count).map(|partition| plan.share(partition)).collect();
-            for shard in 0..plan.shards.len() {
-                assert_eq!(shares.iter().filter(|share| share[shard]).count(), 1);
-            }
-            let sizes = shares.iter().map(|share| plan.shards.iter().zip(share).filter(|(_, is_in)| **is_in).map(|(shard, _)| shard.images).sum::<usize>());
-            let even = images as f64 / f64::from(count);
-            assert!(sizes.into_iter().all(|size| (size as f64 - even).abs() <= 100.0), "{images} in {count}");
         }
     }
 
