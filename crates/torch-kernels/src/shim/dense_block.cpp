@@ -133,6 +133,10 @@ at::Tensor weight_gradient(const at::Tensor& map, const Affine& affine, const at
   return sum.permute({1, 2, 0}).reshape(weight.sizes()).contiguous();
 }
 
+bool is_weight_gradient_ours(const BlockShape& shape, const at::Tensor& bottleneck) {
+  return NormReluBackward::takes_parts(bottleneck) && shape.growth * shape.bottleneck >= LEAST_OF_OURS;
+}
+
 Statistics first(const std::vector<at::Tensor>& statistics, int64_t layer) {
   return {statistics[layer * STATISTICS_PER_LAYER], statistics[layer * STATISTICS_PER_LAYER + 1]};
 }
@@ -175,7 +179,8 @@ BlockForward dense_block(const BlockShape& shape, const at::Tensor& input, const
     measure(channels, shape.growth);
     forward.statistics.insert(forward.statistics.end(), {of_input.mean, of_input.variance, of_bottleneck.mean, of_bottleneck.variance});
     forward.kept.push_back(bottleneck);
-    if (keep_activations) forward.kept.insert(forward.kept.end(), {activated, activated_bottleneck});
+    // What our weight gradient does not read need not stay in memory.
+    if (keep_activations) forward.kept.insert(forward.kept.end(), {activated, is_weight_gradient_ours(shape, bottleneck) ? bottleneck : activated_bottleneck});
   }
   return forward;
 }
@@ -215,7 +220,7 @@ BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& ou
     for (size_t i : {0, 1, 3, 4}) gradients[i] = at::empty_like(parameters[l * PARAMETERS_PER_LAYER + i]);
 
     const auto grown = gradient.narrow(1, channels, shape.growth).contiguous(at::MemoryFormat::ChannelsLast);
-    const bool is_ours = NormReluBackward::takes_parts(bottleneck) && shape.growth * shape.bottleneck >= LEAST_OF_OURS;
+    const bool is_ours = is_weight_gradient_ours(shape, bottleneck);
     const auto activated_bottleneck = is_ours               ? bottleneck  // Its numbers are not looked at.
                                       : are_activations_kept ? kept[2]
                                                              : normalised(bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);

@@ -41,10 +41,6 @@ at::Tensor sums_of_squares(const std::vector<at::Tensor>& tensors) {
   return at::stack(at::_foreach_norm(tensors, 2)).to(at::kDouble).square();
 }
 
-struct Lists {
-  std::vector<at::Tensor> weights, gradients, first, second;
-};
-
 }  // namespace
 
 void OptimiserState::check() const {
@@ -87,7 +83,7 @@ at::Tensor add_penalty(const OptimiserState& state, const std::vector<bool>& is_
 
 void adam(const OptimiserState& state, const AdamStep& step, const std::optional<at::Tensor>& divisor) {
   // Those that decay, and the others.
-  Lists lists[2];
+  OptimiserState lists[2];
   for (size_t i = 0; i < state.weights.size(); ++i) {
     auto& list = lists[step.decay > 0.0 && state.weights[i].dim() > 1];
     list.weights.push_back(state.weights[i]);
@@ -107,7 +103,7 @@ void adam(const OptimiserState& state, const AdamStep& step, const std::optional
 
 void sgd(const OptimiserState& state, double rate, double momentum, const std::optional<at::Tensor>& divisor) {
   if (state.weights.empty()) return;
-  Lists list;
+  OptimiserState list;
   for (size_t i = 0; i < state.weights.size(); ++i) {
     list.weights.push_back(state.weights[i]);
     list.gradients.push_back(state.gradients[i].view_as(state.weights[i]));
