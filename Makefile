@@ -15,7 +15,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release
 GOALS := $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help ingest resize train predict evaluate query notebooks dataset demo-data test lint parity pipelines clean programs libtorch
+.PHONY: help ingest resize train predict evaluate query notebooks dataset demo-data test lint parity scale pipelines clean programs libtorch
 MAKEFLAGS += --no-print-directory
 # GNU OpenMP threads that wait for work spin, by default long enough to starve whatever else runs.
 export GOMP_SPINCOUNT ?= 2000
@@ -127,6 +127,13 @@ bench: $(NEEDS_LIBTORCH) ## Time ours against the tools that people use, as rati
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/bench' pipelines/bench/requirements.txt
 	$(CARGO) build --release --workspace $(FEATURES) --bin ossify-ingest --bin ossify-resize --bin ossify-train --example speed --example decode_resize
 	@'$(VENV)/bench/bin/python' pipelines/bench/bench.py '$(BIN)' '$(or $(DATASET),data/datasets/phantom)' '$(or $(OUT),data/work/bench)' $(ARGS)
+
+SCALE := $(or $(OUT),data/work/scale)
+scale: ## Measure what shares cost and gain, over 300,000 label files and 20,000 images that it draws
+	$(CARGO) build --release --workspace $(FEATURES) --bin ossify-phantom --bin ossify-ingest --bin ossify-resize
+	@'$(BIN)/ossify-phantom' --quiet --images 300000 --labels-only --dataset '$(SCALE)/labels' --out '$(SCALE)' >/dev/null
+	@'$(BIN)/ossify-phantom' --quiet --images 20000 --dataset '$(SCALE)/images' --out '$(SCALE)' >/dev/null
+	@'$(PYTHON)' pipelines/bench/scale.py '$(BIN)' '$(SCALE)/labels' '$(SCALE)/images' '$(SCALE)' $(ARGS)
 
 clean: ## Remove build outputs and data/work; datasets, weights and libtorch stay
 	$(CARGO) clean
