@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn every_piece_is_in_one_share_and_shares_are_alike() {
-        for (sizes, count) in [(vec![], 3), (vec![5], 1), (vec![7; 1000], 2), (vec![3, 9, 4, 8, 1, 7].repeat(100), 7), (vec![1; 5], 16)] {
+        for (sizes, count) in [(vec![], 3), (vec![5], 1), (vec![7; 1000], 2), ([3, 9, 4, 8, 1, 7].repeat(100), 7), (vec![1; 5], 16)] {
             let shares: Vec<Vec<bool>> = Partition::all(count).map(|partition| share_of_pieces(partition, sizes.iter().copied())).collect();
             let owners: Vec<usize> = (0..sizes.len()).map(|piece| shares.iter().position(|share| share[piece]).unwrap()).collect();
             assert!((0..sizes.len()).all(|piece| shares.iter().filter(|share| share[piece]).count() == 1));

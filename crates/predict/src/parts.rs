@@ -114,7 +114,7 @@ impl ShardWork<'_> {
     }
 }
 
-fn by_split<'a>(files: Vec<(Split, &'a FileEntry)>) -> BTreeMap<Split, Vec<&'a FileEntry>> {
+fn by_split(files: Vec<(Split, &FileEntry)>) -> BTreeMap<Split, Vec<&FileEntry>> {
     let mut splits: BTreeMap<Split, Vec<&FileEntry>> = BTreeMap::new();
     for (split, file) in files {
         splits.entry(split).or_default().push(file);
