@@ -302,7 +302,12 @@ impl Tables {
     fn read_fingerprints(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, LeakAndLight>>, InputError> {
         let Some(path) = &self.fingerprints else { return Ok(None) };
         let mut known = HashMap::new();
-        for batch in TableReader::<FingerprintRow>::open(path)? {
+        let table = TableReader::<FingerprintRow>::open(path).map_err(|error| match error {
+            // One of an earlier version has fewer columns.
+            ArtefactError::Corrupt { path, reason } => ArtefactError::Corrupt { path, reason: format!("{reason}; run ossify-resize again") },
+            other => other,
+        })?;
+        for batch in table {
             for row in batch?.into_iter().filter(|row| row.split == split) {
                 if let Some(image) = index.get(row.image_id.as_str()) {
                     known.insert(*image, (row.leak_group, Light { brightness: row.brightness, contrast: row.contrast }));
