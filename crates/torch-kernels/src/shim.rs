@@ -391,11 +391,12 @@ mod tests {
                 [random(&[6]), random(&[6]), random(&[bottleneck, 6, 1, 1]), random(&[bottleneck]), random(&[bottleneck]), random(&[growth, bottleneck, 3, 3])];
             let parameters: Vec<&Tensor> = parameters.iter().collect();
             let forward = dense_block(&input, &parameters, 1e-5, true).unwrap();
-            let activated = forward.iter().rfind(|tensor| tensor.size()[..] == [batch, bottleneck, height, width]).unwrap();
+            let before_norm = forward.iter().rfind(|tensor| tensor.size()[..] == [batch, bottleneck, height, width]).unwrap();
+            let [activated, ..] = norm_relu(before_norm, parameters[3], parameters[4], 1e-5).unwrap();
             let gradient = random(&[batch, 6 + growth, height, width]);
             let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
             let found = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
-            let [_, right] = convolution_backward(&gradient.narrow(1, 6, growth), activated, parameters[5], (1, 1), [false, true]).unwrap();
+            let [_, right] = convolution_backward(&gradient.narrow(1, 6, growth), &activated, parameters[5], (1, 1), [false, true]).unwrap();
             let right = right.unwrap();
             let off = (&found[6] - &right).abs().max().double_value(&[]) / right.abs().max().double_value(&[]);
             assert!(off < 1e-4, "{batch} x {height} x {width}: {off}");
