@@ -52,6 +52,16 @@ class Project:
             raise AssertionError(f"{' '.join(map(str, command))} ended with {done.returncode}, not {code}:\n...{done.stdout[-2000:]}")
         return done.stdout
 
+    def wrap(self, test, stage, script):
+        """Puts a script before a stage's $program for as long as the test lasts, and gives the PATH with which it is found."""
+        folder = self.root / "wrapped"
+        folder.mkdir()
+        test.addCleanup(shutil.rmtree, folder)
+        wrapper = folder / f"ossify-{stage}"
+        wrapper.write_text(f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\n{script}\nexec "$program" "$@"\n')
+        wrapper.chmod(0o755)
+        return os.pathsep.join([str(folder), self.environment["PATH"]])
+
     def git(self, *arguments):
         return self.run("git", *arguments)
 

@@ -10,7 +10,7 @@ import time
 import unittest
 from pathlib import Path
 
-from project import BIN, PIPELINES, RECIPE, Project, artefacts
+from project import PIPELINES, RECIPE, Project, artefacts
 
 SHARES = 3
 # The programs of Slurm's daemons lie where only an administrator's PATH goes.
@@ -144,24 +144,15 @@ class Chain(unittest.TestCase):
         (path,) = self.project.root.glob(f"logs/ossify-{name}.log")
         return path.read_text()
 
-    def wrap(self, stage, script):
-        """Puts a script before a stage's program, and gives the PATH with which it is found."""
-        folder = self.project.root / "wrapped"
-        folder.mkdir(exist_ok=True)
-        self.addCleanup(shutil.rmtree, folder)
-        program = folder / f"ossify-{stage}"
-        program.write_text(f"#!/bin/sh\n{script}\nexec {BIN}/ossify-{stage} \"$@\"\n")
-        program.chmod(0o755)
-        return os.pathsep.join([str(folder), self.project.environment["PATH"]])
-
     def test_the_chain_gives_the_bytes_of_one_process_whatever_befalls_its_tasks(self):
         root, out = self.project.root, self.project.root / "chain"
         # At its first go, share 2 breaks off in the middle of a shard, and stands still.
         standing = root / "standing"
-        path = self.wrap(
+        path = self.project.wrap(
+            self,
             "resize",
             f"""case "$*" in *"--partition 2/{SHARES}"*)
-                if [ ! -e {standing} ]; then (ulimit -f 512; {BIN}/ossify-resize "$@"); echo $? >{standing}; sleep 600; fi ;;
+                if [ ! -e {standing} ]; then (ulimit -f 512; "$program" "$@"); echo $? >{standing}; sleep 600; fi ;;
             esac""",
         )
         submitted = self.submit("--out", "chain", PATH=path, GPU="train")
@@ -207,7 +198,7 @@ class Chain(unittest.TestCase):
         self.assertIn("ossify-ingest ended with 3: a gate of the configuration was not met, see above", said)
 
     def test_a_program_that_keeps_failing_ends_the_chain_after_its_retries(self):
-        path = self.wrap("ingest", 'case "$*" in *--merge*) exit 1 ;; esac')
+        path = self.project.wrap(self, "ingest", 'case "$*" in *--merge*) exit 1 ;; esac')
         self.submit("--out", "failing", PATH=path, RETRIES="1")
         states = self.cluster.finish()
         self.assertEqual(states["ossify-ingest-merge"], "FAILED")
