@@ -1,5 +1,6 @@
 """A repository with a drawn dataset in a temporary folder, for the tests of what users copy."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,14 @@ RECIPE = {
     "OSSIFY__EVALUATE__OVERLAYS": "0",
 }
 IDENTITY = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+def artefacts(out):
+    """The bytes of all tables, tensors and weights of a work folder; manifests and metrics hold times."""
+    paths = [path for path in out.rglob("*") if path.suffix in (".parquet", ".arrow", ".safetensors")]
+    # Parts are what a partition leaves behind, and checkpoints what training does.
+    kept = [path for path in paths if not {"parts", "checkpoints"} & set(path.relative_to(out).parts)]
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
 class Project:
@@ -42,6 +51,16 @@ class Project:
         if code is not None and done.returncode != code:
             raise AssertionError(f"{' '.join(map(str, command))} ended with {done.returncode}, not {code}:\n...{done.stdout[-2000:]}")
         return done.stdout
+
+    def wrap(self, test, stage, script):
+        """Puts a script before a stage's $program for as long as the test lasts, and gives the PATH with which it is found."""
+        folder = self.root / "wrapped"
+        folder.mkdir()
+        test.addCleanup(shutil.rmtree, folder)
+        wrapper = folder / f"ossify-{stage}"
+        wrapper.write_text(f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\n{script}\nexec "$program" "$@"\n')
+        wrapper.chmod(0o755)
+        return os.pathsep.join([str(folder), self.environment["PATH"]])
 
     def git(self, *arguments):
         return self.run("git", *arguments)
