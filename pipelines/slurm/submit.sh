@@ -24,17 +24,27 @@ export RETRIES=${RETRIES:-2}
 mkdir -p "$logs"
 
 before=
+submitted=()
+take_back() {
+    if (($? != 0 && ${#submitted[@]})); then
+        echo "error: a stage could not be submitted; the ones before it are cancelled" >&2
+        scancel "${submitted[@]}"
+    fi
+}
+trap take_back EXIT
+
 # submit NAME LOG SBATCH-OPTION... -- PROGRAM FLAG...
 submit() {
     local name=$1 log=$2 options=()
     shift 2
     while [[ $1 != -- ]]; do options+=("$1") && shift; done
     shift
-    if [[ " ${GPU-} " == *" $1 "* ]]; then options+=(--gres=gpu:1); fi
+    if [[ " ${GPU-} " == *" $name "* ]]; then options+=(--gres=gpu:1); fi
     if [[ $before ]]; then options+=(--dependency="afterok:$before"); fi
     before=$(sbatch --parsable --job-name="ossify-$name" --cpus-per-task="${CPUS:-4}" --requeue --kill-on-invalid-dep=yes \
         --open-mode=append --output="$logs/%x-$log.log" "${options[@]}" "$(dirname "$0")/stage.sh" "$@" "${flags[@]}")
     before=${before%%;*} # on a federation, a cluster's name follows the id
+    submitted+=("$before")
     echo "$before ossify-$name"
 }
 

@@ -136,9 +136,9 @@ class Chain(unittest.TestCase):
         self.addCleanup(self.cluster.close)
         self.cluster.start()
 
-    def submit(self, *flags, **environment):
+    def submit(self, *flags, code=0, **environment):
         command = (PIPELINES / "slurm/submit.sh", str(SHARES), "--quiet", "--config", "ossify.toml", *flags)
-        return self.project.run(*command, CPUS="1", SLURM_CONF=self.cluster.environment["SLURM_CONF"], **environment)
+        return self.project.run(*command, code=code, CPUS="1", SLURM_CONF=self.cluster.environment["SLURM_CONF"], **environment)
 
     def log(self, name):
         (path,) = self.project.root.glob(f"logs/ossify-{name}.log")
@@ -155,9 +155,10 @@ class Chain(unittest.TestCase):
                 if [ ! -e {standing} ]; then (ulimit -f 512; "$program" "$@"); echo $? >{standing}; sleep 600; fi ;;
             esac""",
         )
-        submitted = self.submit("--out", "chain", PATH=path, GPU="train")
+        submitted = self.submit("--out", "chain", PATH=path, GPU="train predict")
         ids = {name: job for job, name in map(str.split, submitted.splitlines())}
-        self.assertIn("gres:gpu:1", self.cluster.run("squeue", "--noheader", "--name=ossify-train", "--format=%b"))
+        asked = dict(map(str.split, self.cluster.run("squeue", "--noheader", "--format=%j %b").splitlines()))
+        self.assertEqual({name for name in asked if asked[name] == "gres:gpu:1"}, {"ossify-train", "ossify-predict"}, asked)
 
         self.cluster.wait(lambda: standing.exists() and standing.read_text(), "share 2 of resize to break off")
         self.assertEqual(int(standing.read_text()), 128 + 25, "SIGXFSZ")
@@ -204,6 +205,17 @@ class Chain(unittest.TestCase):
         self.assertEqual(states["ossify-ingest-merge"], "FAILED")
         self.assertEqual(states["ossify-evaluate"], "CANCELLED")
         self.assertIn("ossify-ingest ended with 1: it failed 2 times, see above", self.log("ingest-merge-*"))
+
+    def test_where_a_stage_cannot_be_submitted_the_others_are_taken_back(self):
+        self.cluster.run("scontrol", "update", "NodeName=node", "State=DRAIN", "Reason=test")
+        self.cluster.run("scontrol", "update", "NodeName=node", "Gres=gpu:0")
+        said = self.submit("--out", "unsubmitted", code=1, GPU="train")
+        self.assertIn("error: a stage could not be submitted; the ones before it are cancelled", said)
+        states = self.cluster.finish()
+        # Slurm keeps a record of what it refused.
+        self.assertEqual(states.pop("ossify-train"), "FAILED")
+        self.assertIn("ossify-resize-merge", states)
+        self.assertEqual(set(states.values()), {"CANCELLED"}, states)
 
 
 if __name__ == "__main__":
