@@ -84,7 +84,11 @@ impl PartFolder {
     }
 
     fn unfinished(&self) -> Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.path).map_err(ArtefactError::io("cannot create a file in", &self.path))
+        let mut builder = tempfile::Builder::new();
+        // Temporary files are for their owner alone; these are for whoever the process' umask lets read.
+        #[cfg(unix)]
+        let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.prefix(UNFINISHED).tempfile_in(&self.path).map_err(ArtefactError::io("cannot create a file in", &self.path))
     }
 
     /// Publishes the part: writes the manifest that names its files.
@@ -275,6 +279,22 @@ mod tests {
         });
         let unfinished = fs::read_dir(folder.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(UNFINISHED));
         assert_eq!(unfinished.count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn parts_are_for_whoever_may_read_other_files() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let part = PartFolder::create(folder.path()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        let plain = folder.path().join("plain");
+        File::create(&plain).unwrap();
+        assert_eq!(mode(&folder.path().join(write(&part, "a").path)), mode(&plain));
+        part.publish("test", "f", Vec::new(), serde_json::Value::Null).unwrap();
+        assert_eq!(mode(&folder.path().join(MANIFEST_FILE)), mode(&plain));
+        let path = part.begin_path().unwrap();
+        assert_eq!(mode(&path), mode(&plain));
     }
 
     #[test]
