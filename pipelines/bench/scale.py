@@ -58,7 +58,7 @@ def measure(stage: str, folder: str, dataset: Path, count: int) -> dict:
     whole = out / f"{stage}-whole"
     for _ in range(runs):
         for threads in (1, 2):
-            note(f"whole, {threads} threads", run(stage, dataset, whole, "--force", threads=threads, what=f"{stage} whole"))
+            note(f"whole, {threads} thread{'s' if threads > 1 else ''}", run(stage, dataset, whole, "--force", threads=threads, what=f"{stage} whole"))
         for shares in SHARES:
             work = out / f"{stage}-{shares}"
             if stage == "resize" and not (work / "tables").exists():
@@ -69,9 +69,14 @@ def measure(stage: str, folder: str, dataset: Path, count: int) -> dict:
 
             start = time.perf_counter()
             with ThreadPoolExecutor(2) as workers:
-                note(f"{shares} shares, each", statistics.mean(workers.map(share, range(1, shares + 1))))
-            note(f"{shares} shares, two workers" if shares > 1 else "1 share, one worker", time.perf_counter() - start)
-            note(f"{shares} shares, merge", run(stage, dataset, work, "--force", "--merge", str(shares), threads=2, what=f"{stage} merge of {shares}"))
+                each = statistics.mean(workers.map(share, range(1, shares + 1)))
+            total = time.perf_counter() - start
+            if shares == 1:
+                note("1 share, one worker", total)
+            else:
+                note(f"{shares} shares, each", each)
+                note(f"{shares} shares, two workers", total)
+            note(f"{shares} share{'s' if shares > 1 else ''}, merge", run(stage, dataset, work, "--force", "--merge", str(shares), threads=2, what=f"{stage} merge of {shares}"))
             verify(whole / folder, work / folder)
     medians = {what: round(statistics.median(values), 3) for what, values in seconds.items()}
     one, two = medians["1 share, one worker"], medians["2 shares, two workers"]
