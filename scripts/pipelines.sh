@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests of what users copy from pipelines/ci and pipelines/dvc: pipelines.sh RELEASE_FOLDER PYTHON [TEST]...
+# Runs the tests of what users copy from pipelines: pipelines.sh RELEASE_FOLDER PYTHON [TEST]...
 # They work in temporary folders.
 set -eu
 OSSIFY_BIN=$(cd "$1" && pwd)
