@@ -100,7 +100,7 @@ test: $(NEEDS_LIBTORCH) ## All tests
 	@if [ -x '$(VENV)/parity/bin/python' ]; then scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'; \
 		else echo 'comparisons with PyTorch, scikit-learn, pycocotools, Pillow and pydicom left out; make parity installs them and runs them' >&2; fi
 	@if [ -x '$(VENV)/pipelines/bin/python' ]; then scripts/pipelines.sh '$(BIN)' '$(VENV)/pipelines/bin/python'; \
-		else echo 'jobs for GitHub, GitLab, DVC, Slurm and Kubernetes not tested; make pipelines installs what they need and tests them' >&2; fi
+		else echo 'jobs for GitHub, GitLab, DVC, Ray, Slurm and Kubernetes not tested; make pipelines installs what they need and tests them' >&2; fi
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/notebooks' pipelines/notebooks/requirements.txt
 	@set -e; for program in 'phantom --images 60' 'ingest --set ingest.min_objects_per_class=4' resize; do \
 		'$(BIN)'/ossify-$$program --quiet --force --config conf/demo.toml --dataset '$(NOTEBOOKS_TEST)/dataset' --out '$(NOTEBOOKS_TEST)' >/dev/null; done
@@ -118,7 +118,7 @@ parity: $(NEEDS_LIBTORCH) ## Compare with PyTorch, scikit-learn, pycocotools, Pi
 		--bin ossify-phantom --bin ossify-ingest --bin ossify-resize --bin ossify-train --bin ossify-predict --bin ossify-evaluate
 	@scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'
 
-pipelines: $(NEEDS_LIBTORCH) ## Test the jobs for GitHub, GitLab, DVC, Slurm and Kubernetes, in a Python environment of their own
+pipelines: $(NEEDS_LIBTORCH) ## Test the jobs for GitHub, GitLab, DVC, Ray, Slurm and Kubernetes, in a Python environment of their own
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/pipelines' pipelines/tests/requirements.txt
 	$(CARGO) build --release --workspace $(FEATURES) $(patsubst %,--bin ossify-%,phantom ingest resize train predict evaluate)
 	@scripts/pipelines.sh '$(BIN)' '$(VENV)/pipelines/bin/python'
