@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{ArtefactError, Result, SCHEMA_VERSION};
+use crate::{ArtefactError, Result, SCHEMA_VERSION, now_rfc3339};
 
 /// The file that makes an output folder valid; it is written last.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -48,6 +48,26 @@ pub struct FileEntry {
 }
 
 impl Manifest {
+    /// The manifest of an output that this program makes now.
+    pub(crate) fn of_now(stage: &str, fingerprint: &str, files: Vec<FileEntry>, summary: serde_json::Value) -> Self {
+        Manifest {
+            schema_version: SCHEMA_VERSION,
+            ossify_version: env!("CARGO_PKG_VERSION").to_owned(),
+            stage: stage.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            created_at: now_rfc3339(),
+            files,
+            summary,
+        }
+    }
+
+    /// What stands in the file `path`.
+    pub(crate) fn text(&self, path: &Path) -> Result<String> {
+        let mut text = serde_json::to_string_pretty(self).map_err(|e| ArtefactError::corrupt(path, e.to_string()))?;
+        text.push('\n');
+        Ok(text)
+    }
+
     /// Reads the manifest of `folder`; `None` where there is none, or where another schema version wrote it.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ use tempfile::NamedTempFile;
 pub use tempfile::TempPath;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{ArtefactError, FileEntry, HashingWriter, MANIFEST_FILE, Manifest, Partition, Result, SCHEMA_VERSION, WorkFolder, now_rfc3339};
+use crate::publish::sync_dir;
+use crate::{ArtefactError, FileEntry, HashingWriter, MANIFEST_FILE, Manifest, Partition, Result, WorkFolder};
 
 /// What unfinished files begin with.
 const UNFINISHED: &str = ".unfinished-";
@@ -69,7 +70,7 @@ impl PartFolder {
         let path = self.path.join(&name);
         File::open(&file).and_then(|file| file.sync_all()).map_err(ArtefactError::io("cannot write to disk", &path))?;
         file.persist(&path).map_err(|e| ArtefactError::io("cannot move into place", &path)(e.error))?;
-        sync_folder(&self.path)?;
+        sync_dir(&self.path)?;
         Ok(FileEntry { path: name, ..entry })
     }
 
@@ -96,19 +97,8 @@ impl PartFolder {
     /// # Errors
     /// Fails where the disk does; the earlier part then still stands.
     pub fn publish(&self, stage: &str, fingerprint: &str, files: Vec<FileEntry>, summary: serde_json::Value) -> Result<Manifest> {
-        let manifest = Manifest {
-            schema_version: SCHEMA_VERSION,
-            ossify_version: env!("CARGO_PKG_VERSION").to_owned(),
-            stage: stage.to_owned(),
-            fingerprint: fingerprint.to_owned(),
-            created_at: now_rfc3339(),
-            files,
-            summary,
-        };
-        let path = self.path.join(MANIFEST_FILE);
-        let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| ArtefactError::corrupt(&path, e.to_string()))?;
-        text.push('\n');
-        self.write(MANIFEST_FILE, text.as_bytes())?;
+        let manifest = Manifest::of_now(stage, fingerprint, files, summary);
+        self.write(MANIFEST_FILE, manifest.text(&self.path.join(MANIFEST_FILE))?.as_bytes())?;
         Ok(manifest)
     }
 }
@@ -228,11 +218,7 @@ fn persist(file: NamedTempFile, folder: &Path, name: &str) -> Result<()> {
     let path = folder.join(name);
     file.as_file().sync_all().map_err(ArtefactError::io("cannot write to disk", &path))?;
     file.persist(&path).map_err(|e| ArtefactError::io("cannot move into place", &path)(e.error))?;
-    sync_folder(folder)
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(ArtefactError::io("cannot write to disk", folder))
+    sync_dir(folder)
 }
 
 /// Space, and nothing else, is at stake: a failure is passed over.

@@ -2,7 +2,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{ArtefactError, FileEntry, MANIFEST_FILE, Manifest, Result, SCHEMA_VERSION};
+use crate::{ArtefactError, FileEntry, MANIFEST_FILE, Manifest, Result};
 
 const STAGING: &str = ".partial";
 const LOCK: &str = ".lock";
@@ -134,18 +134,8 @@ impl Publication {
         }
         self.sweep(&previous, &files);
         remove_dir(&self.staging)?;
-        let manifest = Manifest {
-            schema_version: SCHEMA_VERSION,
-            ossify_version: env!("CARGO_PKG_VERSION").to_owned(),
-            stage: stage.to_owned(),
-            fingerprint: fingerprint.to_owned(),
-            created_at: now_rfc3339(),
-            files,
-            summary,
-        };
-        let mut text = serde_json::to_string_pretty(&manifest).map_err(|e| ArtefactError::corrupt(&current, e.to_string()))?;
-        text.push('\n');
-        write_atomic(&current, text.as_bytes())?;
+        let manifest = Manifest::of_now(stage, fingerprint, files, summary);
+        write_atomic(&current, manifest.text(&current)?.as_bytes())?;
         // Swept already; a leftover of this file is harmless.
         let _ = fs::remove_file(&previous);
         Ok(manifest)
@@ -195,7 +185,7 @@ fn remove_dir(path: &Path) -> Result<()> {
     }
 }
 
-fn sync_dir(path: &Path) -> Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(ArtefactError::io("cannot write to disk", path))
 }
 

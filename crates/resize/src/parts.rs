@@ -1,10 +1,10 @@
 //! One share at a time, and the parts of all shares to one output.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ArtefactError, FileEntry, Manifest, PartFolder, Partition, Publication, hash_file, read_parts};
+use ossify_contract::{ArtefactError, FileEntry, Manifest, PartFolder, Partition, Publication, read_parts};
 use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ impl Stage<'_> {
             let record = Store::Part(&folder).record(shard)?;
             is_final &= record.is_of(shard);
             files.extend(record.entry);
-            files.push(entry_of(&folder, &record_name_in_part(shard))?);
+            files.push(FileEntry::of(folder.path(), &record_name_in_part(shard), None)?);
         }
         // What the file system withheld is asked for by the next run.
         let fingerprint = if is_final { fingerprint } else { format!("{fingerprint}, not all files could be read") };
@@ -132,9 +132,4 @@ impl Stage<'_> {
         }
         Ok(found)
     }
-}
-
-fn entry_of(folder: &PartFolder, name: &str) -> Result<FileEntry, ArtefactError> {
-    let (bytes, hash) = hash_file(&folder.path().join(Path::new(name)))?;
-    Ok(FileEntry { path: name.to_owned(), rows: None, bytes, xxh3: format!("{hash:016x}"), inputs: None })
 }
