@@ -29,6 +29,14 @@ pub enum ArtefactError {
         /// What differs, and what to do.
         reason: String,
     },
+    /// A part lies where that of another share belongs.
+    #[error("{} is the part {partition}; it was moved here", path.display())]
+    MovedPart {
+        /// The folder.
+        path: PathBuf,
+        /// The share that it is of.
+        partition: String,
+    },
     /// Arrow or Parquet refused the data.
     #[error("{}: {source}", path.display())]
     Arrow {

@@ -107,8 +107,14 @@ impl Manifest {
     /// As [`Manifest::open`].
     pub fn require(folder: &Path, hint: &str) -> Result<Self> {
         let manifest = Self::read(folder)?.ok_or_else(|| ArtefactError::Missing { path: folder.to_path_buf(), hint: hint.to_owned() })?;
-        match manifest.files.iter().find(|file| !file.is_there(folder)) {
-            None => Ok(manifest),
+        manifest.require_files(folder)?;
+        Ok(manifest)
+    }
+
+    /// Checks that the files are there with their sizes, without reading them.
+    pub(crate) fn require_files(&self, folder: &Path) -> Result<()> {
+        match self.files.iter().find(|file| !file.is_there(folder)) {
+            None => Ok(()),
             Some(file) => {
                 Err(ArtefactError::corrupt(folder.join(&file.path), "missing, or not of the size that manifest.json says; run the stage again with --force"))
             }

@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 pub use tempfile::TempPath;
 use xxhash_rust::xxh3::Xxh3;
@@ -137,18 +138,34 @@ impl Write for PartFile {
     }
 }
 
-/// The manifests of the parts of all shares, in order, made by this version of the program.
+/// A part as a merge finds it.
+#[derive(Clone, Debug)]
+pub struct Part<S> {
+    /// The share.
+    pub partition: Partition,
+    /// Where its files lie.
+    pub folder: PathBuf,
+    /// Its manifest; all files are there.
+    pub manifest: Manifest,
+    /// The summary of the manifest.
+    pub summary: S,
+}
+
+/// The parts of all shares, in order, made by this version of the program. Their summaries name their share as `partition`.
 ///
 /// # Errors
-/// Says which parts are missing or were made by another version, and how they are made.
-pub fn read_parts(out: &WorkFolder, stage: &str, count: u32) -> Result<Vec<(PathBuf, Manifest)>> {
+/// Says which parts are missing, were made by another version, or are those of another share, and how they are made.
+pub fn read_parts<S: DeserializeOwned>(out: &WorkFolder, stage: &str, count: u32) -> Result<Vec<Part<S>>> {
     let (mut parts, mut missing, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for partition in Partition::all(count) {
         let folder = out.part(stage, partition);
         match Manifest::read(&folder)? {
             None => missing.push(partition),
             Some(manifest) if manifest.ossify_version != env!("CARGO_PKG_VERSION") => others.push(partition),
-            Some(_) => parts.push((folder.clone(), Manifest::require(&folder, "")?)),
+            Some(manifest) => {
+                manifest.require_files(&folder)?;
+                parts.push((partition, folder, manifest));
+            }
         }
     }
     let folder = out.parts(stage, count);
@@ -161,7 +178,16 @@ pub fn read_parts(out: &WorkFolder, stage: &str, count: u32) -> Result<Vec<(Path
             format!("{} made by another version of ossify ({}); run ossify-{stage} --partition {first}, and so on, again", are(others.len()), shown(&others));
         return Err(ArtefactError::corrupt(folder, reason));
     }
-    Ok(parts)
+    parts.into_iter().map(|(partition, folder, manifest)| part_of(partition, folder, manifest)).collect()
+}
+
+fn part_of<S: DeserializeOwned>(partition: Partition, folder: PathBuf, manifest: Manifest) -> Result<Part<S>> {
+    let summary = serde_json::from_value(manifest.summary.clone())
+        .map_err(|e| ArtefactError::corrupt(&folder, format!("not the manifest of a part ({e}); run --partition {partition} again with --force")))?;
+    match manifest.summary["partition"].as_str() {
+        Some(other) if other != partition.to_string() => Err(ArtefactError::MovedPart { partition: other.to_owned(), path: folder }),
+        _ => Ok(Part { partition, folder, manifest, summary }),
+    }
 }
 
 fn are(parts: usize) -> String {

@@ -9,6 +9,7 @@ use image::imageops::FilterType;
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use ossify_contract::UnitBox;
 use ossify_imaging::{Limits, decode, read_file};
+use rayon::prelude::*;
 
 use crate::inputs::{Prediction, Truth};
 
@@ -34,6 +35,19 @@ const TRUTH: Stroke = Stroke { color: Rgb([86, 180, 233]), dash: None };
 pub(crate) const DASHED: Stroke = Stroke { color: Rgb([255, 165, 0]), dash: Some(4) };
 /// For the predictions of another table beside the baseline's.
 pub(crate) const FINELY_DASHED: Stroke = Stroke { color: Rgb([204, 121, 167]), dash: Some(2) };
+
+/// Draws on all threads; returns what could be drawn, in order, and a sentence for each that could not.
+pub(crate) fn draw_all<C: Send, P: Send>(chosen: Vec<C>, draw: impl Fn(C) -> Result<P, String> + Send + Sync) -> (Vec<P>, Vec<String>) {
+    let drawn: Vec<Result<P, String>> = chosen.into_par_iter().map(draw).collect();
+    let (mut pictures, mut undrawn) = (Vec::new(), Vec::new());
+    for result in drawn {
+        match result {
+            Ok(picture) => pictures.push(picture),
+            Err(reason) => undrawn.push(reason),
+        }
+    }
+    (pictures, undrawn)
+}
 
 /// Decodes an image of the dataset.
 ///

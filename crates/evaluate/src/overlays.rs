@@ -4,9 +4,8 @@ use std::path::Path;
 
 use ossify_contract::ImageStatus;
 use ossify_imaging::Limits;
-use rayon::prelude::*;
 
-use crate::drawing::{Boxes, DASHED, read_picture};
+use crate::drawing::{Boxes, DASHED, draw_all, read_picture};
 use crate::inputs::{ScoredImage, SplitData};
 
 /// Longest side of the files, in pixels.
@@ -31,16 +30,7 @@ pub(crate) struct Overlay {
 /// Draws up to `wanted` images, two thirds of them the worst. Returns those that could be read, and a
 /// sentence for each that could not.
 pub(crate) fn draw_overlays(data: &SplitData, dataset: &Path, wanted: usize, limits: &Limits) -> (Vec<Overlay>, Vec<String>) {
-    let chosen = choose(data, wanted);
-    let drawn: Vec<Result<Overlay, String>> = chosen.into_par_iter().map(|choice| draw_one(data, dataset, limits, choice)).collect();
-    let (mut overlays, mut failures) = (Vec::new(), Vec::new());
-    for result in drawn {
-        match result {
-            Ok(overlay) => overlays.push(overlay),
-            Err(reason) => failures.push(reason),
-        }
-    }
-    (overlays, failures)
+    draw_all(choose(data, wanted), |choice| draw_one(data, dataset, limits, choice))
 }
 
 struct Choice {

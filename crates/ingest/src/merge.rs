@@ -6,7 +6,7 @@ use std::collections::binary_heap::PeekMut;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use ossify_contract::{ArtefactError, Fingerprint, Manifest, Partition, Split, WorkFolder, read_parts, share_place, share_place_of_label, write_atomic};
+use ossify_contract::{Fingerprint, Part, Partition, Split, WorkFolder, read_parts, share_place, share_place_of_label, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::part::{PartSummary, RecordReader, SplitSummary};
@@ -19,16 +19,9 @@ const MERGED_FILE: &str = "merged.json";
 /// The parts of all shares.
 pub(crate) struct Parts {
     folder: PathBuf,
-    parts: Vec<Part>,
+    parts: Vec<Part<PartSummary>>,
     /// Hash of what all of them hold.
     content: String,
-}
-
-struct Part {
-    partition: Partition,
-    folder: PathBuf,
-    manifest: Manifest,
-    summary: PartSummary,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,23 +37,16 @@ impl Parts {
     /// # Errors
     /// Says which part does not fit, and what to do.
     pub fn find(out: &WorkFolder, count: u32, configuration: &str) -> Result<Self> {
-        let found = read_parts(out, STAGE, count)?;
+        let parts: Vec<Part<PartSummary>> = read_parts(out, STAGE, count)?;
         let mut content = Fingerprint::new("parts");
-        let mut parts = Vec::new();
-        for (partition, (folder, manifest)) in Partition::all(count).zip(found) {
-            let summary: PartSummary = serde_json::from_value(manifest.summary.clone())
-                .map_err(|e| ArtefactError::corrupt(&folder, format!("not the manifest of a part ({e}); run --partition {partition} again with --force")))?;
-            if summary.partition != partition.to_string() {
-                bail!("{} is the part {}; it was moved here", folder.display(), summary.partition);
-            }
+        for Part { partition, manifest, summary, .. } in &parts {
             if summary.configuration != configuration {
                 bail!(
                     "part {partition} was made with another configuration, data.yaml or list of images; run ossify-ingest --partition {partition} with \
                      those of the merge"
                 );
             }
-            content.add(manifest.content_hash()).add(serde_json::to_string(&summary)?);
-            parts.push(Part { partition, folder, manifest, summary });
+            content.add(manifest.content_hash()).add(serde_json::to_string(summary)?);
         }
         let parts = Parts { folder: out.parts(STAGE, count), parts, content: content.finish() };
         parts.check_census()?;
@@ -70,7 +56,7 @@ impl Parts {
     /// All workers saw the same files, and took them all.
     fn check_census(&self) -> Result<()> {
         let Some((first, others)) = self.parts.split_first() else { bail!("{} has no part", self.folder.display()) };
-        let seen = |part: &Part| part.summary.splits.iter().map(|split| (split.split, split.census, split.ignored_files)).collect::<Vec<_>>();
+        let seen = |part: &Part<PartSummary>| part.summary.splits.iter().map(|split| (split.split, split.census, split.ignored_files)).collect::<Vec<_>>();
         if let Some(other) = others.iter().find(|other| seen(other) != seen(first)) {
             bail!(
                 "the dataset had other files when part {} was made than when part {} was; run both again, the one that is up to date has nothing to do",

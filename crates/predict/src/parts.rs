@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{
-    ArtefactError, FileEntry, Manifest, PartFolder, Partition, PredictionRow, Publication, Split, TableReader, TableWriter, hash_file, read_parts,
-    share_of_pieces,
+    FileEntry, Manifest, Part, PartFolder, Partition, PredictionRow, Publication, Split, TableReader, TableWriter, hash_file, read_parts, share_of_pieces,
 };
 use ossify_model::on_device;
 use ossify_settings::Outcome;
@@ -69,12 +68,7 @@ impl ShardWork<'_> {
             return Ok(outcome);
         }
         let mut parts = Vec::new();
-        for (partition, (path, manifest)) in Partition::all(count).zip(read_parts(&self.context.out, STAGE, count)?) {
-            let summary: PartSummary = serde_json::from_value(manifest.summary.clone())
-                .map_err(|e| ArtefactError::corrupt(&path, format!("not the manifest of a part ({e}); run --partition {partition} again with --force")))?;
-            if summary.partition != partition.to_string() {
-                bail!("{} is the part {}; it was moved here", path.display(), summary.partition);
-            }
+        for Part { partition, folder: path, manifest, summary } in read_parts::<PartSummary>(&self.context.out, STAGE, count)? {
             if summary.whole != self.fingerprint {
                 bail!(
                     "part {partition} was made with another configuration, run (its is {}, that of the merge {}) or other shards; run ossify-predict --partition \

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ArtefactError, FileEntry, Manifest, PartFolder, Partition, Publication, read_parts};
+use ossify_contract::{ArtefactError, FileEntry, Manifest, Part, PartFolder, Partition, Publication, read_parts};
 use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
 
@@ -115,12 +115,7 @@ impl Stage<'_> {
     /// All shards of the parts, by name, each with the folder of its part.
     fn find_shards(&self, count: u32) -> Result<HashMap<String, (PathBuf, ShardInPart)>, StageError> {
         let mut found = HashMap::new();
-        for (partition, (folder, manifest)) in Partition::all(count).zip(read_parts(&self.context.out, STAGE, count)?) {
-            let summary: PartSummary = serde_json::from_value(manifest.summary)
-                .map_err(|e| ArtefactError::corrupt(&folder, format!("not the manifest of a part ({e}); run --partition {partition} again with --force")))?;
-            if summary.partition != partition.to_string() {
-                return Err(anyhow!("{} is the part {}; it was moved here", folder.display(), summary.partition).into());
-            }
+        for Part { partition, folder, summary, .. } in read_parts::<PartSummary>(&self.context.out, STAGE, count)? {
             if summary.configuration != self.configuration {
                 return Err(anyhow!(
                     "part {partition} was made with another configuration or from another images.parquet; run ossify-resize --partition {partition} with \

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use ossify_imaging::Limits;
 use ossify_page::{Gallery, NoteKind, Picture, Section};
-use rayon::prelude::*;
 
 use super::changes::{ImageChange, ImageChanges, Seen};
-use crate::drawing::{Boxes, DASHED, FINELY_DASHED, read_picture};
+use crate::drawing::{Boxes, DASHED, FINELY_DASHED, draw_all, read_picture};
 use crate::inputs::SplitData;
 use crate::words::two;
 
@@ -27,16 +26,7 @@ pub(crate) fn draw<'a>(
     wanted: usize,
     limits: &Limits,
 ) -> (Vec<ChangedPicture<'a>>, Vec<String>) {
-    let chosen = choose(changes, wanted);
-    let drawn: Vec<Result<ChangedPicture, String>> = chosen.into_par_iter().map(|(kind, change)| draw_one(kind, change, data, dataset, limits)).collect();
-    let (mut pictures, mut undrawn) = (Vec::new(), Vec::new());
-    for result in drawn {
-        match result {
-            Ok(picture) => pictures.push(picture),
-            Err(reason) => undrawn.push(reason),
-        }
-    }
-    (pictures, undrawn)
+    draw_all(choose(changes, wanted), |(kind, change)| draw_one(kind, change, data, dataset, limits))
 }
 
 fn choose(changes: &ImageChanges, wanted: usize) -> Vec<(&'static str, &ImageChange)> {
