@@ -85,7 +85,7 @@ impl Stage<'_> {
             stamps.push(tables.end_split()?);
         }
         drop(progress);
-        self.publish(publication, tables, &stamps)
+        self.publish(publication, tables, &self.fingerprint(&stamps).finish())
     }
 
     fn part(&self, partition: Partition) -> Result<Outcome, StageError> {
@@ -105,7 +105,8 @@ impl Stage<'_> {
         }
         self.tell_remarks(&listings);
         let folder = PartFolder::create(&path)?;
-        let progress = self.progress(listings.iter().map(|listing| listing.images.len() as u64).sum());
+        let images = listings.iter().map(|listing| listing.images.len() as u64).sum();
+        let progress = self.progress(images);
         let examiner = self.examiner();
         let mut stream = self.stream();
         let (mut files, mut findings) = (Vec::new(), 0);
@@ -127,7 +128,6 @@ impl Stage<'_> {
         drop(progress);
         stream.map_or(Ok(()), FindingStream::end)?;
         folder.publish(&stage, &fingerprint, files, summary.clone())?;
-        let images: u64 = listings.iter().map(|listing| listing.images.len() as u64).sum();
         let (images, findings) = (count(images, "image"), count(findings, "finding"));
         self.context.reporter.say(format_args!("part {partition}: {images}, {findings}; written to {}", path.display()));
         Ok(Outcome::done(summary))
@@ -159,22 +159,22 @@ impl Stage<'_> {
             stamps.push(tables.end_split()?);
         }
         drop(progress);
-        let outcome = self.publish(publication, tables, &stamps)?;
-        parts.note_merged(&self.fingerprint(&stamps).finish())?;
+        let fingerprint = self.fingerprint(&stamps).finish();
+        let outcome = self.publish(publication, tables, &fingerprint)?;
+        parts.note_merged(&fingerprint)?;
         Ok(outcome)
     }
 
     /// Closes the tables and makes them the folder's content.
-    fn publish(&self, publication: Publication, tables: LabelTables, stamps: &[SplitStamp]) -> Result<Outcome, StageError> {
+    fn publish(&self, publication: Publication, tables: LabelTables, fingerprint: &str) -> Result<Outcome, StageError> {
         let context = self.context;
-        let fingerprint = self.fingerprint(stamps).finish();
         let finished = tables.finish(self.pool)?;
         let files = finished.files(&publication)?;
         let Finished { tally, classes, .. } = finished;
         let gates = unmet_gates(context, &tally, &classes);
         let classes = classes.rows;
         let summary = summary::json(self.layout, &tally, &classes, gates);
-        publication.commit(STAGE, &fingerprint, files, summary.clone())?;
+        publication.commit(STAGE, fingerprint, files, summary.clone())?;
         show(&tally, self.root, &context.reporter);
         summary::say(&context.reporter, self.layout, &tally, &classes, &context.out.tables());
         Ok(with_strict_gate(context, Outcome::done(summary)))

@@ -77,7 +77,7 @@ impl Plan {
     /// Looks up size and time of change of the images of the shards for which `is_wanted` says so; no image is opened.
     pub(crate) fn look_up(&mut self, dataset: &Path, is_wanted: impl Fn(usize) -> bool) -> Result<(), ArtefactError> {
         let mut inputs: Vec<Option<Fingerprint>> = vec![None; self.shards.len()];
-        let mut sources = self.sources(is_wanted);
+        let mut sources = self.sources_as_they_stand(Split::ALL.to_vec(), self.wanted(is_wanted));
         loop {
             let together = sources.by_ref().take(STAMPED_TOGETHER).collect::<Result<Vec<_>, _>>()?;
             if together.is_empty() {
@@ -118,40 +118,48 @@ impl Plan {
     }
 
     /// The images of the shards for which `is_wanted` says so, in order, each with the number of its shard. The table
-    /// is read as they are asked for.
+    /// is read as they are asked for, once for each split.
     pub(crate) fn sources(&self, is_wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
-        let wanted: Vec<bool> = (0..self.shards.len()).map(is_wanted).collect();
-        Split::ALL.into_iter().flat_map(move |split| {
-            let mut shards =
-                self.shards.iter().enumerate().filter(|(_, shard)| shard.split == split).map(|(number, shard)| (number, shard.images)).collect::<Vec<_>>();
-            let is_any_wanted = shards.iter().any(|(number, _)| wanted[*number]);
-            shards.reverse();
-            let wanted = wanted.clone();
-            let rows = is_any_wanted.then(|| rows_of(&self.table, split)).into_iter().flatten();
-            rows.filter_map(move |row| {
-                let row = match row {
-                    Ok(row) => row,
-                    Err(e) => return Some(Err(e)),
-                };
-                while shards.last().is_some_and(|(_, left)| *left == 0) {
-                    shards.pop();
-                }
-                let (number, left) = shards.last_mut()?;
-                *left -= 1;
-                wanted[*number].then(|| Ok((*number, Source::from(row))))
-            })
+        let wanted = self.wanted(is_wanted);
+        let is_any_wanted = |split: &Split| self.shards.iter().zip(&wanted).any(|(shard, is_wanted)| *is_wanted && shard.split == *split);
+        let splits: Vec<Split> = Split::ALL.into_iter().filter(is_any_wanted).collect();
+        splits.into_iter().flat_map(move |split| self.sources_as_they_stand(vec![split], wanted.clone()))
+    }
+
+    fn wanted(&self, is_wanted: impl Fn(usize) -> bool) -> Vec<bool> {
+        (0..self.shards.len()).map(is_wanted).collect()
+    }
+
+    /// The images of the wanted shards of these splits, as they stand in the table, which is read once.
+    fn sources_as_they_stand(&self, splits: Vec<Split>, wanted: Vec<bool>) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
+        // The shards of each split that are not full yet, the next one last.
+        let mut open = Split::ALL.map(|split| {
+            let shards = self.shards.iter().enumerate().filter(|(_, shard)| shard.split == split);
+            shards.map(|(number, shard)| (number, shard.images)).rev().collect::<Vec<_>>()
+        });
+        rows_of(&self.table, splits).filter_map(move |row| {
+            let row = match row {
+                Ok(row) => row,
+                Err(e) => return Some(Err(e)),
+            };
+            let shards = &mut open[row.split as usize];
+            while shards.last().is_some_and(|(_, left)| *left == 0) {
+                shards.pop();
+            }
+            let (number, left) = shards.last_mut()?;
+            *left -= 1;
+            wanted[*number].then(|| Ok((*number, Source::from(row))))
         })
     }
 }
 
-/// The readable images of a split.
-fn rows_of(table: &Path, split: Split) -> Box<dyn Iterator<Item = Result<ImageRow, ArtefactError>> + Send> {
-    let is_readable = move |row: &ImageRow| row.split == split && row.status != ImageStatus::Unreadable;
+/// The readable images of these splits.
+fn rows_of(table: &Path, splits: Vec<Split>) -> Box<dyn Iterator<Item = Result<ImageRow, ArtefactError>> + Send> {
     match TableReader::<ImageRow>::open(table) {
         Err(e) => Box::new(std::iter::once(Err(e))),
         Ok(reader) => Box::new(reader.flat_map(move |batch| match batch {
             Err(e) => vec![Err(e)],
-            Ok(rows) => rows.into_iter().filter(is_readable).map(Ok).collect(),
+            Ok(rows) => rows.into_iter().filter(|row| splits.contains(&row.split) && row.status != ImageStatus::Unreadable).map(Ok).collect(),
         })),
     }
 }
