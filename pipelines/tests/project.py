@@ -55,8 +55,9 @@ class Project:
     def wrap(self, test, stage, script):
         """Puts a script before a stage's $program for as long as the test lasts, and gives the PATH with which it is found."""
         folder = self.root / "wrapped"
-        folder.mkdir()
-        test.addCleanup(shutil.rmtree, folder)
+        if not folder.exists():
+            folder.mkdir()
+            test.addCleanup(shutil.rmtree, folder)
         wrapper = folder / f"ossify-{stage}"
         wrapper.write_text(f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\n{script}\nexec "$program" "$@"\n')
         wrapper.chmod(0o755)

@@ -34,6 +34,8 @@ class Pipeline(unittest.TestCase):
         # In /tmp, because a socket's path may not be long.
         temporary = tempfile.TemporaryDirectory(prefix="ossify-ray-", dir="/tmp", ignore_cleanup_errors=True)
         cls.addClassCleanup(temporary.cleanup)
+        # Ray notes there which cluster runs, wherever its own folder is, and expects the folder.
+        Path("/tmp/ray").mkdir(exist_ok=True)
         # Tasks run on the other nodes; losing this one, Ray ends.
         cls.cluster = Cluster(initialize_head=True, head_node_args=OBJECT_STORE | {"num_cpus": 0, "temp_dir": temporary.name})
         cls.addClassCleanup(cls.cluster.shutdown)

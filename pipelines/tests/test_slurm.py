@@ -155,6 +155,17 @@ class Chain(unittest.TestCase):
                 if [ ! -e {standing} ]; then (ulimit -f 512; "$program" "$@"); echo $? >{standing}; sleep 600; fi ;;
             esac""",
         )
+        # At its first go, training stands still behind an epoch, so that it is there to be pre-empted.
+        begun = root / "begun"
+        self.project.wrap(
+            self,
+            "train",
+            f"""if [ ! -e {begun} ]; then
+                "$program" "$@" &
+                until ls {out}/runs/*/metrics.jsonl >/dev/null 2>&1; do sleep 0.01; done
+                kill -STOP $!; touch {begun}; sleep 600
+            fi""",
+        )
         submitted = self.submit("--out", "chain", PATH=path, GPU="train predict")
         ids = {name: job for job, name in map(str.split, submitted.splitlines())}
         asked = dict(map(str.split, self.cluster.run("squeue", "--noheader", "--format=%j %b").splitlines()))
@@ -166,7 +177,7 @@ class Chain(unittest.TestCase):
         self.cluster.run("scancel", "--signal=KILL", f"{ids['ossify-resize']}_2.0")
 
         # Training loses its node to a job of more weight.
-        self.cluster.wait(lambda: list(out.glob("runs/*/metrics.jsonl")), "the first epoch")
+        self.cluster.wait(begun.exists, "the first epoch")
         self.cluster.run("sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--job-name=urgent", "--wrap=sleep 1")
         states = self.cluster.finish()
 
