@@ -26,7 +26,7 @@ pub use cell::Cell;
 pub use class_map::ClassMap;
 pub use error::{ArtefactError, Result};
 pub use label_path::{label_path, labels_folder};
-pub use manifest::{FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file};
+pub use manifest::{FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file, open};
 pub use ossify_diagnostics::{Action, Finding, Place, Severity};
 pub use part::{HashingReader, Part, PartFile, PartFolder, TempPath, read_parts};
 pub use partition::{MOST_PARTITIONS, Partition, PartitionError, share_of_pieces, share_place, share_place_of_label};

@@ -166,9 +166,28 @@ impl FileEntry {
         Ok(())
     }
 
-    fn is_there(&self, folder: &Path) -> bool {
-        std::fs::metadata(folder.join(&self.path)).is_ok_and(|metadata| metadata.is_file() && metadata.len() == self.bytes)
+    /// Whether the file is as the manifest says; one that is still to be fetched from an object store is not fetched for that.
+    ///
+    /// # Errors
+    /// Where an object store does not answer.
+    pub fn is_whole(&self, folder: &Path) -> Result<bool> {
+        let path = folder.join(&self.path);
+        let known = ossify_storage::is_whole(&path, self.bytes, &self.xxh3).map_err(ArtefactError::io("cannot look up", &path))?;
+        Ok(known.unwrap_or_else(|| self.verify(folder).is_ok()))
     }
+
+    pub(crate) fn is_there(&self, folder: &Path) -> bool {
+        ossify_storage::size(&folder.join(&self.path)) == Some(self.bytes)
+    }
+}
+
+/// Opens a file, which is fetched if it still lies in an object store alone.
+///
+/// # Errors
+/// Fails where the file cannot be fetched or opened.
+pub fn open(path: &Path) -> Result<File> {
+    ossify_storage::fetch(path).map_err(ArtefactError::io("cannot fetch", path))?;
+    File::open(path).map_err(ArtefactError::io("cannot open", path))
 }
 
 /// Size and XXH3 of a file.
@@ -176,7 +195,7 @@ impl FileEntry {
 /// # Errors
 /// Fails where the file cannot be read.
 pub fn hash_file(path: &Path) -> Result<(u64, u64)> {
-    let mut file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
+    let mut file = open(path)?;
     let mut buffer = vec![0; 1 << 18];
     let (mut hash, mut bytes) = (Xxh3::new(), 0);
     loop {

@@ -36,6 +36,7 @@ impl Publication {
     pub fn begin(folder: impl Into<PathBuf>) -> Result<Self> {
         let publication = Self::resume(folder)?;
         remove_dir(&publication.staging)?;
+        ossify_storage::forget(&publication.staging).map_err(ArtefactError::io("cannot clear", &publication.staging))?;
         create_dir(&publication.staging)?;
         Ok(publication)
     }
@@ -105,7 +106,7 @@ impl Publication {
             let staged = self.staging.join(&file.path);
             match File::open(&staged) {
                 Ok(file) => file.sync_all().map_err(ArtefactError::io("cannot write to disk", &staged))?,
-                Err(e) if e.kind() == io::ErrorKind::NotFound && self.folder.join(&file.path).is_file() => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound && (file.is_there(&self.staging) || file.is_there(&self.folder)) => {}
                 Err(e) => return Err(ArtefactError::io("cannot open", &staged)(e)),
             }
         }
@@ -118,14 +119,18 @@ impl Publication {
         let mut parents = vec![self.folder.clone()];
         for file in &files {
             let (staged, target) = (self.staging.join(&file.path), self.folder.join(&file.path));
-            if !staged.exists() {
+            let is_here = staged.exists();
+            if !is_here && !file.is_there(&self.staging) {
                 continue;
             }
             if let Some(parent) = target.parent() {
                 create_dir(parent)?;
                 parents.push(parent.to_path_buf());
             }
-            fs::rename(&staged, &target).map_err(ArtefactError::io("cannot move", &staged))?;
+            if is_here {
+                fs::rename(&staged, &target).map_err(ArtefactError::io("cannot move", &staged))?;
+            }
+            ossify_storage::moved(&staged, &target).map_err(ArtefactError::io("cannot move", &staged))?;
         }
         parents.sort();
         parents.dedup();

@@ -10,7 +10,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-use crate::{ArtefactError, Result, SCHEMA_VERSION};
+use crate::{ArtefactError, Result, SCHEMA_VERSION, open};
 
 /// A row type of a table.
 pub trait Row: Sized {
@@ -151,7 +151,7 @@ impl<R: Row> TableReader<R> {
     /// Fails where the file cannot be read, is no Parquet, or lacks a column.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let file = File::open(&path).map_err(ArtefactError::io("cannot open", &path))?;
+        let file = open(&path)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| match ArtefactError::arrow(&path)(e) {
             ArtefactError::Arrow { source, .. } => {
                 ArtefactError::corrupt(&path, format!("no whole Parquet file: {source}; was it cut short? make it or copy it again"))

@@ -37,7 +37,11 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
         let folder = context.out.reports().join(&sources.id).join(split.as_str());
         // Gates are about the first split: the same split must run again where it takes or loses that place.
         let mut fingerprint = context.fingerprint("evaluate", &["general", "evaluate"]);
-        fingerprint.add(if i == 0 { "first" } else { "further" }).add(if context.dataset.is_dir() { "drawn" } else { "undrawn" });
+        fingerprint.add(if i == 0 { "first" } else { "further" }).add(if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
+            "drawn"
+        } else {
+            "undrawn"
+        });
         sources.add_to(&mut fingerprint, *split, predictions)?;
         let fingerprint = fingerprint.finish();
         let current = if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };

@@ -60,7 +60,8 @@ impl Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    run_stage(cli.stage_name(), cli, Cli::stage, |cli, context| match &cli.command {
+    let folders = |_: &Cli| ["tables", "shards", "runs", "predictions", "reports"].map(str::to_owned).to_vec();
+    run_stage(cli.stage_name(), cli, Cli::stage, folders, |cli, context| match &cli.command {
         None => ossify_evaluate::run(context),
         Some(Command::Compare { baseline, others, .. }) => ossify_evaluate::compare(context, baseline, others),
         Some(Command::Import { args, .. }) => ossify_evaluate::import(context, args),

@@ -88,24 +88,24 @@ pub enum DecodeError {
     },
 }
 
-/// Reads an image file into memory, if it is a file and within the limit.
+/// Reads an image file, or an object at a URL, into memory, if it is a file and within the limit.
 ///
 /// # Errors
 /// [`DecodeError::Header`] where there is no such file or it cannot be read, [`DecodeError::TooMuchMemory`].
 pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let path = path.as_ref();
     // Looking first keeps a pipe from blocking and an endless file from filling the memory.
-    let metadata = std::fs::metadata(path).map_err(HeaderError::Io)?;
-    if metadata.is_dir() {
+    let stat = ossify_storage::stat(path).map_err(HeaderError::Io)?;
+    if stat.is_dir() {
         return Err(HeaderError::Folder.into());
     }
-    if !metadata.is_file() {
+    if !stat.is_file() {
         return Err(HeaderError::NotAFile.into());
     }
-    if metadata.len() > limits.max_memory_bytes {
-        return Err(DecodeError::TooMuchMemory { needed_bytes: metadata.len(), max_memory_bytes: limits.max_memory_bytes });
+    if stat.bytes() > limits.max_memory_bytes {
+        return Err(DecodeError::TooMuchMemory { needed_bytes: stat.bytes(), max_memory_bytes: limits.max_memory_bytes });
     }
-    Ok(std::fs::read(path).map_err(HeaderError::Io)?)
+    Ok(ossify_storage::read(path, limits.max_memory_bytes).map_err(HeaderError::Io)?)
 }
 
 /// Decodes a file of any supported format into upright 8-bit RGB, or 8-bit gray where the file is gray.

@@ -16,6 +16,6 @@ mod pixels;
 
 pub use decode::{DecodeError, Limits, decode, read_file};
 pub use geometry::{Channels, Filter, Geometry, TensorSpec, to_tensor, to_tensor_into, transform};
-pub use header::{HeaderError, ImageFormat, ImageHeader, probe, probe_with_metadata, read_header};
+pub use header::{HeaderError, ImageFormat, ImageHeader, probe, probe_with_stat, read_header};
 pub use picture::{Picture, decode_picture};
 pub use pixels::{Pixels, luma};

@@ -43,11 +43,11 @@ impl DataYaml {
     /// Fails where the file cannot be read, is no YAML, or contradicts itself.
     pub fn read(file: &Path) -> Result<Self, LayoutError> {
         let invalid = |reason: String| LayoutError::BadYaml { path: file.to_path_buf(), reason };
-        let size = std::fs::metadata(file).map_err(LayoutError::io(file))?.len();
+        let size = ossify_storage::stat(file).map_err(LayoutError::io(file))?.bytes();
         if size > MAX_BYTES {
             return Err(invalid(format!("{size} bytes; a dataset's description has a few kilobytes")));
         }
-        let bytes = std::fs::read(file).map_err(LayoutError::io(file))?;
+        let bytes = ossify_storage::read(file, MAX_BYTES).map_err(LayoutError::io(file))?;
         let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).map_err(|e| invalid(format!("not UTF-8: {e}")))?;
         let described = Self::parse(text).map_err(invalid)?;
         Ok(DataYaml { file: file.to_path_buf(), ..described })
@@ -175,17 +175,11 @@ impl<'de> Deserialize<'de> for Names {
 /// # Errors
 /// Fails where it cannot be read, or where several files could be it.
 pub fn find(root: &Path) -> Result<Option<DataYaml>, LayoutError> {
-    if let Some(file) = USUAL_NAMES.iter().map(|name| root.join(name)).find(|file| file.is_file()) {
+    let mut files = ossify_storage::files_in(root).map_err(LayoutError::io(root))?;
+    if let Some(file) = USUAL_NAMES.iter().map(|name| root.join(name)).find(|file| files.contains(file)) {
         return DataYaml::read(&file).map(Some);
     }
-    let mut files: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(root).map_err(LayoutError::io(root))? {
-        let path = entry.map_err(LayoutError::io(root))?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
     let mut described: Vec<DataYaml> = files.iter().filter_map(|file| DataYaml::read(file).ok()).filter(DataYaml::describes_a_dataset).collect();
     if described.len() > 1 {
         return Err(LayoutError::SeveralYaml { files: described.into_iter().map(|yaml| yaml.file).collect() });

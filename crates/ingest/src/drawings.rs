@@ -103,7 +103,7 @@ fn picture(layout: &Layout, image: &DrawnImage) -> Option<Picture> {
         _ => None,
     };
     let picture = match media_type.filter(|_| image.bytes <= MAX_EMBEDDED_BYTES && image.exif_orientation == 1) {
-        Some(media_type) => Picture::new(media_type, &std::fs::read(path).ok()?, ""),
+        Some(media_type) => Picture::new(media_type, &ossify_storage::read(&path, u64::MAX).ok()?, ""),
         None => {
             let limits = Limits::of_pixels(MAX_PIXELS);
             let pixels = decode(&read_file(path, &limits).ok()?, &limits).ok()?;

@@ -1,15 +1,16 @@
 //! One image with its label file to rows.
 
 use std::cell::RefCell;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{ImageRow, ImageStatus, ObjectRow, Split, label_path};
 use ossify_diagnostics::{Action, Finding, Place};
-use ossify_imaging::{HeaderError, ImageHeader, probe_with_metadata};
+use ossify_imaging::{HeaderError, ImageHeader, probe_with_stat};
 use ossify_settings::MissingLabels;
+use ossify_storage::{Stat, is_outage, is_url};
 
 use crate::label::{LabelFile, LabelObject, LabelRules, count, count_label_lines, parse_labels};
 use crate::layout::Layout;
@@ -38,11 +39,11 @@ impl Examiner<'_> {
         let path = listing.images.get(at);
         let mut findings = Vec::new();
         let is_refused = listing.refused.contains(path);
-        let (metadata, header) = if is_refused { (None, None) } else { self.header(listing, path, &mut findings) };
+        let (stat, header) = if is_refused { (None, None) } else { self.header(listing, path, &mut findings)? };
         let mut labels = LabelFile::default();
-        let (status, has_label, label_metadata) = self.labels(listing, at, &mut labels, &mut findings)?;
-        let look = |path: &str, metadata: Option<Metadata>| metadata.map_or_else(|| std::fs::metadata(self.layout.locate(path)), Ok);
-        let stamp = stamp_of((path, look(path, metadata)), listing.label_path_of(at).map(|path| (path, look(path, label_metadata))));
+        let (status, has_label, label_stat) = self.labels(listing, at, &mut labels, &mut findings)?;
+        let look = |path: &str, stat: Option<Stat>| stat.map_or_else(|| ossify_storage::stat(&self.layout.locate(path)), Ok);
+        let stamp = stamp_of((path, look(path, stat)), listing.label_path_of(at).map(|path| (path, look(path, label_stat))));
         let is_small = |header: &ImageHeader| header.width.min(header.height) < self.min_side_px && self.rules.book.drops(Rule::ImageTooSmall);
         let usable = header.is_some_and(|header| header.complete && !is_small(&header));
         let format = header.map_or("unknown", |header| header.format.as_str());
@@ -75,20 +76,24 @@ impl Examiner<'_> {
         if is_refused {
             return 0;
         }
-        std::fs::metadata(self.layout.locate(path)).map_or(0, |metadata| i64::try_from(metadata.len()).unwrap_or(i64::MAX))
+        ossify_storage::stat(&self.layout.locate(path)).map_or(0, |stat| i64::try_from(stat.bytes()).unwrap_or(i64::MAX))
     }
 
-    /// The image's header, and a finding where the image cannot be used; and what the file system says of it.
-    fn header(&self, listing: &Listing, path: &str, findings: &mut Vec<Finding>) -> (Option<Metadata>, Option<ImageHeader>) {
+    /// The image's header, and a finding where the image cannot be used; and what is known of its file.
+    ///
+    /// # Errors
+    /// Fails where an object store does not give the image: that says nothing of the image.
+    fn header(&self, listing: &Listing, path: &str, findings: &mut Vec<Finding>) -> anyhow::Result<(Option<Stat>, Option<ImageHeader>)> {
         let mut unreadable = |message: String, help: &str| {
             findings.extend(self.finding(Rule::ImageUnreadable, Place::file(path), message, help));
         };
         if listing.unspeakable.contains(path) {
             unreadable("the file's name is not UTF-8".into(), "rename the file and its label file");
-            return (None, None);
+            return Ok((None, None));
         }
-        let (metadata, header) = probe_with_metadata(self.layout.locate(path));
+        let (stat, header) = probe_with_stat(self.layout.locate(path));
         let header = match header {
+            Err(HeaderError::Io(e)) if is_outage(&e) => return Err(e).context("cannot read an image"),
             Ok(header) => {
                 let side = header.width.min(header.height);
                 if !header.complete {
@@ -112,18 +117,12 @@ impl Examiner<'_> {
                 None
             }
         };
-        (metadata, header)
+        Ok((stat, header))
     }
 
     /// Reads the image's labels, and says what they make of the image, whether it has a label file, and what
-    /// the file system says of that one if it was read.
-    fn labels(
-        &self,
-        listing: &Listing,
-        at: usize,
-        labels: &mut LabelFile,
-        findings: &mut Vec<Finding>,
-    ) -> anyhow::Result<(ImageStatus, bool, Option<Metadata>)> {
+    /// is known of that one if it was read.
+    fn labels(&self, listing: &Listing, at: usize, labels: &mut LabelFile, findings: &mut Vec<Finding>) -> anyhow::Result<(ImageStatus, bool, Option<Stat>)> {
         let image = listing.images.get(at);
         let expected = label_path(image);
         if listing.collides[at] {
@@ -139,14 +138,14 @@ impl Examiner<'_> {
             return Ok((self.without_labels(image, &expected, findings), false, None));
         };
         let path = listing.labels.get(label as usize);
-        let metadata = read_label(&self.layout.locate(path), |bytes| *labels = parse_labels(path, bytes, &self.rules))?;
+        let stat = read_label(&self.layout.locate(path), |bytes| *labels = parse_labels(path, bytes, &self.rules))?;
         // Where every line was quarantined, somebody drew an object that is lost to us: that is no background.
         let status = match (labels.objects.is_empty(), labels.lines) {
             (false, _) => ImageStatus::Labelled,
             (true, 0) if !labels.is_unreadable => ImageStatus::Background,
             (true, _) => ImageStatus::Unlabelled,
         };
-        Ok((status, true, Some(metadata)))
+        Ok((status, true, Some(stat)))
     }
 
     fn without_labels(&self, image: &str, expected: &str, findings: &mut Vec<Finding>) -> ImageStatus {
@@ -170,11 +169,11 @@ impl Examiner<'_> {
     pub fn orphan(&self, listing: &Listing, label: u32) -> anyhow::Result<Stray> {
         let path = listing.labels.get(label as usize);
         let mut lines = 0;
-        let metadata = read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
+        let stat = read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
         let help = "restore the image under the label file's name, or delete the label file";
         let found = self.finding(Rule::ImageMissing, Place::file(path), "no image belongs to this label file", help);
         let finding = found.map(|finding| finding.with_note(format!("{} quarantined", count(lines, "line"))));
-        Ok(Stray { kind: StrayKind::OrphanLabel, path: path.to_owned(), finding, lines, stamp: Some(stamp_of((path, Ok(metadata)), None)) })
+        Ok(Stray { kind: StrayKind::OrphanLabel, path: path.to_owned(), finding, lines, stamp: Some(stamp_of((path, Ok(stat)), None)) })
     }
 }
 
@@ -183,9 +182,14 @@ thread_local! {
     static LABEL_BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Reads a label file and passes on its bytes; returns what the file system says of it.
-fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Metadata> {
+/// Reads a label file and passes on its bytes; returns what is known of it.
+fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Stat> {
     let failed = || format!("cannot read the label file {}", path.display());
+    if is_url(path) {
+        let (stat, bytes) = ossify_storage::read_with_stat(path, MAX_LABEL_BYTES).with_context(failed)?;
+        take(&bytes);
+        return Ok(stat);
+    }
     let mut file = File::open(path).with_context(failed)?;
     let metadata = file.metadata().with_context(failed)?;
     let too_long = || anyhow!("{} has more than {} MiB; that is no label file: move it out of the dataset", path.display(), MAX_LABEL_BYTES >> 20);
@@ -202,14 +206,14 @@ fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Metadata>
         file.read_exact(&mut buffer[..length]).with_context(failed)?;
         if length > 0 {
             take(&buffer[..length]);
-            return Ok(metadata);
+            return Ok(Stat::Local(metadata));
         }
         let mut bytes = Vec::new();
         if file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).with_context(failed)? as u64 > MAX_LABEL_BYTES {
             return Err(too_long());
         }
         take(&bytes);
-        Ok(metadata)
+        Ok(Stat::Local(metadata))
     })
 }
 

@@ -14,7 +14,7 @@ use crate::examine::Examiner;
 use crate::findings::{FindingFormat, FindingStream, show};
 use crate::label::{LabelRules, count};
 use crate::layout::{self, Layout, LayoutError};
-use crate::listing::{self, Listing, SplitStamp};
+use crate::listing::{self, Listing, MAX_TEXT_BYTES, SplitStamp};
 use crate::merge::{Parts, STAGE};
 use crate::part::{PartSummary, RecordWriter};
 use crate::reading::read_split;
@@ -40,7 +40,7 @@ pub fn run(context: &Context, share: Share, format: Option<FindingFormat>) -> Re
     let layout = layout::find(&context.dataset, &context.settings.dataset)?;
     let rare_policy = RarePolicy::new(&context.settings.ingest, &layout.classes).map_err(|reason| StageError::Usage(anyhow!(reason)))?;
     let book = RuleBook::new(&context.settings.ingest.rules);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.reading_threads()).build().context("cannot start threads")?;
     let root = layout.root.display().to_string();
     let stage = Stage { context, layout: &layout, book: &book, rare_policy, pool: &pool, format, root: &root };
     match share {
@@ -233,7 +233,7 @@ impl Stage<'_> {
     fn fingerprint(&self, stamps: &[SplitStamp]) -> Fingerprint {
         let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
         for path in self.descriptions() {
-            fingerprint.add(listing::stamp_of((path, std::fs::metadata(self.layout.locate(path))), None));
+            fingerprint.add(listing::stamp_of((path, ossify_storage::stat(&self.layout.locate(path))), None));
         }
         stamps.iter().for_each(|stamp| {
             fingerprint.add(stamp.finish());
@@ -247,7 +247,7 @@ impl Stage<'_> {
         let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
         for path in self.descriptions() {
             let full = self.layout.locate(path);
-            fingerprint.add(path).add(std::fs::read(&full).with_context(|| format!("cannot read {}", full.display()))?);
+            fingerprint.add(path).add(ossify_storage::read(&full, MAX_TEXT_BYTES).with_context(|| format!("cannot read {}", full.display()))?);
         }
         Ok(fingerprint.finish())
     }

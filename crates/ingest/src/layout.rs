@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ossify_contract::{Split, labels_folder};
 use ossify_diagnostics::printable;
 use ossify_settings::DatasetSettings;
+use ossify_storage::{canonicalize, is_dir, is_file};
 
 use crate::classes::ClassNames;
 use crate::data_yaml::{self, DataYaml};
@@ -161,8 +162,10 @@ fn folder_names(split: Split) -> &'static [&'static str] {
 /// # Errors
 /// [`LayoutError`] says what was looked for and not found.
 pub fn find(path: &Path, settings: &DatasetSettings) -> Result<Layout, LayoutError> {
-    let (root, yaml) = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => (path.to_path_buf(), data_yaml::find(path)?),
+    // A store is asked for a folder first: some take the question for an object of that name amiss.
+    let found = if is_dir(path).map_err(LayoutError::io(path))? { Ok(true) } else { ossify_storage::stat(path).map(|stat| stat.is_dir()) };
+    let (root, yaml) = match found {
+        Ok(true) => (path.to_path_buf(), data_yaml::find(path)?),
         Ok(_) if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") => {
             let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             (folder.to_path_buf(), Some(DataYaml::read(path)?))
@@ -173,7 +176,7 @@ pub fn find(path: &Path, settings: &DatasetSettings) -> Result<Layout, LayoutErr
         }
         Err(e) => return Err(LayoutError::io(path)(e)),
     };
-    let canonical_root = root.canonicalize().map_err(LayoutError::io(&root))?;
+    let canonical_root = canonicalize(&root).map_err(LayoutError::io(&root))?;
     let mut layout = Layout {
         yaml: yaml.as_ref().map(|yaml| normalized(yaml.file.strip_prefix(&root).unwrap_or(&yaml.file)).0),
         root,
@@ -242,7 +245,7 @@ impl Layout {
 
     /// Refuses what leads outside the dataset.
     fn check_inside(&self, path: &Path, what: impl FnOnce() -> String) -> Result<(), LayoutError> {
-        let target = path.canonicalize().map_err(LayoutError::io(path))?;
+        let target = canonicalize(path).map_err(LayoutError::io(path))?;
         if self.follow_links || target.starts_with(&self.canonical_root) { Ok(()) } else { Err(LayoutError::Escapes { what: what(), target }) }
     }
 
@@ -254,7 +257,7 @@ impl Layout {
             let mut sources = Sources::default();
             for value in values {
                 match self.resolve(&base, value, key, yaml)? {
-                    Some(path) if self.locate(&path).is_dir() => sources.folders.push(path),
+                    Some(path) if self.is_dir(&path)? => sources.folders.push(path),
                     Some(path) => sources.lists.push(path),
                     None => {}
                 }
@@ -262,7 +265,7 @@ impl Layout {
             if !(sources.folders.is_empty() && sources.lists.is_empty()) {
                 self.splits.push((split, sources));
             } else if values.is_empty()
-                && let Some(folder) = self.usual_folder(split)
+                && let Some(folder) = self.usual_folder(split)?
             {
                 self.remarks.push(format!("{folder} is there, yet {} names no {split} split; it is left out", yaml.file.display()));
             }
@@ -278,7 +281,7 @@ impl Layout {
     fn base(&mut self, yaml: &DataYaml) -> Result<String, LayoutError> {
         let Some(path) = yaml.path.as_deref().filter(|path| !path.is_empty() && *path != ".") else { return Ok(String::new()) };
         let full = self.root.join(path);
-        if !full.is_dir() {
+        if !is_dir(&full).map_err(LayoutError::io(&full))? {
             self.remarks.push(format!("{}: `path: {}` is not there; splits are taken relative to the dataset's folder", yaml.file.display(), printable(path)));
             return Ok(String::new());
         }
@@ -288,7 +291,7 @@ impl Layout {
 
     /// A path as it is seen from the root.
     fn relative_to_root(&self, path: &Path) -> String {
-        if let Ok(inside) = path.canonicalize().and_then(|target| target.strip_prefix(&self.canonical_root).map(Path::to_path_buf).map_err(io::Error::other)) {
+        if let Ok(inside) = canonicalize(path).and_then(|target| target.strip_prefix(&self.canonical_root).map(Path::to_path_buf).map_err(io::Error::other)) {
             // A link inside the dataset keeps its own name where the path is written from the root.
             let written = path.strip_prefix(&self.root).map(|path| normalized(path).0);
             return match written {
@@ -306,7 +309,11 @@ impl Layout {
             candidates.push(self.locate(base).join(shorter));
         }
         let mut refused = None;
-        for candidate in candidates.iter().filter(|candidate| candidate.exists()) {
+        for candidate in &candidates {
+            let exists = || Ok(is_dir(candidate)? || is_file(candidate)?);
+            if !exists().map_err(LayoutError::io(candidate))? {
+                continue;
+            }
             match self.check_inside(candidate, what) {
                 Ok(()) => {
                     if let Some(LayoutError::Escapes { target, .. }) = &refused {
@@ -330,15 +337,24 @@ impl Layout {
     }
 
     /// The folder of a split's images by the usual names, from the root.
-    fn usual_folder(&self, split: Split) -> Option<String> {
+    fn usual_folder(&self, split: Split) -> Result<Option<String>, LayoutError> {
         let names = folder_names(split);
-        let candidates = names.iter().flat_map(|name| [join(name, "images"), join("images", name)]);
-        candidates.into_iter().find(|folder| self.locate(folder).is_dir())
+        for folder in names.iter().flat_map(|name| [join(name, "images"), join("images", name)]) {
+            if self.is_dir(&folder)? {
+                return Ok(Some(folder));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_dir(&self, folder: &str) -> Result<bool, LayoutError> {
+        let full = self.locate(folder);
+        is_dir(&full).map_err(LayoutError::io(&full))
     }
 
     fn take_usual_folders(&mut self) -> Result<(), LayoutError> {
         for split in Split::ALL {
-            if let Some(folder) = self.usual_folder(split) {
+            if let Some(folder) = self.usual_folder(split)? {
                 self.check_inside(&self.locate(&folder), || format!("the folder {folder}"))?;
                 self.splits.push((split, Sources { folders: vec![folder], lists: Vec::new() }));
             }
@@ -357,7 +373,7 @@ impl Layout {
     pub(crate) fn labels_of(&self, folder: &str) -> Result<Option<String>, LayoutError> {
         let Some(labels) = labels_folder(folder) else { return Ok(None) };
         let full = self.locate(&labels);
-        if !full.is_dir() {
+        if !is_dir(&full).map_err(LayoutError::io(&full))? {
             return Ok(None);
         }
         self.check_inside(&full, || format!("the folder {labels}"))?;

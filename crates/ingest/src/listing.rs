@@ -1,12 +1,12 @@
 //! The files of a split: its images, its label files, and which belongs to which.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Metadata;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ossify_contract::{Fingerprint, Partition, Split, label_path, labels_folder, share_place, share_place_of_label};
 use ossify_diagnostics::{Finding, Place};
+use ossify_storage::{Stat, is_url};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use walkdir::WalkDir;
@@ -204,6 +204,9 @@ impl Listing {
     /// Lists a folder with all below it. Links are rare, and to follow them takes a look at every file: that
     /// is done where there is one.
     fn walk(&mut self, layout: &Layout, folder: &str, wants: Wants, book: &RuleBook) -> Result<(), LayoutError> {
+        if is_url(&layout.root) {
+            return self.walk_objects(layout, folder, wants);
+        }
         let before = (self.images.len(), self.labels.len(), self.ignored, self.census, self.own_files);
         if self.walk_tree(layout, folder, wants, false, book)? {
             return Ok(());
@@ -212,6 +215,30 @@ impl Listing {
         self.labels.truncate(before.1);
         (self.ignored, self.census, self.own_files) = (before.2, before.3, before.4);
         self.walk_tree(layout, folder, wants, true, book).map(|_| ())
+    }
+
+    /// Lists a folder of an object store, where there are neither links nor names that are not UTF-8.
+    fn walk_objects(&mut self, layout: &Layout, folder: &str, wants: Wants) -> Result<(), LayoutError> {
+        let base = layout.locate(folder);
+        for object in ossify_storage::list(&base).map_err(LayoutError::io(&base))? {
+            let (inner, _) = object.map_err(LayoutError::io(&base))?;
+            // What lies in a folder that is passed over is not counted, as in a folder of this machine.
+            let (folders, name) = inner.rsplit_once('/').unwrap_or(("", &inner));
+            if folders.split('/').any(is_passed_over) {
+                continue;
+            }
+            let path = join(folder, &inner);
+            if is_passed_over(name) {
+                self.ignored += 1;
+            } else if wants.images && is_image_name(&path) {
+                self.add_image(&path);
+            } else if wants.labels && extension(&path) == "txt" && is_label_name(&path) {
+                self.add_label(&path);
+            } else {
+                self.ignored += 1;
+            }
+        }
+        Ok(())
     }
 
     /// Lists a folder; without following links it stops at the first and returns false.
@@ -235,7 +262,7 @@ impl Listing {
             }
             let name = entry.file_name().to_string_lossy();
             let is_folder = entry.file_type().is_dir();
-            if name.starts_with('.') || name == "__MACOSX" {
+            if is_passed_over(&name) {
                 self.ignored += u64::from(!is_folder);
                 if is_folder {
                     entries.skip_current_dir();
@@ -314,15 +341,16 @@ impl Listing {
     /// Reads a list of images, one path a line.
     fn read_list(&mut self, layout: &Layout, list: &str, book: &RuleBook) -> Result<(), LayoutError> {
         let full = layout.locate(list);
-        let size = std::fs::metadata(&full).map_err(LayoutError::io(&full))?.len();
+        let size = ossify_storage::stat(&full).map_err(LayoutError::io(&full))?.bytes();
         if size > MAX_TEXT_BYTES {
             return Err(LayoutError::BadYaml { path: full, reason: format!("{size} bytes; is this a list of images?") });
         }
-        let bytes = std::fs::read(&full).map_err(LayoutError::io(&full))?;
+        let bytes = ossify_storage::read(&full, MAX_TEXT_BYTES).map_err(LayoutError::io(&full))?;
         let text =
             String::from_utf8(bytes).map_err(|e| LayoutError::BadYaml { path: full.clone(), reason: format!("a list of images should be UTF-8: {e}") })?;
         let folder = list.rfind('/').map_or("", |at| &list[..at]).to_owned();
         let mut is_inside = HashMap::new();
+        let present = Present::of(self.partition, layout, &folder, &text)?;
         for (number, raw) in (1u32..).zip(text.trim_start_matches('\u{feff}').lines()) {
             let entry = raw.trim();
             if entry.is_empty() {
@@ -330,7 +358,7 @@ impl Listing {
             }
             let column = (raw.len() - raw.trim_start().len()) as u32 + 1;
             let place = Place::span(list, number, column, entry.chars().count() as u32);
-            let Some(path) = self.listed_path(layout, &folder, entry, &mut is_inside) else {
+            let Some(path) = self.listed_path(layout, &folder, entry, &present, &mut is_inside) else {
                 self.add_finding(escape_finding(book, place, format!("`{entry}` is outside the dataset")).map(|finding| finding.with_source(raw)));
                 continue;
             };
@@ -342,10 +370,10 @@ impl Listing {
                 continue;
             }
             let label = label_path(&path);
-            if layout.locate(&label).is_file() {
+            if present.is_file(layout, &label) {
                 self.labels.push(&label);
             }
-            if layout.locate(&path).symlink_metadata().is_ok() {
+            if present.exists(layout, &path) {
                 self.images.push(&path);
             } else {
                 let finding = book.finding(Rule::ImageMissing, place, format!("the list names `{path}`, which is not there"));
@@ -358,21 +386,17 @@ impl Listing {
 
     /// The path from the root that a line of a list means: relative to the list's folder, else to the
     /// root; `None` where it leads outside.
-    fn listed_path(&self, layout: &Layout, folder: &str, entry: &str, is_inside: &mut HashMap<String, bool>) -> Option<String> {
-        let entry = entry.replace('\\', "/");
-        let written = Path::new(&entry);
-        let candidate = |base: PathBuf| {
-            let full = base.join(written);
-            let inside = full.strip_prefix(&layout.root).or_else(|_| full.strip_prefix(&layout.canonical_root)).unwrap_or(&full);
-            normalized(inside).0
-        };
-        let beside_list = candidate(layout.locate(folder));
-        let path = if entry.starts_with("./") || layout.locate(&beside_list).symlink_metadata().is_ok() { beside_list } else { candidate(layout.root.clone()) };
+    fn listed_path(&self, layout: &Layout, folder: &str, entry: &str, present: &Present, is_inside: &mut HashMap<String, bool>) -> Option<String> {
+        let [beside_list, from_root] = listed_candidates(layout, folder, entry);
+        let path = if entry.starts_with("./") || present.exists(layout, &beside_list) { beside_list } else { from_root };
         if layout.follow_links {
             return Some(path);
         }
         if path.starts_with("..") || path.starts_with('/') {
             return None;
+        }
+        if is_url(&layout.root) {
+            return Some(path);
         }
         let parent = path.rfind('/').map_or("", |at| &path[..at]).to_owned();
         let is_folder_inside = *is_inside
@@ -396,16 +420,74 @@ impl Listing {
             let images = part * STAMPED_TOGETHER..self.images.len().min((part + 1) * STAMPED_TOGETHER);
             let mut of_part = SplitStamp::of(self.split);
             for at in images {
-                let metadata = |path: &str| std::fs::metadata(layout.locate(path));
-                let label = self.label_path_of(at).map(|path| (path, metadata(path)));
+                let stat = |path: &str| ossify_storage::stat(&layout.locate(path));
+                let label = self.label_path_of(at).map(|path| (path, stat(path)));
                 let path = self.images.get(at);
-                of_part.add(&stamp_of((path, metadata(path)), label));
+                of_part.add(&stamp_of((path, stat(path)), label));
             }
             of_part
         });
         parts.collect::<Vec<_>>().iter().for_each(|part| stamp.add_part(part));
         stamp.add_orphans(self, layout);
         stamp
+    }
+}
+
+/// The paths from the root that a line of a list can mean: relative to the list's folder, and to the root.
+fn listed_candidates(layout: &Layout, folder: &str, entry: &str) -> [String; 2] {
+    let entry = entry.replace('\\', "/");
+    [layout.locate(folder), layout.root.clone()].map(|base| {
+        let full = base.join(&entry);
+        let inside = full.strip_prefix(&layout.root).or_else(|_| full.strip_prefix(&layout.canonical_root)).unwrap_or(&full);
+        normalized(inside).0
+    })
+}
+
+/// Which of the files that a list can mean are there.
+enum Present {
+    /// The file system is asked for each.
+    Local,
+    /// The object store was asked for all at once.
+    Objects(HashSet<String>),
+}
+
+impl Present {
+    fn of(partition: Option<Partition>, layout: &Layout, folder: &str, text: &str) -> Result<Self, LayoutError> {
+        if !is_url(&layout.root) {
+            return Ok(Present::Local);
+        }
+        let mut asked = HashSet::new();
+        for entry in text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|entry| !entry.is_empty()) {
+            for path in listed_candidates(layout, folder, entry) {
+                let is_inside = !path.starts_with("..") && !path.starts_with('/');
+                if is_inside && is_image_name(&path) && partition.is_none_or(|partition| partition.holds(share_place(&path))) {
+                    asked.insert(label_path(&path));
+                    asked.insert(path);
+                }
+            }
+        }
+        let find = |path: String| {
+            let full = layout.locate(&path);
+            let found = ossify_storage::is_file(&full).map_err(LayoutError::io(&full))?;
+            Ok(found.then_some(path))
+        };
+        let found = asked.into_par_iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        Ok(Present::Objects(found.into_iter().flatten().collect()))
+    }
+
+    /// Whether there is a file or a link.
+    fn exists(&self, layout: &Layout, path: &str) -> bool {
+        match self {
+            Present::Local => layout.locate(path).symlink_metadata().is_ok(),
+            Present::Objects(there) => there.contains(path),
+        }
+    }
+
+    fn is_file(&self, layout: &Layout, path: &str) -> bool {
+        match self {
+            Present::Local => layout.locate(path).is_file(),
+            Present::Objects(there) => there.contains(path),
+        }
     }
 }
 
@@ -443,7 +525,7 @@ impl SplitStamp {
     pub fn add_orphans(&mut self, listing: &Listing, layout: &Layout) {
         for label in &listing.orphans {
             let path = listing.labels.get(*label as usize);
-            self.add_orphan(&stamp_of((path, std::fs::metadata(layout.locate(path))), None));
+            self.add_orphan(&stamp_of((path, ossify_storage::stat(&layout.locate(path))), None));
         }
     }
 
@@ -500,31 +582,25 @@ impl RecordStamp {
 }
 
 /// The stamp of a file and of one that belongs to it.
-pub(crate) fn stamp_of(file: (&str, io::Result<Metadata>), other: Option<(&str, io::Result<Metadata>)>) -> String {
+pub(crate) fn stamp_of(file: (&str, io::Result<Stat>), other: Option<(&str, io::Result<Stat>)>) -> String {
     let mut stamp = Fingerprint::new("file");
-    for (path, metadata) in std::iter::once(file).chain(other) {
+    for (path, stat) in std::iter::once(file).chain(other) {
         stamp.add(path);
-        match metadata {
-            Ok(metadata) => {
-                #[cfg(unix)]
-                {
-                    use std::os::unix::fs::MetadataExt;
-                    for part in [metadata.size() as i64, metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
-                        stamp.add(part.to_le_bytes());
-                    }
-                }
-                #[cfg(not(unix))]
-                {
-                    stamp.add(metadata.len().to_le_bytes());
-                    stamp.add(format!("{:?}", metadata.modified().ok()));
-                }
-            }
+        match stat {
+            Ok(stat) => stat.stamp(|part| {
+                stamp.add(part);
+            }),
             Err(error) => {
                 stamp.add(error.kind().to_string());
             }
         }
     }
     stamp.finish()
+}
+
+/// Whether a file or folder is none of the dataset's by its name.
+fn is_passed_over(name: &str) -> bool {
+    name.starts_with('.') || name == "__MACOSX"
 }
 
 fn escape_finding(book: &RuleBook, place: Place, message: String) -> Option<Finding> {

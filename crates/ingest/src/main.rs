@@ -36,7 +36,13 @@ fn main() -> ExitCode {
     if let Some(Command::Explain { rule }) = &cli.command {
         return explain_rule(rule.as_deref());
     }
-    ossify_settings::run_stage("ingest", cli, |cli| &cli.stage, |cli, context| ossify_ingest::run(context, cli.share.share(), cli.format))
+    ossify_settings::run_stage(
+        "ingest",
+        cli,
+        |cli| &cli.stage,
+        |cli| cli.share.share().folders("ingest", &[], "tables"),
+        |cli, context| ossify_ingest::run(context, cli.share.share(), cli.format),
+    )
 }
 
 fn explain_rule(name: Option<&str>) -> ExitCode {

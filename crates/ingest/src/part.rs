@@ -5,7 +5,7 @@ use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ossify_contract::{ArtefactError, FileEntry, HashingReader, PartFile, PartFolder, Partition, Split};
+use ossify_contract::{ArtefactError, FileEntry, HashingReader, PartFile, PartFolder, Partition, Split, open};
 use serde::{Deserialize, Serialize};
 
 use crate::listing::{Census, Listing};
@@ -98,7 +98,7 @@ pub(crate) struct RecordReader {
 impl RecordReader {
     pub fn open(folder: &Path, entry: &FileEntry) -> Result<Self, ArtefactError> {
         let path = folder.join(&entry.path);
-        let file = File::open(&path).map_err(ArtefactError::io("cannot open", &path))?;
+        let file = open(&path)?;
         let file = zstd::Decoder::new(HashingReader::new(file)).map_err(ArtefactError::io("cannot read", &path))?;
         Ok(RecordReader { folder: folder.to_path_buf(), entry: entry.clone(), file: BufReader::new(file), left: entry.rows.unwrap_or(0) })
     }

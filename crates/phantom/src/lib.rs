@@ -26,7 +26,7 @@ pub mod plan;
 pub mod plant;
 pub mod planted;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use ossify_contract::Split;
 use ossify_settings::{Context, Outcome, StageError};
 
@@ -41,6 +41,10 @@ pub use planted::Planted;
 /// [`StageError::Usage`] for too few images or a folder that holds something else, else where the disk fails.
 pub fn run(context: &Context, parameters: &Parameters) -> Result<Outcome, StageError> {
     let folder = &context.dataset;
+    if ossify_storage::is_url(folder) {
+        let reason = "the phantom is written to a folder of this machine; copy it to the object store from there";
+        return Err(StageError::Usage(anyhow!("{}: {reason}", folder.display())));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
     if let Some(planted) = pool.install(|| if context.force { None } else { existing(folder, parameters) }) {
         return Ok(Outcome::current(summary(&planted)?));

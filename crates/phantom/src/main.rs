@@ -25,7 +25,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    run_stage("phantom", Cli::parse(), |cli| &cli.stage, run)
+    run_stage("phantom", Cli::parse(), |cli| &cli.stage, |_| Vec::new(), run)
 }
 
 fn run(cli: &Cli, context: &Context) -> Result<Outcome, StageError> {

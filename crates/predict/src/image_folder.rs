@@ -4,8 +4,9 @@ use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{Fingerprint, ShardShape};
-use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
+use ossify_imaging::{Channels, Filter, Geometry, HeaderError, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
 use ossify_settings::ResizeSettings;
+use ossify_storage::{ReadAhead, is_outage, is_url};
 use rayon::prelude::*;
 use serde::Serialize;
 use walkdir::WalkDir;
@@ -41,10 +42,21 @@ impl ImageFolder {
     /// Fails where the folder cannot be read or has no image.
     pub fn list(root: &Path, resize: &ResizeSettings) -> Result<Self> {
         let mut ids = Vec::new();
-        for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
-            let entry = entry.with_context(|| format!("cannot list the images of {}", root.display()))?;
-            let extension = entry.path().extension().map(|extension| extension.to_string_lossy().to_lowercase());
-            if entry.file_type().is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) {
+        let is_known = |extension: Option<String>| extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()));
+        let extension_of = |path: &Path| path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let failed = || format!("cannot list the images of {}", root.display());
+        if is_url(root) {
+            for object in ossify_storage::list(root).with_context(failed)? {
+                let (id, _) = object.with_context(failed)?;
+                if is_known(extension_of(Path::new(&id))) {
+                    ids.push(id);
+                }
+            }
+        }
+        let walk = (!is_url(root)).then(|| WalkDir::new(root).follow_links(true).sort_by_file_name());
+        for entry in walk.into_iter().flatten() {
+            let entry = entry.with_context(failed)?;
+            if entry.file_type().is_file() && is_known(extension_of(entry.path())) {
                 let parts = entry.path().strip_prefix(root).unwrap_or(entry.path()).components();
                 ids.push(parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/"));
             }
@@ -68,21 +80,34 @@ impl ImageFolder {
     }
 
     /// Adds names, sizes and times of the files, and how tensors are made of them.
-    pub fn add_to(&self, fingerprint: &mut Fingerprint) {
+    ///
+    /// # Errors
+    /// Fails where an object store does not answer.
+    pub fn add_to(&self, fingerprint: &mut Fingerprint) -> Result<()> {
         fingerprint.add(format!("{:?}", self.spec));
         for id in &self.ids {
             fingerprint.add(id);
-            if let Ok(metadata) = std::fs::metadata(self.root.join(id)) {
-                let modified = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-                fingerprint.add(format!("{} {}", metadata.len(), modified.map_or(0, |time| time.as_nanos())));
+            if let Some(stat) = ossify_storage::find(&self.root.join(id)).with_context(|| format!("cannot look up {id}"))? {
+                fingerprint.add(stat.size_and_time());
             }
         }
+        Ok(())
     }
 
     /// Decodes all images on all threads and sends them in order, in batches.
     pub fn send(&self, batch_size: usize, sender: &SyncSender<Result<Batch>>) {
+        let paths = self.ids.iter().map(|id| self.root.join(id));
+        let mut images = ReadAhead::new(paths, self.limits.max_memory_bytes, batch_size);
         for ids in self.ids.chunks(batch_size) {
-            let tensors: Vec<_> = ids.par_iter().map(|id| self.tensor(id)).collect();
+            let read: Vec<_> = ids.iter().zip(images.by_ref()).collect();
+            let tensors: Result<Vec<_>> = read.into_par_iter().map(|(id, (path, object))| self.tensor(id, &path, object)).collect();
+            let tensors = match tensors {
+                Ok(tensors) => tensors,
+                Err(e) => {
+                    let _ = sender.send(Err(e));
+                    return;
+                }
+            };
             let mut batch = Batch { pixels: Vec::with_capacity(ids.len() * self.spec.bytes()), origins: Vec::with_capacity(ids.len()) };
             for tensor in tensors {
                 match tensor {
@@ -104,16 +129,22 @@ impl ImageFolder {
         self.unreadable.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn tensor(&self, id: &str) -> Result<(Vec<u8>, Origin), Unreadable> {
-        let read = || {
-            let bytes = read_file(self.root.join(id), &self.limits)?;
-            decode_picture(&bytes, &self.limits, &self.spec)
+    /// The tensor of an image, whose bytes are given if it is an object of a store. The outer error ends the run: the store
+    /// did not answer, which says nothing of the image.
+    fn tensor(&self, id: &str, path: &Path, object: Option<std::io::Result<Vec<u8>>>) -> Result<Result<(Vec<u8>, Origin), Unreadable>> {
+        let bytes = match object {
+            None => read_file(path, &self.limits),
+            Some(Err(e)) if is_outage(&e) => return Err(e).context("cannot read an image"),
+            Some(object) => object.map_err(|e| HeaderError::Io(e).into()),
         };
-        let picture = read().map_err(|e| Unreadable { image_id: id.to_owned(), reason: e.to_string() })?;
+        let picture = match bytes.and_then(|bytes| decode_picture(&bytes, &self.limits, &self.spec)) {
+            Ok(picture) => picture,
+            Err(e) => return Ok(Err(Unreadable { image_id: id.to_owned(), reason: e.to_string() })),
+        };
         let mut pixels = vec![0; self.spec.bytes()];
         let transform = to_tensor_into(&picture, &self.spec, &mut pixels);
         let tensor = (self.spec.side_px, self.spec.side_px);
-        Ok((pixels, Origin { image_id: id.to_owned(), source: picture.size(), tensor, transform }))
+        Ok(Ok((pixels, Origin { image_id: id.to_owned(), source: picture.size(), tensor, transform })))
     }
 }
 

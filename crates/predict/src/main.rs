@@ -24,5 +24,11 @@ fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();
     let mut cli = Cli::parse();
     cli.stage.set.extend(cli.device.iter().map(|device| format!("predict.device={device}")));
-    ossify_settings::run_stage("predict", cli, |cli| &cli.stage, |cli, context| ossify_predict::run(context, cli.share.share(), cli.images.as_deref()))
+    ossify_settings::run_stage(
+        "predict",
+        cli,
+        |cli| &cli.stage,
+        |cli| cli.share.share().folders("predict", &["shards", "runs"], "predictions"),
+        |cli, context| ossify_predict::run(context, cli.share.share(), cli.images.as_deref()),
+    )
 }

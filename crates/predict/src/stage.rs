@@ -17,6 +17,8 @@ use crate::rows::Origin;
 
 const MODEL: &str = "model.safetensors";
 pub(crate) const STAGE: &str = "predict";
+/// Shards that are fetched while one is predicted, where they lie in an object store.
+const SHARDS_AHEAD: usize = 2;
 pub(crate) const LOWER: &str = "predict.batch_size";
 
 /// The run that predicts.
@@ -38,7 +40,9 @@ pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Out
     let configured = &context.settings.predict.images;
     let images = images.map(Path::to_path_buf).or_else(|| (!configured.is_empty()).then(|| PathBuf::from(configured)));
     match images {
-        Some(folder) if !folder.is_dir() => Err(StageError::Usage(anyhow!("{} is no folder; name a folder of images", folder.display()))),
+        Some(folder) if !ossify_storage::is_dir(&folder).with_context(|| format!("cannot look up {}", folder.display()))? => {
+            Err(StageError::Usage(anyhow!("{} is no folder; name a folder of images", folder.display())))
+        }
         Some(_) if share != Share::Whole => {
             Err(StageError::Usage(anyhow!("--partition and --merge are for shards; give each worker a folder of its own with --images")))
         }
@@ -164,7 +168,9 @@ impl<'a> ShardWork<'a> {
         let total = files.iter().filter_map(|file| file.rows).sum();
         let progress = self.context.reporter.progress(&format!("predict {split}"), "images", Some(total));
         let mut writer = TableWriter::<PredictionRow>::create(path)?;
-        for file in files {
+        for (number, file) in files.iter().enumerate() {
+            let next = files.iter().skip(number + 1).take(SHARDS_AHEAD);
+            ossify_storage::fetch_ahead(next.map(|file| self.shards.join(&file.path)).collect());
             // Each tensor is checked as it is read.
             let shard = ShardReader::open(self.shards.join(&file.path))?;
             let batch_size = self.context.settings.predict.batch_size;
@@ -216,7 +222,7 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
     let images = ImageFolder::list(root, &trained.resize)?;
     let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
     fingerprint.add(&run.id).add(&run.model_hash);
-    images.add_to(&mut fingerprint);
+    images.add_to(&mut fingerprint)?;
     let fingerprint = fingerprint.finish();
     let id = format!("{}-images", run.id);
     let folder = context.out.predictions().join(&id);

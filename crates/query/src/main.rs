@@ -51,6 +51,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let default_out = cli.config.is_none().then(|| PathBuf::from("data/work/demo"));
     let args = StageArgs { config: cli.config.clone(), out: cli.out.clone().or(default_out), ..Default::default() };
     let context = Context::resolve(&args)?;
+    context.pull(&["tables", "shards", "predictions", "reports"].map(str::to_owned))?;
     let catalogue = Catalogue::open(&context.out)?;
     if cli.tables {
         return print(list(&catalogue)?.as_bytes());

@@ -38,7 +38,8 @@ pub(crate) fn keep_published(plan: &Plan, known: &mut [bool], publication: &Publ
     if candidates.is_empty() || !tables_are_whole() {
         return Ok(());
     }
-    let candidates: Vec<Kept> = candidates.into_par_iter().filter(|kept| kept.entry.verify(folder).is_ok()).collect();
+    let whole = candidates.into_par_iter().map(|kept| Ok(kept.entry.is_whole(folder)?.then_some(kept)));
+    let candidates: Vec<Kept> = whole.collect::<Result<Vec<_>, ArtefactError>>()?.into_iter().flatten().collect();
     let mut failures = failures_of(plan, &candidates, &folder.join(ISSUES))?;
 
     let mut fingerprints = TableReader::<FingerprintRow>::open(folder.join(FINGERPRINTS))?.flat_map(|batch| match batch {
@@ -96,6 +97,10 @@ pub(crate) fn give_second_name(file: &Path, name: &Path) -> Result<(), ArtefactE
     match std::fs::remove_file(name) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(ArtefactError::io("cannot remove", name)(e)),
         _ => {}
+    }
+    ossify_storage::give_second_name(file, name).map_err(ArtefactError::io("cannot copy to", name))?;
+    if !file.exists() && ossify_storage::size(name).is_some() {
+        return Ok(());
     }
     std::fs::hard_link(file, name).or_else(|_| std::fs::copy(file, name).map(drop)).map_err(ArtefactError::io("cannot copy to", name))
 }

@@ -14,5 +14,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    ossify_settings::run_stage("resize", Cli::parse(), |cli| &cli.stage, |cli, context| ossify_resize::run(context, cli.share.share()))
+    ossify_settings::run_stage(
+        "resize",
+        Cli::parse(),
+        |cli| &cli.stage,
+        |cli| cli.share.share().folders("resize", &["tables"], "shards"),
+        |cli, context| ossify_resize::run(context, cli.share.share()),
+    )
 }

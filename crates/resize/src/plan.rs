@@ -1,7 +1,7 @@
 //! Which images go into which shard, and the fingerprint of all that decides a shard's bytes.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use ossify_contract::{ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, Split, TableReader, shard_file_name, share_of_pieces};
 use rayon::prelude::*;
@@ -83,7 +83,11 @@ impl Plan {
             if together.is_empty() {
                 break;
             }
-            let stamps: Vec<String> = together.par_iter().map(|(_, source)| stamp(&dataset.join(&source.image_id))).collect();
+            let look_up = |(_, source): &(usize, Source)| {
+                let path = dataset.join(&source.image_id);
+                stamp(&path).map_err(ArtefactError::io("cannot look up", path))
+            };
+            let stamps = together.par_iter().map(look_up).collect::<Result<Vec<_>, _>>()?;
             for ((shard, _), stamp) in together.into_iter().zip(stamps) {
                 inputs[shard].get_or_insert_with(|| Fingerprint::new("files")).add(stamp);
             }
@@ -216,15 +220,9 @@ fn is_below_root(image_id: &str) -> bool {
     !image_id.is_empty() && Path::new(image_id).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Size and time of change of a file, or that there is none.
-fn stamp(path: &Path) -> String {
-    match std::fs::metadata(path) {
-        Ok(metadata) => {
-            let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            format!("{} {}", metadata.len(), changed.map_or(0, |time| time.as_nanos()))
-        }
-        Err(_) => "missing".to_owned(),
-    }
+/// What changes with the file, or that there is none.
+fn stamp(path: &Path) -> io::Result<String> {
+    Ok(ossify_storage::find(path)?.map_or_else(|| "missing".to_owned(), |stat| stat.size_and_time()))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{Action, FileEntry, FingerprintRow, IssueRow, Manifest, Publication, Severity, Split, TableReader, TableWriter};
 use ossify_settings::{Context, Outcome, Share, StageError};
+use ossify_storage::is_url;
 
 use crate::kept::keep_published;
 use crate::leaks::{LeakCounts, Print, find_leaks};
@@ -14,7 +15,7 @@ use crate::shard_record::{Failure, RowRecord, Store};
 use crate::summary::{Counts, failed_images, show, strict_gate};
 use crate::tensor::Recipe;
 use crate::tensors::Tensors;
-use crate::write::write_shards;
+use crate::write::{From, write_shards};
 
 pub(crate) const STAGE: &str = "resize";
 const IMAGES: &str = "images.parquet";
@@ -32,11 +33,12 @@ const LEAKS: &str = "leaks.parquet";
 /// out and listed in the summary.
 pub fn run(context: &Context, share: Share) -> Result<Outcome, StageError> {
     // A merge reads no image.
-    if !context.dataset.is_dir() && !matches!(share, Share::Merge(_)) {
+    let has_dataset = || ossify_storage::is_dir(&context.dataset).with_context(|| format!("cannot look up {}", context.dataset.display()));
+    if !matches!(share, Share::Merge(_)) && !has_dataset()? {
         let path = context.dataset.display();
         return Err(StageError::Usage(anyhow!("the dataset's folder {path} does not exist; name it with --dataset or dataset.path")));
     }
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(context.reading_threads()).build().context("cannot start threads")?;
     threads.install(|| {
         let mut stage = Stage::plan(context)?;
         match share {
@@ -101,7 +103,8 @@ impl<'a> Stage<'a> {
         let (context, started) = (self.context, Instant::now());
         let images: usize = self.plan.shards.iter().enumerate().filter(|(shard, _)| is_missing(*shard)).map(|(_, shard)| shard.images).sum();
         let progress = context.reporter.progress("resize", "images", Some(images as u64));
-        write_shards(&self.plan, is_missing, store, &context.dataset, &self.recipe, context.threads(), &progress)?;
+        let from = From { dataset: &context.dataset, ahead: context.settings.storage.requests.div_ceil(context.threads()) };
+        write_shards(&self.plan, is_missing, store, from, &self.recipe, context.threads(), &progress)?;
         drop(progress);
         let seconds = started.elapsed().as_secs_f64();
         self.clock.lap("made tensors");
@@ -180,7 +183,10 @@ fn can_now_be_read(context: &Context, manifest: &Manifest) -> bool {
     }
     let Ok(issues) = TableReader::<IssueRow>::open(context.out.shards().join(ISSUES)) else { return true };
     let withheld = issues.flatten().flatten().filter(|issue| issue.rule == Failure::NOT_READ);
-    withheld.into_iter().any(|issue| File::open(context.dataset.join(issue.path)).is_ok())
+    withheld.into_iter().any(|issue| {
+        let path = context.dataset.join(issue.path);
+        if is_url(&path) { ossify_storage::is_file(&path).unwrap_or(true) } else { File::open(path).is_ok() }
+    })
 }
 
 pub(crate) fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Outcome {

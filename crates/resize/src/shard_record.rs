@@ -1,9 +1,10 @@
 //! What is known of a finished shard. It lies beside the staged shard until the output is published, so that a killed
 //! run can go on.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ossify_contract::{ArtefactError, FileEntry, PartFolder, Publication, TempPath, write_atomic};
+use ossify_contract::{ArtefactError, FileEntry, PartFolder, Publication, TempPath, open, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::ShardPlan;
@@ -63,7 +64,8 @@ impl ShardRecord {
     }
 
     pub(crate) fn read(path: &Path) -> Result<Self, ArtefactError> {
-        let text = std::fs::read(path).map_err(ArtefactError::io("cannot read", path))?;
+        let mut text = Vec::new();
+        open(path)?.read_to_end(&mut text).map_err(ArtefactError::io("cannot read", path))?;
         serde_json::from_slice(&text).map_err(|e| ArtefactError::corrupt(path, format!("{e}; run ossify-resize again with --force")))
     }
 
@@ -132,10 +134,11 @@ impl Store<'_> {
         let Ok(record) = self.record(plan) else { return Ok(false) };
         let is_whole = match (&record.entry, self) {
             (None, _) => true,
-            (Some(entry), Store::Part(folder)) => entry.verify(folder.path()).is_ok(),
+            (Some(entry), Store::Part(folder)) => entry.is_whole(folder.path())?,
             (Some(entry), Store::Staging(publication)) => {
                 let staged = publication.stage(&entry.path)?;
-                entry.path == plan.file && (staged.parent().is_some_and(|staging| entry.verify(staging).is_ok()) || entry.verify(publication.folder()).is_ok())
+                let staging = staged.parent().unwrap_or(publication.folder());
+                entry.path == plan.file && (entry.is_whole(staging)? || entry.is_whole(publication.folder())?)
             }
         };
         Ok(is_whole && record.is_of(plan))

@@ -1,9 +1,7 @@
 //! One image: file to tensor, hashes and brightness.
 
-use std::path::Path;
-
 use ossify_contract::{Fingerprint, FingerprintRow, Row, ShardCompression, ShardRow, ShardShape};
-use ossify_imaging::{DecodeError, HeaderError, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
+use ossify_imaging::{DecodeError, HeaderError, Limits, TensorSpec, decode_picture, to_tensor_into};
 use ossify_settings::ResizeSettings;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -67,14 +65,14 @@ impl Recipe {
         fingerprint
     }
 
-    /// Reads, decodes and resizes one image; its tensor goes to `out`.
-    pub(crate) fn tensor(&self, dataset: &Path, source: &Source, out: &mut [u8]) -> Result<(ShardRow, RowRecord), Failure> {
+    /// Decodes and resizes one image, of which these bytes were read; its tensor goes to `out`.
+    pub(crate) fn tensor(&self, source: &Source, bytes: Result<Vec<u8>, DecodeError>, out: &mut [u8]) -> Result<(ShardRow, RowRecord), Failure> {
         let failure = |rule: &str, reason: String| Failure { image_id: source.image_id.clone(), rule: rule.to_owned(), reason };
         let of_decoding = |e: DecodeError| {
             let rule = if matches!(e, DecodeError::Header(HeaderError::Io(_))) { Failure::NOT_READ } else { Failure::UNREADABLE };
             failure(rule, e.to_string())
         };
-        let bytes = read_file(dataset.join(&source.image_id), &self.limits).map_err(of_decoding)?;
+        let bytes = bytes.map_err(of_decoding)?;
         let picture = decode_picture(&bytes, &self.limits, &self.spec).map_err(of_decoding)?;
         let size = picture.size();
         if size != source.size {

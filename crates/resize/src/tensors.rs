@@ -28,7 +28,7 @@ impl Tensors {
     pub(crate) fn add(&mut self, split: Split, record: &ShardRecord, publication: &Publication) -> Result<()> {
         if let Some(entry) = &record.entry {
             let staged = publication.stage(&entry.path)?;
-            let path = if staged.is_file() { staged } else { publication.folder().join(&entry.path) };
+            let path = if ossify_storage::size(&staged).is_some() { staged } else { publication.folder().join(&entry.path) };
             self.shards.push(Shard { first_row: self.rows, split, path, reader: Mutex::default() });
             self.rows += record.rows.len();
         }

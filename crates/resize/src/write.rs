@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 
 use ossify_contract::{ArtefactError, BATCH_IMAGES, ShardRow, ShardWriter};
+use ossify_imaging::{DecodeError, HeaderError, Limits, read_file};
 use ossify_settings::Progress;
+use ossify_storage::{ReadAhead, is_outage};
 
 use crate::plan::{Plan, Source};
 use crate::shard_record::{Failure, RowRecord, ShardRecord, Store, Unfinished};
@@ -25,7 +27,7 @@ pub(crate) fn write_shards(
     plan: &Plan,
     is_missing: impl Fn(usize) -> bool,
     store: Store,
-    dataset: &Path,
+    from: From,
     recipe: &Recipe,
     threads: usize,
     progress: &Progress,
@@ -47,7 +49,7 @@ pub(crate) fn write_shards(
                 while let Some(buffer) = next(free) {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(job) = job else { return };
-                    let batch = job.map(|job| job.run(buffer, dataset, recipe, progress));
+                    let batch = job.and_then(|job| job.run(buffer, from, recipe, progress));
                     let failed = batch.is_err();
                     if done.send(batch).is_err() || failed {
                         return;
@@ -112,13 +114,13 @@ impl<I: Iterator<Item = Result<(usize, Source), ArtefactError>>> Jobs<I> {
 }
 
 impl Job {
-    fn run(self, mut pixels: Vec<u8>, dataset: &Path, recipe: &Recipe, progress: &Progress) -> Batch {
+    fn run(self, mut pixels: Vec<u8>, from: From, recipe: &Recipe, progress: &Progress) -> Result<Batch, ArtefactError> {
         let size = recipe.spec.bytes();
         pixels.resize(self.sources.len() * size, 0);
         let (mut rows, mut records, mut failures) = (Vec::with_capacity(self.sources.len()), Vec::with_capacity(self.sources.len()), Vec::new());
-        for source in &self.sources {
+        for (source, bytes) in self.sources.iter().zip(from.images(&self.sources, &recipe.limits)) {
             let tensor = &mut pixels[rows.len() * size..][..size];
-            match recipe.tensor(dataset, source, tensor) {
+            match recipe.tensor(source, bytes?, tensor) {
                 Ok((row, record)) => {
                     rows.push(row);
                     records.push(record);
@@ -128,7 +130,28 @@ impl Job {
             progress.inc(1);
         }
         pixels.truncate(rows.len() * size);
-        Batch { number: self.number, shard: self.shard, pixels, rows, records, failures }
+        Ok(Batch { number: self.number, shard: self.shard, pixels, rows, records, failures })
+    }
+}
+
+/// Where images come from.
+#[derive(Clone, Copy)]
+pub(crate) struct From<'a> {
+    pub(crate) dataset: &'a Path,
+    /// How many images of an object store each thread has asked for, beside the one that it works on.
+    pub(crate) ahead: usize,
+}
+
+impl From<'_> {
+    /// Reads images, in order. The error ends the run: an object store did not answer, which says nothing of the image.
+    fn images(self, sources: &[Source], limits: &Limits) -> impl Iterator<Item = Result<Result<Vec<u8>, DecodeError>, ArtefactError>> {
+        let paths = sources.iter().map(move |source| self.dataset.join(&source.image_id));
+        ReadAhead::new(paths, limits.max_memory_bytes, self.ahead).map(move |(path, object)| match object {
+            None => Ok(read_file(&path, limits)),
+            Some(Err(e)) if is_outage(&e) => Err(ArtefactError::io("cannot read", path)(e)),
+            Some(Err(e)) => Ok(Err(HeaderError::Io(e).into())),
+            Some(Ok(bytes)) => Ok(Ok(bytes)),
+        })
     }
 }
 

@@ -46,6 +46,14 @@ pub enum ConfigError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The work folder's URL cannot be used.
+    #[error("cannot use the work folder {}: {source}", path.display())]
+    WorkFolder {
+        /// The URL.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// The conf file is no TOML.
     #[error("{}:{line}:{column}: not valid TOML: {reason}", path.display())]
     Syntax {

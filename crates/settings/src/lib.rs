@@ -20,7 +20,7 @@ pub use rules::{Latitude, RuleLevel, RuleLevels};
 pub use sections::{
     BestBy, BoxLoss, Channels, ClassWeights, ClipScope, Compression, DatasetSettings, Epsilon, EvaluateSettings, Filter, GeneralSettings, Geometry,
     IngestSettings, Key, MissingLabels, NamedTable, Normalization, OptimizerKind, PhantomSettings, PredictSettings, RareClasses, ResizeSettings, Sampler,
-    Samples, Schedule, Settings, TrainMode, TrainPrecision, TrainSettings, keys, tables,
+    Samples, Schedule, Settings, StorageSettings, TrainMode, TrainPrecision, TrainSettings, keys, tables,
 };
 pub use share::{Share, ShareArgs};
 pub use stage::{Context, Gate, Outcome, StageArgs, StageError, run_stage};

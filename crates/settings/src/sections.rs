@@ -344,6 +344,20 @@ sections! {
         remarks: Vec<String> = Vec::new();
     }
 
+    /// Datasets and work folders in object stores.
+    storage: StorageSettings {
+        /// Requests in flight to one bucket.
+        requests: usize = 64 => |v| between(v, &1, &4096);
+        /// How often a request that failed is sent again, each time after a longer wait.
+        retries: usize = 10 => |v| at_most(v, &100);
+        /// Seconds that a request may take.
+        timeout_s: u64 = 60 => |v| between(v, &1, &3600);
+        /// Folder of the mirrors of work folders.
+        cache: String = "data/cache".into();
+        /// Gigabytes of fetched files that a mirror keeps.
+        cache_gb: f64 = 100.0 => |v| within(v, 0.001, 1e6);
+    }
+
     /// The synthetic dataset.
     phantom: PhantomSettings {
         /// Images over all splits.

@@ -1,4 +1,4 @@
-use ossify_contract::{MOST_PARTITIONS, Partition};
+use ossify_contract::{MOST_PARTITIONS, Partition, WorkFolder};
 
 /// The command line of stages that can work on a share of the images.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
@@ -20,6 +20,22 @@ pub enum Share {
     Part(Partition),
     /// Nothing: the parts of so many shares become the whole.
     Merge(u32),
+}
+
+impl Share {
+    /// The folders of a work folder that a stage reads and writes for this share, given what it reads and writes for the
+    /// whole.
+    pub fn folders(self, stage: &str, inputs: &[&str], output: &str) -> Vec<String> {
+        let work = WorkFolder::new("");
+        let parts = match self {
+            Share::Whole => None,
+            Share::Part(partition) => Some(work.part(stage, partition)),
+            Share::Merge(count) => Some(work.parts(stage, count)),
+        };
+        let whole = (!matches!(self, Share::Part(_))).then(|| output.to_owned());
+        let inputs = inputs.iter().map(|folder| (*folder).to_owned());
+        inputs.chain(parts.map(|folder| folder.to_string_lossy().into_owned())).chain(whole).collect()
+    }
 }
 
 impl ShareArgs {

@@ -2,8 +2,12 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use ossify_contract::{ArtefactError, Fingerprint, WorkFolder};
+use ossify_storage::{Mirror, Moved, Requests, is_url};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::{ConfigError, Layers};
@@ -16,10 +20,10 @@ pub struct StageArgs {
     /// The conf file, as in conf/demo.toml; without one the built-in defaults hold
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder of the dataset [default: dataset.path of the configuration]
+    /// Folder of the dataset, or its URL in an object store [default: dataset.path of the configuration]
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
-    /// Work folder for everything that stages write [default: data/work/<name of the conf file>]
+    /// Work folder for everything that stages write, or its URL in an object store [default: data/work/<name of the conf file>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Sets one key, as in --set train.epochs=10; may be repeated
@@ -50,9 +54,9 @@ pub struct StageArgs {
 pub struct Context {
     /// The resolved configuration.
     pub settings: Settings,
-    /// Folder of the dataset.
+    /// Folder of the dataset, or its URL.
     pub dataset: PathBuf,
-    /// The work folder.
+    /// The work folder; of one in an object store, its mirror on this machine.
     pub out: WorkFolder,
     /// Whether to run although the output is there.
     pub force: bool,
@@ -60,6 +64,7 @@ pub struct Context {
     pub strict: bool,
     /// Where to say things.
     pub reporter: Reporter,
+    mirror: Option<Arc<Mirror>>,
     layers: Layers,
 }
 
@@ -87,7 +92,52 @@ impl Context {
             _ => Verbosity::Normal,
         };
         let reporter = Reporter::new(verbosity);
-        Ok(Context { settings, dataset, out: WorkFolder::new(out), force: args.force, strict: args.strict, reporter, layers })
+        let storage = &settings.storage;
+        ossify_storage::configure(Requests { in_flight: storage.requests, retries: storage.retries, timeout: Duration::from_secs(storage.timeout_s) });
+        let mirror = is_url(&out).then(|| Mirror::open(&out, Path::new(&storage.cache), (storage.cache_gb * 1e9) as u64)).transpose();
+        let mirror = mirror.map_err(|source| ConfigError::WorkFolder { path: out.clone(), source })?;
+        let out = WorkFolder::new(mirror.as_ref().map_or(out, |mirror| mirror.root().to_path_buf()));
+        Ok(Context { settings, dataset, out, force: args.force, strict: args.strict, reporter, mirror, layers })
+    }
+
+    /// Brings folders of the work folder up to date, where that lies in an object store.
+    ///
+    /// # Errors
+    /// Fails where the store does not answer.
+    pub fn pull(&self, folders: &[String]) -> anyhow::Result<()> {
+        let Some(mirror) = &self.mirror else { return Ok(()) };
+        let moved = mirror.pull(folders).with_context(|| format!("cannot read the work folder {}", mirror.url().display()))?;
+        self.tell_moved("fetched from", mirror, moved);
+        Ok(())
+    }
+
+    /// Sends what was published in these folders, where the work folder lies in an object store.
+    ///
+    /// # Errors
+    /// Fails where the store does not answer, and where another process published one of these folders meanwhile. What was
+    /// made stays in the mirror: a second run sends it.
+    pub fn push(&self, folders: &[String]) -> anyhow::Result<()> {
+        let Some(mirror) = &self.mirror else { return Ok(()) };
+        let moved = mirror.push(folders).with_context(|| format!("cannot write to the work folder {}", mirror.url().display()))?;
+        self.tell_moved("sent to", mirror, moved);
+        Ok(())
+    }
+
+    fn tell_moved(&self, way: &str, mirror: &Mirror, moved: Moved) {
+        if moved.files > 0 {
+            self.reporter.detail(format_args!("{} files, {:.1} MB, {way} {}", moved.files, moved.bytes as f64 / 1e6, mirror.url().display()));
+        }
+    }
+
+    /// The work folder as it was named.
+    pub fn out_name(&self) -> std::path::Display<'_> {
+        self.mirror.as_ref().map_or(self.out.root(), |mirror| mirror.url()).display()
+    }
+
+    /// Threads that read the dataset: where each waits for an object store most of the time, as many as requests may be in
+    /// flight.
+    pub fn reading_threads(&self) -> usize {
+        if is_url(&self.dataset) { self.threads().max(self.settings.storage.requests) } else { self.threads() }
     }
 
     /// Threads to use: as configured, or one a processor.
@@ -186,12 +236,17 @@ impl From<ArtefactError> for StageError {
     }
 }
 
+/// The folder whose content is of use before it is whole.
+const UNFINISHED: &str = "runs";
+
 /// The frame around a stage: resolves the configuration, runs it, says how it ended, and gives the exit
-/// code: 0 clean, 1 failed, 2 usage or configuration, 3 a gate was not met.
+/// code: 0 clean, 1 failed, 2 usage or configuration, 3 a gate was not met. Where the work folder lies in an object store,
+/// `folders` of it are brought here before and sent back after.
 pub fn run_stage<Cli>(
     stage: &str,
     cli: Cli,
     args: impl FnOnce(&Cli) -> &StageArgs,
+    folders: impl FnOnce(&Cli) -> Vec<String>,
     run: impl FnOnce(&Cli, &Context) -> Result<Outcome, StageError>,
 ) -> ExitCode {
     let args = args(&cli).clone();
@@ -202,7 +257,18 @@ pub fn run_stage<Cli>(
     if args.print_config {
         return print(&context.print_config());
     }
-    match run(&cli, &context) {
+    let folders = folders(&cli);
+    let run = || {
+        context.pull(&folders)?;
+        let outcome = run(&cli, &context);
+        // A run that was stopped goes on from what it left, wherever it is run again.
+        let left: Vec<String> = folders.iter().filter(|folder| outcome.is_ok() || *folder == UNFINISHED).cloned().collect();
+        let sent = context.push(&left);
+        let outcome = outcome?;
+        sent?;
+        Ok(outcome)
+    };
+    match run() {
         Err(StageError::Usage(error)) => fail(stage, &args, 2, &error),
         Err(StageError::Failed(error)) => fail(stage, &args, 1, &error),
         Ok(outcome) => finish(stage, &args, &context, &outcome),
@@ -225,7 +291,7 @@ fn finish(stage: &str, args: &StageArgs, context: &Context, outcome: &Outcome) -
         let summary = serde_json::json!({
             "stage": stage,
             "status": status,
-            "out": context.out.root().display().to_string(),
+            "out": context.out_name().to_string(),
             "gates": outcome.gates,
             "summary": outcome.summary,
         });

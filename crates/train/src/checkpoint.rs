@@ -101,6 +101,7 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
 /// # Errors
 /// Fails where the file is there and is no checkpoint.
 pub fn load(path: &Path) -> Result<Option<Checkpoint>> {
+    ossify_storage::fetch(path).with_context(|| format!("cannot fetch {}", path.display()))?;
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         "train",
         cli,
         |cli| &cli.stage,
+        |_| ["tables", "shards", "runs"].map(str::to_owned).to_vec(),
         |cli, context| ossify_train::run(context, Asked { resume: cli.resume, preview: cli.preview, summary: cli.summary }),
     )
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use burn::module::Module;
 use ossify_contract::{
     ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Manifest, Publication, Split, now_rfc3339, write_atomic, write_latest,
@@ -90,6 +90,7 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     if context.force {
         forget(&folder)?;
     }
+    check_room(&shards, &shards_manifest)?;
     Manifest::open(&tables, RUN_INGEST)?;
     Manifest::open(&shards, RUN_RESIZE)?;
     let classes = ClassMap::read(tables.join("classes.parquet"))?;
@@ -125,6 +126,19 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     context.reporter.say(format_args!("stopped: {reason}"));
     context.reporter.say(outcome_line(&state, best, &folder));
     Ok(Outcome::done(manifest.summary))
+}
+
+/// Training reads all shards in any order: those of an object store must all have room here.
+fn check_room(shards: &Path, manifest: &Manifest) -> Result<()> {
+    let wanted: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+    match ossify_storage::room_for(shards) {
+        Some(room) if wanted > room => bail!(
+            "the shards have {:.1} GB and training needs all of them here; storage.cache_gb allows {:.1}: raise it, or make gray shards, which take a third",
+            wanted as f64 / 1e9,
+            room as f64 / 1e9
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// `--summary`: the layers, with as many classes as the tables have.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{HEADS_HASH, HeadsHash, PIXELS_COLUMN, ShardShape, TENSOR_HASHES, shard_schema};
-use crate::{ArtefactError, Result, Transform};
+use crate::{ArtefactError, Result, Transform, open};
 
 /// Unpacked batches that a reader of a compressed shard keeps.
 const UNPACKED_BATCHES: usize = 4;
@@ -127,7 +127,7 @@ impl ShardReader {
     pub fn open_for(access: Access, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let corrupt = |reason: &str| damaged(path, reason);
-        let file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
+        let file = open(path)?;
         // SAFETY: shards are replaced by renaming, never changed in place, so the mapped bytes stay as they are.
         let mapped = Arc::new(unsafe { Mmap::map(&file) }.map_err(ArtefactError::io("cannot map", path))?);
         #[cfg(unix)]

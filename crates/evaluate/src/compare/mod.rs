@@ -43,7 +43,11 @@ pub fn compare(context: &Context, baseline: &str, others: &[String]) -> Result<O
         let has_gates = splits.is_empty();
         // Gates are about the first split: the same split must run again where it takes or loses that place.
         let mut fingerprint = context.fingerprint("compare", &["general", "evaluate"]);
-        fingerprint.add(if has_gates { "first" } else { "further" }).add(if context.dataset.is_dir() { "drawn" } else { "undrawn" });
+        fingerprint.add(if has_gates { "first" } else { "further" }).add(if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
+            "drawn"
+        } else {
+            "undrawn"
+        });
         tables.add_to(&mut fingerprint, split)?;
         let fingerprint = fingerprint.finish();
         let current = if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };

@@ -6,11 +6,12 @@ mod jpeg;
 mod png;
 mod source;
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use image::ImageDecoder;
+use ossify_storage::{ObjectReader, Stat, is_url};
 pub(crate) use source::{ReadAt, Source};
 
 use crate::dicom;
@@ -151,22 +152,30 @@ impl HeaderError {
 /// [`HeaderError`] says in a sentence why the file is no usable image. A file that was cut short behind
 /// its header is no error here: see [`ImageHeader::complete`].
 pub fn probe(path: impl AsRef<Path>) -> Result<ImageHeader, HeaderError> {
-    probe_with_metadata(path).1
+    probe_with_stat(path).1
 }
 
-/// As [`probe`], with what the file system says of the file if it could be opened.
-pub fn probe_with_metadata(path: impl AsRef<Path>) -> (Option<Metadata>, Result<ImageHeader, HeaderError>) {
+/// As [`probe`], with what is known of the file if it could be opened.
+pub fn probe_with_stat(path: impl AsRef<Path>) -> (Option<Stat>, Result<ImageHeader, HeaderError>) {
     let path = path.as_ref();
-    match open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata))) {
-        Err(e) => (None, Err(kind_error(std::fs::metadata(path).ok().as_ref()).unwrap_or(HeaderError::Io(e)))),
-        Ok((file, metadata)) => {
-            let header = match kind_error(Some(&metadata)) {
-                Some(error) => Err(error),
-                None => Source::new(file, metadata.len()).map_err(HeaderError::Io).and_then(|mut source| header_of(&mut source)),
-            };
-            (Some(metadata), header)
-        }
+    if is_url(path) {
+        return match ObjectReader::open(path) {
+            Err(e) => (None, Err(HeaderError::Io(e))),
+            Ok(object) => probe_opened(object.stat(), object),
+        };
     }
+    match open(path).and_then(|file| file.metadata().map(|metadata| (file, Stat::Local(metadata)))) {
+        Err(e) => (None, Err(kind_error(ossify_storage::stat(path).ok().as_ref()).unwrap_or(HeaderError::Io(e)))),
+        Ok((file, stat)) => probe_opened(stat, file),
+    }
+}
+
+fn probe_opened<R: ReadAt>(stat: Stat, reader: R) -> (Option<Stat>, Result<ImageHeader, HeaderError>) {
+    let header = match kind_error(Some(&stat)) {
+        Some(error) => Err(error),
+        None => Source::new(reader, stat.bytes()).map_err(HeaderError::Io).and_then(|mut source| header_of(&mut source)),
+    };
+    (Some(stat), header)
 }
 
 /// Opens a file; a pipe without a writer does not block it.
@@ -182,11 +191,11 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// What is no file with content.
-fn kind_error(metadata: Option<&Metadata>) -> Option<HeaderError> {
-    match metadata? {
-        metadata if metadata.is_dir() => Some(HeaderError::Folder),
-        metadata if !metadata.is_file() => Some(HeaderError::NotAFile),
-        metadata if metadata.len() == 0 => Some(HeaderError::Empty),
+fn kind_error(stat: Option<&Stat>) -> Option<HeaderError> {
+    match stat? {
+        stat if stat.is_dir() => Some(HeaderError::Folder),
+        stat if !stat.is_file() => Some(HeaderError::NotAFile),
+        stat if stat.bytes() == 0 => Some(HeaderError::Empty),
         _ => None,
     }
 }

@@ -15,6 +15,8 @@ pub(crate) trait ReadAt: Read + Seek {
 
 impl ReadAt for io::Cursor<&[u8]> {}
 
+impl ReadAt for ossify_storage::ObjectReader {}
+
 impl ReadAt for File {
     #[cfg(unix)]
     fn read_exact_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
