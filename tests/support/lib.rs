@@ -1,9 +1,12 @@
 //! What the end-to-end tests share: a folder of their own for each test, and the built binaries.
 
+mod object_store;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub use object_store::{FAULTS, Fault, ObjectStore, copy_folder};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -103,9 +106,14 @@ impl Project {
 
     /// The command of a stage with the project's configuration, dataset and work folder.
     pub fn command(&self, stage: &str, args: &[&str]) -> Command {
+        self.command_at(stage, &self.dataset, &self.out, args)
+    }
+
+    /// The command of a stage with the project's configuration, on a dataset and a work folder that lie elsewhere.
+    pub fn command_at(&self, stage: &str, dataset: &Path, out: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(binary(&format!("ossify-{stage}")));
         command.current_dir(self.folder.path());
-        command.args(["--config", "test.toml", "--json", "--dataset"]).arg(&self.dataset).arg("--out").arg(&self.out);
+        command.arg("--config").arg(self.folder.path().join("test.toml")).args(["--json", "--dataset"]).arg(dataset).arg("--out").arg(out);
         command.args(args).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
         command
     }
@@ -114,9 +122,8 @@ impl Project {
     ///
     /// # Panics
     /// Where it cannot be started.
-    #[allow(clippy::expect_used)]
     pub fn run(&self, stage: &str, args: &[&str]) -> Ended {
-        Ended { stage: stage.to_owned(), output: self.command(stage, args).output().expect("the stage starts") }
+        Ended::of(stage, self.command(stage, args))
     }
 
     /// Runs all stages, each with `args`, and gives their statuses (`done` or `current`).
@@ -137,13 +144,21 @@ impl Project {
     ///
     /// # Panics
     /// Where a manifest does not hold.
-    #[allow(clippy::expect_used)]
     pub fn contents(&self) -> Vec<(String, String)> {
+        Self::contents_of(&self.out)
+    }
+
+    /// As [`Project::contents`], of any work folder.
+    ///
+    /// # Panics
+    /// Where a manifest does not hold.
+    #[allow(clippy::expect_used)]
+    pub fn contents_of(out: &Path) -> Vec<(String, String)> {
         let mut found = Vec::new();
-        let mut folders = vec![self.out.clone()];
+        let mut folders = vec![out.to_path_buf()];
         while let Some(folder) = folders.pop() {
             if let Some(manifest) = ossify_contract::Manifest::read(&folder).expect("a readable manifest") {
-                let name = folder.strip_prefix(&self.out).unwrap_or(&folder).display().to_string();
+                let name = folder.strip_prefix(out).unwrap_or(&folder).display().to_string();
                 for file in &manifest.files {
                     file.verify(&folder).expect("the file that the manifest lists");
                     // Times and rates of a run differ; what they are about is compared by the other files.
@@ -175,6 +190,15 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Runs a stage's command to its end.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[allow(clippy::expect_used)]
+    pub fn of(stage: &str, mut command: Command) -> Self {
+        Ended { stage: stage.to_owned(), output: command.output().expect("the stage starts") }
+    }
+
     /// Exit code; -1 after a signal.
     pub fn code(&self) -> i32 {
         self.output.status.code().unwrap_or(-1)
