@@ -184,6 +184,11 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def place(text: str) -> str:
+    """A path as all nodes have it; a URL of an object store stays as it is."""
+    return text if "://" in text else str(Path(text).absolute())
+
+
 def at_least(least: int) -> Callable[[str], int]:
     def count(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -196,9 +201,9 @@ def at_least(least: int) -> Callable[[str], int]:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--partitions", type=at_least(1), metavar="N", default=16, help="shares of ingest, resize and predict [default: 16]")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="the conf file")
-    parser.add_argument("--dataset", type=Path, metavar="DIR", help="folder of the dataset; without it that of the configuration")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="work folder; without it data/work/<name of the conf file>")
+    parser.add_argument("--config", type=place, metavar="FILE", help="the conf file")
+    parser.add_argument("--dataset", type=place, metavar="DIR", help="folder of the dataset, or its URL; without it that of the configuration")
+    parser.add_argument("--out", type=place, metavar="DIR", help="work folder, or its URL; without it data/work/<name of the conf file>")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="sets one key for all stages; may be repeated")
     parser.add_argument("--strict", action="store_true", help="takes every error found in the data as a reason for exit code 3")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run [default: evaluate]")
@@ -210,7 +215,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--address", help="of the cluster, as for ray.init; without it RAY_ADDRESS, a Ray that runs here, or one for this run alone")
     options = parser.parse_args()
     paths = {"--config": options.config, "--dataset": options.dataset, "--out": options.out}
-    given = [f"{flag}={path.absolute()}" for flag, path in paths.items() if path]
+    given = [f"{flag}={path}" for flag, path in paths.items() if path]
     options.stage_flags = [*given, *(f"--set={assignment}" for assignment in options.set), *(["--strict"] if options.strict else [])]
     for stage in STAGES if options.bin else []:
         if not shutil.which(program(stage, options.bin)):
