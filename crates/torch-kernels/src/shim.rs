@@ -100,6 +100,7 @@ type Outputs = *mut *mut C_tensor;
 
 unsafe extern "C" {
     fn ossify_free_text(text: Text);
+    fn ossify_take_plain_memory() -> Text;
     fn ossify_set_numerics(tf32: bool, deterministic: bool) -> Text;
     fn ossify_optimiser_step(
         step: *const OptimiserStep,
@@ -176,6 +177,12 @@ fn missing() -> KernelError {
 
 fn pointers(tensors: &[&Tensor]) -> Vec<Input> {
     tensors.iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+/// See [`crate::runtime::keep_freed_memory`].
+pub(crate) fn take_plain_memory() -> Result<(), KernelError> {
+    // SAFETY: it takes no tensor and has no output. Tensors that exist keep the allocator that they came from.
+    unsafe { take(0, |_| ossify_take_plain_memory()) }.map(|_| ())
 }
 
 /// See [`crate::runtime::set_numerics`].

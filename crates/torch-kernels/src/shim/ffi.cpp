@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "dense_block.h"
+#include "memory.h"
 #include "norm_relu.h"
 #include "optimiser.h"
 
@@ -73,6 +74,8 @@ struct OssifyOptimiserStep {
 };
 
 void ossify_free_text(char* text) { std::free(text); }
+
+char* ossify_take_plain_memory() { return caught(ossify::take_plain_memory); }
 
 // How a CUDA device computes; of no effect elsewhere.
 char* ossify_set_numerics(bool tf32, bool deterministic) {
