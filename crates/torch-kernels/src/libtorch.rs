@@ -153,8 +153,9 @@ impl<const N: usize> Backward<LibTorch, N> for DenseBlockBackward<N> {
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = gradients.consume::<LibTorch>(&ops.node);
+        let mut gradient = if gradient.can_mut() { gradient.tensor } else { gradient.tensor.copy() };
         let DenseBlockState { shape, forward, parameters } = ops.state;
-        let found = fine(shim::dense_block_backward(&shape, &gradient.tensor, &inner(&forward), &inner(&parameters)));
+        let found = fine(shim::dense_block_backward(&shape, &mut gradient, &inner(&forward), &inner(&parameters)));
         for (node, gradient) in ops.parents.into_iter().zip(found) {
             if let Some(node) = node {
                 gradients.register::<LibTorch>(node.id, wrap(gradient));

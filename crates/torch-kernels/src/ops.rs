@@ -19,8 +19,9 @@ use burn::tensor::ops::GridSampleOptions;
 pub struct BlockOptions {
     /// Of both norms of each layer, above 0.
     pub epsilon: f64,
-    /// Whether the normalised inputs of the convolutions are kept for the backward pass. They take two fifths of a training step's memory, and on
-    /// processors making them anew, part by part in the cache, takes no longer than reading them.
+    /// Whether the normalised inputs of the convolutions, and all outputs of the first ones, are kept for the backward pass. They take three fifths of a
+    /// training step's memory. On processors making the inputs anew, part by part in the cache, takes no longer than reading them, and the outputs that
+    /// are made anew are the cheap ones, a twentieth of a step's work.
     pub keep_activations: bool,
 }
 

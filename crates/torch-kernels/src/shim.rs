@@ -139,7 +139,7 @@ unsafe extern "C" {
     fn ossify_dense_block_inference(shape: *const BlockShape, input: Input, parameters: *const Input, statistics: *const Input, outputs: Outputs) -> Text;
     fn ossify_dense_block_backward(
         shape: *const BlockShape,
-        gradient: Input,
+        gradient: *mut C_tensor,
         forward: *const Input,
         forward_count: usize,
         parameters: *const Input,
@@ -302,9 +302,10 @@ pub(crate) fn dense_block(input: &Tensor, parameters: &[&Tensor], epsilon: f64, 
     let shape = BlockShape::of(input, parameters, epsilon)?;
     let count = 1 + shape.layers as usize * (crate::ops::STATISTICS_PER_LAYER + if keep_activations { 3 } else { 1 });
     let pointers = pointers(parameters);
-    // SAFETY: the references keep the tensors alive over the call, which reads six parameters a layer, checks their sizes and fills `count` outputs.
+    // SAFETY: the references keep the tensors alive over the call, which reads six parameters a layer, checks their sizes and fills `count` outputs at most.
     let outputs = unsafe { take(count, |outputs| ossify_dense_block(&raw const shape, input.as_ptr(), pointers.as_ptr(), keep_activations, outputs)) }?;
-    outputs.into_iter().collect::<Option<_>>().ok_or_else(missing)
+    // Those that are left out are the last ones.
+    Ok(outputs.into_iter().flatten().collect())
 }
 
 /// The block's output, with given statistics.
@@ -327,8 +328,8 @@ pub(crate) fn dense_block_inference(input: &Tensor, parameters: &[&Tensor], stat
     Ok(output)
 }
 
-/// Gradient of the input, then of each parameter. `forward` is what [`dense_block`] gave.
-pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &Tensor, forward: &[&Tensor], parameters: &[&Tensor]) -> Result<Vec<Tensor>, KernelError> {
+/// Gradient of the input, then of each parameter. `forward` is what [`dense_block`] gave. Overwrites the output's gradient.
+pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &mut Tensor, forward: &[&Tensor], parameters: &[&Tensor]) -> Result<Vec<Tensor>, KernelError> {
     if forward.first().is_none_or(|output| output.size() != gradient.size()) {
         return Err(KernelError(format!("a dense block got a gradient of {:?}", gradient.size())));
     }
@@ -336,7 +337,7 @@ pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &Tensor, forwar
     // SAFETY: the references keep the tensors alive over the call, which reads as many tensors of `forward` as it is told, six parameters a layer, and
     // fills one output more than there are parameters.
     let outputs = unsafe {
-        take(1 + parameters.len(), |outputs| ossify_dense_block_backward(shape, gradient.as_ptr(), kept.as_ptr(), kept.len(), pointers.as_ptr(), outputs))
+        take(1 + parameters.len(), |outputs| ossify_dense_block_backward(shape, gradient.as_mut_ptr(), kept.as_ptr(), kept.len(), pointers.as_ptr(), outputs))
     }?;
     outputs.into_iter().collect::<Option<_>>().ok_or_else(missing)
 }
@@ -369,12 +370,13 @@ mod tests {
             for keep_activations in [true, false] {
                 let forward = dense_block(&input, &parameters, 1e-5, keep_activations).unwrap();
                 let maps: Vec<&Tensor> = forward.iter().filter(|tensor| tensor.dim() == 4).collect();
-                assert_eq!(maps.len(), 1 + 3 * if keep_activations { 3 } else { 1 });
+                // Bottlenecks of so few channels are made anew.
+                assert_eq!(maps.len(), if keep_activations { 1 + 3 * 3 } else { 1 });
                 assert!(maps.iter().all(|map| is_channels_last(map)));
                 let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
                 // A gradient in the other layout, as a linear layer's would be.
-                let gradient = random(&[2, 18, 5, 7]);
-                let backward = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
+                let mut gradient = random(&[2, 18, 5, 7]);
+                let backward = dense_block_backward(&shape, &mut gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
                 assert!(is_channels_last(&backward[0]));
             }
             let [output, mean, variance] = norm_relu(&input, &random(&[6]), &random(&[6]), 1e-5).unwrap();
@@ -402,7 +404,7 @@ mod tests {
             let [activated, ..] = norm_relu(before_norm, parameters[3], parameters[4], 1e-5).unwrap();
             let gradient = random(&[batch, 6 + growth, height, width]);
             let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
-            let found = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
+            let found = dense_block_backward(&shape, &mut gradient.copy(), &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
             let [_, right] = convolution_backward(&gradient.narrow(1, 6, growth), &activated, parameters[5], (1, 1), [false, true]).unwrap();
             let right = right.unwrap();
             let off = (&found[6] - &right).abs().max().double_value(&[]) / right.abs().max().double_value(&[]);

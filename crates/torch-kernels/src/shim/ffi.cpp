@@ -140,7 +140,7 @@ char* ossify_norm_relu_backward(const at::Tensor* gradient, const at::Tensor* in
   });
 }
 
-// outputs: the block's output, 4 statistics a layer, then 1 or 3 kept tensors a layer.
+// outputs: the block's output, 4 statistics a layer, then what is kept: 3 tensors a layer, or where activations are not kept, up to 1.
 char* ossify_dense_block(const OssifyBlockShape* shape, const at::Tensor* input, const at::Tensor* const* parameters, bool keep_activations,
                          at::Tensor** outputs) {
   return caught([&] {
@@ -162,13 +162,13 @@ char* ossify_dense_block_inference(const OssifyBlockShape* shape, const at::Tens
   });
 }
 
-// forward: what ossify_dense_block put out. outputs: the input's gradient, then that of each parameter.
-char* ossify_dense_block_backward(const OssifyBlockShape* shape, const at::Tensor* gradient, const at::Tensor* const* forward, size_t forward_count,
+// gradient: overwritten. forward: what ossify_dense_block put out. outputs: the input's gradient, then that of each parameter.
+char* ossify_dense_block_backward(const OssifyBlockShape* shape, at::Tensor* gradient, const at::Tensor* const* forward, size_t forward_count,
                                   const at::Tensor* const* parameters, at::Tensor** outputs) {
   return caught([&] {
     const ossify::BlockShape block{shape->layers, shape->channels, shape->growth, shape->bottleneck, shape->epsilon};
     const size_t statistics = block.layers * ossify::STATISTICS_PER_LAYER;
-    TORCH_CHECK(forward_count == 1 + statistics + block.layers || forward_count == 1 + statistics + 3 * block.layers,
+    TORCH_CHECK(forward_count >= 1 + statistics && (forward_count <= 1 + statistics + block.layers || forward_count == 1 + statistics + 3 * block.layers),
                 "backward of a dense block got ", forward_count, " tensors");
     const ossify::BlockForward kept{*forward[0], tensors(forward + 1, statistics), tensors(forward + 1 + statistics, forward_count - 1 - statistics)};
     const auto backward = ossify::dense_block_backward(block, *gradient, kept, tensors(parameters, block.layers * ossify::PARAMETERS_PER_LAYER));
