@@ -35,7 +35,7 @@ fn compile_kernels(library_folder: &Path) {
         // Not ours to warn about.
         build.flag("-isystem").flag(folder.as_os_str());
     }
-    build.files(["src/shim/norm_relu.cpp", "src/shim/dense_block.cpp", "src/shim/optimiser.cpp", "src/shim/ffi.cpp"]);
+    build.files(["src/shim/norm_relu.cpp", "src/shim/dense_block.cpp", "src/shim/optimiser.cpp", "src/shim/memory.cpp", "src/shim/ffi.cpp"]);
     build.compile("ossify_torch_kernels_shim");
 }
 

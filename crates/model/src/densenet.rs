@@ -3,10 +3,9 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
-use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters};
+use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters, NormOptions, Pool};
 
 use crate::config::{BackboneShape, Pooling};
 
@@ -157,16 +156,15 @@ impl Backbone {
     /// before a block belongs to it, and the stem to none.
     pub fn before_block(&self, input: Tensor<4>, block: usize) -> Tensor<4> {
         let input = if self.is_half { input.cast(DType::BF16) } else { input };
-        let stem = norm_relu(&self.norm0, convolve(&self.conv0, input));
-        let pool = MaxPoolOptions { kernel_size: [3, 3], stride: [2, 2], padding: [(1, 1), (1, 1)], dilation: [1, 1], ceil_mode: false };
-        (1..block).fold(max_pool2d(stem, pool), |map, block| self.through_block(map, block))
+        let stem = norm_relu(&self.norm0, convolve(&self.conv0, input), Pool::Largest);
+        (1..block).fold(stem, |map, block| self.through_block(map, block))
     }
 
     /// A map of [`Self::before_block`] to features `[N, F]`.
     pub fn features_from(&self, map: Tensor<4>, block: usize) -> Tensor<2> {
         let last = self.blocks.len();
         let fine = (block..last).fold(map, |map, block| self.through_block(map, block));
-        let coarse = norm_relu(&self.norm5, self.through_block(fine.clone(), last));
+        let coarse = norm_relu(&self.norm5, self.through_block(fine.clone(), last), Pool::None);
         let average = adaptive_avg_pool2d(coarse.clone(), [1, 1]).flatten(1, 3);
         let features = match &self.places {
             None => average,
@@ -223,8 +221,7 @@ impl DenseLayer {
 impl Transition {
     /// Averaging and a 1x1 convolution can change places, being linear, and with a quarter of the positions the convolution takes a quarter of the time.
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let averaging = AvgPoolOptions { kernel_size: [2, 2], stride: [2, 2], padding: [(0, 0), (0, 0)], count_include_pad: true, ceil_mode: false };
-        convolve(&self.conv, avg_pool2d(norm_relu(&self.norm, input), averaging))
+        convolve(&self.conv, norm_relu(&self.norm, input, Pool::Mean))
     }
 }
 
@@ -234,15 +231,16 @@ fn convolve(convolution: &Conv2d, input: Tensor<4>) -> Tensor<4> {
     ops::conv2d(input, convolution.weight.val(), convolution.stride[0], kernel / 2)
 }
 
-/// The norm, with the batch's statistics where it learns, followed by ReLU.
-fn norm_relu(norm: &BatchNorm, input: Tensor<4>) -> Tensor<4> {
+/// The norm, with the batch's statistics where it learns, followed by ReLU and pooling.
+fn norm_relu(norm: &BatchNorm, input: Tensor<4>, pool: Pool) -> Tensor<4> {
+    let options = NormOptions { epsilon: norm.epsilon, pool };
     if learns(norm, &input) {
-        let (output, statistics) = ops::norm_relu(input, affine(norm), norm.epsilon);
+        let (output, statistics) = ops::norm_relu(input, affine(norm), options);
         remember(norm, statistics);
         output
     } else {
         let statistics = running(norm, &input);
-        ops::norm_relu_inference(input, affine(norm), statistics, norm.epsilon)
+        ops::norm_relu_inference(input, affine(norm), statistics, options)
     }
 }
 
@@ -277,10 +275,10 @@ impl Places {
         let [_, _, coarse_height, coarse_width] = coarse.dims();
         let coarse = by_place(convolve(&self.conv_coarse, coarse));
         let scaled = enlargement([coarse_height, coarse_width], [height, width], &coarse).matmul(coarse);
-        let fine = by_place(convolve(&self.conv_fine, norm_relu(&self.norm_fine, fine)));
+        let fine = by_place(convolve(&self.conv_fine, norm_relu(&self.norm_fine, fine, Pool::None)));
         let channels = fine.dims()[2];
         let map = (fine + scaled).swap_dims(1, 2).reshape([batch, channels, height, width]);
-        by_place(norm_relu(&self.norm2, convolve(&self.conv1, norm_relu(&self.norm1, map))))
+        by_place(norm_relu(&self.norm2, convolve(&self.conv1, norm_relu(&self.norm1, map, Pool::None)), Pool::None))
     }
 }
 

@@ -516,7 +516,7 @@ sections! {
         max_minutes: f64 = 0.0 => |v| within(v, 0.0, 1e6);
         /// Steps between checkpoints within an epoch; 0 writes them at its end alone. There is one at each epoch's end and on a signal.
         checkpoint_steps: u64 = 500;
-        /// Keep the inputs of convolutions for the backward pass instead of making them anew: most of the memory again, and no faster on processors.
+        /// Keep the inputs of convolutions for the backward pass instead of making them anew: more than twice the memory, and hardly faster on processors.
         keep_activations: bool = false;
         /// "float32"; on a CUDA device also "tf32", float32 whose products take 10 bits, or "bf16", bfloat16 maps with float32 weights and sums.
         precision: TrainPrecision = TrainPrecision::Float32;

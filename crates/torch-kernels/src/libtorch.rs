@@ -12,7 +12,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, AutodiffBackend, LibTorch};
 use tch::Tensor;
 
-use crate::ops::{DenseNetOps, PARAMETERS_PER_LAYER, STATISTICS_PER_LAYER, Tensors, composed_dense_block};
+use crate::ops::{DenseNetOps, NormOptions, PARAMETERS_PER_LAYER, STATISTICS_PER_LAYER, Tensors, composed_dense_block};
 use crate::optimiser::{OptimiserOps, StepOptions};
 use crate::shim::{self, BlockShape, KernelError};
 
@@ -46,14 +46,14 @@ impl DenseNetOps for LibTorch {
         wrap(fine(sampled.map_err(|error| KernelError::from(error.to_string()))))
     }
 
-    fn norm_relu(input: Primitive, gamma: Primitive, beta: Primitive, epsilon: f64) -> (Primitive, Primitive, Primitive) {
-        let [output, mean, variance] = fine(shim::norm_relu(&input.tensor, &gamma.tensor, &beta.tensor, epsilon)).map(wrap);
+    fn norm_relu(input: Primitive, gamma: Primitive, beta: Primitive, options: NormOptions) -> (Primitive, Primitive, Primitive) {
+        let [output, mean, variance] = fine(shim::norm_relu(&input.tensor, &gamma.tensor, &beta.tensor, options)).map(wrap);
         (output, mean, variance)
     }
 
-    fn norm_relu_inference(input: Primitive, gamma: Primitive, beta: Primitive, mean: Primitive, variance: Primitive, epsilon: f64) -> Primitive {
+    fn norm_relu_inference(input: Primitive, gamma: Primitive, beta: Primitive, mean: Primitive, variance: Primitive, options: NormOptions) -> Primitive {
         let norm = [&gamma.tensor, &beta.tensor, &mean.tensor, &variance.tensor];
-        wrap(fine(shim::norm_relu_inference(&input.tensor, norm, epsilon)))
+        wrap(fine(shim::norm_relu_inference(&input.tensor, norm, options)))
     }
 
     fn dense_block(input: Primitive, Tensors(parameters): Tensors<Self>, epsilon: f64, _keep_activations: bool) -> (Primitive, Vec<Primitive>) {
@@ -120,15 +120,15 @@ impl Backward<LibTorch, 2> for ConvolutionBackward {
 struct NormReluBackward;
 
 impl Backward<LibTorch, 3> for NormReluBackward {
-    /// Input, gamma, beta, then mean, variance and epsilon.
-    type State = ([NodeId; 3], [Primitive; 2], f64);
+    /// Input, gamma, beta, then mean and variance.
+    type State = ([NodeId; 3], [Primitive; 2], NormOptions);
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, checkpointer: &mut Checkpointer) {
         let gradient = gradients.consume::<LibTorch>(&ops.node);
-        let (nodes, [mean, variance], epsilon) = ops.state;
+        let (nodes, [mean, variance], options) = ops.state;
         let [input, gamma, beta] = nodes.map(|node| checkpointer.retrieve_node_output::<Primitive>(node));
         let norm = [&gamma.tensor, &beta.tensor, &mean.tensor, &variance.tensor];
-        let found = fine(shim::norm_relu_backward(&gradient.tensor, &input.tensor, norm, epsilon));
+        let found = fine(shim::norm_relu_backward(&gradient.tensor, &input.tensor, norm, options));
         for (node, gradient) in ops.parents.into_iter().zip(found) {
             if let Some(node) = node {
                 gradients.register::<LibTorch>(node.id, wrap(gradient));
@@ -153,8 +153,9 @@ impl<const N: usize> Backward<LibTorch, N> for DenseBlockBackward<N> {
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _checkpointer: &mut Checkpointer) {
         let gradient = gradients.consume::<LibTorch>(&ops.node);
+        let mut gradient = if gradient.can_mut() { gradient.tensor } else { gradient.tensor.copy() };
         let DenseBlockState { shape, forward, parameters } = ops.state;
-        let found = fine(shim::dense_block_backward(&shape, &gradient.tensor, &inner(&forward), &inner(&parameters)));
+        let found = fine(shim::dense_block_backward(&shape, &mut gradient, &inner(&forward), &inner(&parameters)));
         for (node, gradient) in ops.parents.into_iter().zip(found) {
             if let Some(node) = node {
                 gradients.register::<LibTorch>(node.id, wrap(gradient));
@@ -179,16 +180,16 @@ impl<C: CheckpointStrategy> DenseNetOps for Autodiff<LibTorch, C> {
         input: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        epsilon: f64,
+        options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let forward = |input: FloatTensor<Self>, gamma: FloatTensor<Self>, beta: FloatTensor<Self>| {
-            LibTorch::norm_relu(input.into_primitive(), gamma.into_primitive(), beta.into_primitive(), epsilon)
+            LibTorch::norm_relu(input.into_primitive(), gamma.into_primitive(), beta.into_primitive(), options)
         };
         match NormReluBackward.prepare::<C>([input.node(), gamma.node(), beta.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let nodes = [&input, &gamma, &beta].map(|tensor| prep.checkpoint(tensor));
                 let (output, mean, variance) = forward(input, gamma, beta);
-                let output = prep.finish((nodes, [mean.clone(), variance.clone()], epsilon), output);
+                let output = prep.finish((nodes, [mean.clone(), variance.clone()], options), output);
                 (output, Self::from_inner(mean), Self::from_inner(variance))
             }
             OpsKind::UnTracked(prep) => {

@@ -14,13 +14,34 @@ use burn::backend::{
 use burn::tensor::Tensor;
 use burn::tensor::ops::GridSampleOptions;
 
+/// What becomes of an activated map `[N, C, H, W]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// It stays as it is.
+    None = 0,
+    /// The largest value of the 3x3 places around every other one: `[N, C, (H + 1) / 2, (W + 1) / 2]`.
+    Largest = 1,
+    /// The mean of each 2x2 places: `[N, C, H / 2, W / 2]`.
+    Mean = 2,
+}
+
+/// What a BatchNorm with ReLU and pooling computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormOptions {
+    /// What is added to variances, above 0.
+    pub epsilon: f64,
+    /// What comes out. On libtorch the activated map is made picture by picture, in backward anew, and never lies in memory as a whole.
+    pub pool: Pool,
+}
+
 /// What a dense block computes (Huang et al., "Densely Connected Convolutional Networks", 2017).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockOptions {
     /// Of both norms of each layer, above 0.
     pub epsilon: f64,
-    /// Whether the normalised inputs of the convolutions are kept for the backward pass. They take two fifths of a training step's memory, and on
-    /// processors making them anew, part by part in the cache, takes no longer than reading them.
+    /// Whether the normalised inputs of the convolutions, and all outputs of the first ones, are kept for the backward pass. They take three fifths of a
+    /// training step's memory. On processors making the inputs anew, part by part in the cache, takes no longer than reading them, and the outputs that
+    /// are made anew are the cheap ones, a twentieth of a step's work.
     pub keep_activations: bool,
 }
 
@@ -69,24 +90,24 @@ pub fn sample(images: Tensor<4>, points: Tensor<4>) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::sample(images.into_dispatch(), points.into_dispatch()))
 }
 
-/// BatchNorm with the batch's statistics, then ReLU, on `[N, C, H, W]`. `norm` is scale and shift, `[C]` each.
+/// BatchNorm with the batch's statistics, then ReLU and pooling, on `[N, C, H, W]`. `norm` is scale and shift, `[C]` each.
 ///
 /// # Panics
 /// As [`conv2d`].
-pub fn norm_relu(input: Tensor<4>, norm: [Tensor<1>; 2], epsilon: f64) -> (Tensor<4>, ChannelStatistics) {
+pub fn norm_relu(input: Tensor<4>, norm: [Tensor<1>; 2], options: NormOptions) -> (Tensor<4>, ChannelStatistics) {
     let [gamma, beta] = norm.map(Tensor::into_dispatch);
-    let (output, mean, variance) = Dispatch::norm_relu(input.into_dispatch(), gamma, beta, epsilon);
+    let (output, mean, variance) = Dispatch::norm_relu(input.into_dispatch(), gamma, beta, options);
     (Tensor::from_dispatch(output), ChannelStatistics { mean: Tensor::from_dispatch(mean), variance: Tensor::from_dispatch(variance) })
 }
 
-/// BatchNorm with given statistics, then ReLU, on `[N, C, H, W]`.
+/// BatchNorm with given statistics, then ReLU and pooling, on `[N, C, H, W]`.
 ///
 /// # Panics
 /// As [`conv2d`].
-pub fn norm_relu_inference(input: Tensor<4>, norm: [Tensor<1>; 2], statistics: ChannelStatistics, epsilon: f64) -> Tensor<4> {
+pub fn norm_relu_inference(input: Tensor<4>, norm: [Tensor<1>; 2], statistics: ChannelStatistics, options: NormOptions) -> Tensor<4> {
     let [gamma, beta] = norm.map(Tensor::into_dispatch);
     let ChannelStatistics { mean, variance } = statistics;
-    Tensor::from_dispatch(Dispatch::norm_relu_inference(input.into_dispatch(), gamma, beta, mean.into_dispatch(), variance.into_dispatch(), epsilon))
+    Tensor::from_dispatch(Dispatch::norm_relu_inference(input.into_dispatch(), gamma, beta, mean.into_dispatch(), variance.into_dispatch(), options))
 }
 
 /// A dense block with the batch's statistics: `[N, C, H, W]` to `[N, C + layers * growth, H, W]`.
@@ -170,10 +191,10 @@ pub trait DenseNetOps: Backend {
         input: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        epsilon: f64,
+        options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let norm = Self::batch_norm_train(input, gamma, beta, epsilon);
-        (Self::relu(norm.output), norm.mean, norm.variance)
+        let norm = Self::batch_norm_train(input, gamma, beta, options.epsilon);
+        (pooled::<Self>(Self::relu(norm.output), options.pool), norm.mean, norm.variance)
     }
 
     /// See [`norm_relu_inference`].
@@ -183,10 +204,10 @@ pub trait DenseNetOps: Backend {
         beta: FloatTensor<Self>,
         mean: FloatTensor<Self>,
         variance: FloatTensor<Self>,
-        epsilon: f64,
+        options: NormOptions,
     ) -> FloatTensor<Self> {
         let dtype = input.dtype();
-        let output = Self::relu(Self::batch_norm(input, gamma, beta, mean, variance, epsilon));
+        let output = pooled::<Self>(Self::relu(Self::batch_norm(input, gamma, beta, mean, variance, options.epsilon)), options.pool);
         if output.dtype() == dtype { output } else { Self::float_cast(output, dtype.into()) }
     }
 
@@ -208,11 +229,12 @@ pub trait DenseNetOps: Backend {
         #[extension_type] statistics: Tensors<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self> {
+        let options = NormOptions { epsilon, pool: Pool::None };
         let layers = parameters.0.as_chunks::<PARAMETERS_PER_LAYER>().0.iter().zip(statistics.0.as_chunks::<STATISTICS_PER_LAYER>().0);
         layers.fold(input, |map, ([gamma1, beta1, weight1, gamma2, beta2, weight2], [mean1, variance1, mean2, variance2])| {
             let [activated1, activated2] = [(gamma1, beta1, mean1, variance1), (gamma2, beta2, mean2, variance2)].map(|(gamma, beta, mean, variance)| {
                 let (gamma, beta, mean, variance) = (gamma.clone(), beta.clone(), mean.clone(), variance.clone());
-                move |map| Self::norm_relu_inference(map, gamma, beta, mean, variance, epsilon)
+                move |map| Self::norm_relu_inference(map, gamma, beta, mean, variance, options)
             });
             let bottleneck = Self::plain_conv2d(activated1(map.clone()), weight1.clone(), 1, 0);
             Self::float_cat(vec![map, Self::plain_conv2d(activated2(bottleneck), weight2.clone(), 1, 1)], 1)
@@ -223,17 +245,26 @@ pub trait DenseNetOps: Backend {
 impl DenseNetOps for burn::backend::Flex {}
 impl<C: burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy> DenseNetOps for burn::backend::autodiff::Autodiff<burn::backend::Flex, C> {}
 
+fn pooled<B: Backend>(map: FloatTensor<B>, pool: Pool) -> FloatTensor<B> {
+    match pool {
+        Pool::None => map,
+        Pool::Largest => B::max_pool2d(map, [3; 2], [2; 2], [1; 2], [1; 2], false),
+        Pool::Mean => B::avg_pool2d(map, [2; 2], [2; 2], [0; 2], true, false),
+    }
+}
+
 pub(crate) fn composed_dense_block<B: DenseNetOps>(
     input: FloatTensor<B>,
     parameters: &[FloatTensor<B>],
     epsilon: f64,
 ) -> (FloatTensor<B>, Vec<FloatTensor<B>>) {
+    let options = NormOptions { epsilon, pool: Pool::None };
     let mut map = input;
     let mut statistics = Vec::with_capacity(parameters.len() / PARAMETERS_PER_LAYER * STATISTICS_PER_LAYER);
     for [gamma1, beta1, weight1, gamma2, beta2, weight2] in parameters.as_chunks::<PARAMETERS_PER_LAYER>().0 {
-        let (activated, mean1, variance1) = B::norm_relu(map.clone(), gamma1.clone(), beta1.clone(), epsilon);
+        let (activated, mean1, variance1) = B::norm_relu(map.clone(), gamma1.clone(), beta1.clone(), options);
         let bottleneck = B::plain_conv2d(activated, weight1.clone(), 1, 0);
-        let (activated, mean2, variance2) = B::norm_relu(bottleneck, gamma2.clone(), beta2.clone(), epsilon);
+        let (activated, mean2, variance2) = B::norm_relu(bottleneck, gamma2.clone(), beta2.clone(), options);
         let grown = B::plain_conv2d(activated, weight2.clone(), 1, 1);
         map = B::float_cat(vec![map, grown], 1);
         statistics.extend([mean1, variance1, mean2, variance2]);

@@ -106,7 +106,8 @@ pub fn set_numerics(numerics: Numerics) -> Result<(), RuntimeError> {
     imp::set_numerics(numerics)
 }
 
-/// Tells glibc to keep freed memory instead of handing it back to the system after each training step.
+/// Tells glibc to keep freed memory instead of handing it back to the system after each training step, and libtorch to ask for memory in a way that lets
+/// glibc use it again.
 ///
 /// A step allocates and frees hundreds of activations of several megabytes; by default each of them is mapped and unmapped anew and its pages are
 /// zeroed by the kernel. Call it once, before the first tensor. It does nothing on other C libraries or without libtorch.
@@ -145,7 +146,8 @@ mod imp {
     pub fn keep_freed_memory() -> bool {
         const GIBIBYTE: libc::c_int = 1 << 30;
         // SAFETY: mallopt only sets two numbers of the allocator; glibc allows it at any time and from any thread.
-        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, GIBIBYTE) == 1 && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1 }
+        let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, GIBIBYTE) == 1 && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1 };
+        is_set && crate::shim::take_plain_memory().is_ok()
     }
 
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char};
 use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
+use crate::ops::{NormOptions, Pool};
 use crate::optimiser::{BETA_1, BETA_2, Clip, Rule, StepOptions};
 
 /// What libtorch said when an operation failed.
@@ -100,6 +101,7 @@ type Outputs = *mut *mut C_tensor;
 
 unsafe extern "C" {
     fn ossify_free_text(text: Text);
+    fn ossify_take_plain_memory() -> Text;
     fn ossify_set_numerics(tf32: bool, deterministic: bool) -> Text;
     fn ossify_optimiser_step(
         step: *const OptimiserStep,
@@ -122,8 +124,8 @@ unsafe extern "C" {
         wants_weight: bool,
         outputs: Outputs,
     ) -> Text;
-    fn ossify_norm_relu(input: Input, gamma: Input, beta: Input, epsilon: f64, outputs: Outputs) -> Text;
-    fn ossify_norm_relu_inference(input: Input, gamma: Input, beta: Input, mean: Input, variance: Input, epsilon: f64, outputs: Outputs) -> Text;
+    fn ossify_norm_relu(input: Input, gamma: Input, beta: Input, epsilon: f64, pool: i64, outputs: Outputs) -> Text;
+    fn ossify_norm_relu_inference(input: Input, gamma: Input, beta: Input, mean: Input, variance: Input, epsilon: f64, pool: i64, outputs: Outputs) -> Text;
     fn ossify_norm_relu_backward(
         gradient: Input,
         input: Input,
@@ -132,13 +134,14 @@ unsafe extern "C" {
         mean: Input,
         variance: Input,
         epsilon: f64,
+        pool: i64,
         outputs: Outputs,
     ) -> Text;
     fn ossify_dense_block(shape: *const BlockShape, input: Input, parameters: *const Input, keep_activations: bool, outputs: Outputs) -> Text;
     fn ossify_dense_block_inference(shape: *const BlockShape, input: Input, parameters: *const Input, statistics: *const Input, outputs: Outputs) -> Text;
     fn ossify_dense_block_backward(
         shape: *const BlockShape,
-        gradient: Input,
+        gradient: *mut C_tensor,
         forward: *const Input,
         forward_count: usize,
         parameters: *const Input,
@@ -176,6 +179,12 @@ fn missing() -> KernelError {
 
 fn pointers(tensors: &[&Tensor]) -> Vec<Input> {
     tensors.iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+/// See [`crate::runtime::keep_freed_memory`].
+pub(crate) fn take_plain_memory() -> Result<(), KernelError> {
+    // SAFETY: it takes no tensor and has no output. Tensors that exist keep the allocator that they came from.
+    unsafe { take(0, |_| ossify_take_plain_memory()) }.map(|_| ())
 }
 
 /// See [`crate::runtime::set_numerics`].
@@ -236,30 +245,41 @@ pub(crate) fn convolution_backward(
 }
 
 /// `[activated, mean, variance]`.
-pub(crate) fn norm_relu(input: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<[Tensor; 3], KernelError> {
+pub(crate) fn norm_relu(input: &Tensor, gamma: &Tensor, beta: &Tensor, NormOptions { epsilon, pool }: NormOptions) -> Result<[Tensor; 3], KernelError> {
     check_norm(input, &[gamma, beta])?;
     // SAFETY: the references keep the tensors alive over the call, which fills three outputs; sizes were checked.
-    all(unsafe { take(3, |outputs| ossify_norm_relu(input.as_ptr(), gamma.as_ptr(), beta.as_ptr(), epsilon, outputs)) }?)
+    all(unsafe { take(3, |outputs| ossify_norm_relu(input.as_ptr(), gamma.as_ptr(), beta.as_ptr(), epsilon, pool as i64, outputs)) }?)
 }
 
 /// `[gamma, beta, mean, variance]`.
-pub(crate) fn norm_relu_inference(input: &Tensor, norm: [&Tensor; 4], epsilon: f64) -> Result<Tensor, KernelError> {
+pub(crate) fn norm_relu_inference(input: &Tensor, norm: [&Tensor; 4], NormOptions { epsilon, pool }: NormOptions) -> Result<Tensor, KernelError> {
     check_norm(input, &norm)?;
     let [gamma, beta, mean, variance] = norm.map(Tensor::as_ptr);
     // SAFETY: the references keep the tensors alive over the call, which fills one output; sizes were checked.
-    let [output] = all(unsafe { take(1, |outputs| ossify_norm_relu_inference(input.as_ptr(), gamma, beta, mean, variance, epsilon, outputs)) }?)?;
+    let outputs = unsafe { take(1, |outputs| ossify_norm_relu_inference(input.as_ptr(), gamma, beta, mean, variance, epsilon, pool as i64, outputs)) }?;
+    let [output] = all(outputs)?;
     Ok(output)
 }
 
 /// Gradients of input, gamma and beta. `norm` is gamma, beta, mean and variance.
-pub(crate) fn norm_relu_backward(gradient: &Tensor, input: &Tensor, norm: [&Tensor; 4], epsilon: f64) -> Result<[Tensor; 3], KernelError> {
-    check_norm(input, &norm)?;
-    if gradient.size() != input.size() {
-        return Err(KernelError(format!("a gradient of {:?} for an output of {:?}", gradient.size(), input.size())));
+pub(crate) fn norm_relu_backward(
+    gradient: &Tensor,
+    input: &Tensor,
+    norm: [&Tensor; 4],
+    NormOptions { epsilon, pool }: NormOptions,
+) -> Result<[Tensor; 3], KernelError> {
+    let [batch, channels, sides @ ..] = check_norm(input, &norm)?;
+    let [height, width] = sides.map(|side| match pool {
+        Pool::None => side,
+        Pool::Largest => (side + 1) / 2,
+        Pool::Mean => side / 2,
+    });
+    if gradient.size() != [batch, channels, height, width] {
+        return Err(KernelError(format!("a gradient of {:?} for an input of {:?}", gradient.size(), input.size())));
     }
     let [gamma, beta, mean, variance] = norm.map(Tensor::as_ptr);
     // SAFETY: the references keep the tensors alive over the call, which fills three outputs; sizes were checked.
-    all(unsafe { take(3, |outputs| ossify_norm_relu_backward(gradient.as_ptr(), input.as_ptr(), gamma, beta, mean, variance, epsilon, outputs)) }?)
+    all(unsafe { take(3, |outputs| ossify_norm_relu_backward(gradient.as_ptr(), input.as_ptr(), gamma, beta, mean, variance, epsilon, pool as i64, outputs)) }?)
 }
 
 /// The type of weights and norms for maps of a type: half-precision maps have float32 ones.
@@ -270,12 +290,13 @@ fn parameters_kind(map: &Tensor) -> Kind {
     }
 }
 
-/// The kernels read the norm's numbers by position, so there must be one a channel, of the input's type.
-fn check_norm(input: &Tensor, norm: &[&Tensor]) -> Result<(), KernelError> {
-    let [_, channels, _, _] = input.size()[..] else { return Err(KernelError(format!("a norm got a tensor of {:?}", input.size()))) };
+/// The input's sizes. The kernels read the norm's numbers by position, so there must be one a channel, of the input's type.
+fn check_norm(input: &Tensor, norm: &[&Tensor]) -> Result<[i64; 4], KernelError> {
+    let sizes: [i64; 4] = input.size().try_into().map_err(|sizes| KernelError(format!("a norm got a tensor of {sizes:?}")))?;
+    let channels = sizes[1];
     let fits = |values: &&&Tensor| values.size() == [channels] && values.kind() == parameters_kind(input) && values.is_contiguous();
     match norm.iter().find(|values| !fits(values)) {
-        None => Ok(()),
+        None => Ok(sizes),
         Some(values) => Err(KernelError(format!("a norm of {:?} {:?} for an input of {:?} {:?}", values.size(), values.kind(), input.size(), input.kind()))),
     }
 }
@@ -295,9 +316,10 @@ pub(crate) fn dense_block(input: &Tensor, parameters: &[&Tensor], epsilon: f64, 
     let shape = BlockShape::of(input, parameters, epsilon)?;
     let count = 1 + shape.layers as usize * (crate::ops::STATISTICS_PER_LAYER + if keep_activations { 3 } else { 1 });
     let pointers = pointers(parameters);
-    // SAFETY: the references keep the tensors alive over the call, which reads six parameters a layer, checks their sizes and fills `count` outputs.
+    // SAFETY: the references keep the tensors alive over the call, which reads six parameters a layer, checks their sizes and fills `count` outputs at most.
     let outputs = unsafe { take(count, |outputs| ossify_dense_block(&raw const shape, input.as_ptr(), pointers.as_ptr(), keep_activations, outputs)) }?;
-    outputs.into_iter().collect::<Option<_>>().ok_or_else(missing)
+    // Those that are left out are the last ones.
+    Ok(outputs.into_iter().flatten().collect())
 }
 
 /// The block's output, with given statistics.
@@ -320,8 +342,8 @@ pub(crate) fn dense_block_inference(input: &Tensor, parameters: &[&Tensor], stat
     Ok(output)
 }
 
-/// Gradient of the input, then of each parameter. `forward` is what [`dense_block`] gave.
-pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &Tensor, forward: &[&Tensor], parameters: &[&Tensor]) -> Result<Vec<Tensor>, KernelError> {
+/// Gradient of the input, then of each parameter. `forward` is what [`dense_block`] gave. Overwrites the output's gradient.
+pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &mut Tensor, forward: &[&Tensor], parameters: &[&Tensor]) -> Result<Vec<Tensor>, KernelError> {
     if forward.first().is_none_or(|output| output.size() != gradient.size()) {
         return Err(KernelError(format!("a dense block got a gradient of {:?}", gradient.size())));
     }
@@ -329,7 +351,7 @@ pub(crate) fn dense_block_backward(shape: &BlockShape, gradient: &Tensor, forwar
     // SAFETY: the references keep the tensors alive over the call, which reads as many tensors of `forward` as it is told, six parameters a layer, and
     // fills one output more than there are parameters.
     let outputs = unsafe {
-        take(1 + parameters.len(), |outputs| ossify_dense_block_backward(shape, gradient.as_ptr(), kept.as_ptr(), kept.len(), pointers.as_ptr(), outputs))
+        take(1 + parameters.len(), |outputs| ossify_dense_block_backward(shape, gradient.as_mut_ptr(), kept.as_ptr(), kept.len(), pointers.as_ptr(), outputs))
     }?;
     outputs.into_iter().collect::<Option<_>>().ok_or_else(missing)
 }
@@ -339,6 +361,8 @@ mod tests {
     use tch::Device;
 
     use super::*;
+
+    const PLAIN: NormOptions = NormOptions { epsilon: 1e-5, pool: Pool::None };
 
     fn is_channels_last(tensor: &Tensor) -> bool {
         let [batch, channels, height, width] = tensor.size()[..] else { return false };
@@ -362,18 +386,19 @@ mod tests {
             for keep_activations in [true, false] {
                 let forward = dense_block(&input, &parameters, 1e-5, keep_activations).unwrap();
                 let maps: Vec<&Tensor> = forward.iter().filter(|tensor| tensor.dim() == 4).collect();
-                assert_eq!(maps.len(), 1 + 3 * if keep_activations { 3 } else { 1 });
+                // Bottlenecks of so few channels are made anew.
+                assert_eq!(maps.len(), if keep_activations { 1 + 3 * 3 } else { 1 });
                 assert!(maps.iter().all(|map| is_channels_last(map)));
                 let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
                 // A gradient in the other layout, as a linear layer's would be.
-                let gradient = random(&[2, 18, 5, 7]);
-                let backward = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
+                let mut gradient = random(&[2, 18, 5, 7]);
+                let backward = dense_block_backward(&shape, &mut gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
                 assert!(is_channels_last(&backward[0]));
             }
-            let [output, mean, variance] = norm_relu(&input, &random(&[6]), &random(&[6]), 1e-5).unwrap();
+            let [output, mean, variance] = norm_relu(&input, &random(&[6]), &random(&[6]), PLAIN).unwrap();
             assert!(is_channels_last(&output));
             let norm = [&random(&[6]), &random(&[6]), &mean, &variance];
-            assert!(is_channels_last(&norm_relu_backward(&random(&[2, 6, 5, 7]), &input, norm, 1e-5).unwrap()[0]));
+            assert!(is_channels_last(&norm_relu_backward(&random(&[2, 6, 5, 7]), &input, norm, PLAIN).unwrap()[0]));
             let weight = random(&[4, 6, 3, 3]);
             let [gradient, _] = convolution_backward(&random(&[2, 4, 5, 7]), &input, &weight, (1, 1), [true, true]).unwrap();
             assert!(is_channels_last(&gradient.unwrap()));
@@ -392,10 +417,10 @@ mod tests {
             let parameters: Vec<&Tensor> = parameters.iter().collect();
             let forward = dense_block(&input, &parameters, 1e-5, true).unwrap();
             let before_norm = forward.iter().rfind(|tensor| tensor.size()[..] == [batch, bottleneck, height, width]).unwrap();
-            let [activated, ..] = norm_relu(before_norm, parameters[3], parameters[4], 1e-5).unwrap();
+            let [activated, ..] = norm_relu(before_norm, parameters[3], parameters[4], PLAIN).unwrap();
             let gradient = random(&[batch, 6 + growth, height, width]);
             let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();
-            let found = dense_block_backward(&shape, &gradient, &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
+            let found = dense_block_backward(&shape, &mut gradient.copy(), &forward.iter().collect::<Vec<_>>(), &parameters).unwrap();
             let [_, right] = convolution_backward(&gradient.narrow(1, 6, growth), &activated, parameters[5], (1, 1), [false, true]).unwrap();
             let right = right.unwrap();
             let off = (&found[6] - &right).abs().max().double_value(&[]) / right.abs().max().double_value(&[]);
@@ -417,8 +442,8 @@ mod tests {
         let (gamma, beta) = (random(&[48]), random(&[48]));
         let run = |threads| {
             tch::set_num_threads(threads);
-            let [output, mean, variance] = norm_relu(&input, &gamma, &beta, 1e-5).unwrap();
-            let backward = norm_relu_backward(&gradient, &input, [&gamma, &beta, &mean, &variance], 1e-5).unwrap();
+            let [output, mean, variance] = norm_relu(&input, &gamma, &beta, PLAIN).unwrap();
+            let backward = norm_relu_backward(&gradient, &input, [&gamma, &beta, &mean, &variance], PLAIN).unwrap();
             [output, mean, variance].into_iter().chain(backward).collect::<Vec<_>>()
         };
         let (one, four) = (run(1), run(4));
@@ -428,7 +453,7 @@ mod tests {
     #[test]
     fn a_large_mean_does_not_drown_a_small_variance() {
         let input = random(&[4, 3, 32, 32]) * 0.01 + 1000.0;
-        let [_, mean, variance] = norm_relu(&input, &random(&[3]), &random(&[3]), 1e-5).unwrap();
+        let [_, mean, variance] = norm_relu(&input, &random(&[3]), &random(&[3]), PLAIN).unwrap();
         let double = input.to_kind(Kind::Double);
         let right = double.var_dim([0_i64, 2, 3].as_slice(), false, false);
         let off = (variance.to_kind(Kind::Double) / right - 1.0).abs().max().double_value(&[]);
@@ -440,7 +465,7 @@ mod tests {
     fn what_libtorch_says_becomes_an_error() {
         let error = convolution_backward(&random(&[1, 3, 4, 4]), &random(&[1, 2, 9, 9]), &random(&[3, 2, 3, 3]), (1, 1), [true, true]).unwrap_err();
         assert!(!error.to_string().is_empty() && !error.to_string().contains("frame #"), "{error}");
-        let error = norm_relu(&random(&[2, 3, 4, 4]), &random(&[4]), &random(&[4]), 1e-5).unwrap_err();
+        let error = norm_relu(&random(&[2, 3, 4, 4]), &random(&[4]), &random(&[4]), PLAIN).unwrap_err();
         assert_eq!(error.to_string(), "a norm of [4] Float for an input of [2, 3, 4, 4] Float");
     }
 }

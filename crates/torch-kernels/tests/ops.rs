@@ -5,10 +5,14 @@
 #![expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters};
+use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters, NormOptions, Pool};
 use proptest::prelude::*;
 
 const EPSILON: f64 = 1e-5;
+
+fn norm_options(pool: Pool) -> NormOptions {
+    NormOptions { epsilon: EPSILON, pool }
+}
 
 /// Numbers that look random and depend on the seed and the place alone.
 fn numbers(seed: u64, count: usize) -> impl Iterator<Item = f64> {
@@ -124,13 +128,13 @@ fn flex() -> Device {
 }
 
 /// Where it is `decided`, all of a channel passes ReLU or nothing: each shift is about 5 to one side, and normalised values stay within 2.
-fn norm_relu(shape: [usize; 4], decided: bool, device: &Device, dtype: DType) -> Found {
+fn norm_relu(shape: [usize; 4], pool: Pool, decided: bool, device: &Device, dtype: DType) -> Found {
     let channels = shape[1];
     let input = leaf(1, shape, 0.4, (device, dtype));
     let shifts = numbers(3, channels).enumerate().map(|(channel, value)| if decided { value + if channel % 3 == 0 { -5.0 } else { 5.0 } } else { value });
     let beta = Tensor::from_data(TensorData::new(shifts.collect::<Vec<f64>>(), [channels]), (device, dtype)).require_grad();
     let norm = [leaf(2, [channels], 1.2, (device, dtype)), beta];
-    let (output, ChannelStatistics { mean, variance }) = ops::norm_relu(input.clone(), norm.clone(), EPSILON);
+    let (output, ChannelStatistics { mean, variance }) = ops::norm_relu(input.clone(), norm.clone(), norm_options(pool));
     let gradients = weighted(output.clone()).backward();
     let [gamma, beta] = norm.map(|values| values.grad(&gradients).unwrap());
     vec![
@@ -178,19 +182,22 @@ proptest! {
     }
 
     #[test]
-    fn norm_and_relu_are_those_of_flex(batch in 1_usize..5, channels in 1_usize..70, height in 2_usize..14, width in 2_usize..14) {
+    fn norm_and_relu_and_pooling_are_those_of_flex(
+        batch in 1_usize..5, channels in 1_usize..70, height in 2_usize..14, width in 2_usize..14,
+        pool in prop::sample::select(vec![Pool::None, Pool::Largest, Pool::Mean]),
+    ) {
         let shape = [batch, channels, height, width];
         // In double precision nothing is so near to zero that it passes ReLU here and not there.
-        assert_close(&norm_relu(shape, false, &libtorch(), DType::F64), &norm_relu(shape, false, &flex(), DType::F64), 1e-9);
-        assert_close(&norm_relu(shape, true, &libtorch(), DType::F32), &norm_relu(shape, true, &flex(), DType::F64), 1e-4);
+        assert_close(&norm_relu(shape, pool, false, &libtorch(), DType::F64), &norm_relu(shape, pool, false, &flex(), DType::F64), 1e-9);
+        assert_close(&norm_relu(shape, pool, true, &libtorch(), DType::F32), &norm_relu(shape, pool, true, &flex(), DType::F64), 1e-4);
     }
 
     #[test]
     fn single_precision_kernels_agree_with_double_precision(batch in 1_usize..4, channels in 1_usize..300, side in 3_usize..30) {
         let shape = [batch, channels, side, side];
-        assert_close(&norm_relu(shape, true, &libtorch(), DType::F32), &norm_relu(shape, true, &libtorch(), DType::F64), 1e-4);
+        assert_close(&norm_relu(shape, Pool::None, true, &libtorch(), DType::F32), &norm_relu(shape, Pool::None, true, &libtorch(), DType::F64), 1e-4);
         // A flip at ReLU moves the gradient of its whole channel by its share of it.
-        let (single, double) = (norm_relu(shape, false, &libtorch(), DType::F32), norm_relu(shape, false, &libtorch(), DType::F64));
+        let [single, double] = [DType::F32, DType::F64].map(|dtype| norm_relu(shape, Pool::None, false, &libtorch(), dtype));
         assert_close(&single, &double, 1e-2 + 2.0 / (batch * side * side) as f64);
     }
 
@@ -264,7 +271,8 @@ fn gradients_of_a_dense_block_are_its_finite_differences() {
 
 #[test]
 fn activations_made_anew_are_those_that_were_kept() {
-    let block = Block { batch: 3, side: [7, 7], channels: 24, layers: 6, growth: 12, bottleneck: 24 };
+    // Of the first layers the bottleneck is made anew as well.
+    let block = Block { batch: 3, side: [7, 7], channels: 80, layers: 6, growth: 12, bottleneck: 24 };
     let device = libtorch();
     assert_eq!(block.run(&device, DType::F32, true), block.run(&device, DType::F32, false));
 }
@@ -306,19 +314,19 @@ fn the_batch_statistics_given_back_make_inference_equal_to_training() {
 #[test]
 fn half_precision_maps_go_with_single_precision_parameters() {
     let device = libtorch();
-    let maps = |dtype: DType| {
+    let maps = |dtype: DType, pool: Pool| {
         let parameters = if dtype == DType::BF16 { DType::F32 } else { dtype };
         let input = leaf(1, [3, 6, 9, 9], 0.0, (&device, dtype));
         let weight = leaf(2, [5, 6, 3, 3], 0.0, (&device, parameters));
         // Far from zero, so that rounding does not decide what ReLU lets pass.
         let norm = [leaf(3, [5], 1.0, (&device, parameters)), leaf(4, [5], 8.0, (&device, parameters))];
-        let (output, statistics) = ops::norm_relu(ops::conv2d(input.clone(), weight.clone(), 2, 1), norm.clone(), EPSILON);
+        let (output, statistics) = ops::norm_relu(ops::conv2d(input.clone(), weight.clone(), 2, 1), norm.clone(), norm_options(pool));
         assert_eq!((output.dtype(), statistics.mean.dtype(), statistics.variance.dtype()), (dtype, parameters, parameters));
         let gradients = weighted(output.clone()).backward();
         let [gamma, beta] = norm.map(|values| values.grad(&gradients).unwrap());
         let (input, weight) = (input.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap());
         assert_eq!((input.dtype(), weight.dtype(), gamma.dtype()), (dtype, parameters, parameters));
-        let inferred = ops::norm_relu_inference(output.clone(), [gamma.clone(), beta.clone()], statistics.clone(), EPSILON);
+        let inferred = ops::norm_relu_inference(output.clone(), [gamma.clone(), beta.clone()], statistics.clone(), norm_options(pool));
         assert_eq!(inferred.dtype(), dtype);
         let found: Found = vec![
             ("output".into(), values(output)),
@@ -331,7 +339,9 @@ fn half_precision_maps_go_with_single_precision_parameters() {
         ];
         found
     };
-    assert_close(&maps(DType::BF16), &maps(DType::F64), 0.03);
+    for pool in [Pool::None, Pool::Mean] {
+        assert_close(&maps(DType::BF16, pool), &maps(DType::F64, pool), 0.03);
+    }
 
     for keep_activations in [true, false] {
         let block = Block { batch: 4, side: [8, 8], channels: 16, layers: 2, growth: 8, bottleneck: 32 };

@@ -178,9 +178,12 @@ BlockForward dense_block(const BlockShape& shape, const at::Tensor& input, const
     buffer.narrow(1, channels, shape.growth).copy_(convolved(activated_bottleneck, layer.weight2));
     measure(channels, shape.growth);
     forward.statistics.insert(forward.statistics.end(), {of_input.mean, of_input.variance, of_bottleneck.mean, of_bottleneck.variance});
-    forward.kept.push_back(bottleneck);
-    // What our weight gradient does not read need not stay in memory.
-    if (keep_activations) forward.kept.insert(forward.kept.end(), {activated, is_weight_gradient_ours(shape, bottleneck) ? bottleneck : activated_bottleneck});
+    if (keep_activations) {
+      // What our weight gradient does not read need not stay in memory.
+      forward.kept.insert(forward.kept.end(), {bottleneck, activated, is_weight_gradient_ours(shape, bottleneck) ? bottleneck : activated_bottleneck});
+    } else if (!shape.is_bottleneck_cheap(l)) {
+      forward.kept.push_back(bottleneck);
+    }
   }
   return forward;
 }
@@ -200,29 +203,32 @@ at::Tensor dense_block_inference(const BlockShape& shape, const at::Tensor& inpu
   return buffer;
 }
 
-BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& output_gradient, const BlockForward& forward,
+BlockBackward dense_block_backward(const BlockShape& shape, at::Tensor& output_gradient, const BlockForward& forward,
                                    const std::vector<at::Tensor>& parameters) {
-  const size_t kept_per_layer = forward.kept.size() / static_cast<size_t>(std::max<int64_t>(shape.layers, 1));
-  const bool are_activations_kept = kept_per_layer == 3;
+  const int64_t kept_count = static_cast<int64_t>(forward.kept.size());
+  const bool are_activations_kept = kept_count == 3 * shape.layers;
   BlockBackward backward;
   backward.parameter_gradients.resize(parameters.size());
   // Gradients of all channels; each layer adds to those that it read.
-  auto gradient = like_with(forward.output, shape.channels_out());
-  gradient.copy_(output_gradient);
+  const auto gradient = output_gradient.contiguous(at::MemoryFormat::ChannelsLast);
+  // One for all layers: memory of another size for each would leave gaps that nothing fits into.
+  const int64_t place_count = gradient.numel() / std::max<int64_t>(shape.channels_out(), 1);
+  const auto scratch = at::empty({place_count * shape.channels_before(std::max<int64_t>(shape.layers - 1, 0))}, forward.output.options());
   for (int64_t l = shape.layers - 1; l >= 0; --l) {
     const Layer layer(parameters, l);
     const int64_t channels = shape.channels_before(l);
     const auto input = forward.output.narrow(1, 0, channels);
-    const auto* kept = forward.kept.data() + l * kept_per_layer;
-    const auto& bottleneck = kept[0];
     const auto of_input = first(forward.statistics, l), of_bottleneck = second(forward.statistics, l);
+    const auto affine = affine_of(of_input, layer.gamma1, layer.beta1, shape.epsilon);
+    const int64_t kept = are_activations_kept ? 3 * l : kept_count - (shape.layers - l);
+    const auto bottleneck = kept >= 0 ? forward.kept[kept] : normalised_and_mixed(input, affine, layer.weight1);
     auto* gradients = backward.parameter_gradients.data() + l * PARAMETERS_PER_LAYER;
     for (size_t i : {0, 1, 3, 4}) gradients[i] = at::empty_like(parameters[l * PARAMETERS_PER_LAYER + i]);
 
     const auto grown = gradient.narrow(1, channels, shape.growth).contiguous(at::MemoryFormat::ChannelsLast);
     const bool is_ours = is_weight_gradient_ours(shape, bottleneck);
     const auto activated_bottleneck = is_ours               ? bottleneck  // Its numbers are not looked at.
-                                      : are_activations_kept ? kept[2]
+                                      : are_activations_kept ? forward.kept[kept + 2]
                                                              : normalised(bottleneck, of_bottleneck, layer.gamma2, layer.beta2, shape.epsilon);
     auto [bottleneck_gradient, weight2_gradient, none] =
         at::convolution_backward(grown, activated_bottleneck, layer.weight2.to(grown.scalar_type()), c10::nullopt, {1, 1}, {1, 1}, {1, 1}, false, {0, 0}, 1,
@@ -235,11 +241,10 @@ BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& ou
     norm2.finish(gradients[3], gradients[4]);
     norm2.write(bottleneck_gradient, bottleneck, bottleneck_gradient, false);
 
-    const auto affine = affine_of(of_input, layer.gamma1, layer.beta1, shape.epsilon);
     const auto weights = matrix(layer.weight1, input), rows = places(bottleneck_gradient), input_rows = places(input);
-    const auto kept_rows = are_activations_kept ? places(kept[1]) : at::Tensor();
+    const auto kept_rows = are_activations_kept ? places(forward.kept[kept + 1]) : at::Tensor();
     auto weight1_gradient = at::zeros_like(weights);
-    const auto activated_gradient = at::empty({input_rows.size(0), channels}, input.options());
+    const auto activated_gradient = scratch.narrow(0, 0, place_count * channels).view({place_count, channels});
     NormReluBackward norm1(of_input, layer.gamma1, layer.beta1, shape.epsilon);
     in_parts(input_rows, [&](int64_t first, int64_t count, at::Tensor activated) {
       const auto part = input_rows.narrow(0, first, count), mixed_gradient = rows.narrow(0, first, count);

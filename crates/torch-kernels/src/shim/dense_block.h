@@ -18,6 +18,8 @@ struct BlockShape {
 
   int64_t channels_before(int64_t layer) const { return channels + layer * growth; }
   int64_t channels_out() const { return channels_before(layers); }
+  // Whether a layer's bottleneck takes fewer multiplications than its 3x3 convolution: then it is made anew in backward rather than kept.
+  bool is_bottleneck_cheap(int64_t layer) const { return channels_before(layer) < 9 * growth; }
 };
 
 // Parameters of each layer in turn: gamma and beta of the first norm, weight [bottleneck, c, 1, 1], gamma and beta of the second norm,
@@ -31,7 +33,8 @@ struct BlockForward {
   at::Tensor output;
   // Of the batch, STATISTICS_PER_LAYER a layer.
   std::vector<at::Tensor> statistics;
-  // What backward needs beside the output: each layer's bottleneck, and where activations are kept, its two normalised inputs.
+  // What backward needs beside the output. Where activations are kept, three a layer: the bottleneck and the two normalised inputs; else the bottlenecks of
+  // the last layers, which are not cheap.
   std::vector<at::Tensor> kept;
 };
 
@@ -47,7 +50,8 @@ struct BlockBackward {
   std::vector<at::Tensor> parameter_gradients;
 };
 
-BlockBackward dense_block_backward(const BlockShape& shape, const at::Tensor& output_gradient, const BlockForward& forward,
+// Overwrites `output_gradient`.
+BlockBackward dense_block_backward(const BlockShape& shape, at::Tensor& output_gradient, const BlockForward& forward,
                                    const std::vector<at::Tensor>& parameters);
 
 }  // namespace ossify

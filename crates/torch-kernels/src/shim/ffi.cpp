@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "dense_block.h"
+#include "memory.h"
 #include "norm_relu.h"
 #include "optimiser.h"
 
@@ -44,6 +45,11 @@ void give(at::Tensor** outputs, const std::vector<at::Tensor>& values) {
   for (size_t i = 0; i < values.size(); ++i) outputs[i] = new at::Tensor(values[i]);
 }
 
+ossify::Pool pool_of(int64_t pool) {
+  TORCH_CHECK(pool >= 0 && pool <= static_cast<int64_t>(ossify::Pool::Mean), "there is no pooling ", pool);
+  return static_cast<ossify::Pool>(pool);
+}
+
 at::Tensor channels_last(const at::Tensor& tensor) { return tensor.contiguous(at::MemoryFormat::ChannelsLast); }
 
 }  // namespace
@@ -74,6 +80,8 @@ struct OssifyOptimiserStep {
 
 void ossify_free_text(char* text) { std::free(text); }
 
+char* ossify_take_plain_memory() { return caught(ossify::take_plain_memory); }
+
 // How a CUDA device computes; of no effect elsewhere.
 char* ossify_set_numerics(bool tf32, bool deterministic) {
   return caught([&] {
@@ -99,37 +107,36 @@ char* ossify_convolution_backward(const at::Tensor* gradient, const at::Tensor* 
   });
 }
 
-// outputs: activated, mean, variance.
-char* ossify_norm_relu(const at::Tensor* input, const at::Tensor* gamma, const at::Tensor* beta, double epsilon, at::Tensor** outputs) {
+// outputs: activated and pooled, mean, variance.
+char* ossify_norm_relu(const at::Tensor* input, const at::Tensor* gamma, const at::Tensor* beta, double epsilon, int64_t pool, at::Tensor** outputs) {
   return caught([&] {
     const auto map = channels_last(*input);
     const auto statistics = ossify::statistics_of(map);
-    auto output = at::empty_like(map);
-    ossify::scale_shift_relu(map, ossify::affine_of(statistics, *gamma, *beta, epsilon), output);
+    const auto output = ossify::activated_and_pooled(map, ossify::affine_of(statistics, *gamma, *beta, epsilon), pool_of(pool));
     give(outputs, {output, statistics.mean, statistics.variance});
   });
 }
 
-// outputs: activated.
+// outputs: activated and pooled.
 char* ossify_norm_relu_inference(const at::Tensor* input, const at::Tensor* gamma, const at::Tensor* beta, const at::Tensor* mean,
-                                 const at::Tensor* variance, double epsilon, at::Tensor** outputs) {
+                                 const at::Tensor* variance, double epsilon, int64_t pool, at::Tensor** outputs) {
   return caught([&] {
-    const auto map = channels_last(*input);
-    auto output = at::empty_like(map);
-    ossify::scale_shift_relu(map, ossify::affine_of({*mean, *variance}, *gamma, *beta, epsilon), output);
-    give(outputs, {output});
+    const auto affine = ossify::affine_of({*mean, *variance}, *gamma, *beta, epsilon);
+    give(outputs, {ossify::activated_and_pooled(channels_last(*input), affine, pool_of(pool))});
   });
 }
 
 // outputs: gradients of input, gamma, beta.
 char* ossify_norm_relu_backward(const at::Tensor* gradient, const at::Tensor* input, const at::Tensor* gamma, const at::Tensor* beta,
-                                const at::Tensor* mean, const at::Tensor* variance, double epsilon, at::Tensor** outputs) {
+                                const at::Tensor* mean, const at::Tensor* variance, double epsilon, int64_t pool, at::Tensor** outputs) {
   return caught([&] {
     const auto map = channels_last(*input);
-    auto input_gradient = at::empty_like(map);
     auto gamma_gradient = at::empty_like(*gamma), beta_gradient = at::empty_like(*beta);
-    const auto output_gradient = channels_last(*gradient);
-    ossify::NormReluBackward backward({*mean, *variance}, *gamma, *beta, epsilon);
+    const ossify::Statistics statistics{*mean, *variance};
+    const auto output_gradient = ossify::unpooled(channels_last(*gradient), map, ossify::affine_of(statistics, *gamma, *beta, epsilon), pool_of(pool));
+    // What was unpooled is nobody else's, and can become the input's gradient.
+    auto input_gradient = pool_of(pool) == ossify::Pool::None ? at::empty_like(map) : output_gradient;
+    ossify::NormReluBackward backward(statistics, *gamma, *beta, epsilon);
     backward.add(output_gradient, map);
     backward.finish(gamma_gradient, beta_gradient);
     backward.write(output_gradient, map, input_gradient, false);
@@ -137,7 +144,7 @@ char* ossify_norm_relu_backward(const at::Tensor* gradient, const at::Tensor* in
   });
 }
 
-// outputs: the block's output, 4 statistics a layer, then 1 or 3 kept tensors a layer.
+// outputs: the block's output, 4 statistics a layer, then what is kept: 3 tensors a layer, or where activations are not kept, up to 1.
 char* ossify_dense_block(const OssifyBlockShape* shape, const at::Tensor* input, const at::Tensor* const* parameters, bool keep_activations,
                          at::Tensor** outputs) {
   return caught([&] {
@@ -159,13 +166,13 @@ char* ossify_dense_block_inference(const OssifyBlockShape* shape, const at::Tens
   });
 }
 
-// forward: what ossify_dense_block put out. outputs: the input's gradient, then that of each parameter.
-char* ossify_dense_block_backward(const OssifyBlockShape* shape, const at::Tensor* gradient, const at::Tensor* const* forward, size_t forward_count,
+// gradient: overwritten. forward: what ossify_dense_block put out. outputs: the input's gradient, then that of each parameter.
+char* ossify_dense_block_backward(const OssifyBlockShape* shape, at::Tensor* gradient, const at::Tensor* const* forward, size_t forward_count,
                                   const at::Tensor* const* parameters, at::Tensor** outputs) {
   return caught([&] {
     const ossify::BlockShape block{shape->layers, shape->channels, shape->growth, shape->bottleneck, shape->epsilon};
     const size_t statistics = block.layers * ossify::STATISTICS_PER_LAYER;
-    TORCH_CHECK(forward_count == 1 + statistics + block.layers || forward_count == 1 + statistics + 3 * block.layers,
+    TORCH_CHECK(forward_count >= 1 + statistics && (forward_count <= 1 + statistics + block.layers || forward_count == 1 + statistics + 3 * block.layers),
                 "backward of a dense block got ", forward_count, " tensors");
     const ossify::BlockForward kept{*forward[0], tensors(forward + 1, statistics), tensors(forward + 1 + statistics, forward_count - 1 - statistics)};
     const auto backward = ossify::dense_block_backward(block, *gradient, kept, tensors(parameters, block.layers * ossify::PARAMETERS_PER_LAYER));

@@ -5,6 +5,7 @@
 
 #include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -170,6 +171,27 @@ at::Tensor activated_by_aten(const at::Tensor& input, const Affine& affine) {
   return std::get<0>(at::native_batch_norm(input, affine.scale, affine.shift, zeros, ones, /*training=*/false, /*momentum=*/0.0, /*eps=*/0.0)).relu_();
 }
 
+at::Tensor pooled(const at::Tensor& map, Pool pool) {
+  return pool == Pool::Mean ? at::avg_pool2d(map, {2, 2}, {2, 2}) : std::get<0>(at::max_pool2d_with_indices(map, {3, 3}, {2, 2}, {1, 1}));
+}
+
+// Calls work(first picture, number of pictures): picture by picture where our kernels work, so that what is made of one is small and stays in the cache.
+template <typename Work>
+void for_pictures(const at::Tensor& map, const Work& work) {
+  Rows rows;
+  if (!rows_of(map, rows)) return work(0, map.size(0));
+  at::parallel_for(0, map.size(0), 1, [&](int64_t begin, int64_t end) {
+    const c10::NoGradGuard no_gradients;
+    for (int64_t picture = begin; picture < end; ++picture) work(picture, 1);
+  });
+}
+
+at::Tensor activated(const at::Tensor& input, const Affine& affine) {
+  auto output = at::empty_like(input);
+  scale_shift_relu(input, affine, output);
+  return output;
+}
+
 }  // namespace
 
 at::ScalarType type_of_sums(const at::Tensor& map) { return at::toOpMathType(map.scalar_type()); }
@@ -218,6 +240,34 @@ void scale_shift_relu_into_border(const float* picture, int64_t height, int64_t 
   for (int64_t y = 0; y < height; ++y) {
     apply(picture + y * width * channels, channels, bordered + ((y + 1) * (width + 2) + 1) * channels, channels, width, channels, scale, shift);
   }
+}
+
+at::Tensor activated_and_pooled(const at::Tensor& input, const Affine& affine, Pool pool) {
+  if (pool == Pool::None) return activated(input, affine);
+  const int64_t height = input.size(2), width = input.size(3), odd = pool == Pool::Mean ? 0 : 1;
+  const auto format = input.options().memory_format(at::MemoryFormat::ChannelsLast);
+  const auto output = at::empty({input.size(0), input.size(1), (height + odd) / 2, (width + odd) / 2}, format);
+  for_pictures(input, [&](int64_t first, int64_t count) {
+    output.narrow(0, first, count).copy_(pooled(activated(input.narrow(0, first, count), affine), pool));
+  });
+  return output;
+}
+
+at::Tensor unpooled(const at::Tensor& pooled_gradient, const at::Tensor& input, const Affine& affine, Pool pool) {
+  if (pool == Pool::None) return pooled_gradient;
+  const auto output = at::empty_like(input);
+  for_pictures(input, [&](int64_t first, int64_t count) {
+    const auto part = input.narrow(0, first, count), gradient = pooled_gradient.narrow(0, first, count);
+    auto into = output.narrow(0, first, count);
+    if (pool == Pool::Mean) {
+      into.copy_(at::avg_pool2d_backward(gradient, part, {2, 2}, {2, 2}, {0, 0}, false, true, c10::nullopt));
+      return;
+    }
+    const auto map = activated(part, affine);
+    const auto places = std::get<1>(at::max_pool2d_with_indices(map, {3, 3}, {2, 2}, {1, 1}));
+    into.copy_(at::max_pool2d_with_indices_backward(gradient, map, {3, 3}, {2, 2}, {1, 1}, {1, 1}, false, places));
+  });
+  return output;
 }
 
 // With m the output's gradient where ReLU let the value pass, s = gamma / sqrt(variance + epsilon) and n places:

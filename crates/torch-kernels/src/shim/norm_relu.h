@@ -31,6 +31,15 @@ void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor&
 void scale_shift_relu_into_border(const float* picture, int64_t height, int64_t width, int64_t channels, const float* scale, const float* shift,
                                   float* bordered);
 
+// What becomes of an activated map: all of it, the largest value of the 3x3 places around every other one, or the mean of each 2x2 places.
+enum class Pool : int64_t { None, Largest, Mean };
+
+// max(0, x * scale + shift) of [N, C, H, W], pooled.
+at::Tensor activated_and_pooled(const at::Tensor& input, const Affine& affine, Pool pool);
+
+// The gradient of the activated map from that of the pooled one.
+at::Tensor unpooled(const at::Tensor& pooled_gradient, const at::Tensor& input, const Affine& affine, Pool pool);
+
 // The gradient through ReLU and normalisation, in two passes over outputs' gradients and inputs, which are [N, C, H, W] or places [P, C]: `add` takes
 // all of them, in parts if need be; after `finish`, `write` gives the inputs' gradients.
 class NormReluBackward {
