@@ -194,12 +194,12 @@ pub(crate) fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Out
 /// twice: what leaks is known when all were seen.
 fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publication, clock: &mut Clock) -> Result<(Vec<FileEntry>, Counts), StageError> {
     let mut files = Vec::with_capacity(plan.shards.len() + 3);
-    let (mut counts, mut tensors, mut prints) = (Counts::default(), Tensors::default(), Vec::new());
+    let (mut counts, mut tensors, mut prints) = (Counts::default(), Tensors::new(publication), Vec::new());
     let mut issues = TableWriter::create(publication.stage(ISSUES)?)?;
     for shard in &plan.shards {
         let record = Store::Staging(publication).record(shard)?;
         counts.add(shard.split, &record);
-        tensors.add(shard.split, &record, publication)?;
+        tensors.add(shard, &record);
         for failure in &record.failures {
             issues.push(issue(shard.split, failure))?;
         }
