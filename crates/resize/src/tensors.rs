@@ -12,7 +12,7 @@ use crate::plan::ShardPlan;
 use crate::shard_record::ShardRecord;
 
 /// Shards that are open at a time at most.
-const MOST_OPEN: usize = 128;
+const MOST_OPEN: usize = 256;
 /// Images of the open shards at most, unless the last one alone has more; names, sizes and hashes take about 150 bytes each.
 const MOST_OPEN_ROWS: usize = 1 << 18;
 

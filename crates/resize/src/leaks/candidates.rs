@@ -111,7 +111,7 @@ impl HashIndex {
     /// # Errors
     /// Fails where the disk or `found` does.
     pub fn for_each_candidate(&self, radius: u32, found: &mut impl FnMut(Candidate) -> Result<()>) -> Result<()> {
-        let most_queries = self.scratch.room(1, size_of::<[u64; 2]>()) as u64;
+        let most_queries = self.scratch.room(2, size_of::<[u64; 2]>()) as u64;
         let most_hits = self.scratch.room(1, size_of::<Hit>());
         self.for_each_look_up(radius, |look_up, blocks, queries| {
             let (mut start, mut count) = (queries.start, most_queries);
@@ -224,7 +224,7 @@ impl LookUp<'_> {
                     for (mirrored, mirroring) in BOTH_WAYS {
                         for (number, flip) in self.flips.iter().enumerate() {
                             for (row, hash_distance) in self.near(table, hash ^ mirroring, *flip) {
-                                if count.fetch_add(1, Ordering::Relaxed) == most {
+                                if count.fetch_add(1, Ordering::Relaxed) >= most {
                                     return None;
                                 }
                                 hits.push(Hit { query, mirrored, flip: number as u32, row, hash_distance });
