@@ -11,12 +11,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement by hand")]
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ossify_contract::{ArtefactError, FingerprintRow, Manifest, ShardReader, Split, read_table, shards_of};
-use ossify_resize::leaks::{Hashed, Leaks, Picture, Print, find_leaks, for_each_candidate, radius};
+use ossify_resize::leaks::{HashIndexBuilder, Leaks, MEMORY_BYTES, Picture, Print, Scratch, find_leaks, radius};
 use ossify_resize::{MIRRORED_BITS, TensorView, perceptual_hash};
 
 /// As `resize.leak_candidates_per_image` is by default.
@@ -202,7 +201,7 @@ fn recall_of_planted(dataset: &Dataset, planted: &Path) {
 /// Search times over hashes of chance, of which one in a hundred has a near one in another split.
 fn growth() {
     let mut before: Option<(usize, f64)> = None;
-    for images in [10_000, 40_000, 160_000, 640_000] {
+    for images in [10_000, 40_000, 160_000, 640_000, 2_560_000, 10_240_000] {
         let mut state = 7_u64;
         let mut bits = move || {
             // SplitMix64, Steele and others, "Fast Splittable Pseudorandom Number Generators" (2014).
@@ -212,20 +211,22 @@ fn growth() {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             z ^ (z >> 31)
         };
-        let mut hashed: Vec<Hashed> = Vec::with_capacity(images);
+        let mut hashes = Vec::with_capacity(images);
         for i in 0..images {
-            let split = [Split::Train, Split::Train, Split::Valid, Split::Train, Split::Test][i % 5];
             let near = (0..4).fold(0_u64, |flips, _| flips | 1 << (bits() % 64));
-            let hash = match i.checked_sub(13) {
-                Some(earlier) if i % 100 == 0 => hashed[earlier].hash ^ near ^ if i % 200 == 0 { MIRRORED_BITS } else { 0 },
+            hashes.push(match i.checked_sub(13) {
+                Some(earlier) if i % 100 == 0 => hashes[earlier] ^ near ^ if i % 200 == 0 { MIRRORED_BITS } else { 0 },
                 _ => bits(),
-            };
-            hashed.push(Hashed { split, hash });
+            });
         }
         let mut candidates = 0;
         let started = Instant::now();
-        let done: Result<(), Infallible> = for_each_candidate(&hashed, radius(images, CANDIDATES_PER_IMAGE), &mut |found| {
-            candidates += found.len();
+        let mut index = HashIndexBuilder::new(&Scratch::new(std::env::temp_dir(), MEMORY_BYTES));
+        for (row, hash) in hashes.iter().enumerate() {
+            index.push([Split::Train, Split::Train, Split::Valid, Split::Train, Split::Test][row % 5], row as u32, *hash).unwrap();
+        }
+        let done = index.finish().unwrap().for_each_candidate(radius(images, CANDIDATES_PER_IMAGE), &mut |_| {
+            candidates += 1;
             Ok(())
         });
         done.unwrap();

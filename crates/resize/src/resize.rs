@@ -9,7 +9,7 @@ use ossify_settings::{Context, Outcome, Share, StageError};
 use ossify_storage::is_url;
 
 use crate::kept::keep_published;
-use crate::leaks::{LeakCounts, Print, find_leaks};
+use crate::leaks::{LeakCounts, LeakSearch, MEMORY_BYTES, Print, Scratch};
 use crate::plan::Plan;
 use crate::shard_record::{Failure, RowRecord, Store};
 use crate::summary::{Counts, failed_images, show, strict_gate};
@@ -200,33 +200,30 @@ pub(crate) fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Out
 /// twice: what leaks is known when all were seen.
 fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publication, clock: &mut Clock) -> Result<(Vec<FileEntry>, Counts), StageError> {
     let mut files = Vec::with_capacity(plan.shards.len() + 3);
-    let (mut counts, mut tensors, mut prints) = (Counts::default(), Tensors::default(), Vec::new());
+    let (mut counts, mut tensors) = (Counts::default(), Tensors::new(publication));
+    let mut search = LeakSearch::new(Scratch::new(publication.stage("")?, MEMORY_BYTES));
     let mut issues = TableWriter::create(publication.stage(ISSUES)?)?;
     for shard in &plan.shards {
         let record = Store::Staging(publication).record(shard)?;
         counts.add(shard.split, &record);
-        tensors.add(shard.split, &record, publication)?;
+        tensors.add(shard, &record);
         for failure in &record.failures {
             issues.push(issue(shard.split, failure))?;
         }
-        prints.extend(record.rows.iter().map(|row| Print {
-            split: shard.split,
-            bytes_xxh3: row.bytes_xxh3,
-            pixels_xxh3: row.pixels_xxh3,
-            perceptual_hash: row.perceptual_hash,
-        }));
+        for row in &record.rows {
+            let RowRecord { bytes_xxh3, pixels_xxh3, perceptual_hash, .. } = *row;
+            search.add(&Print { split: shard.split, bytes_xxh3, pixels_xxh3, perceptual_hash })?;
+        }
         files.extend(record.entry.map(|entry| FileEntry { inputs: Some(record.inputs), ..entry }));
     }
     files.push(publication.describe(ISSUES, Some(issues.finish()?))?);
 
     clock.lap("read records");
-    let leaks = find_leaks(&prints, candidates_per_image, |row| tensors.picture(row))?;
+    let mut leaks = search.find(candidates_per_image, |row| tensors.picture(row))?;
     clock.lap(format_args!("looked at {} pairs of alike hashes in different splits", leaks.candidates));
-    counts.leaks = leaks.counts();
+    counts.leaks = leaks.counts;
     let mut writer = TableWriter::create(publication.stage(LEAKS)?)?;
-    for pair in &leaks.pairs {
-        writer.push(leaks.row(pair, tensors.image(pair.row as usize)?, tensors.image(pair.other_row as usize)?))?;
-    }
+    leaks.for_each_pair(|pair, group| writer.push(pair.row(group, tensors.image(pair.row as usize)?, tensors.image(pair.other_row as usize)?)))?;
     files.push(publication.describe(LEAKS, Some(writer.finish()?))?);
 
     let mut writer = TableWriter::create(publication.stage(FINGERPRINTS)?)?;
@@ -234,7 +231,7 @@ fn write_tables(plan: &Plan, candidates_per_image: f64, publication: &Publicatio
     for shard in &plan.shards {
         for record in Store::Staging(publication).record(shard)?.rows {
             let RowRecord { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash, brightness, contrast } = record;
-            let (split, leak_group) = (shard.split, leaks.group(row));
+            let (split, leak_group) = (shard.split, leaks.group(row)?);
             writer.push(FingerprintRow { image_id, split, bytes_xxh3, pixels_xxh3, perceptual_hash, brightness, contrast, leak_group })?;
             row += 1;
         }

@@ -1,64 +1,92 @@
 //! Tensors of the finished shards, by the number of their row.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ossify_contract::{Access, ArtefactError, Publication, Result, ShardReader, Split};
 
 use crate::fingerprint::TensorView;
 use crate::leaks::Picture;
+use crate::plan::ShardPlan;
 use crate::shard_record::ShardRecord;
 
-/// The rows of all shards, numbered through in the order of the plan. A shard is mapped when it is first asked for.
-#[derive(Default)]
-pub(crate) struct Tensors {
-    shards: Vec<Shard>,
+/// Shards that are open at a time at most.
+const MOST_OPEN: usize = 256;
+/// Images of the open shards at most, unless the last one alone has more; names, sizes and hashes take about 150 bytes each.
+const MOST_OPEN_ROWS: usize = 1 << 18;
+
+/// The rows of all shards, numbered through in the order of the plan. Those shards are open that were asked for last.
+pub(crate) struct Tensors<'a> {
+    publication: &'a Publication,
+    /// Each with the number of its first row.
+    shards: Vec<(usize, &'a ShardPlan)>,
     rows: usize,
+    /// The last one that was asked for comes last.
+    open: Mutex<VecDeque<(usize, Arc<ShardReader>)>>,
 }
 
-struct Shard {
-    first_row: usize,
-    split: Split,
-    path: PathBuf,
-    reader: Mutex<Option<Arc<ShardReader>>>,
-}
+impl<'a> Tensors<'a> {
+    /// No rows yet.
+    pub(crate) fn new(publication: &'a Publication) -> Self {
+        Tensors { publication, shards: Vec::new(), rows: 0, open: Mutex::default() }
+    }
 
-impl Tensors {
     /// Adds the next shard: the staged one, or the one that stays where it is.
-    pub(crate) fn add(&mut self, split: Split, record: &ShardRecord, publication: &Publication) -> Result<()> {
-        if let Some(entry) = &record.entry {
-            let staged = publication.stage(&entry.path)?;
-            let path = if ossify_storage::size(&staged).is_some() { staged } else { publication.folder().join(&entry.path) };
-            self.shards.push(Shard { first_row: self.rows, split, path, reader: Mutex::default() });
+    pub(crate) fn add(&mut self, shard: &'a ShardPlan, record: &ShardRecord) {
+        if record.entry.is_some() {
+            self.shards.push((self.rows, shard));
             self.rows += record.rows.len();
         }
-        Ok(())
     }
 
     /// Id and split of a row.
     pub(crate) fn image(&self, row: usize) -> Result<(String, Split)> {
         let (shard, reader, row) = self.place(row)?;
-        let image = reader.get(row).ok_or_else(|| ArtefactError::corrupt(&shard.path, format!("it has no row {row}")))?;
+        let image = reader.get(row).ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
         Ok((image.image_id.to_owned(), shard.split))
     }
 
     /// What a row shows.
     pub(crate) fn picture(&self, row: usize) -> Result<Picture> {
         let (shard, reader, row) = self.place(row)?;
-        let image = reader.get(row).ok_or_else(|| ArtefactError::corrupt(&shard.path, format!("it has no row {row}")))?;
+        let image = reader.get(row).ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
         let mut tensor = Vec::with_capacity(reader.shape().bytes());
         reader.append_tensor(row, &mut tensor)?;
         Ok(Picture::new(&TensorView { pixels: &tensor, shape: reader.shape(), source: (image.width, image.height), transform: image.transform }))
     }
 
-    fn place(&self, row: usize) -> Result<(&Shard, Arc<ShardReader>, usize)> {
-        let at = self.shards.partition_point(|shard| shard.first_row <= row).saturating_sub(1);
-        let shard = self.shards.get(at).ok_or_else(|| ArtefactError::corrupt("shards", format!("there is no row {row}")))?;
-        let mut open = shard.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = match &*open {
-            Some(reader) => Arc::clone(reader),
-            None => Arc::clone(open.insert(Arc::new(ShardReader::open_for(Access::Scattered, &shard.path)?))),
+    fn place(&self, row: usize) -> Result<(&ShardPlan, Arc<ShardReader>, usize)> {
+        let number = self.shards.partition_point(|(first_row, _)| *first_row <= row).saturating_sub(1);
+        let (first_row, shard) = *self.shards.get(number).ok_or_else(|| ArtefactError::corrupt("shards", format!("there is no row {row}")))?;
+        Ok((shard, self.reader(number, shard)?, row - first_row))
+    }
+
+    fn reader(&self, number: usize, shard: &ShardPlan) -> Result<Arc<ShardReader>> {
+        let mut open = self.lock();
+        let reader = match open.iter().rposition(|(open, _)| *open == number).and_then(|at| open.remove(at)) {
+            Some((_, reader)) => reader,
+            None => {
+                // Others need not wait.
+                drop(open);
+                let reader = Arc::new(ShardReader::open_for(Access::Scattered, self.path(shard)?)?);
+                open = self.lock();
+                reader
+            }
         };
-        Ok((shard, reader, row - shard.first_row))
+        open.push_back((number, Arc::clone(&reader)));
+        while open.len() > MOST_OPEN || (open.len() > 1 && open.iter().map(|(_, reader)| reader.len()).sum::<usize>() > MOST_OPEN_ROWS) {
+            open.pop_front();
+        }
+        Ok(reader)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(usize, Arc<ShardReader>)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, shard: &ShardPlan) -> Result<PathBuf> {
+        let staged = self.publication.stage(&shard.file)?;
+        Ok(if ossify_storage::size(&staged).is_some() { staged } else { self.publication.folder().join(&shard.file) })
     }
 }

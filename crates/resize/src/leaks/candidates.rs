@@ -1,18 +1,16 @@
 //! Pairs of different splits whose perceptual hashes are near.
 
-use ossify_contract::Split;
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ossify_contract::{Result, Split};
 use rayon::prelude::*;
 
+use super::pieces::{Piece, ball, most_bits, pieces};
+use super::scratch::Scratch;
+use super::sorted::{Sorted, Sorter};
 use crate::fingerprint::MIRRORED_BITS;
-
-/// What the search for candidates needs of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hashed {
-    /// The part of the dataset.
-    pub split: Split,
-    /// The perceptual hash; 0 keeps the image out of the search.
-    pub hash: u64,
-}
 
 /// The hashes of two images of different splits are near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +25,11 @@ pub struct Candidate {
     pub hash_distance: u32,
 }
 
+/// The widest radius.
+const WIDEST: u32 = 16;
+/// Candidates by distance.
+pub type Counts = [u64; WIDEST as usize + 1];
+
 /// The radius of the search: the most bits in which the hashes of two views of one picture may differ, such that among
 /// `images` pictures of all splits an image meets at most `candidates_per_image` others that only look alike.
 ///
@@ -34,185 +37,347 @@ pub struct Candidate {
 /// each bit doubles that. Of pairs that show the same picture 98% are within 12 bits, 94% within 9. Beyond 16 bits
 /// there is hardly anything left to find.
 pub fn radius(images: usize, candidates_per_image: f64) -> u32 {
-    const WIDEST: u32 = 16;
     let within = |radius: u32| images as f64 / 13_000.0 * 2.0_f64.powi(radius as i32 - 12);
     (0..=WIDEST).rev().find(|radius| within(*radius) <= candidates_per_image).unwrap_or(0)
 }
 
-/// Calls `found` with the candidates, each once, in an order that depends on nothing but the images: all pairs
-/// of rows of different splits whose hashes, or hash and mirrored hash, differ in at most `radius` bits. A pair
-/// that is near both ways comes twice. Rows of hash 0 have no candidates: such a picture shows nothing.
-///
-/// A multi-index hash, after Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with Multi-Index
-/// Hashing" (2012): hashes are cut into `m` pieces; two that differ in at most `radius` bits differ in at most
-/// `radius / m` bits of one piece at least. So for each piece in turn the hashes of one split lie in a table
-/// by that piece, and the others look up the few values around theirs. The number of pieces follows from the
-/// number of images. Memory: 16 bytes for an image of the largest split, 4 for an entry of its table, of which
-/// there are at most eight times as many as images, and 4 for every image.
-pub fn for_each_candidate<E>(images: &[Hashed], radius: u32, found: &mut impl FnMut(&[Candidate]) -> Result<(), E>) -> Result<(), E> {
-    let mut splits: Vec<Vec<u32>> = Vec::new();
-    for split in Split::ALL {
-        let rows = (0..images.len() as u32).filter(|row| images[*row as usize].split == split && images[*row as usize].hash != 0);
-        splits.push(rows.collect());
-    }
-    // The largest split is the table for all others, the second for the third.
-    splits.sort_by_key(|rows| std::cmp::Reverse((rows.len(), rows.first().copied())));
-    for (at, table_rows) in splits.iter().enumerate() {
-        let queries: Vec<u32> = splits[at + 1..].iter().flatten().copied().collect();
-        search(images, table_rows, &queries, radius, found)?;
-    }
-    Ok(())
+/// Perceptual hashes by split, in the order of rows.
+pub struct HashIndex {
+    /// Split and row in one word, and the hash.
+    rows: Sorted<2>,
+    /// The records of each split that has any, the largest split first.
+    splits: Vec<Range<u64>>,
+    scratch: Scratch,
 }
 
-/// Rows that look up at a time, on all threads.
-const QUERIES_AT_A_TIME: usize = 4096;
+/// Takes the hashes of an index, in any order of rows.
+pub struct HashIndexBuilder {
+    sorter: Sorter<2>,
+    counts: [u64; Split::ALL.len()],
+    scratch: Scratch,
+}
 
-fn search<E>(images: &[Hashed], table_rows: &[u32], queries: &[u32], radius: u32, found: &mut impl FnMut(&[Candidate]) -> Result<(), E>) -> Result<(), E> {
-    if table_rows.is_empty() || queries.is_empty() {
-        return Ok(());
+impl HashIndexBuilder {
+    /// No hashes yet.
+    pub fn new(scratch: &Scratch) -> Self {
+        HashIndexBuilder { sorter: Sorter::new(scratch), counts: [0; Split::ALL.len()], scratch: scratch.clone() }
     }
-    let pieces = pieces(table_rows.len(), radius);
-    for (number, piece) in pieces.iter().enumerate() {
-        let table = Table::new(images, table_rows, *piece);
-        let flips = ball(piece.bits, piece.reach);
-        let look_up = |row: u32, mirrored: bool, out: &mut Vec<Candidate>| {
-            let hash = images[row as usize].hash ^ if mirrored { MIRRORED_BITS } else { 0 };
-            for flip in &flips {
-                for (other_hash, other) in table.at(piece.of(hash) ^ flip) {
-                    let differing = hash ^ other_hash;
-                    let hash_distance = differing.count_ones();
-                    // A pair that an earlier piece found does not come again.
-                    if hash_distance <= radius && pieces[..number].iter().all(|piece| piece.of(differing).count_ones() > piece.reach) {
-                        out.push(Candidate { row: row.min(*other), other_row: row.max(*other), mirrored, hash_distance });
+
+    /// Adds the hash of a row. Rows of hash 0 have no candidates: such a picture shows nothing.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn push(&mut self, split: Split, row: u32, hash: u64) -> Result<()> {
+        if hash == 0 {
+            return Ok(());
+        }
+        self.counts[split as usize] += 1;
+        self.sorter.push([(split as u64) << 32 | u64::from(row), hash])
+    }
+
+    /// The index.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn finish(self) -> Result<HashIndex> {
+        let rows = self.sorter.finish()?;
+        let mut splits = Vec::new();
+        let mut start = 0;
+        for count in self.counts.into_iter().filter(|count| *count > 0) {
+            let first_row = rows.read(start..start + 1)?[0][0] as u32;
+            splits.push((count, first_row, start..start + count));
+            start += count;
+        }
+        // The largest split is the table for all others, the second for the third.
+        splits.sort_by_key(|(count, first_row, _)| Reverse((*count, *first_row)));
+        Ok(HashIndex { rows, splits: splits.into_iter().map(|(.., records)| records).collect(), scratch: self.scratch })
+    }
+}
+
+/// Queries that one thread takes at a time.
+const QUERIES_AT_A_TIME: usize = 64;
+
+impl HashIndex {
+    /// Calls `found` with the candidates, each once, in an order that depends on nothing but the images: all pairs
+    /// of rows of different splits whose hashes, or hash and mirrored hash, differ in at most `radius` bits. A pair
+    /// that is near both ways comes twice.
+    ///
+    /// A multi-index hash, after Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with Multi-Index
+    /// Hashing" (2012): hashes are cut into `m` pieces; two that differ in at most `radius` bits differ in at most
+    /// `radius / m` bits of one piece at least. So for each piece in turn the hashes of one split lie in a table
+    /// by that piece, and the others look up the few values around theirs. The number of pieces follows from the
+    /// number of images. A table that does not fit into memory is made block by block for as many queries as fit.
+    ///
+    /// # Errors
+    /// Fails where the disk or `found` does.
+    pub fn for_each_candidate(&self, radius: u32, found: &mut impl FnMut(Candidate) -> Result<()>) -> Result<()> {
+        let most_queries = self.scratch.room(2, size_of::<[u64; 2]>()) as u64;
+        let most_hits = self.scratch.room(1, size_of::<Hit>());
+        self.for_each_look_up(radius, |look_up, blocks, queries| {
+            let (mut start, mut count) = (queries.start, most_queries);
+            while start < queries.end {
+                let batch = self.rows.read(start..queries.end.min(start + count))?;
+                match look_up.hits(blocks, &batch, most_hits)? {
+                    Some(hits) => {
+                        hits.iter().try_for_each(|hit| found(hit.candidate(batch[hit.query as usize])))?;
+                        start += batch.len() as u64;
+                        count = most_queries.min(2 * count);
+                    }
+                    None if batch.len() > 1 => count = batch.len() as u64 / 2,
+                    None => {
+                        look_up.hits_one_by_one(blocks, batch[0], found)?;
+                        start += 1;
                     }
                 }
             }
-        };
-        for queries in queries.chunks(QUERIES_AT_A_TIME) {
-            let candidates: Vec<Vec<Candidate>> = queries
-                .par_chunks(64)
-                .map(|queries| {
-                    let mut out = Vec::new();
-                    for row in queries {
-                        look_up(*row, false, &mut out);
-                        look_up(*row, true, &mut out);
-                    }
-                    out
-                })
-                .collect();
-            candidates.iter().filter(|candidates| !candidates.is_empty()).try_for_each(|candidates| found(candidates))?;
+            Ok(())
+        })
+    }
+
+    /// How many candidates there are at each distance up to `radius`.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn count_by_distance(&self, radius: u32) -> Result<Counts> {
+        let most_queries = self.scratch.room(1, size_of::<[u64; 2]>());
+        let mut counts = Counts::default();
+        self.for_each_look_up(radius, |look_up, blocks, queries| {
+            for block in 0..blocks.count() {
+                let table = blocks.table(block)?;
+                for start in queries.clone().step_by(most_queries) {
+                    let batch = self.rows.read(start..queries.end.min(start + most_queries as u64))?;
+                    counts = sum(counts, look_up.count(table, &batch));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(counts)
+    }
+
+    /// All pieces of all tables, each with the queries of one other split after the other.
+    fn for_each_look_up(&self, radius: u32, mut use_it: impl FnMut(&LookUp, &mut Blocks, Range<u64>) -> Result<()>) -> Result<()> {
+        for (at, table) in self.splits.iter().enumerate() {
+            let pieces = pieces((table.end - table.start) as usize, radius);
+            for (number, piece) in pieces.iter().enumerate() {
+                let look_up = LookUp { piece: *piece, earlier: &pieces[..number], flips: ball(piece.bits, piece.reach), radius };
+                let mut blocks =
+                    Blocks { rows: &self.rows, table: table.clone(), piece: *piece, len: self.scratch.room(3, size_of::<Entry>()) as u64, made: None };
+                self.splits[at + 1..].iter().try_for_each(|queries| use_it(&look_up, &mut blocks, queries.clone()))?;
+            }
         }
-    }
-    Ok(())
-}
-
-/// Consecutive bits of a hash, and in how many of them a hash may differ to be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Piece {
-    first: u32,
-    bits: u32,
-    reach: u32,
-}
-
-impl Piece {
-    fn of(self, hash: u64) -> u32 {
-        ((hash >> self.first) & ((1 << self.bits) - 1)) as u32
+        Ok(())
     }
 }
 
-/// Cuts a hash into the number of pieces for which a search costs least.
-///
-/// With a radius of `count * reach + rest` a pair that differs in more than `reach` bits of each of the first
-/// `rest + 1` pieces and in at least `reach` of each other one is out of the radius: so the others need not be
-/// looked at beyond `reach - 1`.
-fn pieces(images: usize, radius: u32) -> Vec<Piece> {
-    /// A look-up of a table that is not in the processor's cache costs as much as so many comparisons.
-    const LOOK_UP: f64 = 8.0;
-    let cut = |count: u32| -> Vec<Piece> {
-        let (reach, rest) = (radius / count, radius % count);
-        let piece = |number: u32| {
-            let (first, end) = (64 * number / count, 64 * (number + 1) / count);
-            let reach = if number <= rest { Some(reach) } else { reach.checked_sub(1) };
-            reach.map(|reach| Piece { first, bits: end - first, reach })
+/// How the queries look into the table of one piece.
+struct LookUp<'a> {
+    piece: Piece,
+    /// A pair that one of these finds does not come again.
+    earlier: &'a [Piece],
+    flips: Vec<u32>,
+    radius: u32,
+}
+
+/// What a look-up found. In the order of queries, and of what they look up; the order of blocks is that of rows.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Hit {
+    /// Place of the query in its batch.
+    query: u32,
+    mirrored: bool,
+    /// Number of the flip.
+    flip: u32,
+    row: u32,
+    hash_distance: u32,
+}
+
+impl Hit {
+    fn candidate(&self, query: [u64; 2]) -> Candidate {
+        let row = query[0] as u32;
+        Candidate { row: row.min(self.row), other_row: row.max(self.row), mirrored: self.mirrored, hash_distance: self.hash_distance }
+    }
+}
+
+const BOTH_WAYS: [(bool, u64); 2] = [(false, 0), (true, MIRRORED_BITS)];
+
+impl LookUp<'_> {
+    /// Rows of the table, and their distance, whose piece is that of `hash` with `flip`.
+    fn near<'t>(&'t self, table: &'t Table, hash: u64, flip: u32) -> impl Iterator<Item = (u32, u32)> + 't {
+        table.around(self.piece.of(hash) ^ flip).iter().filter_map(move |(other_hash, other)| {
+            let differing = hash ^ other_hash;
+            let hash_distance = differing.count_ones();
+            let is_of_this_look_up = self.piece.of(differing) == flip;
+            let is_new = || self.earlier.iter().all(|piece| piece.of(differing).count_ones() > piece.reach);
+            (hash_distance <= self.radius && is_of_this_look_up && is_new()).then_some((*other, hash_distance))
+        })
+    }
+
+    /// What the queries find in all blocks, in order; `None` where that is more than `most`.
+    fn hits(&self, blocks: &mut Blocks, queries: &[[u64; 2]], most: usize) -> Result<Option<Vec<Hit>>> {
+        let count = AtomicUsize::new(0);
+        let mut hits = Vec::new();
+        for block in 0..blocks.count() {
+            let table = blocks.table(block)?;
+            let of_chunk = |(chunk, queries): (usize, &[[u64; 2]])| {
+                let mut hits = Vec::new();
+                for (at, [_, hash]) in queries.iter().enumerate() {
+                    let query = (chunk * QUERIES_AT_A_TIME + at) as u32;
+                    for (mirrored, mirroring) in BOTH_WAYS {
+                        for (number, flip) in self.flips.iter().enumerate() {
+                            for (row, hash_distance) in self.near(table, hash ^ mirroring, *flip) {
+                                if count.fetch_add(1, Ordering::Relaxed) >= most {
+                                    return None;
+                                }
+                                hits.push(Hit { query, mirrored, flip: number as u32, row, hash_distance });
+                            }
+                        }
+                    }
+                }
+                Some(hits)
+            };
+            let of_block: Option<Vec<Vec<Hit>>> = queries.par_chunks(QUERIES_AT_A_TIME).enumerate().map(of_chunk).collect();
+            let Some(of_block) = of_block else { return Ok(None) };
+            hits.extend(of_block.into_iter().flatten());
+        }
+        hits.sort_unstable();
+        Ok(Some(hits))
+    }
+
+    /// What a query finds, in order, of which there is too much to hold.
+    fn hits_one_by_one(&self, blocks: &mut Blocks, query: [u64; 2], found: &mut impl FnMut(Candidate) -> Result<()>) -> Result<()> {
+        for (mirrored, mirroring) in BOTH_WAYS {
+            for (number, flip) in self.flips.iter().enumerate() {
+                for block in 0..blocks.count() {
+                    for (row, hash_distance) in self.near(blocks.table(block)?, query[1] ^ mirroring, *flip) {
+                        found(Hit { query: 0, mirrored, flip: number as u32, row, hash_distance }.candidate(query))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How much the queries find in a table, by distance.
+    fn count(&self, table: &Table, queries: &[[u64; 2]]) -> Counts {
+        let of_chunk = |queries: &[[u64; 2]]| {
+            let mut counts = Counts::default();
+            for [_, hash] in queries {
+                for (_, mirroring) in BOTH_WAYS {
+                    for flip in &self.flips {
+                        self.near(table, hash ^ mirroring, *flip).for_each(|(_, hash_distance)| counts[hash_distance as usize] += 1);
+                    }
+                }
+            }
+            counts
         };
-        (0..count).filter_map(piece).collect()
-    };
-    let cost = |pieces: &[Piece]| -> f64 {
-        pieces.iter().map(|piece| ball_size(piece.bits, piece.reach) * (LOOK_UP + images as f64 / 2.0_f64.powi(piece.bits as i32))).sum()
-    };
-    // A table has at most eight times as many entries as there are images.
-    let most_bits = (images.max(4).ilog2() + 2).min(26);
-    let cuts = (64_u32.div_ceil(most_bits)..=64 / 4).map(cut);
-    cuts.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or_default()
-}
-
-/// Values of `bits` bits of which at most `reach` are set, by their number.
-fn ball(bits: u32, reach: u32) -> Vec<u32> {
-    let mut values = vec![0_u32];
-    let mut sphere = vec![0_u32];
-    for _ in 0..reach.min(bits) {
-        // Only bits above the highest set one are added, so that each value comes once.
-        sphere = sphere.iter().flat_map(|value| (32 - value.leading_zeros()..bits).map(move |bit| value | 1 << bit)).collect();
-        values.extend(&sphere);
+        queries.par_chunks(QUERIES_AT_A_TIME).map(of_chunk).reduce(Counts::default, sum)
     }
-    values
 }
 
-fn ball_size(bits: u32, reach: u32) -> f64 {
-    let mut sphere = 1.0;
-    let mut size = 1.0;
-    for at in 0..reach.min(bits) {
-        sphere *= f64::from(bits - at) / f64::from(at + 1);
-        size += sphere;
+fn sum(a: Counts, b: Counts) -> Counts {
+    std::array::from_fn(|distance| a[distance] + b[distance])
+}
+
+/// The table of a piece, in blocks that fit into memory, one at a time.
+struct Blocks<'a> {
+    rows: &'a Sorted<2>,
+    /// The records that the table is made of.
+    table: Range<u64>,
+    piece: Piece,
+    /// Records of a block.
+    len: u64,
+    /// The block that was made last.
+    made: Option<(u64, Table)>,
+}
+
+impl Blocks<'_> {
+    fn count(&self) -> u64 {
+        (self.table.end - self.table.start).div_ceil(self.len)
     }
-    size
+
+    fn table(&mut self, block: u64) -> Result<&Table> {
+        let made = match self.made.take() {
+            Some(made) if made.0 == block => made,
+            other => {
+                // Two would not fit.
+                drop(other);
+                let start = self.table.start + block * self.len;
+                (block, Table::new(self.rows, start..self.table.end.min(start + self.len), self.piece)?)
+            }
+        };
+        Ok(&self.made.insert(made).1)
+    }
 }
 
-/// Hashes in order of one piece of theirs.
+/// Hash and row.
+type Entry = (u64, u32);
+
+/// Hashes in order of the upper bits of one piece of theirs.
 struct Table {
+    /// Bits of the piece that the order leaves out, where they would make more places to begin than four times the entries.
+    lower_bits: u32,
     /// Where the entries of each value begin.
     starts: Vec<u32>,
-    entries: Vec<(u64, u32)>,
+    entries: Vec<Entry>,
 }
 
 impl Table {
-    fn new(images: &[Hashed], rows: &[u32], piece: Piece) -> Self {
-        let hash = |row: &u32| images[*row as usize].hash;
-        let mut starts = vec![0_u32; (1 << piece.bits) + 1];
-        rows.iter().for_each(|row| starts[piece.of(hash(row)) as usize] += 1);
+    fn new(rows: &Sorted<2>, records: Range<u64>, piece: Piece) -> Result<Self> {
+        let count = (records.end - records.start) as usize;
+        let lower_bits = piece.bits.saturating_sub(most_bits(count));
+        let value = |hash: u64| (piece.of(hash) >> lower_bits) as usize;
+        // One ahead, and so in place when all entries are.
+        let mut starts = vec![0_u32; (1 << (piece.bits - lower_bits)) + 2];
+        for record in rows.records(records.clone()) {
+            starts[value(record?[1]) + 2] += 1;
+        }
         for value in 1..starts.len() {
             starts[value] += starts[value - 1];
         }
-        let mut entries = vec![(0, 0); rows.len()];
-        for row in rows.iter().rev() {
-            let place = &mut starts[piece.of(hash(row)) as usize];
-            *place -= 1;
-            entries[*place as usize] = (hash(row), *row);
+        let mut entries = vec![(0, 0); count];
+        for record in rows.records(records) {
+            let [row, hash] = record?;
+            let place = &mut starts[value(hash) + 1];
+            entries[*place as usize] = (hash, row as u32);
+            *place += 1;
         }
-        Table { starts, entries }
+        Ok(Table { lower_bits, starts, entries })
     }
 
-    fn at(&self, value: u32) -> &[(u64, u32)] {
-        &self.entries[self.starts[value as usize] as usize..self.starts[value as usize + 1] as usize]
+    /// All entries whose piece has this value, and some whose has not.
+    fn around(&self, value: u32) -> &[Entry] {
+        let value = (value >> self.lower_bits) as usize;
+        &self.entries[self.starts[value] as usize..self.starts[value + 1] as usize]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use proptest::prelude::*;
 
     use super::*;
 
-    fn found(images: &[Hashed], radius: u32) -> Vec<Candidate> {
+    /// What is known of an image.
+    #[derive(Clone, Copy, Debug)]
+    struct Hashed {
+        split: Split,
+        hash: u64,
+    }
+
+    /// The candidates in memory of so many bytes, as they come.
+    fn found(images: &[Hashed], radius: u32, memory_bytes: usize) -> Vec<Candidate> {
+        let mut index = HashIndexBuilder::new(&Scratch::new(std::env::temp_dir(), memory_bytes));
+        (0..).zip(images).for_each(|(row, image)| index.push(image.split, row, image.hash).unwrap());
+        let index = index.finish().unwrap();
         let mut all = Vec::new();
-        let done: Result<(), Infallible> = for_each_candidate(images, radius, &mut |candidates| {
-            all.extend_from_slice(candidates);
-            Ok(())
-        });
-        assert!(done.is_ok());
-        all.sort_unstable();
+        index
+            .for_each_candidate(radius, &mut |candidate| {
+                all.push(candidate);
+                Ok(())
+            })
+            .unwrap();
+        let mut counts = Counts::default();
+        all.iter().for_each(|candidate| counts[candidate.hash_distance as usize] += 1);
+        assert_eq!(index.count_by_distance(radius).unwrap(), counts);
         all
     }
 
@@ -249,31 +414,12 @@ mod tests {
                     Hashed { split: Split::ALL[split], hash: flips.into_iter().fold(origin, |hash, bit| hash ^ 1 << bit) }
                 })
                 .collect();
-            prop_assert_eq!(found(&images, radius), by_brute_force(&images, radius));
-        }
-    }
-
-    #[test]
-    fn every_number_of_images_has_pieces_that_miss_nothing() {
-        for images in [1, 100, 10_000, 1_000_000, 100_000_000] {
-            for radius in 0..=16 {
-                let pieces = pieces(images, radius);
-                // The most bits in which a pair can differ and be missed.
-                let missed: u32 = pieces.iter().map(|piece| piece.reach + 1).sum();
-                assert!(missed > radius, "{images} {radius} {pieces:?}");
-                assert!(pieces.iter().all(|piece| (4..=26).contains(&piece.bits)), "{pieces:?}");
+            let mut all = found(&images, radius, usize::MAX);
+            for memory_bytes in [1_500, 20_000] {
+                prop_assert_eq!(&found(&images, radius, memory_bytes), &all, "{} bytes", memory_bytes);
             }
-        }
-    }
-
-    #[test]
-    fn a_ball_has_each_value_once() {
-        for (bits, reach) in [(4, 0), (6, 2), (13, 3), (5, 9)] {
-            let mut values = ball(bits, reach);
-            assert_eq!(values.len() as f64, ball_size(bits, reach));
-            values.sort_unstable();
-            let expected: Vec<u32> = (0..1 << bits).filter(|value: &u32| value.count_ones() <= reach).collect();
-            assert_eq!(values, expected);
+            all.sort_unstable();
+            prop_assert_eq!(all, by_brute_force(&images, radius));
         }
     }
 

@@ -1,37 +1,67 @@
 //! Pairs of different splits whose bytes or pixels are the same.
 
-use ossify_contract::LeakTier;
+use ossify_contract::{LeakTier, Result};
 
 use super::groups::Groups;
+use super::pairs::Pairs;
+use super::sorted::Sorted;
 use super::{LeakPair, Print};
 
-/// Joins rows of the same bytes and of the same pixels, and gives the pairs that join them: of `n` rows that
-/// span splits `n - 1` pairs, so that a thousand copies are a thousand pairs and not a million. With them come the
-/// rows whose pixels an earlier row of their split has, each after that row.
-pub(super) fn same_files_and_pixels(prints: &[Print], groups: &mut Groups) -> (Vec<LeakPair>, Vec<(u32, u32)>) {
-    let (mut pairs, mut repeats) = (Vec::new(), Vec::new());
-    for (tier, hash) in [(LeakTier::SameBytes, (|print| print.bytes_xxh3) as fn(&Print) -> u64), (LeakTier::SamePixels, |print| print.pixels_xxh3)] {
-        let mut rows: Vec<(u64, u32)> = prints.iter().enumerate().map(|(row, print)| (hash(print), row as u32)).collect();
-        rows.sort_unstable();
-        for same in rows.chunk_by(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
-            let split = |row: u32| prints[row as usize].split;
-            let first = same[0].1;
-            if tier == LeakTier::SamePixels {
-                for (at, (_, row)) in same.iter().enumerate().skip(1) {
-                    let earlier = same[..at].iter().find(|(_, earlier)| split(*earlier) == split(*row));
-                    repeats.extend(earlier.map(|(_, earlier)| (*earlier, *row)));
-                }
-            }
-            let Some((_, foreign)) = same.iter().find(|(_, row)| split(*row) != split(first)) else { continue };
-            for (_, row) in &same[1..] {
-                let (a, b) = if split(*row) == split(first) { (*foreign, *row) } else { (first, *row) };
-                if groups.join(a, b) {
-                    let hash_distance = (prints[a as usize].perceptual_hash ^ prints[b as usize].perceptual_hash).count_ones();
-                    pairs.push(LeakPair { row: a.min(b), other_row: a.max(b), tier, hash_distance, alike: None });
-                }
+/// One of a row's hashes, with what else the search needs of it.
+#[derive(Clone, Copy)]
+pub(super) struct HashedRow {
+    hash: u64,
+    pub(super) row: u32,
+    /// Number of the split.
+    pub(super) split: usize,
+    pub(super) perceptual_hash: u64,
+}
+
+impl HashedRow {
+    pub(super) fn new(hash: u64, row: u32, print: &Print) -> Self {
+        HashedRow { hash, row, split: print.split as usize, perceptual_hash: print.perceptual_hash }
+    }
+
+    /// In order of hash and row.
+    pub(super) fn record(self) -> [u64; 3] {
+        [self.hash, u64::from(self.row) << 2 | self.split as u64, self.perceptual_hash]
+    }
+
+    fn read([hash, row_and_split, perceptual_hash]: [u64; 3]) -> Self {
+        HashedRow { hash, row: (row_and_split >> 2) as u32, split: (row_and_split & 3) as usize, perceptual_hash }
+    }
+}
+
+/// Joins rows of the same hash, and adds the pairs that join them: of `n` rows that span splits `n - 1` pairs, so that
+/// a thousand copies are a thousand pairs and not a million. `each` is told every row, and the last one before it of the same
+/// hash and split.
+pub(super) fn join_same(
+    tier: LeakTier,
+    rows: &Sorted<3>,
+    groups: &mut Groups,
+    pairs: &mut Pairs,
+    mut each: impl FnMut(&HashedRow, Option<u32>) -> Result<()>,
+) -> Result<()> {
+    // One reader is ahead by the rows of a hash, which may be too many to hold.
+    let mut ahead = rows.iter().map(|record| record.map(HashedRow::read)).peekable();
+    let mut rows = rows.iter().map(|record| record.map(HashedRow::read));
+    while let Some(first) = ahead.next().transpose()? {
+        let (mut count, mut foreign) = (1, None);
+        while let Some(same) = ahead.next_if(|next| next.as_ref().is_ok_and(|next| next.hash == first.hash)).transpose()? {
+            count += 1;
+            foreign = foreign.or((same.split != first.split).then_some(same));
+        }
+        let mut last_of_split = [None; 4];
+        for row in rows.by_ref().take(count) {
+            let row = row?;
+            each(&row, last_of_split[row.split].replace(row.row))?;
+            let Some(foreign) = foreign.filter(|_| row.row != first.row) else { continue };
+            let other = if row.split == first.split { foreign } else { first };
+            if groups.join(other.row, row.row)? {
+                let hash_distance = (row.perceptual_hash ^ other.perceptual_hash).count_ones();
+                pairs.push(LeakPair { row: row.row.min(other.row), other_row: row.row.max(other.row), tier, hash_distance, alike: None })?;
             }
         }
     }
-    repeats.sort_unstable();
-    (pairs, repeats)
+    Ok(())
 }

@@ -1,50 +1,73 @@
 //! Sets of rows that are joined one pair at a time.
 
-use std::collections::HashMap;
+use ossify_contract::Result;
 
-/// Disjoint sets over rows; a row that was never joined costs nothing.
-#[derive(Default)]
+use super::row_table::RowTable;
+use super::scratch::Scratch;
+
+/// Disjoint sets over rows.
 pub(super) struct Groups {
-    parents: HashMap<u32, u32>,
+    /// A row's parent, which never comes after it, and 1; 0 for a row that was never joined.
+    parents: RowTable,
 }
 
 impl Groups {
+    pub(super) fn new(scratch: &Scratch) -> Self {
+        Groups { parents: RowTable::new(scratch) }
+    }
+
     /// The row that stands for the set of `row`: its first.
-    pub(super) fn first_of(&self, row: u32) -> u32 {
+    pub(super) fn first_of(&mut self, row: u32) -> Result<u32> {
         let mut at = row;
-        while let Some(parent) = self.parents.get(&at).filter(|parent| **parent != at) {
-            at = *parent;
+        while let Some(parent) = self.parents.get(at)?.checked_sub(1).filter(|parent| *parent != at) {
+            at = parent;
         }
-        at
+        Ok(at)
     }
 
     /// Joins the sets of two rows; whether they were apart.
-    pub(super) fn join(&mut self, a: u32, b: u32) -> bool {
-        let (a_first, b_first) = (self.first_of(a), self.first_of(b));
+    pub(super) fn join(&mut self, a: u32, b: u32) -> Result<bool> {
+        let (a_first, b_first) = (self.first_of(a)?, self.first_of(b)?);
         let first = a_first.min(b_first);
-        self.parents.insert(a_first, first);
-        self.parents.insert(b_first, first);
-        // Short ways for the next time.
+        // All on the way get a short one for the next time.
         for row in [a, b] {
-            let mut at = row;
-            while let Some(parent) = self.parents.insert(at, first).filter(|parent| *parent != at && *parent != first) {
-                at = parent;
+            let mut next = Some(row);
+            while let Some(at) = next {
+                next = self.parents.get(at)?.checked_sub(1).filter(|parent| *parent != at);
+                self.parents.set(at, first + 1)?;
             }
         }
-        a_first != b_first
+        Ok(a_first != b_first)
     }
 
-    /// Each joined row with its set's number, from 0 in order of the sets' first rows; in order of rows.
-    pub(super) fn numbered(&self) -> Vec<(u32, i32)> {
-        let mut rows: Vec<(u32, u32)> = self.parents.keys().map(|row| (*row, self.first_of(*row))).collect();
-        rows.sort_unstable();
-        let mut numbers = HashMap::new();
-        rows.into_iter()
-            .map(|(row, first)| {
-                let next = numbers.len() as i32;
-                (row, *numbers.entry(first).or_insert(next))
-            })
-            .collect()
+    /// Numbers the sets from 0 in order of their first rows; all joined rows are below `rows`.
+    pub(super) fn numbered(self, rows: u32) -> Result<NumberedGroups> {
+        let mut numbered = NumberedGroups { numbers: self.parents, groups: 0, images: 0 };
+        for row in 0..rows {
+            let Some(parent) = numbered.numbers.get(row)?.checked_sub(1) else { continue };
+            // The parent came before, and has its number in place of its own parent.
+            let number = if parent == row { numbered.groups as u32 } else { numbered.numbers.get(parent)? - 1 };
+            numbered.groups += usize::from(parent == row);
+            numbered.images += 1;
+            numbered.numbers.set(row, number + 1)?;
+        }
+        Ok(numbered)
+    }
+}
+
+/// The sets' numbers.
+pub(super) struct NumberedGroups {
+    /// The number of a row's set, and 1; 0 for a row that was never joined.
+    numbers: RowTable,
+    /// How many sets.
+    pub(super) groups: usize,
+    /// Rows in sets.
+    pub(super) images: usize,
+}
+
+impl NumberedGroups {
+    pub(super) fn of(&mut self, row: u32) -> Result<Option<i32>> {
+        Ok(self.numbers.get(row)?.checked_sub(1).map(|number| number as i32))
     }
 }
 
@@ -52,20 +75,29 @@ impl Groups {
 mod tests {
     use super::*;
 
+    fn groups() -> Groups {
+        Groups::new(&Scratch::new("/nonexistent", usize::MAX))
+    }
+
+    fn numbers(groups: Groups, rows: u32) -> Vec<(u32, i32)> {
+        let mut numbered = groups.numbered(rows).unwrap();
+        (0..rows).filter_map(|row| Some((row, numbered.of(row).unwrap()?))).collect()
+    }
+
     #[test]
     fn sets_are_numbered_in_order_of_their_first_rows() {
-        let mut groups = Groups::default();
+        let mut groups = groups();
         for (a, b, were_apart) in [(9, 4, true), (7, 2, true), (4, 11, true), (9, 11, false), (5, 7, true), (8, 9, true)] {
-            assert_eq!(groups.join(a, b), were_apart, "{a} {b}");
+            assert_eq!(groups.join(a, b).unwrap(), were_apart, "{a} {b}");
         }
-        assert_eq!(groups.numbered(), [(2, 0), (4, 1), (5, 0), (7, 0), (8, 1), (9, 1), (11, 1)]);
-        assert_eq!(groups.first_of(3), 3);
+        assert_eq!(groups.first_of(3).unwrap(), 3);
+        assert_eq!(numbers(groups, 12), [(2, 0), (4, 1), (5, 0), (7, 0), (8, 1), (9, 1), (11, 1)]);
     }
 
     #[test]
     fn a_long_chain_is_one_set() {
-        let mut groups = Groups::default();
-        (0..10_000).rev().for_each(|row| assert!(groups.join(row, row + 1)));
-        assert!(groups.numbered().iter().all(|(_, number)| *number == 0));
+        let mut groups = groups();
+        (0..10_000).rev().for_each(|row| assert!(groups.join(row, row + 1).unwrap()));
+        assert!(numbers(groups, 10_001).iter().all(|(_, number)| *number == 0));
     }
 }

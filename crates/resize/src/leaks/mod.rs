@@ -9,23 +9,33 @@ mod alike;
 mod candidates;
 mod exact;
 mod groups;
+mod near;
+mod pairs;
 mod picture;
+mod pieces;
+#[cfg(test)]
+mod reference;
+mod row_table;
+mod scratch;
+mod sorted;
 
-use std::collections::HashMap;
-use std::convert::Infallible;
+use std::fmt::Debug;
 
-use ossify_contract::{FingerprintRow, LeakRow, LeakTier, Split};
-use rayon::prelude::*;
+use ossify_contract::{ArtefactError, FingerprintRow, LeakRow, LeakTier, Result, Split};
 use serde::Serialize;
 
 pub use alike::{Alike, LEAST_CORRELATION, lay_on};
-pub use candidates::{Candidate, Hashed, for_each_candidate, radius};
-use exact::same_files_and_pixels;
-use groups::Groups;
+pub use candidates::{Candidate, HashIndex, HashIndexBuilder, radius};
+use exact::{HashedRow, join_same};
+use groups::{Groups, NumberedGroups};
+use near::{Near, Repeats};
+use pairs::Pairs;
 pub use picture::Picture;
+pub use scratch::Scratch;
+use sorted::{Sorted, Sorter};
 
-/// Candidates that are looked at together, on all threads; each has two pictures of up to 100 KB in memory.
-const BATCH: usize = 128;
+/// What a search holds at most, beside the pictures that it looks at.
+pub const MEMORY_BYTES: usize = 256 << 20;
 
 /// What is known of an image before pictures are compared: a row of `fingerprints` without its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +72,24 @@ pub struct LeakPair {
     pub alike: Option<Alike>,
 }
 
+impl LeakPair {
+    /// The row of the table `leaks`; `image` and `other` are id and split of the pair's rows.
+    pub fn row(&self, leak_group: i32, (image_id, split): (String, Split), (other_image_id, other_split): (String, Split)) -> LeakRow {
+        LeakRow {
+            leak_group,
+            tier: self.tier,
+            image_id,
+            split,
+            other_image_id,
+            other_split,
+            hash_distance: self.hash_distance as i32,
+            correlation: self.alike.map(|alike| alike.correlation),
+            rotation_degrees: self.alike.map(|alike| alike.rotation_degrees),
+            mirrored: self.alike.is_some_and(|alike| alike.mirrored),
+        }
+    }
+}
+
 /// How many leaks there are, for a summary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LeakCounts {
@@ -77,15 +105,120 @@ pub struct LeakCounts {
     pub near: usize,
 }
 
-/// All that was found.
+/// Looks for images that stand in more than one split, at most 2^31 of them, one after the other.
+///
+/// It holds what its [`Scratch`] allows, and the pictures of 128 candidates, 25 MB; what is more goes to files, 72 bytes an
+/// image at most and 24 a pair. Beside that it has 16 bytes in memory for each 1024 images.
+pub struct LeakSearch {
+    by_bytes: Sorter<3>,
+    by_pixels: Sorter<3>,
+    rows: u32,
+    scratch: Scratch,
+}
+
+impl LeakSearch {
+    /// A search that saw no image yet.
+    pub fn new(scratch: Scratch) -> Self {
+        LeakSearch { by_bytes: Sorter::new(&scratch), by_pixels: Sorter::new(&scratch), rows: 0, scratch }
+    }
+
+    /// Adds the image of the next row.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn add(&mut self, print: &Print) -> Result<()> {
+        self.by_bytes.push(HashedRow::new(print.bytes_xxh3, self.rows, print).record())?;
+        self.by_pixels.push(HashedRow::new(print.pixels_xxh3, self.rows, print).record())?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Finds the leaks.
+    ///
+    /// About `candidates_per_image` pairs an image are compared at most, see [`radius`]; with 0 none is, and near copies are
+    /// not looked for. `picture` gives the picture of a row, by its number, and is called from any thread and more than once for
+    /// a row. The result depends on the prints and pictures alone.
+    ///
+    /// # Errors
+    /// Those of `picture`, and where the disk fails.
+    pub fn find(self, candidates_per_image: f64, picture: impl Fn(usize) -> Result<Picture> + Sync) -> Result<FoundLeaks> {
+        let LeakSearch { by_bytes, by_pixels, rows, scratch } = self;
+        let (mut groups, mut pairs) = (Groups::new(&scratch), Pairs::new(&scratch));
+        join_same(LeakTier::SameBytes, &by_bytes.finish()?, &mut groups, &mut pairs, |_, _| Ok(()))?;
+        let (mut repeats, mut hashes) = (Repeats::new(&scratch), HashIndexBuilder::new(&scratch));
+        join_same(LeakTier::SamePixels, &by_pixels.finish()?, &mut groups, &mut pairs, |row, earlier| match earlier {
+            // One of several copies stands for all that its split has.
+            Some(earlier) => repeats.add(earlier, row.row),
+            None => hashes.push(Split::ALL[row.split], row.row, row.perceptual_hash),
+        })?;
+        let mut candidates = 0;
+        if candidates_per_image > 0.0 {
+            let hashes = hashes.finish()?;
+            let radius = affordable_radius(&hashes, rows as usize, candidates_per_image)?;
+            let mut near = Near::new(&picture, &mut groups, &mut pairs, &mut repeats, &scratch);
+            hashes.for_each_candidate(radius, &mut |candidate| near.take(candidate))?;
+            candidates = near.finish()?;
+        }
+        let groups = groups.numbered(rows)?;
+        let counts = LeakCounts { groups: groups.groups, images: groups.images, ..pairs.counts };
+        Ok(FoundLeaks { pairs: pairs.sorted()?, groups, counts, candidates })
+    }
+}
+
+/// The widest radius for which there are no more candidates than are wanted. Where pictures look more alike than those
+/// by which [`radius`] was measured, it is narrower than that.
+fn affordable_radius(hashes: &HashIndex, images: usize, candidates_per_image: f64) -> Result<u32> {
+    /// Among few images many candidates take no time.
+    const FEW_IMAGES: usize = 1000;
+    let widest = radius(images, candidates_per_image);
+    let by_distance = hashes.count_by_distance(widest)?;
+    let wanted = (candidates_per_image * images.max(FEW_IMAGES) as f64) as u64;
+    Ok((0..=widest).rev().find(|radius| by_distance[..=*radius as usize].iter().sum::<u64>() <= wanted).unwrap_or(0))
+}
+
+/// All that was found, which need not fit into memory.
+pub struct FoundLeaks {
+    pairs: Sorted<3>,
+    groups: NumberedGroups,
+    /// How many there are.
+    pub counts: LeakCounts,
+    /// How many pairs the search by hashes named, of which most are no leaks.
+    pub candidates: u64,
+}
+
+impl FoundLeaks {
+    /// Calls `found` with each pair that holds a group together and the group's number; `n - 1` for a group of `n` images, in
+    /// order of rows.
+    ///
+    /// # Errors
+    /// Fails where the disk or `found` does.
+    pub fn for_each_pair(&mut self, mut found: impl FnMut(LeakPair, i32) -> Result<()>) -> Result<()> {
+        for record in self.pairs.iter() {
+            let pair = LeakPair::read(record?);
+            found(pair, self.groups.of(pair.row)?.unwrap_or(-1))?;
+        }
+        Ok(())
+    }
+
+    /// The number of a row's group: from 0 in order of the groups' first rows.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub fn group(&mut self, row: usize) -> Result<Option<i32>> {
+        self.groups.of(row as u32)
+    }
+}
+
+/// All that was found, in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leaks {
-    /// The pairs that hold the groups together, `n - 1` for a group of `n` images; in order of rows.
+    /// As [`FoundLeaks::for_each_pair`] gives them.
     pub pairs: Vec<LeakPair>,
-    /// The rows of groups in order, each with its group's number: from 0 in order of the groups' first rows.
+    /// The rows of groups in order, each with its group's number.
     pub members: Vec<(u32, i32)>,
     /// How many pairs the search by hashes named, of which most are no leaks.
     pub candidates: u64,
+    counts: LeakCounts,
 }
 
 impl Leaks {
@@ -97,138 +230,31 @@ impl Leaks {
 
     /// How many there are.
     pub fn counts(&self) -> LeakCounts {
-        let pairs = |tier: LeakTier| self.pairs.iter().filter(|pair| pair.tier == tier).count();
-        LeakCounts {
-            groups: self.members.iter().map(|(_, group)| *group as usize + 1).max().unwrap_or(0),
-            images: self.members.len(),
-            same_bytes: pairs(LeakTier::SameBytes),
-            same_pixels: pairs(LeakTier::SamePixels),
-            near: pairs(LeakTier::Near),
-        }
-    }
-
-    /// The row of the table `leaks` for a pair; `image` and `other` are id and split of its rows.
-    pub fn row(&self, pair: &LeakPair, (image_id, split): (String, Split), (other_image_id, other_split): (String, Split)) -> LeakRow {
-        LeakRow {
-            leak_group: self.group(pair.row as usize).unwrap_or(-1),
-            tier: pair.tier,
-            image_id,
-            split,
-            other_image_id,
-            other_split,
-            hash_distance: pair.hash_distance as i32,
-            correlation: pair.alike.map(|alike| alike.correlation),
-            rotation_degrees: pair.alike.map(|alike| alike.rotation_degrees),
-            mirrored: pair.alike.is_some_and(|alike| alike.mirrored),
-        }
+        self.counts
     }
 }
 
-/// Finds the images that stand in more than one split, at most 2^31 of them.
-///
-/// About `candidates_per_image` pairs an image are compared at most, see [`radius`]; with 0 none is, and near copies are
-/// not looked for. `picture` gives the picture of a row, by its number, and is called from any thread and more than once for a
-/// row. The result depends on the prints and pictures alone. Memory beyond the prints: 36 bytes an image of the
-/// search by hashes, of which 16 stay; 24 bytes while equal hashes are sorted; 12 and a pair for each image in a
-/// leak; and the pictures of [`BATCH`] candidates, 25 MB.
+/// As [`LeakSearch`], for prints and leaks that fit into memory.
 ///
 /// # Errors
-/// Those of `picture`.
-pub fn find_leaks<E: Send>(prints: &[Print], candidates_per_image: f64, picture: impl Fn(usize) -> Result<Picture, E> + Sync) -> Result<Leaks, E> {
-    let mut groups = Groups::default();
-    let (mut pairs, repeats) = same_files_and_pixels(prints, &mut groups);
-    let mut hashed: Vec<Hashed> = prints.iter().map(|print| Hashed { split: print.split, hash: print.perceptual_hash }).collect();
-    // One of several copies stands for all that its split has.
-    repeats.iter().for_each(|(_, repeat)| hashed[*repeat as usize].hash = 0);
-    let mut near = Near { picture: &picture, groups: &mut groups, pairs: Vec::new(), waiting: Vec::new(), candidates: 0 };
-    if candidates_per_image > 0.0 {
-        let radius = affordable_radius(&hashed, candidates_per_image);
-        for_each_candidate(&hashed, radius, &mut |candidates| near.take(candidates))?;
-        near.look_at_waiting()?;
-    }
-    let candidates = near.candidates;
-    let found = near.pairs;
-    pairs.extend(with_repeats(&found, &repeats, &mut groups));
-    pairs.extend(found);
-    pairs.sort_unstable_by_key(|pair| (pair.row, pair.other_row));
-    Ok(Leaks { pairs, members: groups.numbered(), candidates })
+/// Where `picture` fails, and where the disk does.
+pub fn find_leaks<E: Debug + Send>(prints: &[Print], candidates_per_image: f64, picture: impl Fn(usize) -> Result<Picture, E> + Sync) -> Result<Leaks> {
+    find_leaks_within(Scratch::new(std::env::temp_dir(), MEMORY_BYTES), prints, candidates_per_image, |row| {
+        picture(row).map_err(|e| ArtefactError::corrupt(format!("row {row}"), format!("{e:?}")))
+    })
 }
 
-/// The widest radius for which there are no more candidates than are wanted. Where pictures look more alike than those
-/// by which [`radius`] was measured, it is narrower than that.
-fn affordable_radius(hashed: &[Hashed], candidates_per_image: f64) -> u32 {
-    /// Among few images many candidates take no time.
-    const FEW_IMAGES: usize = 1000;
-    let widest = radius(hashed.len(), candidates_per_image);
-    let mut by_distance = vec![0_u64; widest as usize + 1];
-    let counted: Result<(), Infallible> = for_each_candidate(hashed, widest, &mut |candidates| {
-        candidates.iter().for_each(|candidate| by_distance[candidate.hash_distance as usize] += 1);
+fn find_leaks_within(scratch: Scratch, prints: &[Print], candidates_per_image: f64, picture: impl Fn(usize) -> Result<Picture> + Sync) -> Result<Leaks> {
+    let mut search = LeakSearch::new(scratch);
+    prints.iter().try_for_each(|print| search.add(print))?;
+    let mut found = search.find(candidates_per_image, picture)?;
+    let mut leaks = Leaks { counts: found.counts, candidates: found.candidates, ..Leaks::default() };
+    found.for_each_pair(|pair, _| {
+        leaks.pairs.push(pair);
         Ok(())
-    });
-    let Ok(()) = counted;
-    let wanted = (candidates_per_image * hashed.len().max(FEW_IMAGES) as f64) as u64;
-    (0..=widest).rev().find(|radius| by_distance[..=*radius as usize].iter().sum::<u64>() <= wanted).unwrap_or(0)
-}
-
-/// Candidates on their way to pairs.
-struct Near<'a, P> {
-    picture: &'a P,
-    groups: &'a mut Groups,
-    pairs: Vec<LeakPair>,
-    waiting: Vec<Candidate>,
-    candidates: u64,
-}
-
-impl<E: Send, P: Fn(usize) -> Result<Picture, E> + Sync> Near<'_, P> {
-    fn take(&mut self, candidates: &[Candidate]) -> Result<(), E> {
-        self.candidates += candidates.len() as u64;
-        for candidate in candidates {
-            // Of hundreds of views of one picture each is looked at a few times, not hundreds of times.
-            if self.groups.first_of(candidate.row) != self.groups.first_of(candidate.other_row) {
-                self.waiting.push(*candidate);
-                if self.waiting.len() == BATCH {
-                    self.look_at_waiting()?;
-                }
-            }
-        }
-        Ok(())
+    })?;
+    for row in 0..prints.len() {
+        leaks.members.extend(found.group(row)?.map(|group| (row as u32, group)));
     }
-
-    fn look_at_waiting(&mut self) -> Result<(), E> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let mut rows: Vec<u32> = waiting.iter().flat_map(|candidate| [candidate.row, candidate.other_row]).collect();
-        rows.sort_unstable();
-        rows.dedup();
-        let pictures: Result<Vec<(u32, Picture)>, E> = rows.par_iter().map(|row| Ok((*row, (self.picture)(*row as usize)?))).collect();
-        let pictures: HashMap<u32, Picture> = pictures?.into_iter().collect();
-        let lie_on: Vec<Option<Alike>> =
-            waiting.par_iter().map(|candidate| lay_on(pictures.get(&candidate.row)?, pictures.get(&candidate.other_row)?, candidate.mirrored)).collect();
-        for (candidate, alike) in waiting.iter().zip(lie_on) {
-            let Some(alike) = alike.filter(|alike| alike.correlation >= LEAST_CORRELATION) else { continue };
-            let Candidate { row, other_row, hash_distance, .. } = *candidate;
-            if self.groups.join(row, other_row) {
-                self.pairs.push(LeakPair { row, other_row, tier: LeakTier::Near, hash_distance, alike: Some(alike) });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What was found of a row holds for the rows of its split that have the same pixels.
-fn with_repeats(found: &[LeakPair], repeats: &[(u32, u32)], groups: &mut Groups) -> Vec<LeakPair> {
-    let mut pairs = Vec::new();
-    let repeats_of = |row: u32| {
-        let from = repeats.partition_point(|(first, _)| *first < row);
-        repeats[from..].iter().take_while(move |(first, _)| *first == row).map(|(_, repeat)| *repeat)
-    };
-    for pair in found {
-        for (row, other_row) in repeats_of(pair.row).map(|row| (row, pair.other_row)).chain(repeats_of(pair.other_row).map(|row| (pair.row, row))) {
-            if groups.join(row, other_row) {
-                // The turn is told from the row that comes first.
-                let alike = if row < other_row { pair.alike } else { pair.alike.map(Alike::seen_from_the_other) };
-                pairs.push(LeakPair { row: row.min(other_row), other_row: row.max(other_row), alike, ..*pair });
-            }
-        }
-    }
-    pairs
+    Ok(leaks)
 }

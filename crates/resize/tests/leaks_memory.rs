@@ -1,0 +1,68 @@
+//! What a search for leaks holds does not depend on how many images there are. Alone in its process, whose memory is measured.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::pool;
+use ossify_contract::{ShardShape, Split, Transform};
+use ossify_resize::TensorView;
+use ossify_resize::leaks::{LeakCounts, LeakSearch, Picture, Print, Scratch};
+
+/// Rows among which there are near copies.
+const NEAR_AMONG: u64 = 150_000;
+
+/// The most memory that this process ever had, KiB.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok()).unwrap()
+}
+
+/// The finalizer of SplitMix64, Steele and others, "Fast Splittable Pseudorandom Number Generators" (2014).
+fn chance(number: u64) -> u64 {
+    let z = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Prints of chance; in each thousand one that repeats the bytes of the one before it and one the pixels, and so often among the
+/// first, lest pictures count, one that has nearly its hash.
+fn print(row: u64) -> Print {
+    let of = |row: u64, kind: u64| chance((row * 3 + kind + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let is_near = row < NEAR_AMONG && row % 1000 == 5;
+    let origin = |kinds: &[u64]| if kinds.contains(&(row % 1000)) { row - 1 } else { row };
+    Print {
+        split: Split::ALL[(row % 3) as usize],
+        bytes_xxh3: of(origin(&[1]), 0),
+        pixels_xxh3: of(origin(&[1, 3]), 1),
+        perceptual_hash: of(if is_near { row - 1 } else { origin(&[1, 3]) }, 2) ^ u64::from(is_near),
+    }
+}
+
+fn search(images: u64, picture: &Picture) -> LeakCounts {
+    let folder = tempfile::tempdir().unwrap();
+    let mut search = LeakSearch::new(Scratch::new(folder.path(), 4 << 20));
+    (0..images).for_each(|row| search.add(&print(row)).unwrap());
+    search.find(0.1, |_| Ok(picture.clone())).unwrap().counts
+}
+
+#[test]
+fn four_times_as_many_images_take_no_more_memory() {
+    let pixels: Vec<u8> = (0..112 * 112).map(|pixel| chance(pixel) as u8).collect();
+    let shape = ShardShape { height: 112, width: 112, channels: 1 };
+    let transform = Transform { scale_x: 1.0, scale_y: 1.0, offset_x: 0.0, offset_y: 0.0 };
+    let picture = Picture::new(&TensorView { pixels: &pixels, shape, source: (112, 112), transform });
+    pool(2).install(|| {
+        let expected = |images: usize| {
+            let each = images / 1000;
+            let near = NEAR_AMONG as usize / 1000;
+            LeakCounts { groups: 2 * each + near, images: 2 * (2 * each + near), same_bytes: each, same_pixels: each, near }
+        };
+        assert_eq!(search(300_000, &picture), expected(300_000));
+        let few = peak_kib();
+        assert_eq!(search(1_200_000, &picture), expected(1_200_000));
+        let many = peak_kib();
+        assert!(many < few + few / 2, "{few} KiB for 300,000 images, {many} KiB for 1,200,000");
+    });
+}
