@@ -150,7 +150,7 @@ pub fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, CutOff> {
     let number = state.requests.fetch_add(1, Ordering::SeqCst) + 1;
     let one_in = state.one_in.load(Ordering::SeqCst);
-    let fault = (one_in > 0 && number % one_in == 0).then(|| FAULTS[(number / one_in) as usize % FAULTS.len()]);
+    let fault = (one_in > 0 && number.is_multiple_of(one_in)).then(|| FAULTS[(number / one_in) as usize % FAULTS.len()]);
     if let Some(fault) = fault {
         let what = format!("{} {}", request.method(), request.uri());
         state.done.lock().unwrap_or_else(PoisonError::into_inner).push((fault, what));
