@@ -108,7 +108,7 @@ pub struct LeakCounts {
 /// Looks for images that stand in more than one split, at most 2^31 of them, one after the other.
 ///
 /// It holds what its [`Scratch`] allows, and the pictures of 128 candidates, 25 MB; what is more goes to files, 72 bytes an
-/// image at most and 24 a pair. Beside that it has 16 bytes in memory for each 1024 images.
+/// image at most and 48 a pair. Beside that it has 32 bytes in memory for each 1024 images.
 pub struct LeakSearch {
     by_bytes: Sorter<3>,
     by_pixels: Sorter<3>,
