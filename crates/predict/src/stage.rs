@@ -8,7 +8,8 @@ use ossify_contract::{
 };
 use ossify_model::device::{self, Precision};
 use ossify_model::on_device;
-use ossify_settings::{Context, Gate, Outcome, Settings, Share, StageError};
+use ossify_settings::{Context, Gate, Outcome, ResizeSettings, Share, StageError};
+use serde::Deserialize;
 use serde_json::json;
 
 use crate::image_folder::{ImageFolder, Unreadable};
@@ -214,11 +215,17 @@ fn batch_of(shard: &ShardReader, rows: std::ops::Range<usize>, shape: ShardShape
     Ok(batch)
 }
 
+/// What of a run's configuration decides its tensors, whatever else it says in this version or in another.
+#[derive(Deserialize)]
+struct Trained {
+    resize: ResizeSettings,
+}
+
 fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> {
     // Tensors are made as those that the run was trained on, whatever the configuration says now.
     let config = run.folder.join("config.toml");
     let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-    let trained: Settings = toml::from_str(&text).with_context(|| format!("{} is no configuration of this version", config.display()))?;
+    let trained: Trained = toml::from_str(&text).with_context(|| format!("{} is no configuration of this version", config.display()))?;
     let images = ImageFolder::list(root, &trained.resize)?;
     let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
     fingerprint.add(&run.id).add(&run.model_hash);
