@@ -73,7 +73,15 @@ class Pipeline(unittest.TestCase):
         """The pipeline in the background, and a file with what it says."""
         said = self.out / "said"
         with open(said, "wb") as file:
-            pipeline = subprocess.Popen(self.command(*flags), cwd=self.project.root, env=self.project.environment, stdout=file, stderr=file)
+            pipeline = subprocess.Popen(
+                self.command(*flags),
+                cwd=self.project.root,
+                env=self.project.environment,
+                stdout=file,
+                stderr=file,
+                # Tests that run in the background of a shell ignore interrupts, and so would the pipeline.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         self.addCleanup(pipeline.wait)
         self.addCleanup(pipeline.kill)
         return pipeline, said
