@@ -1,4 +1,5 @@
-//! What goes wrong for people: a clear message, the right exit code, nothing half-made taken for whole.
+//! What goes wrong for people: a clear message, the right exit code, nothing half-made taken for
+//! whole.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -11,7 +12,9 @@ use ossify_tests::{Project, STAGES, binary};
 fn an_unknown_key_is_a_usage_error_that_names_the_nearest_key() {
     let project = Project::new();
     for stage in STAGES {
-        project.run(stage, &["--set", "train.epoch=3"]).fails_with(2, &["unknown key `train.epoch`", "did you mean `train.epochs`?"]);
+        project
+            .run(stage, &["--set", "train.epoch=3"])
+            .fails_with(2, &["unknown key `train.epoch`", "did you mean `train.epochs`?"]);
     }
 }
 
@@ -19,7 +22,11 @@ fn an_unknown_key_is_a_usage_error_that_names_the_nearest_key() {
 fn a_conf_file_that_is_not_there_is_a_usage_error() {
     let project = Project::new();
     for stage in STAGES {
-        let output = Command::new(binary(&format!("ossify-{stage}"))).args(["--config", "nowhere.toml"]).current_dir(project.path()).output().unwrap();
+        let output = Command::new(binary(&format!("ossify-{stage}")))
+            .args(["--config", "nowhere.toml"])
+            .current_dir(project.path())
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2), "{stage}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("nowhere.toml"), "{stage}");
     }
@@ -38,7 +45,11 @@ fn an_empty_dataset_fails_and_says_what_was_looked_for() {
     fs::create_dir_all(&project.dataset).unwrap();
     let ended = project.run("ingest", &[]);
     assert!([1, 2].contains(&ended.code()), "{}", ended.stderr());
-    assert!(ended.stderr().contains("data.yaml") || ended.stderr().contains("images"), "{}", ended.stderr());
+    assert!(
+        ended.stderr().contains("data.yaml") || ended.stderr().contains("images"),
+        "{}",
+        ended.stderr()
+    );
     assert!(!project.out.join("tables/manifest.json").exists());
 }
 
@@ -57,7 +68,9 @@ fn a_dataset_without_labels_fails_and_says_so() {
 fn a_stage_without_its_input_names_the_stage_that_makes_it() {
     let project = Project::new();
     fs::create_dir_all(&project.dataset).unwrap();
-    for (stage, earlier) in [("resize", "ingest"), ("train", "ingest"), ("predict", "train"), ("evaluate", "ingest")] {
+    for (stage, earlier) in
+        [("resize", "ingest"), ("train", "ingest"), ("predict", "train"), ("evaluate", "ingest")]
+    {
         project.run(stage, &[]).fails_with(1, &[earlier]);
     }
 }
@@ -66,7 +79,9 @@ fn a_stage_without_its_input_names_the_stage_that_makes_it() {
 fn an_unmet_gate_ends_with_three_each_time() {
     let (project, _) = Project::with_phantom(60);
     for _ in 0..2 {
-        project.run("ingest", &["--set", "ingest.max_quarantined_share=0"]).fails_with(3, &["ingest.max_quarantined_share"]);
+        project
+            .run("ingest", &["--set", "ingest.max_quarantined_share=0"])
+            .fails_with(3, &["ingest.max_quarantined_share"]);
     }
     project.run("ingest", &["--strict"]).fails_with(3, &["strict"]);
     project.run("ingest", &[]).success();
@@ -74,7 +89,9 @@ fn an_unmet_gate_ends_with_three_each_time() {
         project.run(stage, &[]).success();
     }
     for _ in 0..2 {
-        project.run("evaluate", &["--set", "evaluate.min_accuracy=1"]).fails_with(3, &["evaluate.min_accuracy"]);
+        project
+            .run("evaluate", &["--set", "evaluate.min_accuracy=1"])
+            .fails_with(3, &["evaluate.min_accuracy"]);
     }
 }
 
@@ -106,15 +123,18 @@ fn a_cuda_device_that_is_not_there_is_an_error_and_never_a_silent_fall() {
     }
 }
 
-/// A file size limit stands in for a disk that is full: it needs no privileges, and the write fails in
-/// the middle of a file all the same.
+/// A file size limit stands in for a disk that is full: it needs no privileges, and the write fails
+/// in the middle of a file all the same.
 #[test]
 fn a_disk_that_takes_no_more_leaves_nothing_that_looks_whole() {
     let (project, _) = Project::with_phantom(120);
     for (stage, folder, kib) in [("ingest", "tables", 4), ("resize", "shards", 512)] {
         let command = project.command(stage, &[]);
         let mut limited = Command::new("sh");
-        limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2)]).arg(command.get_program()).args(command.get_args());
+        limited
+            .args(["-c", &format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", kib * 2)])
+            .arg(command.get_program())
+            .args(command.get_args());
         let output = limited.current_dir(project.path()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stage}: {stderr}");

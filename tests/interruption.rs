@@ -23,14 +23,21 @@ fn a_killed_stage_run_again_gives_the_bytes_of_an_undisturbed_run() {
         for kill in 0..KILLS {
             // Uneven moments, so that they fall into different parts of the work.
             let share = (f64::from(kill) + 0.2 + 0.15 * number as f64) / f64::from(KILLS);
-            let mut child = killed.command(stage, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut child = killed
+                .command(stage, &[])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
             sleep(Duration::from_secs_f64(whole.as_secs_f64() * share.min(0.97)));
             let ended = child.try_wait().unwrap().is_some();
             child.kill().unwrap();
             child.wait().unwrap();
             deaths += u32::from(!ended);
         }
-        eprintln!("{stage}: {whole:?} undisturbed, killed {deaths} of {KILLS} times before its end");
+        eprintln!(
+            "{stage}: {whole:?} undisturbed, killed {deaths} of {KILLS} times before its end"
+        );
         killed.run(stage, &[]).success();
         assert_eq!(killed.contents(), undisturbed.contents(), "after {stage}");
     }

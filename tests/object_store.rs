@@ -1,4 +1,5 @@
-//! Dataset and work folder in an object store: the same bytes as on this machine, whatever goes wrong on the way.
+//! Dataset and work folder in an object store: the same bytes as on this machine, whatever goes
+//! wrong on the way.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -26,7 +27,8 @@ impl Twins {
 
     /// The command of a stage on what lies in the store, in a folder for each machine.
     fn command(&self, machine: &str, stage: &str, args: &[&str]) -> Command {
-        let mut command = self.local.command_at(stage, &self.store.url("dataset"), &self.store.url("work"), args);
+        let mut command =
+            self.local.command_at(stage, &self.store.url("dataset"), &self.store.url("work"), args);
         self.store.configure(&mut command);
         let folder = self.local.path().join(machine);
         std::fs::create_dir_all(&folder).unwrap();
@@ -40,7 +42,11 @@ impl Twins {
 
     fn query(&self, sql: &str) -> String {
         let mut command = Command::new(ossify_tests::binary("ossify-query"));
-        command.current_dir(self.local.path()).arg("--out").arg(self.store.url("work")).args(["--format", "csv", sql]);
+        command
+            .current_dir(self.local.path())
+            .arg("--out")
+            .arg(self.store.url("work"))
+            .args(["--format", "csv", sql]);
         self.store.configure(&mut command);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -56,19 +62,30 @@ impl Twins {
 fn a_pipeline_in_an_object_store_gives_the_bytes_of_one_on_disk() {
     let twins = Twins::with_phantom(80);
     twins.local.run_all(&[]);
-    for (stage, machine) in [("ingest", "a"), ("resize", "a"), ("train", "b"), ("predict", "c"), ("evaluate", "a")] {
+    for (stage, machine) in
+        [("ingest", "a"), ("resize", "a"), ("train", "b"), ("predict", "c"), ("evaluate", "a")]
+    {
         let ended = twins.run(machine, stage, &[]).success();
-        assert_eq!((ended.status().as_str(), ended.json()["out"].as_str()), ("done", Some("s3://hospital/work")), "{stage}");
+        assert_eq!(
+            (ended.status().as_str(), ended.json()["out"].as_str()),
+            ("done", Some("s3://hospital/work")),
+            "{stage}"
+        );
     }
     assert_eq!(twins.contents(), twins.local.contents());
     for stage in ossify_tests::STAGES {
-        assert_eq!(twins.run("d", stage, &[]).success().status(), "current", "{stage} on a machine that has seen nothing yet");
+        assert_eq!(
+            twins.run("d", stage, &[]).success().status(),
+            "current",
+            "{stage} on a machine that has seen nothing yet"
+        );
     }
     let answer = twins.query("select count(*) as images from images");
     assert_eq!(answer, "images\n80\n");
 }
 
-/// Workers of shares, some of which are doubled and some of which are killed, and a store of which every few requests go wrong.
+/// Workers of shares, some of which are doubled and some of which are killed, and a store of which
+/// every few requests go wrong.
 #[test]
 fn a_hundred_faults_lose_nothing_and_double_nothing() {
     const SHARES: usize = 4;
@@ -81,14 +98,15 @@ fn a_hundred_faults_lose_nothing_and_double_nothing() {
         for share in 1..=SHARES {
             let partition = format!("{share}/{SHARES}");
             let args = ["--partition", partition.as_str()];
-            // A worker that is lost at some moment, then two at once on machines of their own, as after a network that
-            // was parted.
+            // A worker that is lost at some moment, then two at once on machines of their own, as
+            // after a network that was parted.
             let mut lost = start(twins.command("lost", stage, &args));
             sleep(Duration::from_millis(60 * share as u64));
             deaths += usize::from(lost.try_wait().unwrap().is_none());
             lost.kill().unwrap();
             lost.wait().unwrap();
-            let twice = ["left", "right"].map(|machine| start(twins.command(machine, stage, &args)));
+            let twice =
+                ["left", "right"].map(|machine| start(twins.command(machine, stage, &args)));
             let codes = twice.map(|mut worker| worker.wait().unwrap().code());
             // A scheduler tries again what failed.
             if !codes.contains(&Some(0)) {
@@ -101,11 +119,18 @@ fn a_hundred_faults_lose_nothing_and_double_nothing() {
     let faults = twins.store.faults();
     let kinds: BTreeSet<Fault> = faults.iter().map(|(kind, _)| *kind).collect();
     let puts = faults.iter().filter(|(_, request)| request.starts_with("PUT")).count();
-    eprintln!("{} faults in {} requests, {puts} of them puts; {deaths} workers lost, {} doubled", faults.len(), twins.store.requests(), 2 * SHARES);
+    eprintln!(
+        "{} faults in {} requests, {puts} of them puts; {deaths} workers lost, {} doubled",
+        faults.len(),
+        twins.store.requests(),
+        2 * SHARES
+    );
     assert!(faults.len() + deaths >= 100, "{} faults", faults.len());
     assert_eq!(kinds, FAULTS.into_iter().collect());
     twins.store.fail_one_in(0);
-    let whole = |contents: Vec<(String, String)>| contents.into_iter().filter(|(name, _)| !name.starts_with("parts/")).collect::<Vec<_>>();
+    let whole = |contents: Vec<(String, String)>| {
+        contents.into_iter().filter(|(name, _)| !name.starts_with("parts/")).collect::<Vec<_>>()
+    };
     assert_eq!(whole(twins.contents()), whole(twins.local.contents()));
 }
 
@@ -133,13 +158,23 @@ fn words_for_what_is_wrong_with_a_url() {
     let project = Project::new();
     let store = ObjectStore::start();
     let run = |dataset: &str, out: &str| {
-        let mut command = project.command_at("ingest", Path::new(dataset), Path::new(out), &["--set", "storage.retries=0"]);
+        let mut command = project.command_at(
+            "ingest",
+            Path::new(dataset),
+            Path::new(out),
+            &["--set", "storage.retries=0"],
+        );
         store.configure(&mut command);
         Ended::of("ingest", command)
     };
     for (dataset, out, code, words) in [
         ("s3://hospital/nothing", "work", 2, "there is no dataset at s3://hospital/nothing"),
-        ("ftp://host/data", "work", 1, "ftp://host: no object store that is known; known are s3://bucket/..."),
+        (
+            "ftp://host/data",
+            "work",
+            1,
+            "ftp://host: no object store that is known; known are s3://bucket/...",
+        ),
         ("s3:///data", "work", 1, "s3:///data names no bucket"),
         ("data", "http://host/work", 2, "cannot use the work folder http://host/work"),
         ("s3://no-such-bucket/data", "work", 1, "NoSuchBucket"),
@@ -149,11 +184,15 @@ fn words_for_what_is_wrong_with_a_url() {
         assert!(ended.stderr().contains(words), "{dataset} {out}: {}", ended.stderr());
     }
     assert!(!project.path().join("http:").exists() && !project.path().join("s3:").exists());
-    let phantom = project.command_at("phantom", Path::new("s3://hospital/x"), Path::new("work"), &[]).output().unwrap();
+    let phantom = project
+        .command_at("phantom", Path::new("s3://hospital/x"), Path::new("work"), &[])
+        .output()
+        .unwrap();
     assert_eq!(phantom.status.code(), Some(2));
 }
 
-/// Listing, reading ahead and fetching in pieces, where all of it matters: images of more than a request's bytes.
+/// Listing, reading ahead and fetching in pieces, where all of it matters: images of more than a
+/// request's bytes.
 #[test]
 fn manifests_in_the_store_say_what_lies_there() {
     let twins = Twins::with_phantom(120);
@@ -161,7 +200,12 @@ fn manifests_in_the_store_say_what_lies_there() {
     // Shards of more than one request.
     twins.run("a", "resize", &["--set", "resize.images_per_shard=100"]).success();
     let manifest = read_json(&twins.store.folder("work/shards/manifest.json"));
-    let largest = manifest["files"].as_array().unwrap().iter().filter_map(|file| file["bytes"].as_u64()).max();
+    let largest = manifest["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|file| file["bytes"].as_u64())
+        .max();
     assert!(largest > Some(8 << 20), "{largest:?}");
     let local = twins.local.run("ingest", &[]).success().status();
     assert_eq!(local, "done");

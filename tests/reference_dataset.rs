@@ -1,4 +1,5 @@
-//! The reference dataset, where it is at hand: the counts that its maker and the reference notebook give.
+//! The reference dataset, where it is at hand: the counts that its maker and the reference notebook
+//! give.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -19,10 +20,16 @@ fn ingest_gives_the_counts_of_the_reference() {
     let tables = project.out.join("tables");
     let manifest = Manifest::open(&tables, "").unwrap();
     let ledger = &manifest.summary["ledger"];
-    for (split, lines, quarantined, rare) in [("train", 2088, 0, 3), ("valid", 204, 3, 0), ("test", 96, 1, 0)] {
+    for (split, lines, quarantined, rare) in
+        [("train", 2088, 0, 3), ("valid", 204, 3, 0), ("test", 96, 1, 0)]
+    {
         let split = &ledger[split];
         let count = |name: &str| split[name].as_u64().unwrap();
-        assert_eq!((count("lines"), count("quarantined"), count("rare_filtered")), (lines, quarantined, rare), "{split}");
+        assert_eq!(
+            (count("lines"), count("quarantined"), count("rare_filtered")),
+            (lines, quarantined, rare),
+            "{split}"
+        );
         assert_eq!(count("lines"), count("boxes") + count("polygons") + count("quarantined"));
     }
 
@@ -35,19 +42,38 @@ fn ingest_gives_the_counts_of_the_reference() {
     let backgrounds = ["train", "valid", "test"].map(|split| counts[&(split, "background")]);
     assert_eq!(backgrounds, [1827, 175, 86], "images with an empty label file");
     // Two images of valid and one of test have no line but a polygon of three vertices.
-    assert_eq!((counts[&("train", "labelled")], counts[&("valid", "unlabelled")], counts[&("test", "unlabelled")]), (3631 - 1827, 2, 1));
+    assert_eq!(
+        (
+            counts[&("train", "labelled")],
+            counts[&("valid", "unlabelled")],
+            counts[&("test", "unlabelled")]
+        ),
+        (3631 - 1827, 2, 1)
+    );
 
     let objects: Vec<ObjectRow> = read_table(tables.join("objects.parquet")).unwrap();
-    let of = |split: &str| objects.iter().filter(|object| object.split.as_str() == split).collect::<Vec<_>>();
+    let of = |split: &str| {
+        objects.iter().filter(|object| object.split.as_str() == split).collect::<Vec<_>>()
+    };
     assert_eq!((of("train").len(), of("valid").len(), of("test").len()), (2088, 201, 95));
     assert_eq!(of("train").iter().filter(|object| object.class_index.is_some()).count(), 2085);
 
     let classes: Vec<ClassRow> = read_table(tables.join("classes.parquet")).unwrap();
-    assert_eq!(classes.iter().map(|class| class.train_objects).collect::<Vec<_>>(), [339, 531, 316, 3, 311, 360, 228]);
-    assert_eq!(classes.iter().map(|class| class.class_index).collect::<Vec<_>>(), [Some(0), Some(1), Some(2), None, Some(3), Some(4), Some(5)]);
+    assert_eq!(
+        classes.iter().map(|class| class.train_objects).collect::<Vec<_>>(),
+        [339, 531, 316, 3, 311, 360, 228]
+    );
+    assert_eq!(
+        classes.iter().map(|class| class.class_index).collect::<Vec<_>>(),
+        [Some(0), Some(1), Some(2), None, Some(3), Some(4), Some(5)]
+    );
 
     let issues: Vec<IssueRow> = read_table(tables.join("issues.parquet")).unwrap();
-    let mut of_valid: Vec<_> = issues.iter().filter(|issue| issue.split.as_str() == "valid").map(|issue| (issue.path.as_str(), issue.rule.as_str())).collect();
+    let mut of_valid: Vec<_> = issues
+        .iter()
+        .filter(|issue| issue.split.as_str() == "valid")
+        .map(|issue| (issue.path.as_str(), issue.rule.as_str()))
+        .collect();
     of_valid.sort();
     let named = [
         "image1_1031_png.rf.0f84f2c23a4cd720a80e74e445be6466",
@@ -56,7 +82,10 @@ fn ingest_gives_the_counts_of_the_reference() {
     ];
     assert_eq!(of_valid.len(), 3, "{of_valid:?}");
     for ((path, rule), name) in of_valid.iter().zip(named) {
-        assert_eq!((*path, *rule), (format!("valid/labels/{name}.txt").as_str(), "polygon-too-few-vertices"));
+        assert_eq!(
+            (*path, *rule),
+            (format!("valid/labels/{name}.txt").as_str(), "polygon-too-few-vertices")
+        );
     }
 }
 
@@ -82,7 +111,15 @@ fn the_boxes_that_the_notebook_prints_are_in_the_table() {
     project.run("ingest", &[]).success();
     let objects: Vec<ObjectRow> = read_table(project.out.join("tables/objects.parquet")).unwrap();
     for (class_id, printed) in NOTEBOOK_BOXES {
-        let is_it = |object: &&ObjectRow| object.class_id == class_id && object.unit_box().to_array().iter().zip(printed).all(|(a, b)| (a - b).abs() < 1e-6);
+        let is_it = |object: &&ObjectRow| {
+            object.class_id == class_id
+                && object
+                    .unit_box()
+                    .to_array()
+                    .iter()
+                    .zip(printed)
+                    .all(|(a, b)| (a - b).abs() < 1e-6)
+        };
         assert!(objects.iter().any(|object| is_it(&object)), "class {class_id} {printed:?}");
     }
 }

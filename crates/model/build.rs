@@ -1,4 +1,5 @@
-//! Passes the linker arguments for libtorch, which `ossify-torch-kernels` worked out, to this crate's tests and examples, and on to its dependents.
+//! Passes the linker arguments for libtorch, which `ossify-torch-kernels` worked out, to this
+//! crate's tests and examples, and on to its dependents.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,4 +1,5 @@
-//! Passes the linker arguments for libtorch, which `ossify-model` hands on, to this crate's binaries and tests.
+//! Passes the linker arguments for libtorch, which `ossify-model` hands on, to this crate's
+//! binaries and tests.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,5 +1,5 @@
-//! Passes the linker arguments for libtorch, which `ossify-model` hands on, to this crate's binaries and
-//! tests, and notes the commit that is being built.
+//! Passes the linker arguments for libtorch, which `ossify-model` hands on, to this crate's
+//! binaries and tests, and notes the commit that is being built.
 
 use std::process::Command;
 
@@ -14,7 +14,11 @@ fn main() {
     if std::path::Path::new(log).exists() {
         println!("cargo::rerun-if-changed={log}");
     }
-    let commit = Command::new("git").args(["rev-parse", "HEAD"]).output().ok().filter(|output| output.status.success());
+    let commit = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
     if let Some(commit) = commit.and_then(|output| String::from_utf8(output.stdout).ok()) {
         println!("cargo::rustc-env=OSSIFY_GIT_COMMIT={}", commit.trim());
     }

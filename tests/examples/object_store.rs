@@ -1,5 +1,6 @@
-//! The object store of the tests, to try a stage by hand: `object_store FOLDER` copies a folder into it as `dataset`, says how
-//! to reach it, and runs until it is stopped. A second argument N lets one request in N go wrong.
+//! The object store of the tests, to try a stage by hand: `object_store FOLDER` copies a folder
+//! into it as `dataset`, says how to reach it, and runs until it is stopped. A second argument N
+//! lets one request in N go wrong.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,9 @@ fn main() -> std::io::Result<()> {
     store.fail_one_in(arguments.next().and_then(|number| number.parse().ok()).unwrap_or(0));
     let mut program = Command::new("true");
     store.configure(&mut program);
-    for (name, value) in program.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?))) {
+    for (name, value) in
+        program.get_envs().filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)))
+    {
         println!("export {name}={value}");
     }
     println!("# {} and {}", store.url("dataset").display(), store.url("work").display());

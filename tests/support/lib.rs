@@ -28,13 +28,17 @@ pub fn reference_dataset() -> Option<PathBuf> {
     None
 }
 
-/// A binary of the workspace. It is built by `make test`, or by `cargo build --release --workspace`.
+/// A binary of the workspace. It is built by `make test`, or by `cargo build --release
+/// --workspace`.
 ///
 /// # Panics
 /// Where the binary was not built.
 #[allow(clippy::panic)]
 pub fn binary(name: &str) -> PathBuf {
-    let folder = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf())).unwrap_or_default();
+    let folder = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.parent()?.to_path_buf()))
+        .unwrap_or_default();
     let path = folder.join(name);
     if !path.is_file() {
         panic!("{} is not built; `make test` builds all that the tests need", path.display());
@@ -109,11 +113,18 @@ impl Project {
         self.command_at(stage, &self.dataset, &self.out, args)
     }
 
-    /// The command of a stage with the project's configuration, on a dataset and a work folder that lie elsewhere.
+    /// The command of a stage with the project's configuration, on a dataset and a work folder that
+    /// lie elsewhere.
     pub fn command_at(&self, stage: &str, dataset: &Path, out: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(binary(&format!("ossify-{stage}")));
         command.current_dir(self.folder.path());
-        command.arg("--config").arg(self.folder.path().join("test.toml")).args(["--json", "--dataset"]).arg(dataset).arg("--out").arg(out);
+        command
+            .arg("--config")
+            .arg(self.folder.path().join("test.toml"))
+            .args(["--json", "--dataset"])
+            .arg(dataset)
+            .arg("--out")
+            .arg(out);
         command.args(args).stdin(Stdio::null()).env_remove("RUST_BACKTRACE");
         command
     }
@@ -157,20 +168,30 @@ impl Project {
         let mut found = Vec::new();
         let mut folders = vec![out.to_path_buf()];
         while let Some(folder) = folders.pop() {
-            if let Some(manifest) = ossify_contract::Manifest::read(&folder).expect("a readable manifest") {
+            if let Some(manifest) =
+                ossify_contract::Manifest::read(&folder).expect("a readable manifest")
+            {
                 let name = folder.strip_prefix(out).unwrap_or(&folder).display().to_string();
                 for file in &manifest.files {
                     file.verify(&folder).expect("the file that the manifest lists");
-                    // Times and rates of a run differ; what they are about is compared by the other files.
-                    let tells_time = matches!(file.path.as_str(), "metrics.jsonl" | "environment.json")
-                        || ["checkpoints/", "tensorboard/"].iter().any(|folder| file.path.starts_with(folder));
+                    // Times and rates of a run differ; what they are about is compared by the other
+                    // files.
+                    let tells_time =
+                        matches!(file.path.as_str(), "metrics.jsonl" | "environment.json")
+                            || ["checkpoints/", "tensorboard/"]
+                                .iter()
+                                .any(|folder| file.path.starts_with(folder));
                     if !tells_time {
                         found.push((format!("{name}/{}", file.path), file.xxh3.clone()));
                     }
                 }
             }
-            let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-            folders.extend(entries.filter(|path| path.is_dir() && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))));
+            let entries =
+                fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            folders.extend(entries.filter(|path| {
+                path.is_dir()
+                    && !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+            }));
         }
         found.sort();
         found
@@ -220,7 +241,9 @@ impl Ended {
     /// Where there is none.
     #[allow(clippy::panic)]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout()).unwrap_or_else(|e| panic!("{}: no JSON summary ({e}): {:?}\n{}", self.stage, self.stdout(), self.stderr()))
+        serde_json::from_str(&self.stdout()).unwrap_or_else(|e| {
+            panic!("{}: no JSON summary ({e}): {:?}\n{}", self.stage, self.stdout(), self.stderr())
+        })
     }
 
     /// `status` of the summary.

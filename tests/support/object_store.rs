@@ -1,4 +1,5 @@
-//! An S3-compatible server on loopback whose objects are files of a folder, and which fails as networks and stores do.
+//! An S3-compatible server on loopback whose objects are files of a folder, and which fails as
+//! networks and stores do.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -35,7 +36,8 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 5] = [Fault::Unavailable, Fault::CutBefore, Fault::CutAfter, Fault::CutInAnswer, Fault::Slow];
+pub const FAULTS: [Fault; 5] =
+    [Fault::Unavailable, Fault::CutBefore, Fault::CutAfter, Fault::CutInAnswer, Fault::Slow];
 
 type Body = BoxBody<Bytes, CutOff>;
 
@@ -80,9 +82,19 @@ impl ObjectStore {
         std::fs::create_dir(folder.path().join(Self::BUCKET)).expect("a bucket");
         let files = s3s_fs::FileSystem::new(folder.path()).expect("a store on that folder");
         let service = S3ServiceBuilder::new(files).build();
-        let state = Arc::new(State { service, one_in: AtomicU64::new(0), requests: AtomicU64::new(0), done: Mutex::default() });
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("threads");
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let state = Arc::new(State {
+            service,
+            one_in: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            done: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("threads");
+        let listener =
+            runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("a port");
         let served = state.clone();
         std::thread::spawn(move || {
@@ -90,7 +102,10 @@ impl ObjectStore {
                 while let Ok((connection, _)) = listener.accept().await {
                     let state = served.clone();
                     let answer = service_fn(move |request| answer(state.clone(), request));
-                    tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(connection), answer));
+                    tokio::spawn(
+                        hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(connection), answer),
+                    );
                 }
             });
         });
@@ -124,8 +139,13 @@ impl ObjectStore {
 
     /// Tells a program where the store is.
     pub fn configure(&self, command: &mut Command) {
-        command.env("AWS_ENDPOINT", format!("http://{}", self.address)).env("AWS_ALLOW_HTTP", "true");
-        command.env("AWS_SKIP_SIGNATURE", "true").env("AWS_REGION", "here").env_remove("AWS_PROFILE");
+        command
+            .env("AWS_ENDPOINT", format!("http://{}", self.address))
+            .env("AWS_ALLOW_HTTP", "true");
+        command
+            .env("AWS_SKIP_SIGNATURE", "true")
+            .env("AWS_REGION", "here")
+            .env_remove("AWS_PROFILE");
     }
 }
 
@@ -150,7 +170,8 @@ pub fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, CutOff> {
     let number = state.requests.fetch_add(1, Ordering::SeqCst) + 1;
     let one_in = state.one_in.load(Ordering::SeqCst);
-    let fault = (one_in > 0 && number.is_multiple_of(one_in)).then(|| FAULTS[(number / one_in) as usize % FAULTS.len()]);
+    let fault = (one_in > 0 && number.is_multiple_of(one_in))
+        .then(|| FAULTS[(number / one_in) as usize % FAULTS.len()]);
     if let Some(fault) = fault {
         let what = format!("{} {}", request.method(), request.uri());
         state.done.lock().unwrap_or_else(PoisonError::into_inner).push((fault, what));
@@ -166,7 +187,8 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Some(Fault::Slow) => tokio::time::sleep(Duration::from_millis(300)).await,
         _ => {}
     }
-    let answer = hyper::service::Service::call(&state.service, request).await.map_err(|_| CutOff)?;
+    let answer =
+        hyper::service::Service::call(&state.service, request).await.map_err(|_| CutOff)?;
     let (parts, body) = answer.into_parts();
     match fault {
         Some(Fault::CutAfter) => Err(CutOff),
@@ -174,8 +196,14 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
             let whole = body.collect().await.map_err(|_| CutOff)?.to_bytes();
             let half = whole.slice(..whole.len() / 2);
             let frames = [Ok(Frame::data(half)), Err(CutOff)];
-            Ok(Response::from_parts(parts, http_body_util::BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)))))
+            Ok(Response::from_parts(
+                parts,
+                http_body_util::BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))),
+            ))
         }
-        _ => Ok(Response::from_parts(parts, http_body_util::BodyExt::boxed(body.map_err(|_| CutOff)))),
+        _ => Ok(Response::from_parts(
+            parts,
+            http_body_util::BodyExt::boxed(body.map_err(|_| CutOff)),
+        )),
     }
 }

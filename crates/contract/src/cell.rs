@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListBuilder, Float32Array, Float32Builder, Int8Array, Int16Array, Int32Array, Int64Array, ListBuilder,
-    StringArray, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListBuilder, Float32Array, Float32Builder,
+    Int8Array, Int16Array, Int32Array, Int64Array, ListBuilder, StringArray, UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Float32Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt64Type,
+};
 use ossify_diagnostics::{Action, Severity};
 
 use crate::{ImageStatus, LeakTier, MatchKind, Shape, Split};
@@ -19,7 +21,8 @@ pub trait Cell: Sized {
     fn build<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
     where
         Self: 'a;
-    /// The value at `row` of a column of [`Cell::data_type`]; the error says what the value should have been.
+    /// The value at `row` of a column of [`Cell::data_type`]; the error says what the value should
+    /// have been.
     fn read(column: &ArrayRef, row: usize) -> Result<Self, String>;
 }
 
@@ -99,7 +102,8 @@ impl Cell for Vec<f32> {
         DataType::List(Arc::new(Field::new_list_field(DataType::Float32, false)))
     }
     fn build<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-        let mut list = ListBuilder::new(Float32Builder::new()).with_field(Field::new_list_field(DataType::Float32, false));
+        let mut list = ListBuilder::new(Float32Builder::new())
+            .with_field(Field::new_list_field(DataType::Float32, false));
         for value in values {
             list.values().append_slice(value);
             list.append(true);
@@ -114,13 +118,16 @@ impl Cell for Vec<f32> {
 /// The vertices of a polygon as x, y pairs; null for a box.
 impl Cell for Option<Vec<[f32; 2]>> {
     fn data_type() -> DataType {
-        let pair = DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, false)), 2);
+        let pair =
+            DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, false)), 2);
         DataType::List(Arc::new(Field::new_list_field(pair, false)))
     }
     const NULLABLE: bool = true;
     fn build<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
-        let pairs = FixedSizeListBuilder::new(Float32Builder::new(), 2).with_field(Field::new_list_field(DataType::Float32, false));
-        let pair_type = DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, false)), 2);
+        let pairs = FixedSizeListBuilder::new(Float32Builder::new(), 2)
+            .with_field(Field::new_list_field(DataType::Float32, false));
+        let pair_type =
+            DataType::FixedSizeList(Arc::new(Field::new_list_field(DataType::Float32, false)), 2);
         let mut list = ListBuilder::new(pairs).with_field(Field::new_list_field(pair_type, false));
         for value in values {
             if let Some(vertices) = value {

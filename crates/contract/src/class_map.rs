@@ -27,19 +27,28 @@ impl ClassMap {
         &self.rows
     }
 
-    /// Names of the kept classes in the order of their `class_index`, which starts at 0. A class that was
-    /// merged into another has that one's index and no name here.
+    /// Names of the kept classes in the order of their `class_index`, which starts at 0. A class
+    /// that was merged into another has that one's index and no name here.
     pub fn kept_names(&self) -> Vec<String> {
-        let mut kept: Vec<_> = self.rows.iter().filter(|row| row.kept).filter_map(|row| Some((row.class_index?, row.class_name.clone()))).collect();
+        let mut kept: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|row| row.kept)
+            .filter_map(|row| Some((row.class_index?, row.class_name.clone())))
+            .collect();
         kept.sort();
         kept.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Hash of the trained classes, their ids and names. Predictions made with another map are not comparable.
+    /// Hash of the trained classes, their ids and names. Predictions made with another map are not
+    /// comparable.
     pub fn digest(&self) -> String {
         let mut fingerprint = Fingerprint::new("class-map");
         for row in &self.rows {
-            fingerprint.add(row.class_id.to_string()).add(&row.class_name).add(format!("{:?}", row.class_index));
+            fingerprint
+                .add(row.class_id.to_string())
+                .add(&row.class_name)
+                .add(format!("{:?}", row.class_index));
         }
         fingerprint.finish()
     }

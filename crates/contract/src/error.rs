@@ -58,8 +58,13 @@ pub type Result<T, E = ArtefactError> = std::result::Result<T, E>;
 
 fn io_reason(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => "the disk is full; free some space or choose another OUT, then run again".into(),
-        std::io::ErrorKind::QuotaExceeded => "the disk quota is used up; free some space or choose another OUT, then run again".into(),
+        std::io::ErrorKind::StorageFull => {
+            "the disk is full; free some space or choose another OUT, then run again".into()
+        }
+        std::io::ErrorKind::QuotaExceeded => {
+            "the disk quota is used up; free some space or choose another OUT, then run again"
+                .into()
+        }
         _ => error.to_string(),
     }
 }
@@ -72,10 +77,14 @@ impl ArtefactError {
     }
 
     /// An Arrow or Parquet failure; a full disk inside it is told as one.
-    pub fn arrow<E: Into<arrow::error::ArrowError>>(path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
+    pub fn arrow<E: Into<arrow::error::ArrowError>>(
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(E) -> Self {
         let path = path.as_ref().to_path_buf();
         move |error| match error.into() {
-            arrow::error::ArrowError::IoError(_, source) => ArtefactError::Io { action: "cannot read or write", path, source },
+            arrow::error::ArrowError::IoError(_, source) => {
+                ArtefactError::Io { action: "cannot read or write", path, source }
+            }
             source => match io_cause(&source) {
                 Some(source) => ArtefactError::Io { action: "cannot read or write", path, source },
                 None => ArtefactError::Arrow { path, source },
@@ -94,7 +103,10 @@ fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error>
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io.raw_os_error().map_or_else(|| std::io::Error::new(io.kind(), io.to_string()), std::io::Error::from_raw_os_error));
+            return Some(io.raw_os_error().map_or_else(
+                || std::io::Error::new(io.kind(), io.to_string()),
+                std::io::Error::from_raw_os_error,
+            ));
         }
         cause = error.source();
     }

@@ -1,5 +1,6 @@
-/// Where the label file of an image is by YOLO's convention: the last folder called `images` becomes `labels`, and the
-/// extension `.txt`. Without such a folder the label file lies beside the image. Paths have `/` separators.
+/// Where the label file of an image is by YOLO's convention: the last folder called `images`
+/// becomes `labels`, and the extension `.txt`. Without such a folder the label file lies beside the
+/// image. Paths have `/` separators.
 pub fn label_path(image: &str) -> String {
     let (folder, name) = image.rsplit_once('/').unwrap_or(("", image));
     let stem = match name.rfind('.') {

@@ -26,20 +26,29 @@ pub use cell::Cell;
 pub use class_map::ClassMap;
 pub use error::{ArtefactError, Result};
 pub use label_path::{label_path, labels_folder};
-pub use manifest::{FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file, open};
+pub use manifest::{
+    FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file, open,
+};
 pub use ossify_diagnostics::{Action, Finding, Place, Severity};
 pub use part::{HashingReader, Part, PartFile, PartFolder, TempPath, read_parts};
-pub use partition::{MOST_PARTITIONS, Partition, PartitionError, share_of_pieces, share_place, share_place_of_label};
+pub use partition::{
+    MOST_PARTITIONS, Partition, PartitionError, share_of_pieces, share_place, share_place_of_label,
+};
 pub use predictions::PredictionRow;
 pub use publish::{Publication, now_rfc3339, write_atomic};
 pub use report::{MatchKind, MatchRow};
-pub use run::{Environment, EpochMetrics, LATEST_FILE, SplitMetrics, is_plain_id, read_latest, read_metrics, write_latest};
+pub use run::{
+    Environment, EpochMetrics, LATEST_FILE, SplitMetrics, is_plain_id, read_latest, read_metrics,
+    write_latest,
+};
 pub use shards::{
-    Access, BATCH_IMAGES, FingerprintRow, LeakRow, LeakTier, ShardCompression, ShardImage, ShardReader, ShardRow, ShardShape, ShardWriter, Tensor,
-    shard_file_name, shards_of,
+    Access, BATCH_IMAGES, FingerprintRow, LeakRow, LeakTier, ShardCompression, ShardImage,
+    ShardReader, ShardRow, ShardShape, ShardWriter, Tensor, shard_file_name, shards_of,
 };
 pub use table::{Row, TableReader, TableWriter, read_table};
-pub use tables::{ClassRow, ImageRow, ImageStatus, IssueRow, Ledger, ObjectRow, Shape, Split, SplitLedger};
+pub use tables::{
+    ClassRow, ImageRow, ImageStatus, IssueRow, Ledger, ObjectRow, Shape, Split, SplitLedger,
+};
 pub use transform::Transform;
 pub use unit_box::UnitBox;
 pub use work_folder::WorkFolder;

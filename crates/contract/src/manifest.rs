@@ -41,15 +41,20 @@ pub struct FileEntry {
     pub bytes: u64,
     /// XXH3 (64 bits) of the content, 16 hexadecimal digits.
     pub xxh3: String,
-    /// Hash of all that decided the content, where a stage keeps files one by one: a file whose inputs are the same
-    /// need not be made again.
+    /// Hash of all that decided the content, where a stage keeps files one by one: a file whose
+    /// inputs are the same need not be made again.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub inputs: Option<String>,
 }
 
 impl Manifest {
     /// The manifest of an output that this program makes now.
-    pub(crate) fn of_now(stage: &str, fingerprint: &str, files: Vec<FileEntry>, summary: serde_json::Value) -> Self {
+    pub(crate) fn of_now(
+        stage: &str,
+        fingerprint: &str,
+        files: Vec<FileEntry>,
+        summary: serde_json::Value,
+    ) -> Self {
         Manifest {
             schema_version: SCHEMA_VERSION,
             ossify_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -63,12 +68,14 @@ impl Manifest {
 
     /// What stands in the file `path`.
     pub(crate) fn text(&self, path: &Path) -> Result<String> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|e| ArtefactError::corrupt(path, e.to_string()))?;
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|e| ArtefactError::corrupt(path, e.to_string()))?;
         text.push('\n');
         Ok(text)
     }
 
-    /// Reads the manifest of `folder`; `None` where there is none, or where another schema version wrote it.
+    /// Reads the manifest of `folder`; `None` where there is none, or where another schema version
+    /// wrote it.
     ///
     /// # Errors
     /// Fails where the file is there and cannot be read or understood.
@@ -79,9 +86,16 @@ impl Manifest {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(ArtefactError::io("cannot read", &path)(e)),
         };
-        let corrupt = |e: serde_json::Error| ArtefactError::corrupt(&path, format!("not a manifest ({e}); run the stage again with --force"));
+        let corrupt = |e: serde_json::Error| {
+            ArtefactError::corrupt(
+                &path,
+                format!("not a manifest ({e}); run the stage again with --force"),
+            )
+        };
         let value: serde_json::Value = serde_json::from_str(&text).map_err(corrupt)?;
-        if value.get("schema_version").and_then(serde_json::Value::as_u64) != Some(u64::from(SCHEMA_VERSION)) {
+        if value.get("schema_version").and_then(serde_json::Value::as_u64)
+            != Some(u64::from(SCHEMA_VERSION))
+        {
             return Ok(None);
         }
         serde_json::from_value(value).map(Some).map_err(corrupt)
@@ -106,7 +120,10 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::open`].
     pub fn require(folder: &Path, hint: &str) -> Result<Self> {
-        let manifest = Self::read(folder)?.ok_or_else(|| ArtefactError::Missing { path: folder.to_path_buf(), hint: hint.to_owned() })?;
+        let manifest = Self::read(folder)?.ok_or_else(|| ArtefactError::Missing {
+            path: folder.to_path_buf(),
+            hint: hint.to_owned(),
+        })?;
         manifest.require_files(folder)?;
         Ok(manifest)
     }
@@ -115,20 +132,24 @@ impl Manifest {
     pub(crate) fn require_files(&self, folder: &Path) -> Result<()> {
         match self.files.iter().find(|file| !file.is_there(folder)) {
             None => Ok(()),
-            Some(file) => {
-                Err(ArtefactError::corrupt(folder.join(&file.path), "missing, or not of the size that manifest.json says; run the stage again with --force"))
-            }
+            Some(file) => Err(ArtefactError::corrupt(
+                folder.join(&file.path),
+                "missing, or not of the size that manifest.json says; run the stage again with --force",
+            )),
         }
     }
 
-    /// Whether `folder` already holds the output that has this fingerprint: milliseconds, no file is read.
+    /// Whether `folder` already holds the output that has this fingerprint: milliseconds, no file
+    /// is read.
     pub fn is_current(folder: &Path, fingerprint: &str) -> Option<Self> {
         let manifest = Self::read(folder).ok().flatten()?;
-        (manifest.fingerprint == fingerprint && manifest.files.iter().all(|file| file.is_there(folder))).then_some(manifest)
+        (manifest.fingerprint == fingerprint
+            && manifest.files.iter().all(|file| file.is_there(folder)))
+        .then_some(manifest)
     }
 
-    /// Hash of what the files hold, whenever and however they were made. A later stage depends on this
-    /// and not on [`Manifest::fingerprint`], so that equal content reruns nothing.
+    /// Hash of what the files hold, whenever and however they were made. A later stage depends on
+    /// this and not on [`Manifest::fingerprint`], so that equal content reruns nothing.
     pub fn content_hash(&self) -> String {
         let mut fingerprint = Fingerprint::new("content");
         for file in &self.files {
@@ -150,7 +171,13 @@ impl FileEntry {
     /// Fails where the file cannot be read.
     pub fn of(folder: &Path, path: &str, rows: Option<u64>) -> Result<Self> {
         let (bytes, hash) = hash_file(&folder.join(path))?;
-        Ok(FileEntry { path: path.to_owned(), rows, bytes, xxh3: format!("{hash:016x}"), inputs: None })
+        Ok(FileEntry {
+            path: path.to_owned(),
+            rows,
+            bytes,
+            xxh3: format!("{hash:016x}"),
+            inputs: None,
+        })
     }
 
     /// Checks size and hash.
@@ -161,18 +188,23 @@ impl FileEntry {
         let path = folder.join(&self.path);
         let (bytes, hash) = hash_file(&path)?;
         if bytes != self.bytes || format!("{hash:016x}") != self.xxh3 {
-            return Err(ArtefactError::corrupt(path, "not the bytes that manifest.json says; run the stage that makes it again with --force"));
+            return Err(ArtefactError::corrupt(
+                path,
+                "not the bytes that manifest.json says; run the stage that makes it again with --force",
+            ));
         }
         Ok(())
     }
 
-    /// Whether the file is as the manifest says; one that is still to be fetched from an object store is not fetched for that.
+    /// Whether the file is as the manifest says; one that is still to be fetched from an object
+    /// store is not fetched for that.
     ///
     /// # Errors
     /// Where an object store does not answer.
     pub fn is_whole(&self, folder: &Path) -> Result<bool> {
         let path = folder.join(&self.path);
-        let known = ossify_storage::is_whole(&path, self.bytes, &self.xxh3).map_err(ArtefactError::io("cannot look up", &path))?;
+        let known = ossify_storage::is_whole(&path, self.bytes, &self.xxh3)
+            .map_err(ArtefactError::io("cannot look up", &path))?;
         Ok(known.unwrap_or_else(|| self.verify(folder).is_ok()))
     }
 

@@ -1,9 +1,9 @@
 //! Parts: what one worker made of its share of a dataset, until all are merged.
 //!
-//! Any number of workers may write the same part at once, on one machine or on several that share a file system: there is
-//! no lock. A file is written under a name of its own and then named after its content, and the manifest, written
-//! last and replaced in one step, names the files. So a reader finds one worker's part, whole, and workers that had the
-//! same input write the same.
+//! Any number of workers may write the same part at once, on one machine or on several that share a
+//! file system: there is no lock. A file is written under a name of its own and then named after
+//! its content, and the manifest, written last and replaced in one step, names the files. So a
+//! reader finds one worker's part, whole, and workers that had the same input write the same.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -16,7 +16,9 @@ pub use tempfile::TempPath;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::publish::sync_dir;
-use crate::{ArtefactError, FileEntry, HashingWriter, MANIFEST_FILE, Manifest, Partition, Result, WorkFolder};
+use crate::{
+    ArtefactError, FileEntry, HashingWriter, MANIFEST_FILE, Manifest, Partition, Result, WorkFolder,
+};
 
 /// What unfinished files begin with.
 const UNFINISHED: &str = ".unfinished-";
@@ -62,15 +64,25 @@ impl PartFolder {
         Ok(self.unfinished()?.into_temp_path())
     }
 
-    /// Makes a file of [`PartFolder::begin_path`] durable and names it after its content, which `entry` describes.
+    /// Makes a file of [`PartFolder::begin_path`] durable and names it after its content, which
+    /// `entry` describes.
     ///
     /// # Errors
     /// Fails where the disk does.
-    pub fn adopt(&self, file: TempPath, stem: &str, extension: &str, entry: FileEntry) -> Result<FileEntry> {
+    pub fn adopt(
+        &self,
+        file: TempPath,
+        stem: &str,
+        extension: &str,
+        entry: FileEntry,
+    ) -> Result<FileEntry> {
         let name = format!("{stem}-{}.{extension}", entry.xxh3);
         let path = self.path.join(&name);
-        File::open(&file).and_then(|file| file.sync_all()).map_err(ArtefactError::io("cannot write to disk", &path))?;
-        file.persist(&path).map_err(|e| ArtefactError::io("cannot move into place", &path)(e.error))?;
+        File::open(&file)
+            .and_then(|file| file.sync_all())
+            .map_err(ArtefactError::io("cannot write to disk", &path))?;
+        file.persist(&path)
+            .map_err(|e| ArtefactError::io("cannot move into place", &path)(e.error))?;
         sync_dir(&self.path)?;
         Ok(FileEntry { path: name, ..entry })
     }
@@ -87,17 +99,27 @@ impl PartFolder {
 
     fn unfinished(&self) -> Result<NamedTempFile> {
         let mut builder = tempfile::Builder::new();
-        // Temporary files are for their owner alone; these are for whoever the process' umask lets read.
+        // Temporary files are for their owner alone; these are for whoever the process' umask lets
+        // read.
         #[cfg(unix)]
         let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.prefix(UNFINISHED).tempfile_in(&self.path).map_err(ArtefactError::io("cannot create a file in", &self.path))
+        builder
+            .prefix(UNFINISHED)
+            .tempfile_in(&self.path)
+            .map_err(ArtefactError::io("cannot create a file in", &self.path))
     }
 
     /// Publishes the part: writes the manifest that names its files.
     ///
     /// # Errors
     /// Fails where the disk does; the earlier part then still stands.
-    pub fn publish(&self, stage: &str, fingerprint: &str, files: Vec<FileEntry>, summary: serde_json::Value) -> Result<Manifest> {
+    pub fn publish(
+        &self,
+        stage: &str,
+        fingerprint: &str,
+        files: Vec<FileEntry>,
+        summary: serde_json::Value,
+    ) -> Result<Manifest> {
         let manifest = Manifest::of_now(stage, fingerprint, files, summary);
         self.write(MANIFEST_FILE, manifest.text(&self.path.join(MANIFEST_FILE))?.as_bytes())?;
         Ok(manifest)
@@ -151,17 +173,25 @@ pub struct Part<S> {
     pub summary: S,
 }
 
-/// The parts of all shares, in order, made by this version of the program. Their summaries name their share as `partition`.
+/// The parts of all shares, in order, made by this version of the program. Their summaries name
+/// their share as `partition`.
 ///
 /// # Errors
-/// Says which parts are missing, were made by another version, or are those of another share, and how they are made.
-pub fn read_parts<S: DeserializeOwned>(out: &WorkFolder, stage: &str, count: u32) -> Result<Vec<Part<S>>> {
+/// Says which parts are missing, were made by another version, or are those of another share, and
+/// how they are made.
+pub fn read_parts<S: DeserializeOwned>(
+    out: &WorkFolder,
+    stage: &str,
+    count: u32,
+) -> Result<Vec<Part<S>>> {
     let (mut parts, mut missing, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for partition in Partition::all(count) {
         let folder = out.part(stage, partition);
         match Manifest::read(&folder)? {
             None => missing.push(partition),
-            Some(manifest) if manifest.ossify_version != env!("CARGO_PKG_VERSION") => others.push(partition),
+            Some(manifest) if manifest.ossify_version != env!("CARGO_PKG_VERSION") => {
+                others.push(partition)
+            }
             Some(manifest) => {
                 manifest.require_files(&folder)?;
                 parts.push((partition, folder, manifest));
@@ -170,22 +200,44 @@ pub fn read_parts<S: DeserializeOwned>(out: &WorkFolder, stage: &str, count: u32
     }
     let folder = out.parts(stage, count);
     if let Some(first) = missing.first() {
-        let reason = format!("{} not there ({}); run ossify-{stage} --partition {first}, and so on, first", are(missing.len()), shown(&missing));
+        let reason = format!(
+            "{} not there ({}); run ossify-{stage} --partition {first}, and so on, first",
+            are(missing.len()),
+            shown(&missing)
+        );
         return Err(ArtefactError::corrupt(folder, reason));
     }
     if let Some(first) = others.first() {
-        let reason =
-            format!("{} made by another version of ossify ({}); run ossify-{stage} --partition {first}, and so on, again", are(others.len()), shown(&others));
+        let reason = format!(
+            "{} made by another version of ossify ({}); run ossify-{stage} --partition {first}, and so on, again",
+            are(others.len()),
+            shown(&others)
+        );
         return Err(ArtefactError::corrupt(folder, reason));
     }
-    parts.into_iter().map(|(partition, folder, manifest)| part_of(partition, folder, manifest)).collect()
+    parts
+        .into_iter()
+        .map(|(partition, folder, manifest)| part_of(partition, folder, manifest))
+        .collect()
 }
 
-fn part_of<S: DeserializeOwned>(partition: Partition, folder: PathBuf, manifest: Manifest) -> Result<Part<S>> {
-    let summary = serde_json::from_value(manifest.summary.clone())
-        .map_err(|e| ArtefactError::corrupt(&folder, format!("not the manifest of a part ({e}); run --partition {partition} again with --force")))?;
+fn part_of<S: DeserializeOwned>(
+    partition: Partition,
+    folder: PathBuf,
+    manifest: Manifest,
+) -> Result<Part<S>> {
+    let summary = serde_json::from_value(manifest.summary.clone()).map_err(|e| {
+        ArtefactError::corrupt(
+            &folder,
+            format!(
+                "not the manifest of a part ({e}); run --partition {partition} again with --force"
+            ),
+        )
+    })?;
     match manifest.summary["partition"].as_str() {
-        Some(other) if other != partition.to_string() => Err(ArtefactError::MovedPart { partition: other.to_owned(), path: folder }),
+        Some(other) if other != partition.to_string() => {
+            Err(ArtefactError::MovedPart { partition: other.to_owned(), path: folder })
+        }
         _ => Ok(Part { partition, folder, manifest, summary }),
     }
 }
@@ -197,7 +249,8 @@ fn are(parts: usize) -> String {
 /// The first few of them.
 fn shown(partitions: &[Partition]) -> String {
     const SHOWN: usize = 8;
-    let mut text = partitions.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut text =
+        partitions.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if partitions.len() > SHOWN {
         text.push_str(", ...");
     }
@@ -225,7 +278,10 @@ impl<R: Read> HashingReader<R> {
         let path = folder.join(&entry.path);
         io::copy(&mut self, &mut io::sink()).map_err(ArtefactError::io("cannot read", &path))?;
         if self.bytes != entry.bytes || format!("{:016x}", self.hash.digest()) != entry.xxh3 {
-            return Err(ArtefactError::corrupt(path, "not the bytes that manifest.json says; run this partition again with --force"));
+            return Err(ArtefactError::corrupt(
+                path,
+                "not the bytes that manifest.json says; run this partition again with --force",
+            ));
         }
         Ok(())
     }
@@ -252,7 +308,9 @@ fn remove_abandoned(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     let is_abandoned = |entry: &fs::DirEntry| {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
-        modified.is_ok_and(|modified| SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED))
+        modified.is_ok_and(|modified| {
+            SystemTime::now().duration_since(modified).is_ok_and(|age| age > ABANDONED)
+        })
     };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) && is_abandoned(&entry) {
@@ -284,12 +342,17 @@ mod tests {
                         let files = vec![write(&folder, &content)];
                         folder.publish("test", &content, files, serde_json::Value::Null).unwrap();
                         let manifest = Manifest::open(path, "").unwrap();
-                        assert_eq!(manifest.files[0].path, write(&folder, &manifest.fingerprint).path);
+                        assert_eq!(
+                            manifest.files[0].path,
+                            write(&folder, &manifest.fingerprint).path
+                        );
                     }
                 });
             }
         });
-        let unfinished = fs::read_dir(folder.path()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(UNFINISHED));
+        let unfinished = fs::read_dir(folder.path()).unwrap().filter(|entry| {
+            entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(UNFINISHED)
+        });
         assert_eq!(unfinished.count(), 0);
     }
 
@@ -312,7 +375,8 @@ mod tests {
     #[test]
     fn what_a_killed_worker_left_goes_when_it_is_old() {
         let folder = tempfile::tempdir().unwrap();
-        let [old, new] = ["old", "new"].map(|name| folder.path().join(format!("{UNFINISHED}{name}")));
+        let [old, new] =
+            ["old", "new"].map(|name| folder.path().join(format!("{UNFINISHED}{name}")));
         File::create(&old).unwrap().set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
         File::create(&new).unwrap();
         PartFolder::create(folder.path()).unwrap();

@@ -8,8 +8,8 @@ use crate::label_path;
 /// Most shares that a dataset is cut into: a merge holds a file of each open.
 pub const MOST_PARTITIONS: u32 = 4096;
 
-/// A share of a dataset's images: `number` of `count`, from 1. Which share an image is in follows from its id and
-/// `count` alone, so workers need not agree on anything.
+/// A share of a dataset's images: `number` of `count`, from 1. Which share an image is in follows
+/// from its id and `count` alone, so workers need not agree on anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
     number: u32,
@@ -33,7 +33,11 @@ impl Partition {
     /// # Errors
     /// Fails where there is no such share, or where there are more than [`MOST_PARTITIONS`].
     pub fn new(number: u32, count: u32) -> Result<Self, PartitionError> {
-        if (1..=count).contains(&number) && count <= MOST_PARTITIONS { Ok(Partition { number, count }) } else { Err(PartitionError::Range) }
+        if (1..=count).contains(&number) && count <= MOST_PARTITIONS {
+            Ok(Partition { number, count })
+        } else {
+            Err(PartitionError::Range)
+        }
     }
 
     /// All shares of `count`, in order.
@@ -57,9 +61,13 @@ impl Partition {
     }
 }
 
-/// Which of a row of pieces of these sizes are in a share, where pieces are not cut: the share is as near to one of `N` equal
-/// parts of the whole as that can be, and shares follow each other as the pieces do.
-pub fn share_of_pieces(partition: Partition, sizes: impl IntoIterator<Item = u64, IntoIter: Clone>) -> Vec<bool> {
+/// Which of a row of pieces of these sizes are in a share, where pieces are not cut: the share is
+/// as near to one of `N` equal parts of the whole as that can be, and shares follow each other as
+/// the pieces do.
+pub fn share_of_pieces(
+    partition: Partition,
+    sizes: impl IntoIterator<Item = u64, IntoIter: Clone>,
+) -> Vec<bool> {
     let sizes = sizes.into_iter();
     let total: u128 = sizes.clone().map(u128::from).sum();
     let mut before = 0;
@@ -72,8 +80,9 @@ pub fn share_of_pieces(partition: Partition, sizes: impl IntoIterator<Item = u64
     sizes.map(is_in).collect()
 }
 
-/// Where an image lies between the first share (0) and the last (2^64 - 1): shares are equally long pieces of that line.
-/// It is the XXH3 of the path of its label file, so that images that share one, and the label file, lie together.
+/// Where an image lies between the first share (0) and the last (2^64 - 1): shares are equally long
+/// pieces of that line. It is the XXH3 of the path of its label file, so that images that share
+/// one, and the label file, lie together.
 pub fn share_place(image_id: &str) -> u64 {
     share_place_of_label(&label_path(image_id))
 }
@@ -109,27 +118,49 @@ mod tests {
             let mut sizes = vec![0_u32; count as usize];
             for id in 0..20_000 {
                 let place = share_place(&format!("train/images/{id}.jpg"));
-                let holders: Vec<Partition> = Partition::all(count).filter(|partition| partition.holds(place)).collect();
+                let holders: Vec<Partition> =
+                    Partition::all(count).filter(|partition| partition.holds(place)).collect();
                 assert_eq!(holders.len(), 1, "{id} of {count}");
                 sizes[holders[0].number() as usize - 1] += 1;
             }
             let mean = 20_000.0 / f64::from(count);
-            assert!(sizes.iter().all(|size| (f64::from(*size) - mean).abs() < 6.0 * mean.sqrt() + 1.0), "{sizes:?}");
+            assert!(
+                sizes.iter().all(|size| (f64::from(*size) - mean).abs() < 6.0 * mean.sqrt() + 1.0),
+                "{sizes:?}"
+            );
         }
         assert!(Partition::new(1, 1).unwrap().holds(u64::MAX));
     }
 
     #[test]
     fn every_piece_is_in_one_share_and_shares_are_alike() {
-        for (sizes, count) in [(vec![], 3), (vec![5], 1), (vec![7; 1000], 2), ([3, 9, 4, 8, 1, 7].repeat(100), 7), (vec![1; 5], 16)] {
-            let shares: Vec<Vec<bool>> = Partition::all(count).map(|partition| share_of_pieces(partition, sizes.iter().copied())).collect();
-            let owners: Vec<usize> = (0..sizes.len()).map(|piece| shares.iter().position(|share| share[piece]).unwrap()).collect();
-            assert!((0..sizes.len()).all(|piece| shares.iter().filter(|share| share[piece]).count() == 1));
+        for (sizes, count) in [
+            (vec![], 3),
+            (vec![5], 1),
+            (vec![7; 1000], 2),
+            ([3, 9, 4, 8, 1, 7].repeat(100), 7),
+            (vec![1; 5], 16),
+        ] {
+            let shares: Vec<Vec<bool>> = Partition::all(count)
+                .map(|partition| share_of_pieces(partition, sizes.iter().copied()))
+                .collect();
+            let owners: Vec<usize> = (0..sizes.len())
+                .map(|piece| shares.iter().position(|share| share[piece]).unwrap())
+                .collect();
+            assert!(
+                (0..sizes.len())
+                    .all(|piece| shares.iter().filter(|share| share[piece]).count() == 1)
+            );
             assert!(owners.is_sorted());
             let even = sizes.iter().sum::<u64>() as f64 / f64::from(count);
             let largest = sizes.iter().max().copied().unwrap_or(0) as f64;
             for share in &shares {
-                let size: u64 = sizes.iter().zip(share).filter(|(_, is_in)| **is_in).map(|(size, _)| size).sum();
+                let size: u64 = sizes
+                    .iter()
+                    .zip(share)
+                    .filter(|(_, is_in)| **is_in)
+                    .map(|(size, _)| size)
+                    .sum();
                 assert!((size as f64 - even).abs() <= largest, "{size} of {even}");
             }
         }
@@ -138,14 +169,22 @@ mod tests {
     #[test]
     fn images_with_one_label_file_lie_together() {
         assert_eq!(share_place("train/images/a.jpg"), share_place("train/images/a.png"));
-        assert_eq!(share_place("images/x/images/a.jpg"), share_place_of_label("images/x/labels/a.txt"));
+        assert_eq!(
+            share_place("images/x/images/a.jpg"),
+            share_place_of_label("images/x/labels/a.txt")
+        );
     }
 
     #[test]
     fn shares_are_read_as_they_are_written() {
         let third: Partition = "3/16".parse().unwrap();
         assert_eq!((third.number(), third.count(), third.to_string().as_str()), (3, 16, "3/16"));
-        for (text, error) in [("3", PartitionError::Form), ("a/b", PartitionError::Form), ("-1/4", PartitionError::Form), ("0/4", PartitionError::Range)] {
+        for (text, error) in [
+            ("3", PartitionError::Form),
+            ("a/b", PartitionError::Form),
+            ("-1/4", PartitionError::Form),
+            ("0/4", PartitionError::Range),
+        ] {
             assert_eq!(text.parse::<Partition>(), Err(error), "{text}");
         }
         for text in ["5/4", "1/0", "1/5000"] {

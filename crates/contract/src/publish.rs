@@ -11,9 +11,10 @@ const PREVIOUS: &str = ".previous-manifest.json";
 
 /// An output folder being written.
 ///
-/// Files are made in a staging folder inside it; [`Publication::commit`] makes them durable, takes the
-/// old manifest away, moves them into place, and writes the new manifest last. Killed at any moment, the
-/// folder is the old output, or has no manifest, or is the new output. A lock keeps a second process out.
+/// Files are made in a staging folder inside it; [`Publication::commit`] makes them durable, takes
+/// the old manifest away, moves them into place, and writes the new manifest last. Killed at any
+/// moment, the folder is the old output, or has no manifest, or is the new output. A lock keeps a
+/// second process out.
 #[derive(Debug)]
 pub struct Publication {
     folder: PathBuf,
@@ -22,7 +23,8 @@ pub struct Publication {
 }
 
 impl Drop for Publication {
-    /// Closing the file would do, but for a process that was started meanwhile and still shares it for a moment.
+    /// Closing the file would do, but for a process that was started meanwhile and still shares it
+    /// for a moment.
     fn drop(&mut self) {
         let _ = self.lock.unlock();
     }
@@ -36,13 +38,14 @@ impl Publication {
     pub fn begin(folder: impl Into<PathBuf>) -> Result<Self> {
         let publication = Self::resume(folder)?;
         remove_dir(&publication.staging)?;
-        ossify_storage::forget(&publication.staging).map_err(ArtefactError::io("cannot clear", &publication.staging))?;
+        ossify_storage::forget(&publication.staging)
+            .map_err(ArtefactError::io("cannot clear", &publication.staging))?;
         create_dir(&publication.staging)?;
         Ok(publication)
     }
 
-    /// As [`Publication::begin`], yet keeps the staging folder of a killed process, so that a stage that
-    /// can tell whole files from half ones continues where it was.
+    /// As [`Publication::begin`], yet keeps the staging folder of a killed process, so that a stage
+    /// that can tell whole files from half ones continues where it was.
     ///
     /// # Errors
     /// As [`Publication::begin`].
@@ -50,11 +53,14 @@ impl Publication {
         let folder = folder.into();
         create_dir(&folder)?;
         let lock_path = folder.join(LOCK);
-        let lock = File::create(&lock_path).map_err(ArtefactError::io("cannot create", &lock_path))?;
+        let lock =
+            File::create(&lock_path).map_err(ArtefactError::io("cannot create", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(ArtefactError::Busy { path: folder }),
-            Err(TryLockError::Error(e)) => return Err(ArtefactError::io("cannot lock", &lock_path)(e)),
+            Err(TryLockError::Error(e)) => {
+                return Err(ArtefactError::io("cannot lock", &lock_path)(e));
+            }
         }
         let staging = folder.join(STAGING);
         create_dir(&staging)?;
@@ -66,7 +72,8 @@ impl Publication {
         &self.folder
     }
 
-    /// Where to write the file that will be `path` (from the folder, `/` separators); its parents are made.
+    /// Where to write the file that will be `path` (from the folder, `/` separators); its parents
+    /// are made.
     ///
     /// # Errors
     /// Fails where a parent cannot be made.
@@ -100,13 +107,23 @@ impl Publication {
     ///
     /// # Errors
     /// Fails where the disk does; the folder then has no manifest or its old one.
-    pub fn commit(self, stage: &str, fingerprint: &str, mut files: Vec<FileEntry>, summary: serde_json::Value) -> Result<Manifest> {
+    pub fn commit(
+        self,
+        stage: &str,
+        fingerprint: &str,
+        mut files: Vec<FileEntry>,
+        summary: serde_json::Value,
+    ) -> Result<Manifest> {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         for file in &files {
             let staged = self.staging.join(&file.path);
             match File::open(&staged) {
-                Ok(file) => file.sync_all().map_err(ArtefactError::io("cannot write to disk", &staged))?,
-                Err(e) if e.kind() == io::ErrorKind::NotFound && (file.is_there(&self.staging) || file.is_there(&self.folder)) => {}
+                Ok(file) => {
+                    file.sync_all().map_err(ArtefactError::io("cannot write to disk", &staged))?
+                }
+                Err(e)
+                    if e.kind() == io::ErrorKind::NotFound
+                        && (file.is_there(&self.staging) || file.is_there(&self.folder)) => {}
                 Err(e) => return Err(ArtefactError::io("cannot open", &staged)(e)),
             }
         }
@@ -130,7 +147,8 @@ impl Publication {
             if is_here {
                 fs::rename(&staged, &target).map_err(ArtefactError::io("cannot move", &staged))?;
             }
-            ossify_storage::moved(&staged, &target).map_err(ArtefactError::io("cannot move", &staged))?;
+            ossify_storage::moved(&staged, &target)
+                .map_err(ArtefactError::io("cannot move", &staged))?;
         }
         parents.sort();
         parents.dedup();
@@ -152,7 +170,9 @@ impl Publication {
         let Ok(text) = fs::read_to_string(previous) else { return };
         let Ok(old) = serde_json::from_str::<Manifest>(&text) else { return };
         for old_file in &old.files {
-            let is_plain = Path::new(&old_file.path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            let is_plain = Path::new(&old_file.path)
+                .components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)));
             if is_plain && files.binary_search_by(|file| file.path.cmp(&old_file.path)).is_err() {
                 let _ = fs::remove_file(self.folder.join(&old_file.path));
             }
@@ -160,12 +180,14 @@ impl Publication {
     }
 }
 
-/// Writes a file so that a reader sees the old content or the new, never a part: beside, fsync, rename.
+/// Writes a file so that a reader sees the old content or the new, never a part: beside, fsync,
+/// rename.
 ///
 /// # Errors
 /// Fails where the disk does; the old content then still stands.
 pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     create_dir(folder)?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = folder.join(format!(".{name}.tmp"));
@@ -185,18 +207,23 @@ fn create_dir(path: &Path) -> Result<()> {
 
 fn remove_dir(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(ArtefactError::io("cannot remove", path)(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(ArtefactError::io("cannot remove", path)(e))
+        }
         _ => Ok(()),
     }
 }
 
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(ArtefactError::io("cannot write to disk", path))
+    File::open(path)
+        .and_then(|folder| folder.sync_all())
+        .map_err(ArtefactError::io("cannot write to disk", path))
 }
 
 /// The time now, RFC 3339, UTC, whole seconds.
 pub fn now_rfc3339() -> String {
-    chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now()).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now())
+        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
 #[cfg(test)]
@@ -219,7 +246,10 @@ mod tests {
         publish(folder.path(), &["a", "sub/b"]);
         publish(folder.path(), &["a", "c"]);
         let manifest = Manifest::open(folder.path(), "run it").unwrap();
-        assert_eq!(manifest.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(
+            manifest.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["a", "c"]
+        );
         assert!(!folder.path().join("sub/b").exists());
         assert!(!folder.path().join(STAGING).exists() && !folder.path().join(PREVIOUS).exists());
     }
@@ -266,7 +296,8 @@ mod tests {
     #[test]
     fn a_folder_without_a_manifest_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Manifest::open(folder.path(), "run ossify-ingest first").unwrap_err().to_string();
+        let error =
+            Manifest::open(folder.path(), "run ossify-ingest first").unwrap_err().to_string();
         assert!(error.ends_with("has no manifest.json: run ossify-ingest first"), "{error}");
     }
 }

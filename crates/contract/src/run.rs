@@ -6,8 +6,9 @@ use crate::{ArtefactError, Result, write_atomic};
 
 /// One line of `metrics.jsonl`: an epoch.
 ///
-/// Runs of the same inputs, configuration and seed on the same device and number of threads have equal lines to the last
-/// digit, interrupted or not, but for `elapsed_secs`, `images_per_sec` and `peak_memory_bytes`: see [`Self::timeless`].
+/// Runs of the same inputs, configuration and seed on the same device and number of threads have
+/// equal lines to the last digit, interrupted or not, but for `elapsed_secs`, `images_per_sec` and
+/// `peak_memory_bytes`: see [`Self::timeless`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// Epoch from 1.
@@ -16,11 +17,13 @@ pub struct EpochMetrics {
     pub step: u64,
     /// Over the batches as they were trained.
     pub train: SplitMetrics,
-    /// Over every sample of the valid split exactly once, by the averaged weights where `train.ema_decay` is set; null where the split has none.
+    /// Over every sample of the valid split exactly once, by the averaged weights where
+    /// `train.ema_decay` is set; null where the split has none.
     pub valid: Option<SplitMetrics>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
-    /// XXH3 over all training batches so far: inputs, targets and augmentation, in order; 16 hexadecimal digits.
+    /// XXH3 over all training batches so far: inputs, targets and augmentation, in order; 16
+    /// hexadecimal digits.
     #[serde(default)]
     pub batches_xxh3: String,
     /// Since the run's start, earlier sessions of a resumed run included.
@@ -113,7 +116,10 @@ pub fn read_latest(folder: &Path) -> Result<Option<String>> {
 /// Fails where the file cannot be read or a line is no [`EpochMetrics`].
 pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>> {
     let text = std::fs::read_to_string(path).map_err(ArtefactError::io("cannot read", path))?;
-    let parse = |(number, line): (usize, &str)| serde_json::from_str(line).map_err(|e| ArtefactError::corrupt(path, format!("line {}: {e}", number + 1)));
+    let parse = |(number, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|e| ArtefactError::corrupt(path, format!("line {}: {e}", number + 1)))
+    };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
 }
 

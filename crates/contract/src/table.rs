@@ -100,9 +100,13 @@ impl<R: Row> TableWriter<R> {
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .set_created_by("ossify".to_owned())
-            .set_key_value_metadata(Some(vec![KeyValue::new("ossify.schema_version".to_owned(), SCHEMA_VERSION.to_string())]))
+            .set_key_value_metadata(Some(vec![KeyValue::new(
+                "ossify.schema_version".to_owned(),
+                SCHEMA_VERSION.to_string(),
+            )]))
             .build();
-        let writer = ArrowWriter::try_new(file, R::schema(), Some(properties)).map_err(ArtefactError::arrow(&path))?;
+        let writer = ArrowWriter::try_new(file, R::schema(), Some(properties))
+            .map_err(ArtefactError::arrow(&path))?;
         Ok(TableWriter { writer, path, pending: Vec::new(), rows: 0 })
     }
 
@@ -160,12 +164,19 @@ impl<R: Row> TableReader<R> {
         })?;
         for field in R::schema().fields() {
             if builder.schema().index_of(field.name()).is_err() {
-                let found: Vec<_> = builder.schema().fields().iter().map(|found| found.name().as_str()).collect();
-                let reason = format!("no column `{}` in this {} table; it has {}", field.name(), R::TABLE, found.join(", "));
+                let found: Vec<_> =
+                    builder.schema().fields().iter().map(|found| found.name().as_str()).collect();
+                let reason = format!(
+                    "no column `{}` in this {} table; it has {}",
+                    field.name(),
+                    R::TABLE,
+                    found.join(", ")
+                );
                 return Err(ArtefactError::corrupt(&path, reason));
             }
         }
-        let reader = builder.with_batch_size(BATCH_ROWS).build().map_err(ArtefactError::arrow(&path))?;
+        let reader =
+            builder.with_batch_size(BATCH_ROWS).build().map_err(ArtefactError::arrow(&path))?;
         Ok(TableReader { reader, path, row_type: PhantomData })
     }
 
@@ -173,13 +184,23 @@ impl<R: Row> TableReader<R> {
         let corrupt = |reason: String| ArtefactError::corrupt(&self.path, reason);
         let mut columns = Vec::new();
         for field in R::schema().fields() {
-            let column = batch.column_by_name(field.name()).ok_or_else(|| corrupt(format!("no column `{}`", field.name())))?;
+            let column = batch
+                .column_by_name(field.name())
+                .ok_or_else(|| corrupt(format!("no column `{}`", field.name())))?;
             let column = if column.data_type() == field.data_type() {
                 column.clone()
             } else {
                 let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
-                arrow::compute::cast_with_options(column, field.data_type(), &options)
-                    .map_err(|e| corrupt(format!("column `{}` is {} and should be {}: {e}", field.name(), column.data_type(), field.data_type())))?
+                arrow::compute::cast_with_options(column, field.data_type(), &options).map_err(
+                    |e| {
+                        corrupt(format!(
+                            "column `{}` is {} and should be {}: {e}",
+                            field.name(),
+                            column.data_type(),
+                            field.data_type()
+                        ))
+                    },
+                )?
             };
             if !field.is_nullable() && column.null_count() > 0 {
                 return Err(corrupt(format!(

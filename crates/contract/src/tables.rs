@@ -188,7 +188,8 @@ table! {
         class_id: i16,
         /// Name of the class.
         class_name: String,
-        /// The id used in training; that of another class where this one was merged into it, null where it was filtered.
+        /// The id used in training; that of another class where this one was merged into it, null
+        /// where it was filtered.
         class_index: Option<i16>,
         /// Accepted objects in train.
         train_objects: i64,
@@ -227,7 +228,8 @@ pub struct SplitLedger {
 impl SplitLedger {
     /// Whether every line is accounted for.
     pub fn adds_up(&self) -> bool {
-        self.lines == self.boxes + self.polygons + self.quarantined && self.rare_filtered <= self.boxes + self.polygons
+        self.lines == self.boxes + self.polygons + self.quarantined
+            && self.rare_filtered <= self.boxes + self.polygons
     }
 }
 

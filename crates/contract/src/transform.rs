@@ -22,21 +22,32 @@ type Size = (u32, u32);
 impl Transform {
     /// Fills the tensor, whatever the proportions.
     pub fn stretch(source: Size, tensor: Size) -> Self {
-        Transform { scale_x: tensor.0 as f32 / source.0 as f32, scale_y: tensor.1 as f32 / source.1 as f32, offset_x: 0.0, offset_y: 0.0 }
+        Transform {
+            scale_x: tensor.0 as f32 / source.0 as f32,
+            scale_y: tensor.1 as f32 / source.1 as f32,
+            offset_x: 0.0,
+            offset_y: 0.0,
+        }
     }
 
     /// Maps a box of the source (shares of its size) to the tensor (shares of its size).
     /// Where the tensor shows a part of the source, the result can leave 0..1.
     pub fn to_tensor(&self, unit: &UnitBox, source: Size, tensor: Size) -> UnitBox {
-        let x = |share: f32| (share * source.0 as f32 * self.scale_x + self.offset_x) / tensor.0 as f32;
-        let y = |share: f32| (share * source.1 as f32 * self.scale_y + self.offset_y) / tensor.1 as f32;
+        let x =
+            |share: f32| (share * source.0 as f32 * self.scale_x + self.offset_x) / tensor.0 as f32;
+        let y =
+            |share: f32| (share * source.1 as f32 * self.scale_y + self.offset_y) / tensor.1 as f32;
         UnitBox::new(x(unit.xmin), y(unit.ymin), x(unit.xmax), y(unit.ymax))
     }
 
     /// Maps a box of the tensor (shares of its size) back to the source (shares of its size).
     pub fn to_source(&self, unit: &UnitBox, source: Size, tensor: Size) -> UnitBox {
-        let x = |share: f32| (share * tensor.0 as f32 - self.offset_x) / (self.scale_x * source.0 as f32);
-        let y = |share: f32| (share * tensor.1 as f32 - self.offset_y) / (self.scale_y * source.1 as f32);
+        let x = |share: f32| {
+            (share * tensor.0 as f32 - self.offset_x) / (self.scale_x * source.0 as f32)
+        };
+        let y = |share: f32| {
+            (share * tensor.1 as f32 - self.offset_y) / (self.scale_y * source.1 as f32)
+        };
         UnitBox::new(x(unit.xmin), y(unit.ymin), x(unit.xmax), y(unit.ymax))
     }
 }

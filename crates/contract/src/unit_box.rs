@@ -55,19 +55,30 @@ impl UnitBox {
 
     /// The part inside the image.
     pub fn clamped(&self) -> Self {
-        UnitBox::new(self.xmin.clamp(0.0, 1.0), self.ymin.clamp(0.0, 1.0), self.xmax.clamp(0.0, 1.0), self.ymax.clamp(0.0, 1.0))
+        UnitBox::new(
+            self.xmin.clamp(0.0, 1.0),
+            self.ymin.clamp(0.0, 1.0),
+            self.xmax.clamp(0.0, 1.0),
+            self.ymax.clamp(0.0, 1.0),
+        )
     }
 
     /// The same box with its corners in order.
     pub fn ordered(&self) -> Self {
-        UnitBox::new(self.xmin.min(self.xmax), self.ymin.min(self.ymax), self.xmin.max(self.xmax), self.ymin.max(self.ymax))
+        UnitBox::new(
+            self.xmin.min(self.xmax),
+            self.ymin.min(self.ymax),
+            self.xmin.max(self.xmax),
+            self.ymin.max(self.ymax),
+        )
     }
 
     /// Intersection over union, 0..=1, in double precision; 0 where both boxes are empty.
     pub fn iou(&self, other: &UnitBox) -> f64 {
         let overlap = |low: f32, high: f32| (f64::from(high) - f64::from(low)).max(0.0);
         let area = |b: &UnitBox| overlap(b.xmin, b.xmax) * overlap(b.ymin, b.ymax);
-        let intersection = overlap(self.xmin.max(other.xmin), self.xmax.min(other.xmax)) * overlap(self.ymin.max(other.ymin), self.ymax.min(other.ymax));
+        let intersection = overlap(self.xmin.max(other.xmin), self.xmax.min(other.xmax))
+            * overlap(self.ymin.max(other.ymin), self.ymax.min(other.ymax));
         let union = area(self) + area(other) - intersection;
         if union > 0.0 { intersection / union } else { 0.0 }
     }

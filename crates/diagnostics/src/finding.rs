@@ -72,7 +72,12 @@ impl Place {
 
     /// A place that is `width` characters of a line.
     pub fn span(path: impl Into<String>, line: u32, column: u32, width: u32) -> Self {
-        Place { path: path.into(), line: Some(line), column: Some(column), width: Some(width.max(1)) }
+        Place {
+            path: path.into(),
+            line: Some(line),
+            column: Some(column),
+            width: Some(width.max(1)),
+        }
     }
 }
 
@@ -115,8 +120,24 @@ pub struct Finding {
 
 impl Finding {
     /// A finding with the facts that each one has; the others are set with the builder methods.
-    pub fn new(rule: impl Into<String>, severity: Severity, action: Action, place: Place, message: impl Into<String>) -> Self {
-        Finding { rule: rule.into(), severity, action, message: message.into(), place, source: None, label: None, notes: Vec::new(), help: None }
+    pub fn new(
+        rule: impl Into<String>,
+        severity: Severity,
+        action: Action,
+        place: Place,
+        message: impl Into<String>,
+    ) -> Self {
+        Finding {
+            rule: rule.into(),
+            severity,
+            action,
+            message: message.into(),
+            place,
+            source: None,
+            label: None,
+            notes: Vec::new(),
+            help: None,
+        }
     }
 
     /// Adds the raw source line.

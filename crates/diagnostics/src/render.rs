@@ -24,7 +24,10 @@ pub enum Format {
 /// Makes text from files safe for a terminal: control characters (line ends, escape sequences,
 /// bidirectional overrides) become `\u{..}` escapes; a tab becomes one space.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let risky = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let risky = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     if !text.chars().any(risky) {
         return Cow::Borrowed(text);
     }
@@ -67,7 +70,13 @@ impl Renderer<'_> {
             match self.format {
                 Format::Full => self.full(finding, out)?,
                 Format::Concise => {
-                    writeln!(out, "{}: {}: {}", self.place(finding), finding.rule, printable(&finding.message))?;
+                    writeln!(
+                        out,
+                        "{}: {}: {}",
+                        self.place(finding),
+                        finding.rule,
+                        printable(&finding.message)
+                    )?;
                 }
                 Format::Json => {
                     serde_json::to_writer(&mut *out, finding)?;
@@ -105,7 +114,13 @@ impl Renderer<'_> {
         let number = finding.place.line.map(|line| line.to_string()).unwrap_or_default();
         let gutter = " ".repeat(number.len());
 
-        writeln!(out, "{severity}{}[{}]{severity:#}{bold}: {}{bold:#}", finding.severity.as_str(), finding.rule, printable(&finding.message))?;
+        writeln!(
+            out,
+            "{severity}{}[{}]{severity:#}{bold}: {}{bold:#}",
+            finding.severity.as_str(),
+            finding.rule,
+            printable(&finding.message)
+        )?;
         writeln!(out, "{gutter}{frame}-->{frame:#} {}", self.place(finding))?;
         if let Some(source) = &finding.source {
             let (excerpt, start) = excerpt(source, finding.place.column, finding.place.width);
@@ -114,7 +129,11 @@ impl Renderer<'_> {
             if let Some(start) = start {
                 let label = finding.label.as_deref().unwrap_or("");
                 let carets = "^".repeat(start.1);
-                let line = format!("{}{severity}{carets} {}{severity:#}", " ".repeat(start.0), printable(label));
+                let line = format!(
+                    "{}{severity}{carets} {}{severity:#}",
+                    " ".repeat(start.0),
+                    printable(label)
+                );
                 writeln!(out, "{gutter} {frame}|{frame:#} {}", line.trim_end())?;
             }
         }
@@ -191,14 +210,25 @@ impl Renderer<'_> {
 
 /// The printable source line, cut to [`MAX_SOURCE_CHARS`] around the offending characters, and
 /// where the caret starts and how wide it is, in characters of the excerpt.
-fn excerpt(source: &str, column: Option<u32>, width: Option<u32>) -> (String, Option<(usize, usize)>) {
+fn excerpt(
+    source: &str,
+    column: Option<u32>,
+    width: Option<u32>,
+) -> (String, Option<(usize, usize)>) {
     // Each source character may be printed as several: measure in printed characters.
-    let printed: Vec<String> = source.chars().map(|c| printable(c.encode_utf8(&mut [0; 4])).into_owned()).collect();
+    let printed: Vec<String> =
+        source.chars().map(|c| printable(c.encode_utf8(&mut [0; 4])).into_owned()).collect();
     let first = column.map_or(0, |column| (column as usize).saturating_sub(1)).min(printed.len());
     let last = (first + width.unwrap_or(1).max(1) as usize).min(printed.len().max(first + 1));
-    let from = if printed.len() <= MAX_SOURCE_CHARS { 0 } else { first.saturating_sub(MAX_SOURCE_CHARS / 3) };
+    let from = if printed.len() <= MAX_SOURCE_CHARS {
+        0
+    } else {
+        first.saturating_sub(MAX_SOURCE_CHARS / 3)
+    };
     let to = printed.len().min(from + MAX_SOURCE_CHARS);
-    let chars = |range: std::ops::Range<usize>| -> usize { printed[range].iter().map(|p| p.chars().count()).sum() };
+    let chars = |range: std::ops::Range<usize>| -> usize {
+        printed[range].iter().map(|p| p.chars().count()).sum()
+    };
 
     let mut text = String::new();
     if from > 0 {
@@ -280,13 +310,19 @@ error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
         let mut with_comma = finding();
         with_comma.place.path = "a,b:c.txt".into();
         let text = render(Format::Github, with_comma);
-        assert!(text.starts_with("::error file=data/raw/a%2Cb%3Ac.txt,line=3,col=3,title=coordinate-out-of-range::"), "{text}");
+        assert!(
+            text.starts_with(
+                "::error file=data/raw/a%2Cb%3Ac.txt,line=3,col=3,title=coordinate-out-of-range::"
+            ),
+            "{text}"
+        );
         assert_eq!(text.lines().count(), 1);
     }
 
     #[test]
     fn sarif_form_is_one_document_with_the_region() {
-        let value: serde_json::Value = serde_json::from_str(&render(Format::Sarif, finding())).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_str(&render(Format::Sarif, finding())).unwrap();
         let region = &value["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["region"];
         assert_eq!(region, &json!({ "startLine": 3, "startColumn": 3, "endColumn": 9 }));
     }

@@ -61,26 +61,42 @@ impl ArchiveError {
     }
 }
 
-/// Unpacks a zip archive into `folder`, which is made, and returns the number of files. All entries are looked
-/// at first: absolute paths, paths with `..`, links, special files and encrypted entries are refused before
-/// anything is written. Files are on the disk, not only in its cache, when this returns.
+/// Unpacks a zip archive into `folder`, which is made, and returns the number of files. All entries
+/// are looked at first: absolute paths, paths with `..`, links, special files and encrypted entries
+/// are refused before anything is written. Files are on the disk, not only in its cache, when this
+/// returns.
 ///
 /// `progress` is told the entries done and their total.
 ///
 /// # Errors
 /// See [`ArchiveError`]; what was unpacked until then stays in `folder`, for the caller to remove.
-pub fn extract(archive: &Path, folder: &Path, limits: ArchiveLimits, mut progress: impl FnMut(usize, usize)) -> Result<usize, ArchiveError> {
+pub fn extract(
+    archive: &Path,
+    folder: &Path,
+    limits: ArchiveLimits,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<usize, ArchiveError> {
     let file = File::open(archive).map_err(ArchiveError::disk("cannot open", archive))?;
-    let broken = |error: ZipError| ArchiveError::Broken { path: archive.to_path_buf(), reason: error.to_string() };
+    let broken = |error: ZipError| ArchiveError::Broken {
+        path: archive.to_path_buf(),
+        reason: error.to_string(),
+    };
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(broken)?;
     if zip.len() > limits.entries {
-        return Err(ArchiveError::TooLarge { path: archive.to_path_buf(), limit: format!("{} files", limits.entries) });
+        return Err(ArchiveError::TooLarge {
+            path: archive.to_path_buf(),
+            limit: format!("{} files", limits.entries),
+        });
     }
     let mut targets = Vec::with_capacity(zip.len());
     for index in 0..zip.len() {
         let entry = zip.by_index_raw(index).map_err(broken)?;
         let name = entry.name();
-        let refused = |reason: &str| ArchiveError::Refused { path: archive.to_path_buf(), entry: name.escape_debug().to_string(), reason: reason.to_owned() };
+        let refused = |reason: &str| ArchiveError::Refused {
+            path: archive.to_path_buf(),
+            entry: name.escape_debug().to_string(),
+            reason: reason.to_owned(),
+        };
         if entry.encrypted() {
             return Err(refused("is encrypted"));
         }
@@ -100,10 +116,12 @@ pub fn extract(archive: &Path, folder: &Path, limits: ArchiveLimits, mut progres
     let total = targets.len();
     for (index, (target, is_dir)) in targets.into_iter().enumerate() {
         if is_dir {
-            fs::create_dir_all(&target).map_err(ArchiveError::disk("cannot create the folder", &target))?;
+            fs::create_dir_all(&target)
+                .map_err(ArchiveError::disk("cannot create the folder", &target))?;
         } else {
             if let Some(parent) = target.parent() {
-                fs::create_dir_all(parent).map_err(ArchiveError::disk("cannot create the folder", parent))?;
+                fs::create_dir_all(parent)
+                    .map_err(ArchiveError::disk("cannot create the folder", parent))?;
             }
             let mut entry = zip.by_index(index).map_err(broken)?;
             left = unpack(archive, &mut entry, &target, left, limits)?;
@@ -115,11 +133,13 @@ pub fn extract(archive: &Path, folder: &Path, limits: ArchiveLimits, mut progres
     Ok(files)
 }
 
-/// Makes everything below the folder durable, in one call: a call a file takes minutes for thousands of them.
+/// Makes everything below the folder durable, in one call: a call a file takes minutes for
+/// thousands of them.
 fn sync_all(folder: &Path) -> Result<(), ArchiveError> {
     let handle = File::open(folder).map_err(ArchiveError::disk("cannot open", folder))?;
     #[cfg(target_os = "linux")]
-    rustix::fs::syncfs(&handle).map_err(|e| ArchiveError::disk("cannot write to disk", folder)(e.into()))?;
+    rustix::fs::syncfs(&handle)
+        .map_err(|e| ArchiveError::disk("cannot write to disk", folder)(e.into()))?;
     #[cfg(not(target_os = "linux"))]
     {
         rustix::fs::sync();
@@ -129,8 +149,15 @@ fn sync_all(folder: &Path) -> Result<(), ArchiveError> {
 }
 
 /// Writes one entry and returns how many bytes the others may still have.
-fn unpack(archive: &Path, entry: &mut impl Read, target: &Path, mut left: u64, limits: ArchiveLimits) -> Result<u64, ArchiveError> {
-    // A second entry of this name would overwrite the first behind the back of whoever looked at the list.
+fn unpack(
+    archive: &Path,
+    entry: &mut impl Read,
+    target: &Path,
+    mut left: u64,
+    limits: ArchiveLimits,
+) -> Result<u64, ArchiveError> {
+    // A second entry of this name would overwrite the first behind the back of whoever looked at
+    // the list.
     let mut file = File::create_new(target).map_err(ArchiveError::disk("cannot create", target))?;
     let mut buffer = vec![0; 1 << 16];
     loop {
@@ -138,11 +165,17 @@ fn unpack(archive: &Path, entry: &mut impl Read, target: &Path, mut left: u64, l
             Ok(0) => return Ok(left),
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(ArchiveError::Broken { path: archive.to_path_buf(), reason: e.to_string() }),
+            Err(e) => {
+                return Err(ArchiveError::Broken {
+                    path: archive.to_path_buf(),
+                    reason: e.to_string(),
+                });
+            }
         };
-        left = left
-            .checked_sub(n as u64)
-            .ok_or_else(|| ArchiveError::TooLarge { path: archive.to_path_buf(), limit: format!("{} MB", limits.bytes / 1_000_000) })?;
+        left = left.checked_sub(n as u64).ok_or_else(|| ArchiveError::TooLarge {
+            path: archive.to_path_buf(),
+            limit: format!("{} MB", limits.bytes / 1_000_000),
+        })?;
         file.write_all(&buffer[..n]).map_err(ArchiveError::disk("cannot write", target))?;
     }
 }

@@ -43,9 +43,27 @@ pub const BONE_FRACTURE: KnownDataset = KnownDataset {
     licence: "CC BY 4.0",
     archive_megabytes: 180,
     splits: &[
-        ExpectedSplit { name: "train", images: 3631, empty_label_files: 1827, label_lines: 2088, lines_per_class: &[339, 531, 316, 3, 311, 360, 228] },
-        ExpectedSplit { name: "valid", images: 348, empty_label_files: 175, label_lines: 204, lines_per_class: &[29, 48, 43, 0, 36, 20, 28] },
-        ExpectedSplit { name: "test", images: 169, empty_label_files: 86, label_lines: 96, lines_per_class: &[17, 27, 14, 0, 15, 17, 6] },
+        ExpectedSplit {
+            name: "train",
+            images: 3631,
+            empty_label_files: 1827,
+            label_lines: 2088,
+            lines_per_class: &[339, 531, 316, 3, 311, 360, 228],
+        },
+        ExpectedSplit {
+            name: "valid",
+            images: 348,
+            empty_label_files: 175,
+            label_lines: 204,
+            lines_per_class: &[29, 48, 43, 0, 36, 20, 28],
+        },
+        ExpectedSplit {
+            name: "test",
+            images: 169,
+            empty_label_files: 86,
+            label_lines: 96,
+            lines_per_class: &[17, 27, 14, 0, 15, 17, 6],
+        },
     ],
 };
 
@@ -118,24 +136,40 @@ pub fn is_installed(dataset: &KnownDataset, target: &Path) -> Result<bool, Datas
         return Ok(false);
     }
     let differences = dataset.differences(target)?;
-    if differences.is_empty() { Ok(true) } else { Err(DatasetError::InTheWay { path: target.to_path_buf(), name: dataset.name, differences }) }
+    if differences.is_empty() {
+        Ok(true)
+    } else {
+        Err(DatasetError::InTheWay { path: target.to_path_buf(), name: dataset.name, differences })
+    }
 }
 
-/// Unpacks the archive beside `target`, checks the dataset's counts, and moves it into place: it is there whole
-/// or not at all. Returns the number of images.
+/// Unpacks the archive beside `target`, checks the dataset's counts, and moves it into place: it is
+/// there whole or not at all. Returns the number of images.
 ///
 /// # Errors
 /// See [`DatasetError`].
-pub fn install_archive(dataset: &KnownDataset, archive: &Path, target: &Path, progress: impl FnMut(usize, usize)) -> Result<u64, DatasetError> {
-    let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+pub fn install_archive(
+    dataset: &KnownDataset,
+    archive: &Path,
+    target: &Path,
+    progress: impl FnMut(usize, usize),
+) -> Result<u64, DatasetError> {
+    let name =
+        target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let parent =
+        target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(DatasetError::disk("cannot create the folder", parent))?;
     let lock_path = target.with_file_name(format!(".{name}.lock"));
-    let lock = fs::File::create(&lock_path).map_err(DatasetError::disk("cannot create", &lock_path))?;
+    let lock =
+        fs::File::create(&lock_path).map_err(DatasetError::disk("cannot create", &lock_path))?;
     match lock.try_lock() {
         Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(DatasetError::Busy { path: target.to_path_buf() }),
-        Err(fs::TryLockError::Error(e)) => return Err(DatasetError::disk("cannot lock", &lock_path)(e)),
+        Err(fs::TryLockError::WouldBlock) => {
+            return Err(DatasetError::Busy { path: target.to_path_buf() });
+        }
+        Err(fs::TryLockError::Error(e)) => {
+            return Err(DatasetError::disk("cannot lock", &lock_path)(e));
+        }
     }
     if is_installed(dataset, target)? {
         return Ok(dataset.images());
@@ -149,7 +183,13 @@ pub fn install_archive(dataset: &KnownDataset, archive: &Path, target: &Path, pr
     removed.map(|()| images)
 }
 
-fn unpack_and_check(dataset: &KnownDataset, archive: &Path, target: &Path, beside: &Path, progress: impl FnMut(usize, usize)) -> Result<u64, DatasetError> {
+fn unpack_and_check(
+    dataset: &KnownDataset,
+    archive: &Path,
+    target: &Path,
+    beside: &Path,
+    progress: impl FnMut(usize, usize),
+) -> Result<u64, DatasetError> {
     extract(archive, beside, ArchiveLimits { entries: 60_000, bytes: 4_000_000_000 }, progress)?;
     let root = find_root(dataset, beside)?.ok_or_else(|| DatasetError::NoRoot {
         archive: archive.to_path_buf(),
@@ -158,21 +198,30 @@ fn unpack_and_check(dataset: &KnownDataset, archive: &Path, target: &Path, besid
     })?;
     let differences = dataset.differences(&root)?;
     if !differences.is_empty() {
-        return Err(DatasetError::Counts { path: archive.to_path_buf(), name: dataset.name, differences });
+        return Err(DatasetError::Counts {
+            path: archive.to_path_buf(),
+            name: dataset.name,
+            differences,
+        });
     }
     fs::rename(&root, target).map_err(DatasetError::disk("cannot move into place", target))?;
-    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(DatasetError::disk("cannot write to disk", parent))?;
+    let parent =
+        target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(DatasetError::disk("cannot write to disk", parent))?;
     Ok(dataset.images())
 }
 
-/// The folder below `folder` that has all splits: archives nest it, and can hold it twice. The one whose counts
-/// are right is taken, else the topmost.
+/// The folder below `folder` that has all splits: archives nest it, and can hold it twice. The one
+/// whose counts are right is taken, else the topmost.
 ///
 /// # Errors
 /// Fails where a folder cannot be read.
 pub fn find_root(dataset: &KnownDataset, folder: &Path) -> Result<Option<PathBuf>, DatasetError> {
-    let has_splits = |path: &PathBuf| dataset.splits.iter().all(|split| path.join(split.name).join("images").is_dir());
+    let has_splits = |path: &PathBuf| {
+        dataset.splits.iter().all(|split| path.join(split.name).join("images").is_dir())
+    };
     let candidates: Vec<_> = folders_below(folder)?.into_iter().filter(has_splits).collect();
     for candidate in &candidates {
         if dataset.differences(candidate)?.is_empty() {
@@ -188,9 +237,12 @@ fn folders_below(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let mut at = 0;
     while at < found.len() {
         let mut inside = Vec::new();
-        for entry in fs::read_dir(&found[at]).map_err(DatasetError::disk("cannot read", &found[at]))? {
+        for entry in
+            fs::read_dir(&found[at]).map_err(DatasetError::disk("cannot read", &found[at]))?
+        {
             let entry = entry.map_err(DatasetError::disk("cannot read", &found[at]))?;
-            if entry.file_type().map_err(DatasetError::disk("cannot read", &entry.path()))?.is_dir() {
+            if entry.file_type().map_err(DatasetError::disk("cannot read", &entry.path()))?.is_dir()
+            {
                 inside.push(entry.path());
             }
         }
@@ -223,7 +275,11 @@ impl KnownDataset {
             compare(what("empty label files"), expected.empty_label_files, found.empty_label_files);
             compare(what("label lines"), expected.label_lines, found.label_lines);
             for (class_id, lines) in expected.lines_per_class.iter().enumerate() {
-                compare(what(&format!("lines of class {class_id}")), *lines, found.lines_per_class.get(&class_id.to_string()).copied().unwrap_or(0));
+                compare(
+                    what(&format!("lines of class {class_id}")),
+                    *lines,
+                    found.lines_per_class.get(&class_id.to_string()).copied().unwrap_or(0),
+                );
             }
         }
         Ok(differences.trim_end().to_owned())
@@ -240,14 +296,18 @@ struct FoundSplit {
 
 impl FoundSplit {
     fn count(split: &Path) -> Result<Self, DatasetError> {
-        let mut found = FoundSplit { images: files_in(&split.join("images"))?.len() as u64, ..Default::default() };
+        let mut found = FoundSplit {
+            images: files_in(&split.join("images"))?.len() as u64,
+            ..Default::default()
+        };
         for path in files_in(&split.join("labels"))? {
             if path.extension().is_none_or(|extension| extension != "txt") {
                 continue;
             }
             let bytes = fs::read(&path).map_err(DatasetError::disk("cannot read", &path))?;
             let text = String::from_utf8_lossy(&bytes);
-            let mut lines = text.lines().filter_map(|line| line.split_whitespace().next()).peekable();
+            let mut lines =
+                text.lines().filter_map(|line| line.split_whitespace().next()).peekable();
             if lines.peek().is_none() {
                 found.empty_label_files += 1;
             }
@@ -264,13 +324,16 @@ impl FoundSplit {
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(DatasetError::disk("cannot read", folder)(e)),
     };
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(DatasetError::disk("cannot read", folder))?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_hidden =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         if path.is_file() && !is_hidden {
             files.push(path);
         }
@@ -280,7 +343,9 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 
 fn remove_folder(path: &Path) -> Result<(), DatasetError> {
     match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DatasetError::disk("cannot remove", path)(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(DatasetError::disk("cannot remove", path)(e))
+        }
         _ => Ok(()),
     }
 }

@@ -3,7 +3,8 @@ use std::path::{Path, PathBuf};
 /// Why a download did not end well. Each variant says what a person can do.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// No answer from the server: offline, no such host, refused, or the connection broke again and again.
+    /// No answer from the server: offline, no such host, refused, or the connection broke again and
+    /// again.
     #[error(
         "cannot reach {host} ({reason}); check the network, the proxy settings and that the address is right, then run again: what is already here is kept"
     )]
@@ -14,7 +15,9 @@ pub enum DownloadError {
         reason: String,
     },
     /// The server's certificate was not accepted.
-    #[error("{host} showed a certificate that is not trusted ({reason}); behind a proxy that opens TLS, name its certificates with SSL_CERT_FILE")]
+    #[error(
+        "{host} showed a certificate that is not trusted ({reason}); behind a proxy that opens TLS, name its certificates with SSL_CERT_FILE"
+    )]
     Certificate {
         /// Host of the address.
         host: String,
@@ -22,7 +25,9 @@ pub enum DownloadError {
         reason: String,
     },
     /// 401 or 403.
-    #[error("{url}: the server refuses access (HTTP {status}); check the key, and that its owner may see this file")]
+    #[error(
+        "{url}: the server refuses access (HTTP {status}); check the key, and that its owner may see this file"
+    )]
     Denied {
         /// The address, without its query.
         url: String,
@@ -30,7 +35,9 @@ pub enum DownloadError {
         status: u16,
     },
     /// 404 or 410.
-    #[error("{url}: there is no such file (HTTP {status}); check the address, or whether it has moved")]
+    #[error(
+        "{url}: there is no such file (HTTP {status}); check the address, or whether it has moved"
+    )]
     NotFound {
         /// The address, without its query.
         url: String,
@@ -66,7 +73,9 @@ pub enum DownloadError {
         found: String,
     },
     /// The content has another length than expected. It was removed.
-    #[error("{url}: has {found} bytes, and {expected} were expected; the file was changed at its source, or on the way")]
+    #[error(
+        "{url}: has {found} bytes, and {expected} were expected; the file was changed at its source, or on the way"
+    )]
     SizeMismatch {
         /// The address, without its query.
         url: String,
@@ -115,6 +124,9 @@ mod tests {
     fn a_full_disk_is_told_as_one() {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let text = DownloadError::disk("cannot write", Path::new("weights.part"))(full).to_string();
-        assert_eq!(text, "cannot write weights.part: the disk is full; free some space, then run again: what is already here is kept");
+        assert_eq!(
+            text,
+            "cannot write weights.part: the disk is full; free some space, then run again: what is already here is kept"
+        );
     }
 }

@@ -35,7 +35,8 @@ pub struct Fetched {
     pub bytes: u64,
     /// SHA-256 of its content, 64 hexadecimal digits.
     pub sha256: String,
-    /// Bytes that were here before: from a broken download, or all of them where nothing had to be fetched.
+    /// Bytes that were here before: from a broken download, or all of them where nothing had to be
+    /// fetched.
     pub kept_bytes: u64,
 }
 
@@ -60,7 +61,8 @@ impl Fetch {
         self
     }
 
-    /// Expects this SHA-256, in hexadecimal digits; the first digits are enough, as in torchvision's file names.
+    /// Expects this SHA-256, in hexadecimal digits; the first digits are enough, as in
+    /// torchvision's file names.
     pub fn sha256(mut self, digits: impl Into<String>) -> Self {
         self.sha256 = Some(digits.into().to_lowercase());
         self
@@ -72,14 +74,15 @@ impl Fetch {
         self
     }
 
-    /// How many times in a row to try again without a byte gained (default 5), and how long to wait before the
-    /// first of them (default 0.5 s); each further pause doubles, up to 30 s.
+    /// How many times in a row to try again without a byte gained (default 5), and how long to wait
+    /// before the first of them (default 0.5 s); each further pause doubles, up to 30 s.
     pub fn retries(mut self, retries: u32, first_pause: Duration) -> Self {
         (self.retries, self.first_pause) = (retries, first_pause);
         self
     }
 
-    /// How long to wait for an answer, or for the next bytes, before a connection counts as broken (default 60 s).
+    /// How long to wait for an answer, or for the next bytes, before a connection counts as broken
+    /// (default 60 s).
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -91,7 +94,11 @@ impl Fetch {
     }
 
     fn host(&self) -> String {
-        self.url.parse::<Uri>().ok().and_then(|uri| uri.authority().map(|authority| authority.to_string())).unwrap_or_else(|| self.shown_url())
+        self.url
+            .parse::<Uri>()
+            .ok()
+            .and_then(|uri| uri.authority().map(|authority| authority.to_string()))
+            .unwrap_or_else(|| self.shown_url())
     }
 
     fn matches(&self, sha256: &str) -> bool {
@@ -99,16 +106,19 @@ impl Fetch {
     }
 }
 
-/// Downloads a file: streams it to `<destination>.part`, takes up a broken download where it stopped, tries
-/// again with growing pauses, checks size and SHA-256, makes it durable, and only then gives it its name.
-/// A destination that is already there and matches is left as it is.
+/// Downloads a file: streams it to `<destination>.part`, takes up a broken download where it
+/// stopped, tries again with growing pauses, checks size and SHA-256, makes it durable, and only
+/// then gives it its name. A destination that is already there and matches is left as it is.
 ///
 /// `progress` is told the bytes so far and the total, if the server says it.
 ///
 /// # Errors
-/// See [`DownloadError`]. What came before a broken connection is kept for the next run; content that is not
-/// the expected one is removed.
-pub fn fetch(request: &Fetch, mut progress: impl FnMut(u64, Option<u64>)) -> Result<Fetched, DownloadError> {
+/// See [`DownloadError`]. What came before a broken connection is kept for the next run; content
+/// that is not the expected one is removed.
+pub fn fetch(
+    request: &Fetch,
+    mut progress: impl FnMut(u64, Option<u64>),
+) -> Result<Fetched, DownloadError> {
     check_request(request)?;
     if let Some(fetched) = already_there(request)? {
         progress(fetched.bytes, Some(fetched.bytes));
@@ -142,7 +152,11 @@ pub fn fetch(request: &Fetch, mut progress: impl FnMut(u64, Option<u64>)) -> Res
         if !may_restart {
             part.discard()?;
             let expected = request.sha256.clone().unwrap_or_default();
-            return Err(DownloadError::ChecksumMismatch { url: request.shown_url(), expected, found: sha256 });
+            return Err(DownloadError::ChecksumMismatch {
+                url: request.shown_url(),
+                expected,
+                found: sha256,
+            });
         }
         // The bytes of the earlier run may be of an older file: once more, from the start.
         may_restart = false;
@@ -166,14 +180,23 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 fn check_request(request: &Fetch) -> Result<(), DownloadError> {
-    let address = |reason: &str| DownloadError::Address { url: request.url.clone(), reason: reason.to_owned() };
+    let address = |reason: &str| DownloadError::Address {
+        url: request.url.clone(),
+        reason: reason.to_owned(),
+    };
     let uri: Uri = request.url.parse().map_err(|_| address("it does not parse as a URL"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() {
         return Err(address("it should start with https:// and a host"));
     }
     match &request.sha256 {
-        Some(digits) if digits.is_empty() || digits.len() > 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            Err(address(&format!("the expected SHA-256 `{digits}` is not 1 to 64 hexadecimal digits")))
+        Some(digits)
+            if digits.is_empty()
+                || digits.len() > 64
+                || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            Err(address(&format!(
+                "the expected SHA-256 `{digits}` is not 1 to 64 hexadecimal digits"
+            )))
         }
         _ => Ok(()),
     }
@@ -185,7 +208,12 @@ fn already_there(request: &Fetch) -> Result<Option<Fetched>, DownloadError> {
         return Ok(None);
     }
     let sha256 = sha256_of(&request.destination)?;
-    let fetched = Fetched { path: request.destination.clone(), bytes: metadata.len(), sha256, kept_bytes: metadata.len() };
+    let fetched = Fetched {
+        path: request.destination.clone(),
+        bytes: metadata.len(),
+        sha256,
+        kept_bytes: metadata.len(),
+    };
     Ok(request.matches(&fetched.sha256).then_some(fetched))
 }
 
@@ -202,9 +230,18 @@ fn agent(request: &Fetch) -> Result<Agent, DownloadError> {
         .timeout_per_read(Some(request.patience));
     if let Some(bundle) = std::env::var_os("SSL_CERT_FILE").filter(|bundle| !bundle.is_empty()) {
         let bundle = PathBuf::from(bundle);
-        let pem = std::fs::read(&bundle).map_err(DownloadError::disk("cannot read the certificates of SSL_CERT_FILE", &bundle))?;
-        let certificates = parse_pem(&pem).filter_map(|item| if let Ok(PemItem::Certificate(certificate)) = item { Some(certificate) } else { None });
-        config = config.tls_config(TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(certificates.collect()))).build());
+        let pem = std::fs::read(&bundle).map_err(DownloadError::disk(
+            "cannot read the certificates of SSL_CERT_FILE",
+            &bundle,
+        ))?;
+        let certificates = parse_pem(&pem).filter_map(|item| {
+            if let Ok(PemItem::Certificate(certificate)) = item { Some(certificate) } else { None }
+        });
+        config = config.tls_config(
+            TlsConfig::builder()
+                .root_certs(RootCerts::Specific(Arc::new(certificates.collect())))
+                .build(),
+        );
     }
     Ok(config.build().new_agent())
 }
@@ -231,8 +268,14 @@ impl From<DownloadError> for Break {
     }
 }
 
-/// Asks until the whole content is in `part`. Returns how many of the bytes that were there at first were kept.
-fn transfer_with_retries(request: &Fetch, agent: &Agent, part: &mut Part, progress: &mut impl FnMut(u64, Option<u64>)) -> Result<u64, DownloadError> {
+/// Asks until the whole content is in `part`. Returns how many of the bytes that were there at
+/// first were kept.
+fn transfer_with_retries(
+    request: &Fetch,
+    agent: &Agent,
+    part: &mut Part,
+    progress: &mut impl FnMut(u64, Option<u64>),
+) -> Result<u64, DownloadError> {
     // Where nothing answers at all, three tries tell as much as five.
     const TRIES_WITHOUT_CONNECTION: u32 = 2;
     let mut kept = part.bytes();
@@ -247,7 +290,11 @@ fn transfer_with_retries(request: &Fetch, agent: &Agent, part: &mut Part, progre
             Ok(()) => return Ok(kept),
             Err(Break::Final(error)) => return Err(error),
             Err(Break::Passing { error, wait, kind }) => {
-                let limit = if kind == Passing::NoConnection { request.retries.min(TRIES_WITHOUT_CONNECTION) } else { request.retries };
+                let limit = if kind == Passing::NoConnection {
+                    request.retries.min(TRIES_WITHOUT_CONNECTION)
+                } else {
+                    request.retries
+                };
                 if fruitless >= limit {
                     return Err(error);
                 }
@@ -260,7 +307,13 @@ fn transfer_with_retries(request: &Fetch, agent: &Agent, part: &mut Part, progre
 }
 
 /// One connection: asks for what is missing and appends what comes.
-fn transfer(request: &Fetch, agent: &Agent, part: &mut Part, progress: &mut impl FnMut(u64, Option<u64>), kept: &mut u64) -> Result<(), Break> {
+fn transfer(
+    request: &Fetch,
+    agent: &Agent,
+    part: &mut Part,
+    progress: &mut impl FnMut(u64, Option<u64>),
+    kept: &mut u64,
+) -> Result<(), Break> {
     let mut response = ask(request, agent, part)?;
     let headers = response.headers();
     let validator = validator_of(headers);
@@ -268,15 +321,25 @@ fn transfer(request: &Fetch, agent: &Agent, part: &mut Part, progress: &mut impl
         StatusCode::PARTIAL_CONTENT => {
             let range = ContentRange::of(headers);
             // Without an If-Range of ours the server cannot tell that the file has changed since.
-            let is_same_file = validator.is_none() || part.validator().is_none() || part.validator() == validator.as_deref();
+            let is_same_file = validator.is_none()
+                || part.validator().is_none()
+                || part.validator() == validator.as_deref();
             match range {
-                Some(ContentRange { start: Some(start), total }) if start == part.bytes() && is_same_file => total,
+                Some(ContentRange { start: Some(start), total })
+                    if start == part.bytes() && is_same_file =>
+                {
+                    total
+                }
                 _ => return restart_later(request, part, kept),
             }
         }
         StatusCode::RANGE_NOT_SATISFIABLE => {
             let total = ContentRange::of(headers).and_then(|range| range.total);
-            return if total == Some(part.bytes()) && part.bytes() > 0 { check_size(request, part.bytes()) } else { restart_later(request, part, kept) };
+            return if total == Some(part.bytes()) && part.bytes() > 0 {
+                check_size(request, part.bytes())
+            } else {
+                restart_later(request, part, kept)
+            };
         }
         StatusCode::OK => {
             part.restart(validator)?;
@@ -301,13 +364,23 @@ fn transfer(request: &Fetch, agent: &Agent, part: &mut Part, progress: &mut impl
         progress(part.bytes(), total.or(request.bytes));
         if let Some(limit) = total.or(request.bytes).filter(|limit| part.bytes() > *limit) {
             let found = part.bytes();
-            return Err(DownloadError::SizeMismatch { url: request.shown_url(), expected: limit, found }.into());
+            return Err(DownloadError::SizeMismatch {
+                url: request.shown_url(),
+                expected: limit,
+                found,
+            }
+            .into());
         }
     }
     match total {
-        Some(total) if part.bytes() < total => {
-            Err(broken(request, io::Error::new(io::ErrorKind::UnexpectedEof, format!("the connection ended after {} of {total} bytes", part.bytes())).into()))
-        }
+        Some(total) if part.bytes() < total => Err(broken(
+            request,
+            io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("the connection ended after {} of {total} bytes", part.bytes()),
+            )
+            .into(),
+        )),
         _ => check_size(request, part.bytes()),
     }
 }
@@ -330,17 +403,26 @@ fn ask(request: &Fetch, agent: &Agent, part: &Part) -> Result<Response<Body>, Br
 fn restart_later(request: &Fetch, part: &mut Part, kept: &mut u64) -> Result<(), Break> {
     if part.bytes() == 0 {
         // A server that answers a plain request with a part would do so for ever.
-        return Err(DownloadError::Status { url: request.shown_url(), status: StatusCode::PARTIAL_CONTENT.as_u16() }.into());
+        return Err(DownloadError::Status {
+            url: request.shown_url(),
+            status: StatusCode::PARTIAL_CONTENT.as_u16(),
+        }
+        .into());
     }
     part.restart(None)?;
     *kept = 0;
-    let error = DownloadError::Unreachable { host: request.host(), reason: "the file changed while it was fetched".into() };
+    let error = DownloadError::Unreachable {
+        host: request.host(),
+        reason: "the file changed while it was fetched".into(),
+    };
     Err(Break::Passing { error, wait: Some(Duration::ZERO), kind: Passing::Interrupted })
 }
 
 fn check_size(request: &Fetch, found: u64) -> Result<(), Break> {
     match request.bytes {
-        Some(expected) if expected != found => Err(DownloadError::SizeMismatch { url: request.shown_url(), expected, found }.into()),
+        Some(expected) if expected != found => {
+            Err(DownloadError::SizeMismatch { url: request.shown_url(), expected, found }.into())
+        }
         _ => Ok(()),
     }
 }
@@ -351,8 +433,14 @@ fn refusal(request: &Fetch, status: StatusCode, headers: &HeaderMap) -> Break {
         401 | 403 => DownloadError::Denied { url, status: code }.into(),
         404 | 410 => DownloadError::NotFound { url, status: code }.into(),
         408 | 425 | 429 | 500..=599 => {
-            let wait = header(headers, "retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
-            Break::Passing { error: DownloadError::Status { url, status: code }, wait, kind: Passing::Interrupted }
+            let wait = header(headers, "retry-after")
+                .and_then(|text| text.parse().ok())
+                .map(Duration::from_secs);
+            Break::Passing {
+                error: DownloadError::Status { url, status: code },
+                wait,
+                kind: Passing::Interrupted,
+            }
         }
         _ => DownloadError::Status { url, status: code }.into(),
     }
@@ -360,18 +448,43 @@ fn refusal(request: &Fetch, status: StatusCode, headers: &HeaderMap) -> Break {
 
 fn broken(request: &Fetch, error: ureq::Error) -> Break {
     let host = request.host();
-    let unreachable = |reason: String, kind| Break::Passing { error: DownloadError::Unreachable { host: host.clone(), reason }, wait: None, kind };
+    let unreachable = |reason: String, kind| Break::Passing {
+        error: DownloadError::Unreachable { host: host.clone(), reason },
+        wait: None,
+        kind,
+    };
     match error {
-        ureq::Error::BadUri(reason) => DownloadError::Address { url: request.url.clone(), reason }.into(),
-        ureq::Error::Http(reason) => DownloadError::Address { url: request.url.clone(), reason: reason.to_string() }.into(),
-        ureq::Error::Rustls(reason) => DownloadError::Certificate { host, reason: reason.to_string() }.into(),
-        ureq::Error::HostNotFound => unreachable("no such host; is this machine online?".into(), Passing::NoConnection),
-        ureq::Error::ConnectionFailed => unreachable("connection refused".into(), Passing::NoConnection),
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => unreachable("no connection in time".into(), Passing::NoConnection),
-        ureq::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData && e.to_string().contains("certificate") => {
+        ureq::Error::BadUri(reason) => {
+            DownloadError::Address { url: request.url.clone(), reason }.into()
+        }
+        ureq::Error::Http(reason) => {
+            DownloadError::Address { url: request.url.clone(), reason: reason.to_string() }.into()
+        }
+        ureq::Error::Rustls(reason) => {
+            DownloadError::Certificate { host, reason: reason.to_string() }.into()
+        }
+        ureq::Error::HostNotFound => {
+            unreachable("no such host; is this machine online?".into(), Passing::NoConnection)
+        }
+        ureq::Error::ConnectionFailed => {
+            unreachable("connection refused".into(), Passing::NoConnection)
+        }
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+            unreachable("no connection in time".into(), Passing::NoConnection)
+        }
+        ureq::Error::Io(e)
+            if e.kind() == io::ErrorKind::InvalidData && e.to_string().contains("certificate") =>
+        {
             DownloadError::Certificate { host, reason: e.to_string() }.into()
         }
-        ureq::Error::Io(e) if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable) => {
+        ureq::Error::Io(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::HostUnreachable
+            ) =>
+        {
             unreachable(e.to_string(), Passing::NoConnection)
         }
         error => unreachable(error.to_string(), Passing::Interrupted),
@@ -401,8 +514,12 @@ struct ContentRange {
 
 impl ContentRange {
     fn of(headers: &HeaderMap) -> Option<Self> {
-        let (range, total) = header(headers, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
-        Some(ContentRange { start: range.split_once('-').and_then(|(start, _)| start.trim().parse().ok()), total: total.trim().parse().ok() })
+        let (range, total) =
+            header(headers, "content-range")?.strip_prefix("bytes ")?.split_once('/')?;
+        Some(ContentRange {
+            start: range.split_once('-').and_then(|(start, _)| start.trim().parse().ok()),
+            total: total.trim().parse().ok(),
+        })
     }
 }
 
@@ -425,13 +542,27 @@ mod tests {
 
     #[test]
     fn an_address_without_http_or_a_checksum_that_is_none_is_refused() {
-        for (url, digits) in [("densenet.pth", "aa"), ("file:///etc/passwd", "aa"), ("https://example.org/x", "not hex"), ("https://example.org/x", "")] {
-            assert!(matches!(check_request(&Fetch::new(url, "x").sha256(digits)), Err(DownloadError::Address { .. })), "{url} {digits}");
+        for (url, digits) in [
+            ("densenet.pth", "aa"),
+            ("file:///etc/passwd", "aa"),
+            ("https://example.org/x", "not hex"),
+            ("https://example.org/x", ""),
+        ] {
+            assert!(
+                matches!(
+                    check_request(&Fetch::new(url, "x").sha256(digits)),
+                    Err(DownloadError::Address { .. })
+                ),
+                "{url} {digits}"
+            );
         }
     }
 
     #[test]
     fn a_signature_in_the_query_is_never_shown() {
-        assert_eq!(Fetch::new("https://example.org/x?secret=1", "x").shown_url(), "https://example.org/x");
+        assert_eq!(
+            Fetch::new("https://example.org/x?secret=1", "x").shown_url(),
+            "https://example.org/x"
+        );
     }
 }

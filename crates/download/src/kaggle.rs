@@ -34,7 +34,9 @@ impl Credentials {
     /// The value of the `Authorization` header.
     pub fn authorization(&self) -> String {
         match self {
-            Credentials::Key { username, key } => format!("Basic {}", STANDARD.encode(format!("{username}:{key}"))),
+            Credentials::Key { username, key } => {
+                format!("Basic {}", STANDARD.encode(format!("{username}:{key}")))
+            }
             Credentials::Token(token) => format!("Bearer {token}"),
         }
     }
@@ -79,12 +81,16 @@ const TOKEN: &str = "KAGGLE_API_TOKEN";
 const USERNAME: &str = "KAGGLE_USERNAME";
 const KEY: &str = "KAGGLE_KEY";
 
-/// Looks for the user's key: `KAGGLE_API_TOKEN`, or `KAGGLE_USERNAME` and `KAGGLE_KEY`, in the environment, then
-/// in `folder/.env`; then `kaggle.json` or `access_token` in `KAGGLE_CONFIG_DIR`, `~/.kaggle` or `~/.config/kaggle`.
+/// Looks for the user's key: `KAGGLE_API_TOKEN`, or `KAGGLE_USERNAME` and `KAGGLE_KEY`, in the
+/// environment, then in `folder/.env`; then `kaggle.json` or `access_token` in `KAGGLE_CONFIG_DIR`,
+/// `~/.kaggle` or `~/.config/kaggle`.
 ///
 /// # Errors
 /// See [`CredentialsError`].
-pub fn find_credentials(folder: &Path, environment: impl Fn(&str) -> Option<OsString>) -> Result<Credentials, CredentialsError> {
+pub fn find_credentials(
+    folder: &Path,
+    environment: impl Fn(&str) -> Option<OsString>,
+) -> Result<Credentials, CredentialsError> {
     let variable = |name: &str| environment(name).and_then(|value| value.into_string().ok());
     if let Some(found) = from_variables("the environment", &variable)? {
         return Ok(found);
@@ -92,23 +98,32 @@ pub fn find_credentials(folder: &Path, environment: impl Fn(&str) -> Option<OsSt
     let env_file = folder.join(".env");
     if let Some(text) = read(&env_file)? {
         let variables = parse_env_file(&text);
-        if let Some(found) = from_variables(&env_file.display().to_string(), &|name| variables.get(name).cloned())? {
+        if let Some(found) =
+            from_variables(&env_file.display().to_string(), &|name| variables.get(name).cloned())?
+        {
             return Ok(found);
         }
     }
     let home = environment("HOME").map(PathBuf::from);
-    let config_folders = match environment("KAGGLE_CONFIG_DIR").filter(|folder| !folder.is_empty()) {
+    let config_folders = match environment("KAGGLE_CONFIG_DIR").filter(|folder| !folder.is_empty())
+    {
         Some(folder) => vec![PathBuf::from(folder)],
-        None => home.iter().flat_map(|home| [home.join(".kaggle"), home.join(".config/kaggle")]).collect(),
+        None => home
+            .iter()
+            .flat_map(|home| [home.join(".kaggle"), home.join(".config/kaggle")])
+            .collect(),
     };
     let mut key_files = Vec::new();
     for config_folder in config_folders {
         let key_file = config_folder.join("kaggle.json");
         if let Some(text) = read(&key_file)? {
-            return parse_key_file(&text).map_err(|reason| CredentialsError::Unusable { path: key_file, reason });
+            return parse_key_file(&text)
+                .map_err(|reason| CredentialsError::Unusable { path: key_file, reason });
         }
         let token_file = config_folder.join("access_token");
-        if let Some(token) = read(&token_file)?.map(|text| text.trim().to_owned()).filter(|token| !token.is_empty()) {
+        if let Some(token) =
+            read(&token_file)?.map(|text| text.trim().to_owned()).filter(|token| !token.is_empty())
+        {
             return Ok(Credentials::Token(token));
         }
         key_files.push(key_file);
@@ -116,8 +131,13 @@ pub fn find_credentials(folder: &Path, environment: impl Fn(&str) -> Option<OsSt
     Err(CredentialsError::NotFound { env_file, key_files })
 }
 
-fn from_variables(place: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Credentials>, CredentialsError> {
-    let variable = |name| variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+fn from_variables(
+    place: &str,
+    variable: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<Credentials>, CredentialsError> {
+    let variable = |name| {
+        variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    };
     if let Some(token) = variable(TOKEN) {
         return Ok(Some(Credentials::Token(token)));
     }
@@ -132,8 +152,15 @@ fn from_variables(place: &str, variable: &impl Fn(&str) -> Option<String>) -> Re
 
 fn parse_key_file(text: &str) -> Result<Credentials, String> {
     const ADVICE: &str = "download it again from the settings page of your Kaggle account";
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("is no JSON (line {}, column {}); {ADVICE}", e.line(), e.column()))?;
-    let field = |name: &str| value.get(name).and_then(serde_json::Value::as_str).map(str::to_owned).filter(|value| !value.is_empty());
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|e| format!("is no JSON (line {}, column {}); {ADVICE}", e.line(), e.column()))?;
+    let field = |name: &str| {
+        value
+            .get(name)
+            .and_then(serde_json::Value::as_str)
+            .map(str::to_owned)
+            .filter(|value| !value.is_empty())
+    };
     match (field("username"), field("key")) {
         (Some(username), Some(key)) => Ok(Credentials::Key { username, key }),
         _ => Err(format!("lacks `username` or `key`; {ADVICE}")),
@@ -146,8 +173,11 @@ fn parse_env_file(text: &str) -> BTreeMap<String, String> {
         let line = line.trim();
         let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
         let value = value.trim();
-        let quoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.split_once(quote).map(|(inside, _)| inside));
-        let value = quoted.unwrap_or_else(|| value.split(" #").next().unwrap_or_default().trim_end());
+        let quoted = ['"', '\''].into_iter().find_map(|quote| {
+            value.strip_prefix(quote)?.split_once(quote).map(|(inside, _)| inside)
+        });
+        let value =
+            quoted.unwrap_or_else(|| value.split(" #").next().unwrap_or_default().trim_end());
         (!name.starts_with('#')).then(|| (name.trim().to_owned(), value.to_owned()))
     };
     text.lines().filter_map(parse).collect()
@@ -156,8 +186,13 @@ fn parse_env_file(text: &str) -> BTreeMap<String, String> {
 fn read(path: &Path) -> Result<Option<String>, CredentialsError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(CredentialsError::Unusable { path: path.to_path_buf(), reason: format!("cannot be read: {e}") }),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(e) => Err(CredentialsError::Unusable {
+            path: path.to_path_buf(),
+            reason: format!("cannot be read: {e}"),
+        }),
     }
 }
 
@@ -166,7 +201,9 @@ mod tests {
     use super::*;
 
     fn find(folder: &Path, variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
-        find_credentials(folder, |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        find_credentials(folder, |name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
     }
 
     fn key(username: &str, key: &str) -> Credentials {
@@ -181,7 +218,11 @@ mod tests {
         let places = [("KAGGLE_CONFIG_DIR", config.to_str().unwrap())];
         fs::write(config.join("kaggle.json"), r#"{"username":"file","key":"k1"}"#).unwrap();
         assert_eq!(find(folder.path(), &places).unwrap(), key("file", "k1"));
-        fs::write(folder.path().join(".env"), "# mine\nexport KAGGLE_USERNAME='dot env'\nKAGGLE_KEY=k2 # of 2026\n").unwrap();
+        fs::write(
+            folder.path().join(".env"),
+            "# mine\nexport KAGGLE_USERNAME='dot env'\nKAGGLE_KEY=k2 # of 2026\n",
+        )
+        .unwrap();
         assert_eq!(find(folder.path(), &places).unwrap(), key("dot env", "k2"));
         let set = [places[0], (USERNAME, "shell"), (KEY, "k3")];
         assert_eq!(find(folder.path(), &set).unwrap(), key("shell", "k3"));
@@ -191,23 +232,35 @@ mod tests {
 
     #[test]
     fn the_key_travels_as_basic_authorization() {
-        assert_eq!(key("Aladdin", "open sesame").authorization(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(
+            key("Aladdin", "open sesame").authorization(),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
     }
 
     #[test]
     fn a_key_is_never_shown() {
-        assert_eq!(format!("{:?} {:?}", key("me", "secret"), Credentials::Token("secret".into())), "Key(..) Token(..)");
+        assert_eq!(
+            format!("{:?} {:?}", key("me", "secret"), Credentials::Token("secret".into())),
+            "Key(..) Token(..)"
+        );
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(".kaggle")).unwrap();
-        fs::write(folder.path().join(".kaggle/kaggle.json"), r#"{"username":"me" "key":"secret"}"#).unwrap();
-        let error = find(folder.path(), &[("HOME", folder.path().to_str().unwrap())]).unwrap_err().to_string();
+        fs::write(folder.path().join(".kaggle/kaggle.json"), r#"{"username":"me" "key":"secret"}"#)
+            .unwrap();
+        let error = find(folder.path(), &[("HOME", folder.path().to_str().unwrap())])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("is no JSON") && !error.contains("secret"), "{error}");
     }
 
     #[test]
     fn half_a_key_is_told_from_none() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(matches!(find(folder.path(), &[(USERNAME, "me")]), Err(CredentialsError::Half { lacks: KEY, .. })));
+        assert!(matches!(
+            find(folder.path(), &[(USERNAME, "me")]),
+            Err(CredentialsError::Half { lacks: KEY, .. })
+        ));
         let error = find(folder.path(), &[("HOME", "/nowhere")]).unwrap_err().to_string();
         assert!(error.contains("/nowhere/.kaggle/kaggle.json"), "{error}");
     }
@@ -217,6 +270,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join(".config/kaggle")).unwrap();
         fs::write(folder.path().join(".config/kaggle/access_token"), "abc\n").unwrap();
-        assert_eq!(find(folder.path(), &[("HOME", folder.path().to_str().unwrap())]).unwrap(), Credentials::Token("abc".into()));
+        assert_eq!(
+            find(folder.path(), &[("HOME", folder.path().to_str().unwrap())]).unwrap(),
+            Credentials::Token("abc".into())
+        );
     }
 }

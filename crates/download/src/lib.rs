@@ -17,7 +17,10 @@ mod kaggle;
 mod part;
 
 pub use archive::{ArchiveError, ArchiveLimits, extract};
-pub use dataset::{BONE_FRACTURE, DatasetError, ExpectedSplit, KnownDataset, find_root, install_archive, is_installed};
+pub use dataset::{
+    BONE_FRACTURE, DatasetError, ExpectedSplit, KnownDataset, find_root, install_archive,
+    is_installed,
+};
 pub use error::DownloadError;
 pub use fetch::{Fetch, Fetched, fetch, sha256_of};
 pub use kaggle::{Credentials, CredentialsError, find_credentials};

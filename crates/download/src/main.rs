@@ -9,7 +9,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ossify_download::{
-    ArchiveError, BONE_FRACTURE, CredentialsError, DatasetError, DownloadError, Fetch, KnownDataset, fetch, find_credentials, install_archive, is_installed,
+    ArchiveError, BONE_FRACTURE, CredentialsError, DatasetError, DownloadError, Fetch,
+    KnownDataset, fetch, find_credentials, install_archive, is_installed,
 };
 
 #[derive(Parser)]
@@ -30,7 +31,12 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         archive: Option<PathBuf>,
         /// Address of Kaggle's API
-        #[arg(long, value_name = "URL", env = "OSSIFY_KAGGLE_URL", default_value = "https://www.kaggle.com/api/v1")]
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "OSSIFY_KAGGLE_URL",
+            default_value = "https://www.kaggle.com/api/v1"
+        )]
         url: String,
     },
 }
@@ -42,12 +48,21 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error:#}");
             // No key is a matter of configuration.
-            if error.downcast_ref::<CredentialsError>().is_some() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if error.downcast_ref::<CredentialsError>().is_some() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
-fn dataset(known: &KnownDataset, data: &Path, archive: Option<&Path>, url: &str) -> anyhow::Result<()> {
+fn dataset(
+    known: &KnownDataset,
+    data: &Path,
+    archive: Option<&Path>,
+    url: &str,
+) -> anyhow::Result<()> {
     let target = data.join(known.name);
     if is_installed(known, &target)? {
         eprintln!("{} is already there, whole: {}", known.name, target.display());
@@ -59,14 +74,23 @@ fn dataset(known: &KnownDataset, data: &Path, archive: Option<&Path>, url: &str)
     };
     eprintln!("unpacking {} and checking its counts", archive.display());
     let mut progress = Progress::new("files");
-    let outcome = install_archive(known, &archive, &target, |done, total| progress.update(done as u64, Some(total as u64)));
+    let outcome = install_archive(known, &archive, &target, |done, total| {
+        progress.update(done as u64, Some(total as u64))
+    });
     progress.finish();
-    let is_useless = matches!(outcome, Ok(_) | Err(DatasetError::Archive(ArchiveError::Broken { .. })));
+    let is_useless =
+        matches!(outcome, Ok(_) | Err(DatasetError::Archive(ArchiveError::Broken { .. })));
     if is_ours && is_useless {
-        std::fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
+        std::fs::remove_file(&archive)
+            .with_context(|| format!("cannot remove {}", archive.display()))?;
     }
     let images = outcome?;
-    eprintln!("{}: {images} images in {} ({}); every count is as it should be", known.name, target.display(), known.licence);
+    eprintln!(
+        "{}: {images} images in {} ({}); every count is as it should be",
+        known.name,
+        target.display(),
+        known.licence
+    );
     eprintln!("next: make ingest CONF=conf/bone-fracture.toml DATASET={}", target.display());
     Ok(())
 }
@@ -75,14 +99,25 @@ fn download(known: &KnownDataset, data: &Path, url: &str) -> anyhow::Result<Path
     let folder = std::env::current_dir().context("cannot tell the current folder")?;
     let credentials = match find_credentials(&folder, |name| std::env::var_os(name)) {
         Ok(credentials) => credentials,
-        Err(error @ CredentialsError::NotFound { .. }) => return Err(anyhow::Error::from(error).context(advice(known))),
+        Err(error @ CredentialsError::NotFound { .. }) => {
+            return Err(anyhow::Error::from(error).context(advice(known)));
+        }
         Err(error) => return Err(error.into()),
     };
     let archive = data.join(format!("{}.zip", known.name));
     let url = format!("{}/datasets/download/{}", url.trim_end_matches('/'), known.kaggle_id);
-    eprintln!("downloading {} ({}, about {} MB) to {}", known.name, known.licence, known.archive_megabytes, archive.display());
+    eprintln!(
+        "downloading {} ({}, about {} MB) to {}",
+        known.name,
+        known.licence,
+        known.archive_megabytes,
+        archive.display()
+    );
     let mut progress = Progress::new("bytes");
-    let fetched = fetch(&Fetch::new(url, &archive).header("Authorization", credentials.authorization()), |done, total| progress.update(done, total));
+    let fetched = fetch(
+        &Fetch::new(url, &archive).header("Authorization", credentials.authorization()),
+        |done, total| progress.update(done, total),
+    );
     progress.finish();
     match fetched {
         Ok(fetched) => Ok(fetched.path),
@@ -138,9 +173,19 @@ impl Progress {
             self.bar.set_length(total);
         }
         self.bar.set_position(done);
-        if let Some(last_line) = self.last_line.as_mut().filter(|last_line| last_line.elapsed() >= Duration::from_secs(5)) {
+        if let Some(last_line) = self
+            .last_line
+            .as_mut()
+            .filter(|last_line| last_line.elapsed() >= Duration::from_secs(5))
+        {
             *last_line = Instant::now();
-            let amount = |n: u64| if self.unit == "bytes" { format!("{:.1} MB", n as f64 / 1e6) } else { format!("{n} {}", self.unit) };
+            let amount = |n: u64| {
+                if self.unit == "bytes" {
+                    format!("{:.1} MB", n as f64 / 1e6)
+                } else {
+                    format!("{n} {}", self.unit)
+                }
+            };
             match total {
                 Some(total) => eprintln!("  {} of {}", amount(done), amount(total)),
                 None => eprintln!("  {}", amount(done)),

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::DownloadError;
 use crate::fetch::hex;
 
-/// The unfinished file `<destination>.part`, locked against other processes, with its running digest.
-/// `<destination>.part.etag` keeps the validator that the server gave for its content.
+/// The unfinished file `<destination>.part`, locked against other processes, with its running
+/// digest. `<destination>.part.etag` keeps the validator that the server gave for its content.
 pub(crate) struct Part {
     file: File,
     path: PathBuf,
@@ -24,13 +24,18 @@ impl Part {
     pub fn open(destination: &Path) -> Result<Self, DownloadError> {
         let path = with_suffix(destination, ".part");
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(DownloadError::disk("cannot create the folder", parent))?;
+            fs::create_dir_all(parent)
+                .map_err(DownloadError::disk("cannot create the folder", parent))?;
         }
         let mut file = open_locked(&path)?;
         let mut digest = Sha256::new();
-        let bytes = digest_of(&mut file, &mut digest).map_err(DownloadError::disk("cannot read", &path))?;
+        let bytes =
+            digest_of(&mut file, &mut digest).map_err(DownloadError::disk("cannot read", &path))?;
         let validator_path = with_suffix(destination, ".part.etag");
-        let validator = fs::read_to_string(&validator_path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let validator = fs::read_to_string(&validator_path)
+            .ok()
+            .map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty());
         Ok(Part { file, path, validator_path, validator, digest, bytes })
     }
 
@@ -52,7 +57,8 @@ impl Part {
         self.digest = Sha256::new();
         self.bytes = 0;
         match &validator {
-            Some(text) => fs::write(&self.validator_path, text).map_err(DownloadError::disk("cannot write", &self.validator_path))?,
+            Some(text) => fs::write(&self.validator_path, text)
+                .map_err(DownloadError::disk("cannot write", &self.validator_path))?,
             None => remove_if_there(&self.validator_path)?,
         }
         self.validator = validator;
@@ -75,7 +81,8 @@ impl Part {
     /// Makes the content durable and gives it its name.
     pub fn publish(self, destination: &Path) -> Result<(), DownloadError> {
         self.file.sync_all().map_err(DownloadError::disk("cannot write to disk", &self.path))?;
-        fs::rename(&self.path, destination).map_err(DownloadError::disk("cannot move into place", destination))?;
+        fs::rename(&self.path, destination)
+            .map_err(DownloadError::disk("cannot move into place", destination))?;
         remove_if_there(&self.validator_path)?;
         sync_parent(destination)
     }
@@ -87,20 +94,33 @@ impl Part {
     }
 }
 
-/// Opens and locks the file. Another process may have moved it away between the two: then it opens the new one.
+/// Opens and locks the file. Another process may have moved it away between the two: then it opens
+/// the new one.
 fn open_locked(path: &Path) -> Result<File, DownloadError> {
     loop {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(DownloadError::disk("cannot create", path))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(DownloadError::disk("cannot create", path))?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DownloadError::Busy { path: path.to_path_buf() }),
+            Err(TryLockError::WouldBlock) => {
+                return Err(DownloadError::Busy { path: path.to_path_buf() });
+            }
             Err(TryLockError::Error(e)) => return Err(DownloadError::disk("cannot lock", path)(e)),
         }
         let opened = file.metadata().map_err(DownloadError::disk("cannot read", path))?;
         if !opened.is_file() {
-            return Err(DownloadError::disk("cannot write", path)(io::Error::other("it is no regular file; remove it")));
+            return Err(DownloadError::disk("cannot write", path)(io::Error::other(
+                "it is no regular file; remove it",
+            )));
         }
-        if fs::metadata(path).is_ok_and(|named| named.ino() == opened.ino() && named.dev() == opened.dev()) {
+        if fs::metadata(path)
+            .is_ok_and(|named| named.ino() == opened.ino() && named.dev() == opened.dev())
+        {
             return Ok(file);
         }
     }
@@ -124,8 +144,11 @@ pub(crate) fn digest_of(file: &mut File, digest: &mut Sha256) -> io::Result<u64>
 }
 
 fn sync_parent(path: &Path) -> Result<(), DownloadError> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|folder| folder.sync_all()).map_err(DownloadError::disk("cannot write to disk", parent))
+    let parent =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(DownloadError::disk("cannot write to disk", parent))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -136,7 +159,9 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn remove_if_there(path: &Path) -> Result<(), DownloadError> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(DownloadError::disk("cannot remove", path)(e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(DownloadError::disk("cannot remove", path)(e))
+        }
         _ => Ok(()),
     }
 }

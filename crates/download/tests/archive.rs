@@ -43,7 +43,9 @@ fn honest_entries_are_unpacked() {
 
 #[test]
 fn entries_that_leave_the_folder_are_refused() {
-    for name in ["../evil", "a/../../evil", "/etc/evil", "C:/evil", "..\\evil", "a/b\\..\\..\\c", "."] {
+    for name in
+        ["../evil", "a/../../evil", "/etc/evil", "C:/evil", "..\\evil", "a/b\\..\\..\\c", "."]
+    {
         let folder = TempDir::new().unwrap();
         let path = archive(folder.path(), &[("good", b"x"), (name, b"x")]);
         let error = refusal(&path, folder.path());
@@ -77,7 +79,10 @@ fn a_bomb_is_stopped_by_size_and_by_number() {
     let error = extract(&path, &folder.path().join("out"), LIMITS, |_, _| {}).unwrap_err();
     assert!(matches!(error, ArchiveError::TooLarge { .. }), "{error}");
     let many: Vec<_> = (0..101).map(|n| n.to_string()).collect();
-    let path = archive(folder.path(), &many.iter().map(|name| (name.as_str(), b"".as_slice())).collect::<Vec<_>>());
+    let path = archive(
+        folder.path(),
+        &many.iter().map(|name| (name.as_str(), b"".as_slice())).collect::<Vec<_>>(),
+    );
     let error = extract(&path, &folder.path().join("many"), LIMITS, |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("more than 100 files"), "{error}");
 }
@@ -99,12 +104,19 @@ fn content_that_does_not_match_its_checksum_is_broken() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("archive.zip");
     let mut zip = ZipWriter::new(File::create(&path).unwrap());
-    zip.start_file("a", SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored)).unwrap();
+    zip.start_file(
+        "a",
+        SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored),
+    )
+    .unwrap();
     zip.write_all(b"find me in the file").unwrap();
     zip.finish().unwrap();
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.windows(7).position(|window| window == b"find me").unwrap();
     bytes[at] = b'F';
     fs::write(&path, bytes).unwrap();
-    assert!(matches!(extract(&path, &folder.path().join("out"), LIMITS, |_, _| {}), Err(ArchiveError::Broken { .. })));
+    assert!(matches!(
+        extract(&path, &folder.path().join("out"), LIMITS, |_, _| {}),
+        Err(ArchiveError::Broken { .. })
+    ));
 }

@@ -29,7 +29,9 @@ fn sha256(content: &[u8]) -> String {
 fn request(server: &Server) -> (TempDir, PathBuf, Fetch) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("weights/model.pth");
-    let request = Fetch::new(format!("{}/model.pth", server.url), &path).retries(5, Duration::from_millis(1)).patience(Duration::from_millis(500));
+    let request = Fetch::new(format!("{}/model.pth", server.url), &path)
+        .retries(5, Duration::from_millis(1))
+        .patience(Duration::from_millis(500));
     (folder, path, request)
 }
 
@@ -38,7 +40,10 @@ fn get(request: &Fetch) -> Result<Fetched, DownloadError> {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -48,7 +53,9 @@ fn a_file_comes_whole_and_nothing_else_stays() {
     let server = Server::start(|_, request| Reply::file(request, &content(), ETAG));
     let (_folder, path, request) = request(&server);
     let mut seen = Vec::new();
-    let fetched = fetch(&request.sha256(&sha256(&content())[..8]), |done, total| seen.push((done, total))).unwrap();
+    let fetched =
+        fetch(&request.sha256(&sha256(&content())[..8]), |done, total| seen.push((done, total)))
+            .unwrap();
     assert_eq!(fs::read(&path).unwrap(), content());
     assert_eq!((fetched.bytes, fetched.kept_bytes), (1_200_000, 0));
     assert_eq!(fetched.sha256, sha256(&content()));
@@ -88,11 +95,13 @@ fn broken_connections_are_taken_up_where_they_stopped() {
 
 #[test]
 fn a_download_of_an_earlier_run_is_taken_up() {
-    let server = Server::start(
-        |number, request| {
-            if number == 0 { Reply::file(request, &content(), ETAG).cut_after(500_000) } else { Reply::file(request, &content(), ETAG) }
-        },
-    );
+    let server = Server::start(|number, request| {
+        if number == 0 {
+            Reply::file(request, &content(), ETAG).cut_after(500_000)
+        } else {
+            Reply::file(request, &content(), ETAG)
+        }
+    });
     let (_folder, path, request) = request(&server);
     let error = get(&request.clone().retries(0, Duration::ZERO)).unwrap_err();
     assert!(matches!(error, DownloadError::Unreachable { .. }), "{error}");
@@ -105,7 +114,13 @@ fn a_download_of_an_earlier_run_is_taken_up() {
 
 #[test]
 fn a_server_that_ignores_ranges_is_read_from_the_start() {
-    let server = Server::start(|number, _| if number == 0 { Reply::new(200, &content()).cut_after(500_000) } else { Reply::new(200, &content()) });
+    let server = Server::start(|number, _| {
+        if number == 0 {
+            Reply::new(200, &content()).cut_after(500_000)
+        } else {
+            Reply::new(200, &content())
+        }
+    });
     let (_folder, path, request) = request(&server);
     assert_eq!(get(&request).unwrap().kept_bytes, 0);
     assert_eq!(fs::read(&path).unwrap(), content());
@@ -115,11 +130,13 @@ fn a_server_that_ignores_ranges_is_read_from_the_start() {
 fn a_file_that_changed_between_two_runs_is_read_from_the_start() {
     let newer: Vec<u8> = content().into_iter().rev().collect();
     let expected = newer.clone();
-    let server = Server::start(
-        move |number, request| {
-            if number == 0 { Reply::file(request, &content(), ETAG).cut_after(500_000) } else { Reply::file(request, &newer, "\"v2\"") }
-        },
-    );
+    let server = Server::start(move |number, request| {
+        if number == 0 {
+            Reply::file(request, &content(), ETAG).cut_after(500_000)
+        } else {
+            Reply::file(request, &newer, "\"v2\"")
+        }
+    });
     let (_folder, path, request) = request(&server);
     get(&request).unwrap();
     assert_eq!(fs::read(&path).unwrap(), expected);
@@ -132,7 +149,11 @@ fn a_changed_file_behind_a_server_that_ignores_if_range_is_noticed() {
     let server = Server::start(move |number, request| {
         let mut request = request.clone();
         request.headers.remove("if-range");
-        if number == 0 { Reply::file(&request, &content(), ETAG).cut_after(500_000) } else { Reply::file(&request, &newer, "\"v2\"") }
+        if number == 0 {
+            Reply::file(&request, &content(), ETAG).cut_after(500_000)
+        } else {
+            Reply::file(&request, &newer, "\"v2\"")
+        }
     });
     let (_folder, path, request) = request(&server);
     get(&request).unwrap();
@@ -176,13 +197,17 @@ fn a_wrong_size_is_told_before_the_content_is_read() {
     let server = Server::start(|_, request| Reply::file(request, &content(), ETAG));
     let (_folder, path, request) = request(&server);
     let error = get(&request.bytes(5)).unwrap_err();
-    assert!(matches!(error, DownloadError::SizeMismatch { expected: 5, found: 1_200_000, .. }), "{error}");
+    assert!(
+        matches!(error, DownloadError::SizeMismatch { expected: 5, found: 1_200_000, .. }),
+        "{error}"
+    );
     assert!(names(path.parent().unwrap()).is_empty());
 }
 
 #[test]
 fn a_body_longer_than_expected_is_stopped() {
-    let server = Server::start(|_, _| Reply { without_length: true, ..Reply::new(200, &content()) });
+    let server =
+        Server::start(|_, _| Reply { without_length: true, ..Reply::new(200, &content()) });
     let (_folder, path, request) = request(&server);
     let error = get(&request.bytes(400_000)).unwrap_err();
     assert!(matches!(error, DownloadError::SizeMismatch { expected: 400_000, .. }), "{error}");
@@ -191,7 +216,9 @@ fn a_body_longer_than_expected_is_stopped() {
 
 #[test]
 fn refusals_are_told_at_once_and_leave_nothing() {
-    for (status, word) in [(401, "key"), (403, "key"), (404, "no such file"), (410, "no such file"), (418, "418")] {
+    for (status, word) in
+        [(401, "key"), (403, "key"), (404, "no such file"), (410, "no such file"), (418, "418")]
+    {
         let server = Server::start(move |_, _| Reply::new(status, b"go away"));
         let (_folder, path, request) = request(&server);
         let error = get(&request).unwrap_err().to_string();
@@ -243,7 +270,11 @@ fn a_redirect_is_followed_without_the_key_and_with_the_range() {
 fn a_connection_that_goes_silent_counts_as_broken() {
     let server = Server::start(|number, request| {
         let reply = Reply::file(request, &content(), ETAG);
-        if number == 0 { Reply { stall: Some(Duration::from_secs(2)), ..reply.cut_after(500_000) } } else { reply }
+        if number == 0 {
+            Reply { stall: Some(Duration::from_secs(2)), ..reply.cut_after(500_000) }
+        } else {
+            reply
+        }
     });
     let (_folder, path, request) = request(&server);
     get(&request.patience(Duration::from_secs(1))).unwrap();
@@ -255,7 +286,8 @@ fn without_a_server_the_error_says_so_soon() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = TempDir::new().unwrap();
     let start = Instant::now();
-    let request = Fetch::new(format!("http://{closed}/x"), folder.path().join("x")).retries(5, Duration::from_millis(1));
+    let request = Fetch::new(format!("http://{closed}/x"), folder.path().join("x"))
+        .retries(5, Duration::from_millis(1));
     let error = get(&request).unwrap_err().to_string();
     assert!(error.contains(&closed.to_string()) && error.contains("check the network"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(5));
@@ -264,7 +296,10 @@ fn without_a_server_the_error_says_so_soon() {
 
 #[test]
 fn two_downloads_of_one_file_do_not_mix() {
-    let server = Server::start(|_, request| Reply { stall: Some(Duration::from_millis(300)), ..Reply::file(request, &content(), ETAG) });
+    let server = Server::start(|_, request| Reply {
+        stall: Some(Duration::from_millis(300)),
+        ..Reply::file(request, &content(), ETAG)
+    });
     let (_folder, path, request) = request(&server);
     let request = request.patience(Duration::from_secs(5));
     let (first, second) = std::thread::scope(|scope| {

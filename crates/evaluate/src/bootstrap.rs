@@ -19,8 +19,9 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// For each image the number of the unit that is drawn as a whole, and how many units there are: images of
-/// one leak group show the same picture and would otherwise pass for independent evidence.
+/// For each image the number of the unit that is drawn as a whole, and how many units there are:
+/// images of one leak group show the same picture and would otherwise pass for independent
+/// evidence.
 pub fn resampling_units(data: &SplitData) -> (Vec<u32>, usize) {
     let mut of_group = HashMap::new();
     let mut units = 0;
@@ -36,16 +37,22 @@ pub fn resampling_units(data: &SplitData) -> (Vec<u32>, usize) {
     (of_image, units as usize)
 }
 
-/// Percentile bootstrap (Efron, 1979): draws as many units as there are, with replacement, `samples` times, and
-/// scores each draw. A resample depends on `seed` and its number only, so the result does not depend on
-/// threads. A score that is not defined in a resample (a class without objects) leaves that resample out.
-pub fn intervals(scorer: &Scorer, units: &(Vec<u32>, usize), samples: u32, seed: u64) -> ScoreSheet<Interval> {
+/// Percentile bootstrap (Efron, 1979): draws as many units as there are, with replacement,
+/// `samples` times, and scores each draw. A resample depends on `seed` and its number only, so the
+/// result does not depend on threads. A score that is not defined in a resample (a class without
+/// objects) leaves that resample out.
+pub fn intervals(
+    scorer: &Scorer,
+    units: &(Vec<u32>, usize),
+    samples: u32,
+    seed: u64,
+) -> ScoreSheet<Interval> {
     let resampled = resample(units, samples, seed, |weights| values(&scorer.scores(weights)));
     intervals_of(&scorer.scores(&vec![1; units.0.len()]), &resampled)
 }
 
-/// A score of one table less that of another, with its 95 % bootstrap interval; NaN (null in JSON) where it is
-/// not defined.
+/// A score of one table less that of another, with its 95 % bootstrap interval; NaN (null in JSON)
+/// where it is not defined.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// The difference of the data as they are.
@@ -74,33 +81,53 @@ pub struct PairedScores {
     pub differences: Vec<ScoreSheet<Difference>>,
 }
 
-/// Paired percentile bootstrap: each resample, drawn as in [`intervals`], is scored with every table, so that what
-/// is hard or easy for all of them cancels in the difference.
+/// Paired percentile bootstrap: each resample, drawn as in [`intervals`], is scored with every
+/// table, so that what is hard or easy for all of them cancels in the difference.
 ///
 /// The scorers are of the same images in the same order and of the same classes; at least one.
-pub fn paired_intervals(scorers: &[Scorer], units: &(Vec<u32>, usize), samples: u32, seed: u64) -> PairedScores {
+pub fn paired_intervals(
+    scorers: &[Scorer],
+    units: &(Vec<u32>, usize),
+    samples: u32,
+    seed: u64,
+) -> PairedScores {
     let every: Vec<u32> = vec![1; units.0.len()];
     let points: Vec<ScoreSheet<f64>> = scorers.iter().map(|scorer| scorer.scores(&every)).collect();
-    let resampled = resample(units, samples, seed, |weights| scorers.iter().map(|scorer| values(&scorer.scores(weights))).collect::<Vec<_>>());
+    let resampled = resample(units, samples, seed, |weights| {
+        scorers.iter().map(|scorer| values(&scorer.scores(weights))).collect::<Vec<_>>()
+    });
     let of_table = |table: usize| resampled.iter().map(move |sample| &sample[table]);
-    let scores = points.iter().enumerate().map(|(table, point)| intervals_of(point, &of_table(table).cloned().collect::<Vec<_>>())).collect();
+    let scores = points
+        .iter()
+        .enumerate()
+        .map(|(table, point)| intervals_of(point, &of_table(table).cloned().collect::<Vec<_>>()))
+        .collect();
     let differences = points.iter().enumerate().skip(1).map(|(table, point)| {
-        let less = |other: &[f64], first: &[f64]| -> Vec<f64> { other.iter().zip(first).map(|(other, first)| other - first).collect() };
-        let of_resamples: Vec<Vec<f64>> = of_table(table).zip(of_table(0)).map(|(other, first)| less(other, first)).collect();
+        let less = |other: &[f64], first: &[f64]| -> Vec<f64> {
+            other.iter().zip(first).map(|(other, first)| other - first).collect()
+        };
+        let of_resamples: Vec<Vec<f64>> =
+            of_table(table).zip(of_table(0)).map(|(other, first)| less(other, first)).collect();
         let mut of_points = less(&values(point), &values(&points[0])).into_iter();
         let difference = point.map(|_| of_points.next().unwrap_or(f64::NAN));
         with_columns(&difference, &of_resamples, |value, sorted| Difference {
             value,
             low: percentile(sorted, 0.025),
             high: percentile(sorted, 0.975),
-            above_zero: sorted.iter().filter(|difference| **difference > 0.0).count() as f64 / sorted.len() as f64,
+            above_zero: sorted.iter().filter(|difference| **difference > 0.0).count() as f64
+                / sorted.len() as f64,
         })
     });
     PairedScores { scores, differences: differences.collect() }
 }
 
 /// What `score` makes of the image weights of each resample, in order of their numbers.
-fn resample<T: Send>((unit_of_image, unit_count): &(Vec<u32>, usize), samples: u32, seed: u64, score: impl Fn(&[u32]) -> T + Sync) -> Vec<T> {
+fn resample<T: Send>(
+    (unit_of_image, unit_count): &(Vec<u32>, usize),
+    samples: u32,
+    seed: u64,
+    score: impl Fn(&[u32]) -> T + Sync,
+) -> Vec<T> {
     let scored = (0..u64::from(samples)).into_par_iter().map_init(
         || (vec![0u32; *unit_count], vec![0u32; unit_of_image.len()]),
         |(counts, weights), sample| {
@@ -122,15 +149,24 @@ fn values(sheet: &ScoreSheet<f64>) -> Vec<f64> {
 }
 
 fn intervals_of(point: &ScoreSheet<f64>, resampled: &[Vec<f64>]) -> ScoreSheet<Interval> {
-    with_columns(point, resampled, |value, sorted| Interval { value, low: percentile(sorted, 0.025), high: percentile(sorted, 0.975) })
+    with_columns(point, resampled, |value, sorted| Interval {
+        value,
+        low: percentile(sorted, 0.025),
+        high: percentile(sorted, 0.975),
+    })
 }
 
-/// Turns each score of the data into what `turn` makes of it and of its sorted values in the resamples where it
-/// is defined.
-fn with_columns<T>(point: &ScoreSheet<f64>, resampled: &[Vec<f64>], turn: impl Fn(f64, &[f64]) -> T) -> ScoreSheet<T> {
+/// Turns each score of the data into what `turn` makes of it and of its sorted values in the
+/// resamples where it is defined.
+fn with_columns<T>(
+    point: &ScoreSheet<f64>,
+    resampled: &[Vec<f64>],
+    turn: impl Fn(f64, &[f64]) -> T,
+) -> ScoreSheet<T> {
     let mut at = 0;
     point.map(|value| {
-        let mut sorted: Vec<f64> = resampled.iter().map(|sample| sample[at]).filter(|value| !value.is_nan()).collect();
+        let mut sorted: Vec<f64> =
+            resampled.iter().map(|sample| sample[at]).filter(|value| !value.is_nan()).collect();
         at += 1;
         sorted.sort_by(f64::total_cmp);
         turn(*value, &sorted)

@@ -1,4 +1,5 @@
-//! What is fitted on the valid split and applied to every split: a temperature for the probabilities, and thresholds for wanted sensitivities.
+//! What is fitted on the valid split and applied to every split: a temperature for the
+//! probabilities, and thresholds for wanted sensitivities.
 
 use serde::Serialize;
 
@@ -12,12 +13,13 @@ const LEAST_PROBABILITY: f64 = f64::EPSILON;
 /// What is fitted on the valid split.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
-    /// Logits are divided by it (Guo et al., 2017, "On Calibration of Modern Neural Networks"); `None` where no image has probabilities.
+    /// Logits are divided by it (Guo et al., 2017, "On Calibration of Modern Neural Networks");
+    /// `None` where no image has probabilities.
     pub temperature: Option<f64>,
     /// Sensitivities that are wanted, each in 0..1.
     pub wanted: Vec<f64>,
-    /// `thresholds[class][wanted]`: the highest probability of the class with which, taken as the least for a yes, this sensitivity is reached; `None` where
-    /// the class has no image.
+    /// `thresholds[class][wanted]`: the highest probability of the class with which, taken as the
+    /// least for a yes, this sensitivity is reached; `None` where the class has no image.
     pub thresholds: Vec<Vec<Option<f32>>>,
 }
 
@@ -40,14 +42,18 @@ impl Fitted {
     /// Fits on a split, which should be the valid one.
     pub fn on(data: &SplitData, wanted: &[f64]) -> Self {
         let cases: Vec<(&[f32], usize)> = labelled(data).collect();
-        let thresholds = (0..data.class_names.len()).map(|class| wanted.iter().map(|wanted| threshold(&cases, class, *wanted)).collect()).collect();
+        let thresholds = (0..data.class_names.len())
+            .map(|class| wanted.iter().map(|wanted| threshold(&cases, class, *wanted)).collect())
+            .collect();
         Fitted { temperature: temperature(&cases), wanted: wanted.to_vec(), thresholds }
     }
 }
 
 /// Probabilities of labelled images, and the class of the largest object.
 fn labelled(data: &SplitData) -> impl Iterator<Item = (&[f32], usize)> {
-    data.images.iter().enumerate().filter_map(|(i, image)| Some((data.probabilities_of(i)?, usize::from(data.largest_truth(image)?.class))))
+    data.images.iter().enumerate().filter_map(|(i, image)| {
+        Some((data.probabilities_of(i)?, usize::from(data.largest_truth(image)?.class)))
+    })
 }
 
 /// Probabilities after logits were divided by `temperature`; they add up to 1.
@@ -63,7 +69,8 @@ fn log(p: f32) -> f64 {
     f64::from(p).max(LEAST_PROBABILITY).ln()
 }
 
-/// The temperature of the least mean log loss. The loss is convex in the temperature's inverse, so its derivative has one zero, which is enclosed.
+/// The temperature of the least mean log loss. The loss is convex in the temperature's inverse, so
+/// its derivative has one zero, which is enclosed.
 fn temperature(cases: &[(&[f32], usize)]) -> Option<f64> {
     if cases.is_empty() {
         return None;
@@ -72,7 +79,8 @@ fn temperature(cases: &[(&[f32], usize)]) -> Option<f64> {
     let slope = |inverse: f64| {
         let of_case = |(probabilities, truth): &(&[f32], usize)| {
             let shares = scaled(probabilities, 1.0 / inverse);
-            shares.iter().zip(probabilities.iter()).map(|(share, p)| share * log(*p)).sum::<f64>() - log(probabilities[*truth])
+            shares.iter().zip(probabilities.iter()).map(|(share, p)| share * log(*p)).sum::<f64>()
+                - log(probabilities[*truth])
         };
         cases.iter().map(of_case).sum::<f64>()
     };
@@ -93,9 +101,14 @@ fn temperature(cases: &[(&[f32], usize)]) -> Option<f64> {
 
 /// See [`Fitted::thresholds`].
 fn threshold(cases: &[(&[f32], usize)], class: usize, wanted: f64) -> Option<f32> {
-    let mut of_class: Vec<f32> = cases.iter().filter(|(_, truth)| *truth == class).map(|(probabilities, _)| probabilities[class]).collect();
+    let mut of_class: Vec<f32> = cases
+        .iter()
+        .filter(|(_, truth)| *truth == class)
+        .map(|(probabilities, _)| probabilities[class])
+        .collect();
     of_class.sort_by(|a, b| b.total_cmp(a));
-    // The fewest of the class that are enough; a product of shares and counts may be a digit above a whole number.
+    // The fewest of the class that are enough; a product of shares and counts may be a digit above
+    // a whole number.
     let needed = (wanted * of_class.len() as f64 - 1e-9).ceil().max(1.0) as usize;
     of_class.get(needed - 1).copied()
 }
@@ -115,11 +128,16 @@ mod tests {
         assert_eq!(scaled(&[1.0, 0.0], 1.0)[0], 1.0 / (1.0 + f64::EPSILON));
     }
 
-    /// Outcomes drawn from known probabilities, which are then sharpened: the temperature undoes it.
+    /// Outcomes drawn from known probabilities, which are then sharpened: the temperature undoes
+    /// it.
     #[test]
     fn the_temperature_undoes_what_sharpened_the_probabilities() {
         let mut cases = Vec::new();
-        for (right, of_ten) in [([0.6_f64, 0.3, 0.1], [6, 3, 1]), ([0.2, 0.2, 0.6], [2, 2, 6]), ([0.1, 0.8, 0.1], [1, 8, 1])] {
+        for (right, of_ten) in [
+            ([0.6_f64, 0.3, 0.1], [6, 3, 1]),
+            ([0.2, 0.2, 0.6], [2, 2, 6]),
+            ([0.1, 0.8, 0.1], [1, 8, 1]),
+        ] {
             let sharpened: Vec<f64> = right.iter().map(|p| p.powf(2.5)).collect();
             let sum: f64 = sharpened.iter().sum();
             let sharpened: Vec<f32> = sharpened.iter().map(|p| (p / sum) as f32).collect();
@@ -127,7 +145,8 @@ mod tests {
                 cases.extend(std::iter::repeat_n((sharpened.clone(), class), times));
             }
         }
-        let cases: Vec<(&[f32], usize)> = cases.iter().map(|(probabilities, class)| (probabilities.as_slice(), *class)).collect();
+        let cases: Vec<(&[f32], usize)> =
+            cases.iter().map(|(probabilities, class)| (probabilities.as_slice(), *class)).collect();
         let found = temperature(&cases).unwrap();
         assert!((found - 2.5).abs() < 1e-5, "{found}");
     }
@@ -142,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_threshold_is_the_highest_that_finds_enough() {
-        let probabilities: Vec<[f32; 2]> = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05].map(|p| [p, 1.0 - p]).to_vec();
+        let probabilities: Vec<[f32; 2]> =
+            [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05].map(|p| [p, 1.0 - p]).to_vec();
         let cases: Vec<(&[f32], usize)> = probabilities.iter().map(|p| (p.as_slice(), 0)).collect();
         assert_eq!(threshold(&cases, 0, 0.5), Some(0.5));
         assert_eq!(threshold(&cases, 0, 0.95), Some(0.05));

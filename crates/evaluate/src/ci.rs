@@ -15,22 +15,35 @@ pub(crate) struct CheckedGate {
     pub is_met: bool,
 }
 
-/// A test suite with a test case for each gate, in the form that Jenkins, GitLab and GitHub's actions read; without gates one case that says so.
+/// A test suite with a test case for each gate, in the form that Jenkins, GitLab and GitHub's
+/// actions read; without gates one case that says so.
 pub(crate) fn junit(report: &Report, gates: &[CheckedGate]) -> String {
     let failures = gates.iter().filter(|gate| !gate.is_met).count();
     let suite = format!("ossify-evaluate {} {}", report.run, report.split);
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(xml, "<testsuites tests=\"{0}\" failures=\"{failures}\">", gates.len().max(1));
-    let _ = writeln!(xml, "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\">", escaped(&suite), gates.len().max(1));
+    let _ = writeln!(
+        xml,
+        "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\">",
+        escaped(&suite),
+        gates.len().max(1)
+    );
     let class = escaped(&format!("{}.{}", report.run, report.split));
     if gates.is_empty() {
-        let _ = writeln!(xml, "    <testcase classname=\"{class}\" name=\"scored, without gates\"/>");
+        let _ =
+            writeln!(xml, "    <testcase classname=\"{class}\" name=\"scored, without gates\"/>");
     }
     for CheckedGate { gate, is_met } in gates {
         let (name, message) = (escaped(&gate.name), escaped(&gate.message));
         let _ = match is_met {
-            true => writeln!(xml, "    <testcase classname=\"{class}\" name=\"{name}\"><system-out>{message}</system-out></testcase>"),
-            false => writeln!(xml, "    <testcase classname=\"{class}\" name=\"{name}\"><failure message=\"{message}\" type=\"gate\"/></testcase>"),
+            true => writeln!(
+                xml,
+                "    <testcase classname=\"{class}\" name=\"{name}\"><system-out>{message}</system-out></testcase>"
+            ),
+            false => writeln!(
+                xml,
+                "    <testcase classname=\"{class}\" name=\"{name}\"><failure message=\"{message}\" type=\"gate\"/></testcase>"
+            ),
         };
     }
     xml.push_str("  </testsuite>\n</testsuites>\n");
@@ -79,13 +92,25 @@ pub(crate) fn markdown(report: &Report, gates: &[CheckedGate]) -> String {
     if !gates.is_empty() {
         text.push_str("\n| gate | | |\n|---|---|---|\n");
         for CheckedGate { gate, is_met } in gates {
-            let _ = writeln!(text, "| `{}` | {} | {} |", gate.name, if *is_met { "met" } else { "**not met**" }, in_line(&gate.message));
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} |",
+                gate.name,
+                if *is_met { "met" } else { "**not met**" },
+                in_line(&gate.message)
+            );
         }
     }
     if !report.excluded.is_empty() {
         text.push_str("\nNot scored:\n\n");
         for excluded in &report.excluded {
-            let _ = writeln!(text, "- {} {}: {}", count(excluded.count), excluded.what, in_line(&excluded.reason));
+            let _ = writeln!(
+                text,
+                "- {} {}: {}",
+                count(excluded.count),
+                excluded.what,
+                in_line(&excluded.reason)
+            );
         }
     }
     text

@@ -1,6 +1,6 @@
-//! Average precision and recall of the COCO protocol, as `pycocotools.cocoeval` computes them: greedy
-//! matching an image and class by falling score, IoU thresholds .50 to .95, precision interpolated at 101
-//! recalls, at most 100 detections an image and class, boxes of every size.
+//! Average precision and recall of the COCO protocol, as `pycocotools.cocoeval` computes them:
+//! greedy matching an image and class by falling score, IoU thresholds .50 to .95, precision
+//! interpolated at 101 recalls, at most 100 detections an image and class, boxes of every size.
 
 use crate::inputs::SplitData;
 
@@ -11,8 +11,8 @@ pub const RECALLS: usize = 101;
 /// Detections an image and class that are looked at.
 const MAX_DETECTIONS: usize = 100;
 
-/// `numpy.linspace(.5, .95, 10)`, to the bit: a threshold that is off by one bit turns matches at exactly
-/// that IoU around.
+/// `numpy.linspace(.5, .95, 10)`, to the bit: a threshold that is off by one bit turns matches at
+/// exactly that IoU around.
 fn iou_threshold(i: usize) -> f64 {
     if i + 1 == THRESHOLDS { 0.95 } else { i as f64 * ((0.95 - 0.5) / 9.0) + 0.5 }
 }
@@ -76,15 +76,30 @@ pub fn class_detections(data: &SplitData) -> Vec<ClassDetections> {
     for (i, image) in data.images.iter().enumerate() {
         let (truths, predictions) = (data.truths_of(image), data.predictions_of(image));
         scratch.classes.clear();
-        scratch.classes.extend(truths.iter().map(|truth| truth.class).chain(predictions.iter().map(|prediction| prediction.class)));
+        scratch.classes.extend(
+            truths
+                .iter()
+                .map(|truth| truth.class)
+                .chain(predictions.iter().map(|prediction| prediction.class)),
+        );
         scratch.classes.sort_unstable();
         scratch.classes.dedup();
         for class in std::mem::take(&mut scratch.classes) {
-            let truths: Vec<_> = truths.iter().filter(|truth| truth.class == class).map(|truth| truth.unit_box).collect();
-            let mut found: Vec<_> = predictions.iter().filter(|prediction| prediction.class == class).collect();
+            let truths: Vec<_> = truths
+                .iter()
+                .filter(|truth| truth.class == class)
+                .map(|truth| truth.unit_box)
+                .collect();
+            let mut found: Vec<_> =
+                predictions.iter().filter(|prediction| prediction.class == class).collect();
             found.sort_by(|a, b| b.score.total_cmp(&a.score));
             found.truncate(MAX_DETECTIONS);
-            let ious: Vec<Vec<f64>> = found.iter().map(|prediction| truths.iter().map(|truth| prediction.unit_box.iou(truth)).collect()).collect();
+            let ious: Vec<Vec<f64>> = found
+                .iter()
+                .map(|prediction| {
+                    truths.iter().map(|truth| prediction.unit_box.iou(truth)).collect()
+                })
+                .collect();
             let matched = match_detections(&ious, truths.len());
             let of_class = &mut classes[usize::from(class)];
             if !truths.is_empty() {
@@ -106,8 +121,8 @@ struct Scratch {
     classes: Vec<u16>,
 }
 
-/// Greedy matching of an image's detections of a class, best first: each takes the free object with the
-/// highest IoU of at least the threshold, the last of equal ones. Returns one bit a threshold.
+/// Greedy matching of an image's detections of a class, best first: each takes the free object with
+/// the highest IoU of at least the threshold, the last of equal ones. Returns one bit a threshold.
 fn match_detections(ious: &[Vec<f64>], truths: usize) -> Vec<u16> {
     let mut matched = vec![0u16; ious.len()];
     let mut taken = vec![false; truths];
@@ -156,14 +171,19 @@ impl ClassDetections {
     }
 }
 
-/// Precision and recall of a class where image `i` counts `weights[i]` times; `None` where no object counts.
+/// Precision and recall of a class where image `i` counts `weights[i]` times; `None` where no
+/// object counts.
 ///
-/// Counting an image `w` times equals having `w` copies of it: copies of a hit that stand together raise
-/// precision and recall step by step, so the interpolated precision there is that after the last copy; copies
-/// of a false alarm leave recall where it is. Copies of a detection stand together also where another detection of
-/// the same image has the same score.
+/// Counting an image `w` times equals having `w` copies of it: copies of a hit that stand together
+/// raise precision and recall step by step, so the interpolated precision there is that after the
+/// last copy; copies of a false alarm leave recall where it is. Copies of a detection stand
+/// together also where another detection of the same image has the same score.
 pub fn precision_recall(class: &ClassDetections, weights: &[u32]) -> Option<PrecisionRecall> {
-    let truths: u64 = class.truths.iter().map(|(image, count)| u64::from(weights[*image as usize]) * u64::from(*count)).sum();
+    let truths: u64 = class
+        .truths
+        .iter()
+        .map(|(image, count)| u64::from(weights[*image as usize]) * u64::from(*count))
+        .sum();
     if truths == 0 {
         return None;
     }
@@ -197,7 +217,8 @@ pub fn precision_recall(class: &ClassDetections, weights: &[u32]) -> Option<Prec
     Some(PrecisionRecall { precision, recall, truths })
 }
 
-/// Fewest hits that reach each recall: the least `h` with `h / truths >= recall` in double precision.
+/// Fewest hits that reach each recall: the least `h` with `h / truths >= recall` in double
+/// precision.
 fn hits_for_recalls(truths: u64) -> [u64; RECALLS] {
     std::array::from_fn(|i| {
         let recall = recall_threshold(i);
@@ -226,8 +247,8 @@ struct Curve {
     hits: u64,
     /// Recalls reached: `0..reached`.
     reached: usize,
-    /// Hits and detections where precision was highest since recall number `reached - 1` was reached; precision
-    /// is compared as a product of whole numbers, and divided once a recall.
+    /// Hits and detections where precision was highest since recall number `reached - 1` was
+    /// reached; precision is compared as a product of whole numbers, and divided once a recall.
     best: (u64, u64),
     /// Highest precision between each recall and the next.
     highest: [f64; RECALLS],

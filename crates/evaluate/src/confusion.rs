@@ -11,7 +11,8 @@ impl Confusion {
         Confusion { classes, counts: vec![0; classes * (classes + 1)] }
     }
 
-    /// Adds `weight` cases. A `predicted` of the number of classes means that there was no prediction.
+    /// Adds `weight` cases. A `predicted` of the number of classes means that there was no
+    /// prediction.
     pub fn add(&mut self, truth: u16, predicted: u16, weight: u32) {
         let at = usize::from(truth) * (self.classes + 1) + usize::from(predicted).min(self.classes);
         self.counts[at] += u64::from(weight);
@@ -56,8 +57,8 @@ impl Confusion {
         self.count(class, class) as f64 / self.support(class) as f64
     }
 
-    /// Harmonic mean of precision and recall, `2 tp / (2 tp + fp + fn)`; NaN where the class has neither
-    /// cases nor predictions.
+    /// Harmonic mean of precision and recall, `2 tp / (2 tp + fp + fn)`; NaN where the class has
+    /// neither cases nor predictions.
     pub fn f1(&self, class: usize) -> f64 {
         2.0 * self.count(class, class) as f64 / (self.support(class) + self.predicted(class)) as f64
     }
@@ -67,7 +68,8 @@ impl Confusion {
         mean_of_defined((0..self.classes).map(|class| self.recall(class)))
     }
 
-    /// Mean F1 of the classes that have cases or predictions: `sklearn.metrics.f1_score(average="macro")`.
+    /// Mean F1 of the classes that have cases or predictions:
+    /// `sklearn.metrics.f1_score(average="macro")`.
     pub fn macro_f1(&self) -> f64 {
         mean_of_defined((0..self.classes).map(|class| self.f1(class)))
     }
@@ -75,7 +77,9 @@ impl Confusion {
 
 /// Mean of what is not NaN; NaN where nothing is left.
 pub(crate) fn mean_of_defined(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.filter(|value| !value.is_nan()).fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    let (sum, count) = values
+        .filter(|value| !value.is_nan())
+        .fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
     sum / f64::from(count)
 }
 
@@ -83,7 +87,8 @@ pub(crate) fn mean_of_defined(values: impl Iterator<Item = f64>) -> f64 {
 mod tests {
     use super::*;
 
-    /// Three classes: 0 twice right and once taken for 1; 1 never found, once without a prediction; 2 absent.
+    /// Three classes: 0 twice right and once taken for 1; 1 never found, once without a prediction;
+    /// 2 absent.
     fn example() -> Confusion {
         let mut confusion = Confusion::new(3);
         confusion.add(0, 0, 2);
@@ -99,7 +104,11 @@ mod tests {
         assert_eq!(confusion.accuracy(), 2.0 / 5.0);
         assert_eq!(confusion.recall(0), 2.0 / 3.0);
         assert_eq!(confusion.recall(1), 0.0);
-        assert!(confusion.recall(2).is_nan() && confusion.precision(2).is_nan() && confusion.f1(2).is_nan());
+        assert!(
+            confusion.recall(2).is_nan()
+                && confusion.precision(2).is_nan()
+                && confusion.f1(2).is_nan()
+        );
         assert_eq!(confusion.precision(0), 2.0 / 3.0);
         assert_eq!(confusion.balanced_accuracy(), 1.0 / 3.0);
         assert_eq!(confusion.macro_f1(), 1.0 / 3.0);
@@ -108,6 +117,10 @@ mod tests {
     #[test]
     fn without_cases_nothing_is_defined() {
         let confusion = Confusion::new(2);
-        assert!(confusion.accuracy().is_nan() && confusion.macro_f1().is_nan() && confusion.balanced_accuracy().is_nan());
+        assert!(
+            confusion.accuracy().is_nan()
+                && confusion.macro_f1().is_nan()
+                && confusion.balanced_accuracy().is_nan()
+        );
     }
 }

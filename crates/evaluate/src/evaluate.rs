@@ -22,29 +22,36 @@ use crate::words;
 
 /// The stage: a report for each split of `evaluate.splits` that has predictions.
 ///
-/// Gates (`evaluate.min_*`) are about the first split that is reported on: accuracy and macro F1 over images,
-/// balanced accuracy and mean IoU over objects, AP50 of the detection.
+/// Gates (`evaluate.min_*`) are about the first split that is reported on: accuracy and macro F1
+/// over images, balanced accuracy and mean IoU over objects, AP50 of the detection.
 ///
 /// # Errors
-/// Fails where there are no tables or predictions, where the predictions belong to other classes or images,
-/// and where the disk does.
+/// Fails where there are no tables or predictions, where the predictions belong to other classes or
+/// images, and where the disk does.
 pub fn run(context: &Context) -> Result<Outcome, StageError> {
     let sources = Sources::resolve(context)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(context.threads())
+        .build()
+        .context("cannot start threads")?;
     let mut fit = None;
     let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
     for (i, (split, predictions)) in sources.predictions.iter().enumerate() {
         let folder = context.out.reports().join(&sources.id).join(split.as_str());
-        // Gates are about the first split: the same split must run again where it takes or loses that place.
+        // Gates are about the first split: the same split must run again where it takes or loses
+        // that place.
         let mut fingerprint = context.fingerprint("evaluate", &["general", "evaluate"]);
-        fingerprint.add(if i == 0 { "first" } else { "further" }).add(if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
-            "drawn"
-        } else {
-            "undrawn"
-        });
+        fingerprint.add(if i == 0 { "first" } else { "further" }).add(
+            if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
+                "drawn"
+            } else {
+                "undrawn"
+            },
+        );
         sources.add_to(&mut fingerprint, *split, predictions)?;
         let fingerprint = fingerprint.finish();
-        let current = if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
+        let current =
+            if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
         let summary = match current {
             Some(manifest) => manifest.summary,
             None => {
@@ -57,12 +64,22 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
                     Some(valid) => valid,
                     None => sources.read(context, *split, predictions)?,
                 };
-                let evaluation = Evaluation { context, sources: &sources, fitted: fit.fitted.as_ref(), split: *split, has_gates: i == 0 };
+                let evaluation = Evaluation {
+                    context,
+                    sources: &sources,
+                    fitted: fit.fitted.as_ref(),
+                    split: *split,
+                    has_gates: i == 0,
+                };
                 pool.install(|| evaluation.publish(data, &folder, &fingerprint))?
             }
         };
-        context.reporter.say(format_args!("{split}: {}", summary["in_words"].as_str().unwrap_or_default()));
-        context.reporter.say(format_args!("{split}: report in {}", folder.join("report.html").display()));
+        context
+            .reporter
+            .say(format_args!("{split}: {}", summary["in_words"].as_str().unwrap_or_default()));
+        context
+            .reporter
+            .say(format_args!("{split}: report in {}", folder.join("report.html").display()));
         gates.extend(summary["gates"].as_array().into_iter().flatten().cloned());
         splits.insert(split.to_string(), summary);
     }
@@ -98,7 +115,12 @@ struct Evaluation<'a> {
 }
 
 impl Evaluation<'_> {
-    fn publish(&self, mut data: SplitData, folder: &Path, fingerprint: &str) -> Result<Value, StageError> {
+    fn publish(
+        &self,
+        mut data: SplitData,
+        folder: &Path,
+        fingerprint: &str,
+    ) -> Result<Value, StageError> {
         let settings = &self.context.settings.evaluate;
         data.excluded.extend(self.sources.left_out_at_import(self.split));
         self.context.reporter.detail(format_args!(
@@ -115,10 +137,24 @@ impl Evaluation<'_> {
 
         let scorer = Scorer::with_fitted(&data, self.fitted);
         let units = resampling_units(&data);
-        let bootstrap = Bootstrap { samples: settings.bootstrap_samples, seed: self.context.seed(), confidence: 0.95, units: units.1 as u64 };
+        let bootstrap = Bootstrap {
+            samples: settings.bootstrap_samples,
+            seed: self.context.seed(),
+            confidence: 0.95,
+            units: units.1 as u64,
+        };
         let scores = intervals(&scorer, &units, bootstrap.samples, bootstrap.seed);
         let without_leaks = without_leaks(&data, self.fitted, bootstrap);
-        let parts = Parts { run: &self.sources.id, data: &data, scorer: &scorer, fitted: self.fitted, scores, without_leaks, match_kinds, bootstrap };
+        let parts = Parts {
+            run: &self.sources.id,
+            data: &data,
+            scorer: &scorer,
+            fitted: self.fitted,
+            scores,
+            without_leaks,
+            match_kinds,
+            bootstrap,
+        };
         let mut report = Report::assemble(parts);
         report.limits.extend(self.sources.gaps.iter().cloned());
         let mut text = serde_json::to_string_pretty(&report).context("cannot write report.json")?;
@@ -136,10 +172,16 @@ impl Evaluation<'_> {
         }
 
         let resize = &self.context.settings.resize;
-        let limits = Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
-        let (overlays, undrawn) = draw_overlays(&data, &self.context.dataset, settings.overlays, &limits);
+        let limits =
+            Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
+        let (overlays, undrawn) =
+            draw_overlays(&data, &self.context.dataset, settings.overlays, &limits);
         if let Some(first) = undrawn.first() {
-            self.context.reporter.warn(format_args!("{}: {} images could not be drawn; the first: {first}", self.split, undrawn.len()));
+            self.context.reporter.warn(format_args!(
+                "{}: {} images could not be drawn; the first: {first}",
+                self.split,
+                undrawn.len()
+            ));
         }
         for overlay in &overlays {
             publication.write(&overlay.file, &overlay.png)?;
@@ -164,14 +206,19 @@ impl Evaluation<'_> {
         for path in ["junit.xml", "summary.md"] {
             files.push(publication.describe(path, None)?);
         }
-        let gates: Vec<Gate> = checked.into_iter().filter(|gate| !gate.is_met).map(|checked| checked.gate).collect();
+        let gates: Vec<Gate> =
+            checked.into_iter().filter(|gate| !gate.is_met).map(|checked| checked.gate).collect();
         let summary = summary(&report, &gates);
         publication.commit("evaluate", fingerprint, files, summary.clone())?;
         Ok(summary)
     }
 }
 
-fn write_matches(data: &SplitData, publication: &Publication, files: &mut Vec<FileEntry>) -> Result<BTreeMap<&'static str, u64>, StageError> {
+fn write_matches(
+    data: &SplitData,
+    publication: &Publication,
+    files: &mut Vec<FileEntry>,
+) -> Result<BTreeMap<&'static str, u64>, StageError> {
     let mut kinds = BTreeMap::new();
     let mut writer = TableWriter::create(publication.stage("matches.parquet")?)?;
     for image in &data.images {
@@ -197,33 +244,70 @@ fn score_figures(data: &SplitData, scorer: &Scorer, report: &Report) -> Vec<Figu
 }
 
 /// The scores of the images that no other split shows, where it shows some.
-fn without_leaks(data: &SplitData, fitted: Option<&Fitted>, bootstrap: Bootstrap) -> Option<(u64, ScoreSheet<Interval>)> {
+fn without_leaks(
+    data: &SplitData,
+    fitted: Option<&Fitted>,
+    bootstrap: Bootstrap,
+) -> Option<(u64, ScoreSheet<Interval>)> {
     let kept = data.only(|image| image.leak_group.is_none());
     if kept.images.len() == data.images.len() {
         return None;
     }
     let scorer = Scorer::with_fitted(&kept, fitted);
-    Some((kept.images.len() as u64, intervals(&scorer, &resampling_units(&kept), bootstrap.samples, bootstrap.seed)))
+    Some((
+        kept.images.len() as u64,
+        intervals(&scorer, &resampling_units(&kept), bootstrap.samples, bootstrap.seed),
+    ))
 }
 
 /// Every gate that is asked for.
 fn checked_gates(report: &Report, settings: &EvaluateSettings) -> Vec<CheckedGate> {
     let gates = [
         ("accuracy", "image accuracy", report.image_level.accuracy.value, settings.min_accuracy),
-        ("balanced_accuracy", "balanced accuracy over objects", report.objects_level.balanced_accuracy.value, settings.min_balanced_accuracy),
-        ("macro_f1", "macro F1 over images", report.image_level.macro_f1.value, settings.min_macro_f1),
-        ("mean_iou", "mean IoU over objects", report.objects_level.mean_iou.value, settings.min_mean_iou),
+        (
+            "balanced_accuracy",
+            "balanced accuracy over objects",
+            report.objects_level.balanced_accuracy.value,
+            settings.min_balanced_accuracy,
+        ),
+        (
+            "macro_f1",
+            "macro F1 over images",
+            report.image_level.macro_f1.value,
+            settings.min_macro_f1,
+        ),
+        (
+            "mean_iou",
+            "mean IoU over objects",
+            report.objects_level.mean_iou.value,
+            settings.min_mean_iou,
+        ),
         ("ap50", "AP50", report.detection.scores.ap50.value, settings.min_ap50),
     ];
     let check = |(key, words, figure, limit): (&str, &str, f64, f64)| {
         // A score that is not defined meets no limit; it is reported as 0, because JSON has no NaN.
         let is_met = figure >= limit;
         let message = if figure.is_nan() {
-            format!("the {words} on the {} split is not defined, and {limit} is asked for", report.split)
+            format!(
+                "the {words} on the {} split is not defined, and {limit} is asked for",
+                report.split
+            )
         } else {
-            format!("the {words} on the {} split is {figure:.4}, {} {limit}", report.split, if is_met { "not below" } else { "below" })
+            format!(
+                "the {words} on the {} split is {figure:.4}, {} {limit}",
+                report.split,
+                if is_met { "not below" } else { "below" }
+            )
         };
-        CheckedGate { is_met, gate: Gate { name: format!("evaluate.min_{key}"), figure: if figure.is_nan() { 0.0 } else { figure }, limit, message } }
+        CheckedGate {
+            is_met,
+            gate: Gate {
+                name: format!("evaluate.min_{key}"),
+                figure: if figure.is_nan() { 0.0 } else { figure },
+                limit,
+                message,
+            },
+        }
     };
     gates.into_iter().filter(|(_, _, _, limit)| *limit > 0.0).map(check).collect()
 }

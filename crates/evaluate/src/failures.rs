@@ -41,13 +41,20 @@ pub struct Slice {
 /// The most frequent confusions, the largest first.
 pub(crate) fn most_confused(data: &SplitData, confusion: &Confusion) -> Vec<ConfusedPair> {
     let classes = data.class_names.len();
-    let cells = (0..classes).flat_map(|truth| (0..classes).map(move |predicted| (truth, predicted)));
-    let mut pairs: Vec<_> = cells.filter(|(truth, predicted)| truth != predicted && confusion.count(*truth, *predicted) > 0).collect();
-    pairs.sort_by_key(|(truth, predicted)| (std::cmp::Reverse(confusion.count(*truth, *predicted)), *truth, *predicted));
+    let cells =
+        (0..classes).flat_map(|truth| (0..classes).map(move |predicted| (truth, predicted)));
+    let mut pairs: Vec<_> = cells
+        .filter(|(truth, predicted)| truth != predicted && confusion.count(*truth, *predicted) > 0)
+        .collect();
+    pairs.sort_by_key(|(truth, predicted)| {
+        (std::cmp::Reverse(confusion.count(*truth, *predicted)), *truth, *predicted)
+    });
     pairs.truncate(CONFUSED_PAIRS);
     let pair = |(truth, predicted): (usize, usize)| {
         let shows = |image: &&ScoredImage| {
-            data.predictions_of(image).first().is_some_and(|first| usize::from(first.class) == predicted)
+            data.predictions_of(image)
+                .first()
+                .is_some_and(|first| usize::from(first.class) == predicted)
                 && data.truths_of(image).iter().any(|object| usize::from(object.class) == truth)
         };
         ConfusedPair {
@@ -55,7 +62,13 @@ pub(crate) fn most_confused(data: &SplitData, confusion: &Confusion) -> Vec<Conf
             predicted_class_name: data.class_names[predicted].clone(),
             objects: confusion.count(truth, predicted),
             share: confusion.count(truth, predicted) as f64 / confusion.support(truth) as f64,
-            examples: data.images.iter().filter(shows).take(3).map(|image| image.image_id.clone()).collect(),
+            examples: data
+                .images
+                .iter()
+                .filter(shows)
+                .take(3)
+                .map(|image| image.image_id.clone())
+                .collect(),
         }
     };
     pairs.into_iter().map(pair).collect()
@@ -66,8 +79,8 @@ const WORST_SOURCES: usize = 8;
 /// Objects that a source needs to be listed: one alone is an image, not a source.
 const LEAST_OF_SOURCE: u64 = 3;
 
-/// Scores by size of the object, by its place, by how many objects its image has, by how light the image is, and of the
-/// sources with the lowest ones.
+/// Scores by size of the object, by its place, by how many objects its image has, by how light the
+/// image is, and of the sources with the lowest ones.
 pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
     const PARTS: [(&str, &str); 8] = [
         ("size of the box", "below 2 % of the image"),
@@ -82,14 +95,19 @@ pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
     let mut sums = [Sums::default(); PARTS.len()];
     let mut by_source = vec![Sums::default(); data.sources.len()];
     for (image, truth, answer) in answers(data) {
-        let is_middle = |low: f32, high: f32| (1.0 / 3.0..2.0 / 3.0).contains(&((low + high) / 2.0));
+        let is_middle =
+            |low: f32, high: f32| (1.0 / 3.0..2.0 / 3.0).contains(&((low + high) / 2.0));
         let box_of = &truth.unit_box;
         let size = match box_of.area() {
             area if area < 0.02 => 0,
             area if area < 0.10 => 1,
             _ => 2,
         };
-        let place = if is_middle(box_of.xmin, box_of.xmax) && is_middle(box_of.ymin, box_of.ymax) { 3 } else { 4 };
+        let place = if is_middle(box_of.xmin, box_of.xmax) && is_middle(box_of.ymin, box_of.ymax) {
+            3
+        } else {
+            4
+        };
         for part in [size, place, 4 + image.truths.len().min(3)] {
             sums[part].add(answer);
         }
@@ -97,25 +115,56 @@ pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
             of_source.add(answer);
         }
     }
-    let mut slices: Vec<Slice> = PARTS.into_iter().zip(sums).map(|((by, part), sums)| sums.slice(by, part.to_owned())).collect();
-    slices.extend(thirds(data, "brightness of the image", ["darkest", "middle", "brightest"], |light| light.brightness));
-    slices.extend(thirds(data, "contrast of the image", ["flattest", "middle", "most contrasted"], |light| light.contrast));
+    let mut slices: Vec<Slice> = PARTS
+        .into_iter()
+        .zip(sums)
+        .map(|((by, part), sums)| sums.slice(by, part.to_owned()))
+        .collect();
+    slices.extend(thirds(
+        data,
+        "brightness of the image",
+        ["darkest", "middle", "brightest"],
+        |light| light.brightness,
+    ));
+    slices.extend(thirds(
+        data,
+        "contrast of the image",
+        ["flattest", "middle", "most contrasted"],
+        |light| light.contrast,
+    ));
 
-    let mut sources: Vec<(&String, Sums)> = data.sources.iter().zip(by_source).filter(|(_, sums)| sums.objects >= LEAST_OF_SOURCE).collect();
-    let per_object = |sums: &Sums| (sums.hits as f64 / sums.objects as f64, sums.iou / sums.objects as f64);
+    let mut sources: Vec<(&String, Sums)> = data
+        .sources
+        .iter()
+        .zip(by_source)
+        .filter(|(_, sums)| sums.objects >= LEAST_OF_SOURCE)
+        .collect();
+    let per_object =
+        |sums: &Sums| (sums.hits as f64 / sums.objects as f64, sums.iou / sums.objects as f64);
     sources.sort_by(|(a_name, a), (b_name, b)| {
         let ((a_hits, a_iou), (b_hits, b_iou)) = (per_object(a), per_object(b));
         a_hits.total_cmp(&b_hits).then(a_iou.total_cmp(&b_iou)).then(a_name.cmp(b_name))
     });
-    slices.extend(sources.into_iter().take(WORST_SOURCES).map(|(name, sums)| sums.slice("source with the lowest scores", name.clone())));
+    slices.extend(
+        sources
+            .into_iter()
+            .take(WORST_SOURCES)
+            .map(|(name, sums)| sums.slice("source with the lowest scores", name.clone())),
+    );
     slices
 }
 
-/// The objects in three parts, by a figure of their images; as many images are in each where no two have the same
-/// figure. None where no image has one.
-fn thirds(data: &SplitData, by: &'static str, names: [&str; 3], figure: impl Fn(&Light) -> f32) -> Vec<Slice> {
+/// The objects in three parts, by a figure of their images; as many images are in each where no two
+/// have the same figure. None where no image has one.
+fn thirds(
+    data: &SplitData,
+    by: &'static str,
+    names: [&str; 3],
+    figure: impl Fn(&Light) -> f32,
+) -> Vec<Slice> {
     let figure = |image: &ScoredImage| image.light.as_ref().map(&figure);
-    let mut figures: Vec<f32> = data.images.iter().filter(|image| !image.truths.is_empty()).filter_map(figure).collect();
+    let mut figures: Vec<f32> =
+        data.images.iter().filter(|image| !image.truths.is_empty()).filter_map(figure).collect();
     if figures.is_empty() {
         return Vec::new();
     }
@@ -124,13 +173,20 @@ fn thirds(data: &SplitData, by: &'static str, names: [&str; 3], figure: impl Fn(
     let (mut sums, mut unknown) = ([Sums::default(); 3], Sums::default());
     for (image, _, answer) in answers(data) {
         match figure(image) {
-            Some(figure) => sums[usize::from(figure >= low) + usize::from(figure >= high)].add(answer),
+            Some(figure) => {
+                sums[usize::from(figure >= low) + usize::from(figure >= high)].add(answer)
+            }
             None => unknown.add(answer),
         }
     }
     let [first, middle, last] = names;
-    let parts = [format!("{first} third, below {low:.3}"), format!("{middle} third, {low:.3} to {high:.3}"), format!("{last} third, {high:.3} and more")];
-    let mut slices: Vec<Slice> = parts.into_iter().zip(sums).map(|(part, sums)| sums.slice(by, part)).collect();
+    let parts = [
+        format!("{first} third, below {low:.3}"),
+        format!("{middle} third, {low:.3} to {high:.3}"),
+        format!("{last} third, {high:.3} and more"),
+    ];
+    let mut slices: Vec<Slice> =
+        parts.into_iter().zip(sums).map(|(part, sums)| sums.slice(by, part)).collect();
     if unknown.objects > 0 {
         slices.push(unknown.slice(by, "not known: the image is in no shard".to_owned()));
     }
@@ -173,6 +229,12 @@ impl Sums {
 
     fn slice(self, by: &'static str, part: String) -> Slice {
         let share = |sum: f64| (self.objects > 0).then(|| sum / self.objects as f64);
-        Slice { by, part, objects: self.objects, accuracy: share(self.hits as f64), mean_iou: share(self.iou) }
+        Slice {
+            by,
+            part,
+            objects: self.objects,
+            accuracy: share(self.hits as f64),
+            mean_iou: share(self.iou),
+        }
     }
 }

@@ -19,7 +19,8 @@ pub(crate) struct ImageFacts {
 /// The images of a split.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SplitImages {
-    /// Those that are scored, readable and labelled or background, in order of `image_id`, each once.
+    /// Those that are scored, readable and labelled or background, in order of `image_id`, each
+    /// once.
     pub scored: Vec<ImageFacts>,
     /// The others.
     pub unscored: HashMap<String, ImageStatus>,
@@ -37,9 +38,16 @@ impl SplitImages {
                 match row.status {
                     ImageStatus::Labelled | ImageStatus::Background => {
                         let ImageRow { image_id, status, source_stem, width, height, .. } = row;
-                        images.scored.push(ImageFacts { image_id, status, source_stem, size_px: (width, height) });
+                        images.scored.push(ImageFacts {
+                            image_id,
+                            status,
+                            source_stem,
+                            size_px: (width, height),
+                        });
                     }
-                    ImageStatus::Unlabelled | ImageStatus::Unreadable => drop(images.unscored.insert(row.image_id, row.status)),
+                    ImageStatus::Unlabelled | ImageStatus::Unreadable => {
+                        drop(images.unscored.insert(row.image_id, row.status))
+                    }
                 }
             }
         }
@@ -55,6 +63,10 @@ impl SplitImages {
 
     /// Places in [`SplitImages::scored`] by `image_id`.
     pub fn index(&self) -> HashMap<&str, u32> {
-        self.scored.iter().enumerate().map(|(i, image)| (image.image_id.as_str(), i as u32)).collect()
+        self.scored
+            .iter()
+            .enumerate()
+            .map(|(i, image)| (image.image_id.as_str(), i as u32))
+            .collect()
     }
 }

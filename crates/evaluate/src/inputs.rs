@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ossify_contract::{ArtefactError, ClassMap, FingerprintRow, ImageStatus, ObjectRow, Split, TableReader, UnitBox};
+use ossify_contract::{
+    ArtefactError, ClassMap, FingerprintRow, ImageStatus, ObjectRow, Split, TableReader, UnitBox,
+};
 use serde::Serialize;
 
 use crate::images::SplitImages;
@@ -104,7 +106,8 @@ pub struct ScoredImage {
     pub predictions: Range<usize>,
     /// Images that show the same picture share a number; the bootstrap draws them together.
     pub leak_group: Option<i32>,
-    /// The picture that it was made of, such as by an exporter that varies each several times: a number in [`SplitData::sources`].
+    /// The picture that it was made of, such as by an exporter that varies each several times: a
+    /// number in [`SplitData::sources`].
     pub source: u32,
     /// How light it is; `None` where it is in no shard.
     pub light: Option<Light>,
@@ -134,14 +137,15 @@ pub struct SplitData {
     pub truths: Vec<Truth>,
     /// Their predictions.
     pub predictions: Vec<Prediction>,
-    /// Probabilities of each image's first prediction, one row of `class_names.len()` an image; the row is
-    /// NaN where the image has no prediction or the table has no probabilities.
+    /// Probabilities of each image's first prediction, one row of `class_names.len()` an image; the
+    /// row is NaN where the image has no prediction or the table has no probabilities.
     pub probabilities: Vec<f32>,
     /// What is not scored.
     pub excluded: Vec<Excluded>,
     /// Images of the split in the tables, by status.
     pub images_by_status: BTreeMap<&'static str, u64>,
-    /// Whether there is a table of fingerprints, which leak groups, brightness and contrast come from.
+    /// Whether there is a table of fingerprints, which leak groups, brightness and contrast come
+    /// from.
     pub fingerprints_known: bool,
 }
 
@@ -175,15 +179,22 @@ impl SplitData {
             let (truths, predictions) = (kept.truths.len(), kept.predictions.len());
             kept.truths.extend_from_slice(self.truths_of(image));
             kept.predictions.extend_from_slice(self.predictions_of(image));
-            kept.probabilities.extend_from_slice(&self.probabilities[i * classes..(i + 1) * classes]);
-            kept.images.push(ScoredImage { truths: truths..kept.truths.len(), predictions: predictions..kept.predictions.len(), ..image.clone() });
+            kept.probabilities
+                .extend_from_slice(&self.probabilities[i * classes..(i + 1) * classes]);
+            kept.images.push(ScoredImage {
+                truths: truths..kept.truths.len(),
+                predictions: predictions..kept.predictions.len(),
+                ..image.clone()
+            });
         }
         kept
     }
 
     /// The image's largest object; the first of several equally large ones.
     pub fn largest_truth(&self, image: &ScoredImage) -> Option<&Truth> {
-        self.truths_of(image).iter().reduce(|largest, truth| if truth.area > largest.area { truth } else { largest })
+        self.truths_of(image)
+            .iter()
+            .reduce(|largest, truth| if truth.area > largest.area { truth } else { largest })
     }
 
     /// Probabilities of the image's first prediction, if there are any.
@@ -193,11 +204,14 @@ impl SplitData {
         row.first().is_some_and(|p| !p.is_nan()).then_some(row)
     }
 
-    /// Counts the images with objects that some scores have to leave out. Images without a prediction stay in
-    /// wherever they can: leaving them out would reward a model for being silent.
+    /// Counts the images with objects that some scores have to leave out. Images without a
+    /// prediction stay in wherever they can: leaving them out would reward a model for being
+    /// silent.
     fn count_silent_images(&mut self) {
         let (mut silent, mut without_probabilities) = (0, 0);
-        for (i, image) in self.images.iter().enumerate().filter(|(_, image)| !image.truths.is_empty()) {
+        for (i, image) in
+            self.images.iter().enumerate().filter(|(_, image)| !image.truths.is_empty())
+        {
             if image.predictions.is_empty() {
                 silent += 1;
             } else if self.probabilities_of(i).is_none() {
@@ -221,37 +235,66 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Reads one split and joins the predictions to it. Predictions of other splits in the file are passed over.
+    /// Reads one split and joins the predictions to it. Predictions of other splits in the file are
+    /// passed over.
     ///
     /// # Errors
-    /// [`InputError`]: unreadable tables, predictions of other classes or images, impossible values.
+    /// [`InputError`]: unreadable tables, predictions of other classes or images, impossible
+    /// values.
     pub fn read_split(&self, split: Split, predictions: &Path) -> Result<SplitData, InputError> {
         let class_names = ClassMap::read(self.folder.join("classes.parquet"))?.kept_names();
         let mut excluded = Vec::new();
         let images = SplitImages::read(&self.folder.join("images.parquet"), split)?;
-        exclude(&mut excluded, "images", images.of_status(ImageStatus::Unreadable), "unreadable: the file does not decode or is too small");
+        exclude(
+            &mut excluded,
+            "images",
+            images.of_status(ImageStatus::Unreadable),
+            "unreadable: the file does not decode or is too small",
+        );
         let reason = "unlabelled: nobody said what is on them, so a prediction there is neither right nor wrong";
         exclude(&mut excluded, "images", images.of_status(ImageStatus::Unlabelled), reason);
 
         let index = images.index();
         let mut truths = self.read_truths(split, &index, class_names.len(), &mut excluded)?;
-        let rows = PredictionsOfSplit { path: predictions, split, class_names: &class_names, index: &index, unscored: &images.unscored };
+        let rows = PredictionsOfSplit {
+            path: predictions,
+            split,
+            class_names: &class_names,
+            index: &index,
+            unscored: &images.unscored,
+        };
         let (mut found, probabilities) = rows.read(images.scored.len(), &mut excluded)?;
         let fingerprints = self.read_fingerprints(split, &index)?;
 
         truths.sort_by_key(|(image, truth)| (*image, truth.line));
         // The sort is stable: predictions of equal rank and score stay in the order of the table.
-        found.sort_by(|(a_image, a), (b_image, b)| a_image.cmp(b_image).then(a.rank.cmp(&b.rank)).then(b.score.total_cmp(&a.score)));
+        found.sort_by(|(a_image, a), (b_image, b)| {
+            a_image.cmp(b_image).then(a.rank.cmp(&b.rank)).then(b.score.total_cmp(&a.score))
+        });
         let (mut truth_at, mut prediction_at) = (0, 0);
         let mut sources = HashMap::new();
         let scored = images.scored.iter().enumerate().map(|(i, image)| {
-            let truths = advance(&mut truth_at, |at| truths.get(at).is_some_and(|(image, _)| *image == i as u32));
-            let predictions = advance(&mut prediction_at, |at| found.get(at).is_some_and(|(image, _)| *image == i as u32));
-            let fingerprint = fingerprints.as_ref().and_then(|known| known.get(&(i as u32)).copied());
-            let (leak_group, light) = fingerprint.map_or((None, None), |(leak_group, light)| (leak_group, Some(light)));
+            let truths = advance(&mut truth_at, |at| {
+                truths.get(at).is_some_and(|(image, _)| *image == i as u32)
+            });
+            let predictions = advance(&mut prediction_at, |at| {
+                found.get(at).is_some_and(|(image, _)| *image == i as u32)
+            });
+            let fingerprint =
+                fingerprints.as_ref().and_then(|known| known.get(&(i as u32)).copied());
+            let (leak_group, light) =
+                fingerprint.map_or((None, None), |(leak_group, light)| (leak_group, Some(light)));
             let next = sources.len() as u32;
             let source = *sources.entry(image.source_stem.clone()).or_insert(next);
-            ScoredImage { image_id: image.image_id.clone(), status: image.status, truths, predictions, leak_group, source, light }
+            ScoredImage {
+                image_id: image.image_id.clone(),
+                status: image.status,
+                truths,
+                predictions,
+                leak_group,
+                source,
+                light,
+            }
         });
         let scored: Vec<ScoredImage> = scored.collect();
         let mut data = SplitData {
@@ -270,7 +313,13 @@ impl Tables {
         Ok(data)
     }
 
-    fn read_truths(&self, split: Split, index: &HashMap<&str, u32>, classes: usize, excluded: &mut Vec<Excluded>) -> Result<Vec<(u32, Truth)>, InputError> {
+    fn read_truths(
+        &self,
+        split: Split,
+        index: &HashMap<&str, u32>,
+        classes: usize,
+        excluded: &mut Vec<Excluded>,
+    ) -> Result<Vec<(u32, Truth)>, InputError> {
         let path = self.folder.join("objects.parquet");
         let (mut truths, mut rare, mut unscored) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
         for batch in TableReader::<ObjectRow>::open(&path)? {
@@ -282,11 +331,21 @@ impl Tables {
                 match row.class_index.map(usize::try_from) {
                     None => *rare.entry(row.class_name).or_default() += 1,
                     Some(Ok(class)) if class < classes => {
-                        truths.push((image, Truth { line: row.line, class: class as u16, unit_box: row.unit_box(), area: row.area }));
+                        truths.push((
+                            image,
+                            Truth {
+                                line: row.line,
+                                class: class as u16,
+                                unit_box: row.unit_box(),
+                                area: row.area,
+                            },
+                        ));
                     }
                     Some(_) => {
-                        let reason =
-                            format!("`{}` line {}: class_index is not in classes.parquet; run ossify-ingest again with --force", row.image_id, row.line);
+                        let reason = format!(
+                            "`{}` line {}: class_index is not in classes.parquet; run ossify-ingest again with --force",
+                            row.image_id, row.line
+                        );
                         return Err(ArtefactError::corrupt(&path, reason).into());
                     }
                 }
@@ -294,23 +353,41 @@ impl Tables {
         }
         exclude(excluded, "objects", unscored, "their image is unreadable or unlabelled");
         let rare_names: Vec<&str> = rare.keys().map(String::as_str).collect();
-        exclude(excluded, "objects", rare.values().sum(), &format!("rare class, not trained: {}; their images stay", rare_names.join(", ")));
+        exclude(
+            excluded,
+            "objects",
+            rare.values().sum(),
+            &format!("rare class, not trained: {}; their images stay", rare_names.join(", ")),
+        );
         Ok(truths)
     }
 
     /// Leak group and light by the image's number.
-    fn read_fingerprints(&self, split: Split, index: &HashMap<&str, u32>) -> Result<Option<HashMap<u32, LeakAndLight>>, InputError> {
+    fn read_fingerprints(
+        &self,
+        split: Split,
+        index: &HashMap<&str, u32>,
+    ) -> Result<Option<HashMap<u32, LeakAndLight>>, InputError> {
         let Some(path) = &self.fingerprints else { return Ok(None) };
         let mut known = HashMap::new();
         let table = TableReader::<FingerprintRow>::open(path).map_err(|error| match error {
             // One of an earlier version has fewer columns.
-            ArtefactError::Corrupt { path, reason } => ArtefactError::Corrupt { path, reason: format!("{reason}; run ossify-resize again") },
+            ArtefactError::Corrupt { path, reason } => ArtefactError::Corrupt {
+                path,
+                reason: format!("{reason}; run ossify-resize again"),
+            },
             other => other,
         })?;
         for batch in table {
             for row in batch?.into_iter().filter(|row| row.split == split) {
                 if let Some(image) = index.get(row.image_id.as_str()) {
-                    known.insert(*image, (row.leak_group, Light { brightness: row.brightness, contrast: row.contrast }));
+                    known.insert(
+                        *image,
+                        (
+                            row.leak_group,
+                            Light { brightness: row.brightness, contrast: row.contrast },
+                        ),
+                    );
                 }
             }
         }
@@ -322,7 +399,8 @@ impl Tables {
 type LeakAndLight = (Option<i32>, Light);
 
 fn names_in_order(numbers: HashMap<String, u32>) -> Vec<String> {
-    let mut names: Vec<(u32, String)> = numbers.into_iter().map(|(name, number)| (number, name)).collect();
+    let mut names: Vec<(u32, String)> =
+        numbers.into_iter().map(|(name, number)| (number, name)).collect();
     names.sort_unstable();
     names.into_iter().map(|(_, name)| name).collect()
 }

@@ -18,10 +18,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compares predictions with a baseline on the same images; exit code 3 where they are worse by more than
-    /// evaluate.max_drop
+    /// Compares predictions with a baseline on the same images; exit code 3 where they are worse by
+    /// more than evaluate.max_drop
     Compare {
-        /// Id of the predictions that the others are compared with, "latest", or the path of a predictions table
+        /// Id of the predictions that the others are compared with, "latest", or the path of a
+        /// predictions table
         baseline: String,
         /// Predictions that are compared with it, named likewise
         #[arg(required = true, value_name = "OTHER")]
@@ -49,7 +50,11 @@ impl Cli {
     fn stage(&self) -> &StageArgs {
         match &self.command {
             None => &self.stage,
-            Some(Command::Compare { stage, .. } | Command::Import { stage, .. } | Command::Export { stage, .. }) => stage,
+            Some(
+                Command::Compare { stage, .. }
+                | Command::Import { stage, .. }
+                | Command::Export { stage, .. },
+            ) => stage,
         }
     }
 
@@ -60,10 +65,14 @@ impl Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let folders = |_: &Cli| ["tables", "shards", "runs", "predictions", "reports"].map(str::to_owned).to_vec();
+    let folders = |_: &Cli| {
+        ["tables", "shards", "runs", "predictions", "reports"].map(str::to_owned).to_vec()
+    };
     run_stage(cli.stage_name(), cli, Cli::stage, folders, |cli, context| match &cli.command {
         None => ossify_evaluate::run(context),
-        Some(Command::Compare { baseline, others, .. }) => ossify_evaluate::compare(context, baseline, others),
+        Some(Command::Compare { baseline, others, .. }) => {
+            ossify_evaluate::compare(context, baseline, others)
+        }
         Some(Command::Import { args, .. }) => ossify_evaluate::import(context, args),
         Some(Command::Export { args, .. }) => ossify_evaluate::export(context, args),
     })

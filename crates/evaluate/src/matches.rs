@@ -9,16 +9,18 @@ const ON_BACKGROUND: f64 = 0.1;
 
 /// Says what became of each prediction of an image, best first, and which objects none found.
 ///
-/// The kinds follow TIDE (Bolya et al., 2020). Predictions of the right class and in place take the free object
-/// with the highest IoU; then each other prediction is, in this order, a duplicate, a class error, a location
-/// error, both, or background. An object is missed where no prediction matched it or came off by its class or
-/// its location alone.
+/// The kinds follow TIDE (Bolya et al., 2020). Predictions of the right class and in place take the
+/// free object with the highest IoU; then each other prediction is, in this order, a duplicate, a
+/// class error, a location error, both, or background. An object is missed where no prediction
+/// matched it or came off by its class or its location alone.
 pub fn match_image(data: &SplitData, image: &ScoredImage) -> Vec<MatchRow> {
     let (truths, predictions) = (data.truths_of(image), data.predictions_of(image));
     let mut free = vec![true; truths.len()];
     let mut matched: Vec<Option<usize>> = Vec::with_capacity(predictions.len());
     for prediction in predictions {
-        let found = best(prediction, truths, |at, truth| free[at] && truth.class == prediction.class).filter(|(_, iou)| *iou >= IN_PLACE);
+        let found =
+            best(prediction, truths, |at, truth| free[at] && truth.class == prediction.class)
+                .filter(|(_, iou)| *iou >= IN_PLACE);
         if let Some((at, _)) = found {
             free[at] = false;
         }
@@ -64,7 +66,9 @@ pub fn match_image(data: &SplitData, image: &ScoredImage) -> Vec<MatchRow> {
 fn kind_of_error(prediction: &Prediction, truths: &[Truth]) -> (MatchKind, Option<usize>) {
     let same = best(prediction, truths, |_, truth| truth.class == prediction.class);
     let other = best(prediction, truths, |_, truth| truth.class != prediction.class);
-    let reaches = |found: Option<(usize, f64)>, iou: f64| found.filter(|(_, found)| *found >= iou).map(|(at, _)| at);
+    let reaches = |found: Option<(usize, f64)>, iou: f64| {
+        found.filter(|(_, found)| *found >= iou).map(|(at, _)| at)
+    };
     // Whatever is in place and of the right class was free for a better prediction, which took it.
     if let Some(at) = reaches(same, IN_PLACE) {
         (MatchKind::Duplicate, Some(at))
@@ -80,8 +84,16 @@ fn kind_of_error(prediction: &Prediction, truths: &[Truth]) -> (MatchKind, Optio
 }
 
 /// The object with the highest IoU among those that `fits`, the first of equal ones.
-fn best(prediction: &Prediction, truths: &[Truth], fits: impl Fn(usize, &Truth) -> bool) -> Option<(usize, f64)> {
-    let ious = truths.iter().enumerate().filter(|(at, truth)| fits(*at, truth)).map(|(at, truth)| (at, prediction.unit_box.iou(&truth.unit_box)));
+fn best(
+    prediction: &Prediction,
+    truths: &[Truth],
+    fits: impl Fn(usize, &Truth) -> bool,
+) -> Option<(usize, f64)> {
+    let ious = truths
+        .iter()
+        .enumerate()
+        .filter(|(at, truth)| fits(*at, truth))
+        .map(|(at, truth)| (at, prediction.unit_box.iou(&truth.unit_box)));
     ious.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
@@ -92,10 +104,22 @@ mod tests {
     use super::*;
 
     /// The kinds of these predictions (class, box) against these objects, misses last.
-    fn kinds(truths: &[(u16, [f32; 4])], predictions: &[(u16, [f32; 4])]) -> Vec<(MatchKind, Option<i32>)> {
-        let truth = |(i, (class, edges)): (usize, &(u16, [f32; 4]))| Truth { line: i as i32 + 1, class: *class, unit_box: UnitBox::from(*edges), area: 0.0 };
-        let prediction =
-            |(i, (class, edges)): (usize, &(u16, [f32; 4]))| Prediction { rank: i as i32 + 1, class: *class, score: 0.5, unit_box: UnitBox::from(*edges) };
+    fn kinds(
+        truths: &[(u16, [f32; 4])],
+        predictions: &[(u16, [f32; 4])],
+    ) -> Vec<(MatchKind, Option<i32>)> {
+        let truth = |(i, (class, edges)): (usize, &(u16, [f32; 4]))| Truth {
+            line: i as i32 + 1,
+            class: *class,
+            unit_box: UnitBox::from(*edges),
+            area: 0.0,
+        };
+        let prediction = |(i, (class, edges)): (usize, &(u16, [f32; 4]))| Prediction {
+            rank: i as i32 + 1,
+            class: *class,
+            score: 0.5,
+            unit_box: UnitBox::from(*edges),
+        };
         let image = ScoredImage {
             image_id: "a".into(),
             status: ImageStatus::Labelled,
@@ -129,7 +153,10 @@ mod tests {
     fn each_kind_is_told_from_the_others() {
         use MatchKind::*;
         assert_eq!(kinds(&[(0, HERE)], &[(0, HERE)]), [(Match, Some(1))]);
-        assert_eq!(kinds(&[(0, HERE)], &[(0, HERE), (0, HERE)]), [(Match, Some(1)), (Duplicate, Some(1))]);
+        assert_eq!(
+            kinds(&[(0, HERE)], &[(0, HERE), (0, HERE)]),
+            [(Match, Some(1)), (Duplicate, Some(1))]
+        );
         assert_eq!(kinds(&[(0, HERE)], &[(1, HERE)]), [(ClassError, Some(1))]);
         assert_eq!(kinds(&[(0, HERE)], &[(0, NEAR)]), [(LocationError, Some(1))]);
         assert_eq!(kinds(&[(0, HERE)], &[(1, NEAR)]), [(Both, Some(1)), (Miss, Some(1))]);
@@ -142,8 +169,14 @@ mod tests {
     #[test]
     fn a_better_prediction_takes_the_object_and_a_second_object_is_missed() {
         use MatchKind::*;
-        assert_eq!(kinds(&[(0, HERE), (1, AWAY)], &[(0, HERE)]), [(Match, Some(1)), (Miss, Some(2))]);
+        assert_eq!(
+            kinds(&[(0, HERE), (1, AWAY)], &[(0, HERE)]),
+            [(Match, Some(1)), (Miss, Some(2))]
+        );
         // The second object of the same class and place is free for the second prediction.
-        assert_eq!(kinds(&[(0, HERE), (0, HERE)], &[(0, HERE), (0, HERE)]), [(Match, Some(1)), (Match, Some(2))]);
+        assert_eq!(
+            kinds(&[(0, HERE), (0, HERE)], &[(0, HERE), (0, HERE)]),
+            [(Match, Some(1)), (Match, Some(2))]
+        );
     }
 }

@@ -27,9 +27,14 @@ pub(crate) struct Overlay {
     pub thumbnail: Vec<u8>,
 }
 
-/// Draws up to `wanted` images, two thirds of them the worst. Returns those that could be read, and a
-/// sentence for each that could not.
-pub(crate) fn draw_overlays(data: &SplitData, dataset: &Path, wanted: usize, limits: &Limits) -> (Vec<Overlay>, Vec<String>) {
+/// Draws up to `wanted` images, two thirds of them the worst. Returns those that could be read, and
+/// a sentence for each that could not.
+pub(crate) fn draw_overlays(
+    data: &SplitData,
+    dataset: &Path,
+    wanted: usize,
+    limits: &Limits,
+) -> (Vec<Overlay>, Vec<String>) {
     draw_all(choose(data, wanted), |choice| draw_one(data, dataset, limits, choice))
 }
 
@@ -41,17 +46,31 @@ struct Choice {
 
 /// The worst images first, then the best, the best first.
 fn choose(data: &SplitData, wanted: usize) -> Vec<Choice> {
-    let mut ranked: Vec<(f64, usize)> = data.images.iter().enumerate().filter_map(|(i, image)| Some((quality(data, image)?, i))).collect();
+    let mut ranked: Vec<(f64, usize)> = data
+        .images
+        .iter()
+        .enumerate()
+        .filter_map(|(i, image)| Some((quality(data, image)?, i)))
+        .collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let wanted = wanted.min(ranked.len());
     let worst = (wanted * 2).div_ceil(3);
-    let worst_ones = ranked.iter().take(worst).enumerate().map(|(n, (_, image))| Choice { image: *image, is_worst: true, number: n + 1 });
-    let best_ones = ranked.iter().rev().take(wanted - worst).enumerate().map(|(n, (_, image))| Choice { image: *image, is_worst: false, number: n + 1 });
+    let worst_ones = ranked.iter().take(worst).enumerate().map(|(n, (_, image))| Choice {
+        image: *image,
+        is_worst: true,
+        number: n + 1,
+    });
+    let best_ones = ranked
+        .iter()
+        .rev()
+        .take(wanted - worst)
+        .enumerate()
+        .map(|(n, (_, image))| Choice { image: *image, is_worst: false, number: n + 1 });
     worst_ones.chain(best_ones).collect()
 }
 
-/// How good the first prediction of a labelled image is: the IoU with its largest object where the class is
-/// right; else below 0, the lower the more confident.
+/// How good the first prediction of a labelled image is: the IoU with its largest object where the
+/// class is right; else below 0, the lower the more confident.
 fn quality(data: &SplitData, image: &ScoredImage) -> Option<f64> {
     if image.status != ImageStatus::Labelled {
         return None;
@@ -64,10 +83,18 @@ fn quality(data: &SplitData, image: &ScoredImage) -> Option<f64> {
     })
 }
 
-fn draw_one(data: &SplitData, dataset: &Path, limits: &Limits, choice: Choice) -> Result<Overlay, String> {
+fn draw_one(
+    data: &SplitData,
+    dataset: &Path,
+    limits: &Limits,
+    choice: Choice,
+) -> Result<Overlay, String> {
     let image = &data.images[choice.image];
     let picture = read_picture(dataset, &image.image_id, limits)?;
-    let boxes = Boxes { truths: data.truths_of(image), predictions: vec![(data.predictions_of(image), DASHED)] };
+    let boxes = Boxes {
+        truths: data.truths_of(image),
+        predictions: vec![(data.predictions_of(image), DASHED)],
+    };
     let failed = |reason: String| format!("{}: {reason}", image.image_id);
     let kind = if choice.is_worst { "worst" } else { "best" };
     Ok(Overlay {

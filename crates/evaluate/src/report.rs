@@ -7,7 +7,10 @@ use crate::bootstrap::Interval;
 use crate::calibration::{Fitted, OperatingPoint};
 use crate::failures::{ConfusedPair, Slice};
 use crate::inputs::{Excluded, SplitData};
-use crate::scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores, ScoreSheet, Scorer, ScoresOfClass};
+use crate::scores::{
+    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores,
+    ScoreSheet, Scorer, ScoresOfClass,
+};
 
 /// `report.json`: every score of a split with its interval, and what was left out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,7 +33,8 @@ pub struct Report {
     pub objects_level: ObjectScores<Interval>,
     /// Scores over labelled images.
     pub image_level: ImageScores<Interval>,
-    /// Scores of the probabilities after temperature scaling; null where the valid split has no probabilities.
+    /// Scores of the probabilities after temperature scaling; null where the valid split has no
+    /// probabilities.
     pub calibration: Option<CalibrationReport>,
     /// What thresholds that were chosen on the valid split give here.
     pub operating_points: Vec<OperatingPoint<Interval>>,
@@ -46,7 +50,8 @@ pub struct Report {
     pub most_confused: Vec<ConfusedPair>,
     /// Scores of parts of the objects.
     pub slices: Vec<Slice>,
-    /// The scores without the images that another split shows, too; null where there are none or nobody looked.
+    /// The scores without the images that another split shows, too; null where there are none or
+    /// nobody looked.
     pub without_leaked_images: Option<LeaklessReport>,
     /// Counts and reasons of all that is not scored.
     pub excluded: Vec<Excluded>,
@@ -67,9 +72,11 @@ pub struct Counts {
     pub predictions: u64,
     /// Background images that have a prediction.
     pub predicted_backgrounds: u64,
-    /// Share of labelled images that show the most frequent class: the accuracy of always answering it.
+    /// Share of labelled images that show the most frequent class: the accuracy of always answering
+    /// it.
     pub majority_share: f64,
-    /// Images of this split that show a picture that another split has too; null where nobody looked.
+    /// Images of this split that show a picture that another split has too; null where nobody
+    /// looked.
     pub leaked_images: Option<u64>,
 }
 
@@ -167,16 +174,25 @@ pub(crate) struct Parts<'a> {
 
 impl Report {
     pub(crate) fn assemble(parts: Parts<'_>) -> Self {
-        let Parts { run, data, scorer, fitted, scores, without_leaks, match_kinds, bootstrap } = parts;
+        let Parts { run, data, scorer, fitted, scores, without_leaks, match_kinds, bootstrap } =
+            parts;
         let confusion = scorer.confusion(&vec![1; data.images.len()]);
         let classes = data.class_names.len();
         let counts = Counts {
             images_by_status: data.images_by_status.clone(),
             labelled_images: scorer.labelled_images() as u64,
             predictions: data.predictions.len() as u64,
-            predicted_backgrounds: data.images.iter().filter(|image| image.status == ImageStatus::Background && !image.predictions.is_empty()).count() as u64,
+            predicted_backgrounds: data
+                .images
+                .iter()
+                .filter(|image| {
+                    image.status == ImageStatus::Background && !image.predictions.is_empty()
+                })
+                .count() as u64,
             majority_share: scorer.majority_share(),
-            leaked_images: data.fingerprints_known.then(|| data.images.iter().filter(|image| image.leak_group.is_some()).count() as u64),
+            leaked_images: data.fingerprints_known.then(|| {
+                data.images.iter().filter(|image| image.leak_group.is_some()).count() as u64
+            }),
         };
         let with_names = || data.class_names.iter().cloned();
         let mut report = Report {
@@ -189,10 +205,12 @@ impl Report {
             counts,
             objects_level: scores.objects,
             image_level: scores.images,
-            calibration: fitted.and_then(|fitted| fitted.temperature).map(|temperature| CalibrationReport {
-                fitted_on: Split::Valid.as_str(),
-                temperature,
-                scores: scores.scaled,
+            calibration: fitted.and_then(|fitted| fitted.temperature).map(|temperature| {
+                CalibrationReport {
+                    fitted_on: Split::Valid.as_str(),
+                    temperature,
+                    scores: scores.scaled,
+                }
             }),
             operating_points: operating_points(data, fitted, scores.operating),
             without_leaked_images: without_leaks.map(|(images, scores)| LeaklessReport {
@@ -203,16 +221,27 @@ impl Report {
             }),
             detection: DetectionReport {
                 scores: scores.detection,
-                per_class: with_names().zip(scores.detection_per_class).map(|(class_name, scores)| DetectionClassReport { class_name, scores }).collect(),
+                per_class: with_names()
+                    .zip(scores.detection_per_class)
+                    .map(|(class_name, scores)| DetectionClassReport { class_name, scores })
+                    .collect(),
             },
             per_class: with_names()
                 .zip(scores.per_class)
                 .enumerate()
-                .map(|(class, (class_name, scores))| ClassReport { class_name, support: confusion.support(class), scores })
+                .map(|(class, (class_name, scores))| ClassReport {
+                    class_name,
+                    support: confusion.support(class),
+                    scores,
+                })
                 .collect(),
             confusion_matrix: ConfusionTable {
                 labels: data.class_names.clone(),
-                counts: (0..classes).map(|truth| (0..=classes).map(|predicted| confusion.count(truth, predicted)).collect()).collect(),
+                counts: (0..classes)
+                    .map(|truth| {
+                        (0..=classes).map(|predicted| confusion.count(truth, predicted)).collect()
+                    })
+                    .collect(),
             },
             match_kinds,
             most_confused: crate::failures::most_confused(data, &confusion),
@@ -226,7 +255,11 @@ impl Report {
     }
 }
 
-fn operating_points(data: &SplitData, fitted: Option<&Fitted>, scores: Vec<Vec<OperatingScores<Interval>>>) -> Vec<OperatingPoint<Interval>> {
+fn operating_points(
+    data: &SplitData,
+    fitted: Option<&Fitted>,
+    scores: Vec<Vec<OperatingScores<Interval>>>,
+) -> Vec<OperatingPoint<Interval>> {
     let Some(fitted) = fitted else { return Vec::new() };
     let of_class = |(class, scores): (usize, Vec<OperatingScores<Interval>>)| {
         let points = scores.into_iter().zip(&fitted.wanted).zip(&fitted.thresholds[class]);

@@ -1,7 +1,9 @@
 use serde::Serialize;
 
 use crate::calibration::{self, Fitted};
-use crate::coco::{ClassDetections, PrecisionRecall, THRESHOLDS, class_detections, precision_recall};
+use crate::coco::{
+    ClassDetections, PrecisionRecall, THRESHOLDS, class_detections, precision_recall,
+};
 use crate::confusion::{Confusion, mean_of_defined};
 use crate::inputs::SplitData;
 
@@ -25,8 +27,8 @@ macro_rules! score_group {
 }
 
 score_group! {
-    /// Over every object of the split, its image's first prediction against it. An object of an image without
-    /// a prediction counts as wrong, with an IoU of 0.
+    /// Over every object of the split, its image's first prediction against it. An object of an
+    /// image without a prediction counts as wrong, with an IoU of 0.
     ObjectScores {
         /// Share of objects whose class was predicted.
         accuracy,
@@ -34,7 +36,8 @@ score_group! {
         balanced_accuracy,
         /// Mean F1 of the classes that have objects or predictions.
         macro_f1,
-        /// Mean squared error of the four edges, shares of the image; over objects whose image has a prediction.
+        /// Mean squared error of the four edges, shares of the image; over objects whose image has
+        /// a prediction.
         box_mse,
         /// Mean IoU of predicted and true box.
         mean_iou,
@@ -52,11 +55,14 @@ score_group! {
         top2_accuracy,
         /// Mean F1 of the classes that have images or predictions.
         macro_f1,
-        /// Mean area under the ROC curve, each class against the rest, of the classes that have both.
+        /// Mean area under the ROC curve, each class against the rest, of the classes that have
+        /// both.
         macro_auroc,
-        /// Mean negative log probability of the true class, nats, probabilities clipped to 2^-52 ..= 1 - 2^-52.
+        /// Mean negative log probability of the true class, nats, probabilities clipped to 2^-52
+        /// ..= 1 - 2^-52.
         log_loss,
-        /// Mean squared distance of the probabilities from the truth, summed over classes (Brier, 1950): 0..=2.
+        /// Mean squared distance of the probabilities from the truth, summed over classes (Brier,
+        /// 1950): 0..=2.
         brier,
         /// Expected calibration error (Guo et al., 2017), 15 bins of equal width.
         ece,
@@ -86,7 +92,8 @@ score_group! {
 }
 
 score_group! {
-    /// The COCO protocol over all scored images, backgrounds included; means over classes that have objects.
+    /// The COCO protocol over all scored images, backgrounds included; means over classes that have
+    /// objects.
     DetectionScores {
         /// Mean over IoU thresholds .50 to .95.
         ap,
@@ -161,8 +168,16 @@ impl<T> ScoreSheet<T> {
             scaled: self.scaled.map(&mut turn),
             detection: self.detection.map(&mut turn),
             per_class: self.per_class.iter().map(|class| class.map(&mut turn)).collect(),
-            detection_per_class: self.detection_per_class.iter().map(|class| class.map(&mut turn)).collect(),
-            operating: self.operating.iter().map(|class| class.iter().map(|point| point.map(&mut turn)).collect()).collect(),
+            detection_per_class: self
+                .detection_per_class
+                .iter()
+                .map(|class| class.map(&mut turn))
+                .collect(),
+            operating: self
+                .operating
+                .iter()
+                .map(|class| class.iter().map(|point| point.map(&mut turn)).collect())
+                .collect(),
         }
     }
 }
@@ -195,7 +210,8 @@ struct Calibration {
     bin: usize,
 }
 
-/// A step of a class's ranking: an image, whether it shows the class, whether a group of equal probabilities ends.
+/// A step of a class's ranking: an image, whether it shows the class, whether a group of equal
+/// probabilities ends.
 #[derive(Clone, Copy)]
 struct RankStep {
     image: u32,
@@ -203,7 +219,8 @@ struct RankStep {
     ends_tie: bool,
 }
 
-/// Everything that the scores of a split need, computed once, so that a resample is a pass over numbers.
+/// Everything that the scores of a split need, computed once, so that a resample is a pass over
+/// numbers.
 pub struct Scorer {
     classes: usize,
     objects: Vec<ObjectCase>,
@@ -216,7 +233,8 @@ pub struct Scorer {
 #[derive(Default)]
 struct Ranking {
     steps: Vec<RankStep>,
-    /// For each wanted sensitivity the first step whose probability reaches the class's threshold; `None` without one.
+    /// For each wanted sensitivity the first step whose probability reaches the class's threshold;
+    /// `None` without one.
     cuts: Vec<Option<usize>>,
 }
 
@@ -238,21 +256,49 @@ impl Scorer {
                 let iou = first.map_or(0.0, |prediction| prediction.unit_box.iou(&truth.unit_box));
                 let squared = |a: f32, b: f32| (f64::from(a) - f64::from(b)).powi(2);
                 let squared_error = first.map_or(f64::NAN, |prediction| {
-                    prediction.unit_box.to_array().into_iter().zip(truth.unit_box.to_array()).map(|(a, b)| squared(a, b)).sum::<f64>() / 4.0
+                    prediction
+                        .unit_box
+                        .to_array()
+                        .into_iter()
+                        .zip(truth.unit_box.to_array())
+                        .map(|(a, b)| squared(a, b))
+                        .sum::<f64>()
+                        / 4.0
                 });
-                objects.push(ObjectCase { image: i as u32, truth: truth.class, predicted, iou, squared_error });
+                objects.push(ObjectCase {
+                    image: i as u32,
+                    truth: truth.class,
+                    predicted,
+                    iou,
+                    squared_error,
+                });
             }
             if let Some(truth) = data.largest_truth(image) {
                 let probabilities = data.probabilities_of(i);
                 let in_top2 = match probabilities {
                     Some(p) => is_in_top2(p, usize::from(truth.class)),
-                    None => first_two_classes(data.predictions_of(image).iter().map(|prediction| prediction.class)).contains(&Some(truth.class)),
+                    None => first_two_classes(
+                        data.predictions_of(image).iter().map(|prediction| prediction.class),
+                    )
+                    .contains(&Some(truth.class)),
                 };
-                let of = |p: &[f64]| Calibration::of(p, usize::from(truth.class), usize::from(predicted));
-                let calibration = probabilities.map(|p| of(&p.iter().map(|p| f64::from(*p)).collect::<Vec<_>>()));
+                let of = |p: &[f64]| {
+                    Calibration::of(p, usize::from(truth.class), usize::from(predicted))
+                };
+                let calibration =
+                    probabilities.map(|p| of(&p.iter().map(|p| f64::from(*p)).collect::<Vec<_>>()));
                 let temperature = fitted.and_then(|fitted| fitted.temperature);
-                let scaled = probabilities.zip(temperature).map(|(p, temperature)| of(&calibration::scaled(p, temperature)));
-                images.push(ImageCase { image: i as u32, truth: truth.class, predicted, in_top2, calibration, scaled });
+                let scaled = probabilities
+                    .zip(temperature)
+                    .map(|(p, temperature)| of(&calibration::scaled(p, temperature)));
+                images.push(ImageCase {
+                    image: i as u32,
+                    truth: truth.class,
+                    predicted,
+                    in_top2,
+                    calibration,
+                    scaled,
+                });
             }
         }
         let rankings = (0..classes).map(|class| ranking(data, &images, class, fitted)).collect();
@@ -278,7 +324,8 @@ impl Scorer {
         confusion
     }
 
-    /// Share of labelled images that show the most frequent class: what always answering that class scores.
+    /// Share of labelled images that show the most frequent class: what always answering that class
+    /// scores.
     pub fn majority_share(&self) -> f64 {
         let mut counts = vec![0u64; self.classes];
         for case in &self.images {
@@ -290,14 +337,16 @@ impl Scorer {
     /// All scores where image `i` counts `weights[i]` times.
     pub fn scores(&self, weights: &[u32]) -> ScoreSheet<f64> {
         let confusion = self.confusion(weights);
-        let (mut aurocs, mut operating) = (Vec::with_capacity(self.classes), Vec::with_capacity(self.classes));
+        let (mut aurocs, mut operating) =
+            (Vec::with_capacity(self.classes), Vec::with_capacity(self.classes));
         for ranking in &self.rankings {
             let (auroc, points) = ranking.scores(weights);
             aurocs.push(auroc);
             operating.push(points);
         }
         let (objects, iou_of_class) = self.object_scores(&confusion, weights);
-        let curves: Vec<Option<PrecisionRecall>> = self.detections.iter().map(|class| precision_recall(class, weights)).collect();
+        let curves: Vec<Option<PrecisionRecall>> =
+            self.detections.iter().map(|class| precision_recall(class, weights)).collect();
         let per_class = |class: usize| ScoresOfClass {
             precision: confusion.precision(class),
             recall: confusion.recall(class),
@@ -305,11 +354,19 @@ impl Scorer {
             auroc: aurocs[class],
             mean_iou: iou_of_class[class],
         };
-        let undefined = DetectionOfClass { ap: f64::NAN, ap50: f64::NAN, ap75: f64::NAN, ar1: f64::NAN };
+        let undefined =
+            DetectionOfClass { ap: f64::NAN, ap50: f64::NAN, ap75: f64::NAN, ar1: f64::NAN };
         let of_class = |curve: &Option<PrecisionRecall>| {
-            curve.as_ref().map_or(undefined.clone(), |c| DetectionOfClass { ap: c.ap(), ap50: c.ap_at(0), ap75: c.ap_at(THRESHOLDS / 2), ar1: c.ar(0) })
+            curve.as_ref().map_or(undefined.clone(), |c| DetectionOfClass {
+                ap: c.ap(),
+                ap50: c.ap_at(0),
+                ap75: c.ap_at(THRESHOLDS / 2),
+                ar1: c.ar(0),
+            })
         };
-        let over_classes = |figure: &dyn Fn(&PrecisionRecall) -> f64| mean_of_defined(curves.iter().flatten().map(figure));
+        let over_classes = |figure: &dyn Fn(&PrecisionRecall) -> f64| {
+            mean_of_defined(curves.iter().flatten().map(figure))
+        };
         ScoreSheet {
             objects,
             images: self.image_scores(&aurocs, weights),
@@ -328,7 +385,11 @@ impl Scorer {
         }
     }
 
-    fn object_scores(&self, confusion: &Confusion, weights: &[u32]) -> (ObjectScores<f64>, Vec<f64>) {
+    fn object_scores(
+        &self,
+        confusion: &Confusion,
+        weights: &[u32],
+    ) -> (ObjectScores<f64>, Vec<f64>) {
         let (mut all, mut with_prediction, mut squared, mut half) = (0.0, 0.0, 0.0, 0.0);
         let mut iou = vec![(0.0, 0.0); self.classes];
         for case in &self.objects {
@@ -365,7 +426,8 @@ impl Scorer {
             all += weight;
             top2 += weight * f64::from(u8::from(case.in_top2));
         }
-        let ScaledScores { log_loss, brier, ece } = self.calibration_scores(weights, |case| case.calibration.as_ref());
+        let ScaledScores { log_loss, brier, ece } =
+            self.calibration_scores(weights, |case| case.calibration.as_ref());
         ImageScores {
             accuracy: confusion.accuracy(),
             top2_accuracy: top2 / all,
@@ -381,7 +443,11 @@ impl Scorer {
         self.calibration_scores(weights, |case| case.scaled.as_ref())
     }
 
-    fn calibration_scores(&self, weights: &[u32], of: impl Fn(&ImageCase) -> Option<&Calibration>) -> ScaledScores<f64> {
+    fn calibration_scores(
+        &self,
+        weights: &[u32],
+        of: impl Fn(&ImageCase) -> Option<&Calibration>,
+    ) -> ScaledScores<f64> {
         let (mut all, mut log_loss, mut brier) = (0.0, 0.0, 0.0);
         let mut bins = [(0.0, 0.0); CALIBRATION_BINS];
         for (case, calibration) in self.images.iter().filter_map(|case| Some((case, of(case)?))) {
@@ -394,24 +460,34 @@ impl Scorer {
             *bin = (bin.0 + weight * hit, bin.1 + weight * calibration.confidence);
         }
         // A bin's share times the gap between its hit rate and mean confidence: its count cancels.
-        let ece = bins.iter().map(|(hits, confidence)| (hits - confidence).abs()).sum::<f64>() / all;
+        let ece =
+            bins.iter().map(|(hits, confidence)| (hits - confidence).abs()).sum::<f64>() / all;
         ScaledScores { log_loss: log_loss / all, brier: brier / all, ece }
     }
 
-    /// Bins of the reliability diagram: mean confidence, share that is right, and count; before or after temperature scaling.
+    /// Bins of the reliability diagram: mean confidence, share that is right, and count; before or
+    /// after temperature scaling.
     pub fn reliability(&self, is_scaled: bool) -> Vec<(f64, f64, u64)> {
         let mut bins = vec![(0.0, 0.0, 0u64); CALIBRATION_BINS];
         for case in &self.images {
             if let Some(calibration) = if is_scaled { &case.scaled } else { &case.calibration } {
                 let bin = &mut bins[calibration.bin];
-                *bin = (bin.0 + calibration.confidence, bin.1 + f64::from(u8::from(case.truth == case.predicted)), bin.2 + 1);
+                *bin = (
+                    bin.0 + calibration.confidence,
+                    bin.1 + f64::from(u8::from(case.truth == case.predicted)),
+                    bin.2 + 1,
+                );
             }
         }
-        bins.into_iter().map(|(confidence, hits, count)| (confidence / count as f64, hits / count as f64, count)).collect()
+        bins.into_iter()
+            .map(|(confidence, hits, count)| {
+                (confidence / count as f64, hits / count as f64, count)
+            })
+            .collect()
     }
 
-    /// The ROC curve of a class against the rest as (false positive rate, true positive rate); empty where the
-    /// class has no images or all.
+    /// The ROC curve of a class against the rest as (false positive rate, true positive rate);
+    /// empty where the class has no images or all.
     pub fn roc(&self, class: usize) -> Vec<(f64, f64)> {
         let ranking = &self.rankings[class].steps;
         let positives = ranking.iter().filter(|step| step.is_class).count() as f64;
@@ -437,19 +513,28 @@ impl Calibration {
         let p = probabilities[truth].clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         let squared = |(class, p): (usize, &f64)| (p - f64::from(u8::from(class == truth))).powi(2);
         let confidence = probabilities.get(predicted).copied().unwrap_or(0.0);
-        Calibration { log_loss: -p.ln(), brier: probabilities.iter().enumerate().map(squared).sum(), confidence, bin: calibration_bin(confidence) }
+        Calibration {
+            log_loss: -p.ln(),
+            brier: probabilities.iter().enumerate().map(squared).sum(),
+            confidence,
+            bin: calibration_bin(confidence),
+        }
     }
 }
 
 /// The bin `(i / 15, (i + 1) / 15]` that holds the confidence; 0 belongs to the first.
 fn calibration_bin(confidence: f64) -> usize {
-    (0..CALIBRATION_BINS).find(|bin| confidence <= (bin + 1) as f64 / CALIBRATION_BINS as f64).unwrap_or(CALIBRATION_BINS - 1)
+    (0..CALIBRATION_BINS)
+        .find(|bin| confidence <= (bin + 1) as f64 / CALIBRATION_BINS as f64)
+        .unwrap_or(CALIBRATION_BINS - 1)
 }
 
-/// Whether fewer than two classes come before the true one, by falling probability and of equal ones the
-/// higher index first, as in `sklearn.metrics.top_k_accuracy_score`.
+/// Whether fewer than two classes come before the true one, by falling probability and of equal
+/// ones the higher index first, as in `sklearn.metrics.top_k_accuracy_score`.
 fn is_in_top2(probabilities: &[f32], truth: usize) -> bool {
-    let before = |(class, p): (usize, &f32)| *p > probabilities[truth] || *p == probabilities[truth] && class > truth;
+    let before = |(class, p): (usize, &f32)| {
+        *p > probabilities[truth] || *p == probabilities[truth] && class > truth
+    };
     probabilities.iter().enumerate().filter(|case| before(*case)).count() < 2
 }
 
@@ -466,28 +551,55 @@ fn first_two_classes(classes: impl Iterator<Item = u16>) -> [Option<u16>; 2] {
     found
 }
 
-fn ranking(data: &SplitData, images: &[ImageCase], class: usize, fitted: Option<&Fitted>) -> Ranking {
-    let mut ranked: Vec<(f32, u32, bool)> =
-        images.iter().filter_map(|case| Some((data.probabilities_of(case.image as usize)?[class], case.image, usize::from(case.truth) == class))).collect();
+fn ranking(
+    data: &SplitData,
+    images: &[ImageCase],
+    class: usize,
+    fitted: Option<&Fitted>,
+) -> Ranking {
+    let mut ranked: Vec<(f32, u32, bool)> = images
+        .iter()
+        .filter_map(|case| {
+            Some((
+                data.probabilities_of(case.image as usize)?[class],
+                case.image,
+                usize::from(case.truth) == class,
+            ))
+        })
+        .collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let ends_tie = |i: usize| ranked.get(i + 1).is_none_or(|next| next.0 != ranked[i].0);
     let thresholds = fitted.and_then(|fitted| fitted.thresholds.get(class)).into_iter().flatten();
     Ranking {
-        steps: (0..ranked.len()).map(|i| RankStep { image: ranked[i].1, is_class: ranked[i].2, ends_tie: ends_tie(i) }).collect(),
-        cuts: thresholds.map(|threshold| threshold.map(|threshold| ranked.partition_point(|step| step.0 < threshold))).collect(),
+        steps: (0..ranked.len())
+            .map(|i| RankStep { image: ranked[i].1, is_class: ranked[i].2, ends_tie: ends_tie(i) })
+            .collect(),
+        cuts: thresholds
+            .map(|threshold| {
+                threshold.map(|threshold| ranked.partition_point(|step| step.0 < threshold))
+            })
+            .collect(),
     }
 }
 
 impl Ranking {
-    /// The chance that an image of the class ranks above another (Mann and Whitney, 1947), ties counting half, NaN where either kind is absent; and what each
-    /// threshold gives.
+    /// The chance that an image of the class ranks above another (Mann and Whitney, 1947), ties
+    /// counting half, NaN where either kind is absent; and what each threshold gives.
     fn scores(&self, weights: &[u32]) -> (f64, Vec<OperatingScores<f64>>) {
         let (mut below, mut tied, mut tied_positives, mut positives) = (0u64, 0u64, 0u64, 0u64);
         // Twice the number of pairs won, so that halves stay whole.
         let mut won = 0u128;
         // Images of the class and others below each threshold.
         let mut under: Vec<Option<(u64, u64)>> = self.cuts.iter().map(|_| None).collect();
-        let next_cut = |from: usize| self.cuts.iter().flatten().copied().filter(|cut| *cut >= from).min().unwrap_or(usize::MAX);
+        let next_cut = |from: usize| {
+            self.cuts
+                .iter()
+                .flatten()
+                .copied()
+                .filter(|cut| *cut >= from)
+                .min()
+                .unwrap_or(usize::MAX)
+        };
         let mut cut = next_cut(0);
         for (i, step) in self.steps.iter().enumerate() {
             if i == cut {
@@ -510,7 +622,8 @@ impl Ranking {
         self.note(&mut under, self.steps.len(), (positives, below));
         let auroc = won as f64 / 2.0 / (positives as f64 * below as f64);
         let point = |under: Option<(u64, u64)>| OperatingScores {
-            sensitivity: under.map_or(f64::NAN, |(of_class, _)| (positives - of_class) as f64 / positives as f64),
+            sensitivity: under
+                .map_or(f64::NAN, |(of_class, _)| (positives - of_class) as f64 / positives as f64),
             specificity: under.map_or(f64::NAN, |(_, others)| others as f64 / below as f64),
         };
         (auroc, under.into_iter().map(point).collect())

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id, read_latest, read_metrics};
+use ossify_contract::{
+    ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id,
+    read_latest, read_metrics,
+};
 use ossify_settings::{Context, StageError};
 
 use crate::import::parse_split;
@@ -31,11 +34,13 @@ pub(crate) struct Sources {
     pub id: String,
     /// The table of each split to report on; one file may hold several splits.
     pub predictions: Vec<(Split, PathBuf)>,
-    /// The table of the valid split, on which temperature and thresholds are fitted, where there is one.
+    /// The table of the valid split, on which temperature and thresholds are fitted, where there is
+    /// one.
     pub valid: Option<PathBuf>,
     /// Manifest of the predictions, where a stage wrote them.
     pub manifest: Option<Manifest>,
-    /// In what they do not belong to these tables, a sentence each; empty unless `evaluate.allow_gaps` is set.
+    /// In what they do not belong to these tables, a sentence each; empty unless
+    /// `evaluate.allow_gaps` is set.
     pub gaps: Vec<String>,
     pub tables: Tables,
     tables_manifest: Manifest,
@@ -49,22 +54,32 @@ impl Sources {
         Self::named(context, "evaluate.predictions", &context.settings.evaluate.predictions)
     }
 
-    /// Those that `wanted` names: a path, an id, or `latest`. Messages say that `asked_by` asked for them.
+    /// Those that `wanted` names: a path, an id, or `latest`. Messages say that `asked_by` asked
+    /// for them.
     pub fn named(context: &Context, asked_by: &str, wanted: &str) -> Result<Self, StageError> {
         let out = &context.out;
         let tables_manifest = Manifest::require(&out.tables(), TABLES_HINT)?;
         let shards_manifest = Manifest::read(&out.shards()).ok().flatten();
-        let fingerprints = shards_manifest.as_ref().and_then(|manifest| manifest.file("fingerprints.parquet"));
-        let tables = Tables { folder: out.tables(), fingerprints: fingerprints.map(|file| out.shards().join(&file.path)) };
+        let fingerprints =
+            shards_manifest.as_ref().and_then(|manifest| manifest.file("fingerprints.parquet"));
+        let tables = Tables {
+            folder: out.tables(),
+            fingerprints: fingerprints.map(|file| out.shards().join(&file.path)),
+        };
         let mut splits: Vec<Split> = Vec::new();
         for name in &context.settings.evaluate.splits {
-            let split = parse_split(name).map_err(|_| StageError::Usage(anyhow!("evaluate.splits: \"{name}\" is none of train, valid, test")))?;
+            let split = parse_split(name).map_err(|_| {
+                StageError::Usage(anyhow!(
+                    "evaluate.splits: \"{name}\" is none of train, valid, test"
+                ))
+            })?;
             if !splits.contains(&split) {
                 splits.push(split);
             }
         }
         let (id, predictions, manifest) = Self::find(context, asked_by, wanted, &splits)?;
-        if let Some(theirs) = manifest.as_ref().and_then(|manifest| manifest.summary["class_map"].as_str())
+        if let Some(theirs) =
+            manifest.as_ref().and_then(|manifest| manifest.summary["class_map"].as_str())
             && theirs != ClassMap::read(tables.folder.join("classes.parquet"))?.digest()
         {
             return Err(StageError::Failed(anyhow!(
@@ -74,8 +89,10 @@ impl Sources {
             )));
         }
         let mut gaps = Vec::new();
-        if let (Some(predicted), Some(present)) = (manifest.as_ref().and_then(|manifest| manifest.summary["shards"].as_str()), &shards_manifest)
-            && predicted != present.content_hash()
+        if let (Some(predicted), Some(present)) = (
+            manifest.as_ref().and_then(|manifest| manifest.summary["shards"].as_str()),
+            &shards_manifest,
+        ) && predicted != present.content_hash()
         {
             gaps.push(format!(
                 "The predictions {id} were made of other shards than those of {}: images came, went or were resized otherwise since.",
@@ -83,28 +100,53 @@ impl Sources {
             ));
         }
         if let (Some(gap), false) = (gaps.first(), context.settings.evaluate.allow_gaps) {
-            return Err(StageError::Failed(anyhow!("{gap} Run ossify-predict again, or score what is there with --set evaluate.allow_gaps=true")));
+            return Err(StageError::Failed(anyhow!(
+                "{gap} Run ossify-predict again, or score what is there with --set evaluate.allow_gaps=true"
+            )));
         }
         let run_folder = out.runs().join(&id);
         let valid = match &manifest {
-            Some(manifest) => manifest.file("valid.parquet").map(|file| out.predictions().join(&id).join(&file.path)),
+            Some(manifest) => manifest
+                .file("valid.parquet")
+                .map(|file| out.predictions().join(&id).join(&file.path)),
             None => predictions.first().map(|(_, path)| path.clone()),
         };
         let fingerprints_hash = fingerprints.map(|file| file.xxh3.clone());
-        Ok(Sources { id, predictions, valid, manifest, gaps, tables, tables_manifest, fingerprints_hash, run_folder })
+        Ok(Sources {
+            id,
+            predictions,
+            valid,
+            manifest,
+            gaps,
+            tables,
+            tables_manifest,
+            fingerprints_hash,
+            run_folder,
+        })
     }
 
     #[allow(clippy::type_complexity, reason = "the three parts go straight into the struct")]
-    fn find(context: &Context, asked_by: &str, wanted: &str, splits: &[Split]) -> Result<(String, Vec<(Split, PathBuf)>, Option<Manifest>), StageError> {
+    fn find(
+        context: &Context,
+        asked_by: &str,
+        wanted: &str,
+        splits: &[Split],
+    ) -> Result<(String, Vec<(Split, PathBuf)>, Option<Manifest>), StageError> {
         let as_path = Path::new(wanted);
-        if as_path.extension().is_some_and(|extension| extension == "parquet") || as_path.components().count() > 1 {
+        if as_path.extension().is_some_and(|extension| extension == "parquet")
+            || as_path.components().count() > 1
+        {
             if !as_path.is_file() {
                 return Err(StageError::Usage(anyhow!(
                     "{asked_by}: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"",
                     context.out.predictions().display()
                 )));
             }
-            return Ok((plain_name(as_path), splits.iter().map(|split| (*split, as_path.to_path_buf())).collect(), None));
+            return Ok((
+                plain_name(as_path),
+                splits.iter().map(|split| (*split, as_path.to_path_buf())).collect(),
+                None,
+            ));
         }
         let folder = context.out.predictions();
         let id = match wanted {
@@ -114,13 +156,23 @@ impl Sources {
             id => id.to_owned(),
         };
         if !is_plain_id(&id) {
-            return Err(StageError::Usage(anyhow!("{asked_by}: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"", folder.display())));
+            return Err(StageError::Usage(anyhow!(
+                "{asked_by}: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"",
+                folder.display()
+            )));
         }
         let of_id = folder.join(&id);
         if !of_id.is_dir() {
             let known = known_ids(&folder);
-            let known = if known.is_empty() { "there are none yet: run ossify-predict first".to_owned() } else { format!("there are {}", known.join(", ")) };
-            return Err(StageError::Usage(anyhow!("{asked_by}: no predictions `{id}` below {}; {known}", folder.display())));
+            let known = if known.is_empty() {
+                "there are none yet: run ossify-predict first".to_owned()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
+            return Err(StageError::Usage(anyhow!(
+                "{asked_by}: no predictions `{id}` below {}; {known}",
+                folder.display()
+            )));
         }
         let manifest = Manifest::require(&of_id, "run ossify-predict again")?;
         let there: Vec<(Split, PathBuf)> = splits
@@ -147,13 +199,20 @@ impl Sources {
     }
 
     /// Adds all inputs of a split's report; reads small files and foreign predictions only.
-    pub fn add_to(&self, fingerprint: &mut Fingerprint, split: Split, predictions: &Path) -> Result<(), StageError> {
+    pub fn add_to(
+        &self,
+        fingerprint: &mut Fingerprint,
+        split: Split,
+        predictions: &Path,
+    ) -> Result<(), StageError> {
         fingerprint.add(&self.id).add(split.as_str());
         for name in TABLES {
             fingerprint.add(self.tables_manifest.file(name).map_or("", |file| &file.xxh3));
         }
         fingerprint.add(self.fingerprints_hash.as_deref().unwrap_or(""));
-        let entry = |split: Split| self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")));
+        let entry = |split: Split| {
+            self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")))
+        };
         match entry(split) {
             // Of an import, what it left out stands in the report, and its inputs decide that.
             Some(entry) => fingerprint.add(&entry.xxh3).add(entry.inputs.as_deref().unwrap_or("")),
@@ -162,7 +221,11 @@ impl Sources {
         fingerprint.add(entry(Split::Valid).map_or("", |entry| &entry.xxh3));
         for name in RUN_FILES {
             let path = self.run_folder.join(name);
-            fingerprint.add(if path.is_file() { format!("{:016x}", hash_file(&path)?.1) } else { String::new() });
+            fingerprint.add(if path.is_file() {
+                format!("{:016x}", hash_file(&path)?.1)
+            } else {
+                String::new()
+            });
         }
         Ok(())
     }
@@ -171,7 +234,12 @@ impl Sources {
     ///
     /// # Errors
     /// Where a file is not what its manifest says, or the predictions do not belong to the tables.
-    pub fn read(&self, context: &Context, split: Split, predictions: &Path) -> Result<SplitData, StageError> {
+    pub fn read(
+        &self,
+        context: &Context,
+        split: Split,
+        predictions: &Path,
+    ) -> Result<SplitData, StageError> {
         self.verify(context, split)?;
         Ok(self.tables.read_split(split, predictions).map_err(anyhow::Error::from)?)
     }
@@ -188,13 +256,17 @@ impl Sources {
         Ok(())
     }
 
-    /// Refuses predictions that lack some of the images though their summary counts images, as that of `ossify-predict` does, which has a prediction for each;
-    /// unless `evaluate.allow_gaps` is set. Somebody else's detector may have nothing to say of an image.
+    /// Refuses predictions that lack some of the images though their summary counts images, as that
+    /// of `ossify-predict` does, which has a prediction for each; unless `evaluate.allow_gaps` is
+    /// set. Somebody else's detector may have nothing to say of an image.
     ///
     /// # Errors
     /// Fails with how many lack, and one of them.
     pub fn check_images(&self, context: &Context, data: &SplitData) -> Result<(), StageError> {
-        let is_one_each = self.manifest.as_ref().is_some_and(|manifest| manifest.summary["images"][data.split.as_str()].is_u64());
+        let is_one_each = self
+            .manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.summary["images"][data.split.as_str()].is_u64());
         if !is_one_each || context.settings.evaluate.allow_gaps {
             return Ok(());
         }
@@ -213,9 +285,13 @@ impl Sources {
 
     /// What an import of the predictions left out.
     pub fn left_out_at_import(&self, split: Split) -> Vec<Excluded> {
-        let groups = self.manifest.as_ref().and_then(|manifest| manifest.summary["splits"][split.as_str()]["left_out"].as_array());
+        let groups = self
+            .manifest
+            .as_ref()
+            .and_then(|manifest| manifest.summary["splits"][split.as_str()]["left_out"].as_array());
         let excluded = |group: &serde_json::Value| {
-            let reason = format!("left out by ossify-evaluate import: {}", group["reason"].as_str()?);
+            let reason =
+                format!("left out by ossify-evaluate import: {}", group["reason"].as_str()?);
             Some(Excluded { what: "predictions", count: group["count"].as_u64()?, reason })
         };
         groups.into_iter().flatten().filter_map(excluded).collect()
@@ -225,7 +301,10 @@ impl Sources {
     pub fn run(&self) -> anyhow::Result<RunFacts> {
         let metrics = self.run_folder.join("metrics.jsonl");
         let environment = self.run_folder.join("environment.json");
-        let parse = |text: String| serde_json::from_str(&text).with_context(|| format!("{} is not what a run writes", environment.display()));
+        let parse = |text: String| {
+            serde_json::from_str(&text)
+                .with_context(|| format!("{} is not what a run writes", environment.display()))
+        };
         Ok(RunFacts {
             metrics: if metrics.is_file() { read_metrics(&metrics)? } else { Vec::new() },
             environment: std::fs::read_to_string(&environment).ok().map(parse).transpose()?,
@@ -249,7 +328,10 @@ fn plain_name(path: &Path) -> String {
 
 /// The text with nothing but letters, digits, `.`, `_` and `-`, for a folder's name.
 pub(crate) fn plain(text: &str) -> String {
-    let name: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' }).collect();
+    let name: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+        .collect();
     let name = name.trim_start_matches('.');
     if name.is_empty() { "predictions".into() } else { name.to_owned() }
 }
@@ -257,8 +339,11 @@ pub(crate) fn plain(text: &str) -> String {
 /// The first ids below a folder, for a message.
 fn known_ids(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut ids: Vec<String> =
-        entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| is_plain_id(name)).collect();
+    let mut ids: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| is_plain_id(name))
+        .collect();
     ids.sort();
     ids.truncate(10);
     ids

@@ -22,7 +22,15 @@ pub(crate) fn value(score: &Interval) -> String {
 
 /// The interval alone; empty where there is none.
 pub(crate) fn interval(score: &Interval) -> String {
-    if score.low.is_nan() { String::new() } else { format!("{} to {}", rounded(score.low, decimals(score)), rounded(score.high, decimals(score))) }
+    if score.low.is_nan() {
+        String::new()
+    } else {
+        format!(
+            "{} to {}",
+            rounded(score.low, decimals(score)),
+            rounded(score.high, decimals(score))
+        )
+    }
 }
 
 /// Two decimals; a dash for what is not defined.
@@ -37,7 +45,10 @@ pub(crate) fn rounded(value: f64, decimals: usize) -> String {
 
 /// Two, more for small scores, and more for narrow intervals, so that their ends differ.
 pub(crate) fn decimals(score: &Interval) -> usize {
-    let finest = |size: f64| (size > 0.0 && size.is_finite()).then(|| (-size.log10()).ceil().clamp(1.0, 5.0) as usize + 1);
+    let finest = |size: f64| {
+        (size > 0.0 && size.is_finite())
+            .then(|| (-size.log10()).ceil().clamp(1.0, 5.0) as usize + 1)
+    };
     let for_width = finest(score.high - score.low).unwrap_or(2);
     let for_size = finest(score.value.abs()).unwrap_or(2);
     for_width.max(for_size).clamp(2, 6)
@@ -46,7 +57,10 @@ pub(crate) fn decimals(score: &Interval) -> usize {
 /// What a reader should know first.
 pub(crate) fn lead(report: &Report) -> Vec<String> {
     if report.images == 0 {
-        return vec![format!("The {} split has no image that could be scored, so no score is defined.", report.split)];
+        return vec![format!(
+            "The {} split has no image that could be scored, so no score is defined.",
+            report.split
+        )];
     }
     if report.counts.predictions == 0 {
         return vec![format!(
@@ -121,10 +135,17 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
             count(shared)
         ));
     }
-    let few: Vec<String> =
-        report.per_class.iter().filter(|class| class.support < FEW_OBJECTS).map(|class| format!("{} ({})", class.class_name, class.support)).collect();
+    let few: Vec<String> = report
+        .per_class
+        .iter()
+        .filter(|class| class.support < FEW_OBJECTS)
+        .map(|class| format!("{} ({})", class.class_name, class.support))
+        .collect();
     if !few.is_empty() {
-        limits.push(format!("Classes with fewer than {FEW_OBJECTS} objects, whose scores mean little: {}.", few.join(", ")));
+        limits.push(format!(
+            "Classes with fewer than {FEW_OBJECTS} objects, whose scores mean little: {}.",
+            few.join(", ")
+        ));
     }
     limits
 }

@@ -1,4 +1,5 @@
-//! `ossify-evaluate compare` from outside: verdicts, exit codes, messages, and that nothing is done twice.
+//! `ossify-evaluate compare` from outside: verdicts, exit codes, messages, and that nothing is done
+//! twice.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -14,7 +15,16 @@ use serde_json::Value;
 fn compare(out: &Path, names: &[&str], more: &[&str]) -> assert_cmd::assert::Assert {
     let mut command = Command::cargo_bin("ossify-evaluate").unwrap();
     command.env_clear().current_dir(out).arg("compare").args(names).arg("--out").arg(out);
-    command.args(["--json", "--set", "evaluate.bootstrap_samples=200", "--set", "evaluate.splits=[\"valid\"]"]).args(more).assert()
+    command
+        .args([
+            "--json",
+            "--set",
+            "evaluate.bootstrap_samples=200",
+            "--set",
+            "evaluate.splits=[\"valid\"]",
+        ])
+        .args(more)
+        .assert()
 }
 
 fn stdout(assert: assert_cmd::assert::Assert) -> Value {
@@ -26,7 +36,11 @@ fn stderr(assert: assert_cmd::assert::Assert) -> String {
 }
 
 fn comparison(out: &Path, folder: &str) -> Value {
-    serde_json::from_slice(&std::fs::read(out.join("reports/compare").join(folder).join("valid/compare.json")).unwrap()).unwrap()
+    serde_json::from_slice(
+        &std::fs::read(out.join("reports/compare").join(folder).join("valid/compare.json"))
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 /// Forty images of two classes, one object each, and two backgrounds; `run-1` predicts all well.
@@ -34,10 +48,12 @@ fn forty_images() -> Work {
     let mut work = Work::with_classes(&["wrist", "elbow"]);
     for i in 0..40 {
         let at = 0.01 * i as f32;
-        work.image(&format!("valid/{i:02}.png"), ImageStatus::Labelled).object(Some(i % 2), [at, 0.1, at + 0.5, 0.6]);
+        work.image(&format!("valid/{i:02}.png"), ImageStatus::Labelled)
+            .object(Some(i % 2), [at, 0.1, at + 0.5, 0.6]);
         work.predict(i % 2, 0.9, [at, 0.1, at + 0.45, 0.6]);
     }
-    work.image("valid/b0.png", ImageStatus::Background).image("valid/b1.png", ImageStatus::Background);
+    work.image("valid/b0.png", ImageStatus::Background)
+        .image("valid/b1.png", ImageStatus::Background);
     work
 }
 
@@ -80,15 +96,26 @@ fn identical_tables_differ_by_exactly_0_and_exit_clean_at_every_test() {
     work.write(folder.path());
     publish(folder.path(), "run-2", &work.predictions);
     for test in ["clear", "measured", "possible"] {
-        let done = compare(folder.path(), &["run-1", "run-2"], &["--set", &format!("evaluate.drop_test={test}")]).code(0);
-        assert!(stderr(done).contains("run-2 holds the same predictions as run-1: every difference is 0."));
+        let done = compare(
+            folder.path(),
+            &["run-1", "run-2"],
+            &["--set", &format!("evaluate.drop_test={test}")],
+        )
+        .code(0);
+        assert!(
+            stderr(done)
+                .contains("run-2 holds the same predictions as run-1: every difference is 0.")
+        );
     }
     let comparison = comparison(folder.path(), "run-1-vs-run-2");
     let mut found = Vec::new();
     differences(&comparison, &mut found);
     assert!(found.len() > 30);
     for difference in found {
-        assert_eq!(difference, serde_json::json!({ "value": 0.0, "low": 0.0, "high": 0.0, "above_zero": 0.0 }));
+        assert_eq!(
+            difference,
+            serde_json::json!({ "value": 0.0, "low": 0.0, "high": 0.0, "above_zero": 0.0 })
+        );
     }
     assert_eq!(comparison["comparisons"][0]["is_same"], true);
     assert_eq!(comparison["comparisons"][0]["images"]["mcnemar_p"], 1.0);
@@ -104,21 +131,44 @@ fn a_worse_table_gives_exit_code_3_with_a_reason_again_and_again() {
     work.write(folder.path());
     publish(folder.path(), "run-2", &with_wrong_classes(&work.predictions, 10));
     for _ in 0..2 {
-        let done = compare(folder.path(), &["run-1", "run-2"], &["--set", "evaluate.max_drop.accuracy=0.05"]).code(3);
+        let done = compare(
+            folder.path(),
+            &["run-1", "run-2"],
+            &["--set", "evaluate.max_drop.accuracy=0.05"],
+        )
+        .code(3);
         let text = stderr(done);
         assert!(
             text.contains("gate evaluate.max_drop.accuracy not met: the image accuracy of run-2 on the valid split is 0.7500, 0.2500 below that of run-1 (1.0000); the 95 % interval of the drop, 0.1"),
             "{text}"
         );
-        assert!(text.contains("On the valid split run-2 is clearly worse than run-1 in image accuracy −0.25 (−0.3"), "{text}");
+        assert!(
+            text.contains(
+                "On the valid split run-2 is clearly worse than run-1 in image accuracy −0.25 (−0.3"
+            ),
+            "{text}"
+        );
         assert!(text.contains("image accuracy         1.0000  0.7500     -0.2500  -0."), "{text}");
     }
     let summary = stdout(compare(folder.path(), &["run-1", "run-2"], &[]).code(3));
-    let gates: Vec<&str> = summary["gates"].as_array().unwrap().iter().map(|gate| gate["name"].as_str().unwrap()).collect();
-    assert_eq!(gates, ["evaluate.max_drop.accuracy", "evaluate.max_drop.macro_f1", "evaluate.max_drop.ap50"]);
+    let gates: Vec<&str> = summary["gates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gate| gate["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        gates,
+        ["evaluate.max_drop.accuracy", "evaluate.max_drop.macro_f1", "evaluate.max_drop.ap50"]
+    );
     // The other way round it is better, and the margins can be wide or off.
     compare(folder.path(), &["run-2", "run-1"], &[]).code(0);
-    compare(folder.path(), &["run-1", "run-2"], &["--set", "evaluate.max_drop={accuracy=0.5,macro_f1=0.5,mean_iou=\"off\",ap50=\"off\"}"]).code(0);
+    compare(
+        folder.path(),
+        &["run-1", "run-2"],
+        &["--set", "evaluate.max_drop={accuracy=0.5,macro_f1=0.5,mean_iou=\"off\",ap50=\"off\"}"],
+    )
+    .code(0);
 }
 
 #[test]
@@ -128,15 +178,40 @@ fn what_counts_as_a_drop_is_chosen() {
     work.write(folder.path());
     // One image of forty: less than chance makes.
     publish(folder.path(), "run-2", &with_wrong_classes(&work.predictions, 1));
-    let code = |more: &[&str], code: i32| stderr(compare(folder.path(), &["run-1", "run-2"], more).code(code));
+    let code = |more: &[&str], code: i32| {
+        stderr(compare(folder.path(), &["run-1", "run-2"], more).code(code))
+    };
     code(&["--set", "evaluate.drop_test=clear"], 0);
-    assert!(code(&["--set", "evaluate.drop_test=measured"], 3).contains("a drop of at most 0 is allowed"));
-    code(&["--set", "evaluate.drop_test=measured", "--set", "evaluate.max_drop={accuracy=0.03,macro_f1=0.03,ap50=0.06}"], 0);
-    assert!(code(&["--set", "evaluate.drop_test=possible", "--set", "evaluate.max_drop.accuracy=0.03"], 3).contains("reaches above 0.03"));
+    assert!(
+        code(&["--set", "evaluate.drop_test=measured"], 3)
+            .contains("a drop of at most 0 is allowed")
+    );
+    code(
+        &[
+            "--set",
+            "evaluate.drop_test=measured",
+            "--set",
+            "evaluate.max_drop={accuracy=0.03,macro_f1=0.03,ap50=0.06}",
+        ],
+        0,
+    );
+    assert!(
+        code(
+            &["--set", "evaluate.drop_test=possible", "--set", "evaluate.max_drop.accuracy=0.03"],
+            3
+        )
+        .contains("reaches above 0.03")
+    );
     let text = code(&["--set", "evaluate.bootstrap_samples=0"], 2);
     assert!(text.contains("evaluate.drop_test = \"clear\" judges by intervals, and evaluate.bootstrap_samples = 0 makes none"), "{text}");
-    let text = code(&["--set", "evaluate.bootstrap_samples=0", "--set", "evaluate.drop_test=measured"], 3);
-    assert!(text.contains("without resamples (evaluate.bootstrap_samples = 0) nothing says which of it is chance"), "{text}");
+    let text =
+        code(&["--set", "evaluate.bootstrap_samples=0", "--set", "evaluate.drop_test=measured"], 3);
+    assert!(
+        text.contains(
+            "without resamples (evaluate.bootstrap_samples = 0) nothing says which of it is chance"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -144,10 +219,14 @@ fn images_and_confusions_that_changed_are_told_the_worst_first() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = forty_images();
     // The baseline has image 4 wrong.
-    work.predictions =
-        with_wrong_classes(&work.predictions[4..5], 1).into_iter().chain(work.predictions[..4].to_vec()).chain(work.predictions[5..].to_vec()).collect();
+    work.predictions = with_wrong_classes(&work.predictions[4..5], 1)
+        .into_iter()
+        .chain(work.predictions[..4].to_vec())
+        .chain(work.predictions[5..].to_vec())
+        .collect();
     work.write(folder.path());
-    // The other one has 4 right, and 0 and 1 wrong, 1 with more confidence; 7 lost its box, 8 is silent.
+    // The other one has 4 right, and 0 and 1 wrong, 1 with more confidence; 7 lost its box, 8 is
+    // silent.
     let mut rows = forty_images().predictions;
     rows = with_wrong_classes(&rows, 2);
     (rows[0].score, rows[1].score) = (0.6, 0.8);
@@ -155,7 +234,11 @@ fn images_and_confusions_that_changed_are_told_the_worst_first() {
     rows.remove(8);
     let path = folder.path().join("detector.parquet");
     common::write_rows(&path, &rows);
-    let done = compare(folder.path(), &["run-1", path.to_str().unwrap()], &["--set", "evaluate.drop_test=clear"]);
+    let done = compare(
+        folder.path(),
+        &["run-1", path.to_str().unwrap()],
+        &["--set", "evaluate.drop_test=clear"],
+    );
     let text = stderr(done);
     assert!(
         text.contains(
@@ -166,24 +249,50 @@ fn images_and_confusions_that_changed_are_told_the_worst_first() {
     assert!(text.contains("detector has no prediction for 1 labelled images, and run-1 for 0; they count as wrong."), "{text}");
     let comparison = comparison(folder.path(), "run-1-vs-detector");
     let images = &comparison["comparisons"][0]["images"];
-    let ids = |list: &str| -> Vec<String> { images[list].as_array().unwrap().iter().map(|image| image["image_id"].as_str().unwrap().to_owned()).collect() };
+    let ids = |list: &str| -> Vec<String> {
+        images[list]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|image| image["image_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
     assert_eq!(ids("worse"), ["valid/01.png", "valid/00.png", "valid/08.png"]);
     assert_eq!(ids("better"), ["valid/04.png"]);
     assert_eq!(ids("iou_lost"), ["valid/07.png"]);
     assert!(ids("iou_gained").is_empty());
     let count = |key: &str| images[key].as_u64().unwrap();
-    assert_eq!((count("right_in_both"), count("right_to_wrong"), count("wrong_to_right"), count("wrong_in_both")), (36, 3, 1, 0));
+    assert_eq!(
+        (
+            count("right_in_both"),
+            count("right_to_wrong"),
+            count("wrong_to_right"),
+            count("wrong_in_both")
+        ),
+        (36, 3, 1, 0)
+    );
     assert_eq!(images["mcnemar_p"], 0.625);
     let confusions: Vec<(String, Value, i64)> = comparison["comparisons"][0]["confusions"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|pair| (pair["true_class_name"].as_str().unwrap().to_owned(), pair["predicted_class_name"].clone(), pair["change"].as_i64().unwrap()))
+        .map(|pair| {
+            (
+                pair["true_class_name"].as_str().unwrap().to_owned(),
+                pair["predicted_class_name"].clone(),
+                pair["change"].as_i64().unwrap(),
+            )
+        })
         .collect();
     // Wrist for elbow: 0 now, 4 no more.
     assert_eq!(confusions, [("wrist".into(), Value::Null, 1), ("elbow".into(), "wrist".into(), 1)]);
-    let page = std::fs::read_to_string(folder.path().join("reports/compare/run-1-vs-detector/valid/compare.html")).unwrap();
-    assert!(page.contains("valid/01.png") && page.contains("no prediction") && !page.contains(">NaN"));
+    let page = std::fs::read_to_string(
+        folder.path().join("reports/compare/run-1-vs-detector/valid/compare.html"),
+    )
+    .unwrap();
+    assert!(
+        page.contains("valid/01.png") && page.contains("no prediction") && !page.contains(">NaN")
+    );
 }
 
 /// Five images changed, three of them to worse: the file of one is not there.
@@ -201,26 +310,53 @@ fn images_that_changed_are_drawn_as_far_as_they_are_there() {
     publish(folder.path(), "run-2", &rows);
     let page = |more: &[&str]| {
         let text = stderr(compare(folder.path(), &["run-1", "run-2"], more));
-        (text, std::fs::read_to_string(folder.path().join("reports/compare/run-1-vs-run-2/valid/compare.html")).unwrap())
+        (
+            text,
+            std::fs::read_to_string(
+                folder.path().join("reports/compare/run-1-vs-run-2/valid/compare.html"),
+            )
+            .unwrap(),
+        )
     };
     let (text, without) = page(&[]);
     assert!(text.contains("valid: 5 images could not be drawn; the first: "), "{text}");
-    assert!(without.contains("5 images could not be drawn; the first: ") && !without.contains("data:image/jpeg"));
+    assert!(
+        without.contains("5 images could not be drawn; the first: ")
+            && !without.contains("data:image/jpeg")
+    );
 
     std::fs::create_dir_all(dataset.path().join("valid")).unwrap();
     for i in [0, 4, 5, 7] {
-        image::GrayImage::from_pixel(64, 48, image::Luma([90])).save(dataset.path().join(format!("valid/{i:02}.png"))).unwrap();
+        image::GrayImage::from_pixel(64, 48, image::Luma([90]))
+            .save(dataset.path().join(format!("valid/{i:02}.png")))
+            .unwrap();
     }
     let dataset = ["--dataset", dataset.path().to_str().unwrap()];
     let (text, with) = page(&dataset);
-    assert!(text.contains("valid: 1 images could not be drawn; the first: ") && text.contains("01.png"), "{text}");
-    let titles = |page: &str| -> Vec<String> { page.split("<figcaption><strong>").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned()).collect() };
-    let expected = ["right to wrong, true: wrist", "box lost IoU, true: elbow", "wrong to right, true: wrist", "box gained IoU, true: elbow"];
+    assert!(
+        text.contains("valid: 1 images could not be drawn; the first: ") && text.contains("01.png"),
+        "{text}"
+    );
+    let titles = |page: &str| -> Vec<String> {
+        page.split("<figcaption><strong>")
+            .skip(1)
+            .map(|rest| rest.split('<').next().unwrap().to_owned())
+            .collect()
+    };
+    let expected = [
+        "right to wrong, true: wrist",
+        "box lost IoU, true: elbow",
+        "wrong to right, true: wrist",
+        "box gained IoU, true: elbow",
+    ];
     assert_eq!(titles(&with), expected);
     assert_eq!(with.matches("data:image/jpeg;base64,").count(), 4);
 
     // Two pictures: one to worse and one to better.
-    let (_, few) = page(&[&dataset[..], &["--set", "evaluate.overlays=2", "--set", "evaluate.drop_test=possible"]].concat());
+    let (_, few) = page(
+        &[&dataset[..], &["--set", "evaluate.overlays=2", "--set", "evaluate.drop_test=possible"]]
+            .concat(),
+    );
     assert_eq!(titles(&few).last().map(String::as_str), Some("wrong to right, true: wrist"));
     assert_eq!(few.matches("could not be drawn").count() + titles(&few).len(), 2);
     let (_, none) = page(&[&dataset[..], &["--set", "evaluate.overlays=0"]].concat());
@@ -235,12 +371,24 @@ fn several_tables_are_each_compared_with_the_first() {
     publish(folder.path(), "run-2", &work.predictions);
     publish(folder.path(), "run-3", &with_wrong_classes(&work.predictions, 12));
     let summary = stdout(compare(folder.path(), &["run-1", "run-2", "run-3"], &[]).code(3));
-    assert!(summary["gates"].as_array().unwrap().iter().all(|gate| gate["message"].as_str().unwrap().contains("of run-3 on")));
+    assert!(
+        summary["gates"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|gate| gate["message"].as_str().unwrap().contains("of run-3 on"))
+    );
     let comparison = comparison(folder.path(), "run-1-vs-run-2-vs-run-3");
     assert_eq!(comparison["tables"].as_array().unwrap().len(), 3);
-    let names: Vec<&str> = comparison["comparisons"].as_array().unwrap().iter().map(|other| other["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = comparison["comparisons"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|other| other["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["run-2", "run-3"]);
-    Manifest::open(&folder.path().join("reports/compare/run-1-vs-run-2-vs-run-3/valid"), "").unwrap();
+    Manifest::open(&folder.path().join("reports/compare/run-1-vs-run-2-vs-run-3/valid"), "")
+        .unwrap();
 }
 
 #[test]
@@ -249,7 +397,9 @@ fn a_second_comparison_does_nothing_and_other_inputs_run_it_again() {
     let work = forty_images();
     work.write(folder.path());
     publish(folder.path(), "run-2", &work.predictions);
-    let status = |more: &[&str]| stdout(compare(folder.path(), &["run-1", "run-2"], more).code(0))["status"].clone();
+    let status = |more: &[&str]| {
+        stdout(compare(folder.path(), &["run-1", "run-2"], more).code(0))["status"].clone()
+    };
     assert_eq!(status(&[]), "done");
     assert_eq!(status(&["--set", "general.threads=1"]), "current");
     assert_eq!(status(&["--force"]), "done");
@@ -266,8 +416,17 @@ fn files_are_the_same_bytes_whatever_the_number_of_threads() {
         let work = forty_images();
         work.write(folder.path());
         publish(folder.path(), "run-2", &with_wrong_classes(&work.predictions, 5));
-        compare(folder.path(), &["run-1", "run-2"], &["--set", &format!("general.threads={threads}")]).code(3);
-        hashes.push(Manifest::open(&folder.path().join("reports/compare/run-1-vs-run-2/valid"), "").unwrap().content_hash());
+        compare(
+            folder.path(),
+            &["run-1", "run-2"],
+            &["--set", &format!("general.threads={threads}")],
+        )
+        .code(3);
+        hashes.push(
+            Manifest::open(&folder.path().join("reports/compare/run-1-vs-run-2/valid"), "")
+                .unwrap()
+                .content_hash(),
+        );
     }
     assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]));
 }
@@ -281,7 +440,12 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
         let text = stderr(compare(folder.path(), &["run-1", other], &[]).code(code));
         assert!(text.contains(reason), "{text}");
     };
-    publish_with(folder.path(), "fewer", &work.predictions[3..], serde_json::json!({ "images": { "valid": 37 } }));
+    publish_with(
+        folder.path(),
+        "fewer",
+        &work.predictions[3..],
+        serde_json::json!({ "images": { "valid": 37 } }),
+    );
     refused(
         "fewer",
         1,
@@ -290,11 +454,19 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
     let mut rows = work.predictions.clone();
     rows[0].image_id = "elsewhere.png".into();
     publish(folder.path(), "strange", &rows);
-    refused("strange", 1, "1 of its images are not in the valid split of the tables, `elsewhere.png` among them");
+    refused(
+        "strange",
+        1,
+        "1 of its images are not in the valid split of the tables, `elsewhere.png` among them",
+    );
     let mut rows = work.predictions.clone();
     rows[0].class_name = "knee".into();
     publish(folder.path(), "renamed", &rows);
-    refused("renamed", 1, "was made with another class map: class_index 0 is `knee` there and `wrist` in the tables");
+    refused(
+        "renamed",
+        1,
+        "was made with another class map: class_index 0 is `knee` there and `wrist` in the tables",
+    );
     let mut rows = work.predictions.clone();
     rows.iter_mut().for_each(|row| row.split = Split::Test);
     common::write_rows(&folder.path().join("test.parquet"), &rows);

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use ossify_contract::{ImageStatus, Split, UnitBox};
-use ossify_evaluate::{Prediction, ScoredImage, Scorer, SplitData, Truth, intervals, resampling_units};
+use ossify_evaluate::{
+    Prediction, ScoredImage, Scorer, SplitData, Truth, intervals, resampling_units,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -17,11 +19,13 @@ const ACCURACY: f64 = 0.8;
 /// Of a right class, the confidence is spread evenly from here to 1; the Brier score follows.
 const LEAST_CONFIDENCE: f64 = 0.6;
 
-/// Images with one object each. Boxes are 0.4 wide and shifted by up to their width, evenly: with shift `s` in widths the IoU is (1 - s) / (1 + s).
+/// Images with one object each. Boxes are 0.4 wide and shifted by up to their width, evenly: with
+/// shift `s` in widths the IoU is (1 - s) / (1 + s).
 fn drawn(number: u64) -> SplitData {
     let mut random = ChaCha8Rng::seed_from_u64(2024);
     random.set_stream(number);
-    let (mut images, mut truths, mut predictions, mut probabilities) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut images, mut truths, mut predictions, mut probabilities) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for i in 0..IMAGES {
         let class = random.random_range(0..2_u16);
         let predicted = if random.random::<f64>() < ACCURACY { class } else { 1 - class };
@@ -29,9 +33,18 @@ fn drawn(number: u64) -> SplitData {
         let shift = 0.4 * random.random::<f64>() as f32;
         let box_at = |left: f32| UnitBox { xmin: left, ymin: 0.1, xmax: left + 0.4, ymax: 0.5 };
         truths.push(Truth { line: 1, class, unit_box: box_at(0.1), area: 0.16 });
-        predictions.push(Prediction { rank: 1, class: predicted, score: confidence as f32, unit_box: box_at(0.1 + shift) });
+        predictions.push(Prediction {
+            rank: 1,
+            class: predicted,
+            score: confidence as f32,
+            unit_box: box_at(0.1 + shift),
+        });
         let of_other = (1.0 - confidence) as f32;
-        probabilities.extend(if predicted == 0 { [confidence as f32, of_other] } else { [of_other, confidence as f32] });
+        probabilities.extend(if predicted == 0 {
+            [confidence as f32, of_other]
+        } else {
+            [of_other, confidence as f32]
+        });
         images.push(ScoredImage {
             image_id: i.to_string(),
             status: ImageStatus::Labelled,
@@ -64,7 +77,9 @@ fn intervals_hold_the_true_score_in_95_of_100_datasets() {
     let iou50_rate = 1.0 / 3.0;
     // 2 (1 - c)² where the class is right and 2 c² where not, with c even over 0.6..1.
     let mean_of_square = |from: f64, to: f64| (to.powi(3) - from.powi(3)) / 3.0 / (to - from);
-    let brier = 2.0 * (ACCURACY * mean_of_square(0.0, 1.0 - LEAST_CONFIDENCE) + (1.0 - ACCURACY) * mean_of_square(LEAST_CONFIDENCE, 1.0));
+    let brier = 2.0
+        * (ACCURACY * mean_of_square(0.0, 1.0 - LEAST_CONFIDENCE)
+            + (1.0 - ACCURACY) * mean_of_square(LEAST_CONFIDENCE, 1.0));
     let mut held = [0_u32; 5];
     for number in 0..DATASETS {
         let data = drawn(number);
@@ -81,8 +96,13 @@ fn intervals_hold_the_true_score_in_95_of_100_datasets() {
             *held += u32::from((interval.low..=interval.high).contains(&truth));
         }
     }
-    for (name, held) in ["accuracy", "mean IoU", "IoU50 rate", "Brier score", "balanced accuracy"].iter().zip(held) {
+    for (name, held) in
+        ["accuracy", "mean IoU", "IoU50 rate", "Brier score", "balanced accuracy"].iter().zip(held)
+    {
         let share = f64::from(held) / DATASETS as f64;
-        assert!((0.93..=0.97).contains(&share), "intervals of the {name} hold the truth in {share} of the datasets");
+        assert!(
+            (0.93..=0.97).contains(&share),
+            "intervals of the {name} hold the truth in {share} of the datasets"
+        );
     }
 }

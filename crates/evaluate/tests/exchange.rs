@@ -15,7 +15,15 @@ use serde_json::{Value, json};
 
 fn command(out: &Path, subcommand: Option<&str>, more: &[&str]) -> Assert {
     let mut command = Command::cargo_bin("ossify-evaluate").unwrap();
-    command.env_clear().current_dir(corpus()).args(subcommand).arg("--json").arg("--out").arg(out).args(more).assert()
+    command
+        .env_clear()
+        .current_dir(corpus())
+        .args(subcommand)
+        .arg("--json")
+        .arg("--out")
+        .arg(out)
+        .args(more)
+        .assert()
 }
 
 fn import(out: &Path, more: &[&str]) -> Assert {
@@ -27,7 +35,8 @@ fn export(out: &Path, more: &[&str]) -> Assert {
 }
 
 fn evaluate(out: &Path, more: &[&str]) -> Assert {
-    let settings = ["--set", "evaluate.bootstrap_samples=20", "--set", "evaluate.splits=[\"valid\"]"];
+    let settings =
+        ["--set", "evaluate.bootstrap_samples=20", "--set", "evaluate.splits=[\"valid\"]"];
     command(out, None, &[&settings, more].concat())
 }
 
@@ -59,7 +68,9 @@ fn work() -> Work {
     for image_id in ["a.png", "b.png", "c.png", "7.png"] {
         work.image(image_id, ImageStatus::Labelled).object(Some(0), [0.25, 0.25, 0.75, 0.75]);
     }
-    work.image("x/d.png", ImageStatus::Background).image("y/d.png", ImageStatus::Background).image("sizeless.png", ImageStatus::Unreadable);
+    work.image("x/d.png", ImageStatus::Background)
+        .image("y/d.png", ImageStatus::Background)
+        .image("sizeless.png", ImageStatus::Unreadable);
     work.images.last_mut().unwrap().width = 0;
     work.image("t.png", ImageStatus::Background);
     work.images.last_mut().unwrap().split = Split::Train;
@@ -70,34 +81,64 @@ const EXPECTED: &str = "; expected is [{\"image_id\": .., \"category_id\": .., \
 
 /// Each bad file or folder with the flags it is imported with, and the error, or what is left out.
 const CORPUS: [(&str, &[&str], &[&str]); 18] = [
-    ("empty.json", COCO, &["empty.json is no list of detections: EOF while parsing a value at line 1 column 0; expected.."]),
+    (
+        "empty.json",
+        COCO,
+        &[
+            "empty.json is no list of detections: EOF while parsing a value at line 1 column 0; expected..",
+        ],
+    ),
     ("empty_list.json", COCO, &["empty_list.json has no predictions: the list has no entry"]),
-    ("table.json", COCO, &["table.json is no list of detections: expected value at line 1 column 1; expected.."]),
-    ("truncated.json", COCO, &["truncated.json is no list of detections: EOF while parsing a string at line 3 column 26; expected.."]),
-    ("ground_truth.json", COCO, &["ground_truth.json is no list of detections: invalid type: map, expected a list at line 1 column 1; expected.."]),
+    (
+        "table.json",
+        COCO,
+        &["table.json is no list of detections: expected value at line 1 column 1; expected.."],
+    ),
+    (
+        "truncated.json",
+        COCO,
+        &[
+            "truncated.json is no list of detections: EOF while parsing a string at line 3 column 26; expected..",
+        ],
+    ),
+    (
+        "ground_truth.json",
+        COCO,
+        &[
+            "ground_truth.json is no list of detections: invalid type: map, expected a list at line 1 column 1; expected..",
+        ],
+    ),
     (
         "undecided.json",
         COCO,
-        &["the ids do not say how the classes are numbered: neither 0 nor 4 is among them, which would tell whether the dataset's classes 0 to 3 are \
-           counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results the --ground-truth that they belong to"],
+        &[
+            "the ids do not say how the classes are numbered: neither 0 nor 4 is among them, which would tell whether the dataset's classes 0 to 3 are \
+           counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results the --ground-truth that they belong to",
+        ],
     ),
     (
         "contradictory.json",
         COCO,
-        &["the ids contradict each other: there is category_id 0 and also category_id 4, though the dataset's classes are 0 to 3; \
-           these are predictions of other classes, or --category-ids has to say how they are numbered"],
+        &[
+            "the ids contradict each other: there is category_id 0 and also category_id 4, though the dataset's classes are 0 to 3; \
+           these are predictions of other classes, or --category-ids has to say how they are numbered",
+        ],
     ),
     (
         "contradictory_ultralytics.json",
         ULTRALYTICS,
-        &["the ids contradict each other: there is category_id 0 and also file_name, which Ultralytics writes since it counts from 1, though the \
-           dataset's classes are 0 to 3; these are predictions of other classes, or --category-ids has to say how they are numbered"],
+        &[
+            "the ids contradict each other: there is category_id 0 and also file_name, which Ultralytics writes since it counts from 1, though the \
+           dataset's classes are 0 to 3; these are predictions of other classes, or --category-ids has to say how they are numbered",
+        ],
     ),
     (
         "strangers.json",
         COCO,
-        &["strangers.json: none of its 3 predictions can be used: 1: no object with image_id, category_id, bbox and score (as strangers.json: entry 3: \
-           3); 2: its image is not in the tables (as strangers.json: entry 1: `zz`)"],
+        &[
+            "strangers.json: none of its 3 predictions can be used: 1: no object with image_id, category_id, bbox and score (as strangers.json: entry 3: \
+           3); 2: its image is not in the tables (as strangers.json: entry 1: `zz`)",
+        ],
     ),
     (
         "rows.json",
@@ -133,29 +174,43 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
         ],
     ),
     ("yolo_blank", YOLO, &["yolo_blank has no predictions: no file in it has a line"]),
-    ("yolo_without_text", YOLO, &["yolo_without_text has no predictions: no .txt file stands in it (Ultralytics puts them into `labels`)"]),
+    (
+        "yolo_without_text",
+        YOLO,
+        &[
+            "yolo_without_text has no predictions: no .txt file stands in it (Ultralytics puts them into `labels`)",
+        ],
+    ),
     (
         "truth_without_categories.json",
         &["--format", "coco", "--ground-truth", "truth_without_categories.json"],
-        &["the ground truth truth_without_categories.json cannot be used: missing field `categories` at line 1 column 45; it needs `images` with id and \
-           file_name, and `categories` with id and name"],
+        &[
+            "the ground truth truth_without_categories.json cannot be used: missing field `categories` at line 1 column 45; it needs `images` with id and \
+           file_name, and `categories` with id and name",
+        ],
     ),
     (
         "truth_with_an_id_twice.json",
         &["--format", "coco", "--ground-truth", "truth_with_an_id_twice.json"],
-        &["the ground truth truth_with_an_id_twice.json cannot be used: images, entry 2: id 1 stands twice; it needs `images` with id and file_name, \
-           and `categories` with id and name"],
+        &[
+            "the ground truth truth_with_an_id_twice.json cannot be used: images, entry 2: id 1 stands twice; it needs `images` with id and file_name, \
+           and `categories` with id and name",
+        ],
     ),
     (
         "truth_with_a_named_category.json",
         &["--format", "coco", "--ground-truth", "truth_with_a_named_category.json"],
-        &["the ground truth truth_with_a_named_category.json cannot be used: invalid type: string \"one\", expected i64 at line 2 column 28; it needs \
-           `images` with id and file_name, and `categories` with id and name"],
+        &[
+            "the ground truth truth_with_a_named_category.json cannot be used: invalid type: string \"one\", expected i64 at line 2 column 28; it needs \
+           `images` with id and file_name, and `categories` with id and name",
+        ],
     ),
     (
         "truth.json",
         &["--format", "coco", "--ground-truth", "truth.json"],
-        &["truth.json is no list of detections: invalid type: map, expected a list at line 1 column 1; expected.."],
+        &[
+            "truth.json is no list of detections: invalid type: map, expected a list at line 1 column 1; expected..",
+        ],
     ),
     (
         "results_of_truth.json",
@@ -193,21 +248,51 @@ fn bad_files_are_told_exactly_and_never_hide_good_neighbours() {
                 let figure = |key: &str| of_split[key].as_u64().unwrap();
                 let groups = of_split["left_out"].as_array().unwrap();
                 let count = |group: &Value| group["count"].as_u64().unwrap();
-                assert_eq!(figure("entries"), figure("predictions") + groups.iter().map(count).sum::<u64>(), "{path}");
+                assert_eq!(
+                    figure("entries"),
+                    figure("predictions") + groups.iter().map(count).sum::<u64>(),
+                    "{path}"
+                );
                 assert_eq!(figure("predictions"), imported(folder.path()).len() as u64, "{path}");
-                let words = |group: &Value| format!("{}: {} ({})", count(group), group["reason"].as_str().unwrap(), group["example"].as_str().unwrap());
-                [format!("{} predictions", figure("predictions"))].into_iter().chain(groups.iter().map(words)).collect()
+                let words = |group: &Value| {
+                    format!(
+                        "{}: {} ({})",
+                        count(group),
+                        group["reason"].as_str().unwrap(),
+                        group["example"].as_str().unwrap()
+                    )
+                };
+                [format!("{} predictions", figure("predictions"))]
+                    .into_iter()
+                    .chain(groups.iter().map(words))
+                    .collect()
             }
         };
         assert_eq!(found, expected, "{path}");
     }
-    // The last case's boxes are pixels of its ground truth, whose first image is twice as large as that of the tables.
-    let boxes: Vec<_> = imported(folder.path()).iter().map(|row| (row.image_id.clone(), row.score, row.unit_box().to_array())).collect();
+    // The last case's boxes are pixels of its ground truth, whose first image is twice as large as
+    // that of the tables.
+    let boxes: Vec<_> = imported(folder.path())
+        .iter()
+        .map(|row| (row.image_id.clone(), row.score, row.unit_box().to_array()))
+        .collect();
     let whole = [0.0, 0.0, 1.0, 1.0];
-    assert_eq!(boxes, [("a.png".into(), 0.5, [0.25, 0.25, 0.75, 0.75]), ("c.png".into(), 0.75, whole), ("c.png".into(), 0.5, whole)]);
+    assert_eq!(
+        boxes,
+        [
+            ("a.png".into(), 0.5, [0.25, 0.25, 0.75, 0.75]),
+            ("c.png".into(), 0.75, whole),
+            ("c.png".into(), 0.5, whole)
+        ]
+    );
     let names = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-    let files: BTreeSet<String> = std::fs::read_dir(corpus()).unwrap().map(|entry| names(entry.unwrap().path())).collect();
-    assert_eq!(files, CORPUS.iter().map(|(path, ..)| (*path).to_owned()).collect(), "each file needs a case");
+    let files: BTreeSet<String> =
+        std::fs::read_dir(corpus()).unwrap().map(|entry| names(entry.unwrap().path())).collect();
+    assert_eq!(
+        files,
+        CORPUS.iter().map(|(path, ..)| (*path).to_owned()).collect(),
+        "each file needs a case"
+    );
 }
 
 #[test]
@@ -217,7 +302,10 @@ fn wrong_rows_are_a_gate_with_strict_whenever_they_were_imported() {
     import(folder.path(), &["--format", "coco", "rows.json"]).code(0);
     for _ in 0..2 {
         let done = import(folder.path(), &["--format", "coco", "rows.json", "--strict"]).code(3);
-        assert_eq!(stdout(&done)["gates"][0]["message"], "26 predictions of rows.json could not be used");
+        assert_eq!(
+            stdout(&done)["gates"][0]["message"],
+            "26 predictions of rows.json could not be used"
+        );
     }
 }
 
@@ -227,16 +315,38 @@ fn imported_predictions_are_scored_under_their_name_with_what_was_left_out() {
     work().predict_perfectly().write(folder.path());
     import(folder.path(), &["--format", "coco", "rows.json"]).code(0);
     let manifest = Manifest::open(&folder.path().join("predictions/theirs"), "").unwrap();
-    assert_eq!((manifest.stage.as_str(), manifest.summary["run"].as_str()), ("import", Some("theirs")));
+    assert_eq!(
+        (manifest.stage.as_str(), manifest.summary["run"].as_str()),
+        ("import", Some("theirs"))
+    );
     assert_eq!(manifest.summary["splits"]["valid"]["silent_images"], 4);
     evaluate(folder.path(), &["--set", "evaluate.predictions=theirs"]).code(0);
-    let report = json_of(&std::fs::read(folder.path().join("reports/theirs/valid/report.json")).unwrap());
+    let report =
+        json_of(&std::fs::read(folder.path().join("reports/theirs/valid/report.json")).unwrap());
     assert_eq!(report["counts"]["predictions"], 3);
-    let excluded: Vec<_> = report["excluded"].as_array().unwrap().iter().map(|row| (row["reason"].as_str().unwrap(), row["count"].as_u64().unwrap())).collect();
-    assert!(excluded.contains(&("left out by ossify-evaluate import: its image is not in the tables", 2)), "{excluded:?}");
-    assert!(excluded.iter().any(|(reason, count)| reason.starts_with("no prediction though there is an object") && *count == 1), "{excluded:?}");
+    let excluded: Vec<_> = report["excluded"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["reason"].as_str().unwrap(), row["count"].as_u64().unwrap()))
+        .collect();
+    assert!(
+        excluded
+            .contains(&("left out by ossify-evaluate import: its image is not in the tables", 2)),
+        "{excluded:?}"
+    );
+    assert!(
+        excluded
+            .iter()
+            .any(|(reason, count)| reason.starts_with("no prediction though there is an object")
+                && *count == 1),
+        "{excluded:?}"
+    );
     // The newest predictions are still those of ossify-predict.
-    assert_eq!(std::fs::read_to_string(folder.path().join("predictions/latest")).unwrap(), "run-1\n");
+    assert_eq!(
+        std::fs::read_to_string(folder.path().join("predictions/latest")).unwrap(),
+        "run-1\n"
+    );
 }
 
 #[test]
@@ -244,19 +354,43 @@ fn ranks_follow_the_score_and_ties_the_order_of_appearance() {
     let (folder, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     work().write(folder.path());
     let labels = theirs.path().to_str().unwrap();
-    std::fs::write(theirs.path().join("b.txt"), "0 .5 .5 .2 .2 .5\n1 .5 .5 .2 .2 .75\n2 .5 .5 .2 .2 .5\n").unwrap();
+    std::fs::write(
+        theirs.path().join("b.txt"),
+        "0 .5 .5 .2 .2 .5\n1 .5 .5 .2 .2 .75\n2 .5 .5 .2 .2 .5\n",
+    )
+    .unwrap();
     std::fs::write(theirs.path().join("a.png.txt"), "2 0.5 0.5 0.5 0.5 0.125").unwrap();
     std::fs::write(theirs.path().join("c.txt"), "").unwrap();
-    assert_eq!(stdout(&import(folder.path(), &["--format", "yolo", labels]).code(0))["status"], "done");
+    assert_eq!(
+        stdout(&import(folder.path(), &["--format", "yolo", labels]).code(0))["status"],
+        "done"
+    );
     let rows = imported(folder.path());
-    let found: Vec<_> = rows.iter().map(|row| (row.image_id.as_str(), row.rank, row.class_name.as_str(), row.score)).collect();
-    assert_eq!(found, [("a.png", 1, "humerus", 0.125), ("b.png", 1, "elbow", 0.75), ("b.png", 2, "wrist", 0.5), ("b.png", 3, "humerus", 0.5)]);
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| (row.image_id.as_str(), row.rank, row.class_name.as_str(), row.score))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("a.png", 1, "humerus", 0.125),
+            ("b.png", 1, "elbow", 0.75),
+            ("b.png", 2, "wrist", 0.5),
+            ("b.png", 3, "humerus", 0.5)
+        ]
+    );
     assert_eq!(rows[0].unit_box(), UnitBox::new(0.25, 0.25, 0.75, 0.75));
     assert!(rows.iter().all(|row| row.probabilities.is_empty() && row.split == Split::Valid));
 
-    assert_eq!(stdout(&import(folder.path(), &["--format", "yolo", labels]).code(0))["status"], "current");
+    assert_eq!(
+        stdout(&import(folder.path(), &["--format", "yolo", labels]).code(0))["status"],
+        "current"
+    );
     std::fs::write(theirs.path().join("c.txt"), "0 .5 .5 .2 .2 .5").unwrap();
-    assert_eq!(stdout(&import(folder.path(), &["--format", "yolo", labels]).code(0))["status"], "done");
+    assert_eq!(
+        stdout(&import(folder.path(), &["--format", "yolo", labels]).code(0))["status"],
+        "done"
+    );
     assert_eq!(imported(folder.path()).len(), 5);
 }
 
@@ -274,17 +408,28 @@ fn the_numbering_of_ultralytics_is_seen_or_asked_for() {
             }
             entry
         };
-        std::fs::write(&file, json!([entry((json!("a"), ids[0])), entry((json!(7), ids[1]))]).to_string()).unwrap();
+        std::fs::write(
+            &file,
+            json!([entry((json!("a"), ids[0])), entry((json!(7), ids[1]))]).to_string(),
+        )
+        .unwrap();
         let done = import(folder.path(), &[&["--format", "ultralytics", path], more].concat());
         if done.get_output().status.code() == Some(1) {
             return Err(stderr(&done));
         }
-        Ok(imported(folder.path()).into_iter().map(|row| (row.image_id, row.class_index)).collect::<Vec<_>>())
+        Ok(imported(folder.path())
+            .into_iter()
+            .map(|row| (row.image_id, row.class_index))
+            .collect::<Vec<_>>())
     };
     let found = |seven: i16, a: i16| Ok(vec![("7.png".to_owned(), seven), ("a.png".to_owned(), a)]);
     assert_eq!(classes_of([0, 2], false, &[]), found(2, 0));
     assert_eq!(classes_of([1, 2], true, &[]), found(1, 0));
-    assert!(classes_of([1, 2], false, &[]).is_err_and(|text| text.contains("neither 0 nor 4 is among them") && text.contains("--category-ids")));
+    assert!(
+        classes_of([1, 2], false, &[])
+            .is_err_and(|text| text.contains("neither 0 nor 4 is among them")
+                && text.contains("--category-ids"))
+    );
     assert_eq!(classes_of([1, 2], false, &["--category-ids", "from-1"]), found(1, 0));
     assert_eq!(classes_of([1, 2], false, &["--category-ids", "from-0"]), found(2, 1));
 }
@@ -297,13 +442,27 @@ fn splits_are_imported_side_by_side() {
     std::fs::write(theirs.path().join("b.txt"), "0 .5 .5 .2 .2 .5").unwrap();
     std::fs::write(theirs.path().join("t.txt"), "0 .5 .5 .2 .2 .5").unwrap();
     let both = ["--format", "yolo", "--id", "both", labels];
-    command(folder.path(), Some("import"), &[&["--split", "valid"], both.as_slice()].concat()).code(0);
-    command(folder.path(), Some("import"), &[&["--split", "train", "--strict"], both.as_slice()].concat()).code(0);
-    let done = command(folder.path(), Some("import"), &[&["--split", "valid"], both.as_slice()].concat()).code(0);
+    command(folder.path(), Some("import"), &[&["--split", "valid"], both.as_slice()].concat())
+        .code(0);
+    command(
+        folder.path(),
+        Some("import"),
+        &[&["--split", "train", "--strict"], both.as_slice()].concat(),
+    )
+    .code(0);
+    let done =
+        command(folder.path(), Some("import"), &[&["--split", "valid"], both.as_slice()].concat())
+            .code(0);
     assert_eq!(stdout(&done)["status"], "current");
     let manifest = Manifest::open(&folder.path().join("predictions/both"), "").unwrap();
-    assert_eq!(manifest.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["train.parquet", "valid.parquet"]);
-    assert_eq!(manifest.summary["splits"]["train"]["left_out"][0]["example"], format!("{labels}/b.txt:1: `b.png` is in valid"));
+    assert_eq!(
+        manifest.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+        ["train.parquet", "valid.parquet"]
+    );
+    assert_eq!(
+        manifest.summary["splits"]["train"]["left_out"][0]["example"],
+        format!("{labels}/b.txt:1: `b.png` is in valid")
+    );
 }
 
 #[test]
@@ -318,9 +477,26 @@ fn the_command_line_is_checked_before_anything_is_read() {
         (&["--format", "coco", "yolo"], "yolo is no file"),
         (&["--format", "voc", "rows.json"], "invalid value 'voc'"),
         (&["--format", "yolo", "yolo", "--category-ids", "from-1"], "belongs to JSON files"),
-        (&["--format", "ultralytics", "rows.json", "--ground-truth", "truth.json"], "belongs to --format coco"),
-        (&["--format", "coco", "rows.json", "--ground-truth", "nowhere.json"], "nowhere.json is no file"),
-        (&["--format", "coco", "rows.json", "--ground-truth", "truth.json", "--category-ids", "from-1"], "cannot be used with"),
+        (
+            &["--format", "ultralytics", "rows.json", "--ground-truth", "truth.json"],
+            "belongs to --format coco",
+        ),
+        (
+            &["--format", "coco", "rows.json", "--ground-truth", "nowhere.json"],
+            "nowhere.json is no file",
+        ),
+        (
+            &[
+                "--format",
+                "coco",
+                "rows.json",
+                "--ground-truth",
+                "truth.json",
+                "--category-ids",
+                "from-1",
+            ],
+            "cannot be used with",
+        ),
         (&["--format", "coco"], "PATH"),
     ] {
         let text = stderr(&import(folder.path(), flags).code(2));
@@ -334,14 +510,21 @@ fn the_command_line_is_checked_before_anything_is_read() {
         ("run-1", "written by ossify-predict"),
         ("mine", "there is a run"),
     ] {
-        let done = command(folder.path(), Some("import"), &["--split", "valid", "--id", id, "--format", "coco", "rows.json"]).code(2);
+        let done = command(
+            folder.path(),
+            Some("import"),
+            &["--split", "valid", "--id", id, "--format", "coco", "rows.json"],
+        )
+        .code(2);
         assert!(stderr(&done).contains(expected), "{id}: {}", stderr(&done));
     }
     let text = stderr(&export(folder.path(), &[]).code(2));
     assert!(text.contains("--to <FILE.json>"), "{text}");
-    let done = command(folder.path(), Some("export"), &["--split", "all", "--to", "x.json"]).code(2);
+    let done =
+        command(folder.path(), Some("export"), &["--split", "all", "--to", "x.json"]).code(2);
     assert!(stderr(&done).contains("there are train, valid and test"));
-    let done = Command::cargo_bin("ossify-evaluate").unwrap().args(["--force", "import"]).assert().code(2);
+    let done =
+        Command::cargo_bin("ossify-evaluate").unwrap().args(["--force", "import"]).assert().code(2);
     assert!(stderr(&done).contains("cannot be used with"), "{}", stderr(&done));
     assert!(!folder.path().join("predictions/theirs").exists());
 }
@@ -350,18 +533,30 @@ fn the_command_line_is_checked_before_anything_is_read() {
 fn an_export_is_what_is_scored_and_the_same_bytes_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = work();
-    work.image("b/first.png", ImageStatus::Labelled).object(Some(2), [0.0, 0.25, 0.5, 1.0]).object(None, [0.0, 0.0, 1.0, 1.0]);
+    work.image("b/first.png", ImageStatus::Labelled)
+        .object(Some(2), [0.0, 0.25, 0.5, 1.0])
+        .object(None, [0.0, 0.0, 1.0, 1.0]);
     let polygon = work.objects.iter_mut().rev().nth(1).unwrap();
-    (polygon.shape, polygon.vertices, polygon.area) = (Shape::Polygon, Some(vec![[0.0, 0.25], [0.5, 0.25], [0.25, 1.0]]), 0.1875);
+    (polygon.shape, polygon.vertices, polygon.area) =
+        (Shape::Polygon, Some(vec![[0.0, 0.25], [0.5, 0.25], [0.25, 1.0]]), 0.1875);
     work.image("nobody.png", ImageStatus::Unlabelled).object(Some(0), [0.0, 0.0, 1.0, 1.0]);
     work.write(folder.path());
     let file = folder.path().join("deep/truth.json");
     let done = export(folder.path(), &["--to", file.to_str().unwrap()]).code(0);
-    assert_eq!(stdout(&done)["summary"], json!({ "split": "valid", "images": 7, "images_left_out": 2, "annotations": 5, "objects_left_out": 2 }));
+    assert_eq!(
+        stdout(&done)["summary"],
+        json!({ "split": "valid", "images": 7, "images_left_out": 2, "annotations": 5, "objects_left_out": 2 })
+    );
     let bytes = std::fs::read(&file).unwrap();
     let truth = json_of(&bytes);
-    assert_eq!(truth["categories"], json!([{ "id": 1, "name": "wrist" }, { "id": 2, "name": "elbow" }, { "id": 3, "name": "humerus" }]));
-    assert_eq!(truth["images"][3], json!({ "id": 4, "file_name": "b/first.png", "width": 64, "height": 48 }));
+    assert_eq!(
+        truth["categories"],
+        json!([{ "id": 1, "name": "wrist" }, { "id": 2, "name": "elbow" }, { "id": 3, "name": "humerus" }])
+    );
+    assert_eq!(
+        truth["images"][3],
+        json!({ "id": 4, "file_name": "b/first.png", "width": 64, "height": 48 })
+    );
     assert_eq!(
         truth["annotations"][3],
         json!({
@@ -389,18 +584,34 @@ fn exported_results_come_back_as_the_same_predictions() {
     work.write(folder.path());
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (truth, results) = (file("truth.json"), file("results.json"));
-    let done = export(folder.path(), &["--to", &truth, "--to-results", &results, "--predictions", "run-1"]).code(0);
+    let done = export(
+        folder.path(),
+        &["--to", &truth, "--to-results", &results, "--predictions", "run-1"],
+    )
+    .code(0);
     assert_eq!(stdout(&done)["summary"]["predictions"], 10);
     import(folder.path(), &["--format", "coco", "--ground-truth", &truth, &results]).code(0);
     let (theirs, ours) = (imported(folder.path()), work.predictions);
     assert_eq!(theirs.len(), ours.len());
     for (theirs, ours) in theirs.into_iter().zip(ours) {
-        let far = theirs.unit_box().to_array().into_iter().zip(ours.unit_box().to_array()).find(|(a, b)| (a - b).abs() > 1e-6);
+        let far = theirs
+            .unit_box()
+            .to_array()
+            .into_iter()
+            .zip(ours.unit_box().to_array())
+            .find(|(a, b)| (a - b).abs() > 1e-6);
         assert_eq!(far, None, "{theirs:?}");
         let [xmin, ymin, xmax, ymax] = theirs.unit_box().to_array();
-        assert_eq!(theirs, PredictionRow { probabilities: Vec::new(), xmin, ymin, xmax, ymax, ..ours });
+        assert_eq!(
+            theirs,
+            PredictionRow { probabilities: Vec::new(), xmin, ymin, xmax, ymax, ..ours }
+        );
     }
     // Without the ground truth image numbers mean nothing, and that is said.
     let text = stderr(&import(folder.path(), &["--format", "coco", &results]).code(1));
-    assert!(text.contains("none of its 10 predictions can be used") && text.contains("no file of the split has that number as its name"), "{text}");
+    assert!(
+        text.contains("none of its 10 predictions can be used")
+            && text.contains("no file of the split has that number as its name"),
+        "{text}"
+    );
 }

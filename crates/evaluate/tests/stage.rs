@@ -13,12 +13,17 @@ use serde_json::Value;
 
 fn evaluate(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
     let mut command = Command::cargo_bin("ossify-evaluate").unwrap();
-    command.env_clear().current_dir(out).arg("--out").arg(out).args(["--json", "--set", "evaluate.bootstrap_samples=50"]);
+    command.env_clear().current_dir(out).arg("--out").arg(out).args([
+        "--json",
+        "--set",
+        "evaluate.bootstrap_samples=50",
+    ]);
     command.args(["--set", "evaluate.splits=[\"valid\"]"]).args(more).assert()
 }
 
 fn report(out: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(out.join("reports/run-1/valid/report.json")).unwrap()).unwrap()
+    serde_json::from_slice(&std::fs::read(out.join("reports/run-1/valid/report.json")).unwrap())
+        .unwrap()
 }
 
 fn stdout(assert: assert_cmd::assert::Assert) -> Value {
@@ -32,9 +37,16 @@ fn stderr(assert: assert_cmd::assert::Assert) -> String {
 /// Every `{"value", "low", "high"}` below `value`, with its path.
 fn scores(value: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     match value {
-        Value::Object(map) if map.contains_key("value") => found.push((path.to_owned(), value.clone())),
-        Value::Object(map) => map.iter().for_each(|(key, value)| scores(value, &format!("{path}/{key}"), found)),
-        Value::Array(items) => items.iter().enumerate().for_each(|(i, value)| scores(value, &format!("{path}/{i}"), found)),
+        Value::Object(map) if map.contains_key("value") => {
+            found.push((path.to_owned(), value.clone()))
+        }
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| scores(value, &format!("{path}/{key}"), found))
+        }
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(i, value)| scores(value, &format!("{path}/{i}"), found)),
         _ => {}
     }
 }
@@ -44,9 +56,11 @@ fn one_object_each() -> Work {
     let mut work = Work::with_classes(&["wrist", "elbow", "humerus"]);
     for i in 0..12 {
         let at = 0.03 * i as f32;
-        work.image(&format!("valid/images/{i:02}.png"), ImageStatus::Labelled).object(Some(i % 3), [at, 0.1, at + 0.37, 0.61]);
+        work.image(&format!("valid/images/{i:02}.png"), ImageStatus::Labelled)
+            .object(Some(i % 3), [at, 0.1, at + 0.37, 0.61]);
     }
-    work.image("valid/images/b0.png", ImageStatus::Background).image("valid/images/b1.png", ImageStatus::Background);
+    work.image("valid/images/b0.png", ImageStatus::Background)
+        .image("valid/images/b1.png", ImageStatus::Background);
     work
 }
 
@@ -60,16 +74,26 @@ fn perfect_predictions_score_exactly_one_and_lose_nothing() {
     scores(&report, "", &mut found);
     assert!(found.len() > 40);
     for (path, score) in found {
-        let best = if ["box_mse", "log_loss", "brier", "ece"].iter().any(|loss| path.ends_with(loss)) { 0.0 } else { 1.0 };
+        let best =
+            if ["box_mse", "log_loss", "brier", "ece"].iter().any(|loss| path.ends_with(loss)) {
+                0.0
+            } else {
+                1.0
+            };
         for key in ["value", "low", "high"] {
-            let figure = score[key].as_f64().unwrap_or_else(|| panic!("{path}/{key} is not defined"));
+            let figure =
+                score[key].as_f64().unwrap_or_else(|| panic!("{path}/{key} is not defined"));
             // Probabilities are clipped one step below 1 before the logarithm is taken.
             let slack = if path.ends_with("log_loss") { 1e-15 } else { 0.0 };
             assert!((figure - best).abs() <= slack, "{path}/{key} is {figure}");
         }
     }
-    let matches: Vec<MatchRow> = read_table(folder.path().join("reports/run-1/valid/matches.parquet")).unwrap();
-    assert!(matches.len() == 12 && matches.iter().all(|row| row.kind == MatchKind::Match && row.iou == Some(1.0)));
+    let matches: Vec<MatchRow> =
+        read_table(folder.path().join("reports/run-1/valid/matches.parquet")).unwrap();
+    assert!(
+        matches.len() == 12
+            && matches.iter().all(|row| row.kind == MatchKind::Match && row.iou == Some(1.0))
+    );
     assert_eq!(report["excluded"], serde_json::json!([]));
 }
 
@@ -95,13 +119,18 @@ fn an_empty_predictions_table_scores_zero_and_says_why() {
         "/detection/ap75",
         "/detection/ar1",
     ] {
-        assert_eq!(report.pointer(path).unwrap(), &serde_json::json!({ "value": 0.0, "low": 0.0, "high": 0.0 }), "{path}");
+        assert_eq!(
+            report.pointer(path).unwrap(),
+            &serde_json::json!({ "value": 0.0, "low": 0.0, "high": 0.0 }),
+            "{path}"
+        );
     }
     for path in ["/objects_level/box_mse", "/image_level/log_loss", "/image_level/macro_auroc"] {
         assert!(report.pointer(path).unwrap()["value"].is_null(), "{path}");
     }
     assert_eq!(report["match_kinds"], serde_json::json!({ "miss": 12 }));
-    let page = std::fs::read_to_string(folder.path().join("reports/run-1/valid/report.html")).unwrap();
+    let page =
+        std::fs::read_to_string(folder.path().join("reports/run-1/valid/report.html")).unwrap();
     assert!(page.contains("Nothing was predicted"));
 }
 
@@ -110,18 +139,40 @@ fn figures_of_a_small_case_are_those_worked_out_by_hand() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = Work::with_classes(&["a", "b"]);
     // Right class and place.
-    work.image("1", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]);
+    work.image("1", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(
+        0,
+        0.9,
+        [0.0, 0.0, 0.5, 0.5],
+    );
     // Two objects: the large one is taken for the other class in place, the small one is missed.
-    work.image("2", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).object(Some(1), [0.75, 0.75, 1.0, 1.0]).predict(1, 0.75, [0.0, 0.0, 0.5, 0.5]);
+    work.image("2", ImageStatus::Labelled)
+        .object(Some(0), [0.0, 0.0, 0.5, 0.5])
+        .object(Some(1), [0.75, 0.75, 1.0, 1.0])
+        .predict(1, 0.75, [0.0, 0.0, 0.5, 0.5]);
     // Right class, half of the object: IoU 1/2 counts as in place.
-    work.image("3", ImageStatus::Labelled).object(Some(1), [0.0, 0.0, 0.5, 0.5]).predict(1, 0.5, [0.0, 0.0, 0.25, 0.5]);
+    work.image("3", ImageStatus::Labelled).object(Some(1), [0.0, 0.0, 0.5, 0.5]).predict(
+        1,
+        0.5,
+        [0.0, 0.0, 0.25, 0.5],
+    );
     // A false alarm on a background.
     work.image("4", ImageStatus::Background).predict(0, 0.25, [0.0, 0.0, 1.0, 1.0]);
     work.write(folder.path());
     evaluate(folder.path(), &[]).code(0);
     let report = report(folder.path());
-    let value = |path: &str| report.pointer(path).and_then(|score| score["value"].as_f64()).unwrap_or_else(|| panic!("{path}"));
-    let close = |path: &str, expected: f64| assert!((value(path) - expected).abs() < 1e-12, "{path}: {} and not {expected}", value(path));
+    let value = |path: &str| {
+        report
+            .pointer(path)
+            .and_then(|score| score["value"].as_f64())
+            .unwrap_or_else(|| panic!("{path}"))
+    };
+    let close = |path: &str, expected: f64| {
+        assert!(
+            (value(path) - expected).abs() < 1e-12,
+            "{path}: {} and not {expected}",
+            value(path)
+        )
+    };
     // Objects: a right; a taken for b; b "predicted" b by class alone; b right.
     close("/objects_level/accuracy", 3.0 / 4.0);
     close("/objects_level/balanced_accuracy", (0.5 + 1.0) / 2.0);
@@ -134,19 +185,25 @@ fn figures_of_a_small_case_are_those_worked_out_by_hand() {
     close("/image_level/top2_accuracy", 1.0);
     let p = |share: f32| f64::from(share);
     close("/image_level/log_loss", -(p(0.9).ln() + p(0.25).ln() + p(0.5).ln()) / 3.0);
-    close("/image_level/brier", ((1.0 - p(0.9)).powi(2) + p(1.0 - 0.9).powi(2) + 2.0 * 0.75 * 0.75 + 2.0 * 0.5 * 0.5) / 3.0);
+    close(
+        "/image_level/brier",
+        ((1.0 - p(0.9)).powi(2) + p(1.0 - 0.9).powi(2) + 2.0 * 0.75 * 0.75 + 2.0 * 0.5 * 0.5) / 3.0,
+    );
     close("/image_level/ece", ((1.0 - p(0.9)) + 0.75 + 0.5) / 3.0);
     // Class a: images 1 and 2 with .9 and .25 against image 3 with .5.
     close("/per_class/0/auroc", 0.5);
-    // Class a: hit at .9, two objects: precision 1 up to recall .5, 51 of 101 recalls. Class b: a false alarm at
-    // .75, a hit at .5 that holds at IoU .5 alone: precision .5 up to recall .5.
+    // Class a: hit at .9, two objects: precision 1 up to recall .5, 51 of 101 recalls. Class b: a
+    // false alarm at .75, a hit at .5 that holds at IoU .5 alone: precision .5 up to recall .5.
     close("/detection/per_class/0/ap50", 51.0 / 101.0);
     close("/detection/per_class/1/ap50", 0.5 * 51.0 / 101.0);
     close("/detection/ap50", 0.75 * 51.0 / 101.0);
     close("/detection/ap75", 0.5 * 51.0 / 101.0);
     close("/detection/ar1", (0.5 + 0.05) / 2.0);
     assert_eq!(report["confusion_matrix"]["counts"], serde_json::json!([[1, 1, 0], [0, 2, 0]]));
-    assert_eq!(report["match_kinds"], serde_json::json!({ "match": 2, "class_error": 1, "background": 1, "miss": 1 }));
+    assert_eq!(
+        report["match_kinds"],
+        serde_json::json!({ "match": 2, "class_error": 1, "background": 1, "miss": 1 })
+    );
 }
 
 #[test]
@@ -157,10 +214,19 @@ fn a_second_run_does_nothing_and_another_key_runs_it_again() {
     let of = || std::fs::read(folder.path().join("reports/run-1/valid/manifest.json")).unwrap();
     let before = of();
     assert_eq!(stdout(evaluate(folder.path(), &[]).code(0))["status"], "current");
-    assert_eq!(stdout(evaluate(folder.path(), &["--set", "general.threads=1"]).code(0))["status"], "current");
+    assert_eq!(
+        stdout(evaluate(folder.path(), &["--set", "general.threads=1"]).code(0))["status"],
+        "current"
+    );
     assert_eq!(before, of());
-    assert_eq!(stdout(evaluate(folder.path(), &["--set", "general.seed=1"]).code(0))["status"], "done");
-    assert_eq!(stdout(evaluate(folder.path(), &["--set", "general.seed=1", "--force"]).code(0))["status"], "done");
+    assert_eq!(
+        stdout(evaluate(folder.path(), &["--set", "general.seed=1"]).code(0))["status"],
+        "done"
+    );
+    assert_eq!(
+        stdout(evaluate(folder.path(), &["--set", "general.seed=1", "--force"]).code(0))["status"],
+        "done"
+    );
 }
 
 #[test]
@@ -169,12 +235,15 @@ fn files_are_the_same_bytes_whatever_the_number_of_threads() {
     for threads in ["1", "2", "7"] {
         let folder = tempfile::tempdir().unwrap();
         let mut work = one_object_each();
-        work.image("c", ImageStatus::Labelled).object(Some(1), [0.1, 0.1, 0.2, 0.3]).predict(2, 0.4, [0.1, 0.1, 0.3, 0.3]).predict(
-            1,
-            0.3,
-            [0.1, 0.1, 0.2, 0.2],
+        work.image("c", ImageStatus::Labelled)
+            .object(Some(1), [0.1, 0.1, 0.2, 0.3])
+            .predict(2, 0.4, [0.1, 0.1, 0.3, 0.3])
+            .predict(1, 0.3, [0.1, 0.1, 0.2, 0.2]);
+        work.image("d", ImageStatus::Labelled).object(Some(0), [0.1, 0.1, 0.2, 0.3]).predict(
+            0,
+            0.6,
+            [0.1, 0.1, 0.2, 0.25],
         );
-        work.image("d", ImageStatus::Labelled).object(Some(0), [0.1, 0.1, 0.2, 0.3]).predict(0, 0.6, [0.1, 0.1, 0.2, 0.25]);
         work.write(folder.path());
         evaluate(folder.path(), &["--set", &format!("general.threads={threads}")]).code(0);
         let manifest = Manifest::open(&folder.path().join("reports/run-1/valid"), "").unwrap();
@@ -188,9 +257,16 @@ fn files_are_the_same_bytes_whatever_the_number_of_threads() {
 fn gates_that_are_not_met_give_exit_code_3_again_and_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = one_object_each();
-    work.image("x", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]).write(folder.path());
+    work.image("x", ImageStatus::Labelled)
+        .object(Some(0), [0.0, 0.0, 0.5, 0.5])
+        .predict(0, 0.9, [0.0, 0.0, 0.5, 0.5])
+        .write(folder.path());
     for _ in 0..2 {
-        let done = evaluate(folder.path(), &["--set", "evaluate.min_accuracy=0.9", "--set", "evaluate.min_ap50=0.01"]).code(3);
+        let done = evaluate(
+            folder.path(),
+            &["--set", "evaluate.min_accuracy=0.9", "--set", "evaluate.min_ap50=0.01"],
+        )
+        .code(3);
         let summary = stdout(done);
         assert_eq!(summary["gates"].as_array().unwrap().len(), 1, "{summary}");
         assert_eq!(summary["gates"][0]["name"], "evaluate.min_accuracy");
@@ -221,13 +297,23 @@ fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
     work.predictions[1].image_id = "elsewhere.png".into();
     work.write(folder.path());
     let text = stderr(evaluate(folder.path(), &[]).code(1));
-    assert!(text.contains("1 of its images are not in the valid split of the tables, `elsewhere.png` among them"), "{text}");
+    assert!(
+        text.contains(
+            "1 of its images are not in the valid split of the tables, `elsewhere.png` among them"
+        ),
+        "{text}"
+    );
 
     work.predictions.truncate(1);
     work.predictions[0].score = f32::NAN;
     work.write(folder.path());
     let text = stderr(evaluate(folder.path(), &[]).code(1));
-    assert!(text.contains("rank 1 for `valid/images/00.png`: the score is NaN; a confidence lies within 0 to 1"), "{text}");
+    assert!(
+        text.contains(
+            "rank 1 for `valid/images/00.png`: the score is NaN; a confidence lies within 0 to 1"
+        ),
+        "{text}"
+    );
 }
 
 #[test]
@@ -256,7 +342,8 @@ fn a_table_that_cannot_be_scored_is_refused_with_place_and_reason() {
     refused("is not made of finite numbers");
     // A box that hangs over is one.
     with_box([-0.05, 0.1, 0.5, 1.02]);
-    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())]).code(0);
+    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())])
+        .code(0);
 
     let mut rows = work.predictions.clone();
     rows[0].score = f32::NAN;
@@ -279,16 +366,24 @@ fn predictions_of_a_model_with_another_class_map_are_refused_though_the_names_ag
     work.predict_perfectly();
     let tables = work.write(folder.path()).tables();
     let manifest_path = folder.path().join("predictions/run-1/manifest.json");
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest_path).unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&manifest_path).unwrap()).unwrap();
     let with_map = |digest: String| {
         let mut changed = manifest.clone();
         changed["summary"] = serde_json::json!({ "class_map": digest });
         std::fs::write(&manifest_path, changed.to_string()).unwrap();
     };
     let map = ossify_contract::ClassMap::read(tables.join("classes.parquet")).unwrap();
-    // As where another class is merged into one of them: the trained names and their indices are the same.
+    // As where another class is merged into one of them: the trained names and their indices are
+    // the same.
     let mut rows = map.rows().to_vec();
-    rows.push(ossify_contract::ClassRow { class_id: 99, class_name: "ulna".into(), class_index: Some(0), kept: false, ..rows[0].clone() });
+    rows.push(ossify_contract::ClassRow {
+        class_id: 99,
+        class_name: "ulna".into(),
+        class_index: Some(0),
+        kept: false,
+        ..rows[0].clone()
+    });
     let other = ossify_contract::ClassMap::new(rows);
     assert_eq!(other.kept_names(), map.kept_names());
     with_map(other.digest());
@@ -324,12 +419,22 @@ fn a_foreign_table_is_scored_under_the_name_of_its_file() {
     work.write(folder.path());
     let path = folder.path().join("my detector.parquet");
     common::write_rows(&path, &work.predictions);
-    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())]).code(0);
-    let report: Value = serde_json::from_slice(&std::fs::read(folder.path().join("reports/my-detector/valid/report.json")).unwrap()).unwrap();
+    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())])
+        .code(0);
+    let report: Value = serde_json::from_slice(
+        &std::fs::read(folder.path().join("reports/my-detector/valid/report.json")).unwrap(),
+    )
+    .unwrap();
     assert_eq!(report["run"], "my-detector");
     assert_eq!(report["image_level"]["accuracy"]["value"], 1.0);
     assert!(report["image_level"]["log_loss"]["value"].is_null());
-    assert!(report["excluded"].as_array().unwrap().iter().any(|row| row["reason"].as_str().unwrap().contains("no probabilities") && row["count"] == 12));
+    assert!(
+        report["excluded"].as_array().unwrap().iter().any(|row| row["reason"]
+            .as_str()
+            .unwrap()
+            .contains("no probabilities")
+            && row["count"] == 12)
+    );
 }
 
 #[test]
@@ -338,7 +443,11 @@ fn what_is_not_scored_is_counted_with_its_reason() {
     let mut work = one_object_each();
     work.classes.push(("rare", false));
     work.image("rare", ImageStatus::Labelled).object(None, [0.1, 0.1, 0.5, 0.5]);
-    work.image("cut", ImageStatus::Unreadable).object(Some(0), [0.1, 0.1, 0.5, 0.5]).predict(0, 0.9, [0.1, 0.1, 0.5, 0.5]);
+    work.image("cut", ImageStatus::Unreadable).object(Some(0), [0.1, 0.1, 0.5, 0.5]).predict(
+        0,
+        0.9,
+        [0.1, 0.1, 0.5, 0.5],
+    );
     work.image("nobody", ImageStatus::Unlabelled).predict(0, 0.9, [0.1, 0.1, 0.5, 0.5]);
     work.write(folder.path());
     evaluate(folder.path(), &[]).code(0);
@@ -349,7 +458,14 @@ fn what_is_not_scored_is_counted_with_its_reason() {
         .unwrap()
         .iter()
         .map(|row| {
-            (format!("{}: {}", row["what"].as_str().unwrap(), row["reason"].as_str().unwrap().split(':').next().unwrap()), row["count"].as_u64().unwrap())
+            (
+                format!(
+                    "{}: {}",
+                    row["what"].as_str().unwrap(),
+                    row["reason"].as_str().unwrap().split(':').next().unwrap()
+                ),
+                row["count"].as_u64().unwrap(),
+            )
         })
         .collect();
     let expected = [
@@ -376,7 +492,8 @@ fn images_of_one_leak_group_are_drawn_together() {
     assert_eq!(report["bootstrap"]["units"], 11);
 }
 
-/// The first four images, which another split shows, too, are predicted perfectly, and no other one is.
+/// The first four images, which another split shows, too, are predicted perfectly, and no other one
+/// is.
 #[test]
 fn scores_without_leaked_images_stand_beside() {
     let folder = tempfile::tempdir().unwrap();
@@ -394,39 +511,65 @@ fn scores_without_leaked_images_stand_beside() {
     let report = report(folder.path());
     assert_eq!(report["image_level"]["accuracy"]["value"], 4.0 / 12.0);
     let kept = &report["without_leaked_images"];
-    assert_eq!((&kept["images"], &kept["image_level"]["accuracy"]["value"]), (&Value::from(10), &Value::from(0.0)));
+    assert_eq!(
+        (&kept["images"], &kept["image_level"]["accuracy"]["value"]),
+        (&Value::from(10), &Value::from(0.0))
+    );
     assert_eq!(kept["objects_level"]["mean_iou"]["value"], 1.0);
-    let page = std::fs::read_to_string(folder.path().join("reports/run-1/valid/report.html")).unwrap();
+    let page =
+        std::fs::read_to_string(folder.path().join("reports/run-1/valid/report.html")).unwrap();
     assert!(page.contains("With and without leaked images"));
 }
 
-/// Seven images: the darkest two are told wrong, the next two right, and the brightest two are off place; the last
-/// one is in no shard.
+/// Seven images: the darkest two are told wrong, the next two right, and the brightest two are off
+/// place; the last one is in no shard.
 #[test]
 fn slices_by_brightness_are_thirds_of_the_images() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = Work::with_classes(&["wrist", "elbow"]);
-    for (i, (brightness, class)) in [(0.5, 0), (0.2, 1), (0.7, 0), (0.6, 0), (0.1, 1), (0.4, 0)].into_iter().enumerate() {
+    for (i, (brightness, class)) in
+        [(0.5, 0), (0.2, 1), (0.7, 0), (0.6, 0), (0.1, 1), (0.4, 0)].into_iter().enumerate()
+    {
         let place = if brightness > 0.55 { [0.5, 0.5, 1.0, 1.0] } else { [0.0, 0.0, 0.5, 0.5] };
-        work.image(&format!("{i}.png"), ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]);
+        work.image(&format!("{i}.png"), ImageStatus::Labelled)
+            .object(Some(0), [0.0, 0.0, 0.5, 0.5]);
         work.predict(class, 0.9, place).fingerprint(None, brightness, brightness / 2.0);
     }
     // Without an object it has no part in the thirds.
-    work.image("background.png", ImageStatus::Background).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]).fingerprint(None, 0.0, 0.0);
-    work.image("new.png", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(0, 0.9, [0.0, 0.0, 0.5, 0.5]);
+    work.image("background.png", ImageStatus::Background)
+        .predict(0, 0.9, [0.0, 0.0, 0.5, 0.5])
+        .fingerprint(None, 0.0, 0.0);
+    work.image("new.png", ImageStatus::Labelled).object(Some(0), [0.0, 0.0, 0.5, 0.5]).predict(
+        0,
+        0.9,
+        [0.0, 0.0, 0.5, 0.5],
+    );
     work.write(folder.path());
     evaluate(folder.path(), &[]).code(0);
     let slices = report(folder.path())["slices"].as_array().unwrap().clone();
-    let by = |by: &str| -> Vec<Value> { slices.iter().filter(|slice| slice["by"] == by).cloned().collect() };
+    let by = |by: &str| -> Vec<Value> {
+        slices.iter().filter(|slice| slice["by"] == by).cloned().collect()
+    };
     let slice = |by: &str, part: &str, objects: u64, accuracy: f64, mean_iou: f64| serde_json::json!({"by": by, "part": part, "objects": objects, "accuracy": accuracy, "mean_iou": mean_iou});
     let expected = |name, parts: [&str; 3]| {
         let figures = [(2, 0.0, 1.0), (2, 1.0, 1.0), (2, 1.0, 0.0), (1, 1.0, 1.0)];
         let parts = parts.into_iter().chain(["not known: the image is in no shard"]);
-        parts.zip(figures).map(|(part, (objects, accuracy, iou))| slice(name, part, objects, accuracy, iou)).collect::<Vec<Value>>()
+        parts
+            .zip(figures)
+            .map(|(part, (objects, accuracy, iou))| slice(name, part, objects, accuracy, iou))
+            .collect::<Vec<Value>>()
     };
-    let brightness = ["darkest third, below 0.400", "middle third, 0.400 to 0.600", "brightest third, 0.600 and more"];
+    let brightness = [
+        "darkest third, below 0.400",
+        "middle third, 0.400 to 0.600",
+        "brightest third, 0.600 and more",
+    ];
     assert_eq!(by("brightness of the image"), expected("brightness of the image", brightness));
-    let contrast = ["flattest third, below 0.200", "middle third, 0.200 to 0.300", "most contrasted third, 0.300 and more"];
+    let contrast = [
+        "flattest third, below 0.200",
+        "middle third, 0.200 to 0.300",
+        "most contrasted third, 0.300 and more",
+    ];
     assert_eq!(by("contrast of the image"), expected("contrast of the image", contrast));
 }
 
@@ -437,7 +580,13 @@ fn without_fingerprints_the_slices_by_brightness_are_left_out_and_the_report_say
     work.predict_perfectly().write(folder.path());
     evaluate(folder.path(), &[]).code(0);
     let report = report(folder.path());
-    assert!(report["slices"].as_array().unwrap().iter().all(|slice| slice["by"] != "brightness of the image"));
+    assert!(
+        report["slices"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|slice| slice["by"] != "brightness of the image")
+    );
     let limits = report["limits"].to_string();
     assert!(limits.contains("Scores by brightness and contrast are left out"), "{limits}");
 }
@@ -459,7 +608,13 @@ fn predictions_that_lack_images_are_refused_unless_gaps_are_allowed() {
     );
     evaluate(folder.path(), &["--set", "evaluate.allow_gaps=true"]).code(0);
     let excluded = &report(folder.path())["excluded"];
-    assert!(excluded[0]["reason"].as_str().unwrap().starts_with("no prediction though there is an object"), "{excluded}");
+    assert!(
+        excluded[0]["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("no prediction though there is an object"),
+        "{excluded}"
+    );
 }
 
 #[test]
@@ -471,7 +626,10 @@ fn predictions_of_other_shards_are_refused_unless_gaps_are_allowed() {
     work.summary = serde_json::json!({ "shards": "0123456789abcdef" });
     work.write(folder.path());
     let refused = stderr(evaluate(folder.path(), &[]).code(1));
-    assert!(refused.contains("The predictions run-1 were made of other shards than those of"), "{refused}");
+    assert!(
+        refused.contains("The predictions run-1 were made of other shards than those of"),
+        "{refused}"
+    );
     evaluate(folder.path(), &["--set", "evaluate.allow_gaps=true"]).code(0);
     let limits = report(folder.path())["limits"].to_string();
     assert!(limits.contains("were made of other shards"), "{limits}");
@@ -485,7 +643,8 @@ fn thresholds_give_the_sensitivity_that_was_wanted() {
     for i in 0..10_i16 {
         let p = 0.95 - 0.05 * f32::from(i);
         for (class, p) in [(0, p), (1, p - 0.28)] {
-            work.image(&format!("{class}-{i}.png"), ImageStatus::Labelled).object(Some(class), [0.0, 0.0, 0.5, 0.5]);
+            work.image(&format!("{class}-{i}.png"), ImageStatus::Labelled)
+                .object(Some(class), [0.0, 0.0, 0.5, 0.5]);
             work.predict(i16::from(p < 0.5), p.max(1.0 - p), [0.0, 0.0, 0.5, 0.5]);
             work.predictions.last_mut().unwrap().probabilities = vec![p, 1.0 - p];
         }
@@ -498,20 +657,39 @@ fn thresholds_give_the_sensitivity_that_was_wanted() {
     // Eight of the wrists have 0.6 and more, as have two of the elbows: 0.67 and 0.62.
     assert_eq!(points[0]["class_name"], "wrist");
     assert!((points[0]["threshold"].as_f64().unwrap() - 0.6).abs() < 1e-6);
-    assert_eq!((&points[0]["sensitivity"]["value"], &points[0]["specificity"]["value"]), (&Value::from(0.8), &Value::from(0.8)));
+    assert_eq!(
+        (&points[0]["sensitivity"]["value"], &points[0]["specificity"]["value"]),
+        (&Value::from(0.8), &Value::from(0.8))
+    );
     let calibration = &report["calibration"];
     assert_eq!(calibration["fitted_on"], "valid");
-    assert!(calibration["log_loss"]["value"].as_f64() <= report["image_level"]["log_loss"]["value"].as_f64(), "{calibration}");
+    assert!(
+        calibration["log_loss"]["value"].as_f64()
+            <= report["image_level"]["log_loss"]["value"].as_f64(),
+        "{calibration}"
+    );
 }
 
 #[test]
 fn gates_stand_in_junit_xml_and_scores_in_markdown() {
     let folder = tempfile::tempdir().unwrap();
     one_object_each().predict_perfectly().write(folder.path());
-    let read = |name: &str| std::fs::read_to_string(folder.path().join("reports/run-1/valid").join(name)).unwrap();
+    let read = |name: &str| {
+        std::fs::read_to_string(folder.path().join("reports/run-1/valid").join(name)).unwrap()
+    };
     evaluate(folder.path(), &[]).code(0);
-    assert!(read("junit.xml").contains("<testsuite name=\"ossify-evaluate run-1 valid\" tests=\"1\" failures=\"0\">"), "{}", read("junit.xml"));
-    evaluate(folder.path(), &["--set", "evaluate.min_accuracy=0.9", "--set", "evaluate.min_ap50=0.5"]).code(0);
+    assert!(
+        read("junit.xml").contains(
+            "<testsuite name=\"ossify-evaluate run-1 valid\" tests=\"1\" failures=\"0\">"
+        ),
+        "{}",
+        read("junit.xml")
+    );
+    evaluate(
+        folder.path(),
+        &["--set", "evaluate.min_accuracy=0.9", "--set", "evaluate.min_ap50=0.5"],
+    )
+    .code(0);
     assert!(read("junit.xml").contains("tests=\"2\" failures=\"0\""), "{}", read("junit.xml"));
 
     one_object_each().write(folder.path());
@@ -520,8 +698,15 @@ fn gates_stand_in_junit_xml_and_scores_in_markdown() {
     assert!(junit.contains("failures=\"1\""), "{junit}");
     assert!(junit.contains("<failure message=\"the image accuracy on the valid split is 0.0000, below 0.9\" type=\"gate\"/>"), "{junit}");
     let markdown = read("summary.md");
-    assert!(markdown.contains("| image accuracy | 0.00 |") && markdown.contains("| `evaluate.min_accuracy` | **not met** |"), "{markdown}");
-    assert!(markdown.contains("- 12 images: no prediction though there is an object"), "{markdown}");
+    assert!(
+        markdown.contains("| image accuracy | 0.00 |")
+            && markdown.contains("| `evaluate.min_accuracy` | **not met** |"),
+        "{markdown}"
+    );
+    assert!(
+        markdown.contains("- 12 images: no prediction though there is an object"),
+        "{markdown}"
+    );
 }
 
 #[test]
@@ -531,7 +716,9 @@ fn overlays_are_drawn_from_the_dataset_and_stand_in_the_page() {
     work.predict_perfectly().write(folder.path());
     std::fs::create_dir_all(dataset.path().join("valid/images")).unwrap();
     for i in 0..11 {
-        image::GrayImage::from_pixel(900, 60, image::Luma([90])).save(dataset.path().join(format!("valid/images/{i:02}.png"))).unwrap();
+        image::GrayImage::from_pixel(900, 60, image::Luma([90]))
+            .save(dataset.path().join(format!("valid/images/{i:02}.png")))
+            .unwrap();
     }
     let done = evaluate(folder.path(), &["--dataset", dataset.path().to_str().unwrap()]);
     let text = stderr(done.code(0));

@@ -1,5 +1,5 @@
-//! Writes a decoded image to standard output: a line of width, height and channels, then the bytes. The comparison
-//! with pydicom in pipelines/parity runs it.
+//! Writes a decoded image to standard output: a line of width, height and channels, then the bytes.
+//! The comparison with pydicom in pipelines/parity runs it.
 //!
 //!     decoded IMAGE
 
@@ -15,7 +15,10 @@ fn main() -> ExitCode {
     };
     let limits = Limits::default();
     let decoded = read_file(&path, &limits).and_then(|bytes| decode(&bytes, &limits));
-    match decoded.map_err(Failure::Image).and_then(|pixels| written(&pixels).map_err(Failure::Output)) {
+    match decoded
+        .map_err(Failure::Image)
+        .and_then(|pixels| written(&pixels).map_err(Failure::Output))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Image(e)) => failed(&format!("{}: {e}", path.to_string_lossy())),
         Err(Failure::Output(e)) => failed(&format!("cannot write the pixels: {e}")),

@@ -10,8 +10,8 @@ use zune_core::options::DecoderOptions;
 use crate::jpeg::{self, Refusal};
 use crate::{HeaderError, ImageFormat, ImageHeader, Pixels, dicom, read_header};
 
-/// Bytes that a decoder may need a pixel at worst: 16-bit colour with alpha, or the coefficients of a
-/// progressive CMYK JPEG, beside the 8-bit result.
+/// Bytes that a decoder may need a pixel at worst: 16-bit colour with alpha, or the coefficients of
+/// a progressive CMYK JPEG, beside the 8-bit result.
 const WORST_BYTES_PER_PIXEL: u64 = 12;
 
 /// What one image may cost.
@@ -37,15 +37,17 @@ impl Default for Limits {
     }
 }
 
-/// Why an image cannot be decoded. The message is a sentence without the file's path: whoever knows the
-/// path from the dataset root adds it.
+/// Why an image cannot be decoded. The message is a sentence without the file's path: whoever knows
+/// the path from the dataset root adds it.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The header already tells.
     #[error(transparent)]
     Header(#[from] HeaderError),
     /// The end is missing.
-    #[error("the {format} file was cut short: its end is missing after {bytes} bytes; copy or download it again")]
+    #[error(
+        "the {format} file was cut short: its end is missing after {bytes} bytes; copy or download it again"
+    )]
     CutShort {
         /// The format.
         format: ImageFormat,
@@ -63,7 +65,9 @@ pub enum DecodeError {
         max_pixels: u64,
     },
     /// More memory than the limit.
-    #[error("it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} (resize.max_memory_bytes)")]
+    #[error(
+        "it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} (resize.max_memory_bytes)"
+    )]
     TooMuchMemory {
         /// What it takes.
         needed_bytes: u64,
@@ -91,7 +95,8 @@ pub enum DecodeError {
 /// Reads an image file, or an object at a URL, into memory, if it is a file and within the limit.
 ///
 /// # Errors
-/// [`DecodeError::Header`] where there is no such file or it cannot be read, [`DecodeError::TooMuchMemory`].
+/// [`DecodeError::Header`] where there is no such file or it cannot be read,
+/// [`DecodeError::TooMuchMemory`].
 pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let path = path.as_ref();
     // Looking first keeps a pipe from blocking and an endless file from filling the memory.
@@ -103,31 +108,42 @@ pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, Dec
         return Err(HeaderError::NotAFile.into());
     }
     if stat.bytes() > limits.max_memory_bytes {
-        return Err(DecodeError::TooMuchMemory { needed_bytes: stat.bytes(), max_memory_bytes: limits.max_memory_bytes });
+        return Err(DecodeError::TooMuchMemory {
+            needed_bytes: stat.bytes(),
+            max_memory_bytes: limits.max_memory_bytes,
+        });
     }
     Ok(ossify_storage::read(path, limits.max_memory_bytes).map_err(HeaderError::Io)?)
 }
 
-/// Decodes a file of any supported format into upright 8-bit RGB, or 8-bit gray where the file is gray.
+/// Decodes a file of any supported format into upright 8-bit RGB, or 8-bit gray where the file is
+/// gray.
 ///
-/// - 16-bit samples fill 0..=255 by rounding `value * 255 / full`; `full` is 65535, or 4095 where no colour
-///   sample of the picture is above it: 12-bit detectors often store their values unscaled, and such a
-///   picture would be all but black.
-/// - Alpha is laid over black. Palettes and 1, 2 and 4-bit gray are spread to 8 bits. CMYK becomes RGB.
-/// - DICOM: stored values go through the modality's rescaling or table, then the first window (LINEAR, LINEAR_EXACT,
-///   SIGMOID), or where there is none the VOI table, or else the picture's own range without its padding; MONOCHROME1
-///   is inverted. All are those of PS3.3 sections C.11.1 and C.11.2, to 0..=255 by rounding. Palettes and YCbCr become RGB.
+/// - 16-bit samples fill 0..=255 by rounding `value * 255 / full`; `full` is 65535, or 4095 where
+///   no colour sample of the picture is above it: 12-bit detectors often store their values
+///   unscaled, and such a picture would be all but black.
+/// - Alpha is laid over black. Palettes and 1, 2 and 4-bit gray are spread to 8 bits. CMYK becomes
+///   RGB.
+/// - DICOM: stored values go through the modality's rescaling or table, then the first window
+///   (LINEAR, LINEAR_EXACT, SIGMOID), or where there is none the VOI table, or else the picture's
+///   own range without its padding; MONOCHROME1 is inverted. All are those of PS3.3 sections C.11.1
+///   and C.11.2, to 0..=255 by rounding. Palettes and YCbCr become RGB.
 /// - EXIF orientation is applied, so that width and height are those of [`crate::probe`].
 ///
 /// # Errors
-/// [`DecodeError`] says in a sentence why there is no picture. A file that was cut short is an error, and so
-/// is one whose coded data is damaged where the decoder can tell; a half-gray picture is never returned for these.
+/// [`DecodeError`] says in a sentence why there is no picture. A file that was cut short is an
+/// error, and so is one whose coded data is damaged where the decoder can tell; a half-gray picture
+/// is never returned for these.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeError> {
     decode_with_header(bytes, &read_header(bytes)?, limits)
 }
 
 /// As [`decode`], of a file whose header was read.
-pub(crate) fn decode_with_header(bytes: &[u8], header: &ImageHeader, limits: &Limits) -> Result<Pixels, DecodeError> {
+pub(crate) fn decode_with_header(
+    bytes: &[u8],
+    header: &ImageHeader,
+    limits: &Limits,
+) -> Result<Pixels, DecodeError> {
     check(header, limits)?;
     // A decoder of others that panics on a hostile file costs that file only.
     let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| match header.format {
@@ -135,9 +151,17 @@ pub(crate) fn decode_with_header(bytes: &[u8], header: &ImageHeader, limits: &Li
         _ => decode_other(bytes, header, limits),
     }));
     let damaged = |reason: String| DecodeError::Damaged { format: header.format, reason };
-    let pixels = decoded.map_err(|_| damaged("its decoder gave up".into()))??.turned_upright(header.exif_orientation);
+    let pixels = decoded
+        .map_err(|_| damaged("its decoder gave up".into()))??
+        .turned_upright(header.exif_orientation);
     if pixels.size() != (header.width, header.height) {
-        return Err(damaged(format!("the header says {}x{} pixels and {}x{} came out", header.width, header.height, pixels.width(), pixels.height())));
+        return Err(damaged(format!(
+            "the header says {}x{} pixels and {}x{} came out",
+            header.width,
+            header.height,
+            pixels.width(),
+            pixels.height()
+        )));
     }
     Ok(pixels)
 }
@@ -145,11 +169,18 @@ pub(crate) fn decode_with_header(bytes: &[u8], header: &ImageHeader, limits: &Li
 pub(crate) fn check(header: &ImageHeader, limits: &Limits) -> Result<(), DecodeError> {
     let pixels = u64::from(header.width) * u64::from(header.height);
     if pixels > limits.max_pixels {
-        return Err(DecodeError::TooManyPixels { width: header.width, height: header.height, max_pixels: limits.max_pixels });
+        return Err(DecodeError::TooManyPixels {
+            width: header.width,
+            height: header.height,
+            max_pixels: limits.max_pixels,
+        });
     }
     let needed_bytes = pixels.saturating_mul(WORST_BYTES_PER_PIXEL);
     if needed_bytes > limits.max_memory_bytes {
-        return Err(DecodeError::TooMuchMemory { needed_bytes, max_memory_bytes: limits.max_memory_bytes });
+        return Err(DecodeError::TooMuchMemory {
+            needed_bytes,
+            max_memory_bytes: limits.max_memory_bytes,
+        });
     }
     if !header.complete {
         return Err(DecodeError::CutShort { format: header.format, bytes: header.bytes });
@@ -160,27 +191,41 @@ pub(crate) fn check(header: &ImageHeader, limits: &Limits) -> Result<(), DecodeE
 fn decode_jpeg(bytes: &[u8], header: &ImageHeader) -> Result<Pixels, DecodeError> {
     const MAX_SIDE_PX: usize = u16::MAX as usize;
     let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Jpeg, reason };
-    // The general decoder fills up a picture whose data ends early; ours, at its smallest, costs little.
+    // The general decoder fills up a picture whose data ends early; ours, at its smallest, costs
+    // little.
     if let Err(Refusal::WrongSize(reason)) = jpeg::decode(bytes, 1) {
         return Err(damaged(reason.to_owned()));
     }
-    let (color, channels) = if header.channels == 1 { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
+    let (color, channels) =
+        if header.channels == 1 { (ColorSpace::Luma, 1) } else { (ColorSpace::RGB, 3) };
     let decode = |strict: bool| -> Result<Option<Pixels>, zune_jpeg::errors::DecodeErrors> {
-        let options = DecoderOptions::default().set_strict_mode(strict).set_max_width(MAX_SIDE_PX).set_max_height(MAX_SIDE_PX).jpeg_set_out_colorspace(color);
+        let options = DecoderOptions::default()
+            .set_strict_mode(strict)
+            .set_max_width(MAX_SIDE_PX)
+            .set_max_height(MAX_SIDE_PX)
+            .jpeg_set_out_colorspace(color);
         let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
         let data = decoder.decode()?;
-        Ok(decoder.dimensions().and_then(|(width, height)| Pixels::new(width as u32, height as u32, channels, data)))
+        Ok(decoder
+            .dimensions()
+            .and_then(|(width, height)| Pixels::new(width as u32, height as u32, channels, data)))
     };
-    // The strict mode finds damage that the lenient one paints over in gray. It also objects to padding
-    // between segments, which harms nobody.
+    // The strict mode finds damage that the lenient one paints over in gray. It also objects to
+    // padding between segments, which harms nobody.
     let decoded = match decode(true) {
         Err(e) if e.to_string().contains("Extra bytes between headers") => decode(false),
         decoded => decoded,
     };
-    decoded.map_err(|e| damaged(e.to_string()))?.ok_or_else(|| damaged("its pixels do not fill its size".into()))
+    decoded
+        .map_err(|e| damaged(e.to_string()))?
+        .ok_or_else(|| damaged("its pixels do not fill its size".into()))
 }
 
-fn decode_other(bytes: &[u8], header: &ImageHeader, limits: &Limits) -> Result<Pixels, DecodeError> {
+fn decode_other(
+    bytes: &[u8],
+    header: &ImageHeader,
+    limits: &Limits,
+) -> Result<Pixels, DecodeError> {
     let format = match header.format {
         ImageFormat::Jpeg => image::ImageFormat::Jpeg,
         ImageFormat::Png => image::ImageFormat::Png,
@@ -194,15 +239,24 @@ fn decode_other(bytes: &[u8], header: &ImageHeader, limits: &Limits) -> Result<P
     image_limits.max_alloc = Some(limits.max_memory_bytes);
     reader.limits(image_limits);
     let image = reader.decode().map_err(|e| match e {
-        ImageError::Unsupported(e) => DecodeError::Unsupported { format: header.format, reason: e.to_string() },
+        ImageError::Unsupported(e) => {
+            DecodeError::Unsupported { format: header.format, reason: e.to_string() }
+        }
         e => DecodeError::Damaged { format: header.format, reason: e.to_string() },
     })?;
     let (width, height) = (image.width(), image.height());
-    let (channels, data) = to_8_bit(image).ok_or_else(|| DecodeError::Unsupported { format: header.format, reason: "floating-point samples".into() })?;
-    Pixels::new(width, height, channels, data).ok_or_else(|| DecodeError::Damaged { format: header.format, reason: "its pixels do not fill its size".into() })
+    let (channels, data) = to_8_bit(image).ok_or_else(|| DecodeError::Unsupported {
+        format: header.format,
+        reason: "floating-point samples".into(),
+    })?;
+    Pixels::new(width, height, channels, data).ok_or_else(|| DecodeError::Damaged {
+        format: header.format,
+        reason: "its pixels do not fill its size".into(),
+    })
 }
 
-/// Gray or RGB with 8 bits by the rules of [`decode`]; `None` for kinds of samples that those do not cover.
+/// Gray or RGB with 8 bits by the rules of [`decode`]; `None` for kinds of samples that those do
+/// not cover.
 fn to_8_bit(image: DynamicImage) -> Option<(u8, Vec<u8>)> {
     Some(match image {
         DynamicImage::ImageLuma8(image) => (1, image.into_raw()),
@@ -220,19 +274,28 @@ fn to_8_bit(image: DynamicImage) -> Option<(u8, Vec<u8>)> {
 fn over_black<const COLORS: usize, const SAMPLES: usize>(data: &[u8]) -> Vec<u8> {
     let (pixels, _) = data.as_chunks::<SAMPLES>();
     let shaded = |value: u8, alpha: u8| ((u32::from(value) * u32::from(alpha) + 127) / 255) as u8;
-    pixels.iter().flat_map(|pixel| (0..COLORS).map(move |c| shaded(pixel[c], pixel[COLORS]))).collect()
+    pixels
+        .iter()
+        .flat_map(|pixel| (0..COLORS).map(move |c| shaded(pixel[c], pixel[COLORS])))
+        .collect()
 }
 
 /// `SAMPLES` is `COLORS`, or one more where there is alpha.
 fn from_16_bit<const COLORS: usize, const SAMPLES: usize>(data: &[u16]) -> Vec<u8> {
     const TWELVE_BITS: u16 = 4095;
     let (pixels, _) = data.as_chunks::<SAMPLES>();
-    let is_12_bit = pixels.iter().all(|pixel| pixel[..COLORS].iter().all(|value| *value <= TWELVE_BITS));
+    let is_12_bit =
+        pixels.iter().all(|pixel| pixel[..COLORS].iter().all(|value| *value <= TWELVE_BITS));
     let full = u64::from(if is_12_bit { TWELVE_BITS } else { u16::MAX });
     let shaded = |value: u16, alpha: u16| {
-        let (value, alpha, whole) = (u64::from(value), u64::from(alpha), full * u64::from(u16::MAX));
+        let (value, alpha, whole) =
+            (u64::from(value), u64::from(alpha), full * u64::from(u16::MAX));
         ((value * alpha * 255 + whole / 2) / whole) as u8
     };
-    let alpha = |pixel: &[u16; SAMPLES]| if SAMPLES > COLORS { pixel[SAMPLES - 1] } else { u16::MAX };
-    pixels.iter().flat_map(|pixel| (0..COLORS).map(move |c| shaded(pixel[c], alpha(pixel)))).collect()
+    let alpha =
+        |pixel: &[u16; SAMPLES]| if SAMPLES > COLORS { pixel[SAMPLES - 1] } else { u16::MAX };
+    pixels
+        .iter()
+        .flat_map(|pixel| (0..COLORS).map(move |c| shaded(pixel[c], alpha(pixel))))
+        .collect()
 }

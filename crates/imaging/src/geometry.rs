@@ -85,7 +85,11 @@ impl TensorSpec {
             Filter::Mitchell => FilterType::Mitchell,
             Filter::Lanczos3 => FilterType::Lanczos3,
         };
-        if self.antialias { ResizeAlg::Convolution(kernel) } else { ResizeAlg::Interpolation(kernel) }
+        if self.antialias {
+            ResizeAlg::Convolution(kernel)
+        } else {
+            ResizeAlg::Interpolation(kernel)
+        }
     }
 
     /// How many eighths of a source's width and height the tensor needs, 1 to 8.
@@ -95,32 +99,54 @@ impl TensorSpec {
         }
         let plan = self.plan(source);
         let (_, _, width, height) = plan.crop;
-        let wanted = (f64::from(plan.width) / width).max(f64::from(plan.height) / height) * SAMPLES_PER_PIXEL;
+        let wanted = (f64::from(plan.width) / width).max(f64::from(plan.height) / height)
+            * SAMPLES_PER_PIXEL;
         ((wanted * 8.0).ceil() as usize).clamp(1, 8)
     }
 
     fn plan(&self, (width, height): (u32, u32)) -> Plan {
         let side = self.side_px;
         match self.geometry {
-            Geometry::Stretch => Plan { crop: (0.0, 0.0, width.into(), height.into()), left: 0, top: 0, width: side, height: side },
+            Geometry::Stretch => Plan {
+                crop: (0.0, 0.0, width.into(), height.into()),
+                left: 0,
+                top: 0,
+                width: side,
+                height: side,
+            },
             Geometry::Letterbox => {
                 let longer = f64::from(width.max(height));
-                let scaled = |length: u32| ((f64::from(length) * f64::from(side) / longer).round() as u32).clamp(1, side);
+                let scaled = |length: u32| {
+                    ((f64::from(length) * f64::from(side) / longer).round() as u32).clamp(1, side)
+                };
                 let (inner_width, inner_height) = (scaled(width), scaled(height));
                 let (left, top) = ((side - inner_width) / 2, (side - inner_height) / 2);
-                Plan { crop: (0.0, 0.0, width.into(), height.into()), left, top, width: inner_width, height: inner_height }
+                Plan {
+                    crop: (0.0, 0.0, width.into(), height.into()),
+                    left,
+                    top,
+                    width: inner_width,
+                    height: inner_height,
+                }
             }
             Geometry::CenterCrop => {
                 let square = width.min(height);
                 let from = |length: u32| f64::from(length - square) / 2.0;
-                Plan { crop: (from(width), from(height), square.into(), square.into()), left: 0, top: 0, width: side, height: side }
+                Plan {
+                    crop: (from(width), from(height), square.into(), square.into()),
+                    left: 0,
+                    top: 0,
+                    width: side,
+                    height: side,
+                }
             }
         }
     }
 }
 
-/// Samples a tensor pixel, along each axis, that a picture keeps at least when it is decoded at a fraction of its
-/// size. With fewer, what the kernel would have damped falls back into the tensor as a pattern.
+/// Samples a tensor pixel, along each axis, that a picture keeps at least when it is decoded at a
+/// fraction of its size. With fewer, what the kernel would have damped falls back into the tensor
+/// as a pattern.
 const SAMPLES_PER_PIXEL: f64 = 1.0;
 
 /// Which part of the source goes to which part of the tensor.
@@ -146,21 +172,22 @@ impl Plan {
     }
 }
 
-/// The way from an upright source of `source` = (width, height) pixels, each at least 1, to its tensor.
+/// The way from an upright source of `source` = (width, height) pixels, each at least 1, to its
+/// tensor.
 pub fn transform(spec: &TensorSpec, source: (u32, u32)) -> Transform {
     spec.plan(source).transform()
 }
 
-/// The tensor of a picture: `side_px * side_px * channels` bytes in rows, columns, channels, 0..=255,
-/// and the way from the picture's pixels to it.
+/// The tensor of a picture: `side_px * side_px * channels` bytes in rows, columns, channels,
+/// 0..=255, and the way from the picture's pixels to it.
 pub fn to_tensor(pixels: &Pixels, spec: &TensorSpec) -> (Vec<u8>, Transform) {
     let mut tensor = vec![0; spec.bytes()];
     let transform = to_tensor_into(&Picture::from(pixels.clone()), spec, &mut tensor);
     (tensor, transform)
 }
 
-/// As [`to_tensor`], of a picture that may have been decoded at a fraction of its size; the tensor goes to `out`,
-/// which has [`TensorSpec::bytes`] bytes.
+/// As [`to_tensor`], of a picture that may have been decoded at a fraction of its size; the tensor
+/// goes to `out`, which has [`TensorSpec::bytes`] bytes.
 pub fn to_tensor_into(picture: &Picture, spec: &TensorSpec, out: &mut [u8]) -> Transform {
     thread_local! {
         // It keeps its buffers from one picture to the next.
@@ -219,25 +246,39 @@ impl Workbench {
                     return &self.layers[0];
                 }
                 self.joined.clear();
-                self.joined.extend(self.layers[0].as_chunks::<3>().0.iter().map(|[r, g, b]| luma(*r, *g, *b)));
+                self.joined.extend(
+                    self.layers[0].as_chunks::<3>().0.iter().map(|[r, g, b]| luma(*r, *g, *b)),
+                );
             }
         }
         &self.joined
     }
 
-    fn layer(&mut self, number: usize, layer: &Layer, kind: PixelType, spec: &TensorSpec, plan: &Plan) {
+    fn layer(
+        &mut self,
+        number: usize,
+        layer: &Layer,
+        kind: PixelType,
+        spec: &TensorSpec,
+        plan: &Plan,
+    ) {
         let resized = &mut self.layers[number];
         resized.resize(plan.width as usize * plan.height as usize * kind.size(), 0);
         let (left, top, width, height) = plan.crop;
         let (scale_x, scale_y) = layer.scale;
         let (left, top) = (left * scale_x + layer.offset.0, top * scale_y + layer.offset.1);
         // A sum may end a rounding error beyond the samples.
-        let (width, height) = ((width * scale_x).min(f64::from(layer.width) - left), (height * scale_y).min(f64::from(layer.height) - top));
-        let options = ResizeOptions::new().resize_alg(spec.algorithm()).crop(left, top, width, height);
+        let (width, height) = (
+            (width * scale_x).min(f64::from(layer.width) - left),
+            (height * scale_y).min(f64::from(layer.height) - top),
+        );
+        let options =
+            ResizeOptions::new().resize_alg(spec.algorithm()).crop(left, top, width, height);
         let source = ImageRef::new(layer.width, layer.height, &layer.data, kind);
         let target = Image::from_slice_u8(plan.width, plan.height, resized, kind);
         if let (Ok(source), Ok(mut target)) = (source, target) {
-            // These check sizes and crop only, which hold by the construction of `Picture` and `Plan`.
+            // These check sizes and crop only, which hold by the construction of `Picture` and
+            // `Plan`.
             let done = self.resizer.resize(&source, &mut target, &options);
             debug_assert!(done.is_ok());
         }
@@ -254,7 +295,8 @@ fn rgb_of(luma: u8, blue: u8, red: u8) -> [u8; 3] {
 /// The inner part between black bars.
 fn pad(inner: &[u8], spec: &TensorSpec, plan: &Plan, out: &mut [u8]) {
     let channels = spec.channels.count();
-    let (row_bytes, inner_bytes) = (spec.side_px as usize * channels, plan.width as usize * channels);
+    let (row_bytes, inner_bytes) =
+        (spec.side_px as usize * channels, plan.width as usize * channels);
     out.fill(0);
     for (y, row) in inner.chunks_exact(inner_bytes).enumerate() {
         let from = (plan.top as usize + y) * row_bytes + plan.left as usize * channels;

@@ -5,8 +5,8 @@ use crate::jpeg::{self, Plane, Refusal};
 use crate::pixels::turned_upright;
 use crate::{ImageFormat, Pixels, TensorSpec, read_header};
 
-/// An upright picture on its way to a tensor. Gray is one plane even where the file stores it as colour, and a JPEG
-/// has no more pixels than its tensor needs.
+/// An upright picture on its way to a tensor. Gray is one plane even where the file stores it as
+/// colour, and a JPEG has no more pixels than its tensor needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// Width and height of the upright source.
@@ -47,7 +47,8 @@ impl Picture {
         self.size
     }
 
-    /// All samples, layer by layer: what to hash in order to tell whether two pictures are the same.
+    /// All samples, layer by layer: what to hash in order to tell whether two pictures are the
+    /// same.
     pub fn samples(&self) -> impl Iterator<Item = &[u8]> {
         let layers = match &self.layers {
             Layers::Gray(layer) | Layers::Rgb(layer) => std::slice::from_ref(layer),
@@ -64,35 +65,55 @@ impl From<Pixels> for Picture {
         let data = pixels.into_data();
         let gray = is_rgb.then(|| gray_of(&data)).flatten();
         let is_gray = !is_rgb || gray.is_some();
-        let layer = Layer { width, height, scale: (1.0, 1.0), offset: (0.0, 0.0), data: gray.unwrap_or(data) };
-        Picture { size: (width, height), layers: if is_gray { Layers::Gray(layer) } else { Layers::Rgb(layer) } }
+        let layer = Layer {
+            width,
+            height,
+            scale: (1.0, 1.0),
+            offset: (0.0, 0.0),
+            data: gray.unwrap_or(data),
+        };
+        Picture {
+            size: (width, height),
+            layers: if is_gray { Layers::Gray(layer) } else { Layers::Rgb(layer) },
+        }
     }
 }
 
 /// One channel of three, if they are equal in every pixel.
 fn gray_of(rgb: &[u8]) -> Option<Vec<u8>> {
     let (pixels, _) = rgb.as_chunks::<3>();
-    let is_gray = pixels.chunks(1024).all(|pixels| pixels.iter().fold(0, |difference, [r, g, b]| difference | r ^ g | g ^ b) == 0);
+    let is_gray = pixels.chunks(1024).all(|pixels| {
+        pixels.iter().fold(0, |difference, [r, g, b]| difference | r ^ g | g ^ b) == 0
+    });
     is_gray.then(|| pixels.iter().map(|[r, _, _]| *r).collect())
 }
 
-/// Decodes a file of any supported format for the tensor that is wanted of it: by the rules of [`crate::decode`], a JPEG at
-/// the smallest fraction of its size that still gives the tensor more samples than pixels. Where every source pixel
-/// is asked for by name (no antialiasing), the fraction is 1.
+/// Decodes a file of any supported format for the tensor that is wanted of it: by the rules of
+/// [`crate::decode`], a JPEG at the smallest fraction of its size that still gives the tensor more
+/// samples than pixels. Where every source pixel is asked for by name (no antialiasing), the
+/// fraction is 1.
 ///
 /// # Errors
 /// As [`crate::decode`].
-pub fn decode_picture(bytes: &[u8], limits: &Limits, spec: &TensorSpec) -> Result<Picture, DecodeError> {
+pub fn decode_picture(
+    bytes: &[u8],
+    limits: &Limits,
+    spec: &TensorSpec,
+) -> Result<Picture, DecodeError> {
     let header = read_header(bytes)?;
     if header.format == ImageFormat::Jpeg {
         check(&header, limits)?;
         let n = spec.eighths((header.width, header.height));
-        // Our own decoder takes the common files; the general one has the say on all others, and words for what is wrong.
+        // Our own decoder takes the common files; the general one has the say on all others, and
+        // words for what is wrong.
         match std::panic::catch_unwind(AssertUnwindSafe(|| jpeg::decode(bytes, n))) {
             Ok(Ok(planes)) => {
-                let mut layers = planes.into_iter().map(|plane| upright(plane, header.exif_orientation));
+                let mut layers =
+                    planes.into_iter().map(|plane| upright(plane, header.exif_orientation));
                 let layers = match (layers.next(), layers.next(), layers.next()) {
-                    (Some(luma), Some(blue), Some(red)) => Some(Layers::LumaAndColor(Box::new([luma, blue, red]))),
+                    (Some(luma), Some(blue), Some(red)) => {
+                        Some(Layers::LumaAndColor(Box::new([luma, blue, red])))
+                    }
                     (Some(gray), None, None) => Some(Layers::Gray(gray)),
                     _ => None,
                 };
@@ -100,7 +121,12 @@ pub fn decode_picture(bytes: &[u8], limits: &Limits, spec: &TensorSpec) -> Resul
                     return Ok(Picture { size: (header.width, header.height), layers });
                 }
             }
-            Ok(Err(Refusal::WrongSize(reason))) => return Err(DecodeError::Damaged { format: header.format, reason: reason.to_owned() }),
+            Ok(Err(Refusal::WrongSize(reason))) => {
+                return Err(DecodeError::Damaged {
+                    format: header.format,
+                    reason: reason.to_owned(),
+                });
+            }
             Ok(Err(Refusal::NotReadHere)) | Err(_) => {}
         }
     }
@@ -115,7 +141,13 @@ fn upright(plane: Plane, exif_orientation: i8) -> Layer {
     let offset_x = if matches!(exif_orientation, 2 | 3 | 7 | 8) { spare.0 } else { 0.0 };
     let offset_y = if matches!(exif_orientation, 3 | 4 | 6 | 7) { spare.1 } else { 0.0 };
     if exif_orientation >= 5 {
-        return Layer { width: height, height: width, scale: (scale.1, scale.0), offset: (offset_y, offset_x), data };
+        return Layer {
+            width: height,
+            height: width,
+            scale: (scale.1, scale.0),
+            offset: (offset_y, offset_x),
+            data,
+        };
     }
     Layer { width, height, scale, offset: (offset_x, offset_y), data }
 }

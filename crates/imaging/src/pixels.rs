@@ -8,11 +8,16 @@ pub struct Pixels {
 }
 
 impl Pixels {
-    /// A picture of `width * height * channels` bytes, `channels` being 1 (gray) or 3 (RGB); `None` where
-    /// the sizes do not fit together or a side is 0.
+    /// A picture of `width * height * channels` bytes, `channels` being 1 (gray) or 3 (RGB); `None`
+    /// where the sizes do not fit together or a side is 0.
     pub fn new(width: u32, height: u32, channels: u8, data: Vec<u8>) -> Option<Self> {
         let bytes = (width as usize).checked_mul(height as usize)?.checked_mul(channels.into())?;
-        (matches!(channels, 1 | 3) && bytes > 0 && data.len() == bytes).then_some(Pixels { width, height, channels, data })
+        (matches!(channels, 1 | 3) && bytes > 0 && data.len() == bytes).then_some(Pixels {
+            width,
+            height,
+            channels,
+            data,
+        })
     }
 
     /// Pixels across.
@@ -55,20 +60,33 @@ impl Pixels {
         Pixels { channels: 3, data, ..*self }
     }
 
-    /// Undoes an EXIF orientation (1 to 8, see the EXIF standard's tag 0x0112): the result is upright.
+    /// Undoes an EXIF orientation (1 to 8, see the EXIF standard's tag 0x0112): the result is
+    /// upright.
     pub(crate) fn turned_upright(self, exif_orientation: i8) -> Pixels {
-        let (width, height) = if exif_orientation >= 5 { (self.height, self.width) } else { self.size() };
+        let (width, height) =
+            if exif_orientation >= 5 { (self.height, self.width) } else { self.size() };
         let size = (self.width as usize, self.height as usize);
-        Pixels { width, height, channels: self.channels, data: turned_upright(self.data, size, self.channels.into(), exif_orientation) }
+        Pixels {
+            width,
+            height,
+            channels: self.channels,
+            data: turned_upright(self.data, size, self.channels.into(), exif_orientation),
+        }
     }
 }
 
 /// The bytes of a picture of `width`, `height` and `channels` after an EXIF orientation is undone.
-pub(crate) fn turned_upright(data: Vec<u8>, (width, height): (usize, usize), channels: usize, exif_orientation: i8) -> Vec<u8> {
+pub(crate) fn turned_upright(
+    data: Vec<u8>,
+    (width, height): (usize, usize),
+    channels: usize,
+    exif_orientation: i8,
+) -> Vec<u8> {
     if !(2..=8).contains(&exif_orientation) {
         return data;
     }
-    let (new_width, new_height) = if exif_orientation >= 5 { (height, width) } else { (width, height) };
+    let (new_width, new_height) =
+        if exif_orientation >= 5 { (height, width) } else { (width, height) };
     let mut turned = Vec::with_capacity(data.len());
     for y in 0..new_height {
         for x in 0..new_width {
@@ -126,8 +144,14 @@ mod tests {
         for orientation in 1..=8 {
             let mut expected = image::DynamicImage::ImageRgb8(source.clone());
             expected.apply_orientation(Orientation::from_exif(orientation).unwrap());
-            let turned = Pixels::new(5, 3, 3, source.as_raw().clone()).unwrap().turned_upright(orientation as i8);
-            assert_eq!(turned.size(), (expected.width(), expected.height()), "orientation {orientation}");
+            let turned = Pixels::new(5, 3, 3, source.as_raw().clone())
+                .unwrap()
+                .turned_upright(orientation as i8);
+            assert_eq!(
+                turned.size(),
+                (expected.width(), expected.height()),
+                "orientation {orientation}"
+            );
             assert_eq!(turned.data(), expected.as_bytes(), "orientation {orientation}");
         }
     }

@@ -23,7 +23,9 @@ fn decoded(bytes: &[u8]) -> Pixels {
 }
 
 fn rgb() -> image::RgbImage {
-    image::RgbImage::from_fn(32, 24, |x, y| image::Rgb([x as u8 * 8, y as u8 * 10, 255 - x as u8 * 8]))
+    image::RgbImage::from_fn(32, 24, |x, y| {
+        image::Rgb([x as u8 * 8, y as u8 * 10, 255 - x as u8 * 8])
+    })
 }
 
 fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
@@ -68,19 +70,37 @@ fn palettes_become_colours() {
 
 #[test]
 fn sixteen_bits_are_scaled_and_rounded() {
-    let png = |values: Vec<u16>| encoded(ImageBuffer::<image::Luma<u16>, _>::from_raw(values.len() as u32, 1, values).unwrap(), Encoding::Png);
-    assert_eq!(decoded(&png(vec![0, 128, 129, 32768, 65406, 65407, 65535])).data(), [0, 0, 1, 128, 254, 255, 255]);
+    let png = |values: Vec<u16>| {
+        encoded(
+            ImageBuffer::<image::Luma<u16>, _>::from_raw(values.len() as u32, 1, values).unwrap(),
+            Encoding::Png,
+        )
+    };
+    assert_eq!(
+        decoded(&png(vec![0, 128, 129, 32768, 65406, 65407, 65535])).data(),
+        [0, 0, 1, 128, 254, 255, 255]
+    );
     // Twelve bits that were stored unscaled fill the range.
     assert_eq!(decoded(&png(vec![0, 2048, 4095])).data(), [0, 128, 255]);
-    let tiff = encoded(ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![65535u16, 0, 32768]).unwrap(), Encoding::Tiff);
+    let tiff = encoded(
+        ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![65535u16, 0, 32768]).unwrap(),
+        Encoding::Tiff,
+    );
     assert_eq!(decoded(&tiff).data(), [255, 0, 128]);
 }
 
 #[test]
 fn alpha_lies_over_black() {
-    let rgba = ImageBuffer::<image::Rgba<u8>, _>::from_raw(3, 1, vec![200u8, 100, 50, 255, 200, 100, 50, 128, 200, 100, 50, 0]).unwrap();
+    let rgba = ImageBuffer::<image::Rgba<u8>, _>::from_raw(
+        3,
+        1,
+        vec![200u8, 100, 50, 255, 200, 100, 50, 128, 200, 100, 50, 0],
+    )
+    .unwrap();
     assert_eq!(decoded(&encoded(rgba, Encoding::Png)).data(), [200, 100, 50, 100, 50, 25, 0, 0, 0]);
-    let gray = ImageBuffer::<image::LumaA<u16>, _>::from_raw(2, 1, vec![65535u16, 32768, 65535, 65535]).unwrap();
+    let gray =
+        ImageBuffer::<image::LumaA<u16>, _>::from_raw(2, 1, vec![65535u16, 32768, 65535, 65535])
+            .unwrap();
     assert_eq!(decoded(&encoded(gray, Encoding::Png)).data(), [128, 255]);
 }
 
@@ -88,14 +108,18 @@ fn alpha_lies_over_black() {
 fn a_turned_jpeg_comes_out_upright() {
     let jpeg = fixture("baseline.jpg");
     let lying = decoded(&jpeg);
-    let exif = b"\xff\xe1\0\x22Exif\0\0II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let exif =
+        b"\xff\xe1\0\x22Exif\0\0II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
     let turned = [&jpeg[..2], exif, &jpeg[2..]].concat();
     let upright = decoded(&turned);
     assert_eq!(upright.size(), (24, 32));
     // Orientation 6: the first row of the file is the right-hand column of the picture.
     let (at, width) = (|x: usize, y: usize, width: usize| (y * width + x) * 3, 24);
     for x in 0..32 {
-        assert_eq!(upright.data()[at(width - 1, x, width)..][..3], lying.data()[at(x, 0, 32)..][..3]);
+        assert_eq!(
+            upright.data()[at(width - 1, x, width)..][..3],
+            lying.data()[at(x, 0, 32)..][..3]
+        );
     }
 }
 
@@ -111,7 +135,11 @@ fn every_cut_file_is_an_error_and_none_panics() {
     ];
     for file in files {
         for length in 0..file.len() {
-            assert!(decode(&file[..length], &Limits::default()).is_err(), "{length} of {} bytes", file.len());
+            assert!(
+                decode(&file[..length], &Limits::default()).is_err(),
+                "{length} of {} bytes",
+                file.len()
+            );
         }
     }
 }
@@ -162,13 +190,20 @@ fn padding_between_segments_is_forgiven_and_damage_is_not() {
 fn limits_hold_before_anything_is_decoded() {
     let png = encoded(rgb(), Encoding::Png);
     let few_pixels = decode(&png, &Limits::of_pixels(700)).unwrap_err();
-    assert_eq!(few_pixels.to_string(), "32x24 pixels are more than the limit of 700 (resize.max_pixels)");
-    let little_memory = decode(&png, &Limits { max_pixels: 1000, max_memory_bytes: 5000 }).unwrap_err();
+    assert_eq!(
+        few_pixels.to_string(),
+        "32x24 pixels are more than the limit of 700 (resize.max_pixels)"
+    );
+    let little_memory =
+        decode(&png, &Limits { max_pixels: 1000, max_memory_bytes: 5000 }).unwrap_err();
     assert!(matches!(little_memory, DecodeError::TooMuchMemory { needed_bytes: 9216, .. }));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
     std::fs::write(&path, &png).unwrap();
     assert_eq!(read_file(&path, &Limits::default()).unwrap(), png);
-    assert!(matches!(read_file(&path, &Limits { max_pixels: 1, max_memory_bytes: 10 }), Err(DecodeError::TooMuchMemory { .. })));
+    assert!(matches!(
+        read_file(&path, &Limits { max_pixels: 1, max_memory_bytes: 10 }),
+        Err(DecodeError::TooMuchMemory { .. })
+    ));
     assert!(read_file(folder.path(), &Limits::default()).is_err());
 }

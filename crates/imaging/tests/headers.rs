@@ -36,7 +36,12 @@ fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
 
 /// A PNG with an eXIf chunk behind IHDR; its check sum is that of orientation 8.
 fn png_with_exif(png: &[u8]) -> Vec<u8> {
-    let chunk = [&[0, 0, 0, 26][..], b"eXIfMM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0", &[0; 4]].concat();
+    let chunk = [
+        &[0, 0, 0, 26][..],
+        b"eXIfMM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0",
+        &[0; 4],
+    ]
+    .concat();
     [&png[..33], &chunk, &png[33..]].concat()
 }
 
@@ -55,13 +60,31 @@ fn every_format_tells_its_size_and_channels() {
         (encoded(rgb(), Encoding::WebP), ImageFormat::Webp, 3),
     ];
     for (bytes, format, channels) in cases {
-        let expected =
-            ImageHeader { format, width: 37, height: 21, channels, exif_orientation: 1, bytes: bytes.len() as u64, complete: true, trailing_bytes: 0 };
+        let expected = ImageHeader {
+            format,
+            width: 37,
+            height: 21,
+            channels,
+            exif_orientation: 1,
+            bytes: bytes.len() as u64,
+            complete: true,
+            trailing_bytes: 0,
+        };
         assert_eq!(read_header(&bytes).unwrap(), expected);
     }
-    for (name, channels) in [("cmyk.jpg", 4), ("progressive.jpg", 3), ("restart-markers.jpg", 3), ("palette.png", 3), ("lossless.webp", 3)] {
+    for (name, channels) in [
+        ("cmyk.jpg", 4),
+        ("progressive.jpg", 3),
+        ("restart-markers.jpg", 3),
+        ("palette.png", 3),
+        ("lossless.webp", 3),
+    ] {
         let header = read_header(&fixture(name)).unwrap();
-        assert_eq!((header.width, header.height, header.channels, header.complete), (32, 24, channels, true), "{name}");
+        assert_eq!(
+            (header.width, header.height, header.channels, header.complete),
+            (32, 24, channels, true),
+            "{name}"
+        );
     }
 }
 
@@ -70,7 +93,10 @@ fn a_quarter_turn_swaps_the_sides() {
     for orientation in 1..=8 {
         let header = read_header(&with_exif(&encoded(rgb(), Encoding::Jpeg), orientation)).unwrap();
         assert_eq!(header.exif_orientation, orientation as i8);
-        assert_eq!((header.width, header.height), if orientation >= 5 { (21, 37) } else { (37, 21) });
+        assert_eq!(
+            (header.width, header.height),
+            if orientation >= 5 { (21, 37) } else { (37, 21) }
+        );
     }
     let png = read_header(&png_with_exif(&encoded(rgb(), Encoding::Png))).unwrap();
     assert_eq!((png.exif_orientation, png.width, png.height), (8, 21, 37));
@@ -100,7 +126,9 @@ fn a_file_cut_anywhere_is_incomplete_or_an_error() {
     for whole in wholes {
         for length in 0..whole.len() {
             match read_header(&whole[..length]) {
-                Ok(header) => assert!(!header.complete, "{length} of {} bytes: {header:?}", whole.len()),
+                Ok(header) => {
+                    assert!(!header.complete, "{length} of {} bytes: {header:?}", whole.len())
+                }
                 Err(error) => assert!(!error.to_string().is_empty()),
             }
         }
@@ -137,33 +165,66 @@ fn headers_that_lie_are_refused_with_the_reason() {
     let message = |bytes: &[u8]| read_header(bytes).unwrap_err().to_string();
     let mut png = encoded(rgb(), Encoding::Png);
     png[16..24].copy_from_slice(&[0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60]);
-    assert_eq!(message(&png), format!("this png file's header cannot be right: it says 60000x60000 pixels, which {} bytes cannot hold", png.len()));
+    assert_eq!(
+        message(&png),
+        format!(
+            "this png file's header cannot be right: it says 60000x60000 pixels, which {} bytes cannot hold",
+            png.len()
+        )
+    );
     png[16..20].fill(0);
     assert_eq!(message(&png), "this png file's header cannot be right: it says 0x60000 pixels");
     png[24] = 5;
-    assert_eq!(message(&png), "this png file's header cannot be right: colour type 2 with 5 bits a sample does not exist");
+    assert_eq!(
+        message(&png),
+        "this png file's header cannot be right: colour type 2 with 5 bits a sample does not exist"
+    );
 
     let mut jpeg = fixture("baseline.jpg");
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xff, 0xff, 0xff]);
-    assert_eq!(message(&jpeg), format!("this jpeg file's header cannot be right: it says 65535x65535 pixels, which {} bytes cannot hold", jpeg.len()));
+    assert_eq!(
+        message(&jpeg),
+        format!(
+            "this jpeg file's header cannot be right: it says 65535x65535 pixels, which {} bytes cannot hold",
+            jpeg.len()
+        )
+    );
     jpeg[frame + 5..frame + 7].fill(0);
     assert!(message(&jpeg).contains("(DNL)"));
     jpeg[frame + 4] = 12;
-    assert_eq!(message(&jpeg), "this kind of jpeg is not supported: 12 bits a sample; convert it to PNG");
+    assert_eq!(
+        message(&jpeg),
+        "this kind of jpeg is not supported: 12 bits a sample; convert it to PNG"
+    );
     jpeg[frame + 1] = 0xc9;
-    assert_eq!(message(&jpeg), "this kind of jpeg is not supported: arithmetic coding; convert it to PNG");
+    assert_eq!(
+        message(&jpeg),
+        "this kind of jpeg is not supported: arithmetic coding; convert it to PNG"
+    );
 }
 
 #[test]
 fn files_that_are_no_images_say_what_they_are() {
     let message = |bytes: &[u8]| read_header(bytes).unwrap_err().to_string();
     assert_eq!(message(b""), "the file is empty (0 bytes)");
-    assert_eq!(message(&[0; 500]), "not an image: it begins with zeros only, as after a failed download or copy");
-    assert_eq!(message(b"<html>404</html>"), "not a JPEG, PNG, BMP, TIFF, WebP or DICOM by its first bytes, whatever its name says");
+    assert_eq!(
+        message(&[0; 500]),
+        "not an image: it begins with zeros only, as after a failed download or copy"
+    );
+    assert_eq!(
+        message(b"<html>404</html>"),
+        "not a JPEG, PNG, BMP, TIFF, WebP or DICOM by its first bytes, whatever its name says"
+    );
     assert!(message(b"GIF89a").starts_with("GIF is not supported"));
-    assert_eq!(message(&[&[0; 128][..], b"DICM"].concat()), "this dicom file's header cannot be right: it ends without a picture");
-    assert_eq!(message(&[0xff, 0xd8, 0xff, 0xd9]), "this jpeg file's header cannot be right: it ends without a picture");
+    assert_eq!(
+        message(&[&[0; 128][..], b"DICM"].concat()),
+        "this dicom file's header cannot be right: it ends without a picture"
+    );
+    assert_eq!(
+        message(&[0xff, 0xd8, 0xff, 0xd9]),
+        "this jpeg file's header cannot be right: it ends without a picture"
+    );
 }
 
 #[test]
@@ -179,7 +240,10 @@ fn files_are_probed_as_bytes_are() {
     assert!(matches!(probe(&path), Err(HeaderError::Empty)));
     assert!(matches!(probe(folder.path()), Err(HeaderError::Folder)));
     let missing = probe(folder.path().join("missing.jpg")).unwrap_err();
-    assert!(missing.to_string().starts_with("the file cannot be opened or read: No such file"), "{missing}");
+    assert!(
+        missing.to_string().starts_with("the file cannot be opened or read: No such file"),
+        "{missing}"
+    );
 }
 
 #[cfg(unix)]

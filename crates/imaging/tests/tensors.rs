@@ -7,27 +7,46 @@ use ossify_imaging::{Channels, Filter, Geometry, Pixels, TensorSpec, to_tensor, 
 use proptest::prelude::*;
 
 const GEOMETRIES: [Geometry; 3] = [Geometry::Stretch, Geometry::Letterbox, Geometry::CenterCrop];
-const FILTERS: [Filter; 6] = [Filter::Nearest, Filter::Bilinear, Filter::Hamming, Filter::CatmullRom, Filter::Mitchell, Filter::Lanczos3];
+const FILTERS: [Filter; 6] = [
+    Filter::Nearest,
+    Filter::Bilinear,
+    Filter::Hamming,
+    Filter::CatmullRom,
+    Filter::Mitchell,
+    Filter::Lanczos3,
+];
 
 fn spec(side_px: u32, channels: Channels, geometry: Geometry) -> TensorSpec {
     TensorSpec { side_px, channels, geometry, filter: Filter::Bilinear, antialias: true }
 }
 
 fn picture(width: u32, height: u32, channels: u8) -> Pixels {
-    let value = |x: u32, y: u32, c: u8| (128.0 + 100.0 * (f64::from(x) * 0.11 + f64::from(c)).sin() * (f64::from(y) * 0.07).cos()) as u8 ^ ((x * y) % 13) as u8;
-    let data = (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..channels).map(move |c| value(x, y, c)))).collect();
+    let value = |x: u32, y: u32, c: u8| {
+        (128.0 + 100.0 * (f64::from(x) * 0.11 + f64::from(c)).sin() * (f64::from(y) * 0.07).cos())
+            as u8
+            ^ ((x * y) % 13) as u8
+    };
+    let data = (0..height)
+        .flat_map(|y| (0..width).flat_map(move |x| (0..channels).map(move |c| value(x, y, c))))
+        .collect();
     Pixels::new(width, height, channels, data).unwrap()
 }
 
 /// The weights of an antialiased triangle filter, by its definition.
-fn triangle_weights(from: f64, length: f64, source: usize, target: usize) -> Vec<Vec<(usize, f64)>> {
+fn triangle_weights(
+    from: f64,
+    length: f64,
+    source: usize,
+    target: usize,
+) -> Vec<Vec<(usize, f64)>> {
     let scale = length / target as f64;
     let support = scale.max(1.0);
     (0..target)
         .map(|at| {
             let center = from + (at as f64 + 0.5) * scale;
             let weight = |x: usize| (1.0 - ((x as f64 + 0.5 - center) / support).abs()).max(0.0);
-            let found: Vec<_> = (0..source).filter(|x| weight(*x) > 0.0).map(|x| (x, weight(x))).collect();
+            let found: Vec<_> =
+                (0..source).filter(|x| weight(*x) > 0.0).map(|x| (x, weight(x))).collect();
             let sum: f64 = found.iter().map(|(_, weight)| weight).sum();
             found.into_iter().map(|(x, weight)| (x, weight / sum)).collect()
         })
@@ -35,15 +54,23 @@ fn triangle_weights(from: f64, length: f64, source: usize, target: usize) -> Vec
 }
 
 fn reference_resize(pixels: &Pixels, target: (usize, usize)) -> Vec<f64> {
-    let (width, height, channels) = (pixels.width() as usize, pixels.height() as usize, pixels.channels() as usize);
+    let (width, height, channels) =
+        (pixels.width() as usize, pixels.height() as usize, pixels.channels() as usize);
     let across = triangle_weights(0.0, width as f64, width, target.0);
     let down = triangle_weights(0.0, height as f64, height, target.1);
     let mut out = Vec::new();
     for rows in &down {
         for columns in &across {
             for c in 0..channels {
-                let at = |x: usize, y: usize| f64::from(pixels.data()[(y * width + x) * channels + c]);
-                out.push(rows.iter().map(|(y, wy)| wy * columns.iter().map(|(x, wx)| wx * at(*x, *y)).sum::<f64>()).sum());
+                let at =
+                    |x: usize, y: usize| f64::from(pixels.data()[(y * width + x) * channels + c]);
+                out.push(
+                    rows.iter()
+                        .map(|(y, wy)| {
+                            wy * columns.iter().map(|(x, wx)| wx * at(*x, *y)).sum::<f64>()
+                        })
+                        .sum(),
+                );
             }
         }
     }
@@ -57,7 +84,11 @@ fn stretching_agrees_with_the_plain_definition() {
             let pixels = picture(width, height, channels);
             let (tensor, _) = to_tensor(&pixels, &spec(48, wanted, Geometry::Stretch));
             let reference = reference_resize(&pixels, (48, 48));
-            let worst = tensor.iter().zip(&reference).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            let worst = tensor
+                .iter()
+                .zip(&reference)
+                .map(|(a, b)| (f64::from(*a) - b).abs())
+                .fold(0.0, f64::max);
             // Both passes round to 8 bits.
             assert!(worst < 1.6, "{width}x{height}: {worst}");
         }
@@ -68,7 +99,10 @@ fn stretching_agrees_with_the_plain_definition() {
 fn letterbox_is_the_stretch_of_its_inner_part_between_black_bars() {
     let pixels = picture(90, 30, 3);
     let (tensor, transform) = to_tensor(&pixels, &spec(60, Channels::Rgb, Geometry::Letterbox));
-    assert_eq!(transform, Transform { scale_x: 60.0 / 90.0, scale_y: 20.0 / 30.0, offset_x: 0.0, offset_y: 20.0 });
+    assert_eq!(
+        transform,
+        Transform { scale_x: 60.0 / 90.0, scale_y: 20.0 / 30.0, offset_x: 0.0, offset_y: 20.0 }
+    );
     let reference = reference_resize(&pixels, (60, 20));
     assert!(tensor[..20 * 60 * 3].iter().chain(&tensor[40 * 60 * 3..]).all(|value| *value == 0));
     let inner = &tensor[20 * 60 * 3..40 * 60 * 3];
@@ -105,7 +139,9 @@ fn nearest_and_plain_bilinear_are_not_averaged() {
     let data: Vec<u8> = (0..64 * 64).map(|i| if (i % 64) % 4 == 1 { 255 } else { 0 }).collect();
     let stripes = Pixels::new(64, 64, 1, data).unwrap();
     let base = spec(16, Channels::Gray, Geometry::Stretch);
-    let mean = |spec: &TensorSpec| to_tensor(&stripes, spec).0.iter().map(|value| f64::from(*value)).sum::<f64>() / 256.0;
+    let mean = |spec: &TensorSpec| {
+        to_tensor(&stripes, spec).0.iter().map(|value| f64::from(*value)).sum::<f64>() / 256.0
+    };
     assert!((mean(&base) - 63.75).abs() < 3.0);
     assert!((mean(&TensorSpec { antialias: false, ..base }) - 127.5).abs() < 3.0);
     let (nearest, _) = to_tensor(&stripes, &TensorSpec { filter: Filter::Nearest, ..base });

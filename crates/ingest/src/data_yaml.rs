@@ -45,10 +45,13 @@ impl DataYaml {
         let invalid = |reason: String| LayoutError::BadYaml { path: file.to_path_buf(), reason };
         let size = ossify_storage::stat(file).map_err(LayoutError::io(file))?.bytes();
         if size > MAX_BYTES {
-            return Err(invalid(format!("{size} bytes; a dataset's description has a few kilobytes")));
+            return Err(invalid(format!(
+                "{size} bytes; a dataset's description has a few kilobytes"
+            )));
         }
         let bytes = ossify_storage::read(file, MAX_BYTES).map_err(LayoutError::io(file))?;
-        let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).map_err(|e| invalid(format!("not UTF-8: {e}")))?;
+        let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes))
+            .map_err(|e| invalid(format!("not UTF-8: {e}")))?;
         let described = Self::parse(text).map_err(invalid)?;
         Ok(DataYaml { file: file.to_path_buf(), ..described })
     }
@@ -60,16 +63,28 @@ impl DataYaml {
         let options = serde_saphyr::options! { with_snippet: false };
         let raw: RawYaml = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
             let reason = e.without_snippet().to_string();
-            printable(reason.lines().next().unwrap_or_default().trim_start_matches("error: ")).into_owned()
+            printable(reason.lines().next().unwrap_or_default().trim_start_matches("error: "))
+                .into_owned()
         })?;
         let names = raw.names.map(|names| names.check()).transpose()?;
         if let (Some(names), Some(declared)) = (&names, raw.nc)
             && names.len() as u64 != declared
         {
-            return Err(format!("names has {} and nc says {declared}; correct one of them", crate::label::plural(names.len() as u64, "class", "classes")));
+            return Err(format!(
+                "names has {} and nc says {declared}; correct one of them",
+                crate::label::plural(names.len() as u64, "class", "classes")
+            ));
         }
         let valid = if raw.val.0.is_empty() { raw.valid.0 } else { raw.val.0 };
-        Ok(DataYaml { file: PathBuf::new(), path: raw.path, train: raw.train.0, valid, test: raw.test.0, names, class_count: raw.nc })
+        Ok(DataYaml {
+            file: PathBuf::new(),
+            path: raw.path,
+            train: raw.train.0,
+            valid,
+            test: raw.test.0,
+            names,
+            class_count: raw.nc,
+        })
     }
 
     /// Whether it says anything about a dataset at all.
@@ -135,7 +150,8 @@ impl Names {
     fn check(self) -> Result<ClassNames, String> {
         let mut names = BTreeMap::new();
         for (id, name) in self.0 {
-            let id = i16::try_from(id).map_err(|_| format!("names has class {id}; ids run to {}", i16::MAX))?;
+            let id = i16::try_from(id)
+                .map_err(|_| format!("names has class {id}; ids run to {}", i16::MAX))?;
             names.insert(id, name);
         }
         Ok(ClassNames::from_map(names))
@@ -176,13 +192,23 @@ impl<'de> Deserialize<'de> for Names {
 /// Fails where it cannot be read, or where several files could be it.
 pub fn find(root: &Path) -> Result<Option<DataYaml>, LayoutError> {
     let mut files = ossify_storage::files_in(root).map_err(LayoutError::io(root))?;
-    if let Some(file) = USUAL_NAMES.iter().map(|name| root.join(name)).find(|file| files.contains(file)) {
+    if let Some(file) =
+        USUAL_NAMES.iter().map(|name| root.join(name)).find(|file| files.contains(file))
+    {
         return DataYaml::read(&file).map(Some);
     }
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
-    let mut described: Vec<DataYaml> = files.iter().filter_map(|file| DataYaml::read(file).ok()).filter(DataYaml::describes_a_dataset).collect();
+    files.retain(|file| {
+        file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+    });
+    let mut described: Vec<DataYaml> = files
+        .iter()
+        .filter_map(|file| DataYaml::read(file).ok())
+        .filter(DataYaml::describes_a_dataset)
+        .collect();
     if described.len() > 1 {
-        return Err(LayoutError::SeveralYaml { files: described.into_iter().map(|yaml| yaml.file).collect() });
+        return Err(LayoutError::SeveralYaml {
+            files: described.into_iter().map(|yaml| yaml.file).collect(),
+        });
     }
     Ok(described.pop())
 }
@@ -208,8 +234,14 @@ mod tests {
 
     #[test]
     fn splits_may_be_folders_lists_or_missing() {
-        let yaml = DataYaml::parse("train: [a/images, b/images]\nval: list.txt\ntest:\nroboflow:\n  version: 4\n").unwrap();
-        assert_eq!((yaml.train.len(), yaml.valid, yaml.test.len()), (2, vec!["list.txt".to_owned()], 0));
+        let yaml = DataYaml::parse(
+            "train: [a/images, b/images]\nval: list.txt\ntest:\nroboflow:\n  version: 4\n",
+        )
+        .unwrap();
+        assert_eq!(
+            (yaml.train.len(), yaml.valid, yaml.test.len()),
+            (2, vec!["list.txt".to_owned()], 0)
+        );
         assert_eq!(DataYaml::parse("valid: v").unwrap().valid, ["v"]);
         assert!(!DataYaml::parse("# nothing\n").unwrap().describes_a_dataset());
     }

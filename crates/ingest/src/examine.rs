@@ -34,17 +34,28 @@ impl Examiner<'_> {
     /// Examines the image at this index of the listing.
     ///
     /// # Errors
-    /// Fails where the label file cannot be read from the disk: its lines could not be accounted for.
+    /// Fails where the label file cannot be read from the disk: its lines could not be accounted
+    /// for.
     pub fn image(&self, listing: &Listing, at: usize) -> anyhow::Result<Examined> {
         let path = listing.images.get(at);
         let mut findings = Vec::new();
         let is_refused = listing.refused.contains(path);
-        let (stat, header) = if is_refused { (None, None) } else { self.header(listing, path, &mut findings)? };
+        let (stat, header) =
+            if is_refused { (None, None) } else { self.header(listing, path, &mut findings)? };
         let mut labels = LabelFile::default();
-        let (status, has_label, label_stat) = self.labels(listing, at, &mut labels, &mut findings)?;
-        let look = |path: &str, stat: Option<Stat>| stat.map_or_else(|| ossify_storage::stat(&self.layout.locate(path)), Ok);
-        let stamp = stamp_of((path, look(path, stat)), listing.label_path_of(at).map(|path| (path, look(path, label_stat))));
-        let is_small = |header: &ImageHeader| header.width.min(header.height) < self.min_side_px && self.rules.book.drops(Rule::ImageTooSmall);
+        let (status, has_label, label_stat) =
+            self.labels(listing, at, &mut labels, &mut findings)?;
+        let look = |path: &str, stat: Option<Stat>| {
+            stat.map_or_else(|| ossify_storage::stat(&self.layout.locate(path)), Ok)
+        };
+        let stamp = stamp_of(
+            (path, look(path, stat)),
+            listing.label_path_of(at).map(|path| (path, look(path, label_stat))),
+        );
+        let is_small = |header: &ImageHeader| {
+            header.width.min(header.height) < self.min_side_px
+                && self.rules.book.drops(Rule::ImageTooSmall)
+        };
         let usable = header.is_some_and(|header| header.complete && !is_small(&header));
         let format = header.map_or("unknown", |header| header.format.as_str());
         let label = listing.label_of[at].map(|label| listing.labels.get(label as usize).to_owned());
@@ -58,17 +69,34 @@ impl Examiner<'_> {
             height: header.map_or(0, |header| narrow(header.height)),
             channels: header.map_or(0, |header| header.channels),
             format: format.to_owned(),
-            bytes: header.map_or_else(|| self.file_size(path, is_refused), |header| i64::try_from(header.bytes).unwrap_or(i64::MAX)),
+            bytes: header.map_or_else(
+                || self.file_size(path, is_refused),
+                |header| i64::try_from(header.bytes).unwrap_or(i64::MAX),
+            ),
             exif_orientation: header.map_or(1, |header| header.exif_orientation),
             source_stem: source_stem(path).to_owned(),
             status: if usable { status } else { ImageStatus::Unreadable },
             object_count: i32::try_from(labels.objects.len()).unwrap_or(i32::MAX),
-            issue_count: i32::try_from(findings.len() + usize::from(is_refused)).unwrap_or(i32::MAX),
+            issue_count: i32::try_from(findings.len() + usize::from(is_refused))
+                .unwrap_or(i32::MAX),
         };
-        Ok(Examined { image, objects: labels.objects, findings, lines: labels.lines, quarantined: labels.quarantined, stamp })
+        Ok(Examined {
+            image,
+            objects: labels.objects,
+            findings,
+            lines: labels.lines,
+            quarantined: labels.quarantined,
+            stamp,
+        })
     }
 
-    fn finding(&self, rule: Rule, place: Place, message: impl Into<String>, help: &str) -> Option<Finding> {
+    fn finding(
+        &self,
+        rule: Rule,
+        place: Place,
+        message: impl Into<String>,
+        help: &str,
+    ) -> Option<Finding> {
         self.rules.book.finding(rule, place, message).map(|finding| finding.with_help(help))
     }
 
@@ -76,14 +104,21 @@ impl Examiner<'_> {
         if is_refused {
             return 0;
         }
-        ossify_storage::stat(&self.layout.locate(path)).map_or(0, |stat| i64::try_from(stat.bytes()).unwrap_or(i64::MAX))
+        ossify_storage::stat(&self.layout.locate(path))
+            .map_or(0, |stat| i64::try_from(stat.bytes()).unwrap_or(i64::MAX))
     }
 
-    /// The image's header, and a finding where the image cannot be used; and what is known of its file.
+    /// The image's header, and a finding where the image cannot be used; and what is known of its
+    /// file.
     ///
     /// # Errors
     /// Fails where an object store does not give the image: that says nothing of the image.
-    fn header(&self, listing: &Listing, path: &str, findings: &mut Vec<Finding>) -> anyhow::Result<(Option<Stat>, Option<ImageHeader>)> {
+    fn header(
+        &self,
+        listing: &Listing,
+        path: &str,
+        findings: &mut Vec<Finding>,
+    ) -> anyhow::Result<(Option<Stat>, Option<ImageHeader>)> {
         let mut unreadable = |message: String, help: &str| {
             findings.extend(self.finding(Rule::ImageUnreadable, Place::file(path), message, help));
         };
@@ -93,23 +128,39 @@ impl Examiner<'_> {
         }
         let (stat, header) = probe_with_stat(self.layout.locate(path));
         let header = match header {
-            Err(HeaderError::Io(e)) if is_outage(&e) => return Err(e).context("cannot read an image"),
+            Err(HeaderError::Io(e)) if is_outage(&e) => {
+                return Err(e).context("cannot read an image");
+            }
             Ok(header) => {
                 let side = header.width.min(header.height);
                 if !header.complete {
-                    let message = format!("the {} file was cut short: its {} bytes lack the end", header.format, header.bytes);
+                    let message = format!(
+                        "the {} file was cut short: its {} bytes lack the end",
+                        header.format, header.bytes
+                    );
                     unreadable(message, "copy or download the image again");
                 } else if side < self.min_side_px {
-                    let message = format!("{}x{} pixels; ingest.min_side_px is {}", header.width, header.height, self.min_side_px);
-                    let found = self.finding(Rule::ImageTooSmall, Place::file(path), message, "restore the original, or lower ingest.min_side_px");
+                    let message = format!(
+                        "{}x{} pixels; ingest.min_side_px is {}",
+                        header.width, header.height, self.min_side_px
+                    );
+                    let found = self.finding(
+                        Rule::ImageTooSmall,
+                        Place::file(path),
+                        message,
+                        "restore the original, or lower ingest.min_side_px",
+                    );
                     // An image that is left out stays in the tables, with its objects.
-                    findings.extend(found.map(|finding| Finding { action: Action::Kept, ..finding }));
+                    findings
+                        .extend(found.map(|finding| Finding { action: Action::Kept, ..finding }));
                 }
                 Some(header)
             }
             Err(error) => {
                 let help = match &error {
-                    HeaderError::Unsupported { .. } | HeaderError::UnknownFormat(_) => "convert the image to PNG or JPEG",
+                    HeaderError::Unsupported { .. } | HeaderError::UnknownFormat(_) => {
+                        "convert the image to PNG or JPEG"
+                    }
                     HeaderError::Io(_) => "look at the file's rights, or where its link leads",
                     _ => "copy or export the image again",
                 };
@@ -120,15 +171,29 @@ impl Examiner<'_> {
         Ok((stat, header))
     }
 
-    /// Reads the image's labels, and says what they make of the image, whether it has a label file, and what
-    /// is known of that one if it was read.
-    fn labels(&self, listing: &Listing, at: usize, labels: &mut LabelFile, findings: &mut Vec<Finding>) -> anyhow::Result<(ImageStatus, bool, Option<Stat>)> {
+    /// Reads the image's labels, and says what they make of the image, whether it has a label file,
+    /// and what is known of that one if it was read.
+    fn labels(
+        &self,
+        listing: &Listing,
+        at: usize,
+        labels: &mut LabelFile,
+        findings: &mut Vec<Finding>,
+    ) -> anyhow::Result<(ImageStatus, bool, Option<Stat>)> {
         let image = listing.images.get(at);
         let expected = label_path(image);
         if listing.collides[at] {
-            let message = "another image has the same name but for the extension, and so the same label file";
-            let found = self.finding(Rule::StemCollision, Place::file(image), message, "rename one of the images and give each its own label file");
-            findings.extend(found.map(|finding| finding.with_note(format!("lines of {expected} are quarantined, if it is there"))));
+            let message =
+                "another image has the same name but for the extension, and so the same label file";
+            let found = self.finding(
+                Rule::StemCollision,
+                Place::file(image),
+                message,
+                "rename one of the images and give each its own label file",
+            );
+            findings.extend(found.map(|finding| {
+                finding.with_note(format!("lines of {expected} are quarantined, if it is there"))
+            }));
             return Ok((ImageStatus::Unlabelled, listing.label_of[at].is_some(), None));
         }
         let Some(label) = listing.label_of[at] else {
@@ -138,8 +203,11 @@ impl Examiner<'_> {
             return Ok((self.without_labels(image, &expected, findings), false, None));
         };
         let path = listing.labels.get(label as usize);
-        let stat = read_label(&self.layout.locate(path), |bytes| *labels = parse_labels(path, bytes, &self.rules))?;
-        // Where every line was quarantined, somebody drew an object that is lost to us: that is no background.
+        let stat = read_label(&self.layout.locate(path), |bytes| {
+            *labels = parse_labels(path, bytes, &self.rules)
+        })?;
+        // Where every line was quarantined, somebody drew an object that is lost to us: that is no
+        // background.
         let status = match (labels.objects.is_empty(), labels.lines) {
             (false, _) => ImageStatus::Labelled,
             (true, 0) if !labels.is_unreadable => ImageStatus::Background,
@@ -148,12 +216,22 @@ impl Examiner<'_> {
         Ok((status, true, Some(stat)))
     }
 
-    fn without_labels(&self, image: &str, expected: &str, findings: &mut Vec<Finding>) -> ImageStatus {
+    fn without_labels(
+        &self,
+        image: &str,
+        expected: &str,
+        findings: &mut Vec<Finding>,
+    ) -> ImageStatus {
         if self.missing_labels == MissingLabels::Background {
             return ImageStatus::Background;
         }
         let help = "add an empty label file if there is nothing to find on it, or set dataset.missing_labels = \"background\"";
-        findings.extend(self.finding(Rule::LabelMissing, Place::file(image), format!("there is no {expected}"), help));
+        findings.extend(self.finding(
+            Rule::LabelMissing,
+            Place::file(image),
+            format!("there is no {expected}"),
+            help,
+        ));
         ImageStatus::Unlabelled
     }
 
@@ -162,7 +240,13 @@ impl Examiner<'_> {
         let path = listing.labels.get(label as usize);
         let mut lines = 0;
         read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
-        Ok(Stray { kind: StrayKind::SharedLabel, path: path.to_owned(), finding: None, lines, stamp: None })
+        Ok(Stray {
+            kind: StrayKind::SharedLabel,
+            path: path.to_owned(),
+            finding: None,
+            lines,
+            stamp: None,
+        })
     }
 
     /// Counts the lines of a label file without an image.
@@ -171,9 +255,21 @@ impl Examiner<'_> {
         let mut lines = 0;
         let stat = read_label(&self.layout.locate(path), |bytes| lines = count_label_lines(bytes))?;
         let help = "restore the image under the label file's name, or delete the label file";
-        let found = self.finding(Rule::ImageMissing, Place::file(path), "no image belongs to this label file", help);
-        let finding = found.map(|finding| finding.with_note(format!("{} quarantined", count(lines, "line"))));
-        Ok(Stray { kind: StrayKind::OrphanLabel, path: path.to_owned(), finding, lines, stamp: Some(stamp_of((path, Ok(stat)), None)) })
+        let found = self.finding(
+            Rule::ImageMissing,
+            Place::file(path),
+            "no image belongs to this label file",
+            help,
+        );
+        let finding =
+            found.map(|finding| finding.with_note(format!("{} quarantined", count(lines, "line"))));
+        Ok(Stray {
+            kind: StrayKind::OrphanLabel,
+            path: path.to_owned(),
+            finding,
+            lines,
+            stamp: Some(stamp_of((path, Ok(stat)), None)),
+        })
     }
 }
 
@@ -186,19 +282,26 @@ thread_local! {
 fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Stat> {
     let failed = || format!("cannot read the label file {}", path.display());
     if is_url(path) {
-        let (stat, bytes) = ossify_storage::read_with_stat(path, MAX_LABEL_BYTES).with_context(failed)?;
+        let (stat, bytes) =
+            ossify_storage::read_with_stat(path, MAX_LABEL_BYTES).with_context(failed)?;
         take(&bytes);
         return Ok(stat);
     }
     let mut file = File::open(path).with_context(failed)?;
     let metadata = file.metadata().with_context(failed)?;
-    let too_long = || anyhow!("{} has more than {} MiB; that is no label file: move it out of the dataset", path.display(), MAX_LABEL_BYTES >> 20);
+    let too_long = || {
+        anyhow!(
+            "{} has more than {} MiB; that is no label file: move it out of the dataset",
+            path.display(),
+            MAX_LABEL_BYTES >> 20
+        )
+    };
     if metadata.len() > MAX_LABEL_BYTES {
         return Err(too_long());
     }
     LABEL_BYTES.with_borrow_mut(|buffer| {
-        // As many bytes as the file has, in one read; what is no plain file is read to its end, which may
-        // lie elsewhere than it says.
+        // As many bytes as the file has, in one read; what is no plain file is read to its end,
+        // which may lie elsewhere than it says.
         let length = if metadata.is_file() { metadata.len() as usize } else { 0 };
         if buffer.len() < length {
             buffer.resize(length, 0);
@@ -209,7 +312,9 @@ fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Stat> {
             return Ok(Stat::Local(metadata));
         }
         let mut bytes = Vec::new();
-        if file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).with_context(failed)? as u64 > MAX_LABEL_BYTES {
+        if file.take(MAX_LABEL_BYTES + 1).read_to_end(&mut bytes).with_context(failed)? as u64
+            > MAX_LABEL_BYTES
+        {
             return Err(too_long());
         }
         take(&bytes);
@@ -218,7 +323,12 @@ fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Stat> {
 }
 
 /// The row of an accepted object; the class index is filled in when it is known.
-pub(crate) fn object_row(image_id: &str, split: Split, class_name: &str, object: LabelObject) -> ObjectRow {
+pub(crate) fn object_row(
+    image_id: &str,
+    split: Split,
+    class_name: &str,
+    object: LabelObject,
+) -> ObjectRow {
     ObjectRow {
         image_id: image_id.to_owned(),
         split,

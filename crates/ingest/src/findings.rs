@@ -50,8 +50,19 @@ pub(crate) struct FindingStream<'a> {
 }
 
 impl<'a> FindingStream<'a> {
-    pub fn new(format: FindingFormat, color: bool, root: &'a str, out: Box<dyn Write + 'a>) -> Self {
-        FindingStream { renderer: Renderer { format: format.into(), color, root }, out, held: Vec::new(), left_out: 0, is_closed: false }
+    pub fn new(
+        format: FindingFormat,
+        color: bool,
+        root: &'a str,
+        out: Box<dyn Write + 'a>,
+    ) -> Self {
+        FindingStream {
+            renderer: Renderer { format: format.into(), color, root },
+            out,
+            held: Vec::new(),
+            left_out: 0,
+            is_closed: false,
+        }
     }
 
     pub fn add(&mut self, finding: &Finding) -> std::io::Result<()> {
@@ -70,7 +81,9 @@ impl<'a> FindingStream<'a> {
     pub fn end(self) -> anyhow::Result<()> {
         let left_out = self.finish().context("cannot write the findings to standard output")?;
         if left_out > 0 {
-            eprintln!("warning: {left_out} findings did not fit into the SARIF document; issues.parquet has all");
+            eprintln!(
+                "warning: {left_out} findings did not fit into the SARIF document; issues.parquet has all"
+            );
         }
         Ok(())
     }
@@ -108,10 +121,22 @@ fn ignore_closed(error: std::io::Error) -> std::io::Result<()> {
 /// Shows the first findings of each rule, errors before warnings before notes.
 pub(crate) fn show(tally: &Tally, root: &str, reporter: &Reporter) {
     let mut rules: Vec<_> = tally.rules.iter().collect();
-    rules.sort_by_key(|(name, rule)| (std::cmp::Reverse(rule.by_severity.map(|count| count > 0).into_iter().rposition(|found| found)), name.as_str()));
+    rules.sort_by_key(|(name, rule)| {
+        (
+            std::cmp::Reverse(
+                rule.by_severity.map(|count| count > 0).into_iter().rposition(|found| found),
+            ),
+            name.as_str(),
+        )
+    });
     let renderer = Renderer { format: Format::Full, color: reporter.color(), root };
     for (name, rule) in rules {
-        let shown: Vec<Finding> = rule.examples.iter().take(SHOWN_PER_RULE).map(|example| example.finding.clone()).collect();
+        let shown: Vec<Finding> = rule
+            .examples
+            .iter()
+            .take(SHOWN_PER_RULE)
+            .map(|example| example.finding.clone())
+            .collect();
         let mut text = Vec::new();
         if renderer.render(&shown, &mut text).is_err() {
             return;

@@ -1,23 +1,24 @@
 //! Polygons in shares of the image, in double precision.
 
-/// How far a vertex may lie off a line and still be on it: what coordinates of six decimals cannot tell.
+/// How far a vertex may lie off a line and still be on it: what coordinates of six decimals cannot
+/// tell.
 const ON_LINE: f64 = 1e-6;
 
-/// How far, as a share of a side, both ends of an edge must lie from the other edge's line for the two to
-/// cross: a pixel of a 500-pixel image. Labellers close a ring by clicking near its first vertex, and
-/// overshoot it by less.
+/// How far, as a share of a side, both ends of an edge must lie from the other edge's line for the
+/// two to cross: a pixel of a 500-pixel image. Labellers close a ring by clicking near its first
+/// vertex, and overshoot it by less.
 const CROSSING_DEPTH: f64 = 0.002;
 
-/// Pairs of edges compared at most when looking for a crossing; a polygon of a few thousand vertices
-/// needs far fewer, and no input makes the search take longer than a moment.
+/// Pairs of edges compared at most when looking for a crossing; a polygon of a few thousand
+/// vertices needs far fewer, and no input makes the search take longer than a moment.
 const MAX_EDGE_PAIRS: u64 = 20_000_000;
 
 fn cross(o: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
     (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
 }
 
-/// Area inside the outline by the shoelace formula, at least 0. Where edges cross, parts that are run
-/// around the other way count negative.
+/// Area inside the outline by the shoelace formula, at least 0. Where edges cross, parts that are
+/// run around the other way count negative.
 pub fn polygon_area(vertices: &[[f64; 2]]) -> f64 {
     let Some(&origin) = vertices.first() else { return 0.0 };
     let doubled: f64 = vertices.windows(2).map(|edge| cross(origin, edge[0], edge[1])).sum();
@@ -37,7 +38,8 @@ pub fn is_on_one_line(vertices: &[[f64; 2]]) -> bool {
     // From any point, the farthest one is an end of the line if there is a line.
     let (end, _) = farthest_from(first);
     let (other_end, length) = farthest_from(end);
-    length <= ON_LINE || vertices.iter().all(|&vertex| (cross(end, other_end, vertex) / length).abs() <= ON_LINE)
+    length <= ON_LINE
+        || vertices.iter().all(|&vertex| (cross(end, other_end, vertex) / length).abs() <= ON_LINE)
 }
 
 /// What a search for crossing edges came to.
@@ -51,9 +53,9 @@ pub enum Crossing {
     Unknown,
 }
 
-/// Looks for two edges that cross for all to see: the ends of each lie on different sides of the other,
-/// by more than [`CROSSING_DEPTH`].
-/// Edges that touch or lie on each other, as where holes are joined to the outline, do not cross.
+/// Looks for two edges that cross for all to see: the ends of each lie on different sides of the
+/// other, by more than [`CROSSING_DEPTH`]. Edges that touch or lie on each other, as where holes
+/// are joined to the outline, do not cross.
 pub fn find_crossing(vertices: &[[f64; 2]]) -> Crossing {
     let n = vertices.len();
     if n < 4 {
@@ -64,7 +66,8 @@ pub fn find_crossing(vertices: &[[f64; 2]]) -> Crossing {
         let ((a, b), (c, d)) = (edge(i), edge(j));
         let splits = |from: [f64; 2], to: [f64; 2], p: [f64; 2], q: [f64; 2]| {
             let (p, q) = (cross(from, to, p), cross(from, to, q));
-            p * q < 0.0 && p.abs().min(q.abs()) > CROSSING_DEPTH * (to[0] - from[0]).hypot(to[1] - from[1])
+            p * q < 0.0
+                && p.abs().min(q.abs()) > CROSSING_DEPTH * (to[0] - from[0]).hypot(to[1] - from[1])
         };
         splits(a, b, c, d) && splits(c, d, a, b)
     };
@@ -133,23 +136,44 @@ mod tests {
 
     #[test]
     fn a_bow_tie_crosses_and_a_touching_outline_does_not() {
-        assert_eq!(find_crossing(&[[0.1, 0.1], [0.4, 0.4], [0.4, 0.1], [0.1, 0.4]]), Crossing::Edges(0, 2));
+        assert_eq!(
+            find_crossing(&[[0.1, 0.1], [0.4, 0.4], [0.4, 0.1], [0.1, 0.4]]),
+            Crossing::Edges(0, 2)
+        );
         // A closed ring repeats its first vertex.
-        assert_eq!(find_crossing(&[[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4], [0.1, 0.1]]), Crossing::None);
+        assert_eq!(
+            find_crossing(&[[0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4], [0.1, 0.1]]),
+            Crossing::None
+        );
         // A slit to a hole and back.
-        let with_hole = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 0.0], [0.2, 0.2], [0.2, 0.6], [0.6, 0.6], [0.6, 0.2], [0.2, 0.2]];
+        let with_hole = [
+            [0.0, 0.0],
+            [1.0, 0.0],
+            [1.0, 1.0],
+            [0.0, 1.0],
+            [0.0, 0.0],
+            [0.2, 0.2],
+            [0.2, 0.6],
+            [0.6, 0.6],
+            [0.6, 0.2],
+            [0.2, 0.2],
+        ];
         assert_eq!(find_crossing(&with_hole), Crossing::None);
     }
 
     #[test]
     fn a_ring_closed_a_hair_past_its_first_vertex_does_not_cross() {
-        let overshoot = |by: f64| [[0.1, 0.1], [0.1, 0.5], [0.5, 0.5], [0.5, 0.1], [0.1 - by, 0.15]];
+        let overshoot =
+            |by: f64| [[0.1, 0.1], [0.1, 0.5], [0.5, 0.5], [0.5, 0.1], [0.1 - by, 0.15]];
         assert_eq!(find_crossing(&overshoot(0.001)), Crossing::None);
         assert_eq!(find_crossing(&overshoot(0.02)), Crossing::Edges(0, 3));
     }
 
     fn ring(n: usize) -> Vec<[f64; 2]> {
-        (0..n).map(|i| (i as f64 / n as f64 * std::f64::consts::TAU).sin_cos()).map(|(y, x)| [0.5 + 0.4 * x, 0.5 + 0.4 * y]).collect()
+        (0..n)
+            .map(|i| (i as f64 / n as f64 * std::f64::consts::TAU).sin_cos())
+            .map(|(y, x)| [0.5 + 0.4 * x, 0.5 + 0.4 * y])
+            .collect()
     }
 
     #[test]
@@ -163,7 +187,8 @@ mod tests {
     #[test]
     fn a_hostile_polygon_ends_in_time() {
         // Long edges side by side: each overlaps all others in x.
-        let zigzag: Vec<_> = (0..100_000).map(|i| [f64::from(i % 2), f64::from(i) / 100_000.0]).collect();
+        let zigzag: Vec<_> =
+            (0..100_000).map(|i| [f64::from(i % 2), f64::from(i) / 100_000.0]).collect();
         let started = std::time::Instant::now();
         find_crossing(&zigzag);
         assert!(started.elapsed().as_secs() < 5);

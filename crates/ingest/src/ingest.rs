@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ClassRow, Fingerprint, MANIFEST_FILE, Manifest, PartFolder, Partition, Publication, Split};
+use ossify_contract::{
+    ClassRow, Fingerprint, MANIFEST_FILE, Manifest, PartFolder, Partition, Publication, Split,
+};
 use ossify_diagnostics::printable;
 use ossify_settings::{Context, Gate, Outcome, RareClasses, Share, StageError};
 use rayon::ThreadPool;
@@ -26,23 +28,44 @@ use crate::tally::Tally;
 
 impl From<LayoutError> for StageError {
     fn from(error: LayoutError) -> Self {
-        if error.is_usage() { StageError::Usage(error.into()) } else { StageError::Failed(error.into()) }
+        if error.is_usage() {
+            StageError::Usage(error.into())
+        } else {
+            StageError::Failed(error.into())
+        }
     }
 }
 
-/// Reads a dataset, or a share of it, and publishes its tables, or a part of them; with `format`, all findings go to standard
-/// output. Or merges the parts of all shares. Gates are those of the whole.
+/// Reads a dataset, or a share of it, and publishes its tables, or a part of them; with `format`,
+/// all findings go to standard output. Or merges the parts of all shares. Gates are those of the
+/// whole.
 ///
 /// # Errors
 /// [`StageError::Usage`] where the dataset is not there or the configuration does not fit it, else
 /// [`StageError::Failed`].
-pub fn run(context: &Context, share: Share, format: Option<FindingFormat>) -> Result<Outcome, StageError> {
+pub fn run(
+    context: &Context,
+    share: Share,
+    format: Option<FindingFormat>,
+) -> Result<Outcome, StageError> {
     let layout = layout::find(&context.dataset, &context.settings.dataset)?;
-    let rare_policy = RarePolicy::new(&context.settings.ingest, &layout.classes).map_err(|reason| StageError::Usage(anyhow!(reason)))?;
+    let rare_policy = RarePolicy::new(&context.settings.ingest, &layout.classes)
+        .map_err(|reason| StageError::Usage(anyhow!(reason)))?;
     let book = RuleBook::new(&context.settings.ingest.rules);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.reading_threads()).build().context("cannot start threads")?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(context.reading_threads())
+        .build()
+        .context("cannot start threads")?;
     let root = layout.root.display().to_string();
-    let stage = Stage { context, layout: &layout, book: &book, rare_policy, pool: &pool, format, root: &root };
+    let stage = Stage {
+        context,
+        layout: &layout,
+        book: &book,
+        rare_policy,
+        pool: &pool,
+        format,
+        root: &root,
+    };
     match share {
         Share::Whole => stage.whole(),
         Share::Part(partition) => stage.part(partition),
@@ -76,12 +99,15 @@ impl Stage<'_> {
         self.tell_remarks(&listings);
         let publication = Publication::begin(&folder)?;
         let mut tables = self.tables(&publication)?;
-        let progress = self.progress(listings.iter().map(|listing| listing.images.len() as u64).sum());
+        let progress =
+            self.progress(listings.iter().map(|listing| listing.images.len() as u64).sum());
         let examiner = self.examiner();
         let mut stamps = Vec::new();
         for listing in &listings {
             tables.begin_split(listing.split, listing.labels.len() as u64, listing.ignored);
-            read_split(&examiner, listing, self.pool, &progress, &mut |record| tables.take(record))?;
+            read_split(&examiner, listing, self.pool, &progress, &mut |record| {
+                tables.take(record)
+            })?;
             stamps.push(tables.end_split()?);
         }
         drop(progress);
@@ -92,14 +118,22 @@ impl Stage<'_> {
         let listings = self.list(Some(partition))?;
         let summary = PartSummary::new(partition, self.configuration()?, &listings);
         let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
-        let fingerprint = self.fingerprint(&self.stamps(&listings)).add(partition.to_string()).finish();
+        let fingerprint =
+            self.fingerprint(&self.stamps(&listings)).add(partition.to_string()).finish();
         let path = self.context.out.part(STAGE, partition);
         let stage = format!("{STAGE}-part");
-        let is_current = |manifest: &Manifest| !self.context.force && self.format.is_none() && manifest.stage == stage;
+        let is_current = |manifest: &Manifest| {
+            !self.context.force && self.format.is_none() && manifest.stage == stage
+        };
         if let Some(manifest) = Manifest::is_current(&path, &fingerprint).filter(is_current) {
             if manifest.summary != summary {
                 // Other shares have changed: what this one holds has not.
-                PartFolder::create(&path)?.publish(&stage, &fingerprint, manifest.files, summary.clone())?;
+                PartFolder::create(&path)?.publish(
+                    &stage,
+                    &fingerprint,
+                    manifest.files,
+                    summary.clone(),
+                )?;
             }
             return Ok(Outcome::current(summary));
         }
@@ -119,7 +153,10 @@ impl Stage<'_> {
                 };
                 findings += found.len() as u64;
                 if let Some(stream) = &mut stream {
-                    found.iter().try_for_each(|finding| stream.add(finding)).context("cannot write the findings to standard output")?;
+                    found
+                        .iter()
+                        .try_for_each(|finding| stream.add(finding))
+                        .context("cannot write the findings to standard output")?;
                 }
                 writer.write(&record)
             })?;
@@ -129,7 +166,10 @@ impl Stage<'_> {
         stream.map_or(Ok(()), FindingStream::end)?;
         folder.publish(&stage, &fingerprint, files, summary.clone())?;
         let (images, findings) = (count(images, "image"), count(findings, "finding"));
-        self.context.reporter.say(format_args!("part {partition}: {images}, {findings}; written to {}", path.display()));
+        self.context.reporter.say(format_args!(
+            "part {partition}: {images}, {findings}; written to {}",
+            path.display()
+        ));
         Ok(Outcome::done(summary))
     }
 
@@ -139,14 +179,23 @@ impl Stage<'_> {
         let folder = self.context.out.tables();
         if !self.context.force
             && self.format.is_none()
-            && let Some(manifest) = parts.merged_fingerprint().and_then(|fingerprint| Manifest::is_current(&folder, &fingerprint))
+            && let Some(manifest) = parts
+                .merged_fingerprint()
+                .and_then(|fingerprint| Manifest::is_current(&folder, &fingerprint))
         {
             return Ok(with_strict_gate(self.context, Outcome::current(manifest.summary)));
         }
         self.tell_remarks(&[]);
         let publication = Publication::begin(&folder)?;
         let mut tables = self.tables(&publication)?;
-        let progress = self.progress(self.layout.splits.iter().flat_map(|(split, _)| parts.splits(*split)).map(|split| split.images).sum());
+        let progress = self.progress(
+            self.layout
+                .splits
+                .iter()
+                .flat_map(|(split, _)| parts.splits(*split))
+                .map(|split| split.images)
+                .sum(),
+        );
         let mut stamps = Vec::new();
         for (split, _) in &self.layout.splits {
             let label_files = parts.splits(*split).map(|split| split.label_files).sum();
@@ -166,7 +215,12 @@ impl Stage<'_> {
     }
 
     /// Closes the tables and makes them the folder's content.
-    fn publish(&self, publication: Publication, tables: LabelTables, fingerprint: &str) -> Result<Outcome, StageError> {
+    fn publish(
+        &self,
+        publication: Publication,
+        tables: LabelTables,
+        fingerprint: &str,
+    ) -> Result<Outcome, StageError> {
         let context = self.context;
         let finished = tables.finish(self.pool)?;
         let files = finished.files(&publication)?;
@@ -181,8 +235,12 @@ impl Stage<'_> {
     }
 
     fn list(&self, partition: Option<Partition>) -> Result<Vec<Listing>, StageError> {
-        let list = |(split, sources): &(Split, layout::Sources)| listing::list(self.layout, *split, sources, partition, self.book);
-        let listings = self.pool.install(|| self.layout.splits.par_iter().map(list).collect::<Result<Vec<_>, _>>())?;
+        let list = |(split, sources): &(Split, layout::Sources)| {
+            listing::list(self.layout, *split, sources, partition, self.book)
+        };
+        let listings = self
+            .pool
+            .install(|| self.layout.splits.par_iter().map(list).collect::<Result<Vec<_>, _>>())?;
         check_splits(&listings)?;
         Ok(listings)
     }
@@ -192,7 +250,13 @@ impl Stage<'_> {
     }
 
     fn tables(&self, publication: &Publication) -> Result<LabelTables<'_>, StageError> {
-        Ok(LabelTables::create(self.layout, self.book, self.rare_policy.clone(), publication, self.stream())?)
+        Ok(LabelTables::create(
+            self.layout,
+            self.book,
+            self.rare_policy.clone(),
+            publication,
+            self.stream(),
+        )?)
     }
 
     fn stream(&self) -> Option<FindingStream<'_>> {
@@ -208,7 +272,9 @@ impl Stage<'_> {
     }
 
     fn tell_remarks(&self, listings: &[Listing]) {
-        for remark in self.layout.remarks.iter().chain(listings.iter().flat_map(|listing| &listing.remarks)) {
+        for remark in
+            self.layout.remarks.iter().chain(listings.iter().flat_map(|listing| &listing.remarks))
+        {
             self.context.reporter.warn(remark);
         }
     }
@@ -221,7 +287,12 @@ impl Stage<'_> {
             classes: self.layout.classes.clone(),
             book: self.book.clone(),
         };
-        Examiner { layout: self.layout, rules, min_side_px: settings.min_side_px, missing_labels: self.context.settings.dataset.missing_labels }
+        Examiner {
+            layout: self.layout,
+            rules,
+            min_side_px: settings.min_side_px,
+            missing_labels: self.context.settings.dataset.missing_labels,
+        }
     }
 
     /// Files that describe the dataset.
@@ -233,7 +304,10 @@ impl Stage<'_> {
     fn fingerprint(&self, stamps: &[SplitStamp]) -> Fingerprint {
         let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
         for path in self.descriptions() {
-            fingerprint.add(listing::stamp_of((path, ossify_storage::stat(&self.layout.locate(path))), None));
+            fingerprint.add(listing::stamp_of(
+                (path, ossify_storage::stat(&self.layout.locate(path))),
+                None,
+            ));
         }
         stamps.iter().for_each(|stamp| {
             fingerprint.add(stamp.finish());
@@ -241,13 +315,16 @@ impl Stage<'_> {
         fingerprint
     }
 
-    /// What the parts of one dataset have in common, wherever they were made: the configuration, and what the files say that
-    /// describe the dataset.
+    /// What the parts of one dataset have in common, wherever they were made: the configuration,
+    /// and what the files say that describe the dataset.
     fn configuration(&self) -> Result<String, StageError> {
         let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
         for path in self.descriptions() {
             let full = self.layout.locate(path);
-            fingerprint.add(path).add(ossify_storage::read(&full, MAX_TEXT_BYTES).with_context(|| format!("cannot read {}", full.display()))?);
+            fingerprint.add(path).add(
+                ossify_storage::read(&full, MAX_TEXT_BYTES)
+                    .with_context(|| format!("cannot read {}", full.display()))?,
+            );
         }
         Ok(fingerprint.finish())
     }
@@ -268,7 +345,10 @@ impl SeenFiles {
             images: listings.iter().map(|listing| listing.images.len() as u64).sum(),
             labels: listings.iter().map(|listing| listing.labels.len() as u64).sum(),
             refused_links: listings.iter().map(|listing| listing.refused.len() as u64).sum(),
-            label_folders: listings.iter().flat_map(|listing| listing.label_folders.clone()).collect(),
+            label_folders: listings
+                .iter()
+                .flat_map(|listing| listing.label_folders.clone())
+                .collect(),
         }
     }
 
@@ -278,7 +358,12 @@ impl SeenFiles {
             images: splits().map(|split| split.images).sum(),
             labels: splits().map(|split| split.label_files).sum(),
             refused_links: splits().map(|split| split.refused_links).sum(),
-            label_folders: layout.splits.iter().filter_map(|(split, _)| parts.splits(*split).next()).flat_map(|split| split.label_folders.clone()).collect(),
+            label_folders: layout
+                .splits
+                .iter()
+                .filter_map(|(split, _)| parts.splits(*split).next())
+                .flat_map(|split| split.label_folders.clone())
+                .collect(),
         }
     }
 }
@@ -286,9 +371,19 @@ impl SeenFiles {
 /// Refuses datasets that have no images or no labels.
 fn check_not_empty(layout: &Layout, seen: &SeenFiles) -> Result<(), StageError> {
     if seen.images == 0 {
-        let mut folders: Vec<&str> = layout.splits.iter().flat_map(|(_, sources)| sources.folders.iter().chain(&sources.lists).map(String::as_str)).collect();
+        let mut folders: Vec<&str> = layout
+            .splits
+            .iter()
+            .flat_map(|(_, sources)| {
+                sources.folders.iter().chain(&sources.lists).map(String::as_str)
+            })
+            .collect();
         folders.dedup();
-        return Err(StageError::Failed(anyhow!("the dataset {} is empty: there are no images in {}", layout.root.display(), folders.join(", "))));
+        return Err(StageError::Failed(anyhow!(
+            "the dataset {} is empty: there are no images in {}",
+            layout.root.display(),
+            folders.join(", ")
+        )));
     }
     if seen.labels == 0 && seen.refused_links == 0 {
         let mut searched = seen.label_folders.clone();
@@ -307,7 +402,13 @@ fn check_splits(listings: &[Listing]) -> Result<(), StageError> {
     for (at, first) in listings.iter().enumerate() {
         for second in &listings[at + 1..] {
             if let Some((count, example)) = first.images.shared(&second.images) {
-                return Err(LayoutError::SharedImages { count, first: first.split, second: second.split, example: example.to_owned() }.into());
+                return Err(LayoutError::SharedImages {
+                    count,
+                    first: first.split,
+                    second: second.split,
+                    example: example.to_owned(),
+                }
+                .into());
             }
         }
     }
@@ -333,20 +434,38 @@ fn unmet_gates(context: &Context, tally: &Tally, classes: &NumberedClasses) -> V
         let found = tally.rules.get(rule).map_or(0, |tally| tally.count);
         if found > limit {
             let message = format!("{} of this rule; the limit is {limit}", count(found, "finding"));
-            gates.push(Gate { name: format!("ingest.max_findings.{rule}"), figure: found as f64, limit: limit as f64, message });
+            gates.push(Gate {
+                name: format!("ingest.max_findings.{rule}"),
+                figure: found as f64,
+                limit: limit as f64,
+                message,
+            });
         }
     }
     if settings.rare_classes == RareClasses::Fail {
         let is_named = |row: &&ClassRow| row.kept && classes.rare.contains_key(&row.class_id);
         for row in classes.rows.iter().filter(is_named) {
             let reason = classes.rare.get(&row.class_id).map(String::as_str).unwrap_or_default();
-            let objects = row.train_objects < i64::try_from(settings.min_objects_per_class).unwrap_or(i64::MAX);
+            let objects = row.train_objects
+                < i64::try_from(settings.min_objects_per_class).unwrap_or(i64::MAX);
             let (key, figure, limit) = match objects {
-                true => ("ingest.min_objects_per_class", row.train_objects, settings.min_objects_per_class),
-                false => ("ingest.min_images_per_class", row.train_images, settings.min_images_per_class),
+                true => (
+                    "ingest.min_objects_per_class",
+                    row.train_objects,
+                    settings.min_objects_per_class,
+                ),
+                false => {
+                    ("ingest.min_images_per_class", row.train_images, settings.min_images_per_class)
+                }
             };
-            let message = format!("class {} `{}`: {reason}", row.class_id, printable(&row.class_name));
-            gates.push(Gate { name: key.into(), figure: figure as f64, limit: limit as f64, message });
+            let message =
+                format!("class {} `{}`: {reason}", row.class_id, printable(&row.class_name));
+            gates.push(Gate {
+                name: key.into(),
+                figure: figure as f64,
+                limit: limit as f64,
+                message,
+            });
         }
     }
     gates

@@ -48,7 +48,9 @@ impl LabelObject {
     }
 
     fn is_duplicate_of(&self, other: &LabelObject) -> bool {
-        self.class_id == other.class_id && self.vertices == other.vertices && self.unit_box == other.unit_box
+        self.class_id == other.class_id
+            && self.vertices == other.vertices
+            && self.unit_box == other.unit_box
     }
 
     fn geometry_hash(&self) -> u64 {
@@ -91,7 +93,13 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
             file.lines = count_lines(body);
             file.quarantined = file.lines;
             file.is_unreadable = true;
-            file.findings.extend(not_utf8(path, body, error.valid_up_to(), file.lines, &rules.book));
+            file.findings.extend(not_utf8(
+                path,
+                body,
+                error.valid_up_to(),
+                file.lines,
+                &rules.book,
+            ));
             return file;
         }
     };
@@ -108,7 +116,9 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
             Some(object) => {
                 if is_duplicate_sought {
                     let earlier = seen.entry(object.geometry_hash()).or_default();
-                    let Some(&first) = earlier.iter().find(|&&i| file.objects[i].is_duplicate_of(&object)) else {
+                    let Some(&first) =
+                        earlier.iter().find(|&&i| file.objects[i].is_duplicate_of(&object))
+                    else {
                         earlier.push(file.objects.len());
                         file.objects.push(object);
                         continue;
@@ -116,7 +126,14 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
                     if rules.book.drops(Rule::DuplicateLabel) {
                         drop_line(&mut file.findings, number);
                     }
-                    file.findings.extend(duplicate(path, number, line, &object, file.objects[first].line, &rules.book));
+                    file.findings.extend(duplicate(
+                        path,
+                        number,
+                        line,
+                        &object,
+                        file.objects[first].line,
+                        &rules.book,
+                    ));
                     if rules.book.drops(Rule::DuplicateLabel) {
                         file.quarantined += 1;
                         continue;
@@ -131,8 +148,8 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
     file
 }
 
-/// The lines of a text with their numbers from 1. Ends of lines are `\n`, `\r\n` and, as in Python's
-/// text files, a lone `\r`.
+/// The lines of a text with their numbers from 1. Ends of lines are `\n`, `\r\n` and, as in
+/// Python's text files, a lone `\r`.
 fn lines(text: &str) -> impl Iterator<Item = (u32, &str)> {
     let mut rest = Some(text);
     let mut number = 0u32;
@@ -152,7 +169,8 @@ fn lines(text: &str) -> impl Iterator<Item = (u32, &str)> {
 /// How many lines of a text that is not UTF-8 hold anything.
 fn count_lines(bytes: &[u8]) -> u64 {
     let is_blank = |line: &[u8]| line.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0);
-    bytes.split(|byte| *byte == b'\n' || *byte == b'\r').filter(|line| !is_blank(line)).count() as u64
+    bytes.split(|byte| *byte == b'\n' || *byte == b'\r').filter(|line| !is_blank(line)).count()
+        as u64
 }
 
 /// How many lines of a label file hold anything, for files whose objects cannot be used.
@@ -164,42 +182,84 @@ pub fn count_label_lines(bytes: &[u8]) -> u64 {
     }
 }
 
-fn not_utf8(path: &str, body: &[u8], bad: usize, quarantined: u64, book: &RuleBook) -> Option<Finding> {
+fn not_utf8(
+    path: &str,
+    body: &[u8],
+    bad: usize,
+    quarantined: u64,
+    book: &RuleBook,
+) -> Option<Finding> {
     let before = String::from_utf8_lossy(&body[..bad]);
     let (line, start) = lines(&before).last().map_or((1, ""), |(number, line)| (number, line));
     let ended = before.ends_with(['\n', '\r']);
-    let (line, column) = if ended { (line + 1, 1) } else { (line, start.chars().count() as u32 + 1) };
-    let message = format!("byte 0x{:02X} at offset {bad} is not UTF-8", body.get(bad).copied().unwrap_or_default());
-    let help = if body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff") || body.iter().take(64).filter(|byte| **byte == 0).count() > 8 {
+    let (line, column) =
+        if ended { (line + 1, 1) } else { (line, start.chars().count() as u32 + 1) };
+    let message = format!(
+        "byte 0x{:02X} at offset {bad} is not UTF-8",
+        body.get(bad).copied().unwrap_or_default()
+    );
+    let help = if body.starts_with(b"\xff\xfe")
+        || body.starts_with(b"\xfe\xff")
+        || body.iter().take(64).filter(|byte| **byte == 0).count() > 8
+    {
         "this looks like UTF-16; save the file as UTF-8"
     } else {
         "export the labels again, or save the file as UTF-8"
     };
     let finding = book.finding(Rule::NotUtf8, Place::span(path, line, column, 1), message)?;
-    Some(finding.with_note(format!("{} quarantined; the image counts as unlabelled", count(quarantined, "line"))).with_help(help))
+    Some(
+        finding
+            .with_note(format!(
+                "{} quarantined; the image counts as unlabelled",
+                count(quarantined, "line")
+            ))
+            .with_help(help),
+    )
 }
 
-fn duplicate(path: &str, line: u32, text: &str, object: &LabelObject, first: u32, book: &RuleBook) -> Option<Finding> {
+fn duplicate(
+    path: &str,
+    line: u32,
+    text: &str,
+    object: &LabelObject,
+    first: u32,
+    book: &RuleBook,
+) -> Option<Finding> {
     let message = format!("same class and {} as line {first}", object.shape().as_str());
     let finding = book.finding(Rule::DuplicateLabel, Place::line(path, line), message)?;
-    Some(finding.with_source(crate::line::raw(text)).with_help("delete one of the two lines; look whether an export was run twice"))
+    Some(
+        finding
+            .with_source(crate::line::raw(text))
+            .with_help("delete one of the two lines; look whether an export was run twice"),
+    )
 }
 
 fn note_mixed_shapes(path: &str, file: &mut LabelFile, book: &RuleBook) {
     let boxes = file.objects.iter().filter(|object| object.vertices.is_none()).count() as u64;
     let polygons = file.objects.len() as u64 - boxes;
     if boxes > 0 && polygons > 0 {
-        let message = format!("{} and {} in one file", plural(boxes, "box", "boxes"), count(polygons, "polygon"));
-        let Some(finding) = book.finding(Rule::MixedShapes, Place::file(path), message) else { return };
+        let message = format!(
+            "{} and {} in one file",
+            plural(boxes, "box", "boxes"),
+            count(polygons, "polygon")
+        );
+        let Some(finding) = book.finding(Rule::MixedShapes, Place::file(path), message) else {
+            return;
+        };
         // Findings about the whole file come first.
-        let at = file.findings.iter().position(|finding| finding.place.line.is_some()).unwrap_or(file.findings.len());
+        let at = file
+            .findings
+            .iter()
+            .position(|finding| finding.place.line.is_some())
+            .unwrap_or(file.findings.len());
         file.findings.insert(at, finding);
     }
 }
 
 /// A line that is dropped was not repaired or kept, whatever was found on it before.
 fn drop_line(findings: &mut [Finding], line: u32) {
-    for finding in findings.iter_mut().rev().take_while(|finding| finding.place.line == Some(line)) {
+    for finding in findings.iter_mut().rev().take_while(|finding| finding.place.line == Some(line))
+    {
         finding.action = Action::Dropped;
     }
 }
@@ -232,7 +292,12 @@ mod tests {
     use super::*;
 
     fn rules() -> LabelRules {
-        LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["a", "b", "c"]), book: RuleBook::default() }
+        LabelRules {
+            tolerance: 0.01,
+            min_polygon_vertices: 3,
+            classes: ClassNames::from_list(["a", "b", "c"]),
+            book: RuleBook::default(),
+        }
     }
 
     fn parse(text: &str) -> LabelFile {
@@ -249,7 +314,10 @@ mod tests {
         assert_eq!((file.lines, file.quarantined, file.objects.len()), (3, 1, 2));
         assert_eq!(file.objects[1].line, 3);
         assert_eq!(found(&file), ["mixed-shapes", "class-unknown"]);
-        assert_eq!(file.findings[1].notes, ["line 2 went to issues.parquet; the file's 2 other objects are intact"]);
+        assert_eq!(
+            file.findings[1].notes,
+            ["line 2 went to issues.parquet; the file's 2 other objects are intact"]
+        );
     }
 
     #[test]
@@ -271,7 +339,10 @@ mod tests {
         assert_eq!((file.lines, file.quarantined, file.objects.len()), (2, 2, 0));
         assert!(file.is_unreadable);
         assert_eq!(file.findings[0].place, Place::span("l.txt", 3, 6, 1));
-        let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain("0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n".encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        let utf16: Vec<u8> = [0xff, 0xfe]
+            .into_iter()
+            .chain("0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n".encode_utf16().flat_map(u16::to_le_bytes))
+            .collect();
         let file = parse_labels("l.txt", &utf16, &rules());
         assert_eq!(file.lines, 2);
         assert!(file.findings[0].help.as_deref().unwrap().contains("UTF-16"));
@@ -289,7 +360,8 @@ mod tests {
     #[test]
     fn a_repaired_duplicate_says_that_it_was_dropped() {
         let file = parse("0 0 .5 .2 .2 \n0 -0.001 .5 .2 .2");
-        let second: Vec<_> = file.findings.iter().filter(|finding| finding.place.line == Some(2)).collect();
+        let second: Vec<_> =
+            file.findings.iter().filter(|finding| finding.place.line == Some(2)).collect();
         assert!(second.iter().all(|finding| finding.action == Action::Dropped), "{second:?}");
         assert_eq!(second.last().unwrap().rule, "duplicate-label");
     }

@@ -40,7 +40,10 @@ pub enum LayoutError {
         reason: String,
     },
     /// Several files could be the description.
-    #[error("several files describe a dataset: {}; rename the right one to data.yaml, or name it with --dataset", list(files))]
+    #[error(
+        "several files describe a dataset: {}; rename the right one to data.yaml, or name it with --dataset",
+        list(files)
+    )]
     SeveralYaml {
         /// The files.
         files: Vec<PathBuf>,
@@ -74,7 +77,10 @@ pub enum LayoutError {
         looked_for: String,
     },
     /// Nothing says what the classes are.
-    #[error("the names of the classes are not known: {}; add `names: [...]` to data.yaml, or set dataset.class_names = [\"...\", \"...\"] in the conf", reason)]
+    #[error(
+        "the names of the classes are not known: {}; add `names: [...]` to data.yaml, or set dataset.class_names = [\"...\", \"...\"] in the conf",
+        reason
+    )]
     NoClasses {
         /// What was looked for.
         reason: String,
@@ -90,7 +96,9 @@ pub enum LayoutError {
         yaml: PathBuf,
     },
     /// One image in two splits.
-    #[error("{count} images are in {first} and in {second}, {example} for one; a split that is trained on cannot be scored on: give each its own images")]
+    #[error(
+        "{count} images are in {first} and in {second}, {example} for one; a split that is trained on cannot be scored on: give each its own images"
+    )]
     SharedImages {
         /// How many.
         count: usize,
@@ -163,22 +171,43 @@ fn folder_names(split: Split) -> &'static [&'static str] {
 /// [`LayoutError`] says what was looked for and not found.
 pub fn find(path: &Path, settings: &DatasetSettings) -> Result<Layout, LayoutError> {
     // A store is asked for a folder first: some take the question for an object of that name amiss.
-    let found = if is_dir(path).map_err(LayoutError::io(path))? { Ok(true) } else { ossify_storage::stat(path).map(|stat| stat.is_dir()) };
+    let found = if is_dir(path).map_err(LayoutError::io(path))? {
+        Ok(true)
+    } else {
+        ossify_storage::stat(path).map(|stat| stat.is_dir())
+    };
     let (root, yaml) = match found {
         Ok(true) => (path.to_path_buf(), data_yaml::find(path)?),
-        Ok(_) if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") => {
-            let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(_)
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "yaml" || extension == "yml") =>
+        {
+            let folder = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             (folder.to_path_buf(), Some(DataYaml::read(path)?))
         }
-        Ok(_) => return Err(no_dataset(path, "that is a file; name the dataset's folder, or its data.yaml")),
+        Ok(_) => {
+            return Err(no_dataset(
+                path,
+                "that is a file; name the dataset's folder, or its data.yaml",
+            ));
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(no_dataset(path, "name its folder with --dataset, or with dataset.path in the conf; `make ingest` generates the demo's"));
+            return Err(no_dataset(
+                path,
+                "name its folder with --dataset, or with dataset.path in the conf; `make ingest` generates the demo's",
+            ));
         }
         Err(e) => return Err(LayoutError::io(path)(e)),
     };
     let canonical_root = canonicalize(&root).map_err(LayoutError::io(&root))?;
     let mut layout = Layout {
-        yaml: yaml.as_ref().map(|yaml| normalized(yaml.file.strip_prefix(&root).unwrap_or(&yaml.file)).0),
+        yaml: yaml
+            .as_ref()
+            .map(|yaml| normalized(yaml.file.strip_prefix(&root).unwrap_or(&yaml.file)).0),
         root,
         canonical_root,
         follow_links: settings.follow_links,
@@ -199,14 +228,22 @@ fn no_dataset(path: &Path, hint: &str) -> LayoutError {
 }
 
 /// The class names: those of the conf, else those of the description.
-fn classes(yaml: Option<&DataYaml>, settings: &DatasetSettings, remarks: &mut Vec<String>) -> Result<ClassNames, LayoutError> {
+fn classes(
+    yaml: Option<&DataYaml>,
+    settings: &DatasetSettings,
+    remarks: &mut Vec<String>,
+) -> Result<ClassNames, LayoutError> {
     let configured = &settings.class_names;
     let described = yaml.and_then(|yaml| match (&yaml.names, yaml.class_count) {
         (Some(names), _) => Some(names.clone()),
         (None, Some(count)) => {
             let count = count.min(i16::MAX as u64);
             if configured.is_empty() {
-                remarks.push(format!("{} has no `names`; classes are called class_0 to class_{}", yaml.file.display(), count.saturating_sub(1)));
+                remarks.push(format!(
+                    "{} has no `names`; classes are called class_0 to class_{}",
+                    yaml.file.display(),
+                    count.saturating_sub(1)
+                ));
             }
             Some(ClassNames::from_list((0..count).map(|id| format!("class_{id}"))))
         }
@@ -214,16 +251,20 @@ fn classes(yaml: Option<&DataYaml>, settings: &DatasetSettings, remarks: &mut Ve
     });
     let names = match (described, configured.is_empty()) {
         (Some(described), true) => described,
-        (Some(described), false) => described.renamed(configured).ok_or_else(|| LayoutError::ClassCount {
-            configured: configured.len(),
-            described: described.len(),
-            yaml: yaml.map(|yaml| yaml.file.clone()).unwrap_or_default(),
-        })?,
+        (Some(described), false) => {
+            described.renamed(configured).ok_or_else(|| LayoutError::ClassCount {
+                configured: configured.len(),
+                described: described.len(),
+                yaml: yaml.map(|yaml| yaml.file.clone()).unwrap_or_default(),
+            })?
+        }
         (None, false) => ClassNames::from_list(configured.iter().cloned()),
         (None, true) => {
             let reason = match yaml {
                 Some(yaml) => format!("{} has neither `names` nor `nc`", yaml.file.display()),
-                None => format!("there is no {} in the dataset", data_yaml::USUAL_NAMES.join(", no ")),
+                None => {
+                    format!("there is no {} in the dataset", data_yaml::USUAL_NAMES.join(", no "))
+                }
             };
             return Err(LayoutError::NoClasses { reason });
         }
@@ -246,14 +287,23 @@ impl Layout {
     /// Refuses what leads outside the dataset.
     fn check_inside(&self, path: &Path, what: impl FnOnce() -> String) -> Result<(), LayoutError> {
         let target = canonicalize(path).map_err(LayoutError::io(path))?;
-        if self.follow_links || target.starts_with(&self.canonical_root) { Ok(()) } else { Err(LayoutError::Escapes { what: what(), target }) }
+        if self.follow_links || target.starts_with(&self.canonical_root) {
+            Ok(())
+        } else {
+            Err(LayoutError::Escapes { what: what(), target })
+        }
     }
 
-    /// Takes the splits that the description names, resolved as Ultralytics does: relative to `path`, or
-    /// to the description's folder, and a leading `../`, which Roboflow writes, may be left out.
+    /// Takes the splits that the description names, resolved as Ultralytics does: relative to
+    /// `path`, or to the description's folder, and a leading `../`, which Roboflow writes, may be
+    /// left out.
     fn take_described_splits(&mut self, yaml: &DataYaml) -> Result<(), LayoutError> {
         let base = self.base(yaml)?;
-        for (split, key, values) in [(Split::Train, "train", &yaml.train), (Split::Valid, "val", &yaml.valid), (Split::Test, "test", &yaml.test)] {
+        for (split, key, values) in [
+            (Split::Train, "train", &yaml.train),
+            (Split::Valid, "val", &yaml.valid),
+            (Split::Test, "test", &yaml.test),
+        ] {
             let mut sources = Sources::default();
             for value in values {
                 match self.resolve(&base, value, key, yaml)? {
@@ -267,7 +317,10 @@ impl Layout {
             } else if values.is_empty()
                 && let Some(folder) = self.usual_folder(split)?
             {
-                self.remarks.push(format!("{folder} is there, yet {} names no {split} split; it is left out", yaml.file.display()));
+                self.remarks.push(format!(
+                    "{folder} is there, yet {} names no {split} split; it is left out",
+                    yaml.file.display()
+                ));
             }
         }
         if self.splits.is_empty() {
@@ -279,19 +332,33 @@ impl Layout {
 
     /// The folder that the description's splits are relative to, from the root.
     fn base(&mut self, yaml: &DataYaml) -> Result<String, LayoutError> {
-        let Some(path) = yaml.path.as_deref().filter(|path| !path.is_empty() && *path != ".") else { return Ok(String::new()) };
+        let Some(path) = yaml.path.as_deref().filter(|path| !path.is_empty() && *path != ".")
+        else {
+            return Ok(String::new());
+        };
         let full = self.root.join(path);
         if !is_dir(&full).map_err(LayoutError::io(&full))? {
-            self.remarks.push(format!("{}: `path: {}` is not there; splits are taken relative to the dataset's folder", yaml.file.display(), printable(path)));
+            self.remarks.push(format!(
+                "{}: `path: {}` is not there; splits are taken relative to the dataset's folder",
+                yaml.file.display(),
+                printable(path)
+            ));
             return Ok(String::new());
         }
-        self.check_inside(&full, || format!("`path: {}` in {}", printable(path), yaml.file.display()))?;
+        self.check_inside(&full, || {
+            format!("`path: {}` in {}", printable(path), yaml.file.display())
+        })?;
         Ok(self.relative_to_root(&full))
     }
 
     /// A path as it is seen from the root.
     fn relative_to_root(&self, path: &Path) -> String {
-        if let Ok(inside) = canonicalize(path).and_then(|target| target.strip_prefix(&self.canonical_root).map(Path::to_path_buf).map_err(io::Error::other)) {
+        if let Ok(inside) = canonicalize(path).and_then(|target| {
+            target
+                .strip_prefix(&self.canonical_root)
+                .map(Path::to_path_buf)
+                .map_err(io::Error::other)
+        }) {
             // A link inside the dataset keeps its own name where the path is written from the root.
             let written = path.strip_prefix(&self.root).map(|path| normalized(path).0);
             return match written {
@@ -302,7 +369,13 @@ impl Layout {
         normalized(path.strip_prefix(&self.root).unwrap_or(path)).0
     }
 
-    fn resolve(&mut self, base: &str, value: &str, key: &'static str, yaml: &DataYaml) -> Result<Option<String>, LayoutError> {
+    fn resolve(
+        &mut self,
+        base: &str,
+        value: &str,
+        key: &'static str,
+        yaml: &DataYaml,
+    ) -> Result<Option<String>, LayoutError> {
         let what = || format!("`{key}: {}` in {}", printable(value), yaml.file.display());
         let mut candidates = vec![self.locate(base).join(value)];
         if let Some(shorter) = value.strip_prefix("../") {
@@ -318,7 +391,11 @@ impl Layout {
                 Ok(()) => {
                     if let Some(LayoutError::Escapes { target, .. }) = &refused {
                         let taken = self.relative_to_root(candidate);
-                        self.remarks.push(format!("{} could also mean {}, which is outside the dataset; {taken} is taken", what(), target.display()));
+                        self.remarks.push(format!(
+                            "{} could also mean {}, which is outside the dataset; {taken} is taken",
+                            what(),
+                            target.display()
+                        ));
                     }
                     return Ok(Some(self.relative_to_root(candidate)));
                 }
@@ -328,12 +405,22 @@ impl Layout {
         if let Some(error) = refused {
             return Err(error);
         }
-        let tried: Vec<String> = candidates.iter().map(|candidate| candidate.display().to_string()).collect();
+        let tried: Vec<String> =
+            candidates.iter().map(|candidate| candidate.display().to_string()).collect();
         if key == "test" {
-            self.remarks.push(format!("{} is not there (looked for {}); there is no test split", what(), tried.join(", ")));
+            self.remarks.push(format!(
+                "{} is not there (looked for {}); there is no test split",
+                what(),
+                tried.join(", ")
+            ));
             return Ok(None);
         }
-        Err(LayoutError::MissingSource { yaml: yaml.file.clone(), key, value: printable(value).into_owned(), tried })
+        Err(LayoutError::MissingSource {
+            yaml: yaml.file.clone(),
+            key,
+            value: printable(value).into_owned(),
+            tried,
+        })
     }
 
     /// The folder of a split's images by the usual names, from the root.

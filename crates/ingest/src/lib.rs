@@ -1,9 +1,9 @@
 //! The first stage: a YOLO-labelled dataset to label tables.
 //!
-//! Every line of every label file ends as exactly one of box, polygon, or quarantined; what was found
-//! wrong stands in `issues.parquet` with file, line, column, rule and what was done. The source files
-//! are never touched. [`rules`] documents what is looked for, [`label::parse_labels`] reads one label
-//! file, [`layout::find`] finds the parts of a dataset, and [`run`] is the stage.
+//! Every line of every label file ends as exactly one of box, polygon, or quarantined; what was
+//! found wrong stands in `issues.parquet` with file, line, column, rule and what was done. The
+//! source files are never touched. [`rules`] documents what is looked for, [`label::parse_labels`]
+//! reads one label file, [`layout::find`] finds the parts of a dataset, and [`run`] is the stage.
 
 pub mod classes;
 pub mod data_yaml;

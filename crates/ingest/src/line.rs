@@ -9,8 +9,8 @@ use crate::geometry::{Crossing, find_crossing, is_on_one_line, polygon_area};
 use crate::label::{LabelObject, LabelRules};
 use crate::rules::{Rule, RuleBook, Verdict};
 
-/// How far a derived edge may pass the image's edge by mere rounding: a centre and half a size with six
-/// decimals are each off by half a millionth at most.
+/// How far a derived edge may pass the image's edge by mere rounding: a centre and half a size with
+/// six decimals are each off by half a millionth at most.
 const ROUNDING: f64 = 1e-6;
 
 /// For what is worth a word under a rule that it does not break.
@@ -57,11 +57,26 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn report_as(&mut self, rule: Rule, verdict: Verdict, at: usize, message: String, label: &str, help: &str) {
+    fn report_as(
+        &mut self,
+        rule: Rule,
+        verdict: Verdict,
+        at: usize,
+        message: String,
+        label: &str,
+        help: &str,
+    ) {
         let range = self.tokens.get(at).cloned().unwrap_or(0..self.text.len());
         let chars = |text: &str| u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
-        let place = Place::span(self.path, self.number, chars(&self.text[..range.start]).saturating_add(1), chars(&self.text[range]));
-        let mut finding = Finding::new(rule.name(), verdict.severity, verdict.action, place, message).with_source(raw(self.text));
+        let place = Place::span(
+            self.path,
+            self.number,
+            chars(&self.text[..range.start]).saturating_add(1),
+            chars(&self.text[range]),
+        );
+        let mut finding =
+            Finding::new(rule.name(), verdict.severity, verdict.action, place, message)
+                .with_source(raw(self.text));
         if !label.is_empty() {
             finding = finding.with_label(label);
         }
@@ -89,10 +104,23 @@ impl<'a> LineParser<'a> {
         LineParser { path, rules, tokens: Vec::new(), values: Vec::new() }
     }
 
-    /// The object on a line that is not blank, or `None` and at least one finding with action dropped.
-    pub fn parse(&mut self, number: u32, text: &str, findings: &mut Vec<Finding>) -> Option<LabelObject> {
+    /// The object on a line that is not blank, or `None` and at least one finding with action
+    /// dropped.
+    pub fn parse(
+        &mut self,
+        number: u32,
+        text: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<LabelObject> {
         split_tokens(text, &mut self.tokens);
-        let mut line = Line { path: self.path, book: &self.rules.book, number, text, tokens: &self.tokens, found: Vec::new() };
+        let mut line = Line {
+            path: self.path,
+            book: &self.rules.book,
+            number,
+            text,
+            tokens: &self.tokens,
+            found: Vec::new(),
+        };
         let class_id = parse_class(&mut line, self.rules);
         let coordinates = check_count(&mut line);
         let is_numeric = parse_numbers(&mut line, &mut self.values);
@@ -101,7 +129,12 @@ impl<'a> LineParser<'a> {
             let in_range = check_range(&mut line, coordinates, &self.values, self.rules.tolerance);
             let geometry = match coordinates {
                 Coordinates::Box => box_geometry(&mut line, &self.values, in_range),
-                Coordinates::Polygon => polygon_geometry(&mut line, &self.values, in_range, self.rules.min_polygon_vertices),
+                Coordinates::Polygon => polygon_geometry(
+                    &mut line,
+                    &self.values,
+                    in_range,
+                    self.rules.min_polygon_vertices,
+                ),
                 Coordinates::Unclear => None,
             };
             object = class_id.zip(geometry).map(|(class_id, geometry)| LabelObject {
@@ -145,7 +178,12 @@ fn split_tokens(text: &str, tokens: &mut Vec<Range<usize>>) {
 }
 
 #[inline]
-fn push_token(at: usize, is_space: bool, start: &mut Option<usize>, tokens: &mut Vec<Range<usize>>) {
+fn push_token(
+    at: usize,
+    is_space: bool,
+    start: &mut Option<usize>,
+    tokens: &mut Vec<Range<usize>>,
+) {
     match (*start, is_space) {
         (Some(from), true) => {
             tokens.push(from..at);
@@ -167,7 +205,14 @@ fn parse_class(line: &mut Line, rules: &LabelRules) -> Option<i16> {
         _ => match token.parse::<f64>() {
             Ok(value) if value >= 0.0 && value.fract() == 0.0 && value < 1e15 => {
                 let id = value as u64;
-                line.report_as(Rule::ClassNotInteger, NOTED, 0, format!("class `{shown}` was read as {id}"), &format!("read as {id}"), "");
+                line.report_as(
+                    Rule::ClassNotInteger,
+                    NOTED,
+                    0,
+                    format!("class `{shown}` was read as {id}"),
+                    &format!("read as {id}"),
+                    "",
+                );
                 Some(id)
             }
             Ok(value) if value < 0.0 => {
@@ -182,16 +227,31 @@ fn parse_class(line: &mut Line, rules: &LabelRules) -> Option<i16> {
             }
             Ok(_) => {
                 let help = "the line should begin with a class id; have its columns shifted?";
-                line.report(Rule::ClassNotInteger, 0, format!("class `{shown}` is no whole number"), "not a class id", help);
+                line.report(
+                    Rule::ClassNotInteger,
+                    0,
+                    format!("class `{shown}` is no whole number"),
+                    "not a class id",
+                    help,
+                );
                 return None;
             }
             Err(_) => {
                 let help = match rules.classes.id_of(token) {
                     Some(id) => format!("write the class's id: {id}"),
                     None if token.contains([',', ';']) => "separate numbers by spaces".to_owned(),
-                    None => format!("a line is `class x y w h` or `class x1 y1 x2 y2 ...`; {}", rules.classes.extent()),
+                    None => format!(
+                        "a line is `class x y w h` or `class x1 y1 x2 y2 ...`; {}",
+                        rules.classes.extent()
+                    ),
                 };
-                line.report(Rule::ClassNotInteger, 0, format!("class `{shown}` is no number"), "not a class id", &help);
+                line.report(
+                    Rule::ClassNotInteger,
+                    0,
+                    format!("class `{shown}` is no number"),
+                    "not a class id",
+                    &help,
+                );
                 return None;
             }
         },
@@ -202,7 +262,13 @@ fn parse_class(line: &mut Line, rules: &LabelRules) -> Option<i16> {
         if id == Some(rules.classes.len() as u64) {
             help.push_str("; are the ids of this file counted from 1?");
         }
-        line.report(Rule::ClassUnknown, 0, format!("class {shown} is not in the list of classes"), "no such class", &help);
+        line.report(
+            Rule::ClassUnknown,
+            0,
+            format!("class {shown} is not in the list of classes"),
+            "no such class",
+            &help,
+        );
     }
     known
 }
@@ -215,19 +281,27 @@ fn check_count(line: &mut Line) -> Coordinates {
         _ => {}
     }
     let message = match n {
-        0 => "a class and no coordinates; a box has 4, a polygon an even number of at least 6".to_owned(),
+        0 => "a class and no coordinates; a box has 4, a polygon an even number of at least 6"
+            .to_owned(),
         1 => "1 coordinate; a box has 4, a polygon an even number of at least 6".to_owned(),
         n => format!("{n} coordinates; a box has 4, a polygon an even number of at least 6"),
     };
-    let is_share = |token: &str| token.parse::<f64>().is_ok_and(|value| (0.0..=1.0).contains(&value));
+    let is_share =
+        |token: &str| token.parse::<f64>().is_ok_and(|value| (0.0..=1.0).contains(&value));
     let (label, help) = match n {
         0..=3 => ("the line ends here", "restore the missing numbers, or delete the line"),
-        5 if is_share(line.token(5)) => {
-            ("a fifth number", "this looks like a prediction file with a confidence column; remove the last number of each line if these are labels after all")
-        }
+        5 if is_share(line.token(5)) => (
+            "a fifth number",
+            "this looks like a prediction file with a confidence column; remove the last number of each line if these are labels after all",
+        ),
         5 => ("a fifth number", "a box is `class x y w h`; remove what follows it"),
-        9 if line.token(5).bytes().all(|byte| byte.is_ascii_digit()) => ("a number without its pair", "two boxes on one line? put each on its own"),
-        _ => ("a number without its pair", "a coordinate is missing, or a confidence follows the polygon"),
+        9 if line.token(5).bytes().all(|byte| byte.is_ascii_digit()) => {
+            ("a number without its pair", "two boxes on one line? put each on its own")
+        }
+        _ => (
+            "a number without its pair",
+            "a coordinate is missing, or a confidence follows the polygon",
+        ),
     };
     line.report(Rule::CoordinateCount, n, message, label, help);
     Coordinates::Unclear
@@ -255,7 +329,13 @@ fn parse_numbers(line: &mut Line, values: &mut Vec<f64>) -> bool {
     } else {
         ""
     };
-    line.report(Rule::CoordinateNotANumber, first, message, problem.trim_start_matches("is "), help);
+    line.report(
+        Rule::CoordinateNotANumber,
+        first,
+        message,
+        problem.trim_start_matches("is "),
+        help,
+    );
     false
 }
 
@@ -266,13 +346,16 @@ fn role(coordinates: Coordinates, at: usize) -> String {
         (Coordinates::Box, 1) => "y centre".into(),
         (Coordinates::Box, 2) => "width".into(),
         (Coordinates::Box, _) => "height".into(),
-        (Coordinates::Polygon, at) => format!("{} of vertex {}", if at % 2 == 0 { "x" } else { "y" }, at / 2 + 1),
+        (Coordinates::Polygon, at) => {
+            format!("{} of vertex {}", if at % 2 == 0 { "x" } else { "y" }, at / 2 + 1)
+        }
         (Coordinates::Unclear, _) => "coordinate".into(),
     }
 }
 
-/// Checks every raw coordinate against 0..1; false, with a finding, where one is outside by more than the
-/// tolerance and that drops the line. Sizes of zero and less are left to the rule about areas.
+/// Checks every raw coordinate against 0..1; false, with a finding, where one is outside by more
+/// than the tolerance and that drops the line. Sizes of zero and less are left to the rule about
+/// areas.
 fn check_range(line: &mut Line, coordinates: Coordinates, values: &[f64], tolerance: f64) -> bool {
     // A fifth number is no coordinate.
     let checked = if values.len() == 5 { 4 } else { values.len() };
@@ -300,13 +383,18 @@ fn check_range(line: &mut Line, coordinates: Coordinates, values: &[f64], tolera
         } else if largest > 2.0 {
             "a share is at most 1; look at the number".to_owned()
         } else {
-            format!("clip the object to the image; ingest.tolerance = {tolerance} is what is forgiven")
+            format!(
+                "clip the object to the image; ingest.tolerance = {tolerance} is what is forgiven"
+            )
         };
         line.report(
             Rule::CoordinateOutOfRange,
             first + 1,
             format!("{role} {shown} is not within 0..=1{}", and_more(outside.len() - 1)),
-            &format!("{role} is {}; a share of {side} runs from 0 to 1", shortened(&value.to_string())),
+            &format!(
+                "{role} is {}; a share of {side} runs from 0 to 1",
+                shortened(&value.to_string())
+            ),
             &help,
         );
     }
@@ -315,8 +403,19 @@ fn check_range(line: &mut Line, coordinates: Coordinates, values: &[f64], tolera
             true => "is not within 0..=1".to_owned(),
             false => format!("was moved to {}", values[first].clamp(0.0, 1.0)),
         };
-        let message = format!("{} {} {what}{}", role(coordinates, first), shortened(line.token(first + 1)), and_more(nearly.len() - 1));
-        line.report(Rule::CoordinateClamped, first + 1, message, &format!("outside by no more than {tolerance}"), "");
+        let message = format!(
+            "{} {} {what}{}",
+            role(coordinates, first),
+            shortened(line.token(first + 1)),
+            and_more(nearly.len() - 1)
+        );
+        line.report(
+            Rule::CoordinateClamped,
+            first + 1,
+            message,
+            &format!("outside by no more than {tolerance}"),
+            "",
+        );
     }
     outside.is_empty() || !line.book.drops(Rule::CoordinateOutOfRange)
 }
@@ -332,10 +431,17 @@ struct Geometry {
 fn box_geometry(line: &mut Line, values: &[f64], in_range: bool) -> Option<Geometry> {
     let &[x, y, width, height] = values else { return None };
     if width <= 0.0 || height <= 0.0 {
-        let (at, name, value) = if width <= 0.0 { (3, "width", width) } else { (4, "height", height) };
+        let (at, name, value) =
+            if width <= 0.0 { (3, "width", width) } else { (4, "height", height) };
         let message = format!("{name} {} leaves no area", shortened(line.token(at)));
         let label = if value < 0.0 { "a size is positive" } else { "nothing is this thin" };
-        line.report(Rule::ZeroArea, at, message, label, "draw the object again, or delete the line");
+        line.report(
+            Rule::ZeroArea,
+            at,
+            message,
+            label,
+            "draw the object again, or delete the line",
+        );
         return None;
     }
     if !in_range {
@@ -344,28 +450,57 @@ fn box_geometry(line: &mut Line, values: &[f64], in_range: bool) -> Option<Geome
     let clamp = |value: f64| value.clamp(0.0, 1.0);
     let mut repaired = values.iter().any(|value| !(0.0..=1.0).contains(value));
     let (x, y, width, height) = (clamp(x), clamp(y), clamp(width), clamp(height));
-    let edges = [("left", x - width / 2.0, 1), ("top", y - height / 2.0, 2), ("right", x + width / 2.0, 1), ("bottom", y + height / 2.0, 2)];
-    let past: Vec<_> = edges.iter().filter(|(_, value, _)| *value < -ROUNDING || *value > 1.0 + ROUNDING).collect();
-    // Where the centre itself was moved to the edge, that half of the box is outside goes without saying.
+    let edges = [
+        ("left", x - width / 2.0, 1),
+        ("top", y - height / 2.0, 2),
+        ("right", x + width / 2.0, 1),
+        ("bottom", y + height / 2.0, 2),
+    ];
+    let past: Vec<_> = edges
+        .iter()
+        .filter(|(_, value, _)| *value < -ROUNDING || *value > 1.0 + ROUNDING)
+        .collect();
+    // Where the centre itself was moved to the edge, that half of the box is outside goes without
+    // saying.
     let center_inside = values[..2].iter().all(|value| (0.0..=1.0).contains(value));
     if let (Some((name, value, at)), true) = (past.first(), center_inside) {
         repaired = true;
-        let message = format!("the {name} edge is at {value:.6}, past the image{}", and_more(past.len() - 1));
+        let message =
+            format!("the {name} edge is at {value:.6}, past the image{}", and_more(past.len() - 1));
         line.report(Rule::BoxClipped, *at, message, "this centre and size reach past the edge", "");
     }
     let [xmin, ymin, xmax, ymax] = edges.map(|(_, value, _)| clamp(value));
     let unit_box = UnitBox::new(xmin as f32, ymin as f32, xmax as f32, ymax as f32);
     if unit_box.width() <= 0.0 || unit_box.height() <= 0.0 {
-        line.report(Rule::ZeroArea, 3, "the box is too thin to have an area in single precision".into(), "", "draw the object again, or delete the line");
+        line.report(
+            Rule::ZeroArea,
+            3,
+            "the box is too thin to have an area in single precision".into(),
+            "",
+            "draw the object again, or delete the line",
+        );
         return None;
     }
-    Some(Geometry { vertices: None, unit_box, area: ((xmax - xmin) * (ymax - ymin)) as f32, repaired })
+    Some(Geometry {
+        vertices: None,
+        unit_box,
+        area: ((xmax - xmin) * (ymax - ymin)) as f32,
+        repaired,
+    })
 }
 
-fn polygon_geometry(line: &mut Line, values: &[f64], in_range: bool, min_vertices: usize) -> Option<Geometry> {
+fn polygon_geometry(
+    line: &mut Line,
+    values: &[f64],
+    in_range: bool,
+    min_vertices: usize,
+) -> Option<Geometry> {
     let raw: Vec<[f64; 2]> = values.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
     if raw.len() < min_vertices {
-        let message = format!("a polygon of {} vertices; ingest.min_polygon_vertices is {min_vertices}", raw.len());
+        let message = format!(
+            "a polygon of {} vertices; ingest.min_polygon_vertices is {min_vertices}",
+            raw.len()
+        );
         line.report(
             Rule::PolygonTooFewVertices,
             line.tokens.len() - 1,
@@ -377,28 +512,51 @@ fn polygon_geometry(line: &mut Line, values: &[f64], in_range: bool, min_vertice
     if !in_range {
         return None;
     }
-    let vertices: Vec<[f64; 2]> = raw.iter().map(|vertex| vertex.map(|value| value.clamp(0.0, 1.0))).collect();
-    let single: Vec<[f32; 2]> = vertices.iter().map(|vertex| vertex.map(|value| value as f32)).collect();
+    let vertices: Vec<[f64; 2]> =
+        raw.iter().map(|vertex| vertex.map(|value| value.clamp(0.0, 1.0))).collect();
+    let single: Vec<[f32; 2]> =
+        vertices.iter().map(|vertex| vertex.map(|value| value as f32)).collect();
     let unit_box = UnitBox::around(&single)?;
     if unit_box.width() <= 0.0 || unit_box.height() <= 0.0 || is_on_one_line(&vertices) {
         let message = format!("the polygon's {} vertices lie on one line", vertices.len());
-        line.report(Rule::ZeroArea, 1, message, "an outline without an inside", "draw the object again, or delete the line");
+        line.report(
+            Rule::ZeroArea,
+            1,
+            message,
+            "an outline without an inside",
+            "draw the object again, or delete the line",
+        );
         return None;
     }
-    let crossing = if line.book.is_on(Rule::SelfIntersecting) { find_crossing(&vertices) } else { Crossing::None };
+    let crossing = if line.book.is_on(Rule::SelfIntersecting) {
+        find_crossing(&vertices)
+    } else {
+        Crossing::None
+    };
     match crossing {
         Crossing::None => {}
         Crossing::Edges(a, b) => {
-            let message = format!("the edges from vertex {} and from vertex {} cross", a + 1, b + 1);
-            line.report(Rule::SelfIntersecting, a * 2 + 1, message, "crosses another edge", "put the vertices in order around the outline");
+            let message =
+                format!("the edges from vertex {} and from vertex {} cross", a + 1, b + 1);
+            line.report(
+                Rule::SelfIntersecting,
+                a * 2 + 1,
+                message,
+                "crosses another edge",
+                "put the vertices in order around the outline",
+            );
         }
         Crossing::Unknown => {
-            let message = format!("a polygon of {} vertices was not searched for crossing edges", vertices.len());
+            let message = format!(
+                "a polygon of {} vertices was not searched for crossing edges",
+                vertices.len()
+            );
             line.report_as(Rule::SelfIntersecting, NOTED, 1, message, "", "simplify the outline");
         }
     }
     let repaired = vertices != raw;
-    // An outline that runs around a place twice has it twice in the formula, and no more than its box in the image.
+    // An outline that runs around a place twice has it twice in the formula, and no more than its
+    // box in the image.
     let area = (polygon_area(&vertices) as f32).min(unit_box.width() * unit_box.height());
     Some(Geometry { vertices: Some(single), unit_box, area, repaired })
 }
@@ -422,7 +580,12 @@ mod tests {
     use crate::classes::ClassNames;
 
     fn parse(text: &str) -> (Option<LabelObject>, Vec<Finding>) {
-        let rules = LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["wrist", "elbow"]), book: RuleBook::default() };
+        let rules = LabelRules {
+            tolerance: 0.01,
+            min_polygon_vertices: 3,
+            classes: ClassNames::from_list(["wrist", "elbow"]),
+            book: RuleBook::default(),
+        };
         let mut findings = Vec::new();
         let object = LineParser::new("l.txt", &rules).parse(3, text, &mut findings);
         (object, findings)
@@ -438,22 +601,34 @@ mod tests {
     fn a_box_becomes_corners() {
         let (object, findings) = parse("1 0.5 0.4 0.2 0.1");
         let object = object.unwrap();
-        assert_eq!((object.class_id, object.line, object.unit_box), (1, 3, UnitBox::new(0.4, 0.35, 0.6, 0.45)));
+        assert_eq!(
+            (object.class_id, object.line, object.unit_box),
+            (1, 3, UnitBox::new(0.4, 0.35, 0.6, 0.45))
+        );
         assert!(findings.is_empty() && !object.repaired && object.vertices.is_none());
     }
 
     #[test]
     fn columns_count_characters() {
         let finding = only("0\u{a0}\u{a0}0.5 é .2 .2");
-        assert_eq!((finding.rule.as_str(), finding.place.column, finding.place.width), ("coordinate-not-a-number", Some(8), Some(1)));
+        assert_eq!(
+            (finding.rule.as_str(), finding.place.column, finding.place.width),
+            ("coordinate-not-a-number", Some(8), Some(1))
+        );
     }
 
     #[test]
     fn independent_faults_are_found_together_and_the_line_is_dropped() {
         let (object, findings) = parse("7 1.005 1.5 .2 .2");
         assert!(object.is_none());
-        let rules: Vec<_> = findings.iter().map(|finding| (finding.rule.as_str(), finding.place.column.unwrap())).collect();
-        assert_eq!(rules, [("class-unknown", 1), ("coordinate-clamped", 3), ("coordinate-out-of-range", 9)]);
+        let rules: Vec<_> = findings
+            .iter()
+            .map(|finding| (finding.rule.as_str(), finding.place.column.unwrap()))
+            .collect();
+        assert_eq!(
+            rules,
+            [("class-unknown", 1), ("coordinate-clamped", 3), ("coordinate-out-of-range", 9)]
+        );
         assert!(findings.iter().all(|finding| finding.action == Action::Dropped));
     }
 
@@ -488,14 +663,24 @@ mod tests {
     #[test]
     fn a_box_past_the_edge_is_clipped_and_rounding_is_not_told() {
         let (object, findings) = parse("0 0.95 0.5 0.2 0.1");
-        assert_eq!((object.unwrap().unit_box.xmax, findings[0].rule.as_str()), (1.0, "box-clipped"));
+        assert_eq!(
+            (object.unwrap().unit_box.xmax, findings[0].rule.as_str()),
+            (1.0, "box-clipped")
+        );
         let (object, findings) = parse("0 0.9000005 0.5 0.2 0.1");
         assert!(findings.is_empty() && !object.unwrap().repaired);
     }
 
     #[test]
     fn nothing_without_an_area_passes() {
-        for text in ["0 .5 .5 0 .1", "0 .5 .5 .1 -.1", "0 .1 .1 .2 .2 .3 .3", "0 .1 .1 .1 .2 .1 .3 .1 .4", "0 .5 .5 1e-30 .1", "0 .5 .5 -3 .1"] {
+        for text in [
+            "0 .5 .5 0 .1",
+            "0 .5 .5 .1 -.1",
+            "0 .1 .1 .2 .2 .3 .3",
+            "0 .1 .1 .1 .2 .1 .3 .1 .4",
+            "0 .5 .5 1e-30 .1",
+            "0 .5 .5 -3 .1",
+        ] {
             assert_eq!(only(text).rule, "zero-area", "{text}");
         }
     }
@@ -504,7 +689,10 @@ mod tests {
     fn a_bow_tie_is_kept_with_a_warning() {
         let (object, findings) = parse("0 .1 .1 .4 .4 .4 .1 .1 .4");
         assert!(object.is_some());
-        assert_eq!((findings[0].rule.as_str(), findings[0].action), ("self-intersecting", Action::Kept));
+        assert_eq!(
+            (findings[0].rule.as_str(), findings[0].action),
+            ("self-intersecting", Action::Kept)
+        );
     }
 
     #[test]

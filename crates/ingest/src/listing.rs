@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use ossify_contract::{Fingerprint, Partition, Split, label_path, labels_folder, share_place, share_place_of_label};
+use ossify_contract::{
+    Fingerprint, Partition, Split, label_path, labels_folder, share_place, share_place_of_label,
+};
 use ossify_diagnostics::{Finding, Place};
 use ossify_storage::{Stat, is_url};
 use rayon::prelude::*;
@@ -18,17 +20,20 @@ use crate::record::Record;
 use crate::rules::{Rule, RuleBook};
 
 /// Extensions of files that are meant as images, whether or not their format is supported.
-const IMAGE_EXTENSIONS: [&str; 17] =
-    ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dng", "mpo", "pfm", "heic", "heif", "avif", "jp2", "gif", "dcm", "dicom"];
+const IMAGE_EXTENSIONS: [&str; 17] = [
+    "jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dng", "mpo", "pfm", "heic", "heif",
+    "avif", "jp2", "gif", "dcm", "dicom",
+];
 
 /// Text files that lie among labels and are none, by stem.
-const NO_LABELS: [&str; 8] = ["classes", "readme", "license", "notes", "obj", "requirements", "labels", "changelog"];
+const NO_LABELS: [&str; 8] =
+    ["classes", "readme", "license", "notes", "obj", "requirements", "labels", "changelog"];
 
 /// Largest list of images or label file that is read.
 pub(crate) const MAX_TEXT_BYTES: u64 = 1 << 30;
 
-/// All images and label files that a walk came upon, whichever share they are in: two walks that saw the same have the
-/// same census, whatever the order.
+/// All images and label files that a walk came upon, whichever share they are in: two walks that
+/// saw the same have the same census, whatever the order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Census {
     /// Images and label files, one that is listed twice counted twice.
@@ -40,7 +45,9 @@ pub struct Census {
 impl Census {
     fn add(&mut self, path: &str, is_label: bool) {
         self.files += 1;
-        self.digest = self.digest.wrapping_add(xxh3_128_with_seed(path.as_bytes(), u64::from(is_label)) as u64);
+        self.digest = self
+            .digest
+            .wrapping_add(xxh3_128_with_seed(path.as_bytes(), u64::from(is_label)) as u64);
     }
 
     fn absorb(&mut self, other: Census) {
@@ -95,7 +102,13 @@ struct Wants {
 ///
 /// # Errors
 /// Fails where a folder or a list cannot be read, or leads outside the dataset.
-pub fn list(layout: &Layout, split: Split, sources: &Sources, partition: Option<Partition>, book: &RuleBook) -> Result<Listing, LayoutError> {
+pub fn list(
+    layout: &Layout,
+    split: Split,
+    sources: &Sources,
+    partition: Option<Partition>,
+    book: &RuleBook,
+) -> Result<Listing, LayoutError> {
     let mut listing = Listing::empty(split, partition);
     let mut walks = Vec::new();
     for folder in &sources.folders {
@@ -119,11 +132,19 @@ pub fn list(layout: &Layout, split: Split, sources: &Sources, partition: Option<
     }
     let repeated = listing.images.sort();
     if repeated > 0 {
-        listing.remarks.push(format!("{repeated} images of {split} are listed more than once; each counts once"));
+        listing.remarks.push(format!(
+            "{repeated} images of {split} are listed more than once; each counts once"
+        ));
     }
     listing.labels.sort();
     listing.match_labels();
-    listing.findings.sort_by(|a, b| (&a.place.path, a.place.line, a.place.column).cmp(&(&b.place.path, b.place.line, b.place.column)));
+    listing.findings.sort_by(|a, b| {
+        (&a.place.path, a.place.line, a.place.column).cmp(&(
+            &b.place.path,
+            b.place.line,
+            b.place.column,
+        ))
+    });
     Ok(listing)
 }
 
@@ -178,36 +199,57 @@ impl Listing {
     fn counts_and_holds(&mut self, path: &str, is_label: bool) -> bool {
         let Some(partition) = self.partition else { return true };
         self.census.add(path, is_label);
-        let is_held = partition.holds(if is_label { share_place_of_label(path) } else { share_place(path) });
+        let is_held =
+            partition.holds(if is_label { share_place_of_label(path) } else { share_place(path) });
         self.own_files += u64::from(is_held);
         is_held
     }
 
     /// Takes what was found at a place, if the place is in the share.
     fn add_finding(&mut self, finding: Option<Finding>) {
-        let is_held = |finding: &Finding| self.partition.is_none_or(|partition| partition.holds(share_place_of_label(&finding.place.to_string())));
+        let is_held = |finding: &Finding| {
+            self.partition.is_none_or(|partition| {
+                partition.holds(share_place_of_label(&finding.place.to_string()))
+            })
+        };
         let held = finding.filter(is_held);
         self.findings.extend(held);
     }
 
     fn match_labels(&mut self) {
         let Listing { images, labels, .. } = self;
-        self.label_of = (0..images.len()).into_par_iter().map(|at| labels.find(&label_path(images.get(at))).and_then(|at| u32::try_from(at).ok())).collect();
+        self.label_of = (0..images.len())
+            .into_par_iter()
+            .map(|at| {
+                labels.find(&label_path(images.get(at))).and_then(|at| u32::try_from(at).ok())
+            })
+            .collect();
         let mut has_image = vec![false; labels.len()];
         for label in self.label_of.iter().flatten() {
             has_image[*label as usize] = true;
         }
-        self.orphans = (0u32..).zip(&has_image).filter(|(_, has_image)| !**has_image).map(|(at, _)| at).collect();
+        self.orphans = (0u32..)
+            .zip(&has_image)
+            .filter(|(_, has_image)| !**has_image)
+            .map(|(at, _)| at)
+            .collect();
         self.collides = images.stem_collisions();
     }
 
-    /// Lists a folder with all below it. Links are rare, and to follow them takes a look at every file: that
-    /// is done where there is one.
-    fn walk(&mut self, layout: &Layout, folder: &str, wants: Wants, book: &RuleBook) -> Result<(), LayoutError> {
+    /// Lists a folder with all below it. Links are rare, and to follow them takes a look at every
+    /// file: that is done where there is one.
+    fn walk(
+        &mut self,
+        layout: &Layout,
+        folder: &str,
+        wants: Wants,
+        book: &RuleBook,
+    ) -> Result<(), LayoutError> {
         if is_url(&layout.root) {
             return self.walk_objects(layout, folder, wants);
         }
-        let before = (self.images.len(), self.labels.len(), self.ignored, self.census, self.own_files);
+        let before =
+            (self.images.len(), self.labels.len(), self.ignored, self.census, self.own_files);
         if self.walk_tree(layout, folder, wants, false, book)? {
             return Ok(());
         }
@@ -217,12 +259,19 @@ impl Listing {
         self.walk_tree(layout, folder, wants, true, book).map(|_| ())
     }
 
-    /// Lists a folder of an object store, where there are neither links nor names that are not UTF-8.
-    fn walk_objects(&mut self, layout: &Layout, folder: &str, wants: Wants) -> Result<(), LayoutError> {
+    /// Lists a folder of an object store, where there are neither links nor names that are not
+    /// UTF-8.
+    fn walk_objects(
+        &mut self,
+        layout: &Layout,
+        folder: &str,
+        wants: Wants,
+    ) -> Result<(), LayoutError> {
         let base = layout.locate(folder);
         for object in ossify_storage::list(&base).map_err(LayoutError::io(&base))? {
             let (inner, _) = object.map_err(LayoutError::io(&base))?;
-            // What lies in a folder that is passed over is not counted, as in a folder of this machine.
+            // What lies in a folder that is passed over is not counted, as in a folder of this
+            // machine.
             let (folders, name) = inner.rsplit_once('/').unwrap_or(("", &inner));
             if folders.split('/').any(is_passed_over) {
                 continue;
@@ -242,7 +291,14 @@ impl Listing {
     }
 
     /// Lists a folder; without following links it stops at the first and returns false.
-    fn walk_tree(&mut self, layout: &Layout, folder: &str, wants: Wants, follows_links: bool, book: &RuleBook) -> Result<bool, LayoutError> {
+    fn walk_tree(
+        &mut self,
+        layout: &Layout,
+        folder: &str,
+        wants: Wants,
+        follows_links: bool,
+        book: &RuleBook,
+    ) -> Result<bool, LayoutError> {
         let base = layout.locate(folder);
         let base_text = base.to_str().unwrap_or("\0");
         let mut entries = WalkDir::new(&base).follow_links(follows_links).into_iter();
@@ -270,16 +326,22 @@ impl Listing {
                 continue;
             }
             // By far the most names need no work, and listings are long.
-            let plain =
-                entry.path().to_str().and_then(|path| path.strip_prefix(base_text)).map(|inner| inner.trim_start_matches('/')).filter(|inner| is_normal(inner));
+            let plain = entry
+                .path()
+                .to_str()
+                .and_then(|path| path.strip_prefix(base_text))
+                .map(|inner| inner.trim_start_matches('/'))
+                .filter(|inner| is_normal(inner));
             let (path, is_escaped) = match plain {
                 Some(inner) => (join(folder, inner), false),
                 None => {
-                    let (inner, is_escaped) = normalized(entry.path().strip_prefix(&base).unwrap_or(entry.path()));
+                    let (inner, is_escaped) =
+                        normalized(entry.path().strip_prefix(&base).unwrap_or(entry.path()));
                     (join(folder, &inner), is_escaped)
                 }
             };
-            let is_refused = entry.path_is_symlink() && self.refuse_link(layout, entry.path(), &path, book);
+            let is_refused =
+                entry.path_is_symlink() && self.refuse_link(layout, entry.path(), &path, book);
             if is_folder {
                 if is_refused {
                     entries.skip_current_dir();
@@ -291,7 +353,12 @@ impl Listing {
                 if is_escaped {
                     self.unspeakable.insert(path);
                 }
-            } else if wants.labels && extension(&path) == "txt" && is_label_name(&path) && entry.file_type().is_file() && !is_escaped {
+            } else if wants.labels
+                && extension(&path) == "txt"
+                && is_label_name(&path)
+                && entry.file_type().is_file()
+                && !is_escaped
+            {
                 if !is_refused {
                     self.add_label(&path);
                 }
@@ -302,13 +369,22 @@ impl Listing {
         Ok(true)
     }
 
-    /// A link that leads nowhere is an image that cannot be read; a circle of links is passed over; what
-    /// cannot be listed ends the run, as nobody knows what is in it.
-    fn skip_or_fail(&mut self, base: &Path, folder: &str, wants_images: bool, error: walkdir::Error) -> Result<(), LayoutError> {
+    /// A link that leads nowhere is an image that cannot be read; a circle of links is passed over;
+    /// what cannot be listed ends the run, as nobody knows what is in it.
+    fn skip_or_fail(
+        &mut self,
+        base: &Path,
+        folder: &str,
+        wants_images: bool,
+        error: walkdir::Error,
+    ) -> Result<(), LayoutError> {
         let path = error.path().map_or_else(|| base.to_path_buf(), Path::to_path_buf);
         let inner = normalized(path.strip_prefix(base).unwrap_or(&path)).0;
         if error.loop_ancestor().is_some() {
-            self.remarks.push(format!("{} is a link to a folder around it; it was not entered", ossify_diagnostics::printable(&join(folder, &inner))));
+            self.remarks.push(format!(
+                "{} is a link to a folder around it; it was not entered",
+                ossify_diagnostics::printable(&join(folder, &inner))
+            ));
             return Ok(());
         }
         let is_dangling = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
@@ -339,15 +415,25 @@ impl Listing {
     }
 
     /// Reads a list of images, one path a line.
-    fn read_list(&mut self, layout: &Layout, list: &str, book: &RuleBook) -> Result<(), LayoutError> {
+    fn read_list(
+        &mut self,
+        layout: &Layout,
+        list: &str,
+        book: &RuleBook,
+    ) -> Result<(), LayoutError> {
         let full = layout.locate(list);
         let size = ossify_storage::stat(&full).map_err(LayoutError::io(&full))?.bytes();
         if size > MAX_TEXT_BYTES {
-            return Err(LayoutError::BadYaml { path: full, reason: format!("{size} bytes; is this a list of images?") });
+            return Err(LayoutError::BadYaml {
+                path: full,
+                reason: format!("{size} bytes; is this a list of images?"),
+            });
         }
         let bytes = ossify_storage::read(&full, MAX_TEXT_BYTES).map_err(LayoutError::io(&full))?;
-        let text =
-            String::from_utf8(bytes).map_err(|e| LayoutError::BadYaml { path: full.clone(), reason: format!("a list of images should be UTF-8: {e}") })?;
+        let text = String::from_utf8(bytes).map_err(|e| LayoutError::BadYaml {
+            path: full.clone(),
+            reason: format!("a list of images should be UTF-8: {e}"),
+        })?;
         let folder = list.rfind('/').map_or("", |at| &list[..at]).to_owned();
         let mut is_inside = HashMap::new();
         let present = Present::of(self.partition, layout, &folder, &text)?;
@@ -358,8 +444,12 @@ impl Listing {
             }
             let column = (raw.len() - raw.trim_start().len()) as u32 + 1;
             let place = Place::span(list, number, column, entry.chars().count() as u32);
-            let Some(path) = self.listed_path(layout, &folder, entry, &present, &mut is_inside) else {
-                self.add_finding(escape_finding(book, place, format!("`{entry}` is outside the dataset")).map(|finding| finding.with_source(raw)));
+            let Some(path) = self.listed_path(layout, &folder, entry, &present, &mut is_inside)
+            else {
+                self.add_finding(
+                    escape_finding(book, place, format!("`{entry}` is outside the dataset"))
+                        .map(|finding| finding.with_source(raw)),
+                );
                 continue;
             };
             if !is_image_name(&path) {
@@ -376,19 +466,36 @@ impl Listing {
             if present.exists(layout, &path) {
                 self.images.push(&path);
             } else {
-                let finding = book.finding(Rule::ImageMissing, place, format!("the list names `{path}`, which is not there"));
-                self.findings.extend(finding.map(|finding| finding.with_source(raw).with_help("restore the image, or remove the line")));
+                let finding = book.finding(
+                    Rule::ImageMissing,
+                    place,
+                    format!("the list names `{path}`, which is not there"),
+                );
+                self.findings.extend(finding.map(|finding| {
+                    finding.with_source(raw).with_help("restore the image, or remove the line")
+                }));
             }
         }
         self.label_folders.push(labels_folder(&folder).unwrap_or(folder));
         Ok(())
     }
 
-    /// The path from the root that a line of a list means: relative to the list's folder, else to the
-    /// root; `None` where it leads outside.
-    fn listed_path(&self, layout: &Layout, folder: &str, entry: &str, present: &Present, is_inside: &mut HashMap<String, bool>) -> Option<String> {
+    /// The path from the root that a line of a list means: relative to the list's folder, else to
+    /// the root; `None` where it leads outside.
+    fn listed_path(
+        &self,
+        layout: &Layout,
+        folder: &str,
+        entry: &str,
+        present: &Present,
+        is_inside: &mut HashMap<String, bool>,
+    ) -> Option<String> {
         let [beside_list, from_root] = listed_candidates(layout, folder, entry);
-        let path = if entry.starts_with("./") || present.exists(layout, &beside_list) { beside_list } else { from_root };
+        let path = if entry.starts_with("./") || present.exists(layout, &beside_list) {
+            beside_list
+        } else {
+            from_root
+        };
         if layout.follow_links {
             return Some(path);
         }
@@ -399,12 +506,18 @@ impl Listing {
             return Some(path);
         }
         let parent = path.rfind('/').map_or("", |at| &path[..at]).to_owned();
-        let is_folder_inside = *is_inside
-            .entry(parent)
-            .or_insert_with_key(|parent| layout.locate(parent).canonicalize().map_or(true, |target| target.starts_with(&layout.canonical_root)));
+        let is_folder_inside = *is_inside.entry(parent).or_insert_with_key(|parent| {
+            layout
+                .locate(parent)
+                .canonicalize()
+                .map_or(true, |target| target.starts_with(&layout.canonical_root))
+        });
         let full = layout.locate(&path);
         let is_link = full.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-        let leads_inside = !is_link || full.canonicalize().map_or(true, |target| target.starts_with(&layout.canonical_root));
+        let leads_inside = !is_link
+            || full
+                .canonicalize()
+                .map_or(true, |target| target.starts_with(&layout.canonical_root));
         (is_folder_inside && leads_inside).then_some(path)
     }
 
@@ -417,7 +530,8 @@ impl Listing {
     pub fn stamp(&self, layout: &Layout) -> SplitStamp {
         let mut stamp = SplitStamp::of(self.split);
         let parts = (0..self.images.len().div_ceil(STAMPED_TOGETHER)).into_par_iter().map(|part| {
-            let images = part * STAMPED_TOGETHER..self.images.len().min((part + 1) * STAMPED_TOGETHER);
+            let images =
+                part * STAMPED_TOGETHER..self.images.len().min((part + 1) * STAMPED_TOGETHER);
             let mut of_part = SplitStamp::of(self.split);
             for at in images {
                 let stat = |path: &str| ossify_storage::stat(&layout.locate(path));
@@ -433,12 +547,16 @@ impl Listing {
     }
 }
 
-/// The paths from the root that a line of a list can mean: relative to the list's folder, and to the root.
+/// The paths from the root that a line of a list can mean: relative to the list's folder, and to
+/// the root.
 fn listed_candidates(layout: &Layout, folder: &str, entry: &str) -> [String; 2] {
     let entry = entry.replace('\\', "/");
     [layout.locate(folder), layout.root.clone()].map(|base| {
         let full = base.join(&entry);
-        let inside = full.strip_prefix(&layout.root).or_else(|_| full.strip_prefix(&layout.canonical_root)).unwrap_or(&full);
+        let inside = full
+            .strip_prefix(&layout.root)
+            .or_else(|_| full.strip_prefix(&layout.canonical_root))
+            .unwrap_or(&full);
         normalized(inside).0
     })
 }
@@ -452,15 +570,28 @@ enum Present {
 }
 
 impl Present {
-    fn of(partition: Option<Partition>, layout: &Layout, folder: &str, text: &str) -> Result<Self, LayoutError> {
+    fn of(
+        partition: Option<Partition>,
+        layout: &Layout,
+        folder: &str,
+        text: &str,
+    ) -> Result<Self, LayoutError> {
         if !is_url(&layout.root) {
             return Ok(Present::Local);
         }
         let mut asked = HashSet::new();
-        for entry in text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|entry| !entry.is_empty()) {
+        for entry in text
+            .trim_start_matches('\u{feff}')
+            .lines()
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+        {
             for path in listed_candidates(layout, folder, entry) {
                 let is_inside = !path.starts_with("..") && !path.starts_with('/');
-                if is_inside && is_image_name(&path) && partition.is_none_or(|partition| partition.holds(share_place(&path))) {
+                if is_inside
+                    && is_image_name(&path)
+                    && partition.is_none_or(|partition| partition.holds(share_place(&path)))
+                {
                     asked.insert(label_path(&path));
                     asked.insert(path);
                 }
@@ -582,7 +713,10 @@ impl RecordStamp {
 }
 
 /// The stamp of a file and of one that belongs to it.
-pub(crate) fn stamp_of(file: (&str, io::Result<Stat>), other: Option<(&str, io::Result<Stat>)>) -> String {
+pub(crate) fn stamp_of(
+    file: (&str, io::Result<Stat>),
+    other: Option<(&str, io::Result<Stat>)>,
+) -> String {
     let mut stamp = Fingerprint::new("file");
     for (path, stat) in std::iter::once(file).chain(other) {
         stamp.add(path);
@@ -618,7 +752,9 @@ fn is_image_name(path: &str) -> bool {
 fn is_label_name(path: &str) -> bool {
     let name = file_name(path).to_ascii_lowercase();
     let stem = name.strip_suffix(".txt").unwrap_or(&name);
-    !NO_LABELS.iter().any(|other| stem == *other || stem.strip_prefix(other).is_some_and(|rest| rest.starts_with('.')))
+    !NO_LABELS.iter().any(|other| {
+        stem == *other || stem.strip_prefix(other).is_some_and(|rest| rest.starts_with('.'))
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Tells about a rule: what it finds, why, what is done, and how to mend it; lists all without one
+    /// Tells about a rule: what it finds, why, what is done, and how to mend it; lists all without
+    /// one
     Explain {
         /// Name of the rule, such as coordinate-count
         rule: Option<String>,
@@ -50,8 +51,13 @@ fn explain_rule(name: Option<&str>) -> ExitCode {
         None => list(),
         Some((_, Some(rule))) => explain(rule),
         Some((name, None)) => {
-            let hint = Rule::nearest(name).map(|rule| format!("; did you mean {}?", rule.name())).unwrap_or_default();
-            eprintln!("error: there is no rule `{}`{hint} `ossify-ingest explain` lists all", ossify_diagnostics::printable(name));
+            let hint = Rule::nearest(name)
+                .map(|rule| format!("; did you mean {}?", rule.name()))
+                .unwrap_or_default();
+            eprintln!(
+                "error: there is no rule `{}`{hint} `ossify-ingest explain` lists all",
+                ossify_diagnostics::printable(name)
+            );
             return ExitCode::from(2);
         }
     };

@@ -6,7 +6,10 @@ use std::collections::binary_heap::PeekMut;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use ossify_contract::{Fingerprint, Part, Partition, Split, WorkFolder, read_parts, share_place, share_place_of_label, write_atomic};
+use ossify_contract::{
+    Fingerprint, Part, Partition, Split, WorkFolder, read_parts, share_place, share_place_of_label,
+    write_atomic,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::part::{PartSummary, RecordReader, SplitSummary};
@@ -31,8 +34,8 @@ struct Merged {
 }
 
 impl Parts {
-    /// Finds the parts of all `count` shares, and checks that they belong together: same version, same configuration, and the
-    /// same files seen by all, each by the worker whose share it is in.
+    /// Finds the parts of all `count` shares, and checks that they belong together: same version,
+    /// same configuration, and the same files seen by all, each by the worker whose share it is in.
     ///
     /// # Errors
     /// Says which part does not fit, and what to do.
@@ -55,8 +58,16 @@ impl Parts {
 
     /// All workers saw the same files, and took them all.
     fn check_census(&self) -> Result<()> {
-        let Some((first, others)) = self.parts.split_first() else { bail!("{} has no part", self.folder.display()) };
-        let seen = |part: &Part<PartSummary>| part.summary.splits.iter().map(|split| (split.split, split.census, split.ignored_files)).collect::<Vec<_>>();
+        let Some((first, others)) = self.parts.split_first() else {
+            bail!("{} has no part", self.folder.display())
+        };
+        let seen = |part: &Part<PartSummary>| {
+            part.summary
+                .splits
+                .iter()
+                .map(|split| (split.split, split.census, split.ignored_files))
+                .collect::<Vec<_>>()
+        };
         if let Some(other) = others.iter().find(|other| seen(other) != seen(first)) {
             bail!(
                 "the dataset had other files when part {} was made than when part {} was; run both again, the one that is up to date has nothing to do",
@@ -67,7 +78,11 @@ impl Parts {
         for split in &first.summary.splits {
             let taken: u64 = self.splits(split.split).map(|split| split.own_files).sum();
             if taken != split.census.files {
-                bail!("the parts have {taken} of the {} files of {}; this is a defect of ossify-ingest", split.census.files, split.split);
+                bail!(
+                    "the parts have {taken} of the {} files of {}; this is a defect of ossify-ingest",
+                    split.census.files,
+                    split.split
+                );
             }
         }
         Ok(())
@@ -75,7 +90,9 @@ impl Parts {
 
     /// A split, as each part has it.
     pub fn splits(&self, split: Split) -> impl Iterator<Item = &SplitSummary> {
-        self.parts.iter().flat_map(move |part| part.summary.splits.iter().filter(move |of_part| of_part.split == split))
+        self.parts.iter().flat_map(move |part| {
+            part.summary.splits.iter().filter(move |of_part| of_part.split == split)
+        })
     }
 
     /// The fingerprint of the tables that these parts were merged into, if they were.
@@ -94,16 +111,28 @@ impl Parts {
     /// Passes on the records of a split in order, and checks each file by the way.
     ///
     /// # Errors
-    /// Fails where a file is not what its manifest says, where a record is in another share than its part, where two parts
-    /// have the same, and where `take` fails.
-    pub fn read_split(&self, split: Split, mut take: impl FnMut(Record) -> Result<()>) -> Result<()> {
+    /// Fails where a file is not what its manifest says, where a record is in another share than
+    /// its part, where two parts have the same, and where `take` fails.
+    pub fn read_split(
+        &self,
+        split: Split,
+        mut take: impl FnMut(Record) -> Result<()>,
+    ) -> Result<()> {
         let mut readers = Vec::new();
         for part in &self.parts {
             let stem = format!("{split}-");
-            let Some(entry) = part.manifest.files.iter().find(|file| file.path.starts_with(&stem)) else {
-                bail!("{} lists no file of {split}; run ossify-ingest --partition {} again with --force", part.folder.display(), part.partition);
+            let Some(entry) = part.manifest.files.iter().find(|file| file.path.starts_with(&stem))
+            else {
+                bail!(
+                    "{} lists no file of {split}; run ossify-ingest --partition {} again with --force",
+                    part.folder.display(),
+                    part.partition
+                );
             };
-            readers.push(PartReader { partition: part.partition, records: RecordReader::open(&part.folder, entry)? });
+            readers.push(PartReader {
+                partition: part.partition,
+                records: RecordReader::open(&part.folder, entry)?,
+            });
         }
         let mut heads = BinaryHeap::new();
         for (reader, part) in readers.iter_mut().enumerate() {
@@ -112,7 +141,8 @@ impl Parts {
         let mut last: Option<(usize, Place<'static>)> = None;
         while let Some(mut head) = heads.peek_mut() {
             let reader = head.reader;
-            // One at the top is exchanged for the next of its part, which costs less than to take it and to put that.
+            // One at the top is exchanged for the next of its part, which costs less than to take
+            // it and to put that.
             let record = match readers[reader].next()? {
                 Some(next) => std::mem::replace(&mut head.record, next),
                 None => PeekMut::pop(head).record,
@@ -123,7 +153,11 @@ impl Parts {
                 let may_repeat = place.kind == Some(StrayKind::Listed) && *of == reader;
                 if place < *last || (place == *last && !may_repeat) {
                     let [first, second] = [*of, reader].map(|reader| readers[reader].partition);
-                    bail!("{} of part {second} comes after {} of part {first}; this is a defect of ossify-ingest", place.path, last.path);
+                    bail!(
+                        "{} of part {second} comes after {} of part {first}; this is a defect of ossify-ingest",
+                        place.path,
+                        last.path
+                    );
                 }
             }
             last = Some((reader, place.into_owned()));
@@ -170,12 +204,18 @@ impl PartReader {
         let record = self.records.next()?;
         let place = match &record {
             Some(Record::Image(examined)) => share_place(&examined.image.image_id),
-            Some(Record::Stray(stray)) if stray.kind != StrayKind::Listed => share_place_of_label(&stray.path),
+            Some(Record::Stray(stray)) if stray.kind != StrayKind::Listed => {
+                share_place_of_label(&stray.path)
+            }
             _ => return Ok(record),
         };
         if self.partition.holds(place) {
             return Ok(record);
         }
-        bail!("{} has images of another share than {}; it was moved here", self.records.path().display(), self.partition)
+        bail!(
+            "{} has images of another share than {}; it was moved here",
+            self.records.path().display(),
+            self.partition
+        )
     }
 }

@@ -1,11 +1,14 @@
-//! The part that one worker makes of its share of a dataset: the records of each split, as they go to the tables.
+//! The part that one worker makes of its share of a dataset: the records of each split, as they go
+//! to the tables.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ossify_contract::{ArtefactError, FileEntry, HashingReader, PartFile, PartFolder, Partition, Split, open};
+use ossify_contract::{
+    ArtefactError, FileEntry, HashingReader, PartFile, PartFolder, Partition, Split, open,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::listing::{Census, Listing};
@@ -53,7 +56,11 @@ impl PartSummary {
             refused_links: listing.refused.len() as u64,
             label_folders: listing.label_folders.clone(),
         };
-        PartSummary { partition: partition.to_string(), configuration, splits: listings.iter().map(split).collect() }
+        PartSummary {
+            partition: partition.to_string(),
+            configuration,
+            splits: listings.iter().map(split).collect(),
+        }
     }
 }
 
@@ -67,21 +74,28 @@ pub(crate) struct RecordWriter {
 impl RecordWriter {
     pub fn begin(folder: &PartFolder, path: PathBuf) -> Result<Self> {
         let failed = || format!("cannot write {}", path.display());
-        let mut file = zstd::Encoder::new(BufWriter::new(folder.begin()?), COMPRESSION_LEVEL).with_context(failed)?;
+        let mut file = zstd::Encoder::new(BufWriter::new(folder.begin()?), COMPRESSION_LEVEL)
+            .with_context(failed)?;
         file.window_log(WINDOW_LOG).with_context(failed)?;
         Ok(RecordWriter { folder: path, file: BufWriter::new(file), records: 0 })
     }
 
     pub fn write(&mut self, record: &Record) -> Result<()> {
         self.records += 1;
-        rmp_serde::encode::write(&mut self.file, record).with_context(|| format!("cannot write to {}", self.folder.display()))
+        rmp_serde::encode::write(&mut self.file, record)
+            .with_context(|| format!("cannot write to {}", self.folder.display()))
     }
 
     pub fn finish(self, split: Split) -> Result<FileEntry> {
         let failed = || format!("cannot write to {}", self.folder.display());
-        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(failed)?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .with_context(failed)?;
         let file = file.finish().with_context(failed)?;
-        let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(failed)?;
+        let file =
+            file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(failed)?;
         Ok(file.finish(split.as_str(), EXTENSION, self.records)?)
     }
 }
@@ -99,8 +113,14 @@ impl RecordReader {
     pub fn open(folder: &Path, entry: &FileEntry) -> Result<Self, ArtefactError> {
         let path = folder.join(&entry.path);
         let file = open(&path)?;
-        let file = zstd::Decoder::new(HashingReader::new(file)).map_err(ArtefactError::io("cannot read", &path))?;
-        Ok(RecordReader { folder: folder.to_path_buf(), entry: entry.clone(), file: BufReader::new(file), left: entry.rows.unwrap_or(0) })
+        let file = zstd::Decoder::new(HashingReader::new(file))
+            .map_err(ArtefactError::io("cannot read", &path))?;
+        Ok(RecordReader {
+            folder: folder.to_path_buf(),
+            entry: entry.clone(),
+            file: BufReader::new(file),
+            left: entry.rows.unwrap_or(0),
+        })
     }
 
     pub fn path(&self) -> PathBuf {
@@ -113,9 +133,12 @@ impl RecordReader {
             return Ok(None);
         }
         self.left -= 1;
-        rmp_serde::decode::from_read(&mut self.file)
-            .map(Some)
-            .map_err(|e| ArtefactError::corrupt(self.path(), format!("no record of this version ({e}); run this partition again with --force")))
+        rmp_serde::decode::from_read(&mut self.file).map(Some).map_err(|e| {
+            ArtefactError::corrupt(
+                self.path(),
+                format!("no record of this version ({e}); run this partition again with --force"),
+            )
+        })
     }
 
     /// Checks that the file was what its manifest says. What was read counts only then.

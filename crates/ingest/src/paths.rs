@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 
 use rayon::prelude::*;
 
-/// Paths from the dataset root, `/` separators, in one piece of text: each takes its own length and 16 bytes.
+/// Paths from the dataset root, `/` separators, in one piece of text: each takes its own length and
+/// 16 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathList {
     text: String,
@@ -93,7 +94,9 @@ impl PathList {
     /// For each path of the sorted list whether another one differs from it in the extension alone.
     pub fn stem_collisions(&self) -> Vec<bool> {
         let mut order: Vec<usize> = (0..self.len()).collect();
-        order.par_sort_unstable_by(|&a, &b| without_extension(self.get(a)).cmp(without_extension(self.get(b))));
+        order.par_sort_unstable_by(|&a, &b| {
+            without_extension(self.get(a)).cmp(without_extension(self.get(b)))
+        });
         let mut collides = vec![false; self.len()];
         for pair in order.windows(2) {
             if without_extension(self.get(pair[0])) == without_extension(self.get(pair[1])) {
@@ -128,7 +131,8 @@ pub fn extension(path: &str) -> &str {
     path.get(without_extension(path).len() + 1..).unwrap_or("")
 }
 
-/// What an exporter made several images of: the file name before `.rf.`, else without its extension.
+/// What an exporter made several images of: the file name before `.rf.`, else without its
+/// extension.
 pub fn source_stem(path: &str) -> &str {
     let name = file_name(path);
     match name.find(".rf.") {
@@ -142,8 +146,8 @@ pub fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// A path with `/` separators and without `.` and `..`, as far as names alone tell. Bytes that are not
-/// UTF-8 become `\xFF` escapes; the flag says whether there were any.
+/// A path with `/` separators and without `.` and `..`, as far as names alone tell. Bytes that are
+/// not UTF-8 become `\xFF` escapes; the flag says whether there were any.
 pub fn normalized(path: &Path) -> (String, bool) {
     if let Some(text) = path.to_str().filter(|text| is_normal(text)) {
         return (text.to_owned(), false);
@@ -186,7 +190,13 @@ pub(crate) fn is_normal(text: &str) -> bool {
 }
 
 fn escape(bytes: &[u8]) -> String {
-    bytes.utf8_chunks().flat_map(|chunk| std::iter::once(chunk.valid().to_owned()).chain(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")))).collect()
+    bytes
+        .utf8_chunks()
+        .flat_map(|chunk| {
+            std::iter::once(chunk.valid().to_owned())
+                .chain(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")))
+        })
+        .collect()
 }
 
 #[cfg(test)]

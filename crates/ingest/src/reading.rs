@@ -14,7 +14,8 @@ use crate::record::{Record, Stray, StrayKind};
 /// Images examined between two visits to the writers; bounds what is in memory.
 const BATCH_IMAGES: usize = STAMPED_TOGETHER;
 
-/// Passes on all records of a split in order. While a batch of images is written, the threads work on the next.
+/// Passes on all records of a split in order. While a batch of images is written, the threads work
+/// on the next.
 ///
 /// # Errors
 /// Fails where a label file cannot be read, and where `take` does.
@@ -30,8 +31,11 @@ pub(crate) fn read_split(
         scope.spawn(move || {
             for start in (0..listing.images.len()).step_by(BATCH_IMAGES) {
                 let end = listing.images.len().min(start + BATCH_IMAGES);
-                let image = |at| examiner.image(listing, at).map(|examined| Record::Image(Box::new(examined)));
-                let batch = pool.install(|| (start..end).into_par_iter().with_min_len(16).map(image).collect());
+                let image = |at| {
+                    examiner.image(listing, at).map(|examined| Record::Image(Box::new(examined)))
+                };
+                let batch = pool
+                    .install(|| (start..end).into_par_iter().with_min_len(16).map(image).collect());
                 // A receiver that went away has met an error of its own.
                 if sender.send(batch).is_err() {
                     return;
@@ -45,10 +49,13 @@ pub(crate) fn read_split(
         }
         Ok(())
     })?;
-    strays(examiner, listing, pool)?.into_iter().try_for_each(|stray| take(Record::Stray(Box::new(stray))))
+    strays(examiner, listing, pool)?
+        .into_iter()
+        .try_for_each(|stray| take(Record::Stray(Box::new(stray))))
 }
 
-/// What was found while listing, label files that two images share, and label files that no image owns.
+/// What was found while listing, label files that two images share, and label files that no image
+/// owns.
 fn strays(examiner: &Examiner, listing: &Listing, pool: &ThreadPool) -> Result<Vec<Stray>> {
     let listed = |finding: &ossify_diagnostics::Finding| Stray {
         kind: StrayKind::Listed,
@@ -57,13 +64,27 @@ fn strays(examiner: &Examiner, listing: &Listing, pool: &ThreadPool) -> Result<V
         lines: 0,
         stamp: None,
     };
-    let mut shared: Vec<u32> = (0..listing.images.len()).filter(|at| listing.collides[*at]).filter_map(|at| listing.label_of[at]).collect();
+    let mut shared: Vec<u32> = (0..listing.images.len())
+        .filter(|at| listing.collides[*at])
+        .filter_map(|at| listing.label_of[at])
+        .collect();
     shared.sort_unstable();
     shared.dedup();
     let mut strays: Vec<Stray> = listing.findings.iter().map(listed).collect();
     pool.install(|| {
-        strays.extend(shared.par_iter().map(|label| examiner.shared_label(listing, *label)).collect::<Result<Vec<_>>>()?);
-        strays.extend(listing.orphans.par_iter().map(|label| examiner.orphan(listing, *label)).collect::<Result<Vec<_>>>()?);
+        strays.extend(
+            shared
+                .par_iter()
+                .map(|label| examiner.shared_label(listing, *label))
+                .collect::<Result<Vec<_>>>()?,
+        );
+        strays.extend(
+            listing
+                .orphans
+                .par_iter()
+                .map(|label| examiner.orphan(listing, *label))
+                .collect::<Result<Vec<_>>>()?,
+        );
         Ok(strays)
     })
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::label::LabelObject;
 
-/// Images of a split in order of their paths, then what belongs to no image, in order of [`Record::place`].
+/// Images of a split in order of their paths, then what belongs to no image, in order of
+/// [`Record::place`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
     Image(Box<Examined>),
@@ -63,10 +64,16 @@ pub(crate) struct Place<'a> {
 impl Record {
     pub fn place(&self) -> Place<'_> {
         match self {
-            Record::Image(examined) => Place { kind: None, path: Cow::Borrowed(&examined.image.image_id), line: None, column: None },
+            Record::Image(examined) => Place {
+                kind: None,
+                path: Cow::Borrowed(&examined.image.image_id),
+                line: None,
+                column: None,
+            },
             Record::Stray(stray) => {
                 let place = stray.finding.as_ref().map(|finding| &finding.place);
-                let (line, column) = (place.and_then(|place| place.line), place.and_then(|place| place.column));
+                let (line, column) =
+                    (place.and_then(|place| place.line), place.and_then(|place| place.column));
                 Place { kind: Some(stray.kind), path: Cow::Borrowed(&stray.path), line, column }
             }
         }

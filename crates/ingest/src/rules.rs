@@ -12,7 +12,8 @@ pub struct RulePage {
     pub severity: Severity,
     /// What is done with the line or the file.
     pub action: Action,
-    /// What is done with the line where `[ingest.rules]` keeps what is dropped by itself, or the reverse.
+    /// What is done with the line where `[ingest.rules]` keeps what is dropped by itself, or the
+    /// reverse.
     pub otherwise: Action,
     /// When it is found, as a clause that follows "when".
     pub when: &'static str,
@@ -240,7 +241,10 @@ impl RuleBook {
                 RuleLevel::Error | RuleLevel::ErrorAndKeep => Severity::Error,
             };
             let page = rule.page();
-            let drops = matches!(levels.level(rule.name()), RuleLevel::Error | RuleLevel::NoteAndDrop | RuleLevel::WarnAndDrop);
+            let drops = matches!(
+                levels.level(rule.name()),
+                RuleLevel::Error | RuleLevel::NoteAndDrop | RuleLevel::WarnAndDrop
+            );
             let action = match (rule.latitude(), drops) {
                 (Latitude::Judged, true) => Action::Dropped,
                 (Latitude::Judged, false) => page.otherwise,
@@ -268,7 +272,9 @@ impl RuleBook {
 
     /// A finding of the rule; `None` where it is off.
     pub fn finding(&self, rule: Rule, place: Place, message: impl Into<String>) -> Option<Finding> {
-        self.verdict(rule).map(|verdict| Finding::new(rule.name(), verdict.severity, verdict.action, place, message))
+        self.verdict(rule).map(|verdict| {
+            Finding::new(rule.name(), verdict.severity, verdict.action, place, message)
+        })
     }
 }
 
@@ -290,17 +296,25 @@ impl Rule {
 
     /// The rule whose name is most like `name`, if one is near enough to be meant.
     pub fn nearest(name: &str) -> Option<Rule> {
-        ossify_settings::nearest(name, Rule::ALL.iter().map(|rule| rule.name())).and_then(Rule::named)
+        ossify_settings::nearest(name, Rule::ALL.iter().map(|rule| rule.name()))
+            .and_then(Rule::named)
     }
 }
 
 /// The list of all rules, for `explain` without a rule.
 pub fn list() -> String {
     let width = Rule::ALL.iter().map(|rule| rule.name().len()).max().unwrap_or(0);
-    let mut text = String::from("Rules of ossify-ingest; `ossify-ingest explain RULE` tells more.\n\n");
+    let mut text =
+        String::from("Rules of ossify-ingest; `ossify-ingest explain RULE` tells more.\n\n");
     for rule in Rule::ALL {
         let page = rule.page();
-        text.push_str(&format!("  {:width$}  {:7}  {:8}  {}\n", page.name, page.severity.as_str(), page.action.as_str(), page.when));
+        text.push_str(&format!(
+            "  {:width$}  {:7}  {:8}  {}\n",
+            page.name,
+            page.severity.as_str(),
+            page.action.as_str(),
+            page.when
+        ));
     }
     text
 }
@@ -308,14 +322,24 @@ pub fn list() -> String {
 /// A rule's page as text of lines of at most 88 characters.
 pub fn explain(rule: Rule) -> String {
     let page = rule.page();
-    let mut text = format!("{} ({}; {})\n", page.name, page.severity.as_str(), page.action.as_str());
+    let mut text =
+        format!("{} ({}; {})\n", page.name, page.severity.as_str(), page.action.as_str());
     let when = format!("Found when {}.", page.when);
-    for (title, body) in [("What", when.as_str()), ("Why", page.why), ("Then", page.then), ("Fix", page.fix)] {
+    for (title, body) in
+        [("What", when.as_str()), ("Why", page.why), ("Then", page.then), ("Fix", page.fix)]
+    {
         text.push_str(&format!("\n{title}\n{}", wrapped(body)));
     }
     let words: Vec<&str> = rule.latitude().levels().iter().map(|level| level.as_str()).collect();
     let level = RuleLevels::default().level(page.name).as_str();
-    text.push_str(&format!("\nLevel\n{}", wrapped(&format!("[ingest.rules] {} = \"{level}\" by default; it may be {}.", page.name, words.join(", ")))));
+    text.push_str(&format!(
+        "\nLevel\n{}",
+        wrapped(&format!(
+            "[ingest.rules] {} = \"{level}\" by default; it may be {}.",
+            page.name,
+            words.join(", ")
+        ))
+    ));
     if !page.example.is_empty() {
         text.push_str(&format!("\nExample\n    {}\n", page.example));
     }
@@ -347,7 +371,9 @@ mod tests {
     #[test]
     fn names_are_unique_and_in_kebab_case() {
         let mut names: Vec<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-        assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit())));
+        assert!(names.iter().all(|name| {
+            name.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit())
+        }));
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Rule::ALL.len());
@@ -361,30 +387,51 @@ mod tests {
 
     #[test]
     fn the_settings_know_the_same_rules_and_their_levels_say_what_the_pages_say() {
-        assert_eq!(RuleLevels::names(), Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>());
+        assert_eq!(
+            RuleLevels::names(),
+            Rule::ALL.iter().map(|rule| rule.name()).collect::<Vec<_>>()
+        );
         let book = RuleBook::default();
         for rule in Rule::ALL {
             let page = rule.page();
             let expected = Verdict { severity: page.severity, action: page.action };
             // Images that are left out stay in the tables.
             let left_out = Verdict { action: Action::Dropped, ..expected };
-            assert_eq!(book.verdict(*rule), Some(if *rule == Rule::ImageTooSmall { left_out } else { expected }), "{}", page.name);
+            assert_eq!(
+                book.verdict(*rule),
+                Some(if *rule == Rule::ImageTooSmall { left_out } else { expected }),
+                "{}",
+                page.name
+            );
         }
     }
 
     #[test]
     fn a_level_settles_severity_and_action() {
         let levels = |text: &str| -> RuleLevels {
-            let entries: std::collections::BTreeMap<String, String> =
-                text.split(' ').filter_map(|entry| entry.split_once('=')).map(|(a, b)| (a.into(), b.into())).collect();
+            let entries: std::collections::BTreeMap<String, String> = text
+                .split(' ')
+                .filter_map(|entry| entry.split_once('='))
+                .map(|(a, b)| (a.into(), b.into()))
+                .collect();
             toml::Value::try_from(entries).unwrap().try_into().unwrap()
         };
-        let verdict = |level: &str, rule: Rule| RuleBook::new(&levels(&format!("{}={level}", rule.name()))).verdict(rule).map(|v| (v.severity, v.action));
+        let verdict = |level: &str, rule: Rule| {
+            RuleBook::new(&levels(&format!("{}={level}", rule.name())))
+                .verdict(rule)
+                .map(|v| (v.severity, v.action))
+        };
         assert_eq!(verdict("off", Rule::BoxClipped), None);
         assert_eq!(verdict("error", Rule::BoxClipped), Some((Severity::Error, Action::Dropped)));
-        assert_eq!(verdict("error+keep", Rule::BoxClipped), Some((Severity::Error, Action::Repaired)));
+        assert_eq!(
+            verdict("error+keep", Rule::BoxClipped),
+            Some((Severity::Error, Action::Repaired))
+        );
         assert_eq!(verdict("note", Rule::DuplicateLabel), Some((Severity::Note, Action::Kept)));
-        assert_eq!(verdict("warn", Rule::CoordinateOutOfRange), Some((Severity::Warning, Action::Repaired)));
+        assert_eq!(
+            verdict("warn", Rule::CoordinateOutOfRange),
+            Some((Severity::Warning, Action::Repaired))
+        );
         assert_eq!(verdict("note", Rule::ClassUnknown), Some((Severity::Note, Action::Dropped)));
         assert_eq!(verdict("error", Rule::LabelMissing), Some((Severity::Error, Action::Kept)));
     }
@@ -392,7 +439,11 @@ mod tests {
     #[test]
     fn pages_keep_to_their_width() {
         for rule in Rule::ALL {
-            assert!(explain(*rule).lines().all(|line| line.chars().count() <= 88), "{}", explain(*rule));
+            assert!(
+                explain(*rule).lines().all(|line| line.chars().count() <= 88),
+                "{}",
+                explain(*rule)
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Rows between the pass that reads labels and the moment when they can be written: objects wait for the
-//! class numbers, issues for their order. A bounded number waits in memory, the rest in files.
+//! Rows between the pass that reads labels and the moment when they can be written: objects wait
+//! for the class numbers, issues for their order. A bounded number waits in memory, the rest in
+//! files.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -27,7 +28,8 @@ struct RunWriter {
 impl RunWriter {
     fn create<R: Row>(path: PathBuf) -> Result<Self> {
         let file = File::create(&path).map_err(ArtefactError::io("cannot create", &path))?;
-        let file = StreamWriter::try_new(BufWriter::new(file), &R::schema()).map_err(ArtefactError::arrow(&path))?;
+        let file = StreamWriter::try_new(BufWriter::new(file), &R::schema())
+            .map_err(ArtefactError::arrow(&path))?;
         Ok(RunWriter { path, file })
     }
 
@@ -55,7 +57,8 @@ struct RunReader<R: Row> {
 impl<R: Row> RunReader<R> {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
-        let batches = StreamReader::try_new(BufReader::new(file), None).map_err(ArtefactError::arrow(path))?;
+        let batches = StreamReader::try_new(BufReader::new(file), None)
+            .map_err(ArtefactError::arrow(path))?;
         std::fs::remove_file(path).map_err(ArtefactError::io("cannot remove", path))?;
         Ok(RunReader { path: path.to_path_buf(), batches, rows: Vec::new().into_iter() })
     }
@@ -67,7 +70,8 @@ impl<R: Row> RunReader<R> {
             }
             let Some(batch) = self.batches.next() else { return Ok(None) };
             let batch = batch.map_err(ArtefactError::arrow(&self.path))?;
-            let rows = R::from_columns(batch.columns(), batch.num_rows()).map_err(|reason| ArtefactError::corrupt(&self.path, reason))?;
+            let rows = R::from_columns(batch.columns(), batch.num_rows())
+                .map_err(|reason| ArtefactError::corrupt(&self.path, reason))?;
             self.rows = rows.into_iter();
         }
     }
@@ -172,14 +176,24 @@ impl<R: Row> SortedSpool<R> {
 }
 
 /// Passes on the rows of sorted files and of a sorted list, which came after them, in order.
-fn merge<R: Row>(runs: &[PathBuf], last: Vec<R>, order: fn(&R, &R) -> Ordering, mut take: impl FnMut(R) -> Result<()>) -> Result<()> {
-    let mut readers = runs.iter().map(|run| RunReader::open(run)).collect::<Result<Vec<RunReader<R>>>>()?;
+fn merge<R: Row>(
+    runs: &[PathBuf],
+    last: Vec<R>,
+    order: fn(&R, &R) -> Ordering,
+    mut take: impl FnMut(R) -> Result<()>,
+) -> Result<()> {
+    let mut readers =
+        runs.iter().map(|run| RunReader::open(run)).collect::<Result<Vec<RunReader<R>>>>()?;
     let mut last = last.into_iter();
     let mut heads = readers.iter_mut().map(RunReader::next).collect::<Result<Vec<_>>>()?;
     heads.push(last.next());
     loop {
         // Of equal rows the first run's, which came first.
-        let smallest = heads.iter().enumerate().filter_map(|(at, head)| Some((at, head.as_ref()?))).min_by(|(_, a), (_, b)| order(a, b));
+        let smallest = heads
+            .iter()
+            .enumerate()
+            .filter_map(|(at, head)| Some((at, head.as_ref()?)))
+            .min_by(|(_, a), (_, b)| order(a, b));
         let Some((at, _)) = smallest else { return Ok(()) };
         let next = match readers.get_mut(at) {
             Some(reader) => reader.next()?,
@@ -249,7 +263,10 @@ mod tests {
             text: None,
         };
         for n in [0, 10, ROWS_IN_MEMORY * 3 + 5, ROWS_IN_MEMORY * (MAX_RUNS + 2) + 1] {
-            let mut spool = SortedSpool::new(folder.path().join("issues.spool"), |a: &IssueRow, b| a.path.cmp(&b.path));
+            let mut spool =
+                SortedSpool::new(folder.path().join("issues.spool"), |a: &IssueRow, b| {
+                    a.path.cmp(&b.path)
+                });
             (0..n).for_each(|at| spool.push(row(at)).unwrap());
             let mut found: Vec<(String, usize)> = Vec::new();
             spool

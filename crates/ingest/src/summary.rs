@@ -13,12 +13,21 @@ use crate::tally::Tally;
 
 /// The dataset's own name: that of its folder.
 pub(crate) fn dataset_name(layout: &Layout) -> String {
-    layout.canonical_root.file_name().map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned())
+    layout
+        .canonical_root
+        .file_name()
+        .map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The summary of the manifest.
-pub(crate) fn json(layout: &Layout, tally: &Tally, classes: &[ClassRow], gates: Vec<Gate>) -> Value {
-    let rules: Map<String, Value> = tally.rules.iter().map(|(name, rule)| (name.clone(), json!(rule.count))).collect();
+pub(crate) fn json(
+    layout: &Layout,
+    tally: &Tally,
+    classes: &[ClassRow],
+    gates: Vec<Gate>,
+) -> Value {
+    let rules: Map<String, Value> =
+        tally.rules.iter().map(|(name, rule)| (name.clone(), json!(rule.count))).collect();
     let filtered: Vec<Value> = classes
         .iter()
         .filter(|class| class.class_index.is_none())
@@ -45,7 +54,13 @@ pub(crate) fn json(layout: &Layout, tally: &Tally, classes: &[ClassRow], gates: 
 }
 
 /// Tells people what was found and where it is.
-pub(crate) fn say(reporter: &Reporter, layout: &Layout, tally: &Tally, classes: &[ClassRow], tables: &Path) {
+pub(crate) fn say(
+    reporter: &Reporter,
+    layout: &Layout,
+    tally: &Tally,
+    classes: &[ClassRow],
+    tables: &Path,
+) {
     let (total, ledger) = tally.total();
     reporter.say(format_args!(
         "{}: {} in {}",
@@ -55,10 +70,20 @@ pub(crate) fn say(reporter: &Reporter, layout: &Layout, tally: &Tally, classes: 
     ));
     reporter.say("  split    images  labelled  background  unlabelled  unreadable    lines  objects  quarantined");
     for split in Split::ALL {
-        let (Some(counts), Some(ledger)) = (tally.splits.get(&split), tally.ledger.get(&split)) else { continue };
+        let (Some(counts), Some(ledger)) = (tally.splits.get(&split), tally.ledger.get(&split))
+        else {
+            continue;
+        };
         reporter.say(format_args!(
             "  {split:6} {:8}  {:8}  {:10}  {:10}  {:10}  {:7}  {:7}  {:11}",
-            counts.images, counts.labelled, counts.background, counts.unlabelled, counts.unreadable, ledger.lines, counts.objects, ledger.quarantined
+            counts.images,
+            counts.labelled,
+            counts.background,
+            counts.unlabelled,
+            counts.unreadable,
+            ledger.lines,
+            counts.objects,
+            ledger.quarantined
         ));
     }
     let kept = classes.iter().filter(|class| class.kept).count() as u64;
@@ -70,14 +95,26 @@ pub(crate) fn say(reporter: &Reporter, layout: &Layout, tally: &Tally, classes: 
     reporter.say(format_args!("{} kept{others}", plural(kept, "class", "classes")));
     for class in classes.iter().filter(|class| !class.kept) {
         let reason = class.reason.as_deref().unwrap_or_default();
-        reporter.say(format_args!("  {} {}: {reason}", class.class_id, printable(&class.class_name)));
+        reporter.say(format_args!(
+            "  {} {}: {reason}",
+            class.class_id,
+            printable(&class.class_name)
+        ));
     }
     if ledger.rare_filtered > 0 {
-        reporter.say(format_args!("  {} of filtered classes stay in objects.parquet without a class_index", count(ledger.rare_filtered, "object")));
+        reporter.say(format_args!(
+            "  {} of filtered classes stay in objects.parquet without a class_index",
+            count(ledger.rare_filtered, "object")
+        ));
     }
     let [notes, warnings, errors] = tally.severities;
     if notes + warnings + errors > 0 {
-        reporter.say(format_args!("findings: {}, {}, {}", count(errors, "error"), count(warnings, "warning"), count(notes, "note")));
+        reporter.say(format_args!(
+            "findings: {}, {}, {}",
+            count(errors, "error"),
+            count(warnings, "warning"),
+            count(notes, "note")
+        ));
         for (name, rule) in &tally.rules {
             reporter.say(format_args!("  {name}: {}", rule.count));
         }
@@ -88,7 +125,10 @@ pub(crate) fn say(reporter: &Reporter, layout: &Layout, tally: &Tally, classes: 
         reporter.say(format_args!("{} repaired", count(tally.repaired, "object")));
     }
     if total.ignored_files > 0 {
-        reporter.detail(format_args!("{} neither images nor labels were passed over", plural(total.ignored_files, "file that is", "files that are")));
+        reporter.detail(format_args!(
+            "{} neither images nor labels were passed over",
+            plural(total.ignored_files, "file that is", "files that are")
+        ));
     }
     reporter.say(format_args!("tables: {} (look at ingest.html)", tables.display()));
 }

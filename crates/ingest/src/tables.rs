@@ -4,7 +4,10 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ArtefactError, ClassRow, FileEntry, ImageRow, IssueRow, ObjectRow, Publication, Row, Split, TableWriter};
+use ossify_contract::{
+    ArtefactError, ClassRow, FileEntry, ImageRow, IssueRow, ObjectRow, Publication, Row, Split,
+    TableWriter,
+};
 use ossify_diagnostics::Finding;
 use rayon::ThreadPool;
 
@@ -22,7 +25,8 @@ fn file_name(table: &str) -> String {
     format!("{table}.parquet")
 }
 
-/// Takes the records of a dataset, split by split in the order of [`Split::ALL`], and writes the tables.
+/// Takes the records of a dataset, split by split in the order of [`Split::ALL`], and writes the
+/// tables.
 pub(crate) struct LabelTables<'a> {
     layout: &'a Layout,
     book: &'a RuleBook,
@@ -31,7 +35,8 @@ pub(crate) struct LabelTables<'a> {
     images: TableWriter<ImageRow>,
     objects: TableWriter<ObjectRow>,
     issues: TableWriter<IssueRow>,
-    /// The findings of the split that is being read: images, labels and lists come in orders of their own.
+    /// The findings of the split that is being read: images, labels and lists come in orders of
+    /// their own.
     found: SortedSpool<IssueRow>,
     classes_path: PathBuf,
     spool_path: PathBuf,
@@ -44,8 +49,8 @@ pub(crate) struct LabelTables<'a> {
 /// The split whose records come.
 struct OpenSplit {
     split: Split,
-    /// Class ids with the ids of training. Which classes are rare is known once train has been read, and holds for the other
-    /// splits from their first row.
+    /// Class ids with the ids of training. Which classes are rare is known once train has been
+    /// read, and holds for the other splits from their first row.
     numbering: Option<Vec<(i16, Option<i16>)>>,
     /// Objects of train, until the numbering is known.
     spool: ObjectSpool,
@@ -86,16 +91,25 @@ impl<'a> LabelTables<'a> {
         })
     }
 
-    /// Begins a split that has so many label files, and so many files that are neither image nor label.
+    /// Begins a split that has so many label files, and so many files that are neither image nor
+    /// label.
     pub fn begin_split(&mut self, split: Split, label_files: u64, ignored_files: u64) {
         self.tally.begin_split(split, label_files, ignored_files);
         let numbering = (split != Split::Train).then(|| self.class_indices());
-        self.open = Some(OpenSplit { split, numbering, spool: ObjectSpool::new(self.spool_path.clone()), stamp: RecordStamp::of(split) });
+        self.open = Some(OpenSplit {
+            split,
+            numbering,
+            spool: ObjectSpool::new(self.spool_path.clone()),
+            stamp: RecordStamp::of(split),
+        });
     }
 
     /// Takes the next record of the split.
     pub fn take(&mut self, record: Record) -> anyhow::Result<()> {
-        let mut open = self.open.take().context("a record outside of a split; this is a defect of ossify-ingest")?;
+        let mut open = self
+            .open
+            .take()
+            .context("a record outside of a split; this is a defect of ossify-ingest")?;
         open.stamp.add(&record);
         match record {
             Record::Image(examined) => self.take_image(&mut open, *examined)?,
@@ -107,10 +121,12 @@ impl<'a> LabelTables<'a> {
 
     /// Ends a split, and returns what tells whether its files have changed.
     pub fn end_split(&mut self) -> anyhow::Result<SplitStamp> {
-        let open = self.open.take().context("the end of no split; this is a defect of ossify-ingest")?;
+        let open =
+            self.open.take().context("the end of no split; this is a defect of ossify-ingest")?;
         if open.split == Split::Train {
             let indices = self.class_indices();
-            open.spool.drain(|row| write_object(&mut self.objects, &mut self.tally, row, &indices))?;
+            open.spool
+                .drain(|row| write_object(&mut self.objects, &mut self.tally, row, &indices))?;
             let place = self.layout.yaml.clone().unwrap_or_else(|| ".".into());
             for finding in rare_findings(&self.classes(), &place, self.book) {
                 self.write_finding(open.split, finding, None)?;
@@ -134,7 +150,12 @@ impl<'a> LabelTables<'a> {
         self.tally.add_image(split, &examined);
         self.counts.add_image(split, &examined.objects);
         for object in examined.objects {
-            let row = object_row(&examined.image.image_id, split, self.layout.classes.name(object.class_id), object);
+            let row = object_row(
+                &examined.image.image_id,
+                split,
+                self.layout.classes.name(object.class_id),
+                object,
+            );
             match &open.numbering {
                 Some(indices) => write_object(&mut self.objects, &mut self.tally, row, indices)?,
                 None => open.spool.push(row)?,
@@ -152,7 +173,12 @@ impl<'a> LabelTables<'a> {
         stray.finding.into_iter().try_for_each(|finding| self.write_finding(split, finding, None))
     }
 
-    fn write_finding(&mut self, split: Split, finding: Finding, image: Option<&ImageRow>) -> anyhow::Result<()> {
+    fn write_finding(
+        &mut self,
+        split: Split,
+        finding: Finding,
+        image: Option<&ImageRow>,
+    ) -> anyhow::Result<()> {
         self.tally.add_finding(&finding, image);
         if let Some(stream) = &mut self.stream {
             stream.add(&finding).context("cannot write the findings to standard output")?;
@@ -182,7 +208,13 @@ impl<'a> LabelTables<'a> {
                 || rayon::join(|| images.finish(), || objects.finish()),
                 || {
                     let page = || crate::page::render(self.layout, &self.tally, &classes.rows);
-                    rayon::join(|| write_classes(&self.classes_path, &classes.rows).and_then(|()| Ok(issues.finish()?)), page)
+                    rayon::join(
+                        || {
+                            write_classes(&self.classes_path, &classes.rows)
+                                .and_then(|()| Ok(issues.finish()?))
+                        },
+                        page,
+                    )
                 },
             )
         });
@@ -192,7 +224,9 @@ impl<'a> LabelTables<'a> {
         }
         let (total, ledger) = self.tally.total();
         let adds_up = self.tally.ledger.values().all(|ledger| ledger.adds_up());
-        let written = images == total.images && objects == ledger.boxes + ledger.polygons && issues == self.tally.severities.iter().sum::<u64>();
+        let written = images == total.images
+            && objects == ledger.boxes + ledger.polygons
+            && issues == self.tally.severities.iter().sum::<u64>();
         if !adds_up || !written {
             return Err(anyhow!(
                 "the ledger does not add up: {:?}, and the tables have {images} images, {objects} objects and {issues} issues; \
@@ -235,8 +269,16 @@ fn write_classes(path: &Path, rows: &[ClassRow]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_object(objects: &mut TableWriter<ObjectRow>, tally: &mut Tally, mut row: ObjectRow, indices: &[(i16, Option<i16>)]) -> Result<(), ArtefactError> {
-    row.class_index = indices.binary_search_by_key(&row.class_id, |(id, _)| *id).ok().and_then(|at| indices[at].1);
+fn write_object(
+    objects: &mut TableWriter<ObjectRow>,
+    tally: &mut Tally,
+    mut row: ObjectRow,
+    indices: &[(i16, Option<i16>)],
+) -> Result<(), ArtefactError> {
+    row.class_index = indices
+        .binary_search_by_key(&row.class_id, |(id, _)| *id)
+        .ok()
+        .and_then(|at| indices[at].1);
     tally.add_row(&row);
     objects.push(row)
 }

@@ -88,7 +88,8 @@ impl DrawnImage {
 /// A labelled image that stands for a class.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// The hash of its id, by which samples are drawn: which images they are does not depend on their order.
+    /// The hash of its id, by which samples are drawn: which images they are does not depend on
+    /// their order.
     hash: u64,
     pub image: DrawnImage,
     pub objects: Vec<LabelObject>,
@@ -115,7 +116,9 @@ impl Grid {
     /// The centre of each counted point's cell.
     pub fn points(&self) -> impl Iterator<Item = (f64, f64)> {
         let center = |cell: usize| (cell as f64 + 0.5) / MAP_CELLS as f64;
-        self.counts.iter().enumerate().flat_map(move |(at, &count)| std::iter::repeat_n((center(at % MAP_CELLS), center(at / MAP_CELLS)), count as usize))
+        self.counts.iter().enumerate().flat_map(move |(at, &count)| {
+            std::iter::repeat_n((center(at % MAP_CELLS), center(at / MAP_CELLS)), count as usize)
+        })
     }
 }
 
@@ -140,7 +143,8 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub fn begin_split(&mut self, split: Split, label_files: u64, ignored_files: u64) {
-        self.splits.insert(split, SplitCounts { label_files, ignored_files, ..SplitCounts::default() });
+        self.splits
+            .insert(split, SplitCounts { label_files, ignored_files, ..SplitCounts::default() });
         self.ledger.insert(split, SplitLedger::default());
     }
 
@@ -179,7 +183,8 @@ impl Tally {
         let mut hasher = DefaultHasher::new();
         examined.image.image_id.hash(&mut hasher);
         let hash = hasher.finish();
-        let classes: BTreeSet<i16> = examined.objects.iter().map(|object| object.class_id).collect();
+        let classes: BTreeSet<i16> =
+            examined.objects.iter().map(|object| object.class_id).collect();
         for class_id in classes {
             if self.samples.len() >= DRAWN_CLASSES && !self.samples.contains_key(&class_id) {
                 continue;
@@ -203,7 +208,8 @@ impl Tally {
             Shape::Polygon => ledger.polygons += 1,
         }
         let unit_box = object.unit_box;
-        self.centers.add((unit_box.xmin + unit_box.xmax) / 2.0, (unit_box.ymin + unit_box.ymax) / 2.0);
+        self.centers
+            .add((unit_box.xmin + unit_box.xmax) / 2.0, (unit_box.ymin + unit_box.ymax) / 2.0);
         self.extents.add(unit_box.width(), unit_box.height());
         self.repaired += u64::from(object.repaired);
     }
@@ -230,7 +236,9 @@ impl Tally {
         tally.count += 1;
         tally.by_severity[severity] += 1;
         if tally.examples.len() < EXAMPLES {
-            tally.examples.push(Example { finding: finding.clone(), image: image.and_then(DrawnImage::of) });
+            tally
+                .examples
+                .push(Example { finding: finding.clone(), image: image.and_then(DrawnImage::of) });
         }
     }
 

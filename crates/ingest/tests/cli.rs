@@ -12,7 +12,12 @@ fn stdout(output: &std::process::Output) -> String {
 }
 
 fn bare(arguments: &[&str]) -> std::process::Output {
-    std::process::Command::new(assert_cmd::cargo::cargo_bin!("ossify-ingest")).args(arguments).env("COLUMNS", "100").env("NO_COLOR", "1").output().unwrap()
+    std::process::Command::new(assert_cmd::cargo::cargo_bin!("ossify-ingest"))
+        .args(arguments)
+        .env("COLUMNS", "100")
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -76,19 +81,35 @@ fn findings_come_in_forms_for_machines() {
     assert!(concise.stderr.is_empty());
     let json = stdout(&dataset.ingest(&["--format", "json", "-q"]));
     assert_eq!(json.lines().count(), total);
-    assert!(json.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["rule"].is_string()));
-    let sarif: serde_json::Value = serde_json::from_str(&stdout(&dataset.ingest(&["--format", "sarif", "-q"]))).unwrap();
+    assert!(
+        json.lines().all(
+            |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["rule"].is_string()
+        )
+    );
+    let sarif: serde_json::Value =
+        serde_json::from_str(&stdout(&dataset.ingest(&["--format", "sarif", "-q"]))).unwrap();
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), total);
     let github = stdout(&dataset.ingest(&["--format", "github", "-q"]));
-    assert_eq!(github.lines().filter(|line| line.starts_with("::error ") || line.starts_with("::warning ") || line.starts_with("::notice ")).count(), total);
+    assert_eq!(
+        github
+            .lines()
+            .filter(|line| line.starts_with("::error ")
+                || line.starts_with("::warning ")
+                || line.starts_with("::notice "))
+            .count(),
+        total
+    );
 }
 
 #[test]
 fn control_characters_never_reach_the_terminal() {
     let dataset = Dataset::small();
-    dataset.write("train/labels/a.txt", "\u{1b}[2J 0.5 \u{202e}0.5 0.2 0.1\n0 \u{7}0.5 0.5 0.2 0.1\n");
+    dataset
+        .write("train/labels/a.txt", "\u{1b}[2J 0.5 \u{202e}0.5 0.2 0.1\n0 \u{7}0.5 0.5 0.2 0.1\n");
     dataset.write("data.yaml", NAMES_WITH_BELL);
-    for arguments in [vec![], vec!["--format", "full"], vec!["--format", "concise"], vec!["--format", "github"]] {
+    for arguments in
+        [vec![], vec!["--format", "full"], vec!["--format", "concise"], vec!["--format", "github"]]
+    {
         let output = dataset.ingest(&arguments);
         for text in [stdout(&output), stderr(&output)] {
             assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
@@ -96,7 +117,8 @@ fn control_characters_never_reach_the_terminal() {
     }
 }
 
-const NAMES_WITH_BELL: &str = "train: train/images\nval: valid/images\nnames: [\"elbow\\a\", forearm, wrist, rare]\n";
+const NAMES_WITH_BELL: &str =
+    "train: train/images\nval: valid/images\nnames: [\"elbow\\a\", forearm, wrist, rare]\n";
 
 #[test]
 fn a_wrong_path_is_a_usage_error() {
@@ -144,7 +166,10 @@ fn a_dataset_without_labels_is_an_error() {
 #[test]
 fn a_split_that_is_named_and_not_there_says_what_was_looked_for() {
     let dataset = Dataset::small();
-    dataset.write("data.yaml", "train: ../train/images\nval: ../validation/images\nnames: [a, b, c]\n");
+    dataset.write(
+        "data.yaml",
+        "train: ../train/images\nval: ../validation/images\nnames: [a, b, c]\n",
+    );
     let output = dataset.ingest(&[]);
     assert_eq!(code(&output), 1);
     assert_snapshot!(dataset.portable(&output.stderr));
@@ -166,7 +191,10 @@ fn a_second_run_does_nothing_until_something_changes() {
     assert!(!stderr(&dataset.ingest(&["--force"])).contains("already there"));
     assert!(!stderr(&dataset.ingest(&["--set", "ingest.tolerance=0.5"])).contains("already there"));
     // Threads never change a result.
-    assert!(stderr(&dataset.ingest(&["--set", "ingest.tolerance=0.5", "--set", "general.threads=1"])).contains("already there"));
+    assert!(
+        stderr(&dataset.ingest(&["--set", "ingest.tolerance=0.5", "--set", "general.threads=1"]))
+            .contains("already there")
+    );
     dataset.pair("valid/images/e.png", "");
     assert!(!stderr(&dataset.ingest(&[])).contains("already there"));
     assert_eq!(dataset.images().len(), 5);
@@ -197,7 +225,8 @@ fn the_json_summary_has_the_ledger() {
     let output = dataset.ingest(&["--json", "-q"]);
     let mut summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["status"], "done");
-    let again: serde_json::Value = serde_json::from_slice(&dataset.ingest(&["--json", "-q"]).stdout).unwrap();
+    let again: serde_json::Value =
+        serde_json::from_slice(&dataset.ingest(&["--json", "-q"]).stdout).unwrap();
     assert_eq!((&again["status"], &again["summary"]), (&"current".into(), &summary["summary"]));
     assert_eq!(dataset.manifest().summary, summary["summary"]);
     insta::assert_json_snapshot!(summary["summary"].take());
@@ -217,7 +246,10 @@ fn class_names_of_the_conf_win_and_must_be_as_many() {
     let dataset = Dataset::small();
     let output = dataset.ingest(&["-q", "--set", "dataset.class_names=[\"x\", \"y\", \"z\"]"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    assert_eq!(dataset.classes().iter().map(|class| class.class_name.as_str()).collect::<Vec<_>>(), ["x", "y", "z"]);
+    assert_eq!(
+        dataset.classes().iter().map(|class| class.class_name.as_str()).collect::<Vec<_>>(),
+        ["x", "y", "z"]
+    );
     assert_eq!(dataset.objects()[0].class_name, "x");
     let output = dataset.ingest(&["--set", "dataset.class_names=[\"x\", \"y\"]"]);
     assert_eq!(code(&output), 2);

@@ -1,5 +1,6 @@
-//! The corpus of label files: each `.txt` has its `.expected` beside it, with every object and every
-//! finding. `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read before they are committed.
+//! The corpus of label files: each `.txt` has its `.expected` beside it, with every object and
+//! every finding. `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read before they are
+//! committed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -19,28 +20,50 @@ fn corpus() -> PathBuf {
 }
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<_> =
-        std::fs::read_dir(corpus()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
+    let mut cases: Vec<_> = std::fs::read_dir(corpus())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "txt"))
+        .collect();
     cases.sort();
     cases
 }
 
-/// The rules of the corpus; the cases of a least number of vertices use the one of the bone-fracture recipe.
+/// The rules of the corpus; the cases of a least number of vertices use the one of the
+/// bone-fracture recipe.
 fn rules(name: &str) -> LabelRules {
     let min_polygon_vertices = if name.starts_with("polygon-too-few") { 4 } else { 3 };
-    LabelRules { tolerance: 0.01, min_polygon_vertices, classes: ClassNames::from_list(["elbow", "forearm", "wrist"]), book: RuleBook::default() }
+    LabelRules {
+        tolerance: 0.01,
+        min_polygon_vertices,
+        classes: ClassNames::from_list(["elbow", "forearm", "wrist"]),
+        book: RuleBook::default(),
+    }
 }
 
 fn render(file: &LabelFile) -> String {
     let boxes = file.objects.iter().filter(|object| object.vertices.is_none()).count();
     let polygons = file.objects.len() - boxes;
-    let mut text = format!("{} lines = {boxes} boxes + {polygons} polygons + {} quarantined\n", file.lines, file.quarantined);
+    let mut text = format!(
+        "{} lines = {boxes} boxes + {polygons} polygons + {} quarantined\n",
+        file.lines, file.quarantined
+    );
     for object in &file.objects {
         let edges = object.unit_box.to_array();
-        let vertices = object.vertices.as_ref().map_or_else(String::new, |vertices| format!(" vertices={}", vertices.len()));
+        let vertices = object
+            .vertices
+            .as_ref()
+            .map_or_else(String::new, |vertices| format!(" vertices={}", vertices.len()));
         let repaired = if object.repaired { " repaired" } else { "" };
-        writeln!(text, "object {}: class {} {} {edges:?} area={}{vertices}{repaired}", object.line, object.class_id, object.shape().as_str(), object.area)
-            .unwrap();
+        writeln!(
+            text,
+            "object {}: class {} {} {edges:?} area={}{vertices}{repaired}",
+            object.line,
+            object.class_id,
+            object.shape().as_str(),
+            object.area
+        )
+        .unwrap();
     }
     for finding in &file.findings {
         let place = match (finding.place.line, finding.place.column, finding.place.width) {
@@ -49,7 +72,14 @@ fn render(file: &LabelFile) -> String {
             _ => "file".to_owned(),
         };
         let message = ossify_diagnostics::printable(&finding.message);
-        writeln!(text, "{} {} {} at {place}: {message}", finding.severity.as_str(), finding.rule, finding.action.as_str()).unwrap();
+        writeln!(
+            text,
+            "{} {} {} at {place}: {message}",
+            finding.severity.as_str(),
+            finding.rule,
+            finding.action.as_str()
+        )
+        .unwrap();
         if let Some(help) = &finding.help {
             writeln!(text, "    help: {}", ossify_diagnostics::printable(help)).unwrap();
         }
@@ -62,7 +92,8 @@ fn every_case_has_exactly_the_objects_and_findings_that_are_expected() {
     let mut failures = Vec::new();
     for case in cases() {
         let name = case.file_stem().unwrap().to_str().unwrap().to_owned();
-        let found = render(&parse_labels("labels/case.txt", &std::fs::read(&case).unwrap(), &rules(&name)));
+        let found =
+            render(&parse_labels("labels/case.txt", &std::fs::read(&case).unwrap(), &rules(&name)));
         failures.extend(difference(&case, &found));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -79,8 +110,15 @@ fn every_expectation_has_its_case() {
 }
 
 /// Rules about files and folders, which a label file alone cannot show.
-const RULES_OF_DATASETS: [Rule; 7] =
-    [Rule::ImageMissing, Rule::LabelMissing, Rule::ImageUnreadable, Rule::ImageTooSmall, Rule::StemCollision, Rule::PathEscapesDataset, Rule::ClassRare];
+const RULES_OF_DATASETS: [Rule; 7] = [
+    Rule::ImageMissing,
+    Rule::LabelMissing,
+    Rule::ImageUnreadable,
+    Rule::ImageTooSmall,
+    Rule::StemCollision,
+    Rule::PathEscapesDataset,
+    Rule::ClassRare,
+];
 
 #[test]
 fn the_corpus_shows_each_rule_at_least_twice() {
@@ -88,7 +126,12 @@ fn the_corpus_shows_each_rule_at_least_twice() {
     let mut files_with_rule = std::collections::BTreeMap::<String, usize>::new();
     for case in cases() {
         let name = case.file_stem().unwrap().to_str().unwrap().to_owned();
-        let mut found: Vec<_> = parse_labels("l.txt", &std::fs::read(&case).unwrap(), &rules(&name)).findings.into_iter().map(|finding| finding.rule).collect();
+        let mut found: Vec<_> =
+            parse_labels("l.txt", &std::fs::read(&case).unwrap(), &rules(&name))
+                .findings
+                .into_iter()
+                .map(|finding| finding.rule)
+                .collect();
         found.sort();
         found.dedup();
         found.into_iter().for_each(|rule| *files_with_rule.entry(rule).or_default() += 1);
@@ -104,6 +147,11 @@ fn the_example_of_each_page_is_found_by_its_rule() {
     for rule in Rule::ALL.iter().filter(|rule| !rule.page().example.is_empty()) {
         let rules = rules(rule.name());
         let file = parse_labels("l.txt", rule.page().example.as_bytes(), &rules);
-        assert!(file.findings.iter().any(|finding| finding.rule == rule.name()), "{}: {:?}", rule.name(), file.findings);
+        assert!(
+            file.findings.iter().any(|finding| finding.rule == rule.name()),
+            "{}: {:?}",
+            rule.name(),
+            file.findings
+        );
     }
 }

@@ -1,10 +1,11 @@
-//! The corpus of datasets: each `.dataset` is the text of a small one, with its `.expected` beside it: exit
-//! code, ledger, images that are not simply labelled, classes, and every row of issues.parquet; or the error.
-//! `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read before they are committed.
+//! The corpus of datasets: each `.dataset` is the text of a small one, with its `.expected` beside
+//! it: exit code, ledger, images that are not simply labelled, classes, and every row of
+//! issues.parquet; or the error. `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read
+//! before they are committed.
 //!
-//! A file begins with a line `-- PATH --`, its text follows. Images have no text: `-- PATH 20x30 --`, with
-//! `cut` where the end of the file is missing; `-- PATH link TARGET --` is a symbolic link. Before the first
-//! file stand lines `set SECTION.KEY=VALUE` and comments.
+//! A file begins with a line `-- PATH --`, its text follows. Images have no text: `-- PATH 20x30
+//! --`, with `cut` where the end of the file is missing; `-- PATH link TARGET --` is a symbolic
+//! link. Before the first file stand lines `set SECTION.KEY=VALUE` and comments.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -28,7 +29,8 @@ use ossify_ingest::rules::Rule;
 /// What came of it, and the rules that were met.
 fn ingest(text: &str) -> (String, Vec<String>) {
     let (dataset, settings) = make(text);
-    let output = dataset.ingest(&settings.iter().map(String::as_str).chain(["-q"]).collect::<Vec<_>>());
+    let output =
+        dataset.ingest(&settings.iter().map(String::as_str).chain(["-q"]).collect::<Vec<_>>());
     let mut found = format!("exit code {}\n", code(&output));
     found.push_str(&dataset.portable(stderr(&output).as_bytes()));
     if !dataset.tables().join("manifest.json").exists() {
@@ -36,7 +38,13 @@ fn ingest(text: &str) -> (String, Vec<String>) {
     }
     for (split, ledger) in dataset.manifest().summary["ledger"].as_object().unwrap() {
         let count = |name: &str| ledger[name].as_u64().unwrap();
-        let (lines, boxes, polygons, quarantined, rare) = (count("lines"), count("boxes"), count("polygons"), count("quarantined"), count("rare_filtered"));
+        let (lines, boxes, polygons, quarantined, rare) = (
+            count("lines"),
+            count("boxes"),
+            count("polygons"),
+            count("quarantined"),
+            count("rare_filtered"),
+        );
         writeln!(found, "{split}: {lines} lines = {boxes} boxes + {polygons} polygons + {quarantined} quarantined; {rare} of rare classes").unwrap();
     }
     for image in dataset.images().iter().filter(|image| image.status != ImageStatus::Labelled) {
@@ -55,10 +63,21 @@ fn ingest(text: &str) -> (String, Vec<String>) {
     }
     let issues = dataset.issues();
     for issue in &issues {
-        let place = [issue.line, issue.column].into_iter().flatten().map(|at| format!(":{at}")).collect::<String>();
+        let place = [issue.line, issue.column]
+            .into_iter()
+            .flatten()
+            .map(|at| format!(":{at}"))
+            .collect::<String>();
         let (severity, action) = (issue.severity.as_str(), issue.action.as_str());
         let message = dataset.portable(printable(&issue.message).as_bytes());
-        writeln!(found, "{} {}{place}: {severity} {} {action}: {message}", issue.split, printable(&issue.path), issue.rule).unwrap();
+        writeln!(
+            found,
+            "{} {}{place}: {severity} {} {action}: {message}",
+            issue.split,
+            printable(&issue.path),
+            issue.rule
+        )
+        .unwrap();
     }
     (found, issues.into_iter().map(|issue| issue.rule).collect())
 }
@@ -82,9 +101,15 @@ fn every_dataset_gives_exactly_what_is_expected_and_each_rule_is_shown_twice() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // The rules about lines are shown by the corpus of label files.
-    for rule in
-        [Rule::ImageMissing, Rule::LabelMissing, Rule::ImageUnreadable, Rule::ImageTooSmall, Rule::StemCollision, Rule::PathEscapesDataset, Rule::ClassRare]
-    {
+    for rule in [
+        Rule::ImageMissing,
+        Rule::LabelMissing,
+        Rule::ImageUnreadable,
+        Rule::ImageTooSmall,
+        Rule::StemCollision,
+        Rule::PathEscapesDataset,
+        Rule::ClassRare,
+    ] {
         let cases = cases_with_rule.get(rule.name()).copied().unwrap_or(0);
         assert!(cases >= 2, "{} is shown by {cases} cases", rule.name());
     }

@@ -32,9 +32,17 @@ fn rows_are_in_order_of_split_path_and_line() {
     dataset.pair("train/images/sub/z.png", "0 0.5 0.5 0.2 0.1\n");
     run(&dataset, &[]);
     let ids: Vec<_> = ids(&dataset).into_iter().map(|(_, id)| id).collect();
-    let expected = ["train/images/a.k.png", "train/images/a.png", "train/images/b.png", "train/images/c.png", "train/images/sub/z.png", "valid/images/d.png"];
+    let expected = [
+        "train/images/a.k.png",
+        "train/images/a.png",
+        "train/images/b.png",
+        "train/images/c.png",
+        "train/images/sub/z.png",
+        "valid/images/d.png",
+    ];
     assert_eq!(ids, expected);
-    let objects: Vec<_> = dataset.objects().into_iter().map(|object| (object.image_id, object.line)).collect();
+    let objects: Vec<_> =
+        dataset.objects().into_iter().map(|object| (object.image_id, object.line)).collect();
     let mut sorted = objects.clone();
     sorted.sort();
     assert_eq!(objects, sorted);
@@ -45,8 +53,14 @@ fn an_image_row_tells_what_the_header_says() {
     let dataset = Dataset::small();
     run(&dataset, &[]);
     let image = dataset.images().remove(0);
-    assert_eq!((image.width, image.height, image.channels, image.format.as_str(), image.exif_orientation), (20, 30, 1, "png", 1));
-    assert_eq!((image.status, image.object_count, image.issue_count), (ImageStatus::Labelled, 2, 0));
+    assert_eq!(
+        (image.width, image.height, image.channels, image.format.as_str(), image.exif_orientation),
+        (20, 30, 1, "png", 1)
+    );
+    assert_eq!(
+        (image.status, image.object_count, image.issue_count),
+        (ImageStatus::Labelled, 2, 0)
+    );
     assert_eq!(image.label_path.as_deref(), Some("train/labels/a.txt"));
     assert_eq!(status(&dataset, "train/images/c.png"), ImageStatus::Background);
 }
@@ -63,7 +77,8 @@ fn dicom(further: &[(u16, u16, &[u8])]) -> Vec<u8> {
         ((0x0028, 0x0101), number(12)),
         ((0x7fe0, 0x0010), (0..600u16).flat_map(|i| (i * 6).to_le_bytes()).collect()),
     ];
-    elements.extend(further.iter().map(|(group, element, value)| ((*group, *element), value.to_vec())));
+    elements
+        .extend(further.iter().map(|(group, element, value)| ((*group, *element), value.to_vec())));
     elements.sort();
     let mut file = [&[0; 128][..], b"DICM\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0"].concat();
     for ((group, element), value) in elements {
@@ -84,11 +99,16 @@ fn dicom_images_are_rows_and_pictures_like_any_other() {
     // The class's only image: the page shows it.
     dataset.write("train/labels/a.txt", "1 0.3 0.3 0.1 0.1\n");
     run(&dataset, &[]);
-    let image = dataset.images().into_iter().find(|image| image.image_id == "train/images/x.dcm").unwrap();
-    assert_eq!((image.width, image.height, image.channels, image.format.as_str(), image.exif_orientation), (20, 30, 1, "dicom", 1));
+    let image =
+        dataset.images().into_iter().find(|image| image.image_id == "train/images/x.dcm").unwrap();
+    assert_eq!(
+        (image.width, image.height, image.channels, image.format.as_str(), image.exif_orientation),
+        (20, 30, 1, "dicom", 1)
+    );
     assert_eq!((image.status, image.object_count), (ImageStatus::Labelled, 1));
     assert_eq!(status(&dataset, "train/images/film.DICOM"), ImageStatus::Unreadable);
-    let issue = dataset.issues().into_iter().find(|issue| issue.rule == "image-unreadable").unwrap();
+    let issue =
+        dataset.issues().into_iter().find(|issue| issue.rule == "image-unreadable").unwrap();
     assert_eq!(
         (issue.path.as_str(), issue.message.as_str()),
         (
@@ -97,7 +117,11 @@ fn dicom_images_are_rows_and_pictures_like_any_other() {
         )
     );
     let page = std::fs::read_to_string(dataset.tables().join("ingest.html")).unwrap();
-    assert_eq!(page.matches("data:image/jpeg").count(), 1, "browsers do not show DICOM: it is drawn as JPEG");
+    assert_eq!(
+        page.matches("data:image/jpeg").count(),
+        1,
+        "browsers do not show DICOM: it is drawn as JPEG"
+    );
     assert!(!page.contains("image/dicom"));
 }
 
@@ -107,7 +131,10 @@ fn folders_may_be_named_the_other_way_round() {
     dataset.pair("images/train/a.png", "0 0.5 0.5 0.2 0.1\n");
     dataset.pair("images/val/b.png", "0 0.5 0.5 0.2 0.1\n");
     run(&dataset, &["--set", "dataset.class_names=[\"a\"]"]);
-    assert_eq!(ids(&dataset), [(Split::Train, "images/train/a.png".into()), (Split::Valid, "images/val/b.png".into())]);
+    assert_eq!(
+        ids(&dataset),
+        [(Split::Train, "images/train/a.png".into()), (Split::Valid, "images/val/b.png".into())]
+    );
     assert_eq!(dataset.objects().len(), 2);
 }
 
@@ -134,7 +161,10 @@ fn all_forms_of_data_yaml_give_the_same_tables() {
     for form in forms {
         let dataset = Dataset::small();
         dataset.write("data.yaml", form);
-        dataset.write("train.txt", "./train/images/a.png\n./train/images/c.png\r\ntrain/images/b.png\n\n");
+        dataset.write(
+            "train.txt",
+            "./train/images/a.png\n./train/images/c.png\r\ntrain/images/b.png\n\n",
+        );
         dataset.write("lists/valid.txt", "../valid/images/d.png\n");
         run(&dataset, &[]);
         let tables = (dataset.images(), dataset.objects(), dataset.issues(), dataset.classes());
@@ -164,7 +194,10 @@ fn a_list_that_names_a_missing_image_is_a_finding_at_its_line() {
     dataset.write("train/labels/gone.txt", "0 0.5 0.5 0.2 0.1\n");
     run(&dataset, &[]);
     let issue = dataset.issues().into_iter().find(|issue| issue.path == "train.txt").unwrap();
-    assert_eq!((issue.rule.as_str(), issue.line, issue.column), ("image-missing", Some(2), Some(3)));
+    assert_eq!(
+        (issue.rule.as_str(), issue.line, issue.column),
+        ("image-missing", Some(2), Some(3))
+    );
     assert_eq!(dataset.manifest().summary["ledger"]["train"]["quarantined"], 1);
 }
 
@@ -197,10 +230,14 @@ fn faults_of_files_are_found_and_the_ledger_adds_up() {
     assert_eq!(status(&dataset, "train/images/twin.png"), ImageStatus::Unlabelled);
     for unusable in ["train/images/tiny.png", "train/images/cut.png"] {
         assert_eq!(status(&dataset, unusable), ImageStatus::Unreadable);
-        assert!(dataset.objects().iter().any(|object| object.image_id == unusable), "its objects stay in the table");
+        assert!(
+            dataset.objects().iter().any(|object| object.image_id == unusable),
+            "its objects stay in the table"
+        );
     }
     let ledger = &dataset.manifest().summary["ledger"]["train"];
-    // a: 4, b: 3, orphan: 2, tiny: 1, cut: 1, twin: 1; dropped are 3 of a, 1 of b, the orphan's and the twins'.
+    // a: 4, b: 3, orphan: 2, tiny: 1, cut: 1, twin: 1; dropped are 3 of a, 1 of b, the orphan's and
+    // the twins'.
     assert_eq!((&ledger["lines"], &ledger["quarantined"]), (&12.into(), &7.into()));
 }
 
@@ -223,8 +260,15 @@ fn files_that_are_no_image_are_told_by_their_content() {
     dataset.write("train/images/Thumbs.db", "x");
     dataset.write("train/images/._a.png", "x");
     run(&dataset, &[]);
-    let unreadable: Vec<_> = rules(&dataset).into_iter().filter(|(rule, _)| rule == "image-unreadable").map(|(_, path)| path).collect();
-    assert_eq!(unreadable, ["train/images/anim.gif", "train/images/empty.png", "train/images/note.jpg"]);
+    let unreadable: Vec<_> = rules(&dataset)
+        .into_iter()
+        .filter(|(rule, _)| rule == "image-unreadable")
+        .map(|(_, path)| path)
+        .collect();
+    assert_eq!(
+        unreadable,
+        ["train/images/anim.gif", "train/images/empty.png", "train/images/note.jpg"]
+    );
     assert_eq!(dataset.manifest().summary["splits"]["train"]["ignored_files"], 2);
 }
 
@@ -242,14 +286,24 @@ fn rare_classes_are_filtered_from_all_splits_and_the_others_renumbered() {
     let dataset = Dataset::small();
     dataset.pair("train/images/e.png", "0 0.5 0.5 0.2 0.1\n2 0.5 0.5 0.2 0.1\n");
     run(&dataset, &["--set", "ingest.min_objects_per_class=2"]);
-    let classes: Vec<_> = dataset.classes().into_iter().map(|class| (class.class_index, class.kept, class.reason)).collect();
+    let classes: Vec<_> = dataset
+        .classes()
+        .into_iter()
+        .map(|class| (class.class_index, class.kept, class.reason))
+        .collect();
     assert_eq!(classes[0], (Some(0), true, None));
-    assert_eq!(classes[1], (None, false, Some("1 object in train; ingest.min_objects_per_class is 2".into())));
+    assert_eq!(
+        classes[1],
+        (None, false, Some("1 object in train; ingest.min_objects_per_class is 2".into()))
+    );
     assert_eq!(classes[2], (Some(1), true, None));
     let index_of = |object: &ObjectRow| [Some(0), None, Some(1)][object.class_id as usize];
     assert!(dataset.objects().iter().all(|object| object.class_index == index_of(object)));
     let ledger = dataset.manifest().summary["ledger"].clone();
-    assert_eq!((&ledger["train"]["rare_filtered"], &ledger["valid"]["rare_filtered"]), (&1.into(), &1.into()));
+    assert_eq!(
+        (&ledger["train"]["rare_filtered"], &ledger["valid"]["rare_filtered"]),
+        (&1.into(), &1.into())
+    );
     assert_eq!(rules(&dataset), [("class-rare".into(), "data.yaml".into())]);
 }
 
@@ -266,7 +320,10 @@ fn a_dataset_without_train_keeps_its_classes() {
 fn a_path_in_data_yaml_that_leads_outside_is_refused() {
     let dataset = Dataset::small();
     let outside = Dataset::small();
-    dataset.write("data.yaml", format!("train: {}\nnames: [a, b, c]\n", outside.path().join("train/images").display()));
+    dataset.write(
+        "data.yaml",
+        format!("train: {}\nnames: [a, b, c]\n", outside.path().join("train/images").display()),
+    );
     let output = dataset.ingest(&[]);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("path-escapes-dataset"), "{}", stderr(&output));
@@ -280,20 +337,45 @@ fn links_that_lead_outside_are_not_followed() {
     use std::os::unix::fs::symlink;
     let dataset = Dataset::small();
     let outside = Dataset::small();
-    symlink(outside.path().join("train/images/a.png"), dataset.path().join("train/images/linked.png")).unwrap();
-    symlink(outside.path().join("train/labels/a.txt"), dataset.path().join("train/labels/linked.txt")).unwrap();
-    symlink(outside.path().join("train/images"), dataset.path().join("train/images/folder")).unwrap();
+    symlink(
+        outside.path().join("train/images/a.png"),
+        dataset.path().join("train/images/linked.png"),
+    )
+    .unwrap();
+    symlink(
+        outside.path().join("train/labels/a.txt"),
+        dataset.path().join("train/labels/linked.txt"),
+    )
+    .unwrap();
+    symlink(outside.path().join("train/images"), dataset.path().join("train/images/folder"))
+        .unwrap();
     // Inside the dataset a link is as good as a file.
-    symlink(dataset.path().join("train/images/a.png"), dataset.path().join("train/images/inside.png")).unwrap();
-    symlink(dataset.path().join("train/images"), dataset.path().join("train/images/circle")).unwrap();
+    symlink(
+        dataset.path().join("train/images/a.png"),
+        dataset.path().join("train/images/inside.png"),
+    )
+    .unwrap();
+    symlink(dataset.path().join("train/images"), dataset.path().join("train/images/circle"))
+        .unwrap();
     symlink("nowhere.png", dataset.path().join("train/images/dangling.png")).unwrap();
     let text = run(&dataset, &[]);
     assert!(text.contains("train/images/circle"), "{text}");
-    let escapes: Vec<_> = rules(&dataset).into_iter().filter(|(rule, _)| rule == "path-escapes-dataset").map(|(_, path)| path).collect();
-    assert_eq!(escapes, ["train/images/folder", "train/images/linked.png", "train/labels/linked.txt"]);
+    let escapes: Vec<_> = rules(&dataset)
+        .into_iter()
+        .filter(|(rule, _)| rule == "path-escapes-dataset")
+        .map(|(_, path)| path)
+        .collect();
+    assert_eq!(
+        escapes,
+        ["train/images/folder", "train/images/linked.png", "train/labels/linked.txt"]
+    );
     assert_eq!(status(&dataset, "train/images/linked.png"), ImageStatus::Unreadable);
     assert_eq!(status(&dataset, "train/images/dangling.png"), ImageStatus::Unreadable);
-    let inside = dataset.images().into_iter().find(|image| image.image_id == "train/images/inside.png").unwrap();
+    let inside = dataset
+        .images()
+        .into_iter()
+        .find(|image| image.image_id == "train/images/inside.png")
+        .unwrap();
     assert_eq!(inside.width, 20);
     std::fs::remove_file(dataset.path().join("train/images/circle")).unwrap();
     run(&dataset, &["--set", "dataset.follow_links=true"]);
@@ -307,7 +389,11 @@ fn a_file_name_that_is_not_utf8_is_a_finding() {
     use std::os::unix::ffi::OsStrExt;
     let dataset = Dataset::small();
     let name = std::ffi::OsStr::from_bytes(b"x\xff.png");
-    std::fs::copy(dataset.path().join("train/images/a.png"), dataset.path().join("train/images").join(name)).unwrap();
+    std::fs::copy(
+        dataset.path().join("train/images/a.png"),
+        dataset.path().join("train/images").join(name),
+    )
+    .unwrap();
     run(&dataset, &[]);
     assert_eq!(status(&dataset, "train/images/x\\xFF.png"), ImageStatus::Unreadable);
 }

@@ -16,13 +16,15 @@ use dataset_text::{cases, make};
 use ossify_contract::Manifest;
 
 fn part(dataset: &Dataset, out: &Path, share: &str, settings: &[String]) -> Output {
-    let arguments: Vec<&str> = settings.iter().map(String::as_str).chain(["--partition", share]).collect();
+    let arguments: Vec<&str> =
+        settings.iter().map(String::as_str).chain(["--partition", share]).collect();
     ingest(&dataset.path(), out, &arguments)
 }
 
 fn merge(dataset: &Dataset, out: &Path, count: u32, settings: &[String]) -> Output {
     let count = count.to_string();
-    let arguments: Vec<&str> = settings.iter().map(String::as_str).chain(["--merge", &count]).collect();
+    let arguments: Vec<&str> =
+        settings.iter().map(String::as_str).chain(["--merge", &count]).collect();
     ingest(&dataset.path(), out, &arguments)
 }
 
@@ -56,21 +58,38 @@ fn said(output: &Output, out: &Path) -> String {
 
 #[test]
 fn every_dataset_of_the_corpus_is_the_same_merged_and_at_once() {
-    for case in cases().into_iter().filter(|case| case.extension().is_some_and(|extension| extension == "dataset")) {
+    for case in cases()
+        .into_iter()
+        .filter(|case| case.extension().is_some_and(|extension| extension == "dataset"))
+    {
         let what = case.file_stem().unwrap().to_string_lossy().into_owned();
         let (dataset, settings) = make(&std::fs::read_to_string(&case).unwrap());
         let whole = dataset.ingest(&settings.iter().map(String::as_str).collect::<Vec<_>>());
         for count in [1, 3] {
             let out = other_out(&dataset, &format!("out-{count}"));
             // Of a dataset that cannot be read each share says so, or else the merge does.
-            let parts: Vec<Output> = (1..=count).map(|number| part(&dataset, &out, &format!("{number}/{count}"), &settings)).collect();
+            let parts: Vec<Output> = (1..=count)
+                .map(|number| part(&dataset, &out, &format!("{number}/{count}"), &settings))
+                .collect();
             if let Some(failed) = parts.iter().find(|output| code(output) != 0) {
-                assert_eq!((code(failed), said(failed, &out)), (code(&whole), said(&whole, &dataset.out())), "{what}");
+                assert_eq!(
+                    (code(failed), said(failed, &out)),
+                    (code(&whole), said(&whole, &dataset.out())),
+                    "{what}"
+                );
                 continue;
             }
             let merged = merge(&dataset, &out, count, &settings);
-            assert_eq!((code(&merged), said(&merged, &out)), (code(&whole), said(&whole, &dataset.out())), "{what}, {count} shares");
-            assert_eq!(dataset.tables().join("manifest.json").exists(), out.join("tables/manifest.json").exists(), "{what}");
+            assert_eq!(
+                (code(&merged), said(&merged, &out)),
+                (code(&whole), said(&whole, &dataset.out())),
+                "{what}, {count} shares"
+            );
+            assert_eq!(
+                dataset.tables().join("manifest.json").exists(),
+                out.join("tables/manifest.json").exists(),
+                "{what}"
+            );
             if dataset.tables().join("manifest.json").exists() {
                 assert_same(&dataset, &out, &what);
             }
@@ -88,10 +107,15 @@ fn findings_for_machines_are_those_of_the_whole() {
     assert_eq!(merged.stdout, whole.stdout);
     let mut of_parts: Vec<String> = Vec::new();
     for number in 1..=4 {
-        let output = ingest(&dataset.path(), &out, &["--partition", &format!("{number}/4"), "--format", "json"]);
+        let output = ingest(
+            &dataset.path(),
+            &out,
+            &["--partition", &format!("{number}/4"), "--format", "json"],
+        );
         of_parts.extend(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned));
     }
-    let mut of_whole: Vec<String> = String::from_utf8(whole.stdout).unwrap().lines().map(str::to_owned).collect();
+    let mut of_whole: Vec<String> =
+        String::from_utf8(whole.stdout).unwrap().lines().map(str::to_owned).collect();
     of_parts.sort();
     of_whole.sort();
     // A rare class is one of the whole; there is none here.
@@ -104,16 +128,24 @@ fn a_changed_file_is_read_by_its_share_alone_and_a_new_one_seen_by_all() {
     let out = other_out(&dataset, "merged");
     assert_eq!(code(&merged(&dataset, &out, 4, &[])), 0);
     let current = |output: &Output| stderr(output).contains("already there");
-    let again = |dataset: &Dataset| (1..=4).filter(|number| !current(&part(dataset, &out, &format!("{number}/4"), &[]))).count();
+    let again = |dataset: &Dataset| {
+        (1..=4).filter(|number| !current(&part(dataset, &out, &format!("{number}/4"), &[]))).count()
+    };
     assert!(current(&merge(&dataset, &out, 4, &[])));
     assert_eq!(again(&dataset), 0);
 
     dataset.write("train/labels/a.txt", "0 0.5 0.5 0.25 0.1\n");
     assert_eq!(again(&dataset), 1);
     dataset.pair("train/images/new.png", "1 0.5 0.5 0.2 0.1\n");
-    let share = (1..=4).find(|number| !current(&part(&dataset, &out, &format!("{number}/4"), &[]))).unwrap();
+    let share = (1..=4)
+        .find(|number| !current(&part(&dataset, &out, &format!("{number}/4"), &[])))
+        .unwrap();
     let output = merge(&dataset, &out, 4, &[]);
-    let expected = if share == 4 { String::new() } else { "the one that is up to date has nothing to do".to_owned() };
+    let expected = if share == 4 {
+        String::new()
+    } else {
+        "the one that is up to date has nothing to do".to_owned()
+    };
     assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
     assert_eq!(again(&dataset), 0);
     assert_eq!(code(&merge(&dataset, &out, 4, &[])), 0);
@@ -166,15 +198,22 @@ fn a_share_that_is_none_is_a_usage_error() {
         assert_eq!(code(&part(&dataset, &dataset.out(), share, &[])), 2, "{share}");
     }
     assert_eq!(code(&ingest(&dataset.path(), &dataset.out(), &["--merge", "0"])), 2);
-    assert_eq!(code(&ingest(&dataset.path(), &dataset.out(), &["--merge", "2", "--partition", "1/2"])), 2);
+    assert_eq!(
+        code(&ingest(&dataset.path(), &dataset.out(), &["--merge", "2", "--partition", "1/2"])),
+        2
+    );
 }
 
-/// Several workers on each share at once, half of them killed at some moment, and then each share once more.
+/// Several workers on each share at once, half of them killed at some moment, and then each share
+/// once more.
 #[test]
 fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     let dataset = Dataset::faulty();
     for image in 0..600 {
-        dataset.pair(&format!("train/images/more-{image}.png"), format!("{} 0.5 0.5 0.2 0.1\n{} 1.5 0.5 0.2 0.1\n", image % 3, image % 4));
+        dataset.pair(
+            &format!("train/images/more-{image}.png"),
+            format!("{} 0.5 0.5 0.2 0.1\n{} 1.5 0.5 0.2 0.1\n", image % 3, image % 4),
+        );
     }
     assert_eq!(code(&dataset.ingest(&["-q"])), 0);
     let out = other_out(&dataset, "merged");
@@ -182,7 +221,8 @@ fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
         let mut workers: Vec<_> = (0..6)
             .map(|worker| {
                 let share = format!("{}/3", worker % 3 + 1);
-                let mut worker = command(&dataset.path(), &out, &["-q", "--force", "--partition", &share]);
+                let mut worker =
+                    command(&dataset.path(), &out, &["-q", "--force", "--partition", &share]);
                 worker.stderr(std::process::Stdio::null()).spawn().unwrap()
             })
             .collect();

@@ -13,7 +13,12 @@ mod invariants;
 use invariants::check;
 
 fn rules() -> LabelRules {
-    LabelRules { tolerance: 0.01, min_polygon_vertices: 3, classes: ClassNames::from_list(["a", "b", "c", "d"]), book: RuleBook::default() }
+    LabelRules {
+        tolerance: 0.01,
+        min_polygon_vertices: 3,
+        classes: ClassNames::from_list(["a", "b", "c", "d"]),
+        book: RuleBook::default(),
+    }
 }
 
 /// Bytes that are more like label files than random ones are.
@@ -25,14 +30,18 @@ fn nearly_labels() -> impl Strategy<Value = Vec<u8>> {
     ];
     let line = prop::collection::vec(token, 0..14).prop_map(|tokens| tokens.join(" "));
     let end = prop_oneof![Just("\n"), Just("\r\n"), Just("\r"), Just("\n\n")];
-    prop::collection::vec((line, end), 0..8).prop_map(|lines| lines.into_iter().map(|(line, end)| line + end).collect::<String>().into_bytes())
+    prop::collection::vec((line, end), 0..8).prop_map(|lines| {
+        lines.into_iter().map(|(line, end)| line + end).collect::<String>().into_bytes()
+    })
 }
 
 /// Well-formed objects as text, with what they should become.
 fn objects() -> impl Strategy<Value = Vec<(i16, Vec<f64>)>> {
     let share = || (0u32..=1_000_000).prop_map(|n| f64::from(n) / 1e6);
-    let unit_box = (0.2f64..0.8, 0.2f64..0.8, 0.01f64..0.4, 0.01f64..0.4).prop_map(|(x, y, w, h)| vec![x, y, w, h]);
-    let polygon = prop::collection::vec((share(), share()), 3..12).prop_map(|points| points.into_iter().flat_map(|(x, y)| [x, y]).collect());
+    let unit_box = (0.2f64..0.8, 0.2f64..0.8, 0.01f64..0.4, 0.01f64..0.4)
+        .prop_map(|(x, y, w, h)| vec![x, y, w, h]);
+    let polygon = prop::collection::vec((share(), share()), 3..12)
+        .prop_map(|points| points.into_iter().flat_map(|(x, y)| [x, y]).collect());
     prop::collection::vec((0i16..4, prop_oneof![unit_box, polygon]), 0..6)
 }
 
@@ -57,8 +66,8 @@ proptest! {
         }).collect();
         let first = parse_labels("l.txt", text.as_bytes(), &rules());
         check(&first, text.as_bytes());
-        // Polygons print and parse to the same bits; boxes are held as corners, so their centres may
-        // round, and they are compared within single precision.
+        // Polygons print and parse to the same bits; boxes are held as corners, so their centres
+        // may round, and they are compared within single precision.
         let printed: String = first.objects.iter().map(|object| {
             let values: Vec<String> = match &object.vertices {
                 Some(vertices) => vertices.iter().flatten().map(f32::to_string).collect(),

@@ -1,8 +1,10 @@
 //! The Rust side of `pipelines/parity/gradients.py`.
 //!
-//! `gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE PRECISION` loads `model.safetensors`, makes one forward pass in training mode over raw u8 pixels
-//! `[IMAGES, SIDE, SIDE, 3]`, and writes the gradients of the sum of all outputs, each times its number in TARGETS (little-endian float32 rows of
-//! logits and box edges), to OUT: one safetensors file with PyTorch's names and orientations. PRECISION is float32 or float64.
+//! `gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE PRECISION` loads `model.safetensors`,
+//! makes one forward pass in training mode over raw u8 pixels `[IMAGES, SIDE, SIDE, 3]`, and writes
+//! the gradients of the sum of all outputs, each times its number in TARGETS (little-endian float32
+//! rows of logits and box edges), to OUT: one safetensors file with PyTorch's names and
+//! orientations. PRECISION is float32 or float64.
 //!
 //! `gradients new MODEL ARCHITECTURE SIDE` writes a network with random weights.
 
@@ -23,7 +25,8 @@ fn main() -> Result<()> {
     {
         return write_new(Path::new(model), architecture, side.parse()?);
     }
-    let [model, pixels_path, targets, images, side, out, device, precision] = arguments.as_slice() else {
+    let [model, pixels_path, targets, images, side, out, device, precision] = arguments.as_slice()
+    else {
         bail!("usage: gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE PRECISION");
     };
     let dtype = if precision == "float64" { DType::F64 } else { DType::F32 };
@@ -33,18 +36,28 @@ fn main() -> Result<()> {
     let classifier = classifier.map(&mut InPrecision(dtype));
     let bytes = std::fs::read(pixels_path).context(pixels_path.clone())?;
     let config = &description.config;
-    let input = pixels::to_input(bytes, [images, side, side, 3], &compute.inference(), config.normalization, config.input_px)?;
+    let input = pixels::to_input(
+        bytes,
+        [images, side, side, 3],
+        &compute.inference(),
+        config.normalization,
+        config.input_px,
+    )?;
     let output = classifier.forward(Tensor::from_inner(input).cast(dtype));
     let outputs = Tensor::cat(vec![output.logits.clone(), output.boxes()], 1);
     let targets = std::fs::read(targets).context(targets.clone())?;
-    let targets: Vec<f32> = targets.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    let targets = Tensor::<2>::from_data(TensorData::new(targets, outputs.dims()), &compute.training()).cast(dtype);
+    let targets: Vec<f32> =
+        targets.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let targets =
+        Tensor::<2>::from_data(TensorData::new(targets, outputs.dims()), &compute.training())
+            .cast(dtype);
     let gradients = (outputs * targets).sum().backward();
 
     let mut collect = Collect { gradients: &gradients, path: Vec::new(), found: BTreeMap::new() };
     classifier.visit(&mut collect);
     let found = collect.found.iter().map(|(name, (shape, bytes))| {
-        let view = TensorView::new(Dtype::F64, shape.clone(), bytes).map_err(|error| anyhow!("{name}: {error}"))?;
+        let view = TensorView::new(Dtype::F64, shape.clone(), bytes)
+            .map_err(|error| anyhow!("{name}: {error}"))?;
         Ok((weights::file_name(name), view))
     });
     let found = found.collect::<Result<Vec<_>>>()?;
@@ -72,7 +85,11 @@ impl ModuleMapper for InPrecision {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, tensor, mapper) = param.consume();
         let learns = tensor.is_require_grad();
-        Param::from_mapped_value(id, tensor.detach().cast(self.0).detach().set_require_grad(learns), mapper)
+        Param::from_mapped_value(
+            id,
+            tensor.detach().cast(self.0).detach().set_require_grad(learns),
+            mapper,
+        )
     }
 }
 
@@ -96,7 +113,11 @@ impl ModuleVisitor for Collect<'_> {
         // Dense kernels are [inputs, outputs] here and [outputs, inputs] in PyTorch.
         let gradient = if D == 2 { gradient.swap_dims(0, 1) } else { gradient };
         let shape = gradient.dims().to_vec();
-        let values = gradient.into_data().convert::<f64>().try_into_vec::<f64>().unwrap_or_default();
-        self.found.insert(self.path.join("."), (shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()));
+        let values =
+            gradient.into_data().convert::<f64>().try_into_vec::<f64>().unwrap_or_default();
+        self.found.insert(
+            self.path.join("."),
+            (shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+        );
     }
 }

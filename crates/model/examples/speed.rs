@@ -1,7 +1,8 @@
 //! Measures a network: images per second forward, and forward with backward, on a device.
 //!
-//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute] [forward|both] [float32|tf32|bf16]`: `keep` or `recompute` is
-//! what becomes of activations in training.
+//! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute]
+//! [forward|both] [float32|tf32|bf16]`: `keep` or `recompute` is what becomes of activations in
+//! training.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,14 @@ use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, pixels}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let text = |index: usize, default: &str| arguments.get(index).cloned().unwrap_or_else(|| default.to_owned());
-    let number = |index: usize, default: &str| text(index, default).parse::<usize>().with_context(|| format!("argument {} is no number", index + 1));
+    let text = |index: usize, default: &str| {
+        arguments.get(index).cloned().unwrap_or_else(|| default.to_owned())
+    };
+    let number = |index: usize, default: &str| {
+        text(index, default)
+            .parse::<usize>()
+            .with_context(|| format!("argument {} is no number", index + 1))
+    };
     let (batch, threads, seconds) = (number(3, "16")?, number(4, "0")?, number(5, "5")?);
 
     let compute = device::choose(&text(0, "auto"))?;
@@ -35,10 +42,14 @@ fn main() -> Result<()> {
     compute.prepare(threads, precision, false)?;
     let network = |device: &Device| -> Result<Classifier> {
         let Classifier { backbone, head } = Classifier::new(&config, 1, device)?;
-        Ok(Classifier { backbone: backbone.in_half_precision(precision == Precision::Bfloat16), head })
+        Ok(Classifier {
+            backbone: backbone.in_half_precision(precision == Precision::Bfloat16),
+            head,
+        })
     };
     let side = 224.max(config.input_px);
-    let bytes: Vec<u8> = (0..batch * side * side * 3).map(|index| ((index * 2_654_435_761) >> 7) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..batch * side * side * 3).map(|index| ((index * 2_654_435_761) >> 7) as u8).collect();
     let counts = Classifier::new(&config, 1, &compute.inference())?.parameter_counts();
     println!(
         "{} on {} with {} threads: {} weights, {:.1} MMAC at {} px, {} features, batch {batch}",
@@ -52,7 +63,15 @@ fn main() -> Result<()> {
     );
 
     let classifier = network(&compute.inference())?;
-    let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.inference(), config.normalization, config.input_px);
+    let input = || {
+        pixels::to_input(
+            bytes.clone(),
+            [batch, side, side, 3],
+            &compute.inference(),
+            config.normalization,
+            config.input_px,
+        )
+    };
     let rate = images_per_second(batch, seconds, || {
         classifier.forward(input()?).logits.into_data();
         Ok(())
@@ -63,11 +82,21 @@ fn main() -> Result<()> {
     }
 
     let Classifier { backbone, head } = network(&compute.training())?.train();
-    let classifier = Classifier { backbone: backbone.keeping_activations(text(6, "recompute") == "keep"), head };
-    let input = || pixels::to_input(bytes.clone(), [batch, side, side, 3], &compute.training(), config.normalization, config.input_px);
+    let classifier =
+        Classifier { backbone: backbone.keeping_activations(text(6, "recompute") == "keep"), head };
+    let input = || {
+        pixels::to_input(
+            bytes.clone(),
+            [batch, side, side, 3],
+            &compute.training(),
+            config.normalization,
+            config.input_px,
+        )
+    };
     let rate = images_per_second(batch, seconds, || {
         let output = classifier.forward(input()?);
-        let gradients = (output.logits.square().mean() + output.candidates.square().mean()).backward();
+        let gradients =
+            (output.logits.square().mean() + output.candidates.square().mean()).backward();
         drop(gradients);
         compute.wait().map_err(anyhow::Error::msg)
     })?;
@@ -75,7 +104,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn images_per_second(batch: usize, seconds: usize, mut step: impl FnMut() -> Result<()>) -> Result<f64> {
+fn images_per_second(
+    batch: usize,
+    seconds: usize,
+    mut step: impl FnMut() -> Result<()>,
+) -> Result<f64> {
     step()?;
     let start = Instant::now();
     let mut steps = 0;

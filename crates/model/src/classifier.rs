@@ -18,9 +18,11 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Builds the network on `device` with random weights that depend on `seed` and the layer's name alone: the same on every device.
+    /// Builds the network on `device` with random weights that depend on `seed` and the layer's
+    /// name alone: the same on every device.
     ///
-    /// Convolutions start as torchvision's do (Kaiming normal over the fan-in), dense layers as Keras' do (Glorot uniform, biases zero).
+    /// Convolutions start as torchvision's do (Kaiming normal over the fan-in), dense layers as
+    /// Keras' do (Glorot uniform, biases zero).
     ///
     /// # Errors
     /// [`ConfigError`] if `config` describes no network.
@@ -33,7 +35,13 @@ impl Classifier {
         config.validate()?;
         let shape = config.architecture.shape();
         let backbone = Backbone::with_shape(&shape, config.input_px, device);
-        let head = Head::new(shape.features(config.input_px), &config.head_widths, config.dropout, config.classes, device);
+        let head = Head::new(
+            shape.features(config.input_px),
+            &config.head_widths,
+            config.dropout,
+            config.classes,
+            device,
+        );
         Ok(Self { backbone, head })
     }
 

@@ -14,14 +14,20 @@ pub enum Architecture {
     DenseNet169,
     /// torchvision's `densenet201`.
     DenseNet201,
-    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 58 MMAC at 112 pixels. Its features keep where things
-    /// are ([`Pooling::AverageAndPlaces`]).
+    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 58
+    /// MMAC at 112 pixels. Its features keep where things are ([`Pooling::AverageAndPlaces`]).
     DenseNetCompact,
 }
 
 impl Architecture {
     /// Every architecture, in the order in which help texts list them.
-    pub const ALL: [Self; 5] = [Self::DenseNet121, Self::DenseNet161, Self::DenseNet169, Self::DenseNet201, Self::DenseNetCompact];
+    pub const ALL: [Self; 5] = [
+        Self::DenseNet121,
+        Self::DenseNet161,
+        Self::DenseNet169,
+        Self::DenseNet201,
+        Self::DenseNetCompact,
+    ];
 
     /// The name in configuration files and in saved weights.
     pub fn name(self) -> &'static str {
@@ -36,7 +42,8 @@ impl Architecture {
 
     /// The numbers that make up this architecture.
     ///
-    /// Those of the four large ones are Table 1 of Huang et al., "Densely Connected Convolutional Networks" (2017), as torchvision builds them.
+    /// Those of the four large ones are Table 1 of Huang et al., "Densely Connected Convolutional
+    /// Networks" (2017), as torchvision builds them.
     pub fn shape(self) -> BackboneShape {
         let torchvision = |growth_rate, block_layers, stem_channels| BackboneShape {
             growth_rate,
@@ -71,7 +78,10 @@ impl FromStr for Architecture {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|architecture| architecture.name() == text).ok_or_else(|| ConfigError::UnknownArchitecture(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|architecture| architecture.name() == text)
+            .ok_or_else(|| ConfigError::UnknownArchitecture(text.to_owned()))
     }
 }
 
@@ -84,7 +94,8 @@ pub struct BackboneShape {
     pub block_layers: Vec<usize>,
     /// Channels after the stem (7x7 convolution with stride 2, then 3x3 max pooling with stride 2).
     pub stem_channels: usize,
-    /// Channels of a layer's 1x1 convolution, in multiples of the growth rate (`bn_size` in torchvision).
+    /// Channels of a layer's 1x1 convolution, in multiples of the growth rate (`bn_size` in
+    /// torchvision).
     pub bottleneck_factor: usize,
     /// How the last feature map becomes a vector.
     pub pooling: Pooling,
@@ -107,7 +118,9 @@ impl BackboneShape {
 
     /// Channels after the last block but one.
     pub(crate) fn fine_channels(&self) -> usize {
-        self.block_channels().nth(self.block_layers.len().saturating_sub(2)).unwrap_or(self.stem_channels)
+        self.block_channels()
+            .nth(self.block_layers.len().saturating_sub(2))
+            .unwrap_or(self.stem_channels)
     }
 
     /// How the feature vector of an image of `input_px` by `input_px` pixels is made up.
@@ -144,7 +157,9 @@ impl BackboneShape {
         if let FeatureLayout { place_channels, side: fine, .. } = self.features(input_px)
             && place_channels > 0
         {
-            total += place_channels * (channels * side * side + (self.fine_channels() + 9 * place_channels) * fine * fine);
+            total += place_channels
+                * (channels * side * side
+                    + (self.fine_channels() + 9 * place_channels) * fine * fine);
         }
         total as u64
     }
@@ -158,19 +173,22 @@ impl BackboneShape {
 /// How the last feature map `[N, C, H, W]` becomes a feature vector `[N, F]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// The mean over all positions, as in the reference: `F = C`. What was seen is kept, where it was seen is lost.
+    /// The mean over all positions, as in the reference: `F = C`. What was seen is kept, where it
+    /// was seen is lost.
     GlobalAverage,
-    /// The global average, followed by a map of places, place by place: `F = C + P * channels` for `P` places. The map has the resolution of the last
-    /// block but one: ReLU of a norm of a 1x1 convolution of that block's normalised output plus a 1x1 convolution of the last map, scaled up
-    /// bilinearly; then a 3x3 convolution, norm and ReLU (a feature pyramid of one step; Lin et al. 2017). The head looks at each place for itself.
+    /// The global average, followed by a map of places, place by place: `F = C + P * channels` for
+    /// `P` places. The map has the resolution of the last block but one: ReLU of a norm of a 1x1
+    /// convolution of that block's normalised output plus a 1x1 convolution of the last map, scaled
+    /// up bilinearly; then a 3x3 convolution, norm and ReLU (a feature pyramid of one step; Lin et
+    /// al. 2017). The head looks at each place for itself.
     AverageAndPlaces {
         /// Channels of the map of places.
         channels: usize,
     },
 }
 
-/// What a feature vector is made up of: the averages of the last map's channels, then a square map of places, row by row, the channels of a place side by
-/// side.
+/// What a feature vector is made up of: the averages of the last map's channels, then a square map
+/// of places, row by row, the channels of a place side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeatureLayout {
     /// Channels that are averaged.
@@ -196,7 +214,8 @@ impl FeatureLayout {
 /// How u8 pixels become network input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Normalization {
-    /// `(pixel / 255 - mean) / standard deviation` with the channel statistics of ImageNet, which torchvision's weights expect.
+    /// `(pixel / 255 - mean) / standard deviation` with the channel statistics of ImageNet, which
+    /// torchvision's weights expect.
     #[default]
     ImageNet,
     /// `pixel / 255`.
@@ -277,7 +296,11 @@ impl ModelConfig {
         } else if !(0.0..1.0).contains(&self.dropout) {
             Err(ConfigError::Dropout(self.dropout))
         } else if self.input_px < smallest {
-            Err(ConfigError::InputTooSmall { input_px: self.input_px, smallest, architecture: self.architecture })
+            Err(ConfigError::InputTooSmall {
+                input_px: self.input_px,
+                smallest,
+                architecture: self.architecture,
+            })
         } else {
             Ok(())
         }
@@ -306,7 +329,9 @@ pub enum ConfigError {
     #[error("dropout is {0}; it is a share from 0 to below 1")]
     Dropout(f64),
     /// The last feature map would be empty.
-    #[error("input_px is {input_px}, but {architecture} halves its input so often that it needs at least {smallest} pixels")]
+    #[error(
+        "input_px is {input_px}, but {architecture} halves its input so often that it needs at least {smallest} pixels"
+    )]
     InputTooSmall {
         /// The side asked for.
         input_px: usize,

@@ -5,13 +5,16 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
 use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters, NormOptions, Pool};
+use ossify_torch_kernels::ops::{
+    self, BlockOptions, ChannelStatistics, LayerParameters, NormOptions, Pool,
+};
 
 use crate::config::{BackboneShape, Pooling};
 
 /// The convolutional part of the network: image in, feature vector out.
 ///
-/// Field names follow torchvision's module names, so that a weight's path here and there differ by a few fixed rules (see [`crate::weights`]).
+/// Field names follow torchvision's module names, so that a weight's path here and there differ by
+/// a few fixed rules (see [`crate::weights`]).
 #[derive(Module, Debug)]
 pub struct Backbone {
     conv0: Conv2d,
@@ -30,7 +33,8 @@ struct DenseBlock {
     layers: Vec<DenseLayer>,
 }
 
-/// BatchNorm, ReLU, 1x1 convolution, BatchNorm, ReLU, 3x3 convolution; the result is appended to the input's channels.
+/// BatchNorm, ReLU, 1x1 convolution, BatchNorm, ReLU, 3x3 convolution; the result is appended to
+/// the input's channels.
 #[derive(Module, Debug)]
 struct DenseLayer {
     norm1: BatchNorm,
@@ -80,7 +84,8 @@ fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
 }
 
 impl Backbone {
-    /// Builds the layers on `device`. The weights are arbitrary until [`Classifier::new`](crate::Classifier::new) or a file sets them.
+    /// Builds the layers on `device`. The weights are arbitrary until
+    /// [`Classifier::new`](crate::Classifier::new) or a file sets them.
     ///
     /// `input_px` is the side of the input, on which the length of the feature vector may depend.
     pub fn with_shape(shape: &BackboneShape, input_px: usize, device: &Device) -> Self {
@@ -90,7 +95,10 @@ impl Backbone {
         let mut transitions = Vec::new();
         for (index, &layers) in shape.block_layers.iter().enumerate() {
             if index > 0 {
-                transitions.push(Transition { norm: batch_norm(channels, device), conv: convolution([channels, channels / 2], 1, 1, device) });
+                transitions.push(Transition {
+                    norm: batch_norm(channels, device),
+                    conv: convolution([channels, channels / 2], 1, 1, device),
+                });
                 channels /= 2;
             }
             let layers = (0..layers).map(|_| {
@@ -135,8 +143,9 @@ impl Backbone {
         Self { is_half, ..self }
     }
 
-    /// Whether a training step keeps the normalised inputs of the convolutions for its backward pass, or makes them anew, as it does unless told
-    /// otherwise: see [`BlockOptions::keep_activations`].
+    /// Whether a training step keeps the normalised inputs of the convolutions for its backward
+    /// pass, or makes them anew, as it does unless told otherwise: see
+    /// [`BlockOptions::keep_activations`].
     #[must_use]
     pub fn keeping_activations(self, keep_activations: bool) -> Self {
         Self { keep_activations, ..self }
@@ -152,8 +161,8 @@ impl Backbone {
         self.blocks.len()
     }
 
-    /// Input `[N, 3, S, S]` to the map that what belongs to dense block `block`, counted from 1, begins with. The transition
-    /// before a block belongs to it, and the stem to none.
+    /// Input `[N, 3, S, S]` to the map that what belongs to dense block `block`, counted from 1,
+    /// begins with. The transition before a block belongs to it, and the stem to none.
     pub fn before_block(&self, input: Tensor<4>, block: usize) -> Tensor<4> {
         let input = if self.is_half { input.cast(DType::BF16) } else { input };
         let stem = norm_relu(&self.norm0, convolve(&self.conv0, input), Pool::Largest);
@@ -168,14 +177,18 @@ impl Backbone {
         let average = adaptive_avg_pool2d(coarse.clone(), [1, 1]).flatten(1, 3);
         let features = match &self.places {
             None => average,
-            Some(places) => Tensor::cat(vec![average, places.forward(coarse, fine).flatten(1, 2)], 1),
+            Some(places) => {
+                Tensor::cat(vec![average, places.forward(coarse, fine).flatten(1, 2)], 1)
+            }
         };
         if self.is_half { features.cast(DType::F32) } else { features }
     }
 
     /// The transition before a block, counted from 1, and its layers.
     fn through_block(&self, mut map: Tensor<4>, block: usize) -> Tensor<4> {
-        if let Some(transition) = block.checked_sub(2).and_then(|transition| self.transitions.get(transition)) {
+        if let Some(transition) =
+            block.checked_sub(2).and_then(|transition| self.transitions.get(transition))
+        {
             map = transition.forward(map);
         }
         match block.checked_sub(1).and_then(|block| self.blocks.get(block)) {
@@ -197,13 +210,20 @@ impl Backbone {
 
 impl DenseBlock {
     fn forward(&self, map: Tensor<4>, keep_activations: bool) -> Tensor<4> {
-        let Some(epsilon) = self.layers.first().map(|layer| layer.norm1.epsilon) else { return map };
+        let Some(epsilon) = self.layers.first().map(|layer| layer.norm1.epsilon) else {
+            return map;
+        };
         let layers = self.layers.iter().map(DenseLayer::parameters).collect();
         if self.layers.iter().any(|layer| !learns(&layer.norm1, &map)) {
-            let statistics = self.layers.iter().map(|layer| [running(&layer.norm1, &map), running(&layer.norm2, &map)]).collect();
+            let statistics = self
+                .layers
+                .iter()
+                .map(|layer| [running(&layer.norm1, &map), running(&layer.norm2, &map)])
+                .collect();
             return ops::dense_block_inference(map, layers, statistics, epsilon);
         }
-        let (map, statistics) = ops::dense_block(map, layers, BlockOptions { epsilon, keep_activations });
+        let (map, statistics) =
+            ops::dense_block(map, layers, BlockOptions { epsilon, keep_activations });
         for (layer, [of_norm1, of_norm2]) in self.layers.iter().zip(statistics) {
             remember(&layer.norm1, of_norm1);
             remember(&layer.norm2, of_norm2);
@@ -214,12 +234,18 @@ impl DenseBlock {
 
 impl DenseLayer {
     fn parameters(&self) -> LayerParameters {
-        LayerParameters { norm1: affine(&self.norm1), weight1: self.conv1.weight.val(), norm2: affine(&self.norm2), weight2: self.conv2.weight.val() }
+        LayerParameters {
+            norm1: affine(&self.norm1),
+            weight1: self.conv1.weight.val(),
+            norm2: affine(&self.norm2),
+            weight2: self.conv2.weight.val(),
+        }
     }
 }
 
 impl Transition {
-    /// Averaging and a 1x1 convolution can change places, being linear, and with a quarter of the positions the convolution takes a quarter of the time.
+    /// Averaging and a 1x1 convolution can change places, being linear, and with a quarter of the
+    /// positions the convolution takes a quarter of the time.
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         convolve(&self.conv, norm_relu(&self.norm, input, Pool::Mean))
     }
@@ -255,7 +281,10 @@ fn learns(norm: &BatchNorm, input: &Tensor<4>) -> bool {
 
 fn running(norm: &BatchNorm, input: &Tensor<4>) -> ChannelStatistics {
     let device = input.device();
-    ChannelStatistics { mean: norm.running_mean.value().to_device(&device), variance: norm.running_var.value().to_device(&device) }
+    ChannelStatistics {
+        mean: norm.running_mean.value().to_device(&device),
+        variance: norm.running_var.value().to_device(&device),
+    }
 }
 
 /// Moves the running statistics towards those of a batch, as [`BatchNorm::forward`] does.
@@ -269,16 +298,23 @@ fn remember(norm: &BatchNorm, batch: ChannelStatistics) {
 }
 
 impl Places {
-    /// The last map `[N, C, h, w]` and that of the block before `[N, C', H, W]` to places `[N, H * W, channels]`.
+    /// The last map `[N, C, h, w]` and that of the block before `[N, C', H, W]` to places `[N, H *
+    /// W, channels]`.
     fn forward(&self, coarse: Tensor<4>, fine: Tensor<4>) -> Tensor<3> {
         let [batch, _, height, width] = fine.dims();
         let [_, _, coarse_height, coarse_width] = coarse.dims();
         let coarse = by_place(convolve(&self.conv_coarse, coarse));
-        let scaled = enlargement([coarse_height, coarse_width], [height, width], &coarse).matmul(coarse);
-        let fine = by_place(convolve(&self.conv_fine, norm_relu(&self.norm_fine, fine, Pool::None)));
+        let scaled =
+            enlargement([coarse_height, coarse_width], [height, width], &coarse).matmul(coarse);
+        let fine =
+            by_place(convolve(&self.conv_fine, norm_relu(&self.norm_fine, fine, Pool::None)));
         let channels = fine.dims()[2];
         let map = (fine + scaled).swap_dims(1, 2).reshape([batch, channels, height, width]);
-        by_place(norm_relu(&self.norm2, convolve(&self.conv1, norm_relu(&self.norm1, map, Pool::None)), Pool::None))
+        by_place(norm_relu(
+            &self.norm2,
+            convolve(&self.conv1, norm_relu(&self.norm1, map, Pool::None)),
+            Pool::None,
+        ))
     }
 }
 
@@ -287,8 +323,9 @@ fn by_place(map: Tensor<4>) -> Tensor<3> {
     map.flatten::<3>(2, 3).swap_dims(1, 2)
 }
 
-/// What scales a map of places up bilinearly when it is multiplied from the left: `[1, H * W, h * w]`, as PyTorch's `interpolate` with centres aligned
-/// (`align_corners = false`). Device and type are those of `like`.
+/// What scales a map of places up bilinearly when it is multiplied from the left: `[1, H * W, h *
+/// w]`, as PyTorch's `interpolate` with centres aligned (`align_corners = false`). Device and type
+/// are those of `like`.
 fn enlargement(from: [usize; 2], to: [usize; 2], like: &Tensor<3>) -> Tensor<3> {
     let shares = |from: usize, to: usize, at: usize| {
         let place = ((at as f32 + 0.5) * from as f32 / to as f32 - 0.5).max(0.0);

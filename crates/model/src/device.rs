@@ -1,4 +1,5 @@
-//! Which device computes: CUDA or the processor through libtorch, or Flex, which needs nothing installed.
+//! Which device computes: CUDA or the processor through libtorch, or Flex, which needs nothing
+//! installed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +29,11 @@ impl FromStr for DeviceChoice {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
             "flex" => Ok(Self::Flex),
-            _ => text.strip_prefix("cuda:").and_then(|index| index.parse().ok()).map(Self::Cuda).ok_or_else(|| DeviceError::Unknown(text.to_owned())),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
         }
     }
 }
@@ -44,7 +49,8 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// In what numbers the convolutional part of a network is computed. Weights, statistics, head and loss are float32 in any case.
+/// In what numbers the convolutional part of a network is computed. Weights, statistics, head and
+/// loss are float32 in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// float32 throughout.
@@ -73,7 +79,9 @@ pub enum DeviceError {
     #[error("there is no device `{0}`; write auto, cpu, cuda:N (N from 0) or flex")]
     Unknown(String),
     /// A precision that only CUDA devices have.
-    #[error("{device} cannot compute in {precision}: only CUDA devices do; set train.precision to \"float32\"")]
+    #[error(
+        "{device} cannot compute in {precision}: only CUDA devices do; set train.precision to \"float32\""
+    )]
     NoPrecision {
         /// The device.
         device: String,
@@ -84,7 +92,9 @@ pub enum DeviceError {
     #[error("libtorch refused its settings")]
     Refused(#[source] RuntimeError),
     /// The request needs libtorch, or a GPU, that is not there.
-    #[error("device {request} cannot be used; `auto` takes the best one that is there, `flex` always works")]
+    #[error(
+        "device {request} cannot be used; `auto` takes the best one that is there, `flex` always works"
+    )]
     Unavailable {
         /// What was asked for.
         request: DeviceChoice,
@@ -116,16 +126,22 @@ pub fn choose(request: &str) -> Result<ComputeDevice, DeviceError> {
         },
         explicit => explicit,
     };
-    let device = open(kind).map_err(|source| DeviceError::Unavailable { request: choice, source })?;
+    let device =
+        open(kind).map_err(|source| DeviceError::Unavailable { request: choice, source })?;
     Ok(ComputeDevice { kind, device })
 }
 
 #[cfg(feature = "libtorch")]
-#[expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
+#[expect(
+    deprecated,
+    reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"
+)]
 fn open(kind: DeviceChoice) -> Result<Device, RuntimeError> {
     match kind {
         DeviceChoice::Flex => Ok(Device::flex()),
-        DeviceChoice::Cuda(index) => runtime::require_cuda(index).map(|()| Device::libtorch_cuda(index)),
+        DeviceChoice::Cuda(index) => {
+            runtime::require_cuda(index).map(|()| Device::libtorch_cuda(index))
+        }
         DeviceChoice::Cpu | DeviceChoice::Auto => Ok(Device::libtorch()),
     }
 }
@@ -134,7 +150,9 @@ fn open(kind: DeviceChoice) -> Result<Device, RuntimeError> {
 fn open(kind: DeviceChoice) -> Result<Device, RuntimeError> {
     match kind {
         DeviceChoice::Flex => Ok(Device::flex()),
-        DeviceChoice::Auto | DeviceChoice::Cpu | DeviceChoice::Cuda(_) => Err(RuntimeError::NoLibTorch),
+        DeviceChoice::Auto | DeviceChoice::Cpu | DeviceChoice::Cuda(_) => {
+            Err(RuntimeError::NoLibTorch)
+        }
     }
 }
 
@@ -154,7 +172,8 @@ impl ComputeDevice {
         self.kind
     }
 
-    /// Name for people and for `environment.json`: the GPU's product name where the driver tells it, else how the processor is used.
+    /// Name for people and for `environment.json`: the GPU's product name where the driver tells
+    /// it, else how the processor is used.
     pub fn name(&self) -> String {
         match self.kind {
             DeviceChoice::Cuda(index) => match runtime::cuda_device_name(index) {
@@ -174,12 +193,18 @@ impl ComputeDevice {
         }
     }
 
-    /// Prepares the process for work on this device: threads of one operation (0 leaves the default) and, for libtorch, an allocator that keeps the
-    /// memory of one step for the next, and how CUDA devices compute. Call it once at the start.
+    /// Prepares the process for work on this device: threads of one operation (0 leaves the
+    /// default) and, for libtorch, an allocator that keeps the memory of one step for the next, and
+    /// how CUDA devices compute. Call it once at the start.
     ///
     /// # Errors
     /// [`DeviceError`] if the device cannot compute in this precision, or libtorch refuses.
-    pub fn prepare(&self, threads: usize, precision: Precision, deterministic: bool) -> Result<(), DeviceError> {
+    pub fn prepare(
+        &self,
+        threads: usize,
+        precision: Precision,
+        deterministic: bool,
+    ) -> Result<(), DeviceError> {
         let is_cuda = matches!(self.kind, DeviceChoice::Cuda(_));
         if precision != Precision::Float32 && !is_cuda {
             return Err(DeviceError::NoPrecision { device: self.name(), precision });
@@ -194,7 +219,8 @@ impl ComputeDevice {
                 runtime::keep_freed_memory();
                 if is_cuda {
                     let tf32 = precision != Precision::Float32;
-                    runtime::set_numerics(Numerics { tf32, deterministic }).map_err(DeviceError::Refused)?;
+                    runtime::set_numerics(Numerics { tf32, deterministic })
+                        .map_err(DeviceError::Refused)?;
                 }
             }
         }
@@ -225,9 +251,10 @@ impl ComputeDevice {
 
 /// Starts the program anew with `GOMP_SPINCOUNT`, unless the user set it: call it first in `main`.
 ///
-/// GNU OpenMP's threads spin where they wait for work, by default so long that they take the processor from the threads that
-/// make batches and move weights. The library reads the variable before
-/// `main`, so it cannot be set later. Where the program cannot be started anew, it goes on as it is.
+/// GNU OpenMP's threads spin where they wait for work, by default so long that they take the
+/// processor from the threads that make batches and move weights. The library reads the variable
+/// before `main`, so it cannot be set later. Where the program cannot be started anew, it goes on
+/// as it is.
 pub fn keep_waiting_threads_short() {
     #[cfg(all(unix, feature = "libtorch"))]
     const SPIN_COUNT: &str = "GOMP_SPINCOUNT";
@@ -239,7 +266,11 @@ pub fn keep_waiting_threads_short() {
         let mut arguments = std::env::args_os();
         let name = arguments.next().unwrap_or_else(|| program.clone().into());
         // It returns only where it fails.
-        let _failed = std::process::Command::new(program).arg0(name).args(arguments).env(SPIN_COUNT, "2000").exec();
+        let _failed = std::process::Command::new(program)
+            .arg0(name)
+            .args(arguments)
+            .env(SPIN_COUNT, "2000")
+            .exec();
     }
 }
 

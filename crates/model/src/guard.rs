@@ -20,12 +20,15 @@ pub enum DeviceFailure {
     },
 }
 
-/// Runs work on a device. Burn's backends panic where the device fails, out of memory above all; here that becomes an
-/// error. `lower` names what needs less memory when it is lowered.
+/// Runs work on a device. Burn's backends panic where the device fails, out of memory above all;
+/// here that becomes an error. `lower` names what needs less memory when it is lowered.
 ///
 /// # Errors
 /// The work's own, or the device's.
-pub fn on_device<T, E: From<DeviceFailure>>(lower: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+pub fn on_device<T, E: From<DeviceFailure>>(
+    lower: &str,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     let hook = take_hook();
     // With RUST_BACKTRACE somebody looks for the place; else the error below says it all.
     let is_traced = std::env::var_os("RUST_BACKTRACE").is_some();
@@ -40,14 +43,22 @@ pub fn on_device<T, E: From<DeviceFailure>>(lower: &str, work: impl FnOnce() -> 
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
-    payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
 }
 
 fn explain(message: &str, lower: &str) -> DeviceFailure {
     // libtorch appends a stack of its own.
-    let said = message.split("Exception raised from").next().unwrap_or_default().replace("\\n", "\n");
+    let said =
+        message.split("Exception raised from").next().unwrap_or_default().replace("\\n", "\n");
     let said = said.lines().next().unwrap_or_default().trim().to_owned();
-    if ["out of memory", "can't allocate memory", "not enough memory"].iter().any(|words| message.contains(words)) {
+    if ["out of memory", "can't allocate memory", "not enough memory"]
+        .iter()
+        .any(|words| message.contains(words))
+    {
         DeviceFailure::OutOfMemory { lower: lower.to_owned(), said }
     } else {
         DeviceFailure::Other { said }
@@ -61,15 +72,25 @@ mod tests {
     #[test]
     fn out_of_memory_says_what_to_lower() {
         let torch = r#"called `Result::unwrap()` on an `Err` value: Torch("CUDA out of memory. Tried to allocate 20.00 GiB.\nException raised from malloc")"#;
-        let error = on_device::<(), DeviceFailure>("train.batch_size or train.input_px", || panic!("{torch}")).unwrap_err().to_string();
-        assert!(error.starts_with("the device is out of memory: lower train.batch_size or train.input_px"), "{error}");
+        let error = on_device::<(), DeviceFailure>("train.batch_size or train.input_px", || {
+            panic!("{torch}")
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.starts_with(
+                "the device is out of memory: lower train.batch_size or train.input_px"
+            ),
+            "{error}"
+        );
         assert!(!error.contains("Exception"), "{error}");
     }
 
     #[test]
     fn work_that_ends_well_or_badly_by_itself_passes_through() {
         assert_eq!(on_device::<_, DeviceFailure>("x", || Ok(3)).unwrap(), 3);
-        let refused = on_device::<(), DeviceFailure>("x", || Err(DeviceFailure::Other { said: "no".into() }));
+        let refused =
+            on_device::<(), DeviceFailure>("x", || Err(DeviceFailure::Other { said: "no".into() }));
         assert!(refused.unwrap_err().to_string().starts_with("the device failed: no;"));
     }
 }

@@ -7,11 +7,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::FeatureLayout;
 
-/// Dropout, BatchNorm, dense layer and ReLU for each width, then two linear outputs side by side: classes and box.
+/// Dropout, BatchNorm, dense layer and ReLU for each width, then two linear outputs side by side:
+/// classes and box.
 ///
-/// Where features have a map of places, the box is read from the map instead: at each place a linear output gives a score and the distances from there to
-/// the box's edges, as FCOS does (Tian et al. 2019). The classes are then told from the averages and from the mean place, each place weighing as the
-/// softmax of the scores says.
+/// Where features have a map of places, the box is read from the map instead: at each place a
+/// linear output gives a score and the distances from there to the box's edges, as FCOS does (Tian
+/// et al. 2019). The classes are then told from the averages and from the mean place, each place
+/// weighing as the softmax of the scores says.
 #[derive(Module, Debug)]
 pub struct Head {
     stages: Vec<HeadStage>,
@@ -33,9 +35,11 @@ struct HeadStage {
 pub struct HeadOutput {
     /// Unnormalised class scores `[N, classes]`; their softmax are the probabilities.
     pub logits: Tensor<2>,
-    /// Unnormalised scores of the places `[N, P]`, row by row of a square map; one place where features have none.
+    /// Unnormalised scores of the places `[N, P]`, row by row of a square map; one place where
+    /// features have none.
     pub places: Tensor<2>,
-    /// The box as each place has it, `[N, P, 4]`: xmin, ymin, xmax, ymax as shares of the input tensor's width and height. Not confined to 0..1.
+    /// The box as each place has it, `[N, P, 4]`: xmin, ymin, xmax, ymax as shares of the input
+    /// tensor's width and height. Not confined to 0..1.
     pub candidates: Tensor<3>,
 }
 
@@ -50,39 +54,56 @@ impl HeadOutput {
         self.candidates.clone().gather(1, best).reshape([batch, edges])
     }
 
-    /// What was said about mirrored input, left and right exchanged, as places and boxes of the input itself.
+    /// What was said about mirrored input, left and right exchanged, as places and boxes of the
+    /// input itself.
     #[must_use]
     pub fn mirrored(self) -> Self {
         let [batch, count] = self.places.dims();
         let side = count.isqrt();
         let places = self.places.reshape([batch, side, side]).flip([2]).reshape([batch, count]);
-        let of_rows = self.candidates.reshape([batch, side, side, 4]).flip([2]).reshape([batch, count, 4]);
+        let of_rows =
+            self.candidates.reshape([batch, side, side, 4]).flip([2]).reshape([batch, count, 4]);
         let edge = |edge| of_rows.clone().narrow(2, edge, 1);
         let candidates = Tensor::cat(vec![1.0 - edge(2), edge(1), 1.0 - edge(0), edge(3)], 2);
         Self { logits: self.logits, places, candidates }
     }
 
-    /// The mean of two outputs about the same input: of probabilities, and place by place of scores and boxes. Logits come out as the logarithms of
-    /// probabilities. It does not matter which of the two comes first.
+    /// The mean of two outputs about the same input: of probabilities, and place by place of scores
+    /// and boxes. Logits come out as the logarithms of probabilities. It does not matter which of
+    /// the two comes first.
     #[must_use]
     pub fn mean(self, other: Self) -> Self {
         let [one, two] = [self.logits, other.logits].map(|logits| log_softmax(logits, 1));
-        // ln((e^a + e^b) / 2) from the larger one, as it is finite where a probability is too small for a float.
-        let logits = one.clone().max_pair(two.clone()) + ((one - two).abs().neg().exp().log1p() - std::f64::consts::LN_2);
-        Self { logits, places: (self.places + other.places) / 2.0, candidates: (self.candidates + other.candidates) / 2.0 }
+        // ln((e^a + e^b) / 2) from the larger one, as it is finite where a probability is too small
+        // for a float.
+        let logits = one.clone().max_pair(two.clone())
+            + ((one - two).abs().neg().exp().log1p() - std::f64::consts::LN_2);
+        Self {
+            logits,
+            places: (self.places + other.places) / 2.0,
+            candidates: (self.candidates + other.candidates) / 2.0,
+        }
     }
 }
 
-/// Distances from a place to a box's edges are `exp` of what the output says, held to this on both sides, times the distance of neighbouring places.
+/// Distances from a place to a box's edges are `exp` of what the output says, held to this on both
+/// sides, times the distance of neighbouring places.
 const LARGEST_LOG_DISTANCE: f64 = 4.0;
 
-/// Keras' default for BatchNorm; Burn's and PyTorch's is 1e-5. Of Keras' momentum, which keeps 0.99 of the running statistics at each step, Burn's 0.9
-/// is kept instead: short runs would otherwise be validated with statistics that have hardly left their start.
+/// Keras' default for BatchNorm; Burn's and PyTorch's is 1e-5. Of Keras' momentum, which keeps 0.99
+/// of the running statistics at each step, Burn's 0.9 is kept instead: short runs would otherwise
+/// be validated with statistics that have hardly left their start.
 const NORM_EPSILON: f64 = 1e-3;
 
 impl Head {
     /// Builds the layers on `device`; the weights are arbitrary until they are set.
-    pub(crate) fn new(features: FeatureLayout, widths: &[usize], dropout: f64, classes: usize, device: &Device) -> Self {
+    pub(crate) fn new(
+        features: FeatureLayout,
+        widths: &[usize],
+        dropout: f64,
+        classes: usize,
+        device: &Device,
+    ) -> Self {
         let FeatureLayout { average, place_channels, .. } = features;
         let mut inputs = average + place_channels;
         let stages = widths.iter().map(|&width| {
@@ -95,8 +116,18 @@ impl Head {
             stage
         });
         let stages = stages.collect();
-        let boxes = if place_channels > 0 { LinearConfig::new(place_channels, 5) } else { LinearConfig::new(inputs, 4) };
-        Self { stages, classes: LinearConfig::new(inputs, classes).init(device), boxes: boxes.init(device), average, place_channels }
+        let boxes = if place_channels > 0 {
+            LinearConfig::new(place_channels, 5)
+        } else {
+            LinearConfig::new(inputs, 4)
+        };
+        Self {
+            stages,
+            classes: LinearConfig::new(inputs, classes).init(device),
+            boxes: boxes.init(device),
+            average,
+            place_channels,
+        }
     }
 
     /// What the head says about feature vectors `[N, F]`.
@@ -109,33 +140,60 @@ impl Head {
             return HeadOutput { logits: self.classes.forward(hidden), places, candidates };
         }
         let count = (length - self.average) / self.place_channels;
-        let map = features.clone().narrow(1, self.average, length - self.average).reshape([batch, count, self.place_channels]);
+        let map = features.clone().narrow(1, self.average, length - self.average).reshape([
+            batch,
+            count,
+            self.place_channels,
+        ]);
         let found = self.boxes.forward(map.clone());
         let places = found.clone().narrow(2, 0, 1).reshape([batch, count]);
-        let mean_place = softmax(places.clone(), 1).reshape([batch, 1, count]).matmul(map).reshape([batch, self.place_channels]);
-        let hidden = self.hidden(Tensor::cat(vec![features.narrow(1, 0, self.average), mean_place], 1));
+        let mean_place = softmax(places.clone(), 1)
+            .reshape([batch, 1, count])
+            .matmul(map)
+            .reshape([batch, self.place_channels]);
+        let hidden =
+            self.hidden(Tensor::cat(vec![features.narrow(1, 0, self.average), mean_place], 1));
         let side = count.isqrt();
         let [centres, signs] = grid(side, &found);
-        let distances = found.narrow(2, 1, 4).clamp(-LARGEST_LOG_DISTANCE, LARGEST_LOG_DISTANCE).exp() / side as f64;
-        HeadOutput { logits: self.classes.forward(hidden), places, candidates: centres + distances * signs }
+        let distances =
+            found.narrow(2, 1, 4).clamp(-LARGEST_LOG_DISTANCE, LARGEST_LOG_DISTANCE).exp()
+                / side as f64;
+        HeadOutput {
+            logits: self.classes.forward(hidden),
+            places,
+            candidates: centres + distances * signs,
+        }
     }
 
     fn hidden(&self, features: Tensor<2>) -> Tensor<2> {
-        self.stages.iter().fold(features, |hidden, stage| relu(stage.dense.forward(stage.norm.forward(stage.dropout.forward(hidden)))))
+        self.stages.iter().fold(features, |hidden, stage| {
+            relu(stage.dense.forward(stage.norm.forward(stage.dropout.forward(hidden))))
+        })
     }
 
-    /// Sum of the squared kernel weights of the dense layers, without biases and without the two outputs: what Keras' `l2(c)` multiplies by `c` and
-    /// adds to the loss. Shape `[1]`; `None` for a head without dense layers.
+    /// Sum of the squared kernel weights of the dense layers, without biases and without the two
+    /// outputs: what Keras' `l2(c)` multiplies by `c` and adds to the loss. Shape `[1]`; `None` for
+    /// a head without dense layers.
     pub fn l2_penalty(&self) -> Option<Tensor<1>> {
-        self.stages.iter().map(|stage| stage.dense.weight.val().square().sum()).reduce(|total, squares| total + squares)
+        self.stages
+            .iter()
+            .map(|stage| stage.dense.weight.val().square().sum())
+            .reduce(|total, squares| total + squares)
     }
 }
 
-/// Centres of the places of a square map, row by row, once for each edge of a box: x, y, x, y as shares of the sides, `[1, P, 4]`; and the directions in
-/// which edges lie from there, `[1, 1, 4]`. Device and type are those of `like`.
+/// Centres of the places of a square map, row by row, once for each edge of a box: x, y, x, y as
+/// shares of the sides, `[1, P, 4]`; and the directions in which edges lie from there, `[1, 1, 4]`.
+/// Device and type are those of `like`.
 fn grid(side: usize, like: &Tensor<3>) -> [Tensor<3>; 2] {
     let share = |at: usize| (at as f32 + 0.5) / side as f32;
-    let centres: Vec<f32> = (0..side * side).flat_map(|at| [share(at % side), share(at / side), share(at % side), share(at / side)]).collect();
+    let centres: Vec<f32> = (0..side * side)
+        .flat_map(|at| [share(at % side), share(at / side), share(at % side), share(at / side)])
+        .collect();
     let options = (&like.device(), like.dtype());
-    [TensorData::new(centres, [1, side * side, 4]), TensorData::from([[[-1.0_f32, -1.0, 1.0, 1.0]]])].map(|data| Tensor::from_data(data, options))
+    [
+        TensorData::new(centres, [1, side * side, 4]),
+        TensorData::from([[[-1.0_f32, -1.0, 1.0, 1.0]]]),
+    ]
+    .map(|data| Tensor::from_data(data, options))
 }

@@ -1,7 +1,7 @@
 //! Random initial weights that are the same on every device.
 //!
-//! libtorch and Flex draw from different generators, and Burn fills its parameters lazily. So each tensor is drawn here, on the host, from a ChaCha
-//! stream keyed by the seed and the tensor's name.
+//! libtorch and Flex draw from different generators, and Burn fills its parameters lazily. So each
+//! tensor is drawn here, on the host, from a ChaCha stream keyed by the seed and the tensor's name.
 
 use std::f64::consts::TAU;
 
@@ -31,7 +31,11 @@ fn initial_values(name: &str, dims: &[usize], seed: u64) -> Vec<f32> {
             let limit = (6.0 / (inputs + outputs) as f64).sqrt();
             (0..count).map(|_| ((random.uniform() * 2.0 - 1.0) * limit) as f32).collect()
         }
-        _ if name.ends_with("running_var") || name.contains("norm") && name.ends_with(".weight") => vec![1.0; count],
+        _ if name.ends_with("running_var")
+            || name.contains("norm") && name.ends_with(".weight") =>
+        {
+            vec![1.0; count]
+        }
         _ => vec![0.0; count],
     }
 }
@@ -68,7 +72,8 @@ mod tests {
     fn kaiming_values_have_the_deviation_of_their_fan_in() {
         let values = initial_values("features.conv0.weight", &[64, 32, 3, 3], 7);
         let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
-        let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>()
+            / values.len() as f64;
         assert!(mean.abs() < 2e-3, "{mean}");
         assert!((variance / (2.0 / 288.0) - 1.0).abs() < 0.05, "{variance}");
     }

@@ -1,12 +1,14 @@
-//! DenseNet with a classification head and a box head, as Burn modules; pixels in, weights in and out.
+//! DenseNet with a classification head and a box head, as Burn modules; pixels in, weights in and
+//! out.
 //!
 //! ```text
 //! u8 pixels [N, H, W, C] --pixels--> input [N, 3, S, S] --Backbone--> features [N, F] --Head--> logits [N, classes], boxes [N, 4]
 //! ```
 //!
-//! A [`Device`](burn::tensor::Device) chooses at run time where all this happens: see [`device::choose`]. Dropout and batch statistics are
-//! active exactly on devices with automatic differentiation ([`device::ComputeDevice::training`]); a module moves between the two worlds with
-//! Burn's `Module::train` and `Module::valid`.
+//! A [`Device`](burn::tensor::Device) chooses at run time where all this happens: see
+//! [`device::choose`]. Dropout and batch statistics are active exactly on devices with automatic
+//! differentiation ([`device::ComputeDevice::training`]); a module moves between the two worlds
+//! with Burn's `Module::train` and `Module::valid`.
 
 #![warn(missing_docs)]
 
@@ -22,7 +24,9 @@ pub mod summary;
 pub mod weights;
 
 pub use classifier::Classifier;
-pub use config::{Architecture, BackboneShape, ConfigError, FeatureLayout, ModelConfig, Normalization, Pooling};
+pub use config::{
+    Architecture, BackboneShape, ConfigError, FeatureLayout, ModelConfig, Normalization, Pooling,
+};
 pub use densenet::{Backbone, ParameterCounts};
 pub use guard::{DeviceFailure, on_device};
 pub use head::{Head, HeadOutput};

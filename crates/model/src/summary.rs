@@ -36,7 +36,12 @@ pub struct LayerSummary {
 pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
     let shape = config.architecture.shape();
     let mut layers = Vec::new();
-    let mut push = |name: String, part: Part, output: Vec<usize>, kernels: usize, norm_channels: usize, positions: usize| {
+    let mut push = |name: String,
+                    part: Part,
+                    output: Vec<usize>,
+                    kernels: usize,
+                    norm_channels: usize,
+                    positions: usize| {
         layers.push(LayerSummary {
             name,
             part,
@@ -48,14 +53,28 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
     };
     let mut channels = shape.stem_channels;
     let mut side = config.input_px.div_ceil(2);
-    push("features.conv0, norm0".into(), Part::Stem, vec![channels, side, side], 3 * 7 * 7 * channels, channels, side * side);
+    push(
+        "features.conv0, norm0".into(),
+        Part::Stem,
+        vec![channels, side, side],
+        3 * 7 * 7 * channels,
+        channels,
+        side * side,
+    );
     side = side.div_ceil(2);
     push("features.pool0".into(), Part::Stem, vec![channels, side, side], 0, 0, 0);
     for (index, &count) in shape.block_layers.iter().enumerate() {
         let part = Part::Block(index + 1);
         if index > 0 {
             let (halved, half) = (channels / 2, side / 2);
-            push(format!("features.transition{index}"), part, vec![halved, half, half], channels * halved, channels, half * half);
+            push(
+                format!("features.transition{index}"),
+                part,
+                vec![halved, half, half],
+                channels * halved,
+                channels,
+                half * half,
+            );
             (channels, side) = (halved, half);
         }
         for layer in 1..=count {
@@ -63,30 +82,59 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
             let kernels = channels * bottleneck + 9 * bottleneck * shape.growth_rate;
             let norms = channels + bottleneck;
             channels += shape.growth_rate;
-            push(format!("features.denseblock{}.denselayer{layer}", index + 1), part, vec![channels, side, side], kernels, norms, side * side);
+            push(
+                format!("features.denseblock{}.denselayer{layer}", index + 1),
+                part,
+                vec![channels, side, side],
+                kernels,
+                norms,
+                side * side,
+            );
         }
     }
     push("features.norm5".into(), Part::Neck, vec![channels, side, side], 0, channels, 0);
     let features = shape.features(config.input_px);
     let FeatureLayout { place_channels: places, side: fine, .. } = features;
     if places > 0 {
-        push("places.conv_coarse".into(), Part::Neck, vec![places, side, side], channels * places, 0, side * side);
+        push(
+            "places.conv_coarse".into(),
+            Part::Neck,
+            vec![places, side, side],
+            channels * places,
+            0,
+            side * side,
+        );
         let of_fine = shape.fine_channels();
-        push("places.norm_fine, conv_fine".into(), Part::Neck, vec![places, fine, fine], of_fine * places, of_fine, fine * fine);
-        push("places.norm1, conv1, norm2".into(), Part::Neck, vec![places, fine, fine], 9 * places * places, 2 * places, fine * fine);
+        push(
+            "places.norm_fine, conv_fine".into(),
+            Part::Neck,
+            vec![places, fine, fine],
+            of_fine * places,
+            of_fine,
+            fine * fine,
+        );
+        push(
+            "places.norm1, conv1, norm2".into(),
+            Part::Neck,
+            vec![places, fine, fine],
+            9 * places * places,
+            2 * places,
+            fine * fine,
+        );
     }
     push("features".into(), Part::Neck, vec![features.len()], 0, 0, 0);
     let mut width = features.average + places;
-    let mut dense = |name: String, inputs: usize, outputs: usize, norm_channels: usize, positions: usize| {
-        layers.push(LayerSummary {
-            name,
-            part: Part::Head,
-            output: if positions > 1 { vec![outputs, fine, fine] } else { vec![outputs] },
-            parameters: inputs * outputs + outputs + 2 * norm_channels,
-            statistics: 2 * norm_channels,
-            multiply_adds: (inputs * outputs * positions) as u64,
-        });
-    };
+    let mut dense =
+        |name: String, inputs: usize, outputs: usize, norm_channels: usize, positions: usize| {
+            layers.push(LayerSummary {
+                name,
+                part: Part::Head,
+                output: if positions > 1 { vec![outputs, fine, fine] } else { vec![outputs] },
+                parameters: inputs * outputs + outputs + 2 * norm_channels,
+                statistics: 2 * norm_channels,
+                multiply_adds: (inputs * outputs * positions) as u64,
+            });
+        };
     for (index, &units) in config.head_widths.iter().enumerate() {
         dense(format!("head.stages.{index}"), width, units, width, 1);
         width = units;
@@ -110,14 +158,37 @@ mod tests {
     fn the_sums_are_those_of_the_network() {
         for architecture in Architecture::ALL {
             for input_px in [64, 112, 224] {
-                let config =
-                    ModelConfig { architecture, classes: 6, head_widths: vec![32, 16], dropout: 0.5, input_px, normalization: Normalization::ImageNet };
+                let config = ModelConfig {
+                    architecture,
+                    classes: 6,
+                    head_widths: vec![32, 16],
+                    dropout: 0.5,
+                    input_px,
+                    normalization: Normalization::ImageNet,
+                };
                 let layers = layers(&config);
-                let convolutions: u64 = layers.iter().filter(|layer| layer.part != Part::Head).map(|layer| layer.multiply_adds).sum();
-                assert_eq!(convolutions, architecture.shape().multiply_adds(input_px), "{architecture} at {input_px}");
-                let counts = Classifier::empty(&config, &device::choose("flex").unwrap().inference()).unwrap().parameter_counts();
-                assert_eq!(layers.iter().map(|layer| layer.parameters).sum::<usize>(), counts.trainable);
-                assert_eq!(layers.iter().map(|layer| layer.statistics).sum::<usize>(), counts.statistics);
+                let convolutions: u64 = layers
+                    .iter()
+                    .filter(|layer| layer.part != Part::Head)
+                    .map(|layer| layer.multiply_adds)
+                    .sum();
+                assert_eq!(
+                    convolutions,
+                    architecture.shape().multiply_adds(input_px),
+                    "{architecture} at {input_px}"
+                );
+                let counts =
+                    Classifier::empty(&config, &device::choose("flex").unwrap().inference())
+                        .unwrap()
+                        .parameter_counts();
+                assert_eq!(
+                    layers.iter().map(|layer| layer.parameters).sum::<usize>(),
+                    counts.trainable
+                );
+                assert_eq!(
+                    layers.iter().map(|layer| layer.statistics).sum::<usize>(),
+                    counts.statistics
+                );
             }
         }
     }

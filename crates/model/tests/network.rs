@@ -1,4 +1,5 @@
-//! What the networks are made of: shapes, sizes, names, initial weights, and agreement between devices.
+//! What the networks are made of: shapes, sizes, names, initial weights, and agreement between
+//! devices.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -7,7 +8,10 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
 use common::{assert_close, config, devices, flex, pixels, values};
-use ossify_model::{Architecture, Classifier, ConfigError, HeadOutput, ModelConfig, ParameterCounts, device, pixels as input};
+use ossify_model::{
+    Architecture, Classifier, ConfigError, HeadOutput, ModelConfig, ParameterCounts, device,
+    pixels as input,
+};
 
 #[test]
 fn every_small_enough_architecture_gives_features_logits_and_boxes() {
@@ -36,15 +40,26 @@ fn a_mirrored_image_is_told_the_mirrored_box_where_both_ways_are_averaged() {
             let (bytes, shape) = pixels(4, 64);
             let images = input::to_input(bytes, shape, &device, config.normalization, 64).unwrap();
             let mirrored_images = images.clone().flip([3]);
-            let both_ways = |images: Tensor<4>| classifier.forward(images.clone()).mean(classifier.forward(images.flip([3])).mirrored());
-            let (output, mirrored) = (both_ways(images.clone()), both_ways(mirrored_images.clone()));
+            let both_ways = |images: Tensor<4>| {
+                classifier
+                    .forward(images.clone())
+                    .mean(classifier.forward(images.flip([3])).mirrored())
+            };
+            let (output, mirrored) =
+                (both_ways(images.clone()), both_ways(mirrored_images.clone()));
             assert_close(&values(mirrored.logits.clone()), &values(output.logits.clone()), 1e-6);
             let boxes = values(output.boxes());
-            let expected: Vec<f32> = boxes.as_chunks().0.iter().flat_map(|[xmin, ymin, xmax, ymax]| [1.0 - xmax, *ymin, 1.0 - xmin, *ymax]).collect();
+            let expected: Vec<f32> = boxes
+                .as_chunks()
+                .0
+                .iter()
+                .flat_map(|[xmin, ymin, xmax, ymax]| [1.0 - xmax, *ymin, 1.0 - xmin, *ymax])
+                .collect();
             assert_close(&values(mirrored.boxes()), &expected, 1e-6);
 
             let probabilities = |logits: Tensor<2>| values(softmax(logits, 1));
-            let [one, two] = [images, mirrored_images].map(|images| probabilities(classifier.forward(images).logits));
+            let [one, two] = [images, mirrored_images]
+                .map(|images| probabilities(classifier.forward(images).logits));
             let mean: Vec<f32> = one.iter().zip(&two).map(|(one, two)| (one + two) / 2.0).collect();
             assert_close(&probabilities(output.logits), &mean, 1e-6);
             assert!(one.iter().zip(&two).any(|(one, two)| (one - two).abs() > 1e-5));
@@ -56,10 +71,17 @@ fn a_mirrored_image_is_told_the_mirrored_box_where_both_ways_are_averaged() {
 fn places_of_mirrored_input_come_back_column_by_column() {
     let device = flex();
     let places = Tensor::<2>::from_floats([[1.0, 2.0, 3.0, 4.0]], &device);
-    let candidates = Tensor::<3>::from_floats([[[0.0, 0.1, 0.2, 0.3], [0.5, 0.0, 0.75, 1.0], [0.0; 4], [1.0; 4]]], &device);
-    let output = HeadOutput { logits: Tensor::zeros([1, 1], &device), places, candidates }.mirrored();
+    let candidates = Tensor::<3>::from_floats(
+        [[[0.0, 0.1, 0.2, 0.3], [0.5, 0.0, 0.75, 1.0], [0.0; 4], [1.0; 4]]],
+        &device,
+    );
+    let output =
+        HeadOutput { logits: Tensor::zeros([1, 1], &device), places, candidates }.mirrored();
     assert_eq!(values(output.places), [2.0, 1.0, 4.0, 3.0]);
-    assert_eq!(values(output.candidates), [0.25, 0.0, 0.5, 1.0, 0.8, 0.1, 1.0, 0.3, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]);
+    assert_eq!(
+        values(output.candidates),
+        [0.25, 0.0, 0.5, 1.0, 0.8, 0.1, 1.0, 0.3, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
+    );
 }
 
 #[test]
@@ -88,17 +110,22 @@ fn maps_of_half_precision_give_nearly_the_same_features_and_float32_gradients() 
         let features = classifier.backbone.forward(batch.clone());
         assert_eq!(features.dtype(), burn::tensor::DType::F32);
         let mut gradients = features.clone().square().mean().backward();
-        let gradients = burn::optim::GradientsParams::from_module(&mut gradients, &classifier.backbone);
+        let gradients =
+            burn::optim::GradientsParams::from_module(&mut gradients, &classifier.backbone);
         (values(features.inner()), gradients.len())
     };
     let ((single, single_gradients), (half, half_gradients)) = (run(false), run(true));
-    assert!(single_gradients > 80 && single_gradients == half_gradients, "{single_gradients} and {half_gradients} gradients");
+    assert!(
+        single_gradients > 80 && single_gradients == half_gradients,
+        "{single_gradients} and {half_gradients} gradients"
+    );
     let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
     let difference: Vec<f32> = single.iter().zip(&half).map(|(a, b)| a - b).collect();
     assert!(norm(&difference) < 0.05 * norm(&single), "{} of {}", norm(&difference), norm(&single));
 }
 
-/// Counts of `torchvision.models.densenetNNN().features`, parameters and buffers without `num_batches_tracked`.
+/// Counts of `torchvision.models.densenetNNN().features`, parameters and buffers without
+/// `num_batches_tracked`.
 #[test]
 fn the_large_networks_have_exactly_the_weights_of_torchvision() {
     let expected = [
@@ -109,18 +136,30 @@ fn the_large_networks_have_exactly_the_weights_of_torchvision() {
     ];
     for (architecture, trainable, statistics, features) in expected {
         let classifier = Classifier::new(&config(architecture), 1, &flex()).unwrap();
-        assert_eq!(classifier.backbone.parameter_counts(), ParameterCounts { trainable, statistics }, "{architecture}");
+        assert_eq!(
+            classifier.backbone.parameter_counts(),
+            ParameterCounts { trainable, statistics },
+            "{architecture}"
+        );
         assert_eq!(classifier.backbone.feature_channels(), features, "{architecture}");
     }
 }
 
 #[test]
 fn the_reference_head_has_the_weights_of_its_layers() {
-    let config = ModelConfig { head_widths: vec![1024, 1024, 512], ..config(Architecture::DenseNet121) };
+    let config =
+        ModelConfig { head_widths: vec![1024, 1024, 512], ..config(Architecture::DenseNet121) };
     let classifier = Classifier::new(&config, 1, &flex()).unwrap();
     let dense = |inputs: usize, outputs: usize| inputs * outputs + outputs;
-    let head = 2 * (1024 + 1024 + 1024) + dense(1024, 1024) * 2 + dense(1024, 512) + dense(512, 6) + dense(512, 4);
-    assert_eq!(classifier.parameter_counts().trainable - classifier.backbone.parameter_counts().trainable, head);
+    let head = 2 * (1024 + 1024 + 1024)
+        + dense(1024, 1024) * 2
+        + dense(1024, 512)
+        + dense(512, 6)
+        + dense(512, 4);
+    assert_eq!(
+        classifier.parameter_counts().trainable - classifier.backbone.parameter_counts().trainable,
+        head
+    );
 }
 
 #[test]
@@ -131,12 +170,16 @@ fn the_compact_network_is_small() {
     assert!(shape.multiply_adds(112) < 70_000_000, "{}", shape.multiply_adds(112));
 }
 
-/// 2.83 GMAC is the figure that fvcore and ptflops give for torchvision's densenet121 without its last layer. Its three transitions convolve before
-/// they average, at four times as many positions as ours.
+/// 2.83 GMAC is the figure that fvcore and ptflops give for torchvision's densenet121 without its
+/// last layer. Its three transitions convolve before they average, at four times as many positions
+/// as ours.
 #[test]
 fn multiply_adds_of_densenet121_are_the_known_ones_but_for_transitions() {
-    let transitions = [(256, 28), (512, 14), (1024, 7)].map(|(channels, side)| channels * channels / 2 * side * side);
-    let giga = (Architecture::DenseNet121.shape().multiply_adds(224) + 3 * transitions.iter().sum::<u64>()) as f64 / 1e9;
+    let transitions = [(256, 28), (512, 14), (1024, 7)]
+        .map(|(channels, side)| channels * channels / 2 * side * side);
+    let giga = (Architecture::DenseNet121.shape().multiply_adds(224)
+        + 3 * transitions.iter().sum::<u64>()) as f64
+        / 1e9;
     assert!((2.82..2.84).contains(&giga), "{giga}");
 }
 
@@ -148,7 +191,11 @@ fn initial_weights_depend_on_the_seed_and_not_on_the_device() {
         .map(|device| {
             let (bytes, shape) = pixels(2, 64);
             let batch = input::to_input(bytes, shape, device, config.normalization, 64).unwrap();
-            let run = |seed| values(Classifier::new(&config, seed, device).unwrap().forward(batch.clone()).logits);
+            let run = |seed| {
+                values(
+                    Classifier::new(&config, seed, device).unwrap().forward(batch.clone()).logits,
+                )
+            };
             assert_eq!(run(1), run(1));
             (run(1), run(2))
         })
@@ -184,11 +231,17 @@ fn devices_agree_on_gradients() {
             let device = device.autodiff();
             let width = config.architecture.shape().features(config.input_px).len();
             let head = Classifier::new(&config, 1, &device).unwrap().head;
-            let features = Tensor::<1, burn::tensor::Int>::arange(0..8 * width as i64, &device).float().sin().reshape([8, width]).require_grad();
+            let features = Tensor::<1, burn::tensor::Int>::arange(0..8 * width as i64, &device)
+                .float()
+                .sin()
+                .reshape([8, width])
+                .require_grad();
             let output = head.forward(features.clone());
-            let gradients =
-                (output.logits.square().mean() + output.candidates.square().mean() + output.places.square().mean() + head.l2_penalty().unwrap() * 0.01)
-                    .backward();
+            let gradients = (output.logits.square().mean()
+                + output.candidates.square().mean()
+                + output.places.square().mean()
+                + head.l2_penalty().unwrap() * 0.01)
+                .backward();
             values(features.grad(&gradients).unwrap())
         })
         .collect();
@@ -207,13 +260,18 @@ fn a_training_step_moves_weights_and_statistics_and_a_frozen_backbone_stays() {
         let batch = input::to_input(bytes, shape, &training, config.normalization, 64).unwrap();
         let before = values(classifier.valid().backbone.forward(batch.clone().inner()));
         let gradients = classifier.forward(batch.clone()).logits.square().mean().backward();
-        assert_eq!(burn::optim::GradientsParams::from_grads(gradients, &classifier).len(), trainable_tensors(&classifier));
+        assert_eq!(
+            burn::optim::GradientsParams::from_grads(gradients, &classifier).len(),
+            trainable_tensors(&classifier)
+        );
         let after = values(classifier.valid().backbone.forward(batch.clone().inner()));
         assert_ne!(before, after, "running statistics are updated by a forward pass in training");
 
         let frozen = Classifier::new(&config, 1, &device).unwrap();
         frozen.backbone.forward(batch.inner());
-        let kept = values(frozen.backbone.forward(input::to_input(pixels(2, 64).0, shape, &device, config.normalization, 64).unwrap()));
+        let kept = values(frozen.backbone.forward(
+            input::to_input(pixels(2, 64).0, shape, &device, config.normalization, 64).unwrap(),
+        ));
         assert_eq!(before, kept, "a forward pass for inference changes nothing");
     }
 }
@@ -241,7 +299,11 @@ fn l2_penalty_is_the_sum_of_squares_of_the_dense_kernels() {
     let bytes = std::fs::read(&path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let kernel = file.tensor("head.stages.0.dense.weight").unwrap();
-    let expected: f32 = kernel.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()).powi(2)).sum();
+    let expected: f32 = kernel
+        .data()
+        .chunks_exact(4)
+        .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()).powi(2))
+        .sum();
     let found = values(classifier.head.l2_penalty().unwrap())[0];
     assert!((found / expected - 1.0).abs() < 1e-5, "{found} against {expected}");
     let none = Classifier::new(&ModelConfig { head_widths: vec![], ..config }, 1, &flex()).unwrap();
@@ -252,11 +314,23 @@ fn l2_penalty_is_the_sum_of_squares_of_the_dense_kernels() {
 fn a_configuration_without_a_network_is_refused_in_words() {
     let valid = config(Architecture::DenseNetCompact);
     let error = |config: ModelConfig| config.validate().unwrap_err().to_string();
-    assert_eq!(error(ModelConfig { classes: 0, ..valid.clone() }), "the network needs at least one class");
-    assert_eq!(error(ModelConfig { head_widths: vec![8, 0], ..valid.clone() }), "head width number 2 is 0; each width must be at least 1");
-    assert_eq!(error(ModelConfig { dropout: 1.0, ..valid.clone() }), "dropout is 1; it is a share from 0 to below 1");
+    assert_eq!(
+        error(ModelConfig { classes: 0, ..valid.clone() }),
+        "the network needs at least one class"
+    );
+    assert_eq!(
+        error(ModelConfig { head_widths: vec![8, 0], ..valid.clone() }),
+        "head width number 2 is 0; each width must be at least 1"
+    );
+    assert_eq!(
+        error(ModelConfig { dropout: 1.0, ..valid.clone() }),
+        "dropout is 1; it is a share from 0 to below 1"
+    );
     let small = ModelConfig { input_px: 31, architecture: Architecture::DenseNet121, ..valid };
-    assert_eq!(error(small), "input_px is 31, but densenet121 halves its input so often that it needs at least 32 pixels");
+    assert_eq!(
+        error(small),
+        "input_px is 31, but densenet121 halves its input so often that it needs at least 32 pixels"
+    );
     let unknown = "resnet50".parse::<Architecture>().unwrap_err();
     assert_eq!(unknown, ConfigError::UnknownArchitecture("resnet50".to_owned()));
     assert!(unknown.to_string().contains("densenet121"), "{unknown}");

@@ -17,13 +17,19 @@ use tempfile::TempDir;
 
 /// The keys of `torchvision.models.densenet121().features.state_dict()`, by torchvision's rule.
 fn torchvision_names(block_layers: &[usize]) -> BTreeSet<String> {
-    let norm = |name: &str| ["weight", "bias", "running_mean", "running_var"].map(|part| format!("features.{name}.{part}"));
+    let norm = |name: &str| {
+        ["weight", "bias", "running_mean", "running_var"]
+            .map(|part| format!("features.{name}.{part}"))
+    };
     let mut names = BTreeSet::from(["features.conv0.weight".to_owned()]);
     names.extend(norm("norm0"));
     for (block, &layers) in block_layers.iter().enumerate() {
         for layer in 1..=layers {
             let layer = format!("denseblock{}.denselayer{layer}", block + 1);
-            names.extend([format!("features.{layer}.conv1.weight"), format!("features.{layer}.conv2.weight")]);
+            names.extend([
+                format!("features.{layer}.conv1.weight"),
+                format!("features.{layer}.conv2.weight"),
+            ]);
             names.extend(norm(&format!("{layer}.norm1")));
             names.extend(norm(&format!("{layer}.norm2")));
         }
@@ -47,7 +53,8 @@ fn saved(folder: &TempDir, config: &ModelConfig, seed: u64) -> (Classifier, Path
 fn rewritten(path: &Path, name: &str, rename: impl Fn(&str) -> Option<String>) -> PathBuf {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensors: BTreeMap<String, TensorView<'_>> = file.iter().filter_map(|(name, view)| Some((rename(name)?, view))).collect();
+    let tensors: BTreeMap<String, TensorView<'_>> =
+        file.iter().filter_map(|(name, view)| Some((rename(name)?, view))).collect();
     let target = path.with_file_name(name);
     std::fs::write(&target, safetensors::serialize(&tensors, None).unwrap()).unwrap();
     target
@@ -63,7 +70,9 @@ fn refusal(result: Result<impl Sized, WeightsError>) -> String {
 fn features(classifier: &Classifier) -> Vec<f32> {
     let (bytes, shape) = pixels(1, 64);
     let device = classifier.devices().remove(0);
-    values(classifier.backbone.forward(input::to_input(bytes, shape, &device, ossify_model::Normalization::ImageNet, 64).unwrap()))
+    values(classifier.backbone.forward(
+        input::to_input(bytes, shape, &device, ossify_model::Normalization::ImageNet, 64).unwrap(),
+    ))
 }
 
 #[test]
@@ -72,7 +81,8 @@ fn the_backbone_of_densenet121_is_saved_under_exactly_the_names_of_torchvision()
     let (_, path) = saved(&folder, &config(Architecture::DenseNet121), 1);
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let (backbone, head): (BTreeSet<String>, BTreeSet<String>) = file.names().into_iter().map(str::to_owned).partition(|name| name.starts_with("features."));
+    let (backbone, head): (BTreeSet<String>, BTreeSet<String>) =
+        file.names().into_iter().map(str::to_owned).partition(|name| name.starts_with("features."));
     assert_eq!(backbone, torchvision_names(&[6, 12, 24, 16]));
     assert_eq!(backbone.len(), 604);
     assert!(head.iter().all(|name| name.starts_with("head.")), "{head:?}");
@@ -91,7 +101,9 @@ fn a_saved_network_is_the_same_network_on_every_device() {
             let training = device.clone().autodiff();
             let classifier = Classifier::new(&config, 5, &device).unwrap().train();
             let (bytes, shape) = pixels(2, 64);
-            classifier.forward(input::to_input(bytes.clone(), shape, &training, config.normalization, 64).unwrap());
+            classifier.forward(
+                input::to_input(bytes.clone(), shape, &training, config.normalization, 64).unwrap(),
+            );
             let path = folder.path().join("trained.safetensors");
             weights::save(&path, &classifier, &metadata(&config)).unwrap();
 
@@ -99,7 +111,10 @@ fn a_saved_network_is_the_same_network_on_every_device() {
             assert_eq!(description, metadata(&config));
             assert_eq!(weights::load_metadata(&path).unwrap(), description);
             let run = |classifier: &Classifier| {
-                let output = classifier.forward(input::to_input(bytes.clone(), shape, &device, config.normalization, 64).unwrap());
+                let output = classifier.forward(
+                    input::to_input(bytes.clone(), shape, &device, config.normalization, 64)
+                        .unwrap(),
+                );
                 (values(output.logits.clone()), values(output.boxes()))
             };
             assert_eq!(run(&classifier.valid()), run(&loaded));
@@ -133,7 +148,10 @@ fn parameters_have_the_same_identity_in_every_process() {
     let config = config(Architecture::DenseNetCompact);
     struct Ids(Vec<u64>);
     impl burn::module::ModuleVisitor for Ids {
-        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<burn::tensor::Tensor<D>>) {
+        fn visit_float<const D: usize>(
+            &mut self,
+            param: &burn::module::Param<burn::tensor::Tensor<D>>,
+        ) {
             if param.is_require_grad() {
                 self.0.push(param.id.val());
             }
@@ -167,7 +185,11 @@ fn the_same_network_gives_the_same_bytes() {
     let third = folder.path().join("third.safetensors");
     weights::save(&third, &loaded, &description).unwrap();
     assert_eq!(std::fs::read(again).unwrap(), std::fs::read(third).unwrap());
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing half-written is left behind");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        3,
+        "nothing half-written is left behind"
+    );
 }
 
 #[test]
@@ -181,8 +203,14 @@ fn the_description_in_the_file_is_readable_text() {
     assert_eq!(texts["input_shape"], "[3,64,64]");
     assert_eq!(texts["normalization"], "imagenet");
     assert_eq!(texts["normalization_mean"], "[0.485, 0.456, 0.406]");
-    assert_eq!(texts["class_names"], r#"["class 0","class 1","class 2","class 3","class 4","class 5"]"#);
-    assert_eq!(texts["box_convention"], "xmin, ymin, xmax, ymax as shares of the input tensor's width and height");
+    assert_eq!(
+        texts["class_names"],
+        r#"["class 0","class 1","class 2","class 3","class 4","class 5"]"#
+    );
+    assert_eq!(
+        texts["box_convention"],
+        "xmin, ymin, xmax, ymax as shares of the input tensor's width and height"
+    );
     assert_eq!(texts["head_widths"], "[32,16]");
 }
 
@@ -195,7 +223,11 @@ fn torchvision_files_load_under_new_and_old_names_and_any_prefix() {
     let backbone = |name: &str| name.starts_with("features.").then(|| name.to_owned());
     let old = |name: &str| {
         let name = backbone(name)?;
-        Some(if name.contains("denselayer") { name.replace("norm", "norm.").replace("conv", "conv.") } else { name })
+        Some(if name.contains("denselayer") {
+            name.replace("norm", "norm.").replace("conv", "conv.")
+        } else {
+            name
+        })
     };
     let variants = [
         rewritten(&path, "new", backbone),
@@ -207,7 +239,12 @@ fn torchvision_files_load_under_new_and_old_names_and_any_prefix() {
         let mut other = Classifier::new(&config, 1, &flex()).unwrap();
         assert_ne!(features(&other), expected);
         let report = weights::load_torchvision(&variant, &mut other.backbone).unwrap();
-        assert_eq!((report.loaded.len(), report.missing.len(), report.unused.len()), (604, 0, 0), "{}", variant.display());
+        assert_eq!(
+            (report.loaded.len(), report.missing.len(), report.unused.len()),
+            (604, 0, 0),
+            "{}",
+            variant.display()
+        );
         assert_eq!(features(&other), expected, "{}", variant.display());
     }
 }
@@ -225,7 +262,10 @@ fn what_is_left_over_is_reported() {
     });
     let mut other = Classifier::new(&config, 1, &flex()).unwrap();
     let report = weights::load_torchvision(&file, &mut other.backbone).unwrap();
-    assert_eq!(report.missing, ["places.conv_fine.weight", "places.conv_coarse.weight", "places.conv1.weight"]);
+    assert_eq!(
+        report.missing,
+        ["places.conv_fine.weight", "places.conv_coarse.weight", "places.conv1.weight"]
+    );
     assert!(report.unused.contains(&"classifier.weight".to_owned()), "{:?}", report.unused);
     assert_eq!(report.loaded[0], "features.conv0.weight");
 }
@@ -241,12 +281,23 @@ fn a_wrong_file_is_refused_with_its_first_mismatch_and_changes_nothing() {
 
     let shape = refusal(weights::load_torchvision(&compact, &mut victim.backbone));
     assert!(shape.starts_with("tensor features.conv0.weight is [24, 3, 7, 7] in the file, but the network needs [64, 3, 7, 7]"), "{shape}");
-    let without = rewritten(&path, "without", |name| (name != "features.norm0.bias").then(|| name.to_owned()));
+    let without = rewritten(&path, "without", |name| {
+        (name != "features.norm0.bias").then(|| name.to_owned())
+    });
     let missing = refusal(weights::load_torchvision(&without, &mut victim.backbone));
-    assert_eq!(missing, "it holds no tensor features.norm0.bias; it begins with features.conv0.weight");
-    let more = rewritten(&path, "more", |name| Some(name.replace("head.boxes.", "features.norm6.")));
+    assert_eq!(
+        missing,
+        "it holds no tensor features.norm0.bias; it begins with features.conv0.weight"
+    );
+    let more =
+        rewritten(&path, "more", |name| Some(name.replace("head.boxes.", "features.norm6.")));
     let unexpected = refusal(weights::load_torchvision(&more, &mut victim.backbone));
-    assert!(unexpected.starts_with("it holds the backbone tensor features.norm6.bias, which the network lacks"), "{unexpected}");
+    assert!(
+        unexpected.starts_with(
+            "it holds the backbone tensor features.norm6.bias, which the network lacks"
+        ),
+        "{unexpected}"
+    );
     assert_eq!(features(&victim), before);
 
     // Not saved by this program: no description.
@@ -273,15 +324,21 @@ fn damaged_files_are_refused_and_never_panic() {
     let (mut classifier, path) = saved(&folder, &config, 1);
     let whole = std::fs::read(&path).unwrap();
     let damaged = folder.path().join("damaged");
-    let mut cases: Vec<Vec<u8>> = vec![vec![], b"<html>not found</html>".to_vec(), vec![0; 100], vec![0xff; 4096]];
-    cases.extend([1, 7, 8, 9, 100, whole.len() / 2, whole.len() - 1].map(|length| whole[..length].to_vec()));
+    let mut cases: Vec<Vec<u8>> =
+        vec![vec![], b"<html>not found</html>".to_vec(), vec![0; 100], vec![0xff; 4096]];
+    cases.extend(
+        [1, 7, 8, 9, 100, whole.len() / 2, whole.len() - 1].map(|length| whole[..length].to_vec()),
+    );
     cases.push(b"PK\x03\x04 a zip that is none".to_vec());
     let mut longer = whole.clone();
     longer.extend([0; 16]);
     cases.push(longer);
     for (index, case) in cases.iter().enumerate() {
         std::fs::write(&damaged, case).unwrap();
-        refusal(weights::load(&damaged, &flex()).inspect_err(|error| assert!(error.source().is_some(), "case {index}")));
+        refusal(
+            weights::load(&damaged, &flex())
+                .inspect_err(|error| assert!(error.source().is_some(), "case {index}")),
+        );
         refusal(weights::load_torchvision(&damaged, &mut classifier.backbone));
     }
     let missing = weights::load(&folder.path().join("nothing-here"), &flex()).unwrap_err();
@@ -304,6 +361,10 @@ fn a_description_that_contradicts_the_network_is_not_saved() {
     assert!(error.contains("head.stages.0.dense.weight would be [8,"), "{error}");
     assert!(!path.exists());
     let description = metadata(&common::config(Architecture::DenseNetCompact));
-    let nowhere = weights::save(&folder.path().join("no/folder/model.safetensors"), &classifier, &description);
+    let nowhere = weights::save(
+        &folder.path().join("no/folder/model.safetensors"),
+        &classifier,
+        &description,
+    );
     assert!(matches!(nowhere.unwrap_err(), WeightsError::Write { .. }));
 }

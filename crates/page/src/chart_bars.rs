@@ -44,13 +44,27 @@ impl BarChart {
 
     /// A group: one value a series; a value that is not finite draws no bar and a dash.
     pub fn row(mut self, label: impl Into<String>, values: impl IntoIterator<Item = f64>) -> Self {
-        self.rows.push(BarRow { label: label.into(), values: values.into_iter().collect(), intervals: Vec::new() });
+        self.rows.push(BarRow {
+            label: label.into(),
+            values: values.into_iter().collect(),
+            intervals: Vec::new(),
+        });
         self
     }
 
     /// A group of one bar with an interval drawn across its end.
-    pub fn row_with_interval(mut self, label: impl Into<String>, value: f64, low: f64, high: f64) -> Self {
-        self.rows.push(BarRow { label: label.into(), values: vec![value], intervals: vec![(low, high)] });
+    pub fn row_with_interval(
+        mut self,
+        label: impl Into<String>,
+        value: f64,
+        low: f64,
+        high: f64,
+    ) -> Self {
+        self.rows.push(BarRow {
+            label: label.into(),
+            values: vec![value],
+            intervals: vec![(low, high)],
+        });
         self
     }
 
@@ -63,13 +77,19 @@ impl BarChart {
     /// Draws it.
     pub fn svg(&self) -> Svg {
         let labels: Vec<String> = self.rows.iter().map(|row| shortened(&row.label, 30)).collect();
-        let left = labels.iter().map(|label| text_width(label)).fold(30.0, f64::max).min(190.0) + 10.0;
+        let left =
+            labels.iter().map(|label| text_width(label)).fold(30.0, f64::max).min(190.0) + 10.0;
         let (legend, legend_height) = legend(&self.series, left, 26.0, WIDTH - left, false);
         let top = 32.0 + legend_height;
         let group = |row: &BarRow| row.values.len().max(1) as f64 * BAR + 9.0;
         let bottom = top + self.rows.iter().map(group).sum::<f64>();
-        let finite = self.rows.iter().flat_map(|row| row.values.iter().chain(row.intervals.iter().map(|(_, high)| high))).filter(|v| v.is_finite());
-        let (low, high) = self.range.unwrap_or_else(|| nice_range(0.0, finite.fold(0.0, |most, v| most.max(*v))));
+        let finite = self
+            .rows
+            .iter()
+            .flat_map(|row| row.values.iter().chain(row.intervals.iter().map(|(_, high)| high)))
+            .filter(|v| v.is_finite());
+        let (low, high) =
+            self.range.unwrap_or_else(|| nice_range(0.0, finite.fold(0.0, |most, v| most.max(*v))));
         let plot_width = WIDTH - left - 56.0;
         let at = |value: f64| left + ((value - low) / (high - low)).clamp(0.0, 1.0) * plot_width;
         let mut y = top;
@@ -92,13 +112,30 @@ impl BarChart {
             text.axis-name.middle x=(px(left + plot_width / 2.0)) y=(px(bottom + 36.0)) { (clean(&self.axis_name)) }
         };
         let height = bottom + if self.axis_name.is_empty() { 26.0 } else { 44.0 };
-        Svg::new(&self.title, WIDTH, height, html! { (legend) (axis) @for group in &groups { (group) } })
+        Svg::new(
+            &self.title,
+            WIDTH,
+            height,
+            html! { (legend) (axis) @for group in &groups { (group) } },
+        )
     }
 
-    fn bar(&self, row: &BarRow, i: usize, value: f64, y: f64, at: &dyn Fn(f64) -> f64, low: f64) -> Markup {
-        let series = self.series.get(i).map(|name| format!(", {}", clean(name))).unwrap_or_default();
-        let interval = row.intervals.get(i).filter(|(low, high)| low.is_finite() && high.is_finite());
-        let range = interval.map(|(low, high)| format!(" ({} to {})", number(*low), number(*high))).unwrap_or_default();
+    fn bar(
+        &self,
+        row: &BarRow,
+        i: usize,
+        value: f64,
+        y: f64,
+        at: &dyn Fn(f64) -> f64,
+        low: f64,
+    ) -> Markup {
+        let series =
+            self.series.get(i).map(|name| format!(", {}", clean(name))).unwrap_or_default();
+        let interval =
+            row.intervals.get(i).filter(|(low, high)| low.is_finite() && high.is_finite());
+        let range = interval
+            .map(|(low, high)| format!(" ({} to {})", number(*low), number(*high)))
+            .unwrap_or_default();
         let tip = format!("{}{series}: {}{range}", clean(&row.label), number(value));
         let end = if value.is_finite() { at(value) } else { at(low) };
         let label_at = interval.map_or(end, |(_, high)| at(*high).max(end)) + 6.0;

@@ -10,9 +10,9 @@ const LEGEND_LINE: f64 = 19.0;
 /// A difference with its interval.
 type Whisker = (f64, f64, f64);
 
-/// Differences from 0 with their intervals, one group a row, one mark a series. Marks of series differ in shape;
-/// a full mark has an interval on one side of 0, a hollow one has 0 within, so that nothing is said by colour
-/// alone.
+/// Differences from 0 with their intervals, one group a row, one mark a series. Marks of series
+/// differ in shape; a full mark has an interval on one side of 0, a hollow one has 0 within, so
+/// that nothing is said by colour alone.
 #[derive(Clone, Debug, Default)]
 pub struct ForestChart {
     title: String,
@@ -40,7 +40,11 @@ impl ForestChart {
     }
 
     /// A group: difference, low and high end for each series; what is not finite is not drawn.
-    pub fn row(mut self, label: impl Into<String>, marks: impl IntoIterator<Item = (f64, f64, f64)>) -> Self {
+    pub fn row(
+        mut self,
+        label: impl Into<String>,
+        marks: impl IntoIterator<Item = (f64, f64, f64)>,
+    ) -> Self {
         self.rows.push((label.into(), marks.into_iter().collect()));
         self
     }
@@ -48,13 +52,20 @@ impl ForestChart {
     /// Draws it.
     pub fn svg(&self) -> Svg {
         let labels: Vec<String> = self.rows.iter().map(|(label, _)| shortened(label, 30)).collect();
-        let left = labels.iter().map(|label| text_width(label)).fold(30.0, f64::max).min(190.0) + 10.0;
+        let left =
+            labels.iter().map(|label| text_width(label)).fold(30.0, f64::max).min(190.0) + 10.0;
         let legend_lines = if self.series.len() < 2 { 0 } else { self.series.len() };
         let top = 32.0 + legend_lines as f64 * LEGEND_LINE;
         let group = |marks: &[Whisker]| marks.len().max(1) as f64 * LINE + 8.0;
         let bottom = top + self.rows.iter().map(|(_, marks)| group(marks)).sum::<f64>();
-        let ends = self.rows.iter().flat_map(|(_, marks)| marks).flat_map(|(value, low, high)| [*value, *low, *high]).filter(|end| end.is_finite());
-        let (low, high) = ends.fold((0.0, 0.0), |(low, high): (f64, f64), end| (low.min(end), high.max(end)));
+        let ends = self
+            .rows
+            .iter()
+            .flat_map(|(_, marks)| marks)
+            .flat_map(|(value, low, high)| [*value, *low, *high])
+            .filter(|end| end.is_finite());
+        let (low, high) =
+            ends.fold((0.0, 0.0), |(low, high): (f64, f64), end| (low.min(end), high.max(end)));
         let (low, high) = nice_range(low, high);
         let plot_width = WIDTH - left - 72.0;
         let at = |value: f64| left + ((value - low) / (high - low)).clamp(0.0, 1.0) * plot_width;
@@ -90,10 +101,27 @@ impl ForestChart {
         Svg::new(&self.title, WIDTH, bottom + if has_sides { 46.0 } else { 26.0 }, body)
     }
 
-    fn whisker(&self, label: &str, i: usize, (value, low, high): Whisker, y: f64, text_at: f64, at: &dyn Fn(f64) -> f64) -> Markup {
-        let series = self.series.get(i).filter(|_| self.series.len() > 1).map(|name| format!(", {}", clean(name))).unwrap_or_default();
+    fn whisker(
+        &self,
+        label: &str,
+        i: usize,
+        (value, low, high): Whisker,
+        y: f64,
+        text_at: f64,
+        at: &dyn Fn(f64) -> f64,
+    ) -> Markup {
+        let series = self
+            .series
+            .get(i)
+            .filter(|_| self.series.len() > 1)
+            .map(|name| format!(", {}", clean(name)))
+            .unwrap_or_default();
         let has_interval = low.is_finite() && high.is_finite();
-        let range = if has_interval { format!(" ({} to {})", signed(low), signed(high)) } else { String::new() };
+        let range = if has_interval {
+            format!(" ({} to {})", signed(low), signed(high))
+        } else {
+            String::new()
+        };
         let is_clear = has_interval && (low > 0.0 || high < 0.0);
         html! {
             g {
@@ -111,7 +139,11 @@ impl ForestChart {
 
 /// The mark of a series: circle, square, diamond, triangle.
 fn mark(series: usize, x: f64, y: f64, is_full: bool) -> Markup {
-    let class = if is_full { format!("fill s{} mark", series % SERIES_COLORS) } else { "surface mark".to_owned() };
+    let class = if is_full {
+        format!("fill s{} mark", series % SERIES_COLORS)
+    } else {
+        "surface mark".to_owned()
+    };
     let path = match series % 4 {
         0 => return html! { circle class=(class) cx=(px(x)) cy=(px(y)) r="4.5" {} },
         1 => format!("M{} {}h8v8h-8z", px(x - 4.0), px(y - 4.0)),
@@ -134,8 +166,16 @@ mod tests {
     #[test]
     fn a_mark_is_full_where_its_interval_leaves_0_out() {
         let clear = ForestChart::new("a").row("x", [(-0.2, -0.3, -0.1)]).svg().to_file_text();
-        assert!(clear.contains("fill s0 mark") && !clear.contains("surface mark") && clear.contains("x: −0.2 (−0.3 to −0.1)"), "{clear}");
+        assert!(
+            clear.contains("fill s0 mark")
+                && !clear.contains("surface mark")
+                && clear.contains("x: −0.2 (−0.3 to −0.1)"),
+            "{clear}"
+        );
         let unclear = ForestChart::new("a").row("x", [(0.2, -0.1, 0.5)]).svg().to_file_text();
-        assert!(unclear.contains("surface mark") && unclear.contains("x: +0.2 (−0.1 to +0.5)"), "{unclear}");
+        assert!(
+            unclear.contains("surface mark") && unclear.contains("x: +0.2 (−0.1 to +0.5)"),
+            "{unclear}"
+        );
     }
 }

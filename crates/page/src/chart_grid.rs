@@ -16,9 +16,23 @@ pub struct HeatMap {
 }
 
 impl HeatMap {
-    /// A map of `values[row][column]`, shaded from 0 to the largest; missing or infinite values leave an empty cell.
-    pub fn new(title: impl Into<String>, rows: Vec<String>, columns: Vec<String>, values: Vec<Vec<f64>>) -> Self {
-        HeatMap { title: title.into(), row_axis: String::new(), column_axis: String::new(), rows, columns, values, shade_by_row: false }
+    /// A map of `values[row][column]`, shaded from 0 to the largest; missing or infinite values
+    /// leave an empty cell.
+    pub fn new(
+        title: impl Into<String>,
+        rows: Vec<String>,
+        columns: Vec<String>,
+        values: Vec<Vec<f64>>,
+    ) -> Self {
+        HeatMap {
+            title: title.into(),
+            row_axis: String::new(),
+            column_axis: String::new(),
+            rows,
+            columns,
+            values,
+            shade_by_row: false,
+        }
     }
 
     /// What the rows and the columns are.
@@ -27,7 +41,8 @@ impl HeatMap {
         self
     }
 
-    /// Shades each cell by its share of the row's sum, so that small classes show as well as large ones.
+    /// Shades each cell by its share of the row's sum, so that small classes show as well as large
+    /// ones.
     pub fn shade_by_row(mut self) -> Self {
         self.shade_by_row = true;
         self
@@ -37,17 +52,30 @@ impl HeatMap {
     pub fn svg(&self) -> Svg {
         let labels: Vec<String> = self.rows.iter().map(|name| shortened(name, 24)).collect();
         let heads: Vec<String> = self.columns.iter().map(|name| shortened(name, 18)).collect();
-        let left = labels.iter().map(|label| text_width(label)).fold(text_width(&self.row_axis), f64::max) + 12.0;
+        let left =
+            labels.iter().map(|label| text_width(label)).fold(text_width(&self.row_axis), f64::max)
+                + 12.0;
         let side = (470.0 / self.columns.len().max(1) as f64).clamp(34.0, 64.0);
         let row_height = side.min(44.0);
         // Heads stand slanted at 40 degrees: this is how far they rise and reach to the right.
         let longest = heads.iter().map(|head| text_width(head)).fold(0.0, f64::max);
         let top = 34.0 + longest * 0.64 + 14.0;
-        let last_reach = heads.iter().enumerate().map(|(i, head)| (i as f64 + 0.5) * side + text_width(head) * 0.77 + 12.0).fold(0.0, f64::max);
+        let last_reach = heads
+            .iter()
+            .enumerate()
+            .map(|(i, head)| (i as f64 + 0.5) * side + text_width(head) * 0.77 + 12.0)
+            .fold(0.0, f64::max);
         let grid_width = side * self.columns.len() as f64;
-        let width = (left + grid_width.max(last_reach) + 4.0).max(left + text_width(&self.column_axis) + 8.0).max(text_width(&self.title) * 1.15);
+        let width = (left + grid_width.max(last_reach) + 4.0)
+            .max(left + text_width(&self.column_axis) + 8.0)
+            .max(text_width(&self.title) * 1.15);
         let grid_height = row_height * self.rows.len() as f64;
-        let most = self.values.iter().flatten().filter(|v| v.is_finite()).fold(0.0, |most: f64, v| most.max(*v));
+        let most = self
+            .values
+            .iter()
+            .flatten()
+            .filter(|v| v.is_finite())
+            .fold(0.0, |most: f64, v| most.max(*v));
         let body = html! {
             text.axis-name x="0" y=(px(top - 8.0)) { (clean(&self.row_axis)) }
             text.axis-name x=(px(left)) y=(px(top + grid_height + 19.0)) { (clean(&self.column_axis)) }
@@ -89,15 +117,27 @@ pub struct DensityMap {
 }
 
 impl DensityMap {
-    /// Counts the points of the unit square in a grid of `cells` by `cells`; what lies outside goes to the edge.
-    pub fn of_points(title: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>, cells: usize) -> Self {
+    /// Counts the points of the unit square in a grid of `cells` by `cells`; what lies outside goes
+    /// to the edge.
+    pub fn of_points(
+        title: impl Into<String>,
+        points: impl IntoIterator<Item = (f64, f64)>,
+        cells: usize,
+    ) -> Self {
         let cells = cells.max(1);
         let mut counts = vec![vec![0.0; cells]; cells];
         let cell = |share: f64| ((share * cells as f64) as usize).min(cells - 1);
         for (x, y) in points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()) {
             counts[cell(y)][cell(x)] += 1.0;
         }
-        DensityMap { title: title.into(), axis_names: Default::default(), counts, origin_at_top: true, x: (0.0, 1.0), y: (0.0, 1.0) }
+        DensityMap {
+            title: title.into(),
+            axis_names: Default::default(),
+            counts,
+            origin_at_top: true,
+            x: (0.0, 1.0),
+            y: (0.0, 1.0),
+        }
     }
 
     /// Names of the axes.
@@ -106,7 +146,8 @@ impl DensityMap {
         self
     }
 
-    /// Puts 0 of the vertical axis at the bottom, as in a plot; by default it is at the top, as in an image.
+    /// Puts 0 of the vertical axis at the bottom, as in a plot; by default it is at the top, as in
+    /// an image.
     pub fn origin_at_bottom(mut self) -> Self {
         self.origin_at_top = false;
         self

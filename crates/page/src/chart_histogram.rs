@@ -14,16 +14,28 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Sorts the values into `bins` intervals of `low..=high`; what lies outside goes to the first or last,
-    /// what is not a number is left out.
-    pub fn of_values(title: impl Into<String>, values: impl IntoIterator<Item = f64>, bins: usize, low: f64, high: f64) -> Self {
+    /// Sorts the values into `bins` intervals of `low..=high`; what lies outside goes to the first
+    /// or last, what is not a number is left out.
+    pub fn of_values(
+        title: impl Into<String>,
+        values: impl IntoIterator<Item = f64>,
+        bins: usize,
+        low: f64,
+        high: f64,
+    ) -> Self {
         let bins = bins.max(1);
         let high = if high > low { high } else { low + 1.0 };
         let mut counts = vec![0.0; bins];
         for value in values.into_iter().filter(|value| !value.is_nan()) {
             counts[(((value - low) / (high - low) * bins as f64) as usize).min(bins - 1)] += 1.0;
         }
-        Histogram { title: title.into(), axis_names: (String::new(), "count".into()), low, high, counts }
+        Histogram {
+            title: title.into(),
+            axis_names: (String::new(), "count".into()),
+            low,
+            high,
+            counts,
+        }
     }
 
     /// Names of the axes; the vertical one is "count" by default.
@@ -35,7 +47,14 @@ impl Histogram {
     /// Draws it.
     pub fn svg(&self) -> Svg {
         let most = self.counts.iter().copied().fold(0.0, f64::max);
-        let plot = Plot { left: 52.0, top: 46.0, width: 454.0, height: 220.0, x: (self.low, self.high), y: (0.0, nice_range(0.0, most.max(1.0)).1) };
+        let plot = Plot {
+            left: 52.0,
+            top: 46.0,
+            width: 454.0,
+            height: 220.0,
+            x: (self.low, self.high),
+            y: (0.0, nice_range(0.0, most.max(1.0)).1),
+        };
         let step = (self.high - self.low) / self.counts.len() as f64;
         let body = html! {
             (plot.axes(&self.axis_names.0, &self.axis_names.1))
@@ -79,7 +98,14 @@ impl ReliabilityChart {
 
     /// Draws it.
     pub fn svg(&self) -> Svg {
-        let plot = Plot { left: 52.0, top: 46.0, width: 374.0, height: 374.0, x: (0.0, 1.0), y: (0.0, 1.0) };
+        let plot = Plot {
+            left: 52.0,
+            top: 46.0,
+            width: 374.0,
+            height: 374.0,
+            x: (0.0, 1.0),
+            y: (0.0, 1.0),
+        };
         let most = self.bins.iter().map(|bin| bin.count).max().unwrap_or(1).max(1) as f64;
         let body = html! {
             (plot.axes("confidence of the prediction", "share that is right"))

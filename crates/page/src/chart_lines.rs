@@ -32,8 +32,15 @@ impl LineChart {
     }
 
     /// A line through these points, in order; points that are not finite are left out.
-    pub fn line(mut self, name: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        self.lines.push((name.into(), points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()));
+    pub fn line(
+        mut self,
+        name: impl Into<String>,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Self {
+        self.lines.push((
+            name.into(),
+            points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect(),
+        ));
         self
     }
 
@@ -62,19 +69,39 @@ impl LineChart {
         let (legend, legend_height) = legend(&names, 0.0, 26.0, width, true);
         let bounds = |pick: fn(&(f64, f64)) -> f64| {
             let values = self.lines.iter().flat_map(|(_, points)| points.iter().map(pick));
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+                (low.min(v), high.max(v))
+            })
         };
         let (x_low, x_high) = bounds(|point| point.0);
         let (y_low, y_high) = bounds(|point| point.1);
-        let x = self.x_range.unwrap_or(if x_low < x_high { (x_low, x_high) } else { nice_range(x_low, x_high) });
-        let y = self.y_range.unwrap_or_else(|| nice_range(if y_low > 0.0 { y_low.min(y_high * 0.5) } else { y_low }, y_high));
+        let x = self.x_range.unwrap_or(if x_low < x_high {
+            (x_low, x_high)
+        } else {
+            nice_range(x_low, x_high)
+        });
+        let y = self.y_range.unwrap_or_else(|| {
+            nice_range(if y_low > 0.0 { y_low.min(y_high * 0.5) } else { y_low }, y_high)
+        });
         let left = 52.0;
         let plot_width = width - left - 14.0;
-        let plot = Plot { left, top: 46.0 + legend_height, width: plot_width, height: if self.square { plot_width } else { HEIGHT }, x, y };
+        let plot = Plot {
+            left,
+            top: 46.0 + legend_height,
+            width: plot_width,
+            height: if self.square { plot_width } else { HEIGHT },
+            x,
+            y,
+        };
         let path = |points: &[(f64, f64)]| {
             let mut path = String::new();
             for (i, (x, y)) in points.iter().enumerate() {
-                path.push_str(&format!("{}{} {}", if i == 0 { "M" } else { "L" }, px(plot.at_x(*x)), px(plot.at_y(y.clamp(plot.y.0, plot.y.1)))));
+                path.push_str(&format!(
+                    "{}{} {}",
+                    if i == 0 { "M" } else { "L" },
+                    px(plot.at_x(*x)),
+                    px(plot.at_y(y.clamp(plot.y.0, plot.y.1)))
+                ));
             }
             path
         };

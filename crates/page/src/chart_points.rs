@@ -25,8 +25,15 @@ impl ScatterChart {
     }
 
     /// A group of points; those that are not finite are left out.
-    pub fn points(mut self, group: impl Into<String>, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
-        self.groups.push((group.into(), points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()));
+    pub fn points(
+        mut self,
+        group: impl Into<String>,
+        points: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Self {
+        self.groups.push((
+            group.into(),
+            points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect(),
+        ));
         self
     }
 
@@ -42,11 +49,15 @@ impl ScatterChart {
         let (legend, legend_height) = legend(&names, 0.0, 26.0, 520.0, false);
         let bounds = |pick: fn(&(f64, f64)) -> f64| {
             let values = self.groups.iter().flat_map(|(_, points)| points.iter().map(pick));
-            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
+                (low.min(v), high.max(v))
+            });
             nice_range(low, high)
         };
-        let (x, y) = self.range.unwrap_or_else(|| (bounds(|point| point.0), bounds(|point| point.1)));
-        let plot = Plot { left: 52.0, top: 46.0 + legend_height, width: 454.0, height: 300.0, x, y };
+        let (x, y) =
+            self.range.unwrap_or_else(|| (bounds(|point| point.0), bounds(|point| point.1)));
+        let plot =
+            Plot { left: 52.0, top: 46.0 + legend_height, width: 454.0, height: 300.0, x, y };
         let body = html! {
             (legend)
             (plot.axes(&self.axis_names.0, &self.axis_names.1))

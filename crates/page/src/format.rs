@@ -37,7 +37,8 @@ pub fn number(value: f64) -> String {
         _ => 5,
     };
     let text = format!("{value:.decimals$}");
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    let text =
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     if text == "-0" { "0".into() } else { text.replace('-', "−") }
 }
 
@@ -50,10 +51,13 @@ pub fn percent(share: f64) -> String {
     format!("{} %", text.strip_suffix(".0").unwrap_or(&text).replace('-', "−"))
 }
 
-/// Text that is safe in HTML and XML once escaped: no control characters, no bidirectional overrides,
-/// no code points that XML forbids.
+/// Text that is safe in HTML and XML once escaped: no control characters, no bidirectional
+/// overrides, no code points that XML forbids.
 pub(crate) fn clean(text: &str) -> String {
-    printable(text).chars().map(|c| if matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c }).collect()
+    printable(text)
+        .chars()
+        .map(|c| if matches!(c, '\u{fffe}' | '\u{ffff}') { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// The text cut to about `width` characters, with an ellipsis where something is missing.

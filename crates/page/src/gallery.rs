@@ -12,11 +12,15 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// A closed shape through these points, in shares of the picture's width and height; what lies outside
-    /// of 0..=1 is drawn in the margin. The title is its tooltip.
+    /// A closed shape through these points, in shares of the picture's width and height; what lies
+    /// outside of 0..=1 is drawn in the margin. The title is its tooltip.
     pub fn new(points: impl IntoIterator<Item = (f64, f64)>, title: impl Into<String>) -> Self {
         let held = |value: f64| if value.is_finite() { value.clamp(-2.0, 3.0) } else { 0.0 };
-        Outline { points: points.into_iter().map(|(x, y)| (held(x), held(y))).collect(), title: title.into(), is_emphasised: false }
+        Outline {
+            points: points.into_iter().map(|(x, y)| (held(x), held(y))).collect(),
+            title: title.into(),
+            is_emphasised: false,
+        }
     }
 
     /// The shape that the picture is about.
@@ -26,13 +30,16 @@ impl Outline {
     }
 
     fn reaches_outside(&self) -> bool {
-        self.points.iter().any(|(x, y)| !(-0.001..=1.001).contains(x) || !(-0.001..=1.001).contains(y))
+        self.points
+            .iter()
+            .any(|(x, y)| !(-0.001..=1.001).contains(x) || !(-0.001..=1.001).contains(y))
     }
 }
 
 impl Render for Outline {
     fn render(&self) -> Markup {
-        let points: Vec<String> = self.points.iter().map(|(x, y)| format!("{x:.4},{y:.4}")).collect();
+        let points: Vec<String> =
+            self.points.iter().map(|(x, y)| format!("{x:.4},{y:.4}")).collect();
         html! {
             g class={ "outline" (if self.is_emphasised { " emphasised" } else { "" }) } {
                 title { (clean(&self.title)) }
@@ -56,7 +63,8 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A picture from the bytes of an image file, such as `image/jpeg`, that is embedded in the page.
+    /// A picture from the bytes of an image file, such as `image/jpeg`, that is embedded in the
+    /// page.
     pub fn new(media_type: &'static str, bytes: &[u8], title: impl Into<String>) -> Self {
         Picture {
             media_type: media_type.to_owned(),
@@ -81,8 +89,8 @@ impl Picture {
         self
     }
 
-    /// Shows the picture in the proportions of this width and height, whatever those of the file are; by
-    /// itself it stands whole in a square.
+    /// Shows the picture in the proportions of this width and height, whatever those of the file
+    /// are; by itself it stands whole in a square.
     pub fn framed(mut self, width: u32, height: u32) -> Self {
         self.size = Some((width.max(1), height.max(1)));
         self
@@ -129,7 +137,10 @@ pub struct Gallery {
 impl Gallery {
     /// An empty gallery. The name tells galleries of one page apart; letters and digits.
     pub fn new(name: &str) -> Self {
-        Gallery { name: name.chars().filter(char::is_ascii_alphanumeric).collect(), ..Default::default() }
+        Gallery {
+            name: name.chars().filter(char::is_ascii_alphanumeric).collect(),
+            ..Default::default()
+        }
     }
 
     /// Names of the filters; their choices are the facets of the pictures.
@@ -154,7 +165,8 @@ impl Gallery {
         choices
     }
 
-    /// A checked choice hides all pictures without its class: a radio button and `:has` do what a script would.
+    /// A checked choice hides all pictures without its class: a radio button and `:has` do what a
+    /// script would.
     fn rules(&self) -> String {
         let mut rules = String::new();
         for (f, _) in self.filters.iter().enumerate() {
@@ -169,9 +181,16 @@ impl Gallery {
 
 impl Render for Gallery {
     fn render(&self) -> Markup {
-        let choices: Vec<Vec<&str>> = (0..self.filters.len()).map(|filter| self.choices(filter)).collect();
+        let choices: Vec<Vec<&str>> =
+            (0..self.filters.len()).map(|filter| self.choices(filter)).collect();
         let classes = |picture: &Picture| {
-            let class = |(f, facet): (usize, &String)| choices.get(f)?.iter().position(|choice| choice == facet).map(|c| format!(" is-{}-{f}-{c}", self.name));
+            let class = |(f, facet): (usize, &String)| {
+                choices
+                    .get(f)?
+                    .iter()
+                    .position(|choice| choice == facet)
+                    .map(|c| format!(" is-{}-{f}-{c}", self.name))
+            };
             picture.facets.iter().enumerate().filter_map(class).collect::<String>()
         };
         html! {
@@ -212,7 +231,10 @@ mod tests {
         gallery.push(Picture::new("image/png", b"y", "b").facets(["miss\"><script>"]));
         let html = gallery.render().into_string();
         assert!(html.contains("#gallery-worst1:has(#pick-worst1-0-1:checked) .picture:not(.is-worst1-0-1){display:none}"));
-        assert!(html.contains("class=\"picture is-worst1-0-1\"") && html.contains("id=\"pick-worst1-0-1\""));
+        assert!(
+            html.contains("class=\"picture is-worst1-0-1\"")
+                && html.contains("id=\"pick-worst1-0-1\"")
+        );
         assert!(!html.contains("<script"));
     }
 }

@@ -1,11 +1,11 @@
 //! Self-contained HTML pages and SVG charts.
 //!
-//! A page is one file: styles, charts and thumbnails inside, no font and no request to anywhere (its
-//! content security policy forbids them). Its one script sorts tables; without it nothing is missing
-//! but that. It follows the reader's light or dark
-//! preference, fits a telephone and a wide screen, and prints. Charts take their colours from the
-//! Okabe-Ito palette and never speak by colour alone: lines differ in dash, bars have their value
-//! written beside, cells hold their number, and every mark has a tooltip.
+//! A page is one file: styles, charts and thumbnails inside, no font and no request to anywhere
+//! (its content security policy forbids them). Its one script sorts tables; without it nothing is
+//! missing but that. It follows the reader's light or dark preference, fits a telephone and a wide
+//! screen, and prints. Charts take their colours from the Okabe-Ito palette and never speak by
+//! colour alone: lines differ in dash, bars have their value written beside, cells hold their
+//! number, and every mark has a tooltip.
 //!
 //! All text is plain text: it is escaped on its way out, and control characters and bidirectional
 //! overrides from hostile files become visible escapes. There is no way to pass HTML through.
@@ -27,9 +27,10 @@
 //! ```
 //!
 //! Charts: [`BarChart`], [`LineChart`] (with [`LineChart::share_axes`] also for PR and ROC curves),
-//! [`ForestChart`] (differences with their intervals), [`HeatMap`] (also confusion matrices), [`DensityMap`],
-//! [`ScatterChart`], [`Histogram`], [`ReliabilityChart`]. Each ends in `svg()`, an [`Svg`] that goes into a
-//! page with [`Section::chart`] or to a file of its own with [`Svg::to_file_text`].
+//! [`ForestChart`] (differences with their intervals), [`HeatMap`] (also confusion matrices),
+//! [`DensityMap`], [`ScatterChart`], [`Histogram`], [`ReliabilityChart`]. Each ends in `svg()`, an
+//! [`Svg`] that goes into a page with [`Section::chart`] or to a file of its own with
+//! [`Svg::to_file_text`].
 
 mod chart_bars;
 mod chart_forest;

@@ -6,7 +6,8 @@ use crate::svg::CHART_CSS;
 
 const PAGE_CSS: &str = include_str!("page.css");
 
-/// Makes tables sortable where scripts are allowed. The policy of the page allows this one by its hash.
+/// Makes tables sortable where scripts are allowed. The policy of the page allows this one by its
+/// hash.
 const SORT_SCRIPT: &str = include_str!("sort.js");
 const SORT_SCRIPT_SHA256: &str = "CQXiVX2+mlcVYVvaM7q+2WBcCx1Fia/2Yue4wAijoao=";
 
@@ -22,7 +23,12 @@ pub struct Page {
 impl Page {
     /// An empty page.
     pub fn new(title: impl Into<String>, subtitle: impl Into<String>) -> Self {
-        Page { title: title.into(), subtitle: subtitle.into(), sections: Vec::new(), footer: String::new() }
+        Page {
+            title: title.into(),
+            subtitle: subtitle.into(),
+            sections: Vec::new(),
+            footer: String::new(),
+        }
     }
 
     /// Adds a section.
@@ -38,7 +44,8 @@ impl Page {
     /// The whole document.
     pub fn render(&self) -> String {
         let anchor = |i: usize| format!("s{}", i + 1);
-        let titled = || self.sections.iter().enumerate().filter(|(_, section)| !section.title().is_empty());
+        let titled =
+            || self.sections.iter().enumerate().filter(|(_, section)| !section.title().is_empty());
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -82,21 +89,49 @@ mod tests {
         page.footer(text);
         let mut gallery = Gallery::new(text).filters([text]);
         gallery.push(Picture::new("image/png", b"png", text).line(text).facets([text]));
-        gallery
-            .push(Picture::new("image/png", b"png", text).line(text).facets(["other"]).framed(4, 3).outline(Outline::new([(0.0, 0.5), (1.5, f64::NAN)], text)));
-        let bars = BarChart::new(text).axis_name(text).series([text, text]).row(text, [1.0, 2.0]).row_with_interval(text, 1.0, 0.5, 1.5);
-        let lines = LineChart::new(text).axis_names(text, text).line(text, [(0.0, 0.0), (1.0, 2.0)]).line(text, [(0.5, 0.5)]);
-        let heat = HeatMap::new(text, vec![text.into()], vec![text.into(), text.into()], vec![vec![1.0, f64::NAN]]).axis_names(text, text);
+        gallery.push(
+            Picture::new("image/png", b"png", text)
+                .line(text)
+                .facets(["other"])
+                .framed(4, 3)
+                .outline(Outline::new([(0.0, 0.5), (1.5, f64::NAN)], text)),
+        );
+        let bars = BarChart::new(text)
+            .axis_name(text)
+            .series([text, text])
+            .row(text, [1.0, 2.0])
+            .row_with_interval(text, 1.0, 0.5, 1.5);
+        let lines = LineChart::new(text)
+            .axis_names(text, text)
+            .line(text, [(0.0, 0.0), (1.0, 2.0)])
+            .line(text, [(0.5, 0.5)]);
+        let heat = HeatMap::new(
+            text,
+            vec![text.into()],
+            vec![text.into(), text.into()],
+            vec![vec![1.0, f64::NAN]],
+        )
+        .axis_names(text, text);
         let scatter = ScatterChart::new(text).axis_names(text, text).points(text, [(0.1, 0.2)]);
-        let forest = ForestChart::new(text).sides(text, text).series([text, text]).row(text, [(0.1, 0.0, 0.2), (-0.1, -0.2, -0.05)]);
-        let files: String = [bars.svg(), lines.svg(), heat.svg(), scatter.svg(), forest.svg()].iter().map(Svg::to_file_text).collect();
+        let forest = ForestChart::new(text)
+            .sides(text, text)
+            .series([text, text])
+            .row(text, [(0.1, 0.0, 0.2), (-0.1, -0.2, -0.05)]);
+        let files: String = [bars.svg(), lines.svg(), heat.svg(), scatter.svg(), forest.svg()]
+            .iter()
+            .map(Svg::to_file_text)
+            .collect();
         let section = Section::new(text)
             .lead(text)
             .paragraph(text)
             .list([text])
             .note(NoteKind::Warning, text)
             .tiles([Tile::new(text, text).detail(text)])
-            .table(Table::new([Column::text(text), Column::number(text)]).caption(text).row([TableCell::new(text).remark(text), TableCell::code(text)]))
+            .table(
+                Table::new([Column::text(text), Column::number(text)])
+                    .caption(text)
+                    .row([TableCell::new(text).remark(text), TableCell::code(text)]),
+            )
             .charts([(text, bars.svg()), (text, lines.svg())])
             .charts([(text, heat.svg()), (text, scatter.svg()), (text, forest.svg())])
             .gallery(gallery)
@@ -107,14 +142,25 @@ mod tests {
 
     /// Tags of a document, as a browser would see them.
     fn tags(html: &str) -> Vec<String> {
-        html.split('<').skip(1).map(|tag| tag.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '!' | '?')).collect()).collect()
+        html.split('<')
+            .skip(1)
+            .map(|tag| {
+                tag.chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '!' | '?'))
+                    .collect()
+            })
+            .collect()
     }
 
     #[test]
     fn hostile_text_adds_no_tag_and_no_attribute() {
-        for text in
-            ["</title><script>alert(1)</script>", "\" onload=\"alert(1)", "</style><img src=x onerror=alert(1)>", "]]>--><svg/onload=alert(1)>", "&lt;b&gt;"]
-        {
+        for text in [
+            "</title><script>alert(1)</script>",
+            "\" onload=\"alert(1)",
+            "</style><img src=x onerror=alert(1)>",
+            "]]>--><svg/onload=alert(1)>",
+            "&lt;b&gt;",
+        ] {
             // As wide, so that charts leave room for as many ticks.
             let (calm, calm_files) = page_of(&"c".repeat(text.chars().count()));
             let (page, files) = page_of(text);
@@ -129,7 +175,8 @@ mod tests {
         fn any_text_keeps_the_document_as_it_is(text in "\\PC{0,12}|.{0,12}") {
             let (calm, calm_files) = page_of("calm");
             let (page, files) = page_of(&format!("c{text}"));
-            // Wide labels leave room for fewer ticks, so the kinds of tags are compared and not their number.
+            // Wide labels leave room for fewer ticks, so the kinds of tags are compared and not
+            // their number.
             let kinds = |html: &str| tags(html).into_iter().collect::<std::collections::BTreeSet<_>>();
             prop_assert_eq!(kinds(&page), kinds(&calm));
             prop_assert_eq!(kinds(&files), kinds(&calm_files));
@@ -141,7 +188,8 @@ mod tests {
     fn the_policy_allows_the_one_script_and_no_other() {
         use base64::Engine as _;
         use sha2::Digest as _;
-        let hash = base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(SORT_SCRIPT.as_bytes()));
+        let hash =
+            base64::prelude::BASE64_STANDARD.encode(sha2::Sha256::digest(SORT_SCRIPT.as_bytes()));
         assert_eq!(SORT_SCRIPT_SHA256, hash, "the hash of sort.js");
         assert!(!SORT_SCRIPT.contains("</"));
         let (page, _) = page_of("calm");
@@ -154,7 +202,11 @@ mod tests {
         let (page, files) = page_of("calm");
         for document in [page, files] {
             let without_namespace = document.replace("http://www.w3.org/2000/svg", "");
-            assert!(!without_namespace.contains("http:") && !without_namespace.contains("https:") && !without_namespace.contains("@import"));
+            assert!(
+                !without_namespace.contains("http:")
+                    && !without_namespace.contains("https:")
+                    && !without_namespace.contains("@import")
+            );
         }
     }
 

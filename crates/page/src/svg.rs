@@ -51,8 +51,12 @@ impl Svg {
     /// The chart as an SVG document with its own styles and background, for a file.
     pub fn to_file_text(&self) -> String {
         let style = PreEscaped(CHART_CSS);
-        let background = html! { rect class="surface" width=(px(self.width)) height=(px(self.height)) {} };
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", self.markup(html! { style { (style) } (background) }).into_string())
+        let background =
+            html! { rect class="surface" width=(px(self.width)) height=(px(self.height)) {} };
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n",
+            self.markup(html! { style { (style) } (background) }).into_string()
+        )
     }
 
     fn markup(&self, before: Markup) -> Markup {
@@ -101,7 +105,11 @@ pub(crate) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     }
     let rough = span / wanted.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough * 0.999).unwrap_or(10.0 * power);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .into_iter()
+        .map(|m| m * power)
+        .find(|step| *step >= rough * 0.999)
+        .unwrap_or(10.0 * power);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
     (first..=last).map(|i| i as f64 * step).collect()
@@ -109,9 +117,13 @@ pub(crate) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
 
 /// The smallest round interval around `low..=high`; never empty.
 pub(crate) fn nice_range(low: f64, high: f64) -> (f64, f64) {
-    let (low, high) = if low.is_finite() && high.is_finite() && low <= high { (low, high) } else { (0.0, 1.0) };
     let (low, high) =
-        if high - low < f64::EPSILON * high.abs().max(1.0) { (low - low.abs().max(1.0) * 0.5, high + high.abs().max(1.0) * 0.5) } else { (low, high) };
+        if low.is_finite() && high.is_finite() && low <= high { (low, high) } else { (0.0, 1.0) };
+    let (low, high) = if high - low < f64::EPSILON * high.abs().max(1.0) {
+        (low - low.abs().max(1.0) * 0.5, high + high.abs().max(1.0) * 0.5)
+    } else {
+        (low, high)
+    };
     let steps = ticks(low, high, 5);
     let step = if steps.len() > 1 { steps[1] - steps[0] } else { high - low };
     ((low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step)
@@ -164,7 +176,13 @@ impl Plot {
 }
 
 /// Keys of the series, wrapped to `width`; returns the markup and the height it takes.
-pub(crate) fn legend(names: &[String], left: f64, top: f64, width: f64, line_like: bool) -> (Markup, f64) {
+pub(crate) fn legend(
+    names: &[String],
+    left: f64,
+    top: f64,
+    width: f64,
+    line_like: bool,
+) -> (Markup, f64) {
     if names.len() < 2 {
         return (html! {}, 0.0);
     }

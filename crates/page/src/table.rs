@@ -71,7 +71,8 @@ impl From<f64> for TableCell {
     }
 }
 
-/// A table; it scrolls sideways in itself where the screen is narrow, and its head repeats in print.
+/// A table; it scrolls sideways in itself where the screen is narrow, and its head repeats in
+/// print.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     caption: Option<String>,
@@ -110,7 +111,13 @@ impl Table {
 
 impl Render for Table {
     fn render(&self) -> Markup {
-        let class = |i: usize| if self.columns.get(i).is_some_and(|column| column.is_number) { "number" } else { "text" };
+        let class = |i: usize| {
+            if self.columns.get(i).is_some_and(|column| column.is_number) {
+                "number"
+            } else {
+                "text"
+            }
+        };
         html! {
             div.table-frame tabindex="0" {
                 table {

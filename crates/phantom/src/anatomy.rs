@@ -26,8 +26,15 @@ pub enum Anatomy {
 
 impl Anatomy {
     /// All, in the order of their class ids.
-    pub const ALL: [Anatomy; 7] =
-        [Anatomy::Elbow, Anatomy::Fingers, Anatomy::Forearm, Anatomy::PlatedHumerus, Anatomy::Humerus, Anatomy::Shoulder, Anatomy::Wrist];
+    pub const ALL: [Anatomy; 7] = [
+        Anatomy::Elbow,
+        Anatomy::Fingers,
+        Anatomy::Forearm,
+        Anatomy::PlatedHumerus,
+        Anatomy::Humerus,
+        Anatomy::Shoulder,
+        Anatomy::Wrist,
+    ];
 
     /// Class id in the label files.
     pub fn class_id(self) -> usize {
@@ -61,7 +68,8 @@ impl Anatomy {
     }
 }
 
-/// What lies in front of the film, in units in which a picture's shorter side is about two long, around 0.
+/// What lies in front of the film, in units in which a picture's shorter side is about two long,
+/// around 0.
 #[derive(Debug, Default)]
 pub struct Scene {
     /// Bones and fragments.
@@ -111,14 +119,36 @@ impl Scene {
             let point = along * a + back * b;
             (point.x, point.y, radius)
         };
-        let humerus = Bone::new(&[(-0.12, -1.75, 0.15), (-0.06, -0.9, 0.14), (-0.02, -0.45, 0.145), (0.0, -0.2, 0.19), (0.02, -0.02, 0.17)]);
+        let humerus = Bone::new(&[
+            (-0.12, -1.75, 0.15),
+            (-0.06, -0.9, 0.14),
+            (-0.02, -0.45, 0.145),
+            (0.0, -0.2, 0.19),
+            (0.02, -0.02, 0.17),
+        ]);
         self.breakable(humerus.with(&[(0.0, 0.0, 0.19), (0.07, 0.03, 0.17)]), 0.68, 0.84);
-        let ulna = [place(-0.3, 0.16, 0.1), place(-0.1, 0.27, 0.115), place(0.15, 0.21, 0.12), place(0.6, 0.18, 0.09), place(1.8, 0.2, 0.075)];
+        let ulna = [
+            place(-0.3, 0.16, 0.1),
+            place(-0.1, 0.27, 0.115),
+            place(0.15, 0.21, 0.12),
+            place(0.6, 0.18, 0.09),
+            place(1.8, 0.2, 0.075),
+        ];
         self.breakable(Bone::new(&ulna), 0.05, 0.4);
-        let radius = [place(0.26, -0.07, 0.125), place(0.33, -0.07, 0.12), place(0.44, -0.05, 0.085), place(0.65, -0.06, 0.1), place(1.8, -0.1, 0.085)];
+        let radius = [
+            place(0.26, -0.07, 0.125),
+            place(0.33, -0.07, 0.12),
+            place(0.44, -0.05, 0.085),
+            place(0.65, -0.06, 0.1),
+            place(1.8, -0.1, 0.085),
+        ];
         self.breakable(Bone::new(&radius), 0.1, 0.3);
         self.tissue.push(chain(&[(-0.15, -1.9, 0.42), (-0.05, -0.8, 0.4), (0.0, 0.0, 0.36)]));
-        self.tissue.push(chain(&[place(-0.1, 0.08, 0.36), place(0.6, 0.05, 0.37), place(1.9, 0.05, 0.28)]));
+        self.tissue.push(chain(&[
+            place(-0.1, 0.08, 0.36),
+            place(0.6, 0.05, 0.37),
+            place(1.9, 0.05, 0.28),
+        ]));
     }
 
     fn fingers(&mut self, dice: &mut Dice) {
@@ -127,28 +157,38 @@ impl Scene {
         let first_is_short = dice.chance(0.5);
         for ray in 0..rays {
             let offset = ray as f32 - 0.5 * (rays as f32 - 1.0);
-            let size = 1.06 - 0.05 * offset.abs() - if ray == 0 && first_is_short { 0.14 } else { 0.0 };
+            let size =
+                1.06 - 0.05 * offset.abs() - if ray == 0 && first_is_short { 0.14 } else { 0.0 };
             let up = at((offset * spread).sin(), -(offset * spread).cos());
             let base = at(offset * 0.37, 0.66 + 0.05 * offset * offset);
             let bend = dice.within(-0.05, 0.05);
             let mut joint = base;
-            let place = |start: Point, direction: Point, shares: &[(f32, f32)]| -> Vec<(f32, f32, f32)> {
-                shares
-                    .iter()
-                    .map(|&(length, radius)| {
-                        let point = start + direction * length;
-                        (point.x, point.y, radius * size)
-                    })
-                    .collect()
-            };
-            let knuckle = place(base, up * -1.0, &[(0.07, 0.1), (0.15, 0.105), (0.4, 0.07), (1.2, 0.08)]);
+            let place =
+                |start: Point, direction: Point, shares: &[(f32, f32)]| -> Vec<(f32, f32, f32)> {
+                    shares
+                        .iter()
+                        .map(|&(length, radius)| {
+                            let point = start + direction * length;
+                            (point.x, point.y, radius * size)
+                        })
+                        .collect()
+                };
+            let knuckle =
+                place(base, up * -1.0, &[(0.07, 0.1), (0.15, 0.105), (0.4, 0.07), (1.2, 0.08)]);
             self.breakable(Bone::new(&knuckle), 0.18, 0.3);
             let mut direction = up;
             for (length, width) in [(0.66, 1.0), (0.42, 0.86), (0.28, 0.72)] {
                 let length = length * size;
                 direction = direction.turned(bend);
-                let shaft = [(0.06, 0.095 * width), (0.16, 0.075 * width), (0.5, 0.058 * width), (0.8, 0.066 * width), (0.93, 0.075 * width)];
-                let shaft: Vec<(f32, f32)> = shaft.iter().map(|&(share, radius)| (share * length, radius)).collect();
+                let shaft = [
+                    (0.06, 0.095 * width),
+                    (0.16, 0.075 * width),
+                    (0.5, 0.058 * width),
+                    (0.8, 0.066 * width),
+                    (0.93, 0.075 * width),
+                ];
+                let shaft: Vec<(f32, f32)> =
+                    shaft.iter().map(|&(share, radius)| (share * length, radius)).collect();
                 self.breakable(Bone::new(&place(joint, direction, &shaft)), 0.3, 0.72);
                 joint = joint + direction * (length + 0.045);
             }
@@ -166,24 +206,64 @@ impl Scene {
 
     fn forearm(&mut self, dice: &mut Dice) {
         let bow = dice.within(0.0, 0.08);
-        let radius = [(0.1, -1.27, 0.13), (0.11, -1.15, 0.09), (0.18 + bow, -0.45, 0.105), (0.22 + bow, 0.3, 0.1), (0.2, 0.95, 0.125), (0.18, 1.2, 0.19)];
+        let radius = [
+            (0.1, -1.27, 0.13),
+            (0.11, -1.15, 0.09),
+            (0.18 + bow, -0.45, 0.105),
+            (0.22 + bow, 0.3, 0.1),
+            (0.2, 0.95, 0.125),
+            (0.18, 1.2, 0.19),
+        ];
         self.breakable(Bone::new(&radius), 0.25, 0.82);
-        let ulna = [(-0.16, -1.5, 0.14), (-0.14, -1.2, 0.16), (-0.15, -0.5, 0.11), (-0.16, 0.4, 0.09), (-0.19, 1.05, 0.075), (-0.19, 1.22, 0.09)];
+        let ulna = [
+            (-0.16, -1.5, 0.14),
+            (-0.14, -1.2, 0.16),
+            (-0.15, -0.5, 0.11),
+            (-0.16, 0.4, 0.09),
+            (-0.19, 1.05, 0.075),
+            (-0.19, 1.22, 0.09),
+        ];
         self.breakable(Bone::new(&ulna), 0.3, 0.85);
-        self.bones.push(Bone::new(&[(0.0, -2.4, 0.16), (0.0, -1.75, 0.17), (-0.02, -1.52, 0.24)]).with(&[(-0.15, -1.5, 0.14), (0.16, -1.48, 0.15)]));
+        self.bones.push(
+            Bone::new(&[(0.0, -2.4, 0.16), (0.0, -1.75, 0.17), (-0.02, -1.52, 0.24)])
+                .with(&[(-0.15, -1.5, 0.14), (0.16, -1.48, 0.15)]),
+        );
         for (x, y) in [(0.24, 1.5), (0.06, 1.52), (-0.12, 1.48), (0.2, 1.72), (0.0, 1.72)] {
             self.bones.push(Bone::new(&[(x, y, 0.095), (x + 0.02, y + 0.02, 0.09)]).spongy());
         }
-        self.tissue.push(chain(&[(0.0, -2.0, 0.42), (0.0, -1.2, 0.46), (0.02, -0.5, 0.47), (0.02, 0.6, 0.4), (0.0, 1.3, 0.36), (0.0, 2.0, 0.42)]));
+        self.tissue.push(chain(&[
+            (0.0, -2.0, 0.42),
+            (0.0, -1.2, 0.46),
+            (0.02, -0.5, 0.47),
+            (0.02, 0.6, 0.4),
+            (0.0, 1.3, 0.36),
+            (0.0, 2.0, 0.42),
+        ]));
     }
 
     fn humerus(&mut self) {
-        let shaft = Bone::new(&[(0.06, -1.02, 0.22), (0.0, -0.7, 0.175), (-0.03, -0.3, 0.15), (-0.02, 0.3, 0.14), (0.0, 0.85, 0.155), (0.0, 1.2, 0.21)]);
-        let shaft = shaft.with(&[(0.15, -1.05, 0.25)]).with(&[(-0.1, -1.0, 0.17), (-0.06, -0.8, 0.15)]).with(&[(-0.17, 1.32, 0.12), (0.16, 1.32, 0.14)]);
+        let shaft = Bone::new(&[
+            (0.06, -1.02, 0.22),
+            (0.0, -0.7, 0.175),
+            (-0.03, -0.3, 0.15),
+            (-0.02, 0.3, 0.14),
+            (0.0, 0.85, 0.155),
+            (0.0, 1.2, 0.21),
+        ]);
+        let shaft = shaft
+            .with(&[(0.15, -1.05, 0.25)])
+            .with(&[(-0.1, -1.0, 0.17), (-0.06, -0.8, 0.15)])
+            .with(&[(-0.17, 1.32, 0.12), (0.16, 1.32, 0.14)]);
         self.breakable(shaft, 0.16, 0.82);
         self.bones.push(Bone::new(&[(0.06, 1.62, 0.11), (0.09, 1.8, 0.1), (0.12, 2.4, 0.09)]));
         self.bones.push(Bone::new(&[(-0.13, 1.55, 0.14), (-0.12, 1.8, 0.13), (-0.1, 2.4, 0.1)]));
-        self.tissue.push(chain(&[(0.05, -1.3, 0.62), (0.0, -0.5, 0.56), (0.0, 0.5, 0.46), (0.0, 1.3, 0.42), (0.0, 2.2, 0.4)]));
+        self.tissue.push(chain(&[
+            (0.05, -1.3, 0.62),
+            (0.0, -0.5, 0.56),
+            (0.0, 0.5, 0.46),
+            (0.0, 1.3, 0.42),
+            (0.0, 2.2, 0.4),
+        ]));
     }
 
     fn plated_humerus(&mut self) {
@@ -199,18 +279,57 @@ impl Scene {
         for rib in 0..6 {
             let y = -0.5 + 0.27 * rib as f32;
             let x = 0.36 - 0.03 * rib as f32;
-            let arc =
-                [(1.6, y - 0.15, 0.045), (1.0, y - 0.22, 0.045), (x + 0.17, y, 0.045), (x, y + 0.25, 0.045), (x + 0.25, y + 0.5, 0.045), (1.2, y + 0.78, 0.04)];
+            let arc = [
+                (1.6, y - 0.15, 0.045),
+                (1.0, y - 0.22, 0.045),
+                (x + 0.17, y, 0.045),
+                (x, y + 0.25, 0.045),
+                (x + 0.25, y + 0.5, 0.045),
+                (1.2, y + 0.78, 0.04),
+            ];
             self.bones.push(Bone::new(&arc).with_density(0.62));
         }
-        let blade = [at(-0.12, -0.26), at(-0.12, 0.02), at(0.02, 0.35), at(0.22, 0.98), at(0.36, 0.9), at(0.52, 0.15), at(0.46, -0.36), at(0.1, -0.26)];
+        let blade = [
+            at(-0.12, -0.26),
+            at(-0.12, 0.02),
+            at(0.02, 0.35),
+            at(0.22, 0.98),
+            at(0.36, 0.9),
+            at(0.52, 0.15),
+            at(0.46, -0.36),
+            at(0.1, -0.26),
+        ];
         self.plates.push(Plate { outline: blade.to_vec(), rounding: 0.04, density: 0.34 });
-        self.bones.push(Bone::new(&[(0.46, -0.2, 0.035), (0.1, -0.42, 0.05), (-0.2, -0.56, 0.065), (-0.46, -0.54, 0.085)]).with_density(0.8));
-        self.bones.push(Bone::new(&[(0.0, -0.28, 0.06), (-0.12, -0.42, 0.06), (-0.22, -0.34, 0.055)]).with_density(0.8));
-        let humerus = Bone::new(&[(-0.47, -0.12, 0.21), (-0.62, 0.15, 0.19), (-0.7, 0.5, 0.15), (-0.74, 1.0, 0.14), (-0.78, 1.9, 0.14)]);
-        let humerus = humerus.with(&[(-0.42, -0.14, 0.25)]).with(&[(-0.65, -0.1, 0.17), (-0.64, 0.05, 0.16)]);
+        self.bones.push(
+            Bone::new(&[
+                (0.46, -0.2, 0.035),
+                (0.1, -0.42, 0.05),
+                (-0.2, -0.56, 0.065),
+                (-0.46, -0.54, 0.085),
+            ])
+            .with_density(0.8),
+        );
+        self.bones.push(
+            Bone::new(&[(0.0, -0.28, 0.06), (-0.12, -0.42, 0.06), (-0.22, -0.34, 0.055)])
+                .with_density(0.8),
+        );
+        let humerus = Bone::new(&[
+            (-0.47, -0.12, 0.21),
+            (-0.62, 0.15, 0.19),
+            (-0.7, 0.5, 0.15),
+            (-0.74, 1.0, 0.14),
+            (-0.78, 1.9, 0.14),
+        ]);
+        let humerus =
+            humerus.with(&[(-0.42, -0.14, 0.25)]).with(&[(-0.65, -0.1, 0.17), (-0.64, 0.05, 0.16)]);
         self.breakable(humerus, 0.15, 0.34);
-        let clavicle = [(-0.4, -0.66, 0.065), (-0.12, -0.76, 0.06), (0.2, -0.76, 0.062), (0.6, -0.64, 0.066), (1.0, -0.56, 0.1)];
+        let clavicle = [
+            (-0.4, -0.66, 0.065),
+            (-0.12, -0.76, 0.06),
+            (0.2, -0.76, 0.062),
+            (0.6, -0.64, 0.066),
+            (1.0, -0.56, 0.1),
+        ];
         self.breakable(Bone::new(&clavicle), 0.25, 0.7);
         self.tissue.push(chain(&[(1.1, 0.4, 1.1), (1.1, 2.0, 1.1)]));
         self.tissue.push(chain(&[(0.7, -0.3, 0.6), (-0.1, -0.25, 0.62), (-0.45, 0.0, 0.56)]));
@@ -220,9 +339,20 @@ impl Scene {
     }
 
     fn wrist(&mut self) {
-        let radius = Bone::new(&[(0.14, 2.2, 0.12), (0.15, 1.2, 0.12), (0.16, 0.8, 0.145), (0.16, 0.55, 0.19), (0.16, 0.45, 0.2)]);
+        let radius = Bone::new(&[
+            (0.14, 2.2, 0.12),
+            (0.15, 1.2, 0.12),
+            (0.16, 0.8, 0.145),
+            (0.16, 0.55, 0.19),
+            (0.16, 0.45, 0.2),
+        ]);
         self.breakable(radius.with(&[(0.28, 0.42, 0.11), (0.33, 0.33, 0.07)]), 0.66, 0.86);
-        let ulna = Bone::new(&[(-0.2, 2.2, 0.1), (-0.21, 1.2, 0.09), (-0.22, 0.7, 0.085), (-0.23, 0.48, 0.1)]);
+        let ulna = Bone::new(&[
+            (-0.2, 2.2, 0.1),
+            (-0.21, 1.2, 0.09),
+            (-0.22, 0.7, 0.085),
+            (-0.23, 0.48, 0.1),
+        ]);
         self.breakable(ulna.with(&[(-0.29, 0.42, 0.05), (-0.32, 0.33, 0.03)]), 0.66, 0.9);
         let carpals: [&[(f32, f32, f32)]; 8] = [
             &[(0.3, 0.08, 0.085), (0.2, 0.16, 0.095)],
@@ -250,7 +380,13 @@ impl Scene {
                 let point = base.towards(tip, share);
                 (point.x, point.y, radius)
             };
-            let shaft = Bone::new(&[place(0.0, 0.09), place(0.15, 0.08), place(0.5, 0.055), place(0.85, 0.075), place(0.97, 0.095)]);
+            let shaft = Bone::new(&[
+                place(0.0, 0.09),
+                place(0.15, 0.08),
+                place(0.5, 0.055),
+                place(0.85, 0.075),
+                place(0.97, 0.095),
+            ]);
             if i == 4 {
                 self.breakable(shaft, 0.55, 0.75)
             } else {
@@ -258,7 +394,11 @@ impl Scene {
             }
             let up = (tip - base).unit();
             let (from, to) = (tip + up * 0.16, tip + up * 0.75);
-            self.bones.push(Bone::new(&[(from.x, from.y, 0.09), (from.x + up.x * 0.25, from.y + up.y * 0.25, 0.06), (to.x, to.y, 0.075)]));
+            self.bones.push(Bone::new(&[
+                (from.x, from.y, 0.09),
+                (from.x + up.x * 0.25, from.y + up.y * 0.25, 0.06),
+                (to.x, to.y, 0.075),
+            ]));
         }
         self.tissue.push(chain(&[
             (-0.02, 2.3, 0.42),
@@ -280,7 +420,10 @@ impl Scene {
         let bend = dice.within(0.03, 0.07);
         let warp = |point: Point| {
             let (u, v) = (point.x * 1.4 + 7.0, point.y * 1.4 + 7.0);
-            at(point.x * wide + bend * value_noise(u, v, seed), point.y * long + bend * value_noise(u, v, seed ^ 0x5555))
+            at(
+                point.x * wide + bend * value_noise(u, v, seed),
+                point.y * long + bend * value_noise(u, v, seed ^ 0x5555),
+            )
         };
         let change = |chain: &mut Chain, thicker: f32| {
             for node in chain {

@@ -75,9 +75,12 @@ impl Dice {
     }
 }
 
-/// A hash of a lattice point, uniform over all values. For noise, where a generator per pixel would be slow.
+/// A hash of a lattice point, uniform over all values. For noise, where a generator per pixel would
+/// be slow.
 pub fn lattice(x: i32, y: i32, seed: u32) -> u32 {
-    let mut h = (x as u32).wrapping_mul(0x9E37_79B1) ^ (y as u32).wrapping_mul(0x85EB_CA77) ^ seed.wrapping_mul(0xC2B2_AE3D);
+    let mut h = (x as u32).wrapping_mul(0x9E37_79B1)
+        ^ (y as u32).wrapping_mul(0x85EB_CA77)
+        ^ seed.wrapping_mul(0xC2B2_AE3D);
     h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
     h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
     h ^ (h >> 15)
@@ -88,7 +91,9 @@ pub fn value_noise(x: f32, y: f32, seed: u32) -> f32 {
     let (column, row) = (x.floor(), y.floor());
     let (u, v) = (x - column, y - row);
     let (u, v) = (u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v));
-    let at = |dx: i32, dy: i32| lattice(column as i32 + dx, row as i32 + dy, seed) as f32 / 2_147_483_648.0 - 1.0;
+    let at = |dx: i32, dy: i32| {
+        lattice(column as i32 + dx, row as i32 + dy, seed) as f32 / 2_147_483_648.0 - 1.0
+    };
     let top = at(0, 0) + (at(1, 0) - at(0, 0)) * u;
     let bottom = at(0, 1) + (at(1, 1) - at(0, 1)) * u;
     top + (bottom - top) * v
@@ -128,7 +133,8 @@ mod tests {
     fn grain_has_about_unit_variance() {
         let values: Vec<f32> = (0..100_000).map(|i| grain(i % 317, i / 317, 9)).collect();
         let mean = values.iter().sum::<f32>() / values.len() as f32;
-        let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f32>() / values.len() as f32;
+        let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f32>()
+            / values.len() as f32;
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
     }
 }

@@ -12,7 +12,8 @@ pub struct Node {
     pub radius: f32,
 }
 
-/// Discs joined by a smooth curve whose thickness follows theirs: a shaft, a rib, the outline of an arm.
+/// Discs joined by a smooth curve whose thickness follows theirs: a shaft, a rib, the outline of an
+/// arm.
 pub type Chain = Vec<Node>;
 
 /// A chain from `(x, y, radius)`.
@@ -42,7 +43,8 @@ impl Cut {
     fn depth(&self, point: Point) -> f32 {
         let from_origin = point - self.origin;
         let steps = self.teeth.len().saturating_sub(1);
-        let place = ((from_origin.dot(self.across) / self.span * 0.5 + 0.5) * steps as f32).clamp(0.0, steps as f32);
+        let place = ((from_origin.dot(self.across) / self.span * 0.5 + 0.5) * steps as f32)
+            .clamp(0.0, steps as f32);
         let before = place as usize;
         let tooth = |i: usize| self.teeth.get(i.min(steps)).copied().unwrap_or(0.0);
         let line = tooth(before) + (tooth(before + 1) - tooth(before)) * (place - before as f32);
@@ -80,7 +82,13 @@ impl Bone {
     /// A whole bone of one part.
     pub fn new(nodes: &[(f32, f32, f32)]) -> Self {
         let thinnest = nodes.iter().map(|node| node.2).fold(f32::INFINITY, f32::min);
-        Bone { chains: vec![chain(nodes)], cortex: 0.24 * thinnest, density: 1.0, marrow: 0.8, cuts: Vec::new() }
+        Bone {
+            chains: vec![chain(nodes)],
+            cortex: 0.24 * thinnest,
+            density: 1.0,
+            marrow: 0.8,
+            cuts: Vec::new(),
+        }
     }
 
     /// With one more part.
@@ -145,7 +153,15 @@ impl Canvas {
     /// An empty canvas; the grain of the bones follows `texture_seed`.
     pub fn new(width: usize, height: usize, texture_seed: u32) -> Self {
         let empty = || vec![0.0; width * height];
-        Canvas { width, height, bone: empty(), tissue: empty(), depth: empty(), radius: empty(), texture_seed }
+        Canvas {
+            width,
+            height,
+            bone: empty(),
+            tissue: empty(),
+            depth: empty(),
+            radius: empty(),
+            texture_seed,
+        }
     }
 
     /// Adds a bone.
@@ -162,15 +178,25 @@ impl Canvas {
                     continue;
                 }
                 let pixel = at(x as f32, y as f32);
-                let edge = cuts.iter().map(|cut| ramp(cut.depth(pixel), 1.0)).product::<f32>() * ramp(depth, 0.8);
+                let edge = cuts.iter().map(|cut| ramp(cut.depth(pixel), 1.0)).product::<f32>()
+                    * ramp(depth, 0.8);
                 if edge <= 0.0 {
                     continue;
                 }
                 let outer = chord(depth, radius);
                 let inner = chord(depth - cortex, radius - cortex);
-                let grain = 1.0 + 0.16 * value_noise(pixel.x * grain_size, pixel.y * grain_size, self.texture_seed);
-                let amount = (outer + 0.22 - bone.marrow * inner * (1.0 - cortex / radius.max(cortex))) * grain;
-                self.bone[i] += edge * bone.density * amount * (radius / view.scale).max(1e-3).powf(0.55);
+                let grain = 1.0
+                    + 0.16
+                        * value_noise(
+                            pixel.x * grain_size,
+                            pixel.y * grain_size,
+                            self.texture_seed,
+                        );
+                let amount = (outer + 0.22
+                    - bone.marrow * inner * (1.0 - cortex / radius.max(cortex)))
+                    * grain;
+                self.bone[i] +=
+                    edge * bone.density * amount * (radius / view.scale).max(1e-3).powf(0.55);
             }
         }
     }
@@ -179,16 +205,26 @@ impl Canvas {
     pub fn draw_plate(&mut self, plate: &Plate, view: &Similarity) {
         let outline: Vec<Point> = plate.outline.iter().map(|corner| view.point(*corner)).collect();
         let rounding = plate.rounding * view.scale;
-        let Some(region) = self.region(outline.iter().map(|corner| (*corner, rounding + 2.0))) else { return };
+        let Some(region) = self.region(outline.iter().map(|corner| (*corner, rounding + 2.0)))
+        else {
+            return;
+        };
         let (rim, grain_size) = (0.03 * view.scale, 1.0 / (0.03 * view.scale));
         for y in region.top..region.bottom {
             for x in region.left..region.right {
                 let pixel = at(x as f32, y as f32);
                 let depth = rounding + depth_in_polygon(pixel, &outline);
                 if depth > -1.0 {
-                    let grain = 1.0 + 0.2 * value_noise(pixel.x * grain_size, pixel.y * grain_size, self.texture_seed);
+                    let grain = 1.0
+                        + 0.2
+                            * value_noise(
+                                pixel.x * grain_size,
+                                pixel.y * grain_size,
+                                self.texture_seed,
+                            );
                     let edge = (-(depth / rim) * (depth / rim)).exp();
-                    self.bone[y * self.width + x] += ramp(depth, 1.0) * plate.density * (0.5 + 0.6 * edge) * grain;
+                    self.bone[y * self.width + x] +=
+                        ramp(depth, 1.0) * plate.density * (0.5 + 0.6 * edge) * grain;
                 }
             }
         }
@@ -197,13 +233,18 @@ impl Canvas {
     /// Lays soft tissue over what is there; where limbs overlap, the thicker one counts.
     pub fn draw_tissue(&mut self, limb: &Chain, view: &Similarity) {
         let Some(region) = self.measure(std::slice::from_ref(limb), view, 1.5) else { return };
-        self.each(region, |tissue, _, depth, radius| *tissue = tissue.max(ramp(depth, 2.5) * (0.18 + chord(depth, radius)) * radius / view.scale));
+        self.each(region, |tissue, _, depth, radius| {
+            *tissue =
+                tissue.max(ramp(depth, 2.5) * (0.18 + chord(depth, radius)) * radius / view.scale)
+        });
     }
 
     /// Takes the share `amount` of the soft tissue away, as the air of a lung does.
     pub fn draw_air(&mut self, cavity: &Chain, amount: f32, view: &Similarity) {
         let Some(region) = self.measure(std::slice::from_ref(cavity), view, 1.5) else { return };
-        self.each(region, |tissue, _, depth, radius| *tissue *= 1.0 - amount * chord(depth, radius));
+        self.each(region, |tissue, _, depth, radius| {
+            *tissue *= 1.0 - amount * chord(depth, radius)
+        });
     }
 
     /// Adds metal of even thickness: an implant, the letter that marks the side.
@@ -212,7 +253,8 @@ impl Canvas {
         self.each(region, |_, bone, depth, _| *bone = bone.max(ramp(depth, 0.8) * amount));
     }
 
-    /// Calls `change` with tissue, bone, depth and radius of each pixel that was measured as covered.
+    /// Calls `change` with tissue, bone, depth and radius of each pixel that was measured as
+    /// covered.
     fn each(&mut self, region: Region, mut change: impl FnMut(&mut f32, &mut f32, f32, f32)) {
         for y in region.top..region.bottom {
             for i in y * self.width + region.left..y * self.width + region.right {
@@ -223,17 +265,21 @@ impl Canvas {
         }
     }
 
-    /// Measures, for each pixel near the chains, how deep inside them it lies and how thick they are there.
+    /// Measures, for each pixel near the chains, how deep inside them it lies and how thick they
+    /// are there.
     fn measure(&mut self, chains: &[Chain], view: &Similarity, margin: f32) -> Option<Region> {
         let curves: Vec<Vec<Node>> = chains.iter().map(|chain| curve(chain, view)).collect();
-        let region = self.region(curves.iter().flatten().map(|node| (node.center, node.radius + margin)))?;
+        let region =
+            self.region(curves.iter().flatten().map(|node| (node.center, node.radius + margin)))?;
         for y in region.top..region.bottom {
             self.depth[y * self.width + region.left..y * self.width + region.right].fill(NOWHERE);
         }
         for nodes in &curves {
             match nodes.as_slice() {
                 [node] => self.measure_segment(*node, *node, margin),
-                nodes => nodes.windows(2).for_each(|pair| self.measure_segment(pair[0], pair[1], margin)),
+                nodes => {
+                    nodes.windows(2).for_each(|pair| self.measure_segment(pair[0], pair[1], margin))
+                }
             }
         }
         Some(region)
@@ -259,9 +305,11 @@ impl Canvas {
         }
     }
 
-    /// The pixels within the given distances of the given points; `None` where all are off the canvas.
+    /// The pixels within the given distances of the given points; `None` where all are off the
+    /// canvas.
     fn region(&self, discs: impl Iterator<Item = (Point, f32)>) -> Option<Region> {
-        let (mut low, mut high) = (at(f32::INFINITY, f32::INFINITY), at(f32::NEG_INFINITY, f32::NEG_INFINITY));
+        let (mut low, mut high) =
+            (at(f32::INFINITY, f32::INFINITY), at(f32::NEG_INFINITY, f32::NEG_INFINITY));
         for (center, radius) in discs {
             low = at(low.x.min(center.x - radius), low.y.min(center.y - radius));
             high = at(high.x.max(center.x + radius), high.y.max(center.y + radius));
@@ -294,18 +342,25 @@ fn chord(depth: f32, radius: f32) -> f32 {
 
 /// The chain seen in the picture, with so many nodes on a Catmull-Rom spline that it looks smooth.
 fn curve(nodes: &[Node], view: &Similarity) -> Vec<Node> {
-    let seen: Vec<Node> = nodes.iter().map(|node| Node { center: view.point(node.center), radius: node.radius * view.scale }).collect();
+    let seen: Vec<Node> = nodes
+        .iter()
+        .map(|node| Node { center: view.point(node.center), radius: node.radius * view.scale })
+        .collect();
     let Some(last) = seen.last().copied() else { return Vec::new() };
     let node = |i: isize| seen[i.clamp(0, seen.len() as isize - 1) as usize];
     let mut smooth = Vec::new();
     for i in 0..seen.len() as isize - 1 {
         let (before, from, to, after) = (node(i - 1), node(i), node(i + 1), node(i + 2));
         let length = (to.center - from.center).length();
-        let steps = (length / (0.5 * from.radius.min(to.radius)).max(3.0)).ceil().clamp(1.0, 16.0) as usize;
+        let steps =
+            (length / (0.5 * from.radius.min(to.radius)).max(3.0)).ceil().clamp(1.0, 16.0) as usize;
         for step in 0..steps {
             let t = step as f32 / steps as f32;
             let spline = |a: f32, b: f32, c: f32, d: f32| {
-                0.5 * (2.0 * b + (c - a) * t + (2.0 * a - 5.0 * b + 4.0 * c - d) * t * t + (3.0 * b - a - 3.0 * c + d) * t * t * t)
+                0.5 * (2.0 * b
+                    + (c - a) * t
+                    + (2.0 * a - 5.0 * b + 4.0 * c - d) * t * t
+                    + (3.0 * b - a - 3.0 * c + d) * t * t * t)
             };
             smooth.push(Node {
                 center: at(
@@ -330,7 +385,9 @@ fn depth_in_polygon(point: Point, corners: &[Point]) -> f32 {
         let share = (from_start.dot(edge) / edge.dot(edge).max(1e-9)).clamp(0.0, 1.0);
         let offset = from_start - edge * share;
         square = square.min(offset.dot(offset));
-        if (from.y > point.y) != (to.y > point.y) && point.x < from.x + (point.y - from.y) / (to.y - from.y) * edge.x {
+        if (from.y > point.y) != (to.y > point.y)
+            && point.x < from.x + (point.y - from.y) / (to.y - from.y) * edge.x
+        {
             inside = !inside;
         }
     }
@@ -341,7 +398,8 @@ fn depth_in_polygon(point: Point, corners: &[Point]) -> f32 {
 mod tests {
     use super::*;
 
-    const VIEW: Similarity = Similarity { mirror: false, scale: 100.0, angle: 0.0, shift: Point { x: 50.0, y: 50.0 } };
+    const VIEW: Similarity =
+        Similarity { mirror: false, scale: 100.0, angle: 0.0, shift: Point { x: 50.0, y: 50.0 } };
 
     #[test]
     fn a_bone_is_denser_at_its_shell_than_in_its_marrow() {
@@ -355,7 +413,14 @@ mod tests {
     #[test]
     fn a_cut_leaves_one_side_empty() {
         let mut bone = Bone::new(&[(0.0, -1.0, 0.2), (0.0, 1.0, 0.2)]);
-        bone.cuts.push(Cut { origin: at(0.0, 0.0), along: at(0.0, 1.0), across: at(-1.0, 0.0), teeth: vec![0.0, 0.02, -0.02], span: 0.3, gap: 0.01 });
+        bone.cuts.push(Cut {
+            origin: at(0.0, 0.0),
+            along: at(0.0, 1.0),
+            across: at(-1.0, 0.0),
+            teeth: vec![0.0, 0.02, -0.02],
+            span: 0.3,
+            gap: 0.01,
+        });
         let mut canvas = Canvas::new(100, 100, 1);
         canvas.draw_bone(&bone, &VIEW);
         assert_eq!(canvas.bone[30 * 100 + 50], 0.0);

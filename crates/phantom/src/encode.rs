@@ -56,27 +56,54 @@ pub fn encode(picture: &Picture, format: Format, quality: u8) -> Result<Vec<u8>,
     match format {
         Format::JpegRgb | Format::JpegCutShort => {
             let rgb: Vec<u8> = gray().flat_map(|pixel| [pixel; 3]).collect();
-            JpegEncoder::new_with_quality(&mut file, quality).encode(&rgb, width, height, ExtendedColorType::Rgb8)?;
+            JpegEncoder::new_with_quality(&mut file, quality).encode(
+                &rgb,
+                width,
+                height,
+                ExtendedColorType::Rgb8,
+            )?;
             if format == Format::JpegCutShort {
                 file.truncate(file.len() * 11 / 20);
             }
         }
         Format::JpegGray => {
             let gray: Vec<u8> = gray().collect();
-            JpegEncoder::new_with_quality(&mut file, quality).encode(&gray, width, height, ExtendedColorType::L8)?;
+            JpegEncoder::new_with_quality(&mut file, quality).encode(
+                &gray,
+                width,
+                height,
+                ExtendedColorType::L8,
+            )?;
         }
         Format::Png8 => {
             let gray: Vec<u8> = gray().collect();
             PngEncoder::new(&mut file).write_image(&gray, width, height, ExtendedColorType::L8)?;
         }
         Format::Png16 => {
-            let samples: Vec<u8> = picture.pixels.iter().flat_map(|pixel| ((pixel * 65_535.0 + 0.5) as u16).to_ne_bytes()).collect();
-            PngEncoder::new(&mut file).write_image(&samples, width, height, ExtendedColorType::L16)?;
+            let samples: Vec<u8> = picture
+                .pixels
+                .iter()
+                .flat_map(|pixel| ((pixel * 65_535.0 + 0.5) as u16).to_ne_bytes())
+                .collect();
+            PngEncoder::new(&mut file).write_image(
+                &samples,
+                width,
+                height,
+                ExtendedColorType::L16,
+            )?;
         }
         Format::JpegRotated => {
             let upright: Vec<u8> = gray().collect();
-            let lying: Vec<u8> = lay_down(&upright, picture.width, picture.height).into_iter().flat_map(|pixel| [pixel; 3]).collect();
-            JpegEncoder::new_with_quality(&mut file, quality).encode(&lying, height, width, ExtendedColorType::Rgb8)?;
+            let lying: Vec<u8> = lay_down(&upright, picture.width, picture.height)
+                .into_iter()
+                .flat_map(|pixel| [pixel; 3])
+                .collect();
+            JpegEncoder::new_with_quality(&mut file, quality).encode(
+                &lying,
+                height,
+                width,
+                ExtendedColorType::Rgb8,
+            )?;
             file.splice(2..2, exif_orientation(6));
         }
     }
@@ -121,7 +148,11 @@ mod tests {
             (Format::Png16, image::ColorType::L16),
         ] {
             let image = image::load_from_memory(&encode(&picture(), format, 90).unwrap()).unwrap();
-            assert_eq!((image.width(), image.height(), image.color()), (40, 24, color), "{format:?}");
+            assert_eq!(
+                (image.width(), image.height(), image.color()),
+                (40, 24, color),
+                "{format:?}"
+            );
             let gray = image.to_luma8();
             assert!(gray.get_pixel(20, 2)[0] < 60 && gray.get_pixel(20, 20)[0] > 200, "{format:?}");
         }
@@ -130,7 +161,8 @@ mod tests {
     #[test]
     fn a_rotated_picture_stands_up_again() {
         let file = encode(&picture(), Format::JpegRotated, 90).unwrap();
-        let mut decoder = image::codecs::jpeg::JpegDecoder::new(std::io::Cursor::new(&file)).unwrap();
+        let mut decoder =
+            image::codecs::jpeg::JpegDecoder::new(std::io::Cursor::new(&file)).unwrap();
         assert_eq!(decoder.orientation().unwrap(), Orientation::Rotate90);
         let mut image = image::load_from_memory(&file).unwrap();
         assert_eq!((image.width(), image.height()), (24, 40));

@@ -87,7 +87,12 @@ pub struct Similarity {
 impl Similarity {
     /// Turns by `angle` around `center`, then shifts by `shift`.
     pub fn around(center: Point, angle: f32, shift: Point) -> Self {
-        Similarity { mirror: false, scale: 1.0, angle, shift: center + shift - center.turned(angle) }
+        Similarity {
+            mirror: false,
+            scale: 1.0,
+            angle,
+            shift: center + shift - center.turned(angle),
+        }
     }
 
     /// Where `point` goes.

@@ -98,7 +98,11 @@ pub(crate) fn prepare_originals(items: &mut [Item], parameters: &Parameters) {
 pub fn leaks<'a>(items: &'a [Item], parameters: &Parameters) -> Vec<Leak<'a>> {
     let originals = items.iter().filter(|item| is_original(item));
     let wanted = parameters.planted_leaks() as usize;
-    originals.enumerate().take(wanted).map(|(number, original)| Leak::new(number, original, parameters.seed)).collect()
+    originals
+        .enumerate()
+        .take(wanted)
+        .map(|(number, original)| Leak::new(number, original, parameters.seed))
+        .collect()
 }
 
 impl<'a> Leak<'a> {
@@ -106,7 +110,8 @@ impl<'a> Leak<'a> {
         let mut dice = Dice::new(seed, Stream::Leak(number as u64));
         let kind = LeakKind::ALL[number % LeakKind::ALL.len()];
         let split = [Split::Valid, Split::Test][number / LeakKind::ALL.len() % 2];
-        let stem = original.name.split_once(".rf.").map_or(original.name.as_str(), |(stem, _)| stem);
+        let stem =
+            original.name.split_once(".rf.").map_or(original.name.as_str(), |(stem, _)| stem);
         let name = format!("{stem}.rf.{:016x}{:016x}", dice.bits(), dice.bits());
         let turn = dice.sign() * dice.within(3.0, 15.0);
         let factor = if dice.chance(0.5) { dice.within(0.5, 0.8) } else { dice.within(1.2, 1.5) };
@@ -152,8 +157,14 @@ impl<'a> Leak<'a> {
         let mut picture = load_from_memory(&original)?.into_luma8();
         let mut file = Cursor::new(Vec::new());
         if self.kind == LeakKind::Repacked {
-            let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Up);
-            encoder.write_image(&picture, picture.width(), picture.height(), ExtendedColorType::L8)?;
+            let encoder =
+                PngEncoder::new_with_quality(&mut file, CompressionType::Best, FilterType::Up);
+            encoder.write_image(
+                &picture,
+                picture.width(),
+                picture.height(),
+                ExtendedColorType::L8,
+            )?;
             return Ok(file.into_inner());
         }
         if self.kind == LeakKind::Mirrored {
@@ -162,15 +173,29 @@ impl<'a> Leak<'a> {
         if self.rotation_degrees != 0.0 {
             picture = turned(&picture, self.rotation_degrees);
         }
-        let rgb: Vec<u8> = picture.iter().flat_map(|value| [(f32::from(*value) * self.brightness + 0.5) as u8; 3]).collect();
-        JpegEncoder::new_with_quality(&mut file, self.quality).encode(&rgb, picture.width(), picture.height(), ExtendedColorType::Rgb8)?;
+        let rgb: Vec<u8> = picture
+            .iter()
+            .flat_map(|value| [(f32::from(*value) * self.brightness + 0.5) as u8; 3])
+            .collect();
+        JpegEncoder::new_with_quality(&mut file, self.quality).encode(
+            &rgb,
+            picture.width(),
+            picture.height(),
+            ExtendedColorType::Rgb8,
+        )?;
         Ok(file.into_inner())
     }
 
     /// What `planted.json` says of it.
     pub fn planted(&self) -> PlantedLeak {
         let Leak { kind, rotation_degrees, brightness, .. } = *self;
-        PlantedLeak { kind, path: self.image_path(), original: self.original.image_path(), rotation_degrees, brightness }
+        PlantedLeak {
+            kind,
+            path: self.image_path(),
+            original: self.original.image_path(),
+            rotation_degrees,
+            brightness,
+        }
     }
 }
 
@@ -185,7 +210,8 @@ fn turned(picture: &GrayImage, degrees: f32) -> GrayImage {
     };
     GrayImage::from_fn(width, height, |x, y| {
         let (across, down) = (x as f32 - middle_x, y as f32 - middle_y);
-        let (from_x, from_y) = (middle_x + across * cos - down * sin, middle_y + across * sin + down * cos);
+        let (from_x, from_y) =
+            (middle_x + across * cos - down * sin, middle_y + across * sin + down * cos);
         let (left, top) = (from_x.floor(), from_y.floor());
         let (u, v) = (from_x - left, from_y - top);
         let (left, top) = (left as i64, top as i64);
@@ -200,7 +226,8 @@ mod tests {
     use super::*;
     use crate::plan::plan;
 
-    const PARAMETERS: Parameters = Parameters { images: 120, seed: 7, labels_only: false, leaks: 20 };
+    const PARAMETERS: Parameters =
+        Parameters { images: 120, seed: 7, labels_only: false, leaks: 20 };
 
     #[test]
     fn leaks_are_of_all_kinds_in_both_splits_and_of_different_originals() {
@@ -209,27 +236,42 @@ mod tests {
         assert_eq!(leaks.len(), 20);
         for kind in LeakKind::ALL {
             for split in [Split::Valid, Split::Test] {
-                assert!(leaks.iter().any(|leak| (leak.kind, leak.split) == (kind, split)), "{kind:?} {split}");
+                assert!(
+                    leaks.iter().any(|leak| (leak.kind, leak.split) == (kind, split)),
+                    "{kind:?} {split}"
+                );
             }
         }
-        let mut originals: Vec<String> = leaks.iter().map(|leak| leak.original.image_path()).collect();
+        let mut originals: Vec<String> =
+            leaks.iter().map(|leak| leak.original.image_path()).collect();
         originals.dedup();
         assert_eq!(originals.len(), 20);
-        assert!(leaks.iter().filter(|leak| leak.kind == LeakKind::Repacked).all(|leak| leak.original.format == Format::Png8));
+        assert!(
+            leaks
+                .iter()
+                .filter(|leak| leak.kind == LeakKind::Repacked)
+                .all(|leak| leak.original.format == Format::Png8)
+        );
     }
 
     #[test]
     fn a_dataset_of_no_leaks_is_planned_as_ever() {
         let planned = |leaks: u64| -> Vec<(String, Format)> {
-            plan(&Parameters { leaks, ..PARAMETERS }).into_iter().map(|item| (item.image_path(), item.format)).collect()
+            plan(&Parameters { leaks, ..PARAMETERS })
+                .into_iter()
+                .map(|item| (item.image_path(), item.format))
+                .collect()
         };
-        let differing = planned(0).into_iter().zip(planned(20)).filter(|(none, some)| none != some).count();
+        let differing =
+            planned(0).into_iter().zip(planned(20)).filter(|(none, some)| none != some).count();
         assert!(differing <= 3, "{differing}");
     }
 
     #[test]
     fn a_turn_is_counter_clockwise_and_leaves_black_corners() {
-        let bright_right = GrayImage::from_fn(41, 41, |x, y| Luma([if x > 30 && (18..23).contains(&y) { 255 } else { 90 }]));
+        let bright_right = GrayImage::from_fn(41, 41, |x, y| {
+            Luma([if x > 30 && (18..23).contains(&y) { 255 } else { 90 }])
+        });
         let picture = turned(&bright_right, 15.0);
         // What was at the right in the middle rose.
         assert!(picture.get_pixel(36, 16).0[0] > 200 && picture.get_pixel(36, 23).0[0] < 100);

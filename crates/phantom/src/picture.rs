@@ -64,12 +64,20 @@ impl Shot {
     /// Sets the picture up: `scene` decides who the patient is, `view` how the picture is taken.
     pub fn new(order: &Order, mut scene: Dice, view: Dice) -> Self {
         let left_width = if order.beside.is_some() { order.width / 2 } else { order.width };
-        let first = Half::new(left_width, order.height, order.anatomy, order.fractures, &mut scene, view);
+        let first =
+            Half::new(left_width, order.height, order.anatomy, order.fractures, &mut scene, view);
         let mut objects = first.objects(order.anatomy, order, 0);
         let mut halves = vec![first];
         if let Some(beside) = order.beside {
             let view = Dice::from_bits(scene.bits());
-            let second = Half::new(order.width - left_width, order.height, beside, order.fractures.min(1), &mut scene, view);
+            let second = Half::new(
+                order.width - left_width,
+                order.height,
+                beside,
+                order.fractures.min(1),
+                &mut scene,
+                view,
+            );
             objects.extend(second.objects(beside, order, left_width));
             halves.push(second);
         }
@@ -83,7 +91,9 @@ impl Shot {
         let mut left = 0;
         for half in self.halves {
             let half_width = half.width;
-            for (row, half_row) in pixels.chunks_exact_mut(width).zip(half.expose(height).chunks_exact(half_width)) {
+            for (row, half_row) in
+                pixels.chunks_exact_mut(width).zip(half.expose(height).chunks_exact(half_width))
+            {
                 row[left..left + half_width].copy_from_slice(half_row);
             }
             left += half_width;
@@ -93,7 +103,14 @@ impl Shot {
 }
 
 impl Half {
-    fn new(width: usize, height: usize, anatomy: Anatomy, fractures: usize, scene: &mut Dice, mut dice: Dice) -> Self {
+    fn new(
+        width: usize,
+        height: usize,
+        anatomy: Anatomy,
+        fractures: usize,
+        scene: &mut Dice,
+        mut dice: Dice,
+    ) -> Self {
         let scene = Scene::new(anatomy, fractures, scene);
         let eye = choose_view(width, height, &scene, &mut dice);
         Half { width, scene, eye, dice }
@@ -103,9 +120,16 @@ impl Half {
         let share = |corner: &Point| {
             let seen = self.eye.point(*corner);
             let x = (seen.x + 0.5).clamp(1.0, self.width as f32 - 1.0) + left as f32;
-            at((x / order.width as f32).clamp(0.002, 0.998), ((seen.y + 0.5) / order.height as f32).clamp(0.002, 0.998))
+            at(
+                (x / order.width as f32).clamp(0.002, 0.998),
+                ((seen.y + 0.5) / order.height as f32).clamp(0.002, 0.998),
+            )
         };
-        self.scene.fractures.iter().map(|outline| Object { anatomy, outline: outline.iter().map(share).collect() }).collect()
+        self.scene
+            .fractures
+            .iter()
+            .map(|outline| Object { anatomy, outline: outline.iter().map(share).collect() })
+            .collect()
     }
 
     fn expose(mut self, height: usize) -> Vec<f32> {
@@ -120,21 +144,30 @@ impl Half {
         let white = bright_level(&canvas, exposure.tissue);
         scene.metal.iter().for_each(|part| canvas.draw_metal(part, 2.2 * white, eye));
         if self.dice.chance(0.45) {
-            letter(self.width, height, &mut self.dice).iter().for_each(|stroke| canvas.draw_metal(stroke, 1.8 * white, &PLAIN));
+            letter(self.width, height, &mut self.dice)
+                .iter()
+                .for_each(|stroke| canvas.draw_metal(stroke, 1.8 * white, &PLAIN));
         }
         exposure.develop(&canvas, white)
     }
 }
 
-const PLAIN: Similarity = Similarity { mirror: false, scale: 1.0, angle: 0.0, shift: Point { x: 0.0, y: 0.0 } };
+const PLAIN: Similarity =
+    Similarity { mirror: false, scale: 1.0, angle: 0.0, shift: Point { x: 0.0, y: 0.0 } };
 
 /// Places the limb in the picture so that each fracture is inside it.
 fn choose_view(width: usize, height: usize, scene: &Scene, dice: &mut Dice) -> Similarity {
     let size = at(width as f32, height as f32);
     let shorter = size.x.min(size.y);
     let corners: Vec<Point> = scene.fractures.iter().flatten().copied().collect();
-    let middle = corners.iter().fold(at(0.0, 0.0), |sum, corner| sum + *corner) * (1.0 / corners.len().max(1) as f32);
-    let mut view = Similarity { mirror: dice.chance(0.5), scale: 0.0, angle: dice.within(-0.38, 0.38), shift: at(0.0, 0.0) };
+    let middle = corners.iter().fold(at(0.0, 0.0), |sum, corner| sum + *corner)
+        * (1.0 / corners.len().max(1) as f32);
+    let mut view = Similarity {
+        mirror: dice.chance(0.5),
+        scale: 0.0,
+        angle: dice.within(-0.38, 0.38),
+        shift: at(0.0, 0.0),
+    };
     for attempt in 0..12 {
         let zoom = dice.within(0.82, 1.15) * 0.97_f32.powi(attempt);
         view.scale = 0.5 * shorter * zoom;
@@ -154,7 +187,13 @@ fn choose_view(width: usize, height: usize, scene: &Scene, dice: &mut Dice) -> S
 
 /// What a bright bone attenuates: the brightness that the film is set to.
 fn bright_level(canvas: &Canvas, tissue: f32) -> f32 {
-    let mut levels: Vec<f32> = canvas.bone.iter().zip(&canvas.tissue).step_by(11).map(|(bone, soft)| bone + tissue * soft).collect();
+    let mut levels: Vec<f32> = canvas
+        .bone
+        .iter()
+        .zip(&canvas.tissue)
+        .step_by(11)
+        .map(|(bone, soft)| bone + tissue * soft)
+        .collect();
     let place = levels.len() * 97 / 100;
     if levels.is_empty() {
         return 1.0;
@@ -165,14 +204,26 @@ fn bright_level(canvas: &Canvas, tissue: f32) -> f32 {
 /// L or R in lead, near a corner.
 fn letter(width: usize, height: usize, dice: &mut Dice) -> Vec<Chain> {
     let size = 0.055 * width.min(height) as f32;
-    let left = if dice.chance(0.5) { dice.within(0.03, 0.1) } else { dice.within(0.86, 0.93) } * width as f32;
+    let left = if dice.chance(0.5) { dice.within(0.03, 0.1) } else { dice.within(0.86, 0.93) }
+        * width as f32;
     let top = dice.within(0.04, 0.2) * height as f32;
     let stroke = 0.13 * size;
-    let line = |x0: f32, y0: f32, x1: f32, y1: f32| chain(&[(left + x0 * size, top + y0 * size, stroke), (left + x1 * size, top + y1 * size, stroke)]);
+    let line = |x0: f32, y0: f32, x1: f32, y1: f32| {
+        chain(&[
+            (left + x0 * size, top + y0 * size, stroke),
+            (left + x1 * size, top + y1 * size, stroke),
+        ])
+    };
     if dice.chance(0.5) {
         vec![line(0.0, 0.0, 0.0, 1.0), line(0.0, 1.0, 0.6, 1.0)]
     } else {
-        vec![line(0.0, 0.0, 0.0, 1.0), line(0.0, 0.0, 0.5, 0.05), line(0.5, 0.05, 0.5, 0.45), line(0.5, 0.45, 0.0, 0.5), line(0.2, 0.5, 0.6, 1.0)]
+        vec![
+            line(0.0, 0.0, 0.0, 1.0),
+            line(0.0, 0.0, 0.5, 0.05),
+            line(0.5, 0.05, 0.5, 0.45),
+            line(0.5, 0.45, 0.0, 0.5),
+            line(0.2, 0.5, 0.6, 1.0),
+        ]
     }
 }
 
@@ -233,12 +284,17 @@ impl Exposure {
             for x in 0..width {
                 let u = 2.0 * x as f32 / width as f32 - 1.0;
                 let pixel = &mut pixels[y * width + x];
-                let mottle = value_noise(x as f32 / 17.0, y as f32 / 17.0, self.seed ^ 1) + 0.5 * value_noise(x as f32 / 5.0, y as f32 / 5.0, self.seed ^ 2);
-                let lit = self.gain * *pixel * (1.0 - self.vignette * 0.5 * (u * u + v * v)) * (1.0 + self.mottle * mottle);
+                let mottle = value_noise(x as f32 / 17.0, y as f32 / 17.0, self.seed ^ 1)
+                    + 0.5 * value_noise(x as f32 / 5.0, y as f32 / 5.0, self.seed ^ 2);
+                let lit = self.gain
+                    * *pixel
+                    * (1.0 - self.vignette * 0.5 * (u * u + v * v))
+                    * (1.0 + self.mottle * mottle);
                 let grain = self.noise * (0.5 + 0.8 * lit.max(0.0).sqrt()) * grain(x, y, self.seed);
                 let (a, b) = (u * cos - v * sin, u * sin + v * cos);
                 let open = ((self.shutter - a.abs().max(b.abs())) * 40.0).clamp(0.0, 1.0);
-                *pixel = ((self.fog + lit * (1.0 - self.fog) + grain) * (0.15 + 0.85 * open)).clamp(0.0, 1.0);
+                *pixel = ((self.fog + lit * (1.0 - self.fog) + grain) * (0.15 + 0.85 * open))
+                    .clamp(0.0, 1.0);
             }
         }
         pixels
@@ -251,7 +307,8 @@ fn soften(pixels: &mut [f32], width: usize, height: usize) {
     for row in pixels.chunks_exact_mut(width) {
         line[..width].copy_from_slice(row);
         for x in 0..width {
-            row[x] = 0.25 * (line[x.saturating_sub(1)] + 2.0 * line[x] + line[(x + 1).min(width - 1)]);
+            row[x] =
+                0.25 * (line[x.saturating_sub(1)] + 2.0 * line[x] + line[(x + 1).min(width - 1)]);
         }
     }
     let mut above = pixels[..width].to_vec();
@@ -272,7 +329,8 @@ mod tests {
 
     fn picture(anatomy: Anatomy, fractures: usize, number: u64) -> Picture {
         let order = Order { width: 360, height: 420, anatomy, fractures, beside: None };
-        Shot::new(&order, Dice::new(5, Stream::Scene(number)), Dice::new(5, Stream::View(number))).take()
+        Shot::new(&order, Dice::new(5, Stream::Scene(number)), Dice::new(5, Stream::View(number)))
+            .take()
     }
 
     #[test]
@@ -282,7 +340,10 @@ mod tests {
                 let picture = picture(anatomy, 1, number);
                 assert_eq!(picture.objects.len(), 1, "{anatomy:?}");
                 for corner in picture.objects.iter().flat_map(|object| &object.outline) {
-                    assert!((0.0..=1.0).contains(&corner.x) && (0.0..=1.0).contains(&corner.y), "{anatomy:?} {number}: {corner:?}");
+                    assert!(
+                        (0.0..=1.0).contains(&corner.x) && (0.0..=1.0).contains(&corner.y),
+                        "{anatomy:?} {number}: {corner:?}"
+                    );
                 }
             }
         }
@@ -294,17 +355,31 @@ mod tests {
             let picture = picture(anatomy, 1, 3);
             let bright = picture.pixels.iter().filter(|pixel| **pixel > 0.5).count();
             let dark = picture.pixels.iter().filter(|pixel| **pixel < 0.3).count();
-            assert!(bright * 50 > picture.pixels.len() && dark * 50 > picture.pixels.len(), "{anatomy:?}: {bright} bright, {dark} dark");
+            assert!(
+                bright * 50 > picture.pixels.len() && dark * 50 > picture.pixels.len(),
+                "{anatomy:?}: {bright} bright, {dark} dark"
+            );
         }
     }
 
     #[test]
     fn a_divided_picture_has_objects_of_both_halves() {
-        let order = Order { width: 500, height: 360, anatomy: Anatomy::Wrist, fractures: 1, beside: Some(Anatomy::Fingers) };
-        let picture = Shot::new(&order, Dice::new(5, Stream::Scene(1)), Dice::new(5, Stream::View(1))).take();
+        let order = Order {
+            width: 500,
+            height: 360,
+            anatomy: Anatomy::Wrist,
+            fractures: 1,
+            beside: Some(Anatomy::Fingers),
+        };
+        let picture =
+            Shot::new(&order, Dice::new(5, Stream::Scene(1)), Dice::new(5, Stream::View(1))).take();
         let [left, right] = picture.objects.as_slice() else { panic!("{:?}", picture.objects) };
-        assert!(left.outline.iter().all(|corner| corner.x <= 0.5) && left.anatomy == Anatomy::Wrist);
-        assert!(right.outline.iter().all(|corner| corner.x >= 0.5) && right.anatomy == Anatomy::Fingers);
+        assert!(
+            left.outline.iter().all(|corner| corner.x <= 0.5) && left.anatomy == Anatomy::Wrist
+        );
+        assert!(
+            right.outline.iter().all(|corner| corner.x >= 0.5) && right.anatomy == Anatomy::Fingers
+        );
     }
 
     /// The same patient in the same view, whole: where the two pictures differ is the fracture.
@@ -313,26 +388,42 @@ mod tests {
         for anatomy in Anatomy::ALL {
             let (mut inside, mut outside) = (0.0, 0.0);
             for number in 0..6 {
-                let dice = || (Dice::new(9, Stream::Scene(number)), Dice::new(9, Stream::View(number)));
+                let dice =
+                    || (Dice::new(9, Stream::Scene(number)), Dice::new(9, Stream::View(number)));
                 let (mut scene, view) = dice();
                 let broken = Half::new(380, 420, anatomy, 1, &mut scene, view);
                 let order = Order { width: 380, height: 420, anatomy, fractures: 1, beside: None };
                 let objects = broken.objects(anatomy, &order, 0);
-                let whole = Half { width: 380, scene: Scene::new(anatomy, 0, &mut dice().0), eye: broken.eye, dice: broken.dice.clone() };
+                let whole = Half {
+                    width: 380,
+                    scene: Scene::new(anatomy, 0, &mut dice().0),
+                    eye: broken.eye,
+                    dice: broken.dice.clone(),
+                };
                 let (broken, whole) = (broken.expose(420), whole.expose(420));
-                let spread = |values: Vec<f32>| values.iter().fold((f32::MAX, f32::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
-                let (left, right) = spread(objects[0].outline.iter().map(|corner| corner.x * 380.0).collect());
-                let (top, bottom) = spread(objects[0].outline.iter().map(|corner| corner.y * 420.0).collect());
+                let spread = |values: Vec<f32>| {
+                    values.iter().fold((f32::MAX, f32::MIN), |(low, high), value| {
+                        (low.min(*value), high.max(*value))
+                    })
+                };
+                let (left, right) =
+                    spread(objects[0].outline.iter().map(|corner| corner.x * 380.0).collect());
+                let (top, bottom) =
+                    spread(objects[0].outline.iter().map(|corner| corner.y * 420.0).collect());
                 let mut sums = [(0.0, 0usize); 2];
                 for (i, (a, b)) in broken.iter().zip(&whole).enumerate() {
                     let (x, y) = ((i % 380) as f32, (i / 380) as f32);
-                    let sum = &mut sums[usize::from((left..right).contains(&x) && (top..bottom).contains(&y))];
+                    let sum = &mut sums
+                        [usize::from((left..right).contains(&x) && (top..bottom).contains(&y))];
                     *sum = (sum.0 + (a - b).abs(), sum.1 + 1);
                 }
                 outside += sums[0].0 / sums[0].1 as f32;
                 inside += sums[1].0 / sums[1].1 as f32;
             }
-            assert!(inside > 0.09 && inside > 2.5 * outside, "{anatomy:?}: {inside} inside, {outside} outside");
+            assert!(
+                inside > 0.09 && inside > 2.5 * outside,
+                "{anatomy:?}: {inside} inside, {outside} outside"
+            );
         }
     }
 }

@@ -18,15 +18,16 @@ pub struct Parameters {
     pub seed: u64,
     /// Labels beside one tiny picture under many names, instead of radiographs.
     pub labels_only: bool,
-    /// Images of train that stand once more in valid or test, beyond `images`; fewer where train has fewer
-    /// sound images without objects, and none with `labels_only`.
+    /// Images of train that stand once more in valid or test, beyond `images`; fewer where train
+    /// has fewer sound images without objects, and none with `labels_only`.
     pub leaks: u64,
 }
 
 impl Parameters {
     /// With fewer images a split would lack common classes altogether.
     pub const MIN_IMAGES: u64 = 20;
-    /// From so many images on, every fault finds a file of its own; below, the first ones of the list do.
+    /// From so many images on, every fault finds a file of its own; below, the first ones of the
+    /// list do.
     pub const MIN_IMAGES_FOR_ALL_FAULTS: u64 = 60;
     /// Each so many images hold the whole list of faults once.
     pub const IMAGES_PER_ROUND: u64 = 600;
@@ -74,13 +75,16 @@ impl Item {
     }
 }
 
-/// Plans every image: its split, patient, view, format and fault. The same parameters give the same plan.
+/// Plans every image: its split, patient, view, format and fault. The same parameters give the same
+/// plan.
 pub fn plan(parameters: &Parameters) -> Vec<Item> {
     let mut dice = Dice::new(parameters.seed, Stream::Plan);
     let images = parameters.images as usize;
     let (train, valid) = ((images * 70 + 50) / 100, (images * 15 + 50) / 100);
     let mut planner = Planner { items: Vec::with_capacity(images), sources: 0, numbers: [0; 7] };
-    for (split, count) in [(Split::Train, train), (Split::Valid, valid), (Split::Test, images - train - valid)] {
+    for (split, count) in
+        [(Split::Train, train), (Split::Valid, valid), (Split::Test, images - train - valid)]
+    {
         planner.split(split, count, &mut dice);
     }
     let rounds = (parameters.images / Parameters::IMAGES_PER_ROUND).max(1);
@@ -107,7 +111,14 @@ struct Planner {
     numbers: [u32; 7],
 }
 
-const COMMON: [Anatomy; 6] = [Anatomy::Elbow, Anatomy::Fingers, Anatomy::Forearm, Anatomy::Humerus, Anatomy::Shoulder, Anatomy::Wrist];
+const COMMON: [Anatomy; 6] = [
+    Anatomy::Elbow,
+    Anatomy::Fingers,
+    Anatomy::Forearm,
+    Anatomy::Humerus,
+    Anatomy::Shoulder,
+    Anatomy::Wrist,
+];
 
 impl Planner {
     fn split(&mut self, split: Split, count: usize, dice: &mut Dice) {
@@ -118,14 +129,28 @@ impl Planner {
         };
         let healthy = count / 4;
         let mut items: Vec<Item> = Vec::with_capacity(count);
-        for (kind, kind_count) in [(Kind::Rare, rare), (Kind::Healthy, healthy), (Kind::Common, count - healthy - rare)] {
+        for (kind, kind_count) in
+            [(Kind::Rare, rare), (Kind::Healthy, healthy), (Kind::Common, count - healthy - rare)]
+        {
             for place in 0..kind_count {
-                let anatomy = if kind == Kind::Rare { Anatomy::PlatedHumerus } else { COMMON[place % COMMON.len()] };
-                // Every eighth patient of train was exported three times, otherwise turned and exposed.
-                let repeats = kind != Kind::Rare && split == Split::Train && place >= 12 && (place / 6) % 10 < 2;
+                let anatomy = if kind == Kind::Rare {
+                    Anatomy::PlatedHumerus
+                } else {
+                    COMMON[place % COMMON.len()]
+                };
+                // Every eighth patient of train was exported three times, otherwise turned and
+                // exposed.
+                let repeats = kind != Kind::Rare
+                    && split == Split::Train
+                    && place >= 12
+                    && (place / 6) % 10 < 2;
                 let previous = items.len().checked_sub(COMMON.len()).and_then(|i| items.get(i));
                 let (source, stem, shown) = match previous.filter(|_| repeats) {
-                    Some(previous) => (previous.source, stem_of(&previous.name).to_owned(), Some((previous.order.fractures, previous.order.beside))),
+                    Some(previous) => (
+                        previous.source,
+                        stem_of(&previous.name).to_owned(),
+                        Some((previous.order.fractures, previous.order.beside)),
+                    ),
                     None => {
                         let (source, stem) = self.next_source(anatomy, split, dice);
                         (source, stem, None)
@@ -145,8 +170,8 @@ impl Planner {
         }
     }
 
-    /// A new patient, and the name of the source picture. In valid and test, one name in five was already
-    /// given to another patient in train: equal names prove no leak.
+    /// A new patient, and the name of the source picture. In valid and test, one name in five was
+    /// already given to another patient in train: equal names prove no leak.
     fn next_source(&mut self, anatomy: Anatomy, split: Split, dice: &mut Dice) -> (u64, String) {
         self.sources += 1;
         let number = &mut self.numbers[anatomy.class_id()];
@@ -162,7 +187,14 @@ impl Planner {
     }
 }
 
-fn new_item(split: Split, anatomy: Anatomy, kind: Kind, source: u64, stem: &str, dice: &mut Dice) -> Item {
+fn new_item(
+    split: Split,
+    anatomy: Anatomy,
+    kind: Kind,
+    source: u64,
+    stem: &str,
+    dice: &mut Dice,
+) -> Item {
     let shorter = dice.within(300.0, 460.0);
     let longer = (shorter * dice.within(1.06, 1.4)).min(640.0);
     let (width, height) = if dice.chance(0.5) { (shorter, longer) } else { (longer, shorter) };
@@ -203,10 +235,15 @@ fn stem_of(name: &str) -> &str {
     name.split_once(".rf.").map_or(name, |(stem, _)| stem)
 }
 
-/// Gives each fault of the split's list a file of its own, once a round, and one common picture each odd format.
+/// Gives each fault of the split's list a file of its own, once a round, and one common picture
+/// each odd format.
 fn place_faults(items: &mut [Item], split: Split, rounds: u64) {
-    let is_host =
-        |item: &&mut Item| item.split == split && item.order.fractures > 0 && item.order.beside.is_none() && item.order.anatomy != Anatomy::PlatedHumerus;
+    let is_host = |item: &&mut Item| {
+        item.split == split
+            && item.order.fractures > 0
+            && item.order.beside.is_none()
+            && item.order.anatomy != Anatomy::PlatedHumerus
+    };
     let mut hosts = items.iter_mut().filter(is_host);
     for _ in 0..rounds {
         for fault in Fault::of_split(split) {
@@ -224,7 +261,9 @@ fn place_faults(items: &mut [Item], split: Split, rounds: u64) {
     }
     if split == Split::Train {
         // So that even a small dataset has each format.
-        for (host, format) in hosts.zip([Format::JpegRotated, Format::Png16, Format::Png8, Format::JpegGray]) {
+        for (host, format) in
+            hosts.zip([Format::JpegRotated, Format::Png16, Format::Png8, Format::JpegGray])
+        {
             host.format = format;
         }
     }
@@ -249,10 +288,21 @@ mod tests {
     fn every_fault_and_format_is_in_a_small_dataset() {
         let items = items(Parameters::MIN_IMAGES_FOR_ALL_FAULTS);
         for split in Split::ALL {
-            let planted: Vec<Fault> = items.iter().filter(|item| item.split == split).filter_map(|item| item.fault).collect();
+            let planted: Vec<Fault> = items
+                .iter()
+                .filter(|item| item.split == split)
+                .filter_map(|item| item.fault)
+                .collect();
             assert_eq!(planted, Fault::of_split(split));
         }
-        for format in [Format::JpegRgb, Format::JpegGray, Format::Png8, Format::Png16, Format::JpegRotated, Format::JpegCutShort] {
+        for format in [
+            Format::JpegRgb,
+            Format::JpegGray,
+            Format::Png8,
+            Format::Png16,
+            Format::JpegRotated,
+            Format::JpegCutShort,
+        ] {
             assert!(items.iter().any(|item| item.format == format), "{format:?}");
         }
     }
@@ -261,20 +311,39 @@ mod tests {
     fn names_are_unique_and_sources_stay_within_a_split() {
         let items = items(1200);
         assert_eq!(items.iter().map(|item| &item.name).collect::<HashSet<_>>().len(), items.len());
-        let sources = |split| items.iter().filter(|item| item.split == split).map(|item| item.source).collect::<HashSet<_>>();
-        assert!(sources(Split::Train).is_disjoint(&sources(Split::Valid)) && sources(Split::Train).is_disjoint(&sources(Split::Test)));
-        assert!(sources(Split::Train).len() < items.iter().filter(|item| item.split == Split::Train).count());
+        let sources = |split| {
+            items
+                .iter()
+                .filter(|item| item.split == split)
+                .map(|item| item.source)
+                .collect::<HashSet<_>>()
+        };
+        assert!(
+            sources(Split::Train).is_disjoint(&sources(Split::Valid))
+                && sources(Split::Train).is_disjoint(&sources(Split::Test))
+        );
+        assert!(
+            sources(Split::Train).len()
+                < items.iter().filter(|item| item.split == Split::Train).count()
+        );
     }
 
     #[test]
     fn neither_size_nor_format_tells_the_class() {
         let items = items(6000);
-        let common: Vec<&Item> = items.iter().filter(|item| item.order.fractures > 0 && item.fault.is_none()).collect();
+        let common: Vec<&Item> =
+            items.iter().filter(|item| item.order.fractures > 0 && item.fault.is_none()).collect();
         for anatomy in COMMON {
             let of: Vec<_> = common.iter().filter(|item| item.order.anatomy == anatomy).collect();
-            let landscape = of.iter().filter(|item| item.order.width > item.order.height).count() as f64 / of.len() as f64;
-            let rgb = of.iter().filter(|item| item.format == Format::JpegRgb).count() as f64 / of.len() as f64;
-            assert!((landscape - 0.5).abs() < 0.08 && (rgb - 0.86).abs() < 0.05, "{anatomy:?}: {landscape} {rgb}");
+            let landscape = of.iter().filter(|item| item.order.width > item.order.height).count()
+                as f64
+                / of.len() as f64;
+            let rgb = of.iter().filter(|item| item.format == Format::JpegRgb).count() as f64
+                / of.len() as f64;
+            assert!(
+                (landscape - 0.5).abs() < 0.08 && (rgb - 0.86).abs() < 0.05,
+                "{anatomy:?}: {landscape} {rgb}"
+            );
         }
     }
 }

@@ -123,7 +123,10 @@ impl Line {
 pub fn label_lines(objects: &[Object], shape: LabelShape, dice: &mut Dice) -> Vec<Line> {
     // Some exporters repeat the first corner at the end.
     let is_closed = dice.chance(0.5);
-    objects.iter().map(|object| Line { tokens: tokens(object, shape, is_closed), shape, dropped: false }).collect()
+    objects
+        .iter()
+        .map(|object| Line { tokens: tokens(object, shape, is_closed), shape, dropped: false })
+        .collect()
 }
 
 fn tokens(object: &Object, shape: LabelShape, is_closed: bool) -> Vec<String> {
@@ -131,14 +134,26 @@ fn tokens(object: &Object, shape: LabelShape, is_closed: bool) -> Vec<String> {
     match shape {
         LabelShape::Polygon => {
             let closing = object.outline.first().filter(|_| is_closed);
-            tokens.extend(object.outline.iter().chain(closing).flat_map(|corner| [corner.x.to_string(), corner.y.to_string()]));
+            tokens.extend(
+                object
+                    .outline
+                    .iter()
+                    .chain(closing)
+                    .flat_map(|corner| [corner.x.to_string(), corner.y.to_string()]),
+            );
         }
         LabelShape::Box => {
-            let spread =
-                |values: &mut dyn Iterator<Item = f32>| values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value.into()), high.max(value.into())));
+            let spread = |values: &mut dyn Iterator<Item = f32>| {
+                values.fold((f64::MAX, f64::MIN), |(low, high), value| {
+                    (low.min(value.into()), high.max(value.into()))
+                })
+            };
             let (left, right) = spread(&mut object.outline.iter().map(|corner| corner.x));
             let (top, bottom) = spread(&mut object.outline.iter().map(|corner| corner.y));
-            tokens.extend([(left + right) / 2.0, (top + bottom) / 2.0, right - left, bottom - top].map(|value| format!("{value:.6}")));
+            tokens.extend(
+                [(left + right) / 2.0, (top + bottom) / 2.0, right - left, bottom - top]
+                    .map(|value| format!("{value:.6}")),
+            );
         }
     }
     tokens
@@ -171,11 +186,23 @@ impl Expected {
     /// A finding about a whole file with the rule's default severity and action.
     pub fn of_file(rule: &str, path: &str) -> Self {
         let (severity, action) = outcome(rule);
-        Expected { rule: rule.to_owned(), severity, action, path: path.to_owned(), line: None, column: None, text: None }
+        Expected {
+            rule: rule.to_owned(),
+            severity,
+            action,
+            path: path.to_owned(),
+            line: None,
+            column: None,
+            text: None,
+        }
     }
 
     fn of_line(rule: &str, path: &str, line: usize, text: &str) -> Self {
-        Expected { line: Some(line as u32 + 1), text: Some(text.to_owned()), ..Self::of_file(rule, path) }
+        Expected {
+            line: Some(line as u32 + 1),
+            text: Some(text.to_owned()),
+            ..Self::of_file(rule, path)
+        }
     }
 }
 
@@ -192,10 +219,10 @@ impl Fault {
     /// The shape that the file's labels must have for it.
     pub fn shape(self) -> Option<LabelShape> {
         match self {
-            ConfidenceColumn | TooFewCoordinates | PixelBox | BoxPastTheEdge | BoxWithoutWidth | SameBoxTwice | CoordinateHasAComma => Some(LabelShape::Box),
-            OddCoordinate | Triangle | VertexOutOfRange | VertexClamped | FlatPolygon | CrossingEdges | MixedShapes | SameBoxOtherPolygon => {
-                Some(LabelShape::Polygon)
-            }
+            ConfidenceColumn | TooFewCoordinates | PixelBox | BoxPastTheEdge | BoxWithoutWidth
+            | SameBoxTwice | CoordinateHasAComma => Some(LabelShape::Box),
+            OddCoordinate | Triangle | VertexOutOfRange | VertexClamped | FlatPolygon
+            | CrossingEdges | MixedShapes | SameBoxOtherPolygon => Some(LabelShape::Polygon),
             _ => None,
         }
     }
@@ -223,8 +250,14 @@ impl Fault {
     }
 }
 
-/// Writes a label file, with `fault` in it if it is one of labels. `lines` are those of its objects.
-pub fn label_file(path: &str, mut lines: Vec<Line>, fault: Option<Fault>, dice: &mut Dice) -> LabelFile {
+/// Writes a label file, with `fault` in it if it is one of labels. `lines` are those of its
+/// objects.
+pub fn label_file(
+    path: &str,
+    mut lines: Vec<Line>,
+    fault: Option<Fault>,
+    dice: &mut Dice,
+) -> LabelFile {
     let mut expected = Vec::new();
     if let (Some(fault), false) = (fault, lines.is_empty()) {
         expected.extend(plant_line(path, &mut lines, fault, dice));
@@ -232,7 +265,9 @@ pub fn label_file(path: &str, mut lines: Vec<Line>, fault: Option<Fault>, dice: 
     let end = if fault == Some(WindowsLineEnds) { "\r\n" } else { "\n" };
     let mut text: String = lines.iter().map(|line| line.text() + end).collect();
     match fault {
-        Some(BlankLines) => text = format!("\n  \t\n{}\n\n", text.replace('\n', "\n\n").replacen(' ', "\t", 1)),
+        Some(BlankLines) => {
+            text = format!("\n  \t\n{}\n\n", text.replace('\n', "\n\n").replacen(' ', "\t", 1))
+        }
         Some(MixedShapes) => expected.push(Expected::of_file("mixed-shapes", path)),
         Some(ByteOrderMark) => {
             text.insert(0, '\u{feff}');
@@ -259,7 +294,12 @@ pub fn label_file(path: &str, mut lines: Vec<Line>, fault: Option<Fault>, dice: 
 }
 
 /// Plants a fault of one line: a new line beside good neighbours, or a change of one that stays.
-fn plant_line(path: &str, lines: &mut Vec<Line>, fault: Fault, dice: &mut Dice) -> Option<Expected> {
+fn plant_line(
+    path: &str,
+    lines: &mut Vec<Line>,
+    fault: Fault,
+    dice: &mut Dice,
+) -> Option<Expected> {
     let host = dice.below(lines.len());
     let Line { mut tokens, shape, .. } = lines[host].clone();
     let mut nudged = tokens.clone();
@@ -325,7 +365,9 @@ fn plant_line(path: &str, lines: &mut Vec<Line>, fault: Fault, dice: &mut Dice) 
             ("zero-area", None)
         }
         FlatPolygon => {
-            nudged = [&tokens[0], "0.25", "0.3", "0.5", "0.3", "0.75", "0.3", "0.4", "0.3"].map(String::from).to_vec();
+            nudged = [&tokens[0], "0.25", "0.3", "0.5", "0.3", "0.75", "0.3", "0.4", "0.3"]
+                .map(String::from)
+                .to_vec();
             ("zero-area", None)
         }
         SameLineTwice => {
@@ -333,7 +375,11 @@ fn plant_line(path: &str, lines: &mut Vec<Line>, fault: Fault, dice: &mut Dice) 
             ("duplicate-label", None)
         }
         SameBoxTwice => {
-            nudged = tokens.iter().enumerate().map(|(i, token)| if i == 0 { token.clone() } else { format!("{token}00") }).collect();
+            nudged = tokens
+                .iter()
+                .enumerate()
+                .map(|(i, token)| if i == 0 { token.clone() } else { format!("{token}00") })
+                .collect();
             ("duplicate-label", None)
         }
         // Lines that stay.
@@ -350,7 +396,11 @@ fn plant_line(path: &str, lines: &mut Vec<Line>, fault: Fault, dice: &mut Dice) 
             let center: f64 = tokens.get(1).and_then(|x| x.parse().ok()).unwrap_or(0.5);
             let center = if (center - 0.5).abs() < 0.04 { 0.46 } else { center };
             set(&mut tokens, 1, &format!("{center:.6}"));
-            set(&mut tokens, 3, &format!("{:.6}", (2.0 * center.min(1.0 - center) + 0.05).min(1.0)));
+            set(
+                &mut tokens,
+                3,
+                &format!("{:.6}", (2.0 * center.min(1.0 - center) + 0.05).min(1.0)),
+            );
             ("box-clipped", None)
         }
         CrossingEdges => {
@@ -369,7 +419,11 @@ fn plant_line(path: &str, lines: &mut Vec<Line>, fault: Fault, dice: &mut Dice) 
             return None;
         }
         MixedShapes => {
-            lines.push(Line { tokens: box_around(&nudged), shape: LabelShape::Box, dropped: false });
+            lines.push(Line {
+                tokens: box_around(&nudged),
+                shape: LabelShape::Box,
+                dropped: false,
+            });
             return None;
         }
         _ => return None,
@@ -380,12 +434,14 @@ fn plant_line(path: &str, lines: &mut Vec<Line>, fault: Fault, dice: &mut Dice) 
         host
     } else {
         // A duplicate is the later of the two.
-        let place = if rule == "duplicate-label" { lines.len() } else { dice.below(lines.len() + 1) };
+        let place =
+            if rule == "duplicate-label" { lines.len() } else { dice.below(lines.len() + 1) };
         lines.insert(place, Line { tokens: nudged, shape, dropped: true });
         place
     };
     let line = &lines[place];
-    let column = offender.map(|at| 1 + line.tokens.iter().take(at).map(|token| token.len() as u32 + 1).sum::<u32>());
+    let column = offender
+        .map(|at| 1 + line.tokens.iter().take(at).map(|token| token.len() as u32 + 1).sum::<u32>());
     let mut expected = Expected { column, ..Expected::of_line(rule, path, place, &line.text()) };
     if fault == ClassHasAFraction {
         (expected.severity, expected.action) = (Severity::Note, Action::Kept);
@@ -395,11 +451,16 @@ fn plant_line(path: &str, lines: &mut Vec<Line>, fault: Fault, dice: &mut Dice) 
 
 fn corners(tokens: &[String]) -> (Vec<f64>, Vec<f64>) {
     let values: Vec<f64> = tokens.iter().skip(1).filter_map(|token| token.parse().ok()).collect();
-    (values.iter().copied().step_by(2).collect(), values.iter().copied().skip(1).step_by(2).collect())
+    (
+        values.iter().copied().step_by(2).collect(),
+        values.iter().copied().skip(1).step_by(2).collect(),
+    )
 }
 
 fn spread(values: &[f64]) -> (f64, f64) {
-    values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)))
+    values
+        .iter()
+        .fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)))
 }
 
 /// The box around a polygon's line, as a line of its own.
@@ -414,7 +475,15 @@ fn box_around(tokens: &[String]) -> Vec<String> {
 fn up_to_the_edge(tokens: &[String]) -> Vec<String> {
     let (xs, ys) = corners(tokens);
     let ((left, right), (_, bottom)) = (spread(&xs), spread(&ys));
-    tokens.iter().take(1).cloned().chain([left, -0.006, right, 0.003, right, bottom, left, bottom].map(|value| value.to_string())).collect()
+    tokens
+        .iter()
+        .take(1)
+        .cloned()
+        .chain(
+            [left, -0.006, right, 0.003, right, bottom, left, bottom]
+                .map(|value| value.to_string()),
+        )
+        .collect()
 }
 
 /// A diamond in the box around a polygon's line.
@@ -422,7 +491,12 @@ fn other_polygon(tokens: &[String]) -> Vec<String> {
     let (xs, ys) = corners(tokens);
     let ((left, right), (top, bottom)) = (spread(&xs), spread(&ys));
     let (x, y) = ((left + right) / 2.0, (top + bottom) / 2.0);
-    tokens.iter().take(1).cloned().chain([x, top, right, y, x, bottom, left, y].map(|value| value.to_string())).collect()
+    tokens
+        .iter()
+        .take(1)
+        .cloned()
+        .chain([x, top, right, y, x, bottom, left, y].map(|value| value.to_string()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -453,7 +527,10 @@ mod tests {
                     assert_eq!(Some(line), expected.text.as_deref(), "{fault:?}");
                     if let Some(column) = expected.column {
                         let start = column as usize - 1;
-                        assert!(start == 0 || line[..start].ends_with(' '), "{fault:?}: {line} column {column}");
+                        assert!(
+                            start == 0 || line[..start].ends_with(' '),
+                            "{fault:?}: {line} column {column}"
+                        );
                     }
                 }
             }
@@ -462,12 +539,20 @@ mod tests {
 
     #[test]
     fn a_good_neighbour_survives_beside_each_bad_line() {
-        for fault in SPLITS.into_iter().flatten().filter(|fault| !matches!(fault, NotUtf8 | ImageMissing | StemCollision)) {
+        for fault in SPLITS
+            .into_iter()
+            .flatten()
+            .filter(|fault| !matches!(fault, NotUtf8 | ImageMissing | StemCollision))
+        {
             for seed in 0..20 {
                 let file = file(*fault, seed);
                 assert!(file.lines.iter().any(|line| !line.dropped), "{fault:?}");
                 let dropped = file.lines.iter().filter(|line| line.dropped).count();
-                let expected = file.expected.iter().filter(|expected| expected.action == Action::Dropped).count();
+                let expected = file
+                    .expected
+                    .iter()
+                    .filter(|expected| expected.action == Action::Dropped)
+                    .count();
                 assert_eq!(dropped, expected, "{fault:?}");
             }
         }
@@ -475,7 +560,12 @@ mod tests {
 
     #[test]
     fn at_least_eight_kinds_of_malformed_lines_are_planted() {
-        let mut rules: Vec<String> = SPLITS.into_iter().flatten().flat_map(|fault| file(*fault, 1).expected).map(|expected| expected.rule).collect();
+        let mut rules: Vec<String> = SPLITS
+            .into_iter()
+            .flatten()
+            .flat_map(|fault| file(*fault, 1).expected)
+            .map(|expected| expected.rule)
+            .collect();
         rules.sort();
         rules.dedup();
         assert!(rules.len() >= 12, "{rules:?}");

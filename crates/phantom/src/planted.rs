@@ -12,8 +12,8 @@ use crate::plant::Expected;
 
 /// What a dataset holds and what ingest is to find in it; the content of `planted.json`.
 ///
-/// Findings and ledger are those under ingest's default configuration with a threshold for rare classes
-/// that is within [`Planted::rare_threshold`], as `conf/demo.toml` has it.
+/// Findings and ledger are those under ingest's default configuration with a threshold for rare
+/// classes that is within [`Planted::rare_threshold`], as `conf/demo.toml` has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Planted {
     /// Version of the program that drew it.
@@ -28,8 +28,8 @@ pub struct Planted {
     pub labels_only: bool,
     /// The classes, by id.
     pub classes: Vec<PlantedClass>,
-    /// The values of `ingest.min_objects_per_class`, least and most, for which `faults` and `ledger` hold:
-    /// the planted rare class is below them, all others are not.
+    /// The values of `ingest.min_objects_per_class`, least and most, for which `faults` and
+    /// `ledger` hold: the planted rare class is below them, all others are not.
     pub rare_threshold: (u64, u64),
     /// Where the label lines of each split go.
     pub ledger: Ledger,
@@ -136,7 +136,12 @@ impl Planted {
     /// Whether a dataset with this file is what these parameters give.
     pub fn is_of(&self, parameters: &Parameters) -> bool {
         let Planted { revision, images, seed, labels_only, leaks_wanted, .. } = self;
-        let Parameters { images: images_wanted, seed: seed_wanted, labels_only: labels_only_wanted, .. } = *parameters;
+        let Parameters {
+            images: images_wanted,
+            seed: seed_wanted,
+            labels_only: labels_only_wanted,
+            ..
+        } = *parameters;
         let wanted = (images_wanted, seed_wanted, labels_only_wanted, parameters.planted_leaks());
         *revision == Self::REVISION && (*images, *seed, *labels_only, *leaks_wanted) == wanted
     }

@@ -11,7 +11,12 @@ use ossify_contract::Split;
 use ossify_phantom::leak::LeakKind;
 use ossify_phantom::{PLANTED_FILE, Parameters, Planted, existing, generate};
 
-const SMALL: Parameters = Parameters { images: Parameters::MIN_IMAGES_FOR_ALL_FAULTS, seed: 7, labels_only: false, leaks: 0 };
+const SMALL: Parameters = Parameters {
+    images: Parameters::MIN_IMAGES_FOR_ALL_FAULTS,
+    seed: 7,
+    labels_only: false,
+    leaks: 0,
+};
 
 fn make(folder: &Path, parameters: &Parameters, threads: usize) -> Planted {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -28,7 +33,10 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), fs::read(&path).unwrap());
+                found.insert(
+                    path.strip_prefix(folder).unwrap().to_path_buf(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -54,10 +62,21 @@ fn planted_counts_are_those_of_the_files() {
         let images = fs::read_dir(root.join(format!("{split}/images"))).unwrap().count() as u64;
         let labels = files(&root.join(format!("{split}/labels")));
         assert_eq!((images, labels.len() as u64), (counts.images, counts.labels));
-        assert_eq!(counts.images, counts.labelled + counts.background + counts.unlabelled + counts.unreadable);
+        assert_eq!(
+            counts.images,
+            counts.labelled + counts.background + counts.unlabelled + counts.unreadable
+        );
         let ledger = &planted.ledger[&split];
         assert!(ledger.adds_up());
-        let lines = labels.values().map(|bytes| String::from_utf8_lossy(bytes).lines().filter(|line| !line.trim().is_empty()).count() as u64).sum::<u64>();
+        let lines = labels
+            .values()
+            .map(|bytes| {
+                String::from_utf8_lossy(bytes)
+                    .lines()
+                    .filter(|line| !line.trim().is_empty())
+                    .count() as u64
+            })
+            .sum::<u64>();
         assert_eq!(lines, ledger.lines);
         let empty = labels.values().filter(|bytes| bytes.is_empty()).count() as u64;
         assert_eq!(empty, counts.background);
@@ -75,16 +94,28 @@ fn what_was_not_planted_is_sound() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("phantom");
     let planted = make(&root, &SMALL, 2);
-    let is_planted = |path: &str, line: usize| planted.faults.iter().any(|fault| fault.path == path && fault.line.is_none_or(|at| at as usize == line));
-    for (path, bytes) in files(&root).iter().filter(|(path, _)| path.extension().is_some_and(|ending| ending == "txt")) {
+    let is_planted = |path: &str, line: usize| {
+        planted
+            .faults
+            .iter()
+            .any(|fault| fault.path == path && fault.line.is_none_or(|at| at as usize == line))
+    };
+    for (path, bytes) in files(&root)
+        .iter()
+        .filter(|(path, _)| path.extension().is_some_and(|ending| ending == "txt"))
+    {
         let path = path.to_string_lossy().replace('\\', "/");
         for (i, line) in String::from_utf8_lossy(bytes).lines().enumerate() {
             if is_planted(&path, i + 1) || line.trim().is_empty() {
                 continue;
             }
-            let values: Vec<f64> = line.split_whitespace().map(|token| token.parse().unwrap()).collect();
+            let values: Vec<f64> =
+                line.split_whitespace().map(|token| token.parse().unwrap()).collect();
             assert!(values[0].fract() == 0.0 && values[0] < 7.0, "{path}: {line}");
-            assert!(values.len() == 5 || (values.len() >= 7 && values.len() % 2 == 1), "{path}: {line}");
+            assert!(
+                values.len() == 5 || (values.len() >= 7 && values.len() % 2 == 1),
+                "{path}: {line}"
+            );
             assert!(values[1..].iter().all(|value| (0.0..=1.0).contains(value)), "{path}: {line}");
         }
     }
@@ -99,13 +130,18 @@ fn images_are_of_the_format_and_size_they_are_said_to_be() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("phantom");
     let planted = make(&root, &SMALL, 2);
-    let mut kinds: Vec<&str> = planted.special_images.iter().map(|image| image.what.as_str()).collect();
+    let mut kinds: Vec<&str> =
+        planted.special_images.iter().map(|image| image.what.as_str()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds, ["jpeg-cut-short", "jpeg-exif-rotated", "jpeg-gray", "png-16-bit", "png-8-bit"]);
+    assert_eq!(
+        kinds,
+        ["jpeg-cut-short", "jpeg-exif-rotated", "jpeg-gray", "png-16-bit", "png-8-bit"]
+    );
     for special in &planted.special_images {
         let bytes = fs::read(root.join(&special.path)).unwrap();
-        let decoded = image::load_from_memory(&bytes).map(|image| (image.width() as usize, image.height() as usize));
+        let decoded = image::load_from_memory(&bytes)
+            .map(|image| (image.width() as usize, image.height() as usize));
         match special.what.as_str() {
             "jpeg-cut-short" => assert!(!bytes.ends_with(&[0xff, 0xd9])),
             "jpeg-exif-rotated" => assert_eq!(decoded.unwrap(), (special.height, special.width)),
@@ -116,7 +152,11 @@ fn images_are_of_the_format_and_size_they_are_said_to_be() {
     for (path, bytes) in &ordinary {
         let image = image::load_from_memory(bytes).unwrap();
         let (short, long) = (image.width().min(image.height()), image.width().max(image.height()));
-        assert!(short >= 300 && long <= 640 && short < long, "{}: {short} x {long}", path.display());
+        assert!(
+            short >= 300 && long <= 640 && short < long,
+            "{}: {short} x {long}",
+            path.display()
+        );
     }
 }
 
@@ -135,8 +175,10 @@ fn leaks_stand_beside_an_unchanged_dataset_and_in_its_books() {
         let label = leak.path.replace("/images/", "/labels/");
         let label = Path::new(&label).with_extension("txt");
         assert_eq!(fs::read(root.join(label)).unwrap(), b"");
-        let [bytes, original] = [&leak.path, &leak.original].map(|path| fs::read(root.join(path)).unwrap());
-        let [pixels, original_pixels] = [&bytes, &original].map(|bytes| image::load_from_memory(bytes).unwrap().into_luma8());
+        let [bytes, original] =
+            [&leak.path, &leak.original].map(|path| fs::read(root.join(path)).unwrap());
+        let [pixels, original_pixels] =
+            [&bytes, &original].map(|bytes| image::load_from_memory(bytes).unwrap().into_luma8());
         assert_eq!(pixels.dimensions(), original_pixels.dimensions());
         let (has_same_bytes, has_same_pixels) = (bytes == original, pixels == original_pixels);
         let is_as_said = match leak.kind {
@@ -148,8 +190,14 @@ fn leaks_stand_beside_an_unchanged_dataset_and_in_its_books() {
     }
     for split in [Split::Valid, Split::Test] {
         let (with, without) = (&planted.splits[&split], &plain.splits[&split]);
-        assert_eq!((with.images, with.labels, with.background), (without.images + 7, without.labels + 7, without.background + 7));
-        assert_eq!(fs::read_dir(root.join(format!("{split}/images"))).unwrap().count() as u64, with.images);
+        assert_eq!(
+            (with.images, with.labels, with.background),
+            (without.images + 7, without.labels + 7, without.background + 7)
+        );
+        assert_eq!(
+            fs::read_dir(root.join(format!("{split}/images"))).unwrap().count() as u64,
+            with.images
+        );
     }
     assert_eq!(planted.splits[&Split::Train], plain.splits[&Split::Train]);
 }
@@ -164,7 +212,8 @@ fn a_dataset_is_recognised_repaired_and_replaced() {
     assert_eq!(existing(&root, &labels_only), Some(planted.clone()));
     assert_eq!(existing(&root, &SMALL), None);
 
-    let label = root.join(fs::read_dir(root.join("valid/labels")).unwrap().next().unwrap().unwrap().path());
+    let label =
+        root.join(fs::read_dir(root.join("valid/labels")).unwrap().next().unwrap().unwrap().path());
     fs::write(&label, "0 .5 .5 .25 .25 and so on").unwrap();
     assert_eq!(existing(&root, &labels_only), None);
     // What a killed process left is cleared away.
@@ -182,7 +231,8 @@ fn a_dataset_is_recognised_repaired_and_replaced() {
 #[test]
 fn the_smallest_dataset_has_all_common_classes_in_train() {
     let home = tempfile::tempdir().unwrap();
-    let planted = make(&home.path().join("tiny"), &Parameters { images: Parameters::MIN_IMAGES, ..SMALL }, 2);
+    let planted =
+        make(&home.path().join("tiny"), &Parameters { images: Parameters::MIN_IMAGES, ..SMALL }, 2);
     let train = &planted.splits[&Split::Train];
     assert!(train.images > 0 && train.labelled >= 4, "{train:?}");
 }
@@ -190,7 +240,8 @@ fn the_smallest_dataset_has_all_common_classes_in_train() {
 #[test]
 fn only_the_planted_class_is_rare_in_the_demo() {
     let home = tempfile::tempdir().unwrap();
-    let planted = make(&home.path().join("demo"), &Parameters { images: 600, labels_only: true, ..SMALL }, 2);
+    let planted =
+        make(&home.path().join("demo"), &Parameters { images: 600, labels_only: true, ..SMALL }, 2);
     let (least, most) = planted.rare_threshold;
     assert!(least == 4 && most >= 10, "{:?}", planted.splits);
 }
@@ -201,9 +252,14 @@ fn labels_are_the_same_without_pictures() {
     let (drawn, bare) = (home.path().join("drawn"), home.path().join("bare"));
     make(&drawn, &SMALL, 2);
     make(&bare, &Parameters { labels_only: true, ..SMALL }, 2);
-    // Faults of pictures are planted only where there are pictures; whether a file's last line ends may follow from that.
-    let lines =
-        |root: &Path| -> Vec<_> { files(&root.join("train/labels")).into_iter().map(|(path, content)| (path, content.trim_ascii_end().to_vec())).collect() };
+    // Faults of pictures are planted only where there are pictures; whether a file's last line ends
+    // may follow from that.
+    let lines = |root: &Path| -> Vec<_> {
+        files(&root.join("train/labels"))
+            .into_iter()
+            .map(|(path, content)| (path, content.trim_ascii_end().to_vec()))
+            .collect()
+    };
     assert!(lines(&drawn) == lines(&bare));
 }
 
@@ -220,12 +276,20 @@ fn a_folder_of_something_else_is_left_alone() {
 fn the_program_prints_what_it_planted_and_does_nothing_twice() {
     let home = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| {
-        Command::cargo_bin("ossify-phantom").unwrap().current_dir(home.path()).args(["--dataset", "p", "--labels-only"]).args(args).output().unwrap()
+        Command::cargo_bin("ossify-phantom")
+            .unwrap()
+            .current_dir(home.path())
+            .args(["--dataset", "p", "--labels-only"])
+            .args(args)
+            .output()
+            .unwrap()
     };
     let first = run(&["--images", "80", "--seed", "3"]);
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     let printed: Planted = serde_json::from_slice(&first.stdout).unwrap();
-    let written: Planted = serde_json::from_slice(&fs::read(home.path().join("p").join(PLANTED_FILE)).unwrap()).unwrap();
+    let written: Planted =
+        serde_json::from_slice(&fs::read(home.path().join("p").join(PLANTED_FILE)).unwrap())
+            .unwrap();
     assert_eq!(printed, written);
     let second = run(&["--images", "80", "--seed", "3"]);
     assert!(String::from_utf8_lossy(&second.stderr).contains("already there"));

@@ -4,7 +4,10 @@ use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{Fingerprint, ShardShape};
-use ossify_imaging::{Channels, Filter, Geometry, HeaderError, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
+use ossify_imaging::{
+    Channels, Filter, Geometry, HeaderError, Limits, TensorSpec, decode_picture, read_file,
+    to_tensor_into,
+};
 use ossify_settings::ResizeSettings;
 use ossify_storage::{ReadAhead, is_outage, is_url};
 use rayon::prelude::*;
@@ -42,8 +45,12 @@ impl ImageFolder {
     /// Fails where the folder cannot be read or has no image.
     pub fn list(root: &Path, resize: &ResizeSettings) -> Result<Self> {
         let mut ids = Vec::new();
-        let is_known = |extension: Option<String>| extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()));
-        let extension_of = |path: &Path| path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let is_known = |extension: Option<String>| {
+            extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+        };
+        let extension_of = |path: &Path| {
+            path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
+        };
         let failed = || format!("cannot list the images of {}", root.display());
         if is_url(root) {
             for object in ossify_storage::list(root).with_context(failed)? {
@@ -53,20 +60,33 @@ impl ImageFolder {
                 }
             }
         }
-        let walk = (!is_url(root)).then(|| WalkDir::new(root).follow_links(true).sort_by_file_name());
+        let walk =
+            (!is_url(root)).then(|| WalkDir::new(root).follow_links(true).sort_by_file_name());
         for entry in walk.into_iter().flatten() {
             let entry = entry.with_context(failed)?;
             if entry.file_type().is_file() && is_known(extension_of(entry.path())) {
                 let parts = entry.path().strip_prefix(root).unwrap_or(entry.path()).components();
-                ids.push(parts.map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/"));
+                ids.push(
+                    parts
+                        .map(|part| part.as_os_str().to_string_lossy())
+                        .collect::<Vec<_>>()
+                        .join("/"),
+                );
             }
         }
         if ids.is_empty() {
             bail!("{} has no image; known are {}", root.display(), EXTENSIONS.join(", "));
         }
         ids.sort();
-        let limits = Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
-        Ok(ImageFolder { root: root.to_path_buf(), ids, spec: tensor_spec(resize), limits, unreadable: Mutex::new(Vec::new()) })
+        let limits =
+            Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
+        Ok(ImageFolder {
+            root: root.to_path_buf(),
+            ids,
+            spec: tensor_spec(resize),
+            limits,
+            unreadable: Mutex::new(Vec::new()),
+        })
     }
 
     /// How many images.
@@ -76,7 +96,11 @@ impl ImageFolder {
 
     /// Shape of the tensors.
     pub fn shape(&self) -> ShardShape {
-        ShardShape { height: self.spec.side_px, width: self.spec.side_px, channels: self.spec.channels.count() as u32 }
+        ShardShape {
+            height: self.spec.side_px,
+            width: self.spec.side_px,
+            channels: self.spec.channels.count() as u32,
+        }
     }
 
     /// Adds names, sizes and times of the files, and how tensors are made of them.
@@ -87,7 +111,9 @@ impl ImageFolder {
         fingerprint.add(format!("{:?}", self.spec));
         for id in &self.ids {
             fingerprint.add(id);
-            if let Some(stat) = ossify_storage::find(&self.root.join(id)).with_context(|| format!("cannot look up {id}"))? {
+            if let Some(stat) = ossify_storage::find(&self.root.join(id))
+                .with_context(|| format!("cannot look up {id}"))?
+            {
                 fingerprint.add(stat.size_and_time());
             }
         }
@@ -100,7 +126,10 @@ impl ImageFolder {
         let mut images = ReadAhead::new(paths, self.limits.max_memory_bytes, batch_size);
         for ids in self.ids.chunks(batch_size) {
             let read: Vec<_> = ids.iter().zip(images.by_ref()).collect();
-            let tensors: Result<Vec<_>> = read.into_par_iter().map(|(id, (path, object))| self.tensor(id, &path, object)).collect();
+            let tensors: Result<Vec<_>> = read
+                .into_par_iter()
+                .map(|(id, (path, object))| self.tensor(id, &path, object))
+                .collect();
             let tensors = match tensors {
                 Ok(tensors) => tensors,
                 Err(e) => {
@@ -108,14 +137,21 @@ impl ImageFolder {
                     return;
                 }
             };
-            let mut batch = Batch { pixels: Vec::with_capacity(ids.len() * self.spec.bytes()), origins: Vec::with_capacity(ids.len()) };
+            let mut batch = Batch {
+                pixels: Vec::with_capacity(ids.len() * self.spec.bytes()),
+                origins: Vec::with_capacity(ids.len()),
+            };
             for tensor in tensors {
                 match tensor {
                     Ok((pixels, origin)) => {
                         batch.pixels.extend(pixels);
                         batch.origins.push(origin);
                     }
-                    Err(unreadable) => self.unreadable.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(unreadable),
+                    Err(unreadable) => self
+                        .unreadable
+                        .lock()
+                        .unwrap_or_else(|poisoned| poisoned.into_inner())
+                        .push(unreadable),
                 }
             }
             if !batch.origins.is_empty() && sender.send(Ok(batch)).is_err() {
@@ -129,22 +165,33 @@ impl ImageFolder {
         self.unreadable.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The tensor of an image, whose bytes are given if it is an object of a store. The outer error ends the run: the store
-    /// did not answer, which says nothing of the image.
-    fn tensor(&self, id: &str, path: &Path, object: Option<std::io::Result<Vec<u8>>>) -> Result<Result<(Vec<u8>, Origin), Unreadable>> {
+    /// The tensor of an image, whose bytes are given if it is an object of a store. The outer error
+    /// ends the run: the store did not answer, which says nothing of the image.
+    fn tensor(
+        &self,
+        id: &str,
+        path: &Path,
+        object: Option<std::io::Result<Vec<u8>>>,
+    ) -> Result<Result<(Vec<u8>, Origin), Unreadable>> {
         let bytes = match object {
             None => read_file(path, &self.limits),
             Some(Err(e)) if is_outage(&e) => return Err(e).context("cannot read an image"),
             Some(object) => object.map_err(|e| HeaderError::Io(e).into()),
         };
-        let picture = match bytes.and_then(|bytes| decode_picture(&bytes, &self.limits, &self.spec)) {
+        let picture = match bytes.and_then(|bytes| decode_picture(&bytes, &self.limits, &self.spec))
+        {
             Ok(picture) => picture,
-            Err(e) => return Ok(Err(Unreadable { image_id: id.to_owned(), reason: e.to_string() })),
+            Err(e) => {
+                return Ok(Err(Unreadable { image_id: id.to_owned(), reason: e.to_string() }));
+            }
         };
         let mut pixels = vec![0; self.spec.bytes()];
         let transform = to_tensor_into(&picture, &self.spec, &mut pixels);
         let tensor = (self.spec.side_px, self.spec.side_px);
-        Ok(Ok((pixels, Origin { image_id: id.to_owned(), source: picture.size(), tensor, transform })))
+        Ok(Ok((
+            pixels,
+            Origin { image_id: id.to_owned(), source: picture.size(), tensor, transform },
+        )))
     }
 }
 

@@ -6,7 +6,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(name = "ossify-predict", version, about = "Predicts class and box of every image with a trained run")]
+#[command(
+    name = "ossify-predict",
+    version,
+    about = "Predicts class and box of every image with a trained run"
+)]
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
@@ -15,7 +19,8 @@ struct Cli {
     /// Where to compute: auto, cpu, cuda:N or flex [default: predict.device of the configuration]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Predicts the images of this folder instead of the shards [default: predict.images of the configuration]
+    /// Predicts the images of this folder instead of the shards [default: predict.images of the
+    /// configuration]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
 }

@@ -28,7 +28,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads `model.safetensors`. With `flip` each image is predicted mirrored, too, and the mean of both counts.
+    /// Reads `model.safetensors`. With `flip` each image is predicted mirrored, too, and the mean
+    /// of both counts.
     ///
     /// # Errors
     /// Fails where the file cannot be read or does not fit its own description.
@@ -42,8 +43,8 @@ impl Network {
         &self.description.class_names
     }
 
-    /// Predicts all batches that `produce` sends, one after the other, and writes one row an image, in their order.
-    /// `produce` runs on a thread of its own, ahead of need.
+    /// Predicts all batches that `produce` sends, one after the other, and writes one row an image,
+    /// in their order. `produce` runs on a thread of its own, ahead of need.
     ///
     /// # Errors
     /// Fails where the producer, the device or the disk does.
@@ -63,7 +64,9 @@ impl Network {
                 let Batch { pixels, origins } = batch?;
                 let (logits, boxes) = self.forward(pixels, origins.len(), shape)?;
                 let classes = self.class_names().len();
-                for ((origin, logits), unit) in origins.iter().zip(logits.chunks_exact(classes)).zip(boxes.as_chunks::<4>().0) {
+                for ((origin, logits), unit) in
+                    origins.iter().zip(logits.chunks_exact(classes)).zip(boxes.as_chunks::<4>().0)
+                {
                     writer.push(row(origin, split, logits, *unit, self.class_names())?)?;
                     images += 1;
                 }
@@ -74,8 +77,14 @@ impl Network {
     }
 
     /// Logits and boxes, row by row.
-    fn forward(&self, bytes: Vec<u8>, images: usize, shape: ShardShape) -> Result<(Vec<f32>, Vec<f32>)> {
-        let dimensions = [images, shape.height as usize, shape.width as usize, shape.channels as usize];
+    fn forward(
+        &self,
+        bytes: Vec<u8>,
+        images: usize,
+        shape: ShardShape,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let dimensions =
+            [images, shape.height as usize, shape.width as usize, shape.channels as usize];
         let config = &self.description.config;
         let input = pixels::to_input(bytes, dimensions, &self.device, config.normalization, config.input_px)
             .context("these tensors are not of the kind that the network was trained on; set resize.side_px as for the run")?;

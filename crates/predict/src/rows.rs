@@ -14,22 +14,37 @@ pub struct Origin {
     pub transform: Transform,
 }
 
-/// The row of one image: the most probable class, and the box on the source image, its corners in order and inside.
+/// The row of one image: the most probable class, and the box on the source image, its corners in
+/// order and inside.
 ///
 /// `logits` has one number a class; `box_unit_xyxy` is in shares of the tensor.
 ///
 /// # Errors
 /// Fails where the network gave something that is no number.
-pub fn row(origin: &Origin, split: Split, logits: &[f32], box_unit_xyxy: [f32; 4], class_names: &[String]) -> Result<PredictionRow> {
+pub fn row(
+    origin: &Origin,
+    split: Split,
+    logits: &[f32],
+    box_unit_xyxy: [f32; 4],
+    class_names: &[String],
+) -> Result<PredictionRow> {
     if logits.iter().chain(&box_unit_xyxy).any(|value| !value.is_finite()) {
-        bail!("{}: the network's output is no number; the weights are damaged, train again", origin.image_id);
+        bail!(
+            "{}: the network's output is no number; the weights are damaged, train again",
+            origin.image_id
+        );
     }
     let probabilities = softmax(logits);
-    let best = (0..probabilities.len()).fold(0, |best, class| if logits[class] > logits[best] { class } else { best });
+    let best = (0..probabilities.len())
+        .fold(0, |best, class| if logits[class] > logits[best] { class } else { best });
     let (Some(class_name), Some(score)) = (class_names.get(best), probabilities.get(best)) else {
         bail!("{}: {} outputs for {} classes", origin.image_id, logits.len(), class_names.len());
     };
-    let unit = origin.transform.to_source(&UnitBox::from(box_unit_xyxy), origin.source, origin.tensor).ordered().clamped();
+    let unit = origin
+        .transform
+        .to_source(&UnitBox::from(box_unit_xyxy), origin.source, origin.tensor)
+        .ordered()
+        .clamped();
     Ok(PredictionRow {
         image_id: origin.image_id.clone(),
         split,
@@ -68,7 +83,8 @@ mod tests {
 
     #[test]
     fn boxes_come_back_to_the_source_ordered_and_inside() {
-        let row = row(&origin(), Split::Valid, &[0.0, 2.0], [0.5, 1.2, 0.0, 0.4], &names()).unwrap();
+        let row =
+            row(&origin(), Split::Valid, &[0.0, 2.0], [0.5, 1.2, 0.0, 0.4], &names()).unwrap();
         assert_eq!(row.unit_box(), UnitBox::new(0.25, 0.4, 0.5, 1.0));
         assert_eq!((row.rank, row.class_index, row.class_name.as_str()), (1, 1, "elbow"));
     }
@@ -83,7 +99,9 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_an_error_with_the_image() {
-        let error = row(&origin(), Split::Test, &[f32::NAN, 0.0], [0.0; 4], &names()).unwrap_err().to_string();
+        let error = row(&origin(), Split::Test, &[f32::NAN, 0.0], [0.0; 4], &names())
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("a.jpg: the network's output is no number"), "{error}");
     }
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ossify_contract::{
-    FileEntry, Manifest, PredictionRow, Publication, ShardReader, ShardShape, Split, TableWriter, is_plain_id, read_latest, shards_of, write_latest,
+    FileEntry, Manifest, PredictionRow, Publication, ShardReader, ShardShape, Split, TableWriter,
+    is_plain_id, read_latest, shards_of, write_latest,
 };
 use ossify_model::device::{self, Precision};
 use ossify_model::on_device;
@@ -32,21 +33,30 @@ pub(crate) struct Run {
     class_map: serde_json::Value,
 }
 
-/// The stage: predicts the shards of the configured splits or a share of them, merges the parts of all shares, or predicts the
-/// images of a folder.
+/// The stage: predicts the shards of the configured splits or a share of them, merges the parts of
+/// all shares, or predicts the images of a folder.
 ///
 /// # Errors
-/// A folder of images that is not there is [`StageError::Usage`]; everything else that goes wrong is [`StageError::Failed`].
+/// A folder of images that is not there is [`StageError::Usage`]; everything else that goes wrong
+/// is [`StageError::Failed`].
 pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Outcome, StageError> {
     let configured = &context.settings.predict.images;
-    let images = images.map(Path::to_path_buf).or_else(|| (!configured.is_empty()).then(|| PathBuf::from(configured)));
+    let images = images
+        .map(Path::to_path_buf)
+        .or_else(|| (!configured.is_empty()).then(|| PathBuf::from(configured)));
     match images {
-        Some(folder) if !ossify_storage::is_dir(&folder).with_context(|| format!("cannot look up {}", folder.display()))? => {
-            Err(StageError::Usage(anyhow!("{} is no folder; name a folder of images", folder.display())))
+        Some(folder)
+            if !ossify_storage::is_dir(&folder)
+                .with_context(|| format!("cannot look up {}", folder.display()))? =>
+        {
+            Err(StageError::Usage(anyhow!(
+                "{} is no folder; name a folder of images",
+                folder.display()
+            )))
         }
-        Some(_) if share != Share::Whole => {
-            Err(StageError::Usage(anyhow!("--partition and --merge are for shards; give each worker a folder of its own with --images")))
-        }
+        Some(_) if share != Share::Whole => Err(StageError::Usage(anyhow!(
+            "--partition and --merge are for shards; give each worker a folder of its own with --images"
+        ))),
         Some(folder) => Ok(predict_images(context, &find_run(context)?, &folder)?),
         None => {
             let run = find_run(context)?;
@@ -63,24 +73,45 @@ pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Out
 fn find_run(context: &Context) -> Result<Run> {
     let runs = context.out.runs();
     let id = match context.settings.predict.run.as_str() {
-        "latest" => read_latest(&runs)?.with_context(|| format!("{} has no run; run ossify-train first", runs.display()))?,
+        "latest" => read_latest(&runs)?
+            .with_context(|| format!("{} has no run; run ossify-train first", runs.display()))?,
         id => id.to_owned(),
     };
     if !is_plain_id(&id) {
-        bail!("`{id}` is no id of a run; predict.run is \"latest\", or the name of a folder in {}", runs.display());
+        bail!(
+            "`{id}` is no id of a run; predict.run is \"latest\", or the name of a folder in {}",
+            runs.display()
+        );
     }
     let folder = runs.join(&id);
-    let manifest = Manifest::require(&folder, "there is no such run, or it was cut short; run ossify-train first")?;
-    let model = manifest.file(MODEL).with_context(|| format!("{} lists no {MODEL}; run ossify-train with --force", folder.display()))?;
+    let manifest = Manifest::require(
+        &folder,
+        "there is no such run, or it was cut short; run ossify-train first",
+    )?;
+    let model = manifest.file(MODEL).with_context(|| {
+        format!("{} lists no {MODEL}; run ossify-train with --force", folder.display())
+    })?;
     model.verify(&folder)?;
-    Ok(Run { model_hash: model.xxh3.clone(), class_map: manifest.summary["class_map"].clone(), id, folder })
+    Ok(Run {
+        model_hash: model.xxh3.clone(),
+        class_map: manifest.summary["class_map"].clone(),
+        id,
+        folder,
+    })
 }
 
 pub(crate) fn open_network(context: &Context, run: &Run) -> Result<Network> {
     let device = device::choose(&context.settings.predict.device)?;
     device.prepare(context.threads(), Precision::Float32, false)?;
-    context.reporter.say(format_args!("predicts with run {} on {}, {} threads", run.id, device.name(), device.threads()));
-    on_device(LOWER, || Network::read(&run.folder.join(MODEL), device.inference(), context.settings.predict.flip))
+    context.reporter.say(format_args!(
+        "predicts with run {} on {}, {} threads",
+        run.id,
+        device.name(),
+        device.threads()
+    ));
+    on_device(LOWER, || {
+        Network::read(&run.folder.join(MODEL), device.inference(), context.settings.predict.flip)
+    })
 }
 
 /// The shards that are predicted, and with what.
@@ -102,12 +133,27 @@ impl<'a> ShardWork<'a> {
         let content_hash = manifest.content_hash();
         let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
         fingerprint.add(&run.id).add(&run.model_hash).add(&content_hash);
-        let splits = Split::ALL.into_iter().filter(|split| context.settings.predict.splits.iter().any(|name| name == split.as_str()));
-        let files: Vec<_> = splits.flat_map(|split| shards_of(&manifest, split).map(move |file| (split, file.clone()))).collect();
+        let splits = Split::ALL.into_iter().filter(|split| {
+            context.settings.predict.splits.iter().any(|name| name == split.as_str())
+        });
+        let files: Vec<_> = splits
+            .flat_map(|split| shards_of(&manifest, split).map(move |file| (split, file.clone())))
+            .collect();
         if files.is_empty() {
-            bail!("{} has no image of {}; see predict.splits", shards.display(), context.settings.predict.splits.join(", "));
+            bail!(
+                "{} has no image of {}; see predict.splits",
+                shards.display(),
+                context.settings.predict.splits.join(", ")
+            );
         }
-        Ok(ShardWork { context, run, shards, files, content_hash, fingerprint: fingerprint.finish() })
+        Ok(ShardWork {
+            context,
+            run,
+            shards,
+            files,
+            content_hash,
+            fingerprint: fingerprint.finish(),
+        })
     }
 
     fn whole(&self) -> Result<Outcome> {
@@ -119,7 +165,8 @@ impl<'a> ShardWork<'a> {
         let publication = Publication::begin(&folder)?;
         let (started, mut files, mut images) = (Instant::now(), Vec::new(), 0);
         for split in Split::ALL {
-            let of_split: Vec<&FileEntry> = self.files.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
+            let of_split: Vec<&FileEntry> =
+                self.files.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
             if of_split.is_empty() {
                 if self.context.settings.predict.splits.iter().any(|name| name == split.as_str()) {
                     self.context.reporter.say(format_args!("{split}: no images"));
@@ -127,7 +174,9 @@ impl<'a> ShardWork<'a> {
                 continue;
             }
             let table = table_name(split.as_str());
-            let rows = on_device(LOWER, || self.predict_split(&network, &publication.stage(&table)?, split, &of_split))?;
+            let rows = on_device(LOWER, || {
+                self.predict_split(&network, &publication.stage(&table)?, split, &of_split)
+            })?;
             images += rows;
             files.push(publication.describe(&table, Some(rows))?);
         }
@@ -148,9 +197,18 @@ impl<'a> ShardWork<'a> {
     }
 
     /// Makes the staged tables the predictions of the run.
-    pub(crate) fn publish(&self, publication: Publication, files: Vec<FileEntry>, class_names: &[String]) -> Result<Outcome> {
-        let images: serde_json::Map<String, serde_json::Value> =
-            files.iter().map(|file| (file.path.trim_end_matches(".parquet").to_owned(), file.rows.unwrap_or(0).into())).collect();
+    pub(crate) fn publish(
+        &self,
+        publication: Publication,
+        files: Vec<FileEntry>,
+        class_names: &[String],
+    ) -> Result<Outcome> {
+        let images: serde_json::Map<String, serde_json::Value> = files
+            .iter()
+            .map(|file| {
+                (file.path.trim_end_matches(".parquet").to_owned(), file.rows.unwrap_or(0).into())
+            })
+            .collect();
         let summary = json!({
             "run": self.run.id,
             "images": images,
@@ -164,10 +222,18 @@ impl<'a> ShardWork<'a> {
         Ok(Outcome::done(manifest.summary))
     }
 
-    /// Predicts shards of one split into the table at `path`; at most one shard is mapped at a time.
-    pub(crate) fn predict_split(&self, network: &Network, path: &Path, split: Split, files: &[&FileEntry]) -> Result<u64> {
+    /// Predicts shards of one split into the table at `path`; at most one shard is mapped at a
+    /// time.
+    pub(crate) fn predict_split(
+        &self,
+        network: &Network,
+        path: &Path,
+        split: Split,
+        files: &[&FileEntry],
+    ) -> Result<u64> {
         let total = files.iter().filter_map(|file| file.rows).sum();
-        let progress = self.context.reporter.progress(&format!("predict {split}"), "images", Some(total));
+        let progress =
+            self.context.reporter.progress(&format!("predict {split}"), "images", Some(total));
         let mut writer = TableWriter::<PredictionRow>::create(path)?;
         for (number, file) in files.iter().enumerate() {
             let next = files.iter().skip(number + 1).take(SHARDS_AHEAD);
@@ -175,9 +241,16 @@ impl<'a> ShardWork<'a> {
             // Each tensor is checked as it is read.
             let shard = ShardReader::open(self.shards.join(&file.path))?;
             let batch_size = self.context.settings.predict.batch_size;
-            let predicted = network.predict(shard.shape(), split, &mut writer, &progress, |sender| send_shard(&shard, batch_size, sender))?;
+            let predicted =
+                network.predict(shard.shape(), split, &mut writer, &progress, |sender| {
+                    send_shard(&shard, batch_size, sender)
+                })?;
             if predicted != shard.len() as u64 {
-                bail!("{}: {predicted} of {} images were predicted; this is a defect of ossify-predict", file.path, shard.len());
+                bail!(
+                    "{}: {predicted} of {} images were predicted; this is a defect of ossify-predict",
+                    file.path,
+                    shard.len()
+                );
             }
         }
         Ok(writer.finish()?)
@@ -201,7 +274,10 @@ fn send_shard(shard: &ShardReader, batch_size: usize, sender: &SyncSender<Result
 }
 
 fn batch_of(shard: &ShardReader, rows: std::ops::Range<usize>, shape: ShardShape) -> Result<Batch> {
-    let mut batch = Batch { pixels: Vec::with_capacity(rows.len() * shape.bytes()), origins: Vec::with_capacity(rows.len()) };
+    let mut batch = Batch {
+        pixels: Vec::with_capacity(rows.len() * shape.bytes()),
+        origins: Vec::with_capacity(rows.len()),
+    };
     for row in rows {
         shard.append_tensor(row, &mut batch.pixels)?;
         let image = shard.get(row).context("a row past the end of the shard")?;
@@ -215,7 +291,8 @@ fn batch_of(shard: &ShardReader, rows: std::ops::Range<usize>, shape: ShardShape
     Ok(batch)
 }
 
-/// What of a run's configuration decides its tensors, whatever else it says in this version or in another.
+/// What of a run's configuration decides its tensors, whatever else it says in this version or in
+/// another.
 #[derive(Deserialize)]
 struct Trained {
     resize: ResizeSettings,
@@ -224,8 +301,10 @@ struct Trained {
 fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> {
     // Tensors are made as those that the run was trained on, whatever the configuration says now.
     let config = run.folder.join("config.toml");
-    let text = std::fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
-    let trained: Trained = toml::from_str(&text).with_context(|| format!("{} is no configuration of this version", config.display()))?;
+    let text = std::fs::read_to_string(&config)
+        .with_context(|| format!("cannot read {}", config.display()))?;
+    let trained: Trained = toml::from_str(&text)
+        .with_context(|| format!("{} is no configuration of this version", config.display()))?;
     let images = ImageFolder::list(root, &trained.resize)?;
     let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
     fingerprint.add(&run.id).add(&run.model_hash);
@@ -243,10 +322,15 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
     let publication = Publication::begin(&folder)?;
     let started = Instant::now();
     let progress = context.reporter.progress("predict", "images", Some(images.len() as u64));
-    let mut writer = TableWriter::<PredictionRow>::create(publication.stage(&table_name("images"))?)?;
+    let mut writer =
+        TableWriter::<PredictionRow>::create(publication.stage(&table_name("images"))?)?;
     let batch_size = context.settings.predict.batch_size;
     // The table has a split in each row; images of a folder are in none, and count as test.
-    on_device(LOWER, || network.predict(images.shape(), Split::Test, &mut writer, &progress, |sender| images.send(batch_size, sender)))?;
+    on_device(LOWER, || {
+        network.predict(images.shape(), Split::Test, &mut writer, &progress, |sender| {
+            images.send(batch_size, sender)
+        })
+    })?;
     drop(progress);
     let rows = writer.finish()?;
     let listed = images.len();
@@ -276,7 +360,10 @@ fn warn_of_unreadable(context: &Context, unreadable: &[Unreadable]) {
         context.reporter.warn(format_args!("{}: {}", image.image_id, image.reason));
     }
     if unreadable.len() > MAX_SHOWN {
-        context.reporter.warn(format_args!("and {} more images; manifest.json lists all under `unreadable`", unreadable.len() - MAX_SHOWN));
+        context.reporter.warn(format_args!(
+            "and {} more images; manifest.json lists all under `unreadable`",
+            unreadable.len() - MAX_SHOWN
+        ));
     }
 }
 
@@ -291,5 +378,9 @@ fn strict_gate(context: &Context, unreadable: usize) -> Option<Gate> {
 
 fn tell(context: &Context, images: u64, started: Instant, folder: &Path) {
     let secs = started.elapsed().as_secs_f64();
-    context.reporter.say(format_args!("{images} images in {secs:.1} s, {:.0} images/s; written to {}", images as f64 / secs.max(1e-9), folder.display()));
+    context.reporter.say(format_args!(
+        "{images} images in {secs:.1} s, {:.0} images/s; written to {}",
+        images as f64 / secs.max(1e-9),
+        folder.display()
+    ));
 }

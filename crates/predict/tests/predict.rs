@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 
 use image::{ImageBuffer, Rgb};
 use ossify_contract::{
-    Manifest, PredictionRow, Publication, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, read_table, shard_file_name, write_latest,
+    Manifest, PredictionRow, Publication, ShardCompression, ShardRow, ShardShape, ShardWriter,
+    Split, read_table, shard_file_name, write_latest,
 };
 use ossify_imaging::{Limits, TensorSpec, decode, to_tensor};
 use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, weights};
@@ -32,7 +33,9 @@ impl Work {
         std::fs::create_dir_all(&pictures).unwrap();
         for i in 0..valid + test {
             let (width, height) = (40 + 7 * i as u32, 90 - 2 * i as u32);
-            let picture = ImageBuffer::from_fn(width, height, |x, y| Rgb([(x * 3) as u8, (y * 2 + i as u32 * 9) as u8, (x + y) as u8]));
+            let picture = ImageBuffer::from_fn(width, height, |x, y| {
+                Rgb([(x * 3) as u8, (y * 2 + i as u32 * 9) as u8, (x + y) as u8])
+            });
             picture.save(pictures.join(format!("{i:02}.png"))).unwrap();
         }
         work.write_shards(valid, test);
@@ -60,10 +63,20 @@ impl Work {
         let model = Classifier::new(&config, seed, &device.inference()).unwrap();
         let publication = Publication::begin(self.out().join("runs").join(RUN)).unwrap();
         let class_names = ["wrist", "elbow", "hand"].map(String::from).to_vec();
-        weights::save(&publication.stage("model.safetensors").unwrap(), &model, &weights::Metadata { config, class_names }).unwrap();
-        let settings = Settings { resize: ResizeSettings { side_px: SIDE, ..Default::default() }, ..Default::default() };
+        weights::save(
+            &publication.stage("model.safetensors").unwrap(),
+            &model,
+            &weights::Metadata { config, class_names },
+        )
+        .unwrap();
+        let settings = Settings {
+            resize: ResizeSettings { side_px: SIDE, ..Default::default() },
+            ..Default::default()
+        };
         publication.write("config.toml", toml::to_string(&settings).unwrap().as_bytes()).unwrap();
-        let files = ["model.safetensors", "config.toml"].map(|file| publication.describe(file, None).unwrap()).to_vec();
+        let files = ["model.safetensors", "config.toml"]
+            .map(|file| publication.describe(file, None).unwrap())
+            .to_vec();
         publication.commit("train", "test", files, json!({})).unwrap();
         write_latest(&self.out().join("runs"), RUN).unwrap();
     }
@@ -85,15 +98,23 @@ impl Work {
         for (split, range) in [(Split::Valid, 0..valid), (Split::Test, valid..valid + test)] {
             for (number, shard) in range.collect::<Vec<_>>().chunks(IMAGES_PER_SHARD).enumerate() {
                 let name = shard_file_name(split, number);
-                let mut writer =
-                    ShardWriter::create(publication.stage(&name).unwrap(), ShardShape { height: SIDE, width: SIDE, channels: 3 }, ShardCompression::None)
-                        .unwrap();
+                let mut writer = ShardWriter::create(
+                    publication.stage(&name).unwrap(),
+                    ShardShape { height: SIDE, width: SIDE, channels: 3 },
+                    ShardCompression::None,
+                )
+                .unwrap();
                 for i in shard {
                     let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
                     let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();
                     let (tensor, transform) = to_tensor(&pixels, &spec);
                     let tensor = change(tensor);
-                    let row = ShardRow::new(format!("{split}/images/{i:02}.png"), pixels.size(), transform, &tensor);
+                    let row = ShardRow::new(
+                        format!("{split}/images/{i:02}.png"),
+                        pixels.size(),
+                        transform,
+                        &tensor,
+                    );
                     writer.write(&[row], tensor).unwrap();
                 }
                 files.push(writer.finish(&name).unwrap());
@@ -104,7 +125,11 @@ impl Work {
 
     fn predict(&self, more: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ossify-predict"));
-        command.arg("--out").arg(self.out()).args(["--set", "predict.batch_size=4", "--json"]).args(more);
+        command
+            .arg("--out")
+            .arg(self.out())
+            .args(["--set", "predict.batch_size=4", "--json"])
+            .args(more);
         command.output().unwrap()
     }
 
@@ -136,16 +161,29 @@ fn every_image_of_the_shards_has_one_row_in_order() {
     let work = Work::new(5, 3);
     succeeds(work.predict(&[]));
     let rows = work.rows(RUN, "valid.parquet");
-    assert_eq!(rows.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(), (0..5).map(|i| format!("valid/images/{i:02}.png")).collect::<Vec<_>>());
+    assert_eq!(
+        rows.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(),
+        (0..5).map(|i| format!("valid/images/{i:02}.png")).collect::<Vec<_>>()
+    );
     assert_eq!(work.rows(RUN, "test.parquet").len(), 3);
     for row in &rows {
         assert_eq!((row.rank, row.split, row.probabilities.len()), (1, Split::Valid, 3));
         assert!((row.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         assert_eq!(row.class_name, ["wrist", "elbow", "hand"][row.class_index as usize]);
         assert_eq!(row.score, row.probabilities[row.class_index as usize]);
-        assert!(0.0 <= row.xmin && row.xmin <= row.xmax && row.xmax <= 1.0 && 0.0 <= row.ymin && row.ymin <= row.ymax && row.ymax <= 1.0);
+        assert!(
+            0.0 <= row.xmin
+                && row.xmin <= row.xmax
+                && row.xmax <= 1.0
+                && 0.0 <= row.ymin
+                && row.ymin <= row.ymax
+                && row.ymax <= 1.0
+        );
     }
-    assert_eq!(std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(), format!("{RUN}\n"));
+    assert_eq!(
+        std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(),
+        format!("{RUN}\n")
+    );
 }
 
 #[test]
@@ -167,19 +205,34 @@ fn with_flip_a_mirrored_image_gets_the_mirrored_box_and_the_same_class() {
     let flip = ["--set", "predict.flip=true"];
     assert!(!succeeds(work.predict(&flip)).contains("already there"));
     let rows = work.rows(RUN, "valid.parquet");
-    assert!(plain.iter().zip(&rows).all(|(plain, row)| plain.probabilities != row.probabilities && plain.unit_box() != row.unit_box()));
+    assert!(plain.iter().zip(&rows).all(|(plain, row)| plain.probabilities != row.probabilities
+        && plain.unit_box() != row.unit_box()));
 
     work.write_changed_shards(6, 0, |tensor| {
         let line = SIDE as usize * 3;
-        tensor.chunks_exact(line).flat_map(|line| line.as_chunks::<3>().0.iter().rev()).flatten().copied().collect()
+        tensor
+            .chunks_exact(line)
+            .flat_map(|line| line.as_chunks::<3>().0.iter().rev())
+            .flatten()
+            .copied()
+            .collect()
     });
     succeeds(work.predict(&flip));
     for (row, mirrored) in rows.iter().zip(work.rows(RUN, "valid.parquet")) {
         assert_eq!((&row.image_id, row.class_index), (&mirrored.image_id, mirrored.class_index));
-        assert!(row.probabilities.iter().zip(&mirrored.probabilities).all(|(a, b)| (a - b).abs() < 1e-6), "{row:?} and {mirrored:?}");
+        assert!(
+            row.probabilities
+                .iter()
+                .zip(&mirrored.probabilities)
+                .all(|(a, b)| (a - b).abs() < 1e-6),
+            "{row:?} and {mirrored:?}"
+        );
         let found = [mirrored.xmin, mirrored.ymin, mirrored.xmax, mirrored.ymax];
         let expected = [1.0 - row.xmax, row.ymin, 1.0 - row.xmin, row.ymax];
-        assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6), "{row:?} and {mirrored:?}");
+        assert!(
+            found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6),
+            "{row:?} and {mirrored:?}"
+        );
     }
     work.write_shards(6, 0);
     succeeds(work.predict(&[]));
@@ -189,7 +242,8 @@ fn with_flip_a_mirrored_image_gets_the_mirrored_box_and_the_same_class() {
 /// The manifest but for the time, and the tables' bytes.
 fn published(folder: &Path) -> (Manifest, Vec<Vec<u8>>) {
     let manifest = Manifest { created_at: String::new(), ..Manifest::open(folder, "").unwrap() };
-    let tables = manifest.files.iter().map(|file| std::fs::read(folder.join(&file.path)).unwrap()).collect();
+    let tables =
+        manifest.files.iter().map(|file| std::fs::read(folder.join(&file.path)).unwrap()).collect();
     (manifest, tables)
 }
 
@@ -211,12 +265,19 @@ fn parts_of_all_shares_merge_into_what_is_predicted_at_once() {
         assert!(succeeds(run(&["--partition", &format!("1/{count}")])).contains("already there"));
         assert!(succeeds(run(&["--merge", &count.to_string()])).contains("already there"));
         assert!(succeeds(run(&[])).contains("already there"));
-        assert_eq!(std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(), format!("{RUN}\n"));
+        assert_eq!(
+            std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(),
+            format!("{RUN}\n")
+        );
     }
     work.write_run(2);
     fails(&run(&["--merge", "2"]), 1, "part 1/2 was made with another configuration, run");
     fails(&run(&["--merge", "4"]), 1, "4 parts are not there (1/4, 2/4, 3/4, 4/4)");
-    fails(&run(&["--partition", "1/2", "--images", work.pictures().to_str().unwrap()]), 2, "--partition and --merge are for shards");
+    fails(
+        &run(&["--partition", "1/2", "--images", work.pictures().to_str().unwrap()]),
+        2,
+        "--partition and --merge are for shards",
+    );
     succeeds(run(&["--partition", "1/2"]));
     succeeds(run(&["--partition", "2/2"]));
     let part = work.out().join("parts/predict/2/2");
@@ -235,14 +296,26 @@ fn a_folder_of_images_is_predicted_as_the_shards_are() {
     std::fs::rename(pictures.join("05.png"), pictures.join("more/05.PNG")).unwrap();
     std::fs::write(pictures.join("notes.txt"), "no image").unwrap();
     succeeds(work.predict(&["--images", pictures.to_str().unwrap()]));
-    let (of_shards, of_images) = (work.rows(RUN, "valid.parquet"), work.rows(&format!("{RUN}-images"), "images.parquet"));
-    assert_eq!(of_images.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(), ["00.png", "01.png", "02.png", "03.png", "04.png", "more/05.PNG"]);
+    let (of_shards, of_images) =
+        (work.rows(RUN, "valid.parquet"), work.rows(&format!("{RUN}-images"), "images.parquet"));
+    assert_eq!(
+        of_images.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(),
+        ["00.png", "01.png", "02.png", "03.png", "04.png", "more/05.PNG"]
+    );
     for (a, b) in of_shards.iter().zip(&of_images) {
         assert_eq!(a.class_index, b.class_index);
         assert!(a.probabilities.iter().zip(&b.probabilities).all(|(a, b)| (a - b).abs() < 1e-5));
-        assert!(a.unit_box().to_array().iter().zip(b.unit_box().to_array()).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert!(
+            a.unit_box()
+                .to_array()
+                .iter()
+                .zip(b.unit_box().to_array())
+                .all(|(a, b)| (a - b).abs() < 1e-5)
+        );
     }
-    assert!(succeeds(work.predict(&["--images", pictures.to_str().unwrap()])).contains("already there"));
+    assert!(
+        succeeds(work.predict(&["--images", pictures.to_str().unwrap()])).contains("already there")
+    );
 }
 
 #[test]
@@ -265,7 +338,11 @@ fn what_is_missing_is_named_with_what_to_do() {
     fails(&work.predict(&["--images", "/nowhere"]), 2, "/nowhere is no folder");
     fails(&work.predict(&["--set", "predict.splits=[\"test\"]"]), 1, "has no image of test");
     let empty = tempfile::tempdir().unwrap();
-    fails(&work.predict(&["--images", empty.path().to_str().unwrap()]), 1, "has no image; known are");
+    fails(
+        &work.predict(&["--images", empty.path().to_str().unwrap()]),
+        1,
+        "has no image; known are",
+    );
     damage(&work.out().join("runs").join(RUN).join("model.safetensors"));
     fails(&work.predict(&[]), 1, "not the bytes that manifest.json says");
     std::fs::remove_dir_all(work.out().join("runs")).unwrap();

@@ -32,8 +32,18 @@ pub struct Table {
 }
 
 impl Table {
-    fn of(name: &'static str, folder: &Path, manifest: &Manifest, is_wanted: impl Fn(&str) -> bool) -> Self {
-        let files = manifest.files.iter().filter(|file| is_wanted(&file.path)).map(|file| (folder.to_path_buf(), file.clone())).collect();
+    fn of(
+        name: &'static str,
+        folder: &Path,
+        manifest: &Manifest,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Self {
+        let files = manifest
+            .files
+            .iter()
+            .filter(|file| is_wanted(&file.path))
+            .map(|file| (folder.to_path_buf(), file.clone()))
+            .collect();
         Table { name, files }
     }
 
@@ -52,42 +62,60 @@ impl Table {
     }
 
     fn scan(&self) -> Result<LazyFrame, QueryError> {
-        let path = |(folder, file): &(PathBuf, FileEntry)| PlRefPath::try_from_pathbuf(folder.join(&file.path)).map_err(|e| self.unreadable(e));
+        let path = |(folder, file): &(PathBuf, FileEntry)| {
+            PlRefPath::try_from_pathbuf(folder.join(&file.path)).map_err(|e| self.unreadable(e))
+        };
         let paths = self.files.iter().map(path).collect::<Result<Vec<_>, _>>()?;
         // A folder's name may well hold a bracket or a star.
-        LazyFrame::scan_parquet_files(paths.into_iter().collect(), ScanArgsParquet { glob: false, ..Default::default() }).map_err(|e| self.unreadable(e))
+        LazyFrame::scan_parquet_files(
+            paths.into_iter().collect(),
+            ScanArgsParquet { glob: false, ..Default::default() },
+        )
+        .map_err(|e| self.unreadable(e))
     }
 
     fn verify(&self) -> Result<(), QueryError> {
-        self.files.iter().try_for_each(|(folder, file)| file.verify(folder)).map_err(QueryError::from)
+        self.files
+            .iter()
+            .try_for_each(|(folder, file)| file.verify(folder))
+            .map_err(QueryError::from)
     }
 
     fn unreadable(&self, error: PolarsError) -> QueryError {
-        let (folder, file) = self.files.first().map(|(folder, file)| (folder.clone(), file.path.clone())).unwrap_or_default();
+        let (folder, file) = self
+            .files
+            .first()
+            .map(|(folder, file)| (folder.clone(), file.path.clone()))
+            .unwrap_or_default();
         ArtefactError::corrupt(folder.join(file), format!("polars cannot read it: {error}")).into()
     }
 }
 
 impl Catalogue {
-    /// Finds the tables of a work folder: those of ingest and resize, the newest predictions of all splits, and
-    /// the matches of the report on them, or of the newest report.
+    /// Finds the tables of a work folder: those of ingest and resize, the newest predictions of all
+    /// splits, and the matches of the report on them, or of the newest report.
     ///
     /// # Errors
-    /// [`QueryError::NoTables`] where there is none; [`QueryError::Artefact`] where a file of an output is
-    /// missing or has another size than its manifest says.
+    /// [`QueryError::NoTables`] where there is none; [`QueryError::Artefact`] where a file of an
+    /// output is missing or has another size than its manifest says.
     pub fn open(work: &WorkFolder) -> Result<Self, QueryError> {
         let mut tables = Vec::new();
         if let Some(manifest) = checked_manifest(&work.tables())? {
             for name in ["images", "objects", "issues", "classes"] {
-                tables.push(Table::of(name, &work.tables(), &manifest, |path| path == format!("{name}.parquet")));
+                tables.push(Table::of(name, &work.tables(), &manifest, |path| {
+                    path == format!("{name}.parquet")
+                }));
             }
         }
         if let Some(manifest) = checked_manifest(&work.shards())? {
             for name in ["fingerprints", "leaks"] {
-                tables.push(Table::of(name, &work.shards(), &manifest, |path| path == format!("{name}.parquet")));
+                tables.push(Table::of(name, &work.shards(), &manifest, |path| {
+                    path == format!("{name}.parquet")
+                }));
             }
             // What ingest found in headers and resize found behind them is one table.
-            let further = Table::of("issues", &work.shards(), &manifest, |path| path == "issues.parquet");
+            let further =
+                Table::of("issues", &work.shards(), &manifest, |path| path == "issues.parquet");
             match tables.iter_mut().find(|table| table.name == "issues") {
                 Some(issues) => issues.files.extend(further.files),
                 None => tables.push(further),
@@ -97,7 +125,9 @@ impl Catalogue {
         if let Some(id) = &predictions {
             let folder = work.predictions().join(id);
             if let Some(manifest) = checked_manifest(&folder)? {
-                tables.push(Table::of("predictions", &folder, &manifest, |path| path.ends_with(".parquet")));
+                tables.push(Table::of("predictions", &folder, &manifest, |path| {
+                    path.ends_with(".parquet")
+                }));
             }
         }
         if let Some(id) = read_latest(&work.reports())?.or(predictions) {
@@ -105,7 +135,10 @@ impl Catalogue {
             for split in [Split::Train, Split::Valid, Split::Test] {
                 let folder = work.reports().join(&id).join(split.as_str());
                 if let Some(manifest) = checked_manifest(&folder)? {
-                    matches.files.extend(Table::of("matches", &folder, &manifest, |path| path == "matches.parquet").files);
+                    matches.files.extend(
+                        Table::of("matches", &folder, &manifest, |path| path == "matches.parquet")
+                            .files,
+                    );
                 }
             }
             tables.push(matches);
@@ -129,7 +162,10 @@ impl Catalogue {
 
     /// Tables that are not there, with what makes them.
     pub fn missing(&self) -> Vec<(&'static str, &'static str)> {
-        TABLES.into_iter().filter(|(name, _)| self.tables.iter().all(|table| table.name != *name)).collect()
+        TABLES
+            .into_iter()
+            .filter(|(name, _)| self.tables.iter().all(|table| table.name != *name))
+            .collect()
     }
 
     /// Runs one SQL query. The hashes of the tables that it names are checked first.
@@ -147,9 +183,14 @@ impl Catalogue {
             context.register(table.name, table.scan()?);
         }
         let answer = context.execute(sql).and_then(LazyFrame::collect);
-        answer.map_err(|error| match named.iter().find(|name| !self.has(name) && error.to_string().contains(&format!("'{name}'"))) {
-            Some(name) => QueryError::UnknownTable { name: name.clone(), known: self.known() },
-            None => sql_error(error),
+        answer.map_err(|error| {
+            match named
+                .iter()
+                .find(|name| !self.has(name) && error.to_string().contains(&format!("'{name}'")))
+            {
+                Some(name) => QueryError::UnknownTable { name: name.clone(), known: self.known() },
+                None => sql_error(error),
+            }
         })
     }
 
@@ -159,7 +200,11 @@ impl Catalogue {
 
     fn known(&self) -> String {
         let here: Vec<_> = self.tables.iter().map(|table| table.name).collect();
-        let missing: Vec<_> = self.missing().into_iter().map(|(name, made_by)| format!("{name} ({made_by})")).collect();
+        let missing: Vec<_> = self
+            .missing()
+            .into_iter()
+            .map(|(name, made_by)| format!("{name} ({made_by})"))
+            .collect();
         let mut text = format!("here are {}", here.join(", "));
         if !missing.is_empty() {
             text.push_str(&format!("; not made yet: {}", missing.join(", ")));
@@ -168,7 +213,8 @@ impl Catalogue {
     }
 }
 
-/// The manifest of a folder whose files are there with their sizes; `None` where the stage did not run.
+/// The manifest of a folder whose files are there with their sizes; `None` where the stage did not
+/// run.
 fn checked_manifest(folder: &Path) -> Result<Option<Manifest>, QueryError> {
     match Manifest::require(folder, "") {
         Ok(manifest) => Ok(Some(manifest)),

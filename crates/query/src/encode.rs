@@ -2,7 +2,10 @@ use std::fmt::Write;
 
 use ossify_contract::ArtefactError;
 use ossify_diagnostics::printable;
-use polars::prelude::{AnyValue, Column, CsvWriter, DataFrame, DataType, JsonFormat, JsonWriter, ParquetWriter, PolarsError, SerWriter};
+use polars::prelude::{
+    AnyValue, Column, CsvWriter, DataFrame, DataType, JsonFormat, JsonWriter, ParquetWriter,
+    PolarsError, SerWriter,
+};
 
 use crate::QueryError;
 
@@ -35,21 +38,31 @@ pub fn encode(answer: &mut DataFrame, format: Format) -> Result<Vec<u8>, QueryEr
         Format::Csv => {
             let nested = answer.columns().iter().find(|column| column.dtype().is_nested());
             if let Some(column) = nested {
-                return Err(QueryError::Format { column: column.name().to_string(), what: "lists", format: "CSV", instead: "json or parquet" });
+                return Err(QueryError::Format {
+                    column: column.name().to_string(),
+                    what: "lists",
+                    format: "CSV",
+                    instead: "json or parquet",
+                });
             }
             CsvWriter::new(&mut bytes).finish(answer)
         }
-        Format::Json => JsonWriter::new(&mut bytes).with_json_format(JsonFormat::Json).finish(answer).map(|()| bytes.push(b'\n')),
+        Format::Json => JsonWriter::new(&mut bytes)
+            .with_json_format(JsonFormat::Json)
+            .finish(answer)
+            .map(|()| bytes.push(b'\n')),
         Format::Parquet => ParquetWriter::new(&mut bytes).finish(answer).map(|_| ()),
     };
-    written.map_err(|error: PolarsError| ArtefactError::corrupt("the answer", error.to_string()))?;
+    written
+        .map_err(|error: PolarsError| ArtefactError::corrupt("the answer", error.to_string()))?;
     Ok(bytes)
 }
 
 /// Columns in line, numbers to the right; nothing in a cell can steer the terminal.
 fn table(answer: &DataFrame) -> String {
     let rows = answer.height().min(TABLE_ROWS);
-    let columns: Vec<_> = answer.columns().iter().map(|column| TextColumn::of(column, rows)).collect();
+    let columns: Vec<_> =
+        answer.columns().iter().map(|column| TextColumn::of(column, rows)).collect();
     let mut text = String::new();
     let mut line = |cell: &dyn Fn(&TextColumn) -> String| {
         let cells: Vec<_> = columns.iter().map(cell).collect();
@@ -65,7 +78,10 @@ fn table(answer: &DataFrame) -> String {
     // Writing to a string cannot fail.
     let _ = match total - rows {
         0 => writeln!(text, "({total} row{})", if total == 1 { "" } else { "s" }),
-        hidden => writeln!(text, "({total} rows, of which {hidden} are not shown; --format csv has them all)"),
+        hidden => writeln!(
+            text,
+            "({total} rows, of which {hidden} are not shown; --format csv has them all)"
+        ),
     };
     text
 }
@@ -80,8 +96,15 @@ struct TextColumn {
 impl TextColumn {
     fn of(column: &Column, rows: usize) -> Self {
         let name = shortened(column.name());
-        let cells: Vec<_> = (0..rows).map(|row| column.get(row).map_or_else(|_| String::new(), |value| cell(&value))).collect();
-        let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0).max(name.chars().count());
+        let cells: Vec<_> = (0..rows)
+            .map(|row| column.get(row).map_or_else(|_| String::new(), |value| cell(&value)))
+            .collect();
+        let width = cells
+            .iter()
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(name.chars().count());
         TextColumn { name, cells, width, is_number: column.dtype().is_primitive_numeric() }
     }
 

@@ -20,7 +20,9 @@ pub enum QueryError {
     #[error("{0}")]
     Sql(String),
     /// The answer cannot be written in this format.
-    #[error("column `{column}` holds {what}, which {format} cannot; leave it out of the SELECT, or take --format {instead}")]
+    #[error(
+        "column `{column}` holds {what}, which {format} cannot; leave it out of the SELECT, or take --format {instead}"
+    )]
     Format {
         /// The first such column.
         column: String,

@@ -11,7 +11,11 @@ use ossify_query::{Catalogue, Format, QueryError, encode};
 use ossify_settings::{Context, StageArgs};
 
 #[derive(Parser)]
-#[command(name = "ossify-query", version, about = "SQL over images, objects, issues, classes, fingerprints, leaks, predictions and matches")]
+#[command(
+    name = "ossify-query",
+    version,
+    about = "SQL over images, objects, issues, classes, fingerprints, leaks, predictions and matches"
+)]
 struct Cli {
     /// The query
     #[arg(conflicts_with_all = ["file", "tables"], required_unless_present_any = ["file", "tables"])]
@@ -41,15 +45,30 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let is_usage = matches!(error.downcast_ref::<QueryError>(), Some(QueryError::Sql(_) | QueryError::UnknownTable { .. } | QueryError::Format { .. }));
-            if is_usage || error.is::<ossify_settings::ConfigError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            let is_usage = matches!(
+                error.downcast_ref::<QueryError>(),
+                Some(
+                    QueryError::Sql(_)
+                        | QueryError::UnknownTable { .. }
+                        | QueryError::Format { .. }
+                )
+            );
+            if is_usage || error.is::<ossify_settings::ConfigError>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     let default_out = cli.config.is_none().then(|| PathBuf::from("data/work/demo"));
-    let args = StageArgs { config: cli.config.clone(), out: cli.out.clone().or(default_out), ..Default::default() };
+    let args = StageArgs {
+        config: cli.config.clone(),
+        out: cli.out.clone().or(default_out),
+        ..Default::default()
+    };
     let context = Context::resolve(&args)?;
     context.pull(&["tables", "shards", "predictions", "reports"].map(str::to_owned))?;
     let catalogue = Catalogue::open(&context.out)?;
@@ -58,10 +77,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let sql = match (&cli.sql, &cli.file) {
         (Some(sql), _) => sql.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file).with_context(|| format!("cannot read the query {}", file.display()))?,
+        (None, Some(file)) => std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the query {}", file.display()))?,
         (None, None) => bail!("no query given"),
     };
-    let format = cli.format.unwrap_or_else(|| cli.output.as_deref().map_or(Format::Table, format_of));
+    let format =
+        cli.format.unwrap_or_else(|| cli.output.as_deref().map_or(Format::Table, format_of));
     if format == Format::Parquet && cli.output.is_none() && io::stdout().is_terminal() {
         bail!("Parquet is no text for a terminal; name a file with --output");
     }
@@ -100,7 +121,9 @@ fn list(catalogue: &Catalogue) -> anyhow::Result<String> {
 /// To standard output; a reader that has seen enough is no failure.
 fn print(bytes: &[u8]) -> anyhow::Result<()> {
     match io::stdout().lock().write_all(bytes).and_then(|()| io::stdout().flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("cannot write to standard output"),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(e).context("cannot write to standard output")
+        }
         _ => Ok(()),
     }
 }

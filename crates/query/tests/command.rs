@@ -19,15 +19,30 @@ fn work() -> (TempDir, WorkFolder) {
 }
 
 fn query(work: &WorkFolder, args: &[&str]) -> (i32, String, String) {
-    let output = Command::cargo_bin("ossify-query").unwrap().arg("--out").arg(work.root()).args(args).output().unwrap();
-    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8(output.stderr).unwrap())
+    let output = Command::cargo_bin("ossify-query")
+        .unwrap()
+        .arg("--out")
+        .arg(work.root())
+        .args(args)
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 #[test]
 fn an_answer_is_a_table_for_people() {
     let (_folder, work) = work();
     support::write_all(&work);
-    let (code, text, errors) = query(&work, &["SELECT class_name, COUNT(*) AS objects, AVG(area) AS area FROM objects GROUP BY class_name ORDER BY 1"]);
+    let (code, text, errors) = query(
+        &work,
+        &[
+            "SELECT class_name, COUNT(*) AS objects, AVG(area) AS area FROM objects GROUP BY class_name ORDER BY 1",
+        ],
+    );
     assert_eq!((code, errors.as_str()), (0, ""));
     let lines = [
         "class_name  objects    area",
@@ -62,8 +77,14 @@ fn csv_json_and_parquet_hold_the_same_rows() {
     assert_eq!(query(&work, &[sql, "--output", path.to_str().unwrap()]).0, 0);
     let rows: Vec<PredictionRow> = read_table(&path).unwrap();
     assert_eq!(rows[1].probabilities, [0.75, 0.25]);
-    let (code, csv, _) = query(&work, &["SELECT image_id, score FROM predictions ORDER BY score", "--format", "csv"]);
-    assert_eq!((code, csv.as_str()), (0, "image_id,score\nvalid/images/c.jpg,0.375\nvalid/images/a.rf.3.jpg,0.75\n"));
+    let (code, csv, _) = query(
+        &work,
+        &["SELECT image_id, score FROM predictions ORDER BY score", "--format", "csv"],
+    );
+    assert_eq!(
+        (code, csv.as_str()),
+        (0, "image_id,score\nvalid/images/c.jpg,0.375\nvalid/images/a.rf.3.jpg,0.75\n")
+    );
     let (code, _, errors) = query(&work, &[sql, "--format", "csv"]);
     assert_eq!(code, 2);
     assert!(errors.contains("`probabilities` holds lists, which CSV cannot"), "{errors}");
@@ -73,7 +94,8 @@ fn csv_json_and_parquet_hold_the_same_rows() {
 fn a_query_in_a_file_is_run() {
     let (_folder, work) = work();
     support::write_tables(&work);
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/sql/filtered_classes.sql");
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/sql/filtered_classes.sql");
     let (code, text, _) = query(&work, &["--file", file.to_str().unwrap()]);
     assert!(code == 0 && text.contains("humerus"), "{text}");
     assert_eq!(query(&work, &["--file", "nowhere.sql"]).0, 1);
@@ -85,7 +107,12 @@ fn the_tables_are_listed_with_rows_columns_and_what_is_not_there_yet() {
     support::write_tables(&work);
     let (code, text, _) = query(&work, &["--tables"]);
     assert_eq!(code, 0);
-    for part in ["images, 5 rows", "image_id               str", "class_index            i16", "predictions: not there yet (make predict)"] {
+    for part in [
+        "images, 5 rows",
+        "image_id               str",
+        "class_index            i16",
+        "predictions: not there yet (make predict)",
+    ] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
     support::write_all(&work);
@@ -98,7 +125,14 @@ fn issues_of_labels_and_of_pictures_are_one_table() {
     support::write_tables(&work);
     support::write_issues_of_shards(&work);
     assert!(query(&work, &["--tables"]).1.contains("issues, 4 rows"));
-    let (code, found, errors) = query(&work, &["SELECT path FROM issues WHERE rule = 'image-unreadable' ORDER BY path", "--format", "csv"]);
+    let (code, found, errors) = query(
+        &work,
+        &[
+            "SELECT path FROM issues WHERE rule = 'image-unreadable' ORDER BY path",
+            "--format",
+            "csv",
+        ],
+    );
     assert_eq!((code, found.lines().count()), (0, 3), "{found}{errors}");
 }
 
@@ -132,5 +166,9 @@ fn a_changed_table_is_not_read() {
     fs::write(&path, &bytes).unwrap();
     let (code, _, errors) = query(&work, &["SELECT COUNT(*) FROM objects"]);
     assert!(code == 1 && errors.contains("objects.parquet"), "{errors}");
-    assert_eq!(query(&work, &["SELECT COUNT(*) FROM images"]).0, 0, "a query that does not name it does not mind");
+    assert_eq!(
+        query(&work, &["SELECT COUNT(*) FROM images"]).0,
+        0,
+        "a query that does not name it does not mind"
+    );
 }

@@ -1,15 +1,25 @@
-//! Decodes the JPEGs of a dataset and resizes them to tensors in memory, nothing else: decode_resize DATASET THREADS
+//! Decodes the JPEGs of a dataset and resizes them to tensors in memory, nothing else:
+//! decode_resize DATASET THREADS
 //!
-//! Prints the seconds that it took: what is left of the resize stage without hashes, shards and checks.
+//! Prints the seconds that it took: what is left of the resize stage without hashes, shards and
+//! checks.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, read_file, to_tensor_into};
+use ossify_imaging::{
+    Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, read_file, to_tensor_into,
+};
 use rayon::prelude::*;
 
-const SPEC: TensorSpec = TensorSpec { side_px: 224, channels: Channels::Rgb, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true };
+const SPEC: TensorSpec = TensorSpec {
+    side_px: 224,
+    channels: Channels::Rgb,
+    geometry: Geometry::Stretch,
+    filter: Filter::Bilinear,
+    antialias: true,
+};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,9 +27,16 @@ fn main() -> Result<()> {
         anyhow::bail!("usage: decode_resize DATASET THREADS");
     };
     let files = jpegs(Path::new(dataset))?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.parse().context("THREADS is a number")?).build()?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.parse().context("THREADS is a number")?)
+        .build()?;
     let start = Instant::now();
-    pool.install(|| files.par_iter().try_for_each_init(|| vec![0; SPEC.bytes()], |tensor, file| decode_and_resize(file, tensor)))?;
+    pool.install(|| {
+        files.par_iter().try_for_each_init(
+            || vec![0; SPEC.bytes()],
+            |tensor, file| decode_and_resize(file, tensor),
+        )
+    })?;
     println!("{:.4}", start.elapsed().as_secs_f64());
     Ok(())
 }
@@ -30,7 +47,11 @@ fn jpegs(dataset: &Path) -> Result<Vec<PathBuf>> {
     for split in entries(dataset)? {
         let images = split.join("images");
         if images.is_dir() {
-            files.extend(entries(&images)?.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "jpg")));
+            files.extend(
+                entries(&images)?
+                    .into_iter()
+                    .filter(|file| file.extension().is_some_and(|extension| extension == "jpg")),
+            );
         }
     }
     files.sort();
@@ -39,7 +60,8 @@ fn jpegs(dataset: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
 }
 

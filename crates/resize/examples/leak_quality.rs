@@ -3,10 +3,11 @@
 //!     cargo run --release --example leak_quality -- OUT [DATASET/planted.json]
 //!     cargo run --release --example leak_quality -- growth
 //!
-//! The first prints what hash and look cost an image, every pair that is found across the splits, recall over the
-//! pairs of train that share the part of their name before `.rf.` (as if they stood in different splits), the
-//! pairs found there whose names differ, and for a synthetic dataset recall per kind of planted leak. The second
-//! prints how the time of the search grows with the number of images.
+//! The first prints what hash and look cost an image, every pair that is found across the splits,
+//! recall over the pairs of train that share the part of their name before `.rf.` (as if they stood
+//! in different splits), the pairs found there whose names differ, and for a synthetic dataset
+//! recall per kind of planted leak. The second prints how the time of the search grows with the
+//! number of images.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement by hand")]
 
@@ -14,8 +15,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ossify_contract::{ArtefactError, FingerprintRow, Manifest, ShardReader, Split, read_table, shards_of};
-use ossify_resize::leaks::{HashIndexBuilder, Leaks, MEMORY_BYTES, Picture, Print, Scratch, find_leaks, radius};
+use ossify_contract::{
+    ArtefactError, FingerprintRow, Manifest, ShardReader, Split, read_table, shards_of,
+};
+use ossify_resize::leaks::{
+    HashIndexBuilder, Leaks, MEMORY_BYTES, Picture, Print, Scratch, find_leaks, radius,
+};
 use ossify_resize::{MIRRORED_BITS, TensorView, perceptual_hash};
 
 /// As `resize.leak_candidates_per_image` is by default.
@@ -48,23 +53,41 @@ impl Dataset {
         for file in Split::ALL.iter().flat_map(|split| shards_of(&manifest, *split)) {
             let path = folder.join(&file.path);
             let reader = ShardReader::open(&path).unwrap();
-            places.extend(reader.iter().enumerate().map(|(row, image)| (image.image_id.to_owned(), (shards.len(), row))));
+            places.extend(
+                reader
+                    .iter()
+                    .enumerate()
+                    .map(|(row, image)| (image.image_id.to_owned(), (shards.len(), row))),
+            );
             shards.push((path, reader));
         }
         Dataset { rows: read_table(folder.join("fingerprints.parquet")).unwrap(), shards, places }
     }
 
-    fn with_view<T>(&self, row: usize, use_it: impl FnOnce(&TensorView) -> T) -> Result<T, ArtefactError> {
+    fn with_view<T>(
+        &self,
+        row: usize,
+        use_it: impl FnOnce(&TensorView) -> T,
+    ) -> Result<T, ArtefactError> {
         let (shard, at) = self.places[&self.rows[row].image_id];
         let reader = &self.shards[shard].1;
         let (tensor, image) = (reader.tensor(at)?, reader.get(at).unwrap());
-        Ok(use_it(&TensorView { pixels: &tensor, shape: reader.shape(), source: (image.width, image.height), transform: image.transform }))
+        Ok(use_it(&TensorView {
+            pixels: &tensor,
+            shape: reader.shape(),
+            source: (image.width, image.height),
+            transform: image.transform,
+        }))
     }
 
     /// Leaks among `rows`, each put into a split.
     fn leaks(&self, rows: &[(usize, Split)]) -> Leaks {
-        let prints: Vec<Print> = rows.iter().map(|(row, split)| Print { split: *split, ..Print::from(&self.rows[*row]) }).collect();
-        find_leaks(&prints, CANDIDATES_PER_IMAGE, |at| self.with_view(rows[at].0, Picture::new)).unwrap()
+        let prints: Vec<Print> = rows
+            .iter()
+            .map(|(row, split)| Print { split: *split, ..Print::from(&self.rows[*row]) })
+            .collect();
+        find_leaks(&prints, CANDIDATES_PER_IMAGE, |at| self.with_view(rows[at].0, Picture::new))
+            .unwrap()
     }
 
     fn name(&self, row: usize) -> &str {
@@ -105,9 +128,14 @@ fn quality(out: &Path, planted: Option<&Path>) {
     for (at, (row, _)) in rows.iter().enumerate() {
         same_stem.entry((dataset.stem(*row), dataset.size(*row))).or_default().push(at);
     }
-    for (words, wanted) in [("stems of three images of one size", Some(3)), ("all stems, images of one size", None)] {
+    for (words, wanted) in
+        [("stems of three images of one size", Some(3)), ("all stems, images of one size", None)]
+    {
         let (mut pairs, mut found, mut by_distance) = (0, 0, BTreeMap::<u32, (u32, u32)>::new());
-        for ((stem, _), members) in same_stem.iter().filter(|(_, members)| wanted.is_none_or(|wanted| members.len() == wanted)) {
+        for ((stem, _), members) in same_stem
+            .iter()
+            .filter(|(_, members)| wanted.is_none_or(|wanted| members.len() == wanted))
+        {
             if wanted.is_some_and(|wanted| turns[stem] != wanted) {
                 continue;
             }
@@ -122,10 +150,15 @@ fn quality(out: &Path, planted: Option<&Path>) {
                 }
             }
         }
-        println!("{words}: {found} of {pairs} pairs found ({:.2}%)", 100.0 * f64::from(found) / f64::from(pairs.max(1)));
+        println!(
+            "{words}: {found} of {pairs} pairs found ({:.2}%)",
+            100.0 * f64::from(found) / f64::from(pairs.max(1))
+        );
         println!("  by hash distance, pairs and found: {by_distance:?}");
     }
-    for pair in leaks.pairs.iter().filter(|pair| dataset.stem(rows[pair.row as usize].0) != dataset.stem(rows[pair.other_row as usize].0)) {
+    for pair in leaks.pairs.iter().filter(|pair| {
+        dataset.stem(rows[pair.row as usize].0) != dataset.stem(rows[pair.other_row as usize].0)
+    }) {
         let names = [pair.row, pair.other_row].map(|row| dataset.name(rows[row as usize].0));
         println!("other name: {names:?} {} bits, {:?}", pair.hash_distance, pair.alike);
     }
@@ -135,8 +168,12 @@ fn costs(dataset: &Dataset) {
     let rows = dataset.rows.len().min(1000);
     let timed = |words: &str, work: &dyn Fn(&TensorView) -> u64| {
         let started = Instant::now();
-        let sum = (0..rows).fold(0_u64, |sum, row| sum.wrapping_add(dataset.with_view(row, work).unwrap()));
-        println!("{words}: {:.1} us an image ({sum:x})", started.elapsed().as_secs_f64() * 1e6 / rows as f64);
+        let sum = (0..rows)
+            .fold(0_u64, |sum, row| sum.wrapping_add(dataset.with_view(row, work).unwrap()));
+        println!(
+            "{words}: {:.1} us an image ({sum:x})",
+            started.elapsed().as_secs_f64() * 1e6 / rows as f64
+        );
     };
     timed("reading and checking a tensor, first time", &|_| 0);
     timed("reading", &|view| u64::from(view.pixels[0]));
@@ -145,7 +182,9 @@ fn costs(dataset: &Dataset) {
         std::hint::black_box(Picture::new(view));
         1
     });
-    let same = (0..rows).all(|row| dataset.with_view(row, perceptual_hash).unwrap() == dataset.rows[row].perceptual_hash);
+    let same = (0..rows).all(|row| {
+        dataset.with_view(row, perceptual_hash).unwrap() == dataset.rows[row].perceptual_hash
+    });
     println!("hashes are those of the table: {same}");
 }
 
@@ -164,7 +203,8 @@ fn report(dataset: &Dataset, rows: &[(usize, Split)], list: bool) -> Leaks {
     );
     if list {
         for pair in &leaks.pairs {
-            let names = [pair.row, pair.other_row].map(|row| &dataset.rows[rows[row as usize].0].image_id);
+            let names =
+                [pair.row, pair.other_row].map(|row| &dataset.rows[rows[row as usize].0].image_id);
             println!("  {:?} {names:?} {} bits, {:?}", pair.tier, pair.hash_distance, pair.alike);
         }
     }
@@ -172,10 +212,16 @@ fn report(dataset: &Dataset, rows: &[(usize, Split)], list: bool) -> Leaks {
 }
 
 fn recall_of_planted(dataset: &Dataset, planted: &Path) {
-    let planted: serde_json::Value = serde_json::from_slice(&std::fs::read(planted).unwrap()).unwrap();
+    let planted: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(planted).unwrap()).unwrap();
     let rows: Vec<(usize, Split)> = dataset.rows.iter().map(|row| row.split).enumerate().collect();
     let leaks = dataset.leaks(&rows);
-    let at: HashMap<&str, usize> = dataset.rows.iter().enumerate().map(|(row, print)| (print.image_id.as_str(), row)).collect();
+    let at: HashMap<&str, usize> = dataset
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(row, print)| (print.image_id.as_str(), row))
+        .collect();
     let mut kinds: BTreeMap<&str, (u32, u32, BTreeMap<u32, u32>)> = BTreeMap::new();
     let mut families: HashMap<usize, usize> = HashMap::new();
     for leak in planted["leaks"].as_array().unwrap() {
@@ -184,9 +230,12 @@ fn recall_of_planted(dataset: &Dataset, planted: &Path) {
         families.insert(image, original);
         let (count, found, distances) = kinds.entry(leak["kind"].as_str().unwrap()).or_default();
         *count += 1;
-        let distance = (dataset.rows[image].perceptual_hash ^ dataset.rows[original].perceptual_hash).count_ones();
+        let distance = (dataset.rows[image].perceptual_hash
+            ^ dataset.rows[original].perceptual_hash)
+            .count_ones();
         *distances.entry(distance).or_default() += 1;
-        *found += u32::from(leaks.group(image).is_some() && leaks.group(image) == leaks.group(original));
+        *found +=
+            u32::from(leaks.group(image).is_some() && leaks.group(image) == leaks.group(original));
     }
     for (kind, (count, found, distances)) in kinds {
         println!("{kind}: {found} of {count} found; by hash distance {distances:?}");
@@ -194,7 +243,10 @@ fn recall_of_planted(dataset: &Dataset, planted: &Path) {
     let family = |row: u32| families.get(&(row as usize)).copied().unwrap_or(row as usize);
     for pair in leaks.pairs.iter().filter(|pair| family(pair.row) != family(pair.other_row)) {
         let names = [pair.row, pair.other_row].map(|row| &dataset.rows[row as usize].image_id);
-        println!("not planted: {:?} {names:?} {} bits, {:?}", pair.tier, pair.hash_distance, pair.alike);
+        println!(
+            "not planted: {:?} {names:?} {} bits, {:?}",
+            pair.tier, pair.hash_distance, pair.alike
+        );
     }
 }
 
@@ -204,7 +256,8 @@ fn growth() {
     for images in [10_000, 40_000, 160_000, 640_000, 2_560_000, 10_240_000] {
         let mut state = 7_u64;
         let mut bits = move || {
-            // SplitMix64, Steele and others, "Fast Splittable Pseudorandom Number Generators" (2014).
+            // SplitMix64, Steele and others, "Fast Splittable Pseudorandom Number Generators"
+            // (2014).
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = state;
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -215,7 +268,9 @@ fn growth() {
         for i in 0..images {
             let near = (0..4).fold(0_u64, |flips, _| flips | 1 << (bits() % 64));
             hashes.push(match i.checked_sub(13) {
-                Some(earlier) if i % 100 == 0 => hashes[earlier] ^ near ^ if i % 200 == 0 { MIRRORED_BITS } else { 0 },
+                Some(earlier) if i % 100 == 0 => {
+                    hashes[earlier] ^ near ^ if i % 200 == 0 { MIRRORED_BITS } else { 0 }
+                }
                 _ => bits(),
             });
         }
@@ -223,15 +278,26 @@ fn growth() {
         let started = Instant::now();
         let mut index = HashIndexBuilder::new(&Scratch::new(std::env::temp_dir(), MEMORY_BYTES));
         for (row, hash) in hashes.iter().enumerate() {
-            index.push([Split::Train, Split::Train, Split::Valid, Split::Train, Split::Test][row % 5], row as u32, *hash).unwrap();
+            index
+                .push(
+                    [Split::Train, Split::Train, Split::Valid, Split::Train, Split::Test][row % 5],
+                    row as u32,
+                    *hash,
+                )
+                .unwrap();
         }
-        let done = index.finish().unwrap().for_each_candidate(radius(images, CANDIDATES_PER_IMAGE), &mut |_| {
-            candidates += 1;
-            Ok(())
-        });
+        let done = index.finish().unwrap().for_each_candidate(
+            radius(images, CANDIDATES_PER_IMAGE),
+            &mut |_| {
+                candidates += 1;
+                Ok(())
+            },
+        );
         done.unwrap();
         let seconds = started.elapsed().as_secs_f64();
-        let exponent = before.map_or(f64::NAN, |(images_before, seconds_before)| (seconds / seconds_before).ln() / (images as f64 / images_before as f64).ln());
+        let exponent = before.map_or(f64::NAN, |(images_before, seconds_before)| {
+            (seconds / seconds_before).ln() / (images as f64 / images_before as f64).ln()
+        });
         println!(
             "{images} images, radius {}: {candidates} candidates, {seconds:.3} s, {:.1} us an image, exponent {exponent:.2}",
             radius(images, CANDIDATES_PER_IMAGE),

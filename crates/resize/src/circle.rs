@@ -2,7 +2,8 @@
 
 /// `N` points of the unit circle, `(cos, sin)` of `i / N` turns. `N` is a power of two, at least 4.
 pub(crate) fn unit_circle<const N: usize>() -> [(f32, f32); N] {
-    // From a quarter turn by halves down to a step: cos(a / 2) = sqrt((1 + cos a) / 2), sin(a / 2) = sin a / (2 cos(a / 2)).
+    // From a quarter turn by halves down to a step: cos(a / 2) = sqrt((1 + cos a) / 2), sin(a / 2)
+    // = sin a / (2 cos(a / 2)).
     let mut step = (0.0_f64, 1.0_f64);
     let mut points = 4;
     while points < N {
@@ -26,7 +27,11 @@ mod tests {
     fn points_are_those_of_sine_and_cosine() {
         for (i, (cos, sin)) in unit_circle::<1024>().into_iter().enumerate() {
             let angle = std::f64::consts::TAU * i as f64 / 1024.0;
-            assert!((f64::from(cos) - angle.cos()).abs() < 1e-7 && (f64::from(sin) - angle.sin()).abs() < 1e-7, "{i}");
+            assert!(
+                (f64::from(cos) - angle.cos()).abs() < 1e-7
+                    && (f64::from(sin) - angle.sin()).abs() < 1e-7,
+                "{i}"
+            );
         }
     }
 }

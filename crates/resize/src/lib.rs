@@ -1,8 +1,9 @@
-//! The resize stage: every readable image of the tables, decoded once, becomes a row of a tensor shard.
+//! The resize stage: every readable image of the tables, decoded once, becomes a row of a tensor
+//! shard.
 //!
-//! It reads `tables/images.parquet` and the image files, and writes `shards/`: the shards, a table of
-//! fingerprints that finds copies across splits, and the manifest. The bytes are the same whatever the
-//! number of threads, and whether or not the run was killed and taken up again.
+//! It reads `tables/images.parquet` and the image files, and writes `shards/`: the shards, a table
+//! of fingerprints that finds copies across splits, and the manifest. The bytes are the same
+//! whatever the number of threads, and whether or not the run was killed and taken up again.
 
 mod circle;
 mod fingerprint;

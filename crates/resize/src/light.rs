@@ -16,13 +16,24 @@ pub struct Light {
 }
 
 impl Light {
-    /// Measures a tensor. Luma is that of ITU-R BT.601, rounded to 8 bits, and a share of 255 in the result:
-    /// `brightness = sum(y) / (255 n)`, `contrast = sqrt(n sum(y²) - sum(y)²) / (255 n)` over the `n` pixels. The sums
-    /// are of whole numbers, so that equal tensors have equal results on every machine.
+    /// Measures a tensor. Luma is that of ITU-R BT.601, rounded to 8 bits, and a share of 255 in
+    /// the result: `brightness = sum(y) / (255 n)`, `contrast = sqrt(n sum(y²) - sum(y)²) / (255
+    /// n)` over the `n` pixels. The sums are of whole numbers, so that equal tensors have equal
+    /// results on every machine.
     pub fn of(tensor: &TensorView) -> Self {
         let channels = tensor.shape.channels as usize;
-        let across = covered(tensor.transform.offset_x, tensor.transform.scale_x, tensor.source.0, tensor.shape.width);
-        let down = covered(tensor.transform.offset_y, tensor.transform.scale_y, tensor.source.1, tensor.shape.height);
+        let across = covered(
+            tensor.transform.offset_x,
+            tensor.transform.scale_x,
+            tensor.source.0,
+            tensor.shape.width,
+        );
+        let down = covered(
+            tensor.transform.offset_y,
+            tensor.transform.scale_y,
+            tensor.source.1,
+            tensor.shape.height,
+        );
         let rows = tensor.pixels.chunks_exact(tensor.shape.width as usize * channels);
         let (mut sum, mut squares) = (0, 0);
         for row in rows.take(down.end).skip(down.start) {
@@ -40,13 +51,18 @@ impl Light {
         let pixels = (across.len() * down.len()).max(1) as u64;
         let spread = u128::from(pixels) * u128::from(squares) - u128::from(sum) * u128::from(sum);
         let whole = 255.0 * pixels as f64;
-        Light { brightness: (sum as f64 / whole) as f32, contrast: ((spread as f64).sqrt() / whole) as f32 }
+        Light {
+            brightness: (sum as f64 / whole) as f32,
+            contrast: ((spread as f64).sqrt() / whole) as f32,
+        }
     }
 }
 
 /// The sum of the values and that of their squares. The 32 bits are enough for 66,000 values.
 fn sums(values: impl Iterator<Item = u8>) -> (u64, u64) {
-    let add = |(sum, squares): (u32, u32), value: u8| (sum + u32::from(value), squares + u32::from(value) * u32::from(value));
+    let add = |(sum, squares): (u32, u32), value: u8| {
+        (sum + u32::from(value), squares + u32::from(value) * u32::from(value))
+    };
     let (sum, squares) = values.fold((0, 0), add);
     (sum.into(), squares.into())
 }
@@ -60,7 +76,8 @@ fn covered(offset: f32, scale: f32, source_px: u32, tensor_px: u32) -> Range<usi
 
 /// Whether red, green and blue are the same in every pixel.
 fn is_gray(row: &[u8]) -> bool {
-    /// Each value is compared with the next one, the last of a pixel with none; so many that registers are full.
+    /// Each value is compared with the next one, the last of a pixel with none; so many that
+    /// registers are full.
     const COMPARED: [u8; 48] = {
         let mut compared = [0xff; 48];
         let mut last = 2;
@@ -88,14 +105,25 @@ mod tests {
     use super::*;
 
     const SIDE: usize = 60;
-    const STRETCH: Transform = Transform { scale_x: 0.5, scale_y: 0.25, offset_x: 0.0, offset_y: 0.0 };
+    const STRETCH: Transform =
+        Transform { scale_x: 0.5, scale_y: 0.25, offset_x: 0.0, offset_y: 0.0 };
     /// The picture in the middle third of the rows.
-    const LETTERBOX: Transform = Transform { scale_x: 0.5, scale_y: 0.5, offset_x: 0.0, offset_y: 20.0 };
+    const LETTERBOX: Transform =
+        Transform { scale_x: 0.5, scale_y: 0.5, offset_x: 0.0, offset_y: 20.0 };
 
-    fn light(transform: Transform, source: (u32, u32), channels: usize, value: impl Fn(usize, usize, usize) -> u8) -> Light {
+    fn light(
+        transform: Transform,
+        source: (u32, u32),
+        channels: usize,
+        value: impl Fn(usize, usize, usize) -> u8,
+    ) -> Light {
         let places = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
-        let pixels: Vec<u8> = places.flat_map(|(x, y)| (0..channels).map(move |channel| (x, y, channel))).map(|(x, y, channel)| value(x, y, channel)).collect();
-        let shape = ShardShape { height: SIDE as u32, width: SIDE as u32, channels: channels as u32 };
+        let pixels: Vec<u8> = places
+            .flat_map(|(x, y)| (0..channels).map(move |channel| (x, y, channel)))
+            .map(|(x, y, channel)| value(x, y, channel))
+            .collect();
+        let shape =
+            ShardShape { height: SIDE as u32, width: SIDE as u32, channels: channels as u32 };
         Light::of(&TensorView { pixels: &pixels, shape, source, transform })
     }
 
@@ -103,7 +131,10 @@ mod tests {
     fn even_pictures_have_their_brightness_and_no_contrast() {
         for channels in [1, 3] {
             for (value, brightness) in [(0, 0.0), (51, 0.2), (255, 1.0)] {
-                assert_eq!(light(STRETCH, (120, 240), channels, |_, _, _| value), Light { brightness, contrast: 0.0 });
+                assert_eq!(
+                    light(STRETCH, (120, 240), channels, |_, _, _| value),
+                    Light { brightness, contrast: 0.0 }
+                );
             }
         }
     }
@@ -111,38 +142,60 @@ mod tests {
     #[test]
     fn half_black_and_half_white_is_the_most_contrast() {
         for channels in [1, 3] {
-            let halves = light(STRETCH, (120, 240), channels, |x, _, _| if x < SIDE / 2 { 0 } else { 255 });
+            let halves =
+                light(STRETCH, (120, 240), channels, |x, _, _| if x < SIDE / 2 { 0 } else { 255 });
             assert_eq!(halves, Light { brightness: 0.5, contrast: 0.5 });
         }
         // A quarter white: the deviation of a share p is sqrt(p (1 - p)).
-        let quarter = light(STRETCH, (120, 240), 1, |x, y, _| if x < SIDE / 2 && y < SIDE / 2 { 255 } else { 0 });
+        let quarter =
+            light(
+                STRETCH,
+                (120, 240),
+                1,
+                |x, y, _| if x < SIDE / 2 && y < SIDE / 2 { 255 } else { 0 },
+            );
         assert_eq!(quarter, Light { brightness: 0.25, contrast: 0.1875_f32.sqrt() });
     }
 
     #[test]
     fn the_bars_of_a_letterbox_do_not_count() {
         for channels in [1, 3] {
-            let white = light(LETTERBOX, (120, 40), channels, |_, y, _| if (20..40).contains(&y) { 255 } else { 0 });
+            let white =
+                light(
+                    LETTERBOX,
+                    (120, 40),
+                    channels,
+                    |_, y, _| if (20..40).contains(&y) { 255 } else { 0 },
+                );
             assert_eq!(white, Light { brightness: 1.0, contrast: 0.0 });
         }
         let upright = Transform { scale_x: 0.5, scale_y: 0.5, offset_x: 20.0, offset_y: 0.0 };
-        let white = light(upright, (40, 120), 3, |x, _, _| if (20..40).contains(&x) { 255 } else { 0 });
+        let white =
+            light(upright, (40, 120), 3, |x, _, _| if (20..40).contains(&x) { 255 } else { 0 });
         assert_eq!(white, Light { brightness: 1.0, contrast: 0.0 });
     }
 
     #[test]
     fn what_a_crop_leaves_outside_does_not_count() {
         let crop = Transform { scale_x: 0.5, scale_y: 0.5, offset_x: -30.0, offset_y: 0.0 };
-        assert_eq!(light(crop, (240, 120), 1, |_, _, _| 51), Light { brightness: 0.2, contrast: 0.0 });
+        assert_eq!(
+            light(crop, (240, 120), 1, |_, _, _| 51),
+            Light { brightness: 0.2, contrast: 0.0 }
+        );
     }
 
     #[test]
     fn colour_counts_by_its_luma_also_where_most_of_the_picture_is_gray() {
-        let color = |channel: usize| light(STRETCH, (120, 240), 3, move |_, _, c| if c == channel { 255 } else { 0 }).brightness;
+        let color = |channel: usize| {
+            light(STRETCH, (120, 240), 3, move |_, _, c| if c == channel { 255 } else { 0 })
+                .brightness
+        };
         // 0.299, 0.587 and 0.114 of 255, rounded.
         assert_eq!([0, 1, 2].map(color), [76.0 / 255.0, 150.0 / 255.0, 29.0 / 255.0]);
         for place in 0..SIDE {
-            let one_blue = light(STRETCH, (120, 240), 3, |x, y, channel| if (x, y, channel) == (place, 7, 2) { 255 } else { 0 });
+            let one_blue = light(STRETCH, (120, 240), 3, |x, y, channel| {
+                if (x, y, channel) == (place, 7, 2) { 255 } else { 0 }
+            });
             assert_eq!(one_blue.brightness, (29.0 / (255.0 * 3600.0)) as f32, "{place}");
         }
     }

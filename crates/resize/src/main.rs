@@ -5,7 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(name = "ossify-resize", version, about = "Turns the images of the tables into memory-mappable tensor shards")]
+#[command(
+    name = "ossify-resize",
+    version,
+    about = "Turns the images of the tables into memory-mappable tensor shards"
+)]
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,

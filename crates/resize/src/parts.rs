@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{ArtefactError, FileEntry, Manifest, Part, PartFolder, Partition, Publication, read_parts};
+use ossify_contract::{
+    ArtefactError, FileEntry, Manifest, Part, PartFolder, Partition, Publication, read_parts,
+};
 use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
 
@@ -38,11 +40,18 @@ impl Stage<'_> {
         let share = self.plan.share(partition);
         self.plan.look_up(&context.dataset, |shard| share[shard])?;
         self.clock.lap("looked files up");
-        let summary = PartSummary { partition: partition.to_string(), configuration: self.configuration.clone(), shards: self.shards_in_part(&share) };
+        let summary = PartSummary {
+            partition: partition.to_string(),
+            configuration: self.configuration.clone(),
+            shards: self.shards_in_part(&share),
+        };
         let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
-        let fingerprint = context.fingerprint("resize-part", &[STAGE]).add(summary.to_string()).finish();
+        let fingerprint =
+            context.fingerprint("resize-part", &[STAGE]).add(summary.to_string()).finish();
         let folder = PartFolder::create(context.out.part(STAGE, partition))?;
-        if let Some(manifest) = Manifest::is_current(folder.path(), &fingerprint).filter(|_| !context.force) {
+        if let Some(manifest) =
+            Manifest::is_current(folder.path(), &fingerprint).filter(|_| !context.force)
+        {
             return Ok(Outcome::current(manifest.summary));
         }
         let mut known = Vec::with_capacity(share.len());
@@ -58,10 +67,17 @@ impl Stage<'_> {
             files.push(FileEntry::of(folder.path(), &record_name_in_part(shard), None)?);
         }
         // What the file system withheld is asked for by the next run.
-        let fingerprint = if is_final { fingerprint } else { format!("{fingerprint}, not all files could be read") };
+        let fingerprint = if is_final {
+            fingerprint
+        } else {
+            format!("{fingerprint}, not all files could be read")
+        };
         let manifest = folder.publish("resize-part", &fingerprint, files, summary)?;
         let rows: u64 = manifest.files.iter().filter_map(|file| file.rows).sum();
-        context.reporter.say(format_args!("part {partition}: {rows} images; written to {}", folder.path().display()));
+        context.reporter.say(format_args!(
+            "part {partition}: {rows} images; written to {}",
+            folder.path().display()
+        ));
         Ok(Outcome::done(manifest.summary))
     }
 
@@ -81,7 +97,9 @@ impl Stage<'_> {
         let mut found = self.find_shards(count)?;
         let mut records = Vec::with_capacity(self.plan.shards.len());
         for shard in &mut self.plan.shards {
-            let (folder, in_part) = found.remove(&shard.file).ok_or_else(|| anyhow!("no part has {}; this is a defect of ossify-resize", shard.file))?;
+            let (folder, in_part) = found.remove(&shard.file).ok_or_else(|| {
+                anyhow!("no part has {}; this is a defect of ossify-resize", shard.file)
+            })?;
             if in_part.content != shard.content {
                 return Err(
                     anyhow!("{}: {} is of other images than the tables have; run the partition again with --force", folder.display(), shard.file).into()
@@ -91,7 +109,9 @@ impl Stage<'_> {
             records.push((folder, in_part.record));
         }
         let folder = context.out.shards();
-        if let Some(manifest) = Manifest::is_current(&folder, &self.plan.fingerprint()).filter(|_| !context.force) {
+        if let Some(manifest) =
+            Manifest::is_current(&folder, &self.plan.fingerprint()).filter(|_| !context.force)
+        {
             let failed = failed_images(&manifest.summary);
             return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
         }
@@ -100,7 +120,14 @@ impl Stage<'_> {
             let path = folder.join(record);
             let mut record = ShardRecord::read(&path)?;
             if record.inputs != shard.inputs || record.images() != shard.images {
-                return Err(ArtefactError::corrupt(path, format!("not the record of {}; run the partition again with --force", shard.file)).into());
+                return Err(ArtefactError::corrupt(
+                    path,
+                    format!(
+                        "not the record of {}; run the partition again with --force",
+                        shard.file
+                    ),
+                )
+                .into());
             }
             if let Some(entry) = record.entry.take() {
                 give_second_name(&folder.join(&entry.path), &publication.stage(&shard.file)?)?;
@@ -113,9 +140,14 @@ impl Stage<'_> {
     }
 
     /// All shards of the parts, by name, each with the folder of its part.
-    fn find_shards(&self, count: u32) -> Result<HashMap<String, (PathBuf, ShardInPart)>, StageError> {
+    fn find_shards(
+        &self,
+        count: u32,
+    ) -> Result<HashMap<String, (PathBuf, ShardInPart)>, StageError> {
         let mut found = HashMap::new();
-        for Part { partition, folder, summary, .. } in read_parts::<PartSummary>(&self.context.out, STAGE, count)? {
+        for Part { partition, folder, summary, .. } in
+            read_parts::<PartSummary>(&self.context.out, STAGE, count)?
+        {
             if summary.configuration != self.configuration {
                 return Err(anyhow!(
                     "part {partition} was made with another configuration or from another images.parquet; run ossify-resize --partition {partition} with \
@@ -123,7 +155,12 @@ impl Stage<'_> {
                 )
                 .into());
             }
-            found.extend(summary.shards.into_iter().map(|shard| (shard.file.clone(), (folder.clone(), shard))));
+            found.extend(
+                summary
+                    .shards
+                    .into_iter()
+                    .map(|shard| (shard.file.clone(), (folder.clone(), shard))),
+            );
         }
         Ok(found)
     }

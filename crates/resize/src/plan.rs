@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use ossify_contract::{ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, Split, TableReader, shard_file_name, share_of_pieces};
+use ossify_contract::{
+    ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, Split, TableReader,
+    shard_file_name, share_of_pieces,
+};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -32,7 +35,8 @@ pub(crate) struct ShardPlan {
     pub(crate) images: usize,
     /// Hash of the recipe and of what the tables say of these images.
     pub(crate) content: String,
-    /// Hash of all that decides the shard's bytes: the files' sizes and times of change, too. Empty until it was looked up.
+    /// Hash of all that decides the shard's bytes: the files' sizes and times of change, too. Empty
+    /// until it was looked up.
     pub(crate) inputs: String,
 }
 
@@ -52,10 +56,17 @@ pub(crate) struct Plan {
 const STAMPED_TOGETHER: usize = 8192;
 
 impl Plan {
-    /// Cuts the image table into shards; no file of the dataset is looked at. `recipe` is the hash of what is made of an
-    /// image, `configuration` that of everything else that decides the output.
-    pub(crate) fn read(table: &Path, images_per_shard: usize, recipe: &Fingerprint, configuration: Fingerprint) -> Result<Self, ArtefactError> {
-        let mut cutters = Split::ALL.map(|split| Cutter::new(split, images_per_shard, recipe.clone()));
+    /// Cuts the image table into shards; no file of the dataset is looked at. `recipe` is the hash
+    /// of what is made of an image, `configuration` that of everything else that decides the
+    /// output.
+    pub(crate) fn read(
+        table: &Path,
+        images_per_shard: usize,
+        recipe: &Fingerprint,
+        configuration: Fingerprint,
+    ) -> Result<Self, ArtefactError> {
+        let mut cutters =
+            Split::ALL.map(|split| Cutter::new(split, images_per_shard, recipe.clone()));
         let mut unreadable = 0;
         for batch in TableReader::<ImageRow>::open(table)? {
             for row in batch? {
@@ -64,7 +75,10 @@ impl Plan {
                     continue;
                 }
                 if !is_below_root(&row.image_id) {
-                    let reason = format!("image_id `{}` is no path below the dataset's folder; run ossify-ingest again with --force", row.image_id);
+                    let reason = format!(
+                        "image_id `{}` is no path below the dataset's folder; run ossify-ingest again with --force",
+                        row.image_id
+                    );
                     return Err(ArtefactError::corrupt(table, reason));
                 }
                 cutters[row.split as usize].push(Source::from(row));
@@ -74,12 +88,18 @@ impl Plan {
         Ok(Plan { table: table.to_path_buf(), shards, unreadable, configuration })
     }
 
-    /// Looks up size and time of change of the images of the shards for which `is_wanted` says so; no image is opened.
-    pub(crate) fn look_up(&mut self, dataset: &Path, is_wanted: impl Fn(usize) -> bool) -> Result<(), ArtefactError> {
+    /// Looks up size and time of change of the images of the shards for which `is_wanted` says so;
+    /// no image is opened.
+    pub(crate) fn look_up(
+        &mut self,
+        dataset: &Path,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> Result<(), ArtefactError> {
         let mut inputs: Vec<Option<Fingerprint>> = vec![None; self.shards.len()];
         let mut sources = self.sources_as_they_stand(Split::ALL.to_vec(), self.wanted(is_wanted));
         loop {
-            let together = sources.by_ref().take(STAMPED_TOGETHER).collect::<Result<Vec<_>, _>>()?;
+            let together =
+                sources.by_ref().take(STAMPED_TOGETHER).collect::<Result<Vec<_>, _>>()?;
             if together.is_empty() {
                 break;
             }
@@ -111,7 +131,8 @@ impl Plan {
         fingerprint.finish()
     }
 
-    /// Which shards are in this share. A share is whole shards: so no tensor is copied when the parts are merged.
+    /// Which shards are in this share. A share is whole shards: so no tensor is copied when the
+    /// parts are merged.
     pub(crate) fn share(&self, partition: Partition) -> Vec<bool> {
         share_of_pieces(partition, self.shards.iter().map(|shard| shard.images as u64))
     }
@@ -121,21 +142,36 @@ impl Plan {
         self.shards.iter().map(|shard| shard.images).sum()
     }
 
-    /// The images of the shards for which `is_wanted` says so, in order, each with the number of its shard. The table
-    /// is read as they are asked for, once for each split.
-    pub(crate) fn sources(&self, is_wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
+    /// The images of the shards for which `is_wanted` says so, in order, each with the number of
+    /// its shard. The table is read as they are asked for, once for each split.
+    pub(crate) fn sources(
+        &self,
+        is_wanted: impl Fn(usize) -> bool,
+    ) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
         let wanted = self.wanted(is_wanted);
-        let is_any_wanted = |split: &Split| self.shards.iter().zip(&wanted).any(|(shard, is_wanted)| *is_wanted && shard.split == *split);
+        let is_any_wanted = |split: &Split| {
+            self.shards
+                .iter()
+                .zip(&wanted)
+                .any(|(shard, is_wanted)| *is_wanted && shard.split == *split)
+        };
         let splits: Vec<Split> = Split::ALL.into_iter().filter(is_any_wanted).collect();
-        splits.into_iter().flat_map(move |split| self.sources_as_they_stand(vec![split], wanted.clone()))
+        splits
+            .into_iter()
+            .flat_map(move |split| self.sources_as_they_stand(vec![split], wanted.clone()))
     }
 
     fn wanted(&self, is_wanted: impl Fn(usize) -> bool) -> Vec<bool> {
         (0..self.shards.len()).map(is_wanted).collect()
     }
 
-    /// The images of the wanted shards of these splits, as they stand in the table, which is read once.
-    fn sources_as_they_stand(&self, splits: Vec<Split>, wanted: Vec<bool>) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
+    /// The images of the wanted shards of these splits, as they stand in the table, which is read
+    /// once.
+    fn sources_as_they_stand(
+        &self,
+        splits: Vec<Split>,
+        wanted: Vec<bool>,
+    ) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
         // The shards of each split that are not full yet, the next one last.
         let mut open = Split::ALL.map(|split| {
             let shards = self.shards.iter().enumerate().filter(|(_, shard)| shard.split == split);
@@ -158,22 +194,33 @@ impl Plan {
 }
 
 /// The readable images of these splits.
-fn rows_of(table: &Path, splits: Vec<Split>) -> Box<dyn Iterator<Item = Result<ImageRow, ArtefactError>> + Send> {
+fn rows_of(
+    table: &Path,
+    splits: Vec<Split>,
+) -> Box<dyn Iterator<Item = Result<ImageRow, ArtefactError>> + Send> {
     match TableReader::<ImageRow>::open(table) {
         Err(e) => Box::new(std::iter::once(Err(e))),
-        Ok(reader) => Box::new(reader.flat_map(move |batch| match batch {
-            Err(e) => vec![Err(e)],
-            Ok(rows) => rows.into_iter().filter(|row| splits.contains(&row.split) && row.status != ImageStatus::Unreadable).map(Ok).collect(),
+        Ok(reader) => Box::new(reader.flat_map(move |batch| {
+            match batch {
+                Err(e) => vec![Err(e)],
+                Ok(rows) => rows
+                    .into_iter()
+                    .filter(|row| {
+                        splits.contains(&row.split) && row.status != ImageStatus::Unreadable
+                    })
+                    .map(Ok)
+                    .collect(),
+            }
         })),
     }
 }
 
 /// Cuts the images of a split into shards where their names say so.
 ///
-/// A shard has `most` images at most, and half of that at least, the last one excepted. Between the two it ends
-/// behind the image whose id has the smallest hash. So where a shard ends depends on the images around its end
-/// alone: images that are added or taken away change the shards that they fall into, and after a shard or two the
-/// cuts are those of before.
+/// A shard has `most` images at most, and half of that at least, the last one excepted. Between the
+/// two it ends behind the image whose id has the smallest hash. So where a shard ends depends on
+/// the images around its end alone: images that are added or taken away change the shards that they
+/// fall into, and after a shard or two the cuts are those of before.
 struct Cutter {
     split: Split,
     most: usize,
@@ -193,7 +240,9 @@ impl Cutter {
         if self.waiting.len() > self.most {
             let least = self.most.div_ceil(2);
             let candidates = self.waiting.iter().enumerate().take(self.most).skip(least - 1);
-            let end = candidates.min_by_key(|(at, (hash, _))| (*hash, *at)).map_or(self.most, |(at, _)| at + 1);
+            let end = candidates
+                .min_by_key(|(at, (hash, _))| (*hash, *at))
+                .map_or(self.most, |(at, _)| at + 1);
             self.cut(end);
         }
     }
@@ -204,7 +253,13 @@ impl Cutter {
             content.add(&source.image_id).add(format!("{}x{}", source.size.0, source.size.1));
         }
         let file = shard_file_name(self.split, self.shards.len());
-        self.shards.push(ShardPlan { file, split: self.split, images, content: content.finish(), inputs: String::new() });
+        self.shards.push(ShardPlan {
+            file,
+            split: self.split,
+            images,
+            content: content.finish(),
+            inputs: String::new(),
+        });
     }
 
     fn finish(mut self) -> Vec<ShardPlan> {
@@ -217,12 +272,14 @@ impl Cutter {
 
 /// Whether joining the id to the dataset's folder stays inside it.
 fn is_below_root(image_id: &str) -> bool {
-    !image_id.is_empty() && Path::new(image_id).components().all(|part| matches!(part, Component::Normal(_)))
+    !image_id.is_empty()
+        && Path::new(image_id).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// What changes with the file, or that there is none.
 fn stamp(path: &Path) -> io::Result<String> {
-    Ok(ossify_storage::find(path)?.map_or_else(|| "missing".to_owned(), |stat| stat.size_and_time()))
+    Ok(ossify_storage::find(path)?
+        .map_or_else(|| "missing".to_owned(), |stat| stat.size_and_time()))
 }
 
 #[cfg(test)]
@@ -250,11 +307,18 @@ mod tests {
 
     #[test]
     fn every_image_is_in_a_shard_of_the_configured_size() {
-        for (images, most) in [(0, 16), (1, 16), (16, 16), (17, 16), (1000, 16), (1000, 1), (1000, 7), (5000, 1024)] {
+        for (images, most) in
+            [(0, 16), (1, 16), (16, 16), (17, 16), (1000, 16), (1000, 1), (1000, 7), (5000, 1024)]
+        {
             let shards = cut(0..images, most);
             assert_eq!(shards.iter().map(|shard| shard.images).sum::<usize>(), images);
-            let (last, others) = shards.split_last().map_or((0, &[][..]), |(last, others)| (last.images, others));
-            assert!(last <= most && others.iter().all(|shard| (most.div_ceil(2)..=most).contains(&shard.images)), "{images} by {most}");
+            let (last, others) =
+                shards.split_last().map_or((0, &[][..]), |(last, others)| (last.images, others));
+            assert!(
+                last <= most
+                    && others.iter().all(|shard| (most.div_ceil(2)..=most).contains(&shard.images)),
+                "{images} by {most}"
+            );
         }
     }
 
@@ -262,13 +326,26 @@ mod tests {
     fn images_that_are_added_or_removed_change_few_shards() {
         let before = cut((0..100_000).map(|id| id * 2), 100);
         let known: HashSet<&str> = before.iter().map(|shard| shard.content.as_str()).collect();
-        let new = |shards: &[ShardPlan]| shards.iter().filter(|shard| !known.contains(shard.content.as_str())).count();
+        let new = |shards: &[ShardPlan]| {
+            shards.iter().filter(|shard| !known.contains(shard.content.as_str())).count()
+        };
         // Ten images, far from each other, between those that were there.
-        let mut ids: Vec<usize> = (0..100_000).map(|id| id * 2).chain((0..10).map(|id| id * 19_998 + 1)).collect();
+        let mut ids: Vec<usize> =
+            (0..100_000).map(|id| id * 2).chain((0..10).map(|id| id * 19_998 + 1)).collect();
         ids.sort_unstable();
         let added = cut(ids.iter().copied(), 100);
-        assert!((10..=40).contains(&new(&added)), "{} of {} shards are new", new(&added), added.len());
+        assert!(
+            (10..=40).contains(&new(&added)),
+            "{} of {} shards are new",
+            new(&added),
+            added.len()
+        );
         let removed = cut((1..100_000).map(|id| id * 2), 100);
-        assert!((1..=4).contains(&new(&removed)), "{} of {} shards are new", new(&removed), removed.len());
+        assert!(
+            (1..=4).contains(&new(&removed)),
+            "{} of {} shards are new",
+            new(&removed),
+            removed.len()
+        );
     }
 }

@@ -1,10 +1,12 @@
-//! What is known of a finished shard. It lies beside the staged shard until the output is published, so that a killed
-//! run can go on.
+//! What is known of a finished shard. It lies beside the staged shard until the output is
+//! published, so that a killed run can go on.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ossify_contract::{ArtefactError, FileEntry, PartFolder, Publication, TempPath, open, write_atomic};
+use ossify_contract::{
+    ArtefactError, FileEntry, PartFolder, Publication, TempPath, open, write_atomic,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::ShardPlan;
@@ -66,7 +68,9 @@ impl ShardRecord {
     pub(crate) fn read(path: &Path) -> Result<Self, ArtefactError> {
         let mut text = Vec::new();
         open(path)?.read_to_end(&mut text).map_err(ArtefactError::io("cannot read", path))?;
-        serde_json::from_slice(&text).map_err(|e| ArtefactError::corrupt(path, format!("{e}; run ossify-resize again with --force")))
+        serde_json::from_slice(&text).map_err(|e| {
+            ArtefactError::corrupt(path, format!("{e}; run ossify-resize again with --force"))
+        })
     }
 
     fn text(&self, path: &Path) -> Result<Vec<u8>, ArtefactError> {
@@ -79,8 +83,8 @@ impl ShardRecord {
 pub(crate) enum Store<'a> {
     /// In the staging folder of the output, under their names.
     Staging(&'a Publication),
-    /// In a part, which several workers may write at once: shards under names of their content, records under those of what
-    /// decided it.
+    /// In a part, which several workers may write at once: shards under names of their content,
+    /// records under those of what decided it.
     Part(&'a PartFolder),
 }
 
@@ -109,27 +113,40 @@ impl Store<'_> {
     }
 
     /// Keeps a shard that was written, and its record.
-    pub(crate) fn keep(self, plan: &ShardPlan, shard: Unfinished, record: ShardRecord) -> Result<(), ArtefactError> {
+    pub(crate) fn keep(
+        self,
+        plan: &ShardPlan,
+        shard: Unfinished,
+        record: ShardRecord,
+    ) -> Result<(), ArtefactError> {
         let entry = match (record.entry, self, shard) {
-            (Some(entry), Store::Part(folder), Unfinished::InPart(file)) => Some(folder.adopt(file, plan.split.as_str(), "arrow", entry)?),
+            (Some(entry), Store::Part(folder), Unfinished::InPart(file)) => {
+                Some(folder.adopt(file, plan.split.as_str(), "arrow", entry)?)
+            }
             (entry, ..) => entry,
         };
         self.keep_record(plan, &ShardRecord { entry, ..record })
     }
 
     /// Keeps the record of a shard that is there.
-    pub(crate) fn keep_record(self, plan: &ShardPlan, record: &ShardRecord) -> Result<(), ArtefactError> {
+    pub(crate) fn keep_record(
+        self,
+        plan: &ShardPlan,
+        record: &ShardRecord,
+    ) -> Result<(), ArtefactError> {
         match self {
             Store::Staging(publication) => {
                 let path = publication.stage(&record_name(plan))?;
                 write_atomic(&path, &record.text(&path)?)
             }
-            Store::Part(folder) => folder.write(&record_name_in_part(plan), &record.text(folder.path())?),
+            Store::Part(folder) => {
+                folder.write(&record_name_in_part(plan), &record.text(folder.path())?)
+            }
         }
     }
 
-    /// Whether there is a record of this very shard, and the shard is whole: staged, or already in its place where the
-    /// run was killed while it published.
+    /// Whether there is a record of this very shard, and the shard is whole: staged, or already in
+    /// its place where the run was killed while it published.
     pub(crate) fn has(self, plan: &ShardPlan) -> Result<bool, ArtefactError> {
         let Ok(record) = self.record(plan) else { return Ok(false) };
         let is_whole = match (&record.entry, self) {
@@ -138,7 +155,8 @@ impl Store<'_> {
             (Some(entry), Store::Staging(publication)) => {
                 let staged = publication.stage(&entry.path)?;
                 let staging = staged.parent().unwrap_or(publication.folder());
-                entry.path == plan.file && (entry.is_whole(staging)? || entry.is_whole(publication.folder())?)
+                entry.path == plan.file
+                    && (entry.is_whole(staging)? || entry.is_whole(publication.folder())?)
             }
         };
         Ok(is_whole && record.is_of(plan))
@@ -147,8 +165,12 @@ impl Store<'_> {
     /// The record of a shard that is there.
     pub(crate) fn record(self, plan: &ShardPlan) -> Result<ShardRecord, ArtefactError> {
         match self {
-            Store::Staging(publication) => ShardRecord::read(&publication.stage(&record_name(plan))?),
-            Store::Part(folder) => ShardRecord::read(&folder.path().join(record_name_in_part(plan))),
+            Store::Staging(publication) => {
+                ShardRecord::read(&publication.stage(&record_name(plan))?)
+            }
+            Store::Part(folder) => {
+                ShardRecord::read(&folder.path().join(record_name_in_part(plan)))
+            }
         }
     }
 }

@@ -26,7 +26,8 @@ struct TensorWords {
     antialias: bool,
 }
 
-/// What the stage says of its work. It has no times and no rates, so that equal work says equal things.
+/// What the stage says of its work. It has no times and no rates, so that equal work says equal
+/// things.
 #[derive(Serialize)]
 struct Summary<'a> {
     images: u64,
@@ -71,9 +72,16 @@ impl Counts {
         }
     }
 
-    pub(crate) fn summary(&self, plan: &Plan, recipe: &Recipe, settings: &ossify_settings::ResizeSettings) -> serde_json::Value {
-        let images_per_split: BTreeMap<Split, u64> =
-            Split::ALL.into_iter().map(|split| (split, self.rows_per_split.get(&split).copied().unwrap_or(0))).collect();
+    pub(crate) fn summary(
+        &self,
+        plan: &Plan,
+        recipe: &Recipe,
+        settings: &ossify_settings::ResizeSettings,
+    ) -> serde_json::Value {
+        let images_per_split: BTreeMap<Split, u64> = Split::ALL
+            .into_iter()
+            .map(|split| (split, self.rows_per_split.get(&split).copied().unwrap_or(0)))
+            .collect();
         let shape = recipe.shape();
         let summary = Summary {
             images: self.rows,
@@ -112,7 +120,10 @@ pub(crate) fn show(counts: &Counts, dataset: &std::path::Path, reporter: &Report
         reporter.say(String::from_utf8_lossy(&text).trim_end());
     }
     if counts.failed > MAX_SHOWN as u64 {
-        reporter.warn(format_args!("and {} more images; shards/issues.parquet lists all", counts.failed - MAX_SHOWN as u64));
+        reporter.warn(format_args!(
+            "and {} more images; shards/issues.parquet lists all",
+            counts.failed - MAX_SHOWN as u64
+        ));
     }
 }
 
@@ -122,9 +133,15 @@ fn finding(failure: &Failure) -> Finding {
         Failure::NOT_READ => "mend the file or its permissions and run this again",
         _ => "replace the file, or run ossify-ingest again after removing it",
     };
-    Finding::new(failure.rule.as_str(), Severity::Error, Action::Dropped, Place::file(failure.image_id.as_str()), failure.reason.as_str())
-        .with_note("this image is in no shard; all others are")
-        .with_help(help)
+    Finding::new(
+        failure.rule.as_str(),
+        Severity::Error,
+        Action::Dropped,
+        Place::file(failure.image_id.as_str()),
+        failure.reason.as_str(),
+    )
+    .with_note("this image is in no shard; all others are")
+    .with_help(help)
 }
 
 /// With `--strict`, an image that failed is a gate that was not met.

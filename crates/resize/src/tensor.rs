@@ -1,7 +1,9 @@
 //! One image: file to tensor, hashes and brightness.
 
 use ossify_contract::{Fingerprint, FingerprintRow, Row, ShardCompression, ShardRow, ShardShape};
-use ossify_imaging::{DecodeError, HeaderError, Limits, TensorSpec, decode_picture, to_tensor_into};
+use ossify_imaging::{
+    DecodeError, HeaderError, Limits, TensorSpec, decode_picture, to_tensor_into,
+};
 use ossify_settings::ResizeSettings;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -44,20 +46,37 @@ impl Recipe {
             words::Compression::Zstd => ShardCompression::Zstd,
         };
         Recipe {
-            spec: TensorSpec { side_px: settings.side_px, channels, geometry, filter, antialias: settings.antialias },
-            limits: Limits { max_pixels: settings.max_pixels, max_memory_bytes: settings.max_memory_bytes },
+            spec: TensorSpec {
+                side_px: settings.side_px,
+                channels,
+                geometry,
+                filter,
+                antialias: settings.antialias,
+            },
+            limits: Limits {
+                max_pixels: settings.max_pixels,
+                max_memory_bytes: settings.max_memory_bytes,
+            },
             compression,
         }
     }
 
     pub(crate) fn shape(&self) -> ShardShape {
-        ShardShape { height: self.spec.side_px, width: self.spec.side_px, channels: self.spec.channels.count() as u32 }
+        ShardShape {
+            height: self.spec.side_px,
+            width: self.spec.side_px,
+            channels: self.spec.channels.count() as u32,
+        }
     }
 
-    /// Hash of all that decides the bytes of a shard and what is recorded of its rows, beside its images.
+    /// Hash of all that decides the bytes of a shard and what is recorded of its rows, beside its
+    /// images.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut fingerprint = Fingerprint::new("shard");
-        fingerprint.add(env!("CARGO_PKG_VERSION")).add(ossify_contract::SCHEMA_VERSION.to_string()).add(format!("{self:?}"));
+        fingerprint
+            .add(env!("CARGO_PKG_VERSION"))
+            .add(ossify_contract::SCHEMA_VERSION.to_string())
+            .add(format!("{self:?}"));
         // A shard that was made before a column came is made again, and the column with it.
         for column in FingerprintRow::schema().fields() {
             fingerprint.add(column.name());
@@ -66,17 +85,33 @@ impl Recipe {
     }
 
     /// Decodes and resizes one image, of which these bytes were read; its tensor goes to `out`.
-    pub(crate) fn tensor(&self, source: &Source, bytes: Result<Vec<u8>, DecodeError>, out: &mut [u8]) -> Result<(ShardRow, RowRecord), Failure> {
-        let failure = |rule: &str, reason: String| Failure { image_id: source.image_id.clone(), rule: rule.to_owned(), reason };
+    pub(crate) fn tensor(
+        &self,
+        source: &Source,
+        bytes: Result<Vec<u8>, DecodeError>,
+        out: &mut [u8],
+    ) -> Result<(ShardRow, RowRecord), Failure> {
+        let failure = |rule: &str, reason: String| Failure {
+            image_id: source.image_id.clone(),
+            rule: rule.to_owned(),
+            reason,
+        };
         let of_decoding = |e: DecodeError| {
-            let rule = if matches!(e, DecodeError::Header(HeaderError::Io(_))) { Failure::NOT_READ } else { Failure::UNREADABLE };
+            let rule = if matches!(e, DecodeError::Header(HeaderError::Io(_))) {
+                Failure::NOT_READ
+            } else {
+                Failure::UNREADABLE
+            };
             failure(rule, e.to_string())
         };
         let bytes = bytes.map_err(of_decoding)?;
         let picture = decode_picture(&bytes, &self.limits, &self.spec).map_err(of_decoding)?;
         let size = picture.size();
         if size != source.size {
-            let reason = format!("the image has {}x{} pixels and the tables say {}x{}", size.0, size.1, source.size.0, source.size.1);
+            let reason = format!(
+                "the image has {}x{} pixels and the tables say {}x{}",
+                size.0, size.1, source.size.0, source.size.1
+            );
             return Err(failure(Failure::CHANGED, reason));
         }
         let transform = to_tensor_into(&picture, &self.spec, out);

@@ -13,10 +13,12 @@ use crate::shard_record::ShardRecord;
 
 /// Shards that are open at a time at most.
 const MOST_OPEN: usize = 256;
-/// Images of the open shards at most, unless the last one alone has more; names, sizes and hashes take about 150 bytes each.
+/// Images of the open shards at most, unless the last one alone has more; names, sizes and hashes
+/// take about 150 bytes each.
 const MOST_OPEN_ROWS: usize = 1 << 18;
 
-/// The rows of all shards, numbered through in the order of the plan. Those shards are open that were asked for last.
+/// The rows of all shards, numbered through in the order of the plan. Those shards are open that
+/// were asked for last.
 pub(crate) struct Tensors<'a> {
     publication: &'a Publication,
     /// Each with the number of its first row.
@@ -43,39 +45,58 @@ impl<'a> Tensors<'a> {
     /// Id and split of a row.
     pub(crate) fn image(&self, row: usize) -> Result<(String, Split)> {
         let (shard, reader, row) = self.place(row)?;
-        let image = reader.get(row).ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
+        let image = reader
+            .get(row)
+            .ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
         Ok((image.image_id.to_owned(), shard.split))
     }
 
     /// What a row shows.
     pub(crate) fn picture(&self, row: usize) -> Result<Picture> {
         let (shard, reader, row) = self.place(row)?;
-        let image = reader.get(row).ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
+        let image = reader
+            .get(row)
+            .ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
         let mut tensor = Vec::with_capacity(reader.shape().bytes());
         reader.append_tensor(row, &mut tensor)?;
-        Ok(Picture::new(&TensorView { pixels: &tensor, shape: reader.shape(), source: (image.width, image.height), transform: image.transform }))
+        Ok(Picture::new(&TensorView {
+            pixels: &tensor,
+            shape: reader.shape(),
+            source: (image.width, image.height),
+            transform: image.transform,
+        }))
     }
 
     fn place(&self, row: usize) -> Result<(&ShardPlan, Arc<ShardReader>, usize)> {
-        let number = self.shards.partition_point(|(first_row, _)| *first_row <= row).saturating_sub(1);
-        let (first_row, shard) = *self.shards.get(number).ok_or_else(|| ArtefactError::corrupt("shards", format!("there is no row {row}")))?;
+        let number =
+            self.shards.partition_point(|(first_row, _)| *first_row <= row).saturating_sub(1);
+        let (first_row, shard) = *self
+            .shards
+            .get(number)
+            .ok_or_else(|| ArtefactError::corrupt("shards", format!("there is no row {row}")))?;
         Ok((shard, self.reader(number, shard)?, row - first_row))
     }
 
     fn reader(&self, number: usize, shard: &ShardPlan) -> Result<Arc<ShardReader>> {
         let mut open = self.lock();
-        let reader = match open.iter().rposition(|(open, _)| *open == number).and_then(|at| open.remove(at)) {
-            Some((_, reader)) => reader,
-            None => {
-                // Others need not wait.
-                drop(open);
-                let reader = Arc::new(ShardReader::open_for(Access::Scattered, self.path(shard)?)?);
-                open = self.lock();
-                reader
-            }
-        };
+        let reader =
+            match open.iter().rposition(|(open, _)| *open == number).and_then(|at| open.remove(at))
+            {
+                Some((_, reader)) => reader,
+                None => {
+                    // Others need not wait.
+                    drop(open);
+                    let reader =
+                        Arc::new(ShardReader::open_for(Access::Scattered, self.path(shard)?)?);
+                    open = self.lock();
+                    reader
+                }
+            };
         open.push_back((number, Arc::clone(&reader)));
-        while open.len() > MOST_OPEN || (open.len() > 1 && open.iter().map(|(_, reader)| reader.len()).sum::<usize>() > MOST_OPEN_ROWS) {
+        while open.len() > MOST_OPEN
+            || (open.len() > 1
+                && open.iter().map(|(_, reader)| reader.len()).sum::<usize>() > MOST_OPEN_ROWS)
+        {
             open.pop_front();
         }
         Ok(reader)
@@ -87,6 +108,10 @@ impl<'a> Tensors<'a> {
 
     fn path(&self, shard: &ShardPlan) -> Result<PathBuf> {
         let staged = self.publication.stage(&shard.file)?;
-        Ok(if ossify_storage::size(&staged).is_some() { staged } else { self.publication.folder().join(&shard.file) })
+        Ok(if ossify_storage::size(&staged).is_some() {
+            staged
+        } else {
+            self.publication.folder().join(&shard.file)
+        })
     }
 }

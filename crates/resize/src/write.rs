@@ -20,9 +20,10 @@ const BATCH_BYTES: usize = 16 << 20;
 
 /// Writes the shards that `is_missing` names, each with its record beside it.
 ///
-/// Each of `threads` threads takes a record batch's images, in order, and makes their tensors in a buffer; this thread
-/// puts the batches into their shards in that order, so that the bytes do not depend on the number of threads. There
-/// are two buffers more than threads: memory holds these, and one image a thread.
+/// Each of `threads` threads takes a record batch's images, in order, and makes their tensors in a
+/// buffer; this thread puts the batches into their shards in that order, so that the bytes do not
+/// depend on the number of threads. There are two buffers more than threads: memory holds these,
+/// and one image a thread.
 pub(crate) fn write_shards(
     plan: &Plan,
     is_missing: impl Fn(usize) -> bool,
@@ -114,10 +115,20 @@ impl<I: Iterator<Item = Result<(usize, Source), ArtefactError>>> Jobs<I> {
 }
 
 impl Job {
-    fn run(self, mut pixels: Vec<u8>, from: From, recipe: &Recipe, progress: &Progress) -> Result<Batch, ArtefactError> {
+    fn run(
+        self,
+        mut pixels: Vec<u8>,
+        from: From,
+        recipe: &Recipe,
+        progress: &Progress,
+    ) -> Result<Batch, ArtefactError> {
         let size = recipe.spec.bytes();
         pixels.resize(self.sources.len() * size, 0);
-        let (mut rows, mut records, mut failures) = (Vec::with_capacity(self.sources.len()), Vec::with_capacity(self.sources.len()), Vec::new());
+        let (mut rows, mut records, mut failures) = (
+            Vec::with_capacity(self.sources.len()),
+            Vec::with_capacity(self.sources.len()),
+            Vec::new(),
+        );
         for (source, bytes) in self.sources.iter().zip(from.images(&self.sources, &recipe.limits)) {
             let tensor = &mut pixels[rows.len() * size..][..size];
             match recipe.tensor(source, bytes?, tensor) {
@@ -138,19 +149,27 @@ impl Job {
 #[derive(Clone, Copy)]
 pub(crate) struct From<'a> {
     pub(crate) dataset: &'a Path,
-    /// How many images of an object store each thread has asked for, beside the one that it works on.
+    /// How many images of an object store each thread has asked for, beside the one that it works
+    /// on.
     pub(crate) ahead: usize,
 }
 
 impl From<'_> {
-    /// Reads images, in order. The error ends the run: an object store did not answer, which says nothing of the image.
-    fn images(self, sources: &[Source], limits: &Limits) -> impl Iterator<Item = Result<Result<Vec<u8>, DecodeError>, ArtefactError>> {
+    /// Reads images, in order. The error ends the run: an object store did not answer, which says
+    /// nothing of the image.
+    fn images(
+        self,
+        sources: &[Source],
+        limits: &Limits,
+    ) -> impl Iterator<Item = Result<Result<Vec<u8>, DecodeError>, ArtefactError>> {
         let paths = sources.iter().map(move |source| self.dataset.join(&source.image_id));
-        ReadAhead::new(paths, limits.max_memory_bytes, self.ahead).map(move |(path, object)| match object {
-            None => Ok(read_file(&path, limits)),
-            Some(Err(e)) if is_outage(&e) => Err(ArtefactError::io("cannot read", path)(e)),
-            Some(Err(e)) => Ok(Err(HeaderError::Io(e).into())),
-            Some(Ok(bytes)) => Ok(Ok(bytes)),
+        ReadAhead::new(paths, limits.max_memory_bytes, self.ahead).map(move |(path, object)| {
+            match object {
+                None => Ok(read_file(&path, limits)),
+                Some(Err(e)) if is_outage(&e) => Err(ArtefactError::io("cannot read", path)(e)),
+                Some(Err(e)) => Ok(Err(HeaderError::Io(e).into())),
+                Some(Ok(bytes)) => Ok(Ok(bytes)),
+            }
         })
     }
 }
@@ -164,7 +183,11 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    fn take_all(&mut self, finished: &Receiver<Result<Batch, ArtefactError>>, give_back: impl Fn(Vec<u8>)) -> Result<(), ArtefactError> {
+    fn take_all(
+        &mut self,
+        finished: &Receiver<Result<Batch, ArtefactError>>,
+        give_back: impl Fn(Vec<u8>),
+    ) -> Result<(), ArtefactError> {
         let mut early: BTreeMap<usize, Batch> = BTreeMap::new();
         let mut next = 0;
         for batch in finished {
@@ -184,8 +207,18 @@ impl Sink<'_> {
             Some(open) => open,
             None => {
                 let file = self.store.begin(shard)?;
-                let writer = ShardWriter::create(file.path(), self.recipe.shape(), self.recipe.compression)?;
-                (file, writer, ShardRecord { inputs: shard.inputs.clone(), entry: None, rows: Vec::new(), failures: Vec::new() })
+                let writer =
+                    ShardWriter::create(file.path(), self.recipe.shape(), self.recipe.compression)?;
+                (
+                    file,
+                    writer,
+                    ShardRecord {
+                        inputs: shard.inputs.clone(),
+                        entry: None,
+                        rows: Vec::new(),
+                        failures: Vec::new(),
+                    },
+                )
             }
         };
         let pixels = writer.write(&batch.rows, batch.pixels)?;

@@ -24,7 +24,9 @@ fn dicom(width: u16, height: u16, values: &[u16]) -> Vec<u8> {
     ];
     let mut file = [&[0; 128][..], b"DICM\x02\0\x10\0UI\x12\x001.2.840.10008.1.2\0"].concat();
     let pixels = ((0x7fe0, 0x0010), values.iter().flat_map(|value| value.to_le_bytes()).collect());
-    for ((group, element), value) in elements.map(|(element, value)| ((0x0028u16, element), value)).into_iter().chain([pixels]) {
+    for ((group, element), value) in
+        elements.map(|(element, value)| ((0x0028u16, element), value)).into_iter().chain([pixels])
+    {
         file.extend([group.to_le_bytes(), element.to_le_bytes()].concat());
         file.extend((value.len() as u32).to_le_bytes());
         file.extend(value);
@@ -50,12 +52,22 @@ fn a_dicom_image_becomes_a_tensor_as_its_shades_would() {
     assert_eq!(summary["summary"]["images"], 2);
     let failure = &summary["summary"]["failed"][0];
     assert_eq!(failure["image_id"], "train/images/c.dcm");
-    let cut = format!("the dicom file was cut short: its end is missing after {} bytes; copy or download it again", file.len() - 1);
+    let cut = format!(
+        "the dicom file was cut short: its end is missing after {} bytes; copy or download it again",
+        file.len() - 1
+    );
     assert_eq!(failure["reason"], cut);
 
     let reader = ShardReader::open(bench.out().join("shards/train-00000.arrow")).unwrap();
-    let (row, image) = reader.iter().enumerate().find(|(_, image)| image.image_id.ends_with("b.dcm")).unwrap();
-    let spec = TensorSpec { side_px: 48, channels: Channels::Rgb, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true };
+    let (row, image) =
+        reader.iter().enumerate().find(|(_, image)| image.image_id.ends_with("b.dcm")).unwrap();
+    let spec = TensorSpec {
+        side_px: 48,
+        channels: Channels::Rgb,
+        geometry: Geometry::Stretch,
+        filter: Filter::Bilinear,
+        antialias: true,
+    };
     assert_eq!(&*reader.tensor(row).unwrap(), to_tensor(&expected, &spec).0);
     assert_eq!((image.width, image.height), (64, 48));
 }

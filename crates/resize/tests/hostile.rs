@@ -11,7 +11,10 @@ use ossify_contract::{ImageStatus, IssueRow, Split, read_table};
 /// Rule and reason of an image, as `issues.parquet` has them.
 fn issue(bench: &Bench, name: &str) -> (String, String) {
     let issues: Vec<IssueRow> = read_table(bench.out().join("shards/issues.parquet")).unwrap();
-    let issue = issues.into_iter().find(|issue| issue.path.ends_with(name)).unwrap_or_else(|| panic!("nothing is said of {name}"));
+    let issue = issues
+        .into_iter()
+        .find(|issue| issue.path.ends_with(name))
+        .unwrap_or_else(|| panic!("nothing is said of {name}"));
     (issue.rule, issue.message)
 }
 
@@ -28,9 +31,11 @@ fn lying_png(bytes: &[u8], (width, height): (u32, u32)) -> Vec<u8> {
     let mut lying = bytes.to_vec();
     lying[16..20].copy_from_slice(&width.to_be_bytes());
     lying[20..24].copy_from_slice(&height.to_be_bytes());
-    let sum = lying[12..29]
-        .iter()
-        .fold(u32::MAX, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 }));
+    let sum = lying[12..29].iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 }
+        })
+    });
     lying[29..33].copy_from_slice(&(!sum).to_be_bytes());
     lying
 }
@@ -48,15 +53,22 @@ fn bombs_and_lies_are_told_and_the_others_go_on() {
     bench.add(Split::Valid, "bomb.png", &even, (4000, 4000));
     bench.add(Split::Valid, "huge.png", &lying_png(&even, (200_000, 200_000)), (200_000, 200_000));
     bench.write_tables();
-    let arguments = ["--set", "resize.max_pixels=20000000", "--set", "resize.max_memory_bytes=20000000"];
+    let arguments =
+        ["--set", "resize.max_pixels=20000000", "--set", "resize.max_memory_bytes=20000000"];
     let output = bench.run(&arguments);
     assert!(output.status.success(), "{}", text(&output.stderr));
     for name in ["tall.jpg", "flat.jpg", "tall.png"] {
         let (rule, reason) = issue(&bench, name);
-        assert!(rule == "image-unreadable" && reason.contains("damaged"), "{name}: {rule}: {reason}");
+        assert!(
+            rule == "image-unreadable" && reason.contains("damaged"),
+            "{name}: {rule}: {reason}"
+        );
     }
     let (_, reason) = issue(&bench, "bomb.png");
-    assert_eq!(reason, "it takes 192000000 bytes of memory, more than the limit of 20000000 (resize.max_memory_bytes)");
+    assert_eq!(
+        reason,
+        "it takes 192000000 bytes of memory, more than the limit of 20000000 (resize.max_memory_bytes)"
+    );
     let (_, reason) = issue(&bench, "huge.png");
     assert!(reason.contains("200000x200000 pixels"), "{reason}");
 }
@@ -66,7 +78,12 @@ fn bombs_and_lies_are_told_and_the_others_go_on() {
 fn a_file_that_nobody_may_read_is_told() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut bench = Bench::with_images(12);
-    bench.add(Split::Train, "closed.jpg", &encoded(&picture(64, 48, 500), ImageFormat::Jpeg), (64, 48));
+    bench.add(
+        Split::Train,
+        "closed.jpg",
+        &encoded(&picture(64, 48, 500), ImageFormat::Jpeg),
+        (64, 48),
+    );
     bench.write_tables();
     let path = bench.dataset().join("train/images/closed.jpg");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
@@ -75,7 +92,13 @@ fn a_file_that_nobody_may_read_is_told() {
         return;
     }
     assert!(bench.run(&[]).status.success());
-    assert_eq!(issue(&bench, "closed.jpg"), ("image-not-read".into(), "the file cannot be opened or read: Permission denied (os error 13)".into()));
+    assert_eq!(
+        issue(&bench, "closed.jpg"),
+        (
+            "image-not-read".into(),
+            "the file cannot be opened or read: Permission denied (os error 13)".into()
+        )
+    );
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(bench.summary(&[])["summary"]["images"], 13);
 }

@@ -22,24 +22,40 @@ fn a_run_that_is_killed_at_any_moment_and_taken_up_gives_the_same_bytes() {
     for kill in 0..20u32 {
         let out = bench.root.path().join(format!("killed-{kill}"));
         std::fs::create_dir_all(&out).unwrap();
-        let copied = Command::new("cp").arg("-r").arg(bench.out().join("tables")).arg(&out).status().unwrap();
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(bench.out().join("tables"))
+            .arg(&out)
+            .status()
+            .unwrap();
         assert!(copied.success());
         // Moments spread over the run, publishing included, in an order that no schedule favours.
         let moment = whole_run.mul_f64(f64::from(kill * 7 % 20) / 19.0 * 1.05);
-        let mut child = bench.command(&out, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = bench
+            .command(&out, &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(moment);
         child.kill().unwrap();
         child.wait().unwrap();
         let shards = out.join("shards");
         if shards.join("manifest.json").exists() {
-            assert!(published(&shards) == undisturbed, "killed after {moment:?}: a manifest stands over other files");
+            assert!(
+                published(&shards) == undisturbed,
+                "killed after {moment:?}: a manifest stands over other files"
+            );
         }
         let again = bench.command(&out, &arguments).output().unwrap();
         assert!(again.status.success(), "killed after {moment:?}: {}", text(&again.stderr));
-        went_on += usize::from(text(&again.stderr).contains("going on where the last run was stopped"));
+        went_on +=
+            usize::from(text(&again.stderr).contains("going on where the last run was stopped"));
         assert!(published(&shards) == undisturbed, "killed after {moment:?}");
     }
-    println!("20 kills within {whole_run:?}; {went_on} runs went on with shards that the killed one had finished");
+    println!(
+        "20 kills within {whole_run:?}; {went_on} runs went on with shards that the killed one had finished"
+    );
     assert!(went_on > 0);
 }
 
@@ -51,9 +67,18 @@ fn shards_of_another_configuration_are_not_taken_for_those_of_this_one() {
     let expected = published(&bench.out().join("shards"));
     let out = bench.root.path().join("second");
     std::fs::create_dir_all(&out).unwrap();
-    assert!(Command::new("cp").arg("-r").arg(bench.out().join("tables")).arg(&out).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-r")
+            .arg(bench.out().join("tables"))
+            .arg(&out)
+            .status()
+            .unwrap()
+            .success()
+    );
     let partial = out.join("shards/.partial");
-    let mut child = bench.command(&out, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child =
+        bench.command(&out, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !partial.join("train-00000.arrow.json").exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
@@ -73,9 +98,22 @@ fn a_damaged_shard_of_a_killed_run_is_made_again() {
     let expected = published(&bench.out().join("shards"));
     let out = bench.root.path().join("second");
     std::fs::create_dir_all(&out).unwrap();
-    assert!(Command::new("cp").arg("-r").arg(bench.out().join("tables")).arg(&out).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-r")
+            .arg(bench.out().join("tables"))
+            .arg(&out)
+            .status()
+            .unwrap()
+            .success()
+    );
     let partial = out.join("shards/.partial");
-    let mut child = bench.command(&out, &["--set", "general.threads=1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = bench
+        .command(&out, &["--set", "general.threads=1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while !partial.join("train-00001.arrow.json").exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
@@ -99,7 +137,11 @@ fn a_second_process_is_kept_out() {
     let _busy = ossify_contract::Publication::begin(bench.out().join("shards")).unwrap();
     let output = bench.run(&[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("is being written by another ossify process"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("is being written by another ossify process"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 /// Needs the right to mount; skipped elsewhere.
@@ -111,16 +153,34 @@ fn a_full_disk_is_told_and_once_there_is_space_the_run_goes_on() {
     let expected = published(&bench.out().join("shards"));
     let disk = bench.root.path().join("disk");
     std::fs::create_dir(&disk).unwrap();
-    let mount = |options: &str| Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&disk).stderr(Stdio::null()).status();
+    let mount = |options: &str| {
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&disk)
+            .stderr(Stdio::null())
+            .status()
+    };
     if !mount("size=12m").is_ok_and(|status| status.success()) {
         eprintln!("skipped: mounting a small file system is not allowed here");
         return;
     }
     let unmount = Unmount(disk.clone());
-    assert!(Command::new("cp").arg("-r").arg(bench.out().join("tables")).arg(&disk).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-r")
+            .arg(bench.out().join("tables"))
+            .arg(&disk)
+            .status()
+            .unwrap()
+            .success()
+    );
     let full = bench.command(&disk, &["--set", "resize.side_px=224"]).output().unwrap();
     assert_eq!(full.status.code(), Some(1), "{}", text(&full.stderr));
-    assert!(text(&full.stderr).contains("the disk is full; free some space or choose another OUT"), "{}", text(&full.stderr));
+    assert!(
+        text(&full.stderr).contains("the disk is full; free some space or choose another OUT"),
+        "{}",
+        text(&full.stderr)
+    );
     assert!(!disk.join("shards/manifest.json").exists());
     assert!(mount("remount,size=200m").is_ok_and(|status| status.success()));
     let again = bench.command(&disk, &["--set", "resize.side_px=224"]).output().unwrap();

@@ -19,14 +19,15 @@ fn shards(bench: &Bench) -> BTreeMap<Vec<u8>, (String, i64)> {
     names
         .map(|name| {
             let path = folder.join(&name);
-            let changed = std::fs::metadata(&path).unwrap().mtime_nsec() + std::fs::metadata(&path).unwrap().mtime() * 1_000_000_000;
+            let changed = std::fs::metadata(&path).unwrap().mtime_nsec()
+                + std::fs::metadata(&path).unwrap().mtime() * 1_000_000_000;
             (std::fs::read(&path).unwrap(), (name, changed))
         })
         .collect()
 }
 
-/// Runs the stage on the changed dataset, and on a fresh work folder: both give the same bytes. Says how many shards
-/// there are, and how many were written.
+/// Runs the stage on the changed dataset, and on a fresh work folder: both give the same bytes.
+/// Says how many shards there are, and how many were written.
 fn rerun(bench: &Bench, before: &BTreeMap<Vec<u8>, (String, i64)>) -> (usize, usize) {
     bench.write_tables();
     let output = bench.run(&[]);
@@ -34,16 +35,31 @@ fn rerun(bench: &Bench, before: &BTreeMap<Vec<u8>, (String, i64)>) -> (usize, us
     let after = shards(bench);
     let fresh = bench.root.path().join("fresh");
     std::fs::create_dir_all(&fresh).unwrap();
-    assert!(std::process::Command::new("cp").arg("-r").arg(bench.out().join("tables")).arg(&fresh).status().unwrap().success());
+    assert!(
+        std::process::Command::new("cp")
+            .arg("-r")
+            .arg(bench.out().join("tables"))
+            .arg(&fresh)
+            .status()
+            .unwrap()
+            .success()
+    );
     assert!(bench.command(&fresh, &[]).output().unwrap().status.success());
     assert!(published(&bench.out().join("shards")) == published(&fresh.join("shards")));
     std::fs::remove_dir_all(&fresh).unwrap();
-    let written = after.iter().filter(|(content, (_, changed))| before.get(*content).is_none_or(|(_, before)| before != changed)).count();
+    let written = after
+        .iter()
+        .filter(|(content, (_, changed))| {
+            before.get(*content).is_none_or(|(_, before)| before != changed)
+        })
+        .count();
     (after.len(), written)
 }
 
 fn sorted(bench: &mut Bench) {
-    bench.rows.sort_by(|a, b| (a.split as usize, &a.image_id).cmp(&(b.split as usize, &b.image_id)));
+    bench
+        .rows
+        .sort_by(|a, b| (a.split as usize, &a.image_id).cmp(&(b.split as usize, &b.image_id)));
 }
 
 #[test]
@@ -70,12 +86,20 @@ fn shards_whose_number_changes_are_renamed() {
     let before = shards(&bench);
     // A good shard's worth of images before all others.
     for i in 0..40 {
-        bench.add(Split::Train, &format!("000-{i:02}.png"), &encoded(&picture(60, 50, 8000 + i), ImageFormat::Png), (60, 50));
+        bench.add(
+            Split::Train,
+            &format!("000-{i:02}.png"),
+            &encoded(&picture(60, 50, 8000 + i), ImageFormat::Png),
+            (60, 50),
+        );
     }
     sorted(&mut bench);
     let (all, written) = rerun(&bench, &before);
     let after = shards(&bench);
-    let renamed = after.iter().filter(|(content, (name, _))| before.get(*content).is_some_and(|(old, _)| old != name)).count();
+    let renamed = after
+        .iter()
+        .filter(|(content, (name, _))| before.get(*content).is_some_and(|(old, _)| old != name))
+        .count();
     assert!(renamed > 3 && written < all / 2, "{renamed} renamed, {written} of {all} written");
 }
 
@@ -86,8 +110,17 @@ fn a_changed_image_rewrites_its_shard_alone() {
     let before = shards(&bench);
     let row = bench.rows[60].clone();
     let path = bench.dataset().join(&row.image_id);
-    std::fs::write(&path, encoded(&picture(row.width as u32, row.height as u32, 9999), ImageFormat::Png)).unwrap();
-    std::fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
+    std::fs::write(
+        &path,
+        encoded(&picture(row.width as u32, row.height as u32, 9999), ImageFormat::Png),
+    )
+    .unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(SystemTime::now() + Duration::from_secs(5))
+        .unwrap();
     let (_, written) = rerun(&bench, &before);
     assert_eq!(written, 1);
     bench.rows.remove(61);
@@ -107,7 +140,10 @@ fn failures_of_shards_that_stay_are_still_told() {
     let (_, written) = rerun(&bench, &before);
     assert!(written <= 2, "{written}");
     let again = bench.summary(&[]);
-    assert_eq!((&again["status"], &again["summary"]["failed"][0]["image_id"]), (&"current".into(), &bad.as_str().into()));
+    assert_eq!(
+        (&again["status"], &again["summary"]["failed"][0]["image_id"]),
+        (&"current".into(), &bad.as_str().into())
+    );
 }
 
 #[test]

@@ -13,7 +13,13 @@ use ossify_resize::leaks::{Leaks, Picture, Print, find_leaks};
 use ossify_resize::{MIRRORED_BITS, TensorView, perceptual_hash};
 use xxhash_rust::xxh3::xxh3_64;
 
-const STRETCHED: TensorSpec = TensorSpec { side_px: 224, channels: Channels::Rgb, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true };
+const STRETCHED: TensorSpec = TensorSpec {
+    side_px: 224,
+    channels: Channels::Rgb,
+    geometry: Geometry::Stretch,
+    filter: Filter::Bilinear,
+    antialias: true,
+};
 
 /// A limb on a dark film: shade, bones, and details that differ with the seed.
 fn film(seed: u32) -> RgbImage {
@@ -27,7 +33,17 @@ fn film(seed: u32) -> RgbImage {
     };
     // All have the same two bones at nearly the same place, as forearms do.
     let lean = 0.1 * chance();
-    let marks: Vec<[f32; 5]> = (0..24).map(|_| [chance(), chance(), 0.01 + 0.06 * chance(), 0.01 + 0.06 * chance(), 60.0 * chance() - 20.0]).collect();
+    let marks: Vec<[f32; 5]> = (0..24)
+        .map(|_| {
+            [
+                chance(),
+                chance(),
+                0.01 + 0.06 * chance(),
+                0.01 + 0.06 * chance(),
+                60.0 * chance() - 20.0,
+            ]
+        })
+        .collect();
     RgbImage::from_fn(width, height, |x, y| {
         let (u, v) = (x as f32 / width as f32, y as f32 / height as f32);
         let across = u - 0.5 - lean * (v - 0.5);
@@ -55,7 +71,9 @@ fn png(picture: &RgbImage) -> Vec<u8> {
 }
 
 fn brightened(picture: &RgbImage, factor: f32) -> RgbImage {
-    RgbImage::from_fn(picture.width(), picture.height(), |x, y| picture.get_pixel(x, y).0.map(|value| (f32::from(value) * factor) as u8).into())
+    RgbImage::from_fn(picture.width(), picture.height(), |x, y| {
+        picture.get_pixel(x, y).0.map(|value| (f32::from(value) * factor) as u8).into()
+    })
 }
 
 /// Turned counter-clockwise in its frame, black in the corners, as Roboflow does.
@@ -65,7 +83,8 @@ fn turned(picture: &RgbImage, degrees: f32) -> RgbImage {
     let (middle_x, middle_y) = ((width - 1) as f32 / 2.0, (height - 1) as f32 / 2.0);
     RgbImage::from_fn(width, height, |x, y| {
         let (across, down) = (x as f32 - middle_x, y as f32 - middle_y);
-        let (from_x, from_y) = (middle_x + across * cos - down * sin, middle_y + across * sin + down * cos);
+        let (from_x, from_y) =
+            (middle_x + across * cos - down * sin, middle_y + across * sin + down * cos);
         image::imageops::interpolate_bilinear(picture, from_x, from_y).unwrap_or(image::Rgb([0; 3]))
     })
 }
@@ -80,15 +99,29 @@ struct Image {
 
 impl Image {
     fn view(&self) -> TensorView<'_> {
-        TensorView { pixels: &self.tensor, shape: self.shape, source: self.source, transform: self.transform }
+        TensorView {
+            pixels: &self.tensor,
+            shape: self.shape,
+            source: self.source,
+            transform: self.transform,
+        }
     }
 }
 
 fn read(split: Split, file: &[u8], spec: &TensorSpec) -> Image {
     let pixels = decode(file, &Limits::default()).unwrap();
     let (tensor, transform) = to_tensor(&pixels, spec);
-    let shape = ShardShape { height: spec.side_px, width: spec.side_px, channels: spec.channels.count() as u32 };
-    let print = Print { split, bytes_xxh3: xxh3_64(file), pixels_xxh3: xxh3_64(pixels.data()), perceptual_hash: 0 };
+    let shape = ShardShape {
+        height: spec.side_px,
+        width: spec.side_px,
+        channels: spec.channels.count() as u32,
+    };
+    let print = Print {
+        split,
+        bytes_xxh3: xxh3_64(file),
+        pixels_xxh3: xxh3_64(pixels.data()),
+        perceptual_hash: 0,
+    };
     let mut image = Image { print, tensor, shape, source: pixels.size(), transform };
     image.print.perceptual_hash = perceptual_hash(&image.view());
     image
@@ -101,7 +134,9 @@ fn search(images: &[Image]) -> Leaks {
 
 /// Forty films in train, sixty in valid and test.
 fn strangers() -> Vec<(Split, Vec<u8>)> {
-    let split = |number: u32| [Split::Train, Split::Valid, Split::Train, Split::Test, Split::Valid][number as usize % 5];
+    let split = |number: u32| {
+        [Split::Train, Split::Valid, Split::Train, Split::Test, Split::Valid][number as usize % 5]
+    };
     (100..200).map(|number| (split(number), jpeg(&film(number), 90))).collect()
 }
 
@@ -115,10 +150,16 @@ fn each_kind_of_leak_is_found_and_strangers_are_not() {
         TensorSpec { side_px: 130, ..STRETCHED },
     ] {
         let originals: Vec<RgbImage> = (1..=9).map(film).collect();
-        let large = image::imageops::resize(&originals[8], 660, 840, image::imageops::FilterType::Triangle);
+        let large =
+            image::imageops::resize(&originals[8], 660, 840, image::imageops::FilterType::Triangle);
         let leaks = [
             (LeakTier::SameBytes, png(&originals[0]), 0.0, false),
-            (LeakTier::SamePixels, encoded(&DynamicImage::from(originals[1].clone()), ImageFormat::Bmp), 0.0, false),
+            (
+                LeakTier::SamePixels,
+                encoded(&DynamicImage::from(originals[1].clone()), ImageFormat::Bmp),
+                0.0,
+                false,
+            ),
             (LeakTier::Near, jpeg(&originals[2], 60), 0.0, false),
             (LeakTier::Near, jpeg(&brightened(&originals[3], 1.5), 90), 0.0, false),
             (LeakTier::Near, jpeg(&brightened(&originals[4], 0.5), 90), 0.0, false),
@@ -127,33 +168,59 @@ fn each_kind_of_leak_is_found_and_strangers_are_not() {
             (LeakTier::Near, jpeg(&image::imageops::flip_horizontal(&originals[7]), 90), 0.0, true),
             (LeakTier::Near, jpeg(&large, 90), 0.0, false),
         ];
-        let mut images: Vec<Image> = originals.iter().map(|original| read(Split::Train, &png(original), &spec)).collect();
-        images.extend(leaks.iter().enumerate().map(|(at, (_, file, ..))| read([Split::Valid, Split::Test][at % 2], file, &spec)));
+        let mut images: Vec<Image> =
+            originals.iter().map(|original| read(Split::Train, &png(original), &spec)).collect();
+        images.extend(
+            leaks
+                .iter()
+                .enumerate()
+                .map(|(at, (_, file, ..))| read([Split::Valid, Split::Test][at % 2], file, &spec)),
+        );
         images.extend(strangers().iter().map(|(split, file)| read(*split, file, &spec)));
 
         let found = search(&images);
-        let pairs: Vec<(u32, u32, LeakTier)> = found.pairs.iter().map(|pair| (pair.row, pair.other_row, pair.tier)).collect();
-        let expected: Vec<(u32, u32, LeakTier)> = (0..9).map(|at| (at, at + 9, leaks[at as usize].0)).collect();
+        let pairs: Vec<(u32, u32, LeakTier)> =
+            found.pairs.iter().map(|pair| (pair.row, pair.other_row, pair.tier)).collect();
+        let expected: Vec<(u32, u32, LeakTier)> =
+            (0..9).map(|at| (at, at + 9, leaks[at as usize].0)).collect();
         assert_eq!(pairs, expected, "{spec:?}");
         for (pair, (_, _, degrees, mirrored)) in found.pairs.iter().zip(&leaks) {
             if let Some(alike) = pair.alike {
-                assert!((alike.rotation_degrees - degrees).abs() < 1.0 && alike.mirrored == *mirrored, "{spec:?}: {pair:?} for {degrees}");
+                assert!(
+                    (alike.rotation_degrees - degrees).abs() < 1.0 && alike.mirrored == *mirrored,
+                    "{spec:?}: {pair:?} for {degrees}"
+                );
             }
         }
         let counts = found.counts();
-        assert_eq!((counts.groups, counts.images, counts.same_bytes, counts.same_pixels, counts.near), (9, 18, 1, 1, 7));
+        assert_eq!(
+            (counts.groups, counts.images, counts.same_bytes, counts.same_pixels, counts.near),
+            (9, 18, 1, 1, 7)
+        );
     }
 }
 
 #[test]
 fn quarter_turns_are_found() {
     let original = film(3);
-    let files = [png(&original), png(&image::imageops::rotate90(&original)), png(&image::imageops::rotate180(&film(4))), png(&film(4))];
-    let images: Vec<Image> =
-        files.iter().zip([Split::Train, Split::Valid, Split::Test, Split::Train]).map(|(file, split)| read(split, file, &STRETCHED)).collect();
+    let files = [
+        png(&original),
+        png(&image::imageops::rotate90(&original)),
+        png(&image::imageops::rotate180(&film(4))),
+        png(&film(4)),
+    ];
+    let images: Vec<Image> = files
+        .iter()
+        .zip([Split::Train, Split::Valid, Split::Test, Split::Train])
+        .map(|(file, split)| read(split, file, &STRETCHED))
+        .collect();
     let found = search(&images);
     // `rotate90` turns clockwise.
-    let turns: Vec<(u32, u32, f32)> = found.pairs.iter().map(|pair| (pair.row, pair.other_row, pair.alike.unwrap().rotation_degrees)).collect();
+    let turns: Vec<(u32, u32, f32)> = found
+        .pairs
+        .iter()
+        .map(|pair| (pair.row, pair.other_row, pair.alike.unwrap().rotation_degrees))
+        .collect();
     assert_eq!(turns, [(0, 1, -90.0), (2, 3, -180.0)]);
 }
 
@@ -170,12 +237,17 @@ fn the_result_depends_on_neither_threads_nor_the_order_of_rows() {
     }
     let names = |leaks: &Leaks, order: &[usize]| -> Vec<Vec<usize>> {
         let mut groups: Vec<Vec<usize>> = vec![Vec::new(); leaks.counts().groups];
-        leaks.members.iter().for_each(|(row, group)| groups[*group as usize].push(order[*row as usize]));
+        leaks
+            .members
+            .iter()
+            .for_each(|(row, group)| groups[*group as usize].push(order[*row as usize]));
         groups.iter_mut().for_each(|group| group.sort_unstable());
         groups.sort();
         groups
     };
-    let images = |order: &[usize]| -> Vec<Image> { order.iter().map(|at| read(files[*at].0, &files[*at].1, &STRETCHED)).collect() };
+    let images = |order: &[usize]| -> Vec<Image> {
+        order.iter().map(|at| read(files[*at].0, &files[*at].1, &STRETCHED)).collect()
+    };
     let straight: Vec<usize> = (0..files.len()).collect();
     let rows = images(&straight);
     let expected = pool(1).install(|| search(&rows));
@@ -200,9 +272,11 @@ fn copies_within_a_split_are_no_leak_and_all_of_them_belong_to_one_that_is() {
         (Split::Train, &leaked),
         (Split::Valid, &jpeg(&brightened(&film(2), 1.2), 80)),
     ];
-    let images: Vec<Image> = rows.iter().map(|(split, file)| read(*split, file, &STRETCHED)).collect();
+    let images: Vec<Image> =
+        rows.iter().map(|(split, file)| read(*split, file, &STRETCHED)).collect();
     let found = search(&images);
-    let pairs: Vec<(u32, u32, LeakTier)> = found.pairs.iter().map(|pair| (pair.row, pair.other_row, pair.tier)).collect();
+    let pairs: Vec<(u32, u32, LeakTier)> =
+        found.pairs.iter().map(|pair| (pair.row, pair.other_row, pair.tier)).collect();
     assert_eq!(pairs, [(2, 4, LeakTier::Near), (3, 4, LeakTier::Near)]);
     assert_eq!(found.members, [(2, 0), (3, 0), (4, 0)]);
 }
@@ -210,34 +284,61 @@ fn copies_within_a_split_are_no_leak_and_all_of_them_belong_to_one_that_is() {
 #[test]
 fn even_pictures_are_leaks_only_where_they_are_the_same() {
     let even = |value: u8| png(&RgbImage::from_pixel(200, 150, image::Rgb([value; 3])));
-    let rows = [(Split::Train, even(0)), (Split::Valid, even(9)), (Split::Test, even(0)), (Split::Train, even(9))];
-    let images: Vec<Image> = rows.iter().map(|(split, file)| read(*split, file, &STRETCHED)).collect();
-    let pairs: Vec<(u32, u32)> = search(&images).pairs.iter().map(|pair| (pair.row, pair.other_row)).collect();
+    let rows = [
+        (Split::Train, even(0)),
+        (Split::Valid, even(9)),
+        (Split::Test, even(0)),
+        (Split::Train, even(9)),
+    ];
+    let images: Vec<Image> =
+        rows.iter().map(|(split, file)| read(*split, file, &STRETCHED)).collect();
+    let pairs: Vec<(u32, u32)> =
+        search(&images).pairs.iter().map(|pair| (pair.row, pair.other_row)).collect();
     assert_eq!(pairs, [(0, 2), (1, 3)]);
 }
 
 #[test]
 fn hashes_stay_when_a_picture_is_brightened_turned_scaled_and_encoded_again() {
-    let hash = |picture: &RgbImage, quality: u8, spec: &TensorSpec| read(Split::Train, &jpeg(picture, quality), spec).print.perceptual_hash;
+    let hash = |picture: &RgbImage, quality: u8, spec: &TensorSpec| {
+        read(Split::Train, &jpeg(picture, quality), spec).print.perceptual_hash
+    };
     for seed in 1..20 {
         let original = film(seed);
         let expected = read(Split::Train, &png(&original), &STRETCHED).print.perceptual_hash;
         let distance = |other: u64| (expected ^ other).count_ones();
         assert!(distance(hash(&original, 60, &STRETCHED)) <= 12, "{seed}");
         for factor in [0.5, 0.8, 1.3] {
-            assert!(distance(hash(&brightened(&original, factor), 90, &STRETCHED)) <= 12, "{seed}: {factor}");
+            assert!(
+                distance(hash(&brightened(&original, factor), 90, &STRETCHED)) <= 12,
+                "{seed}: {factor}"
+            );
         }
         for degrees in [-15.0, -4.0, 9.0, 15.0, 120.0] {
-            assert!(distance(hash(&turned(&original, degrees), 90, &STRETCHED)) <= 12, "{seed}: {degrees}");
+            assert!(
+                distance(hash(&turned(&original, degrees), 90, &STRETCHED)) <= 12,
+                "{seed}: {degrees}"
+            );
         }
-        let half = image::imageops::resize(&original, original.width() / 2, original.height() / 2, image::imageops::FilterType::Triangle);
+        let half = image::imageops::resize(
+            &original,
+            original.width() / 2,
+            original.height() / 2,
+            image::imageops::FilterType::Triangle,
+        );
         assert!(distance(hash(&half, 90, &STRETCHED)) <= 12, "{seed}");
         let mirrored = hash(&image::imageops::flip_horizontal(&original), 90, &STRETCHED);
         assert!(distance(mirrored ^ MIRRORED_BITS) <= 12, "{seed}");
         // However the tensor is made, the disc is the same.
         for geometry in [Geometry::Letterbox, Geometry::CenterCrop] {
-            assert!(distance(hash(&original, 95, &TensorSpec { geometry, ..STRETCHED })) <= 12, "{seed}: {geometry:?}");
+            assert!(
+                distance(hash(&original, 95, &TensorSpec { geometry, ..STRETCHED })) <= 12,
+                "{seed}: {geometry:?}"
+            );
         }
-        assert_eq!(hash(&original, 95, &TensorSpec { channels: Channels::Gray, ..STRETCHED }), hash(&original, 95, &STRETCHED), "{seed}");
+        assert_eq!(
+            hash(&original, 95, &TensorSpec { channels: Channels::Gray, ..STRETCHED }),
+            hash(&original, 95, &STRETCHED),
+            "{seed}"
+        );
     }
 }

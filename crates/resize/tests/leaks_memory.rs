@@ -1,4 +1,5 @@
-//! What a search for leaks holds does not depend on how many images there are. Alone in its process, whose memory is measured.
+//! What a search for leaks holds does not depend on how many images there are. Alone in its
+//! process, whose memory is measured.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #![cfg(target_os = "linux")]
@@ -16,18 +17,24 @@ const NEAR_AMONG: u64 = 150_000;
 /// The most memory that this process ever had, KiB.
 fn peak_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok()).unwrap()
+    status
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok()
+        })
+        .unwrap()
 }
 
-/// The finalizer of SplitMix64, Steele and others, "Fast Splittable Pseudorandom Number Generators" (2014).
+/// The finalizer of SplitMix64, Steele and others, "Fast Splittable Pseudorandom Number Generators"
+/// (2014).
 fn chance(number: u64) -> u64 {
     let z = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
 
-/// Prints of chance; in each thousand one that repeats the bytes of the one before it and one the pixels, and so often among the
-/// first, lest pictures count, one that has nearly its hash.
+/// Prints of chance; in each thousand one that repeats the bytes of the one before it and one the
+/// pixels, and so often among the first, lest pictures count, one that has nearly its hash.
 fn print(row: u64) -> Print {
     let of = |row: u64, kind: u64| chance((row * 3 + kind + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let is_near = row < NEAR_AMONG && row % 1000 == 5;
@@ -36,7 +43,8 @@ fn print(row: u64) -> Print {
         split: Split::ALL[(row % 3) as usize],
         bytes_xxh3: of(origin(&[1]), 0),
         pixels_xxh3: of(origin(&[1, 3]), 1),
-        perceptual_hash: of(if is_near { row - 1 } else { origin(&[1, 3]) }, 2) ^ u64::from(is_near),
+        perceptual_hash: of(if is_near { row - 1 } else { origin(&[1, 3]) }, 2)
+            ^ u64::from(is_near),
     }
 }
 
@@ -52,12 +60,19 @@ fn four_times_as_many_images_take_no_more_memory() {
     let pixels: Vec<u8> = (0..112 * 112).map(|pixel| chance(pixel) as u8).collect();
     let shape = ShardShape { height: 112, width: 112, channels: 1 };
     let transform = Transform { scale_x: 1.0, scale_y: 1.0, offset_x: 0.0, offset_y: 0.0 };
-    let picture = Picture::new(&TensorView { pixels: &pixels, shape, source: (112, 112), transform });
+    let picture =
+        Picture::new(&TensorView { pixels: &pixels, shape, source: (112, 112), transform });
     pool(2).install(|| {
         let expected = |images: usize| {
             let each = images / 1000;
             let near = NEAR_AMONG as usize / 1000;
-            LeakCounts { groups: 2 * each + near, images: 2 * (2 * each + near), same_bytes: each, same_pixels: each, near }
+            LeakCounts {
+                groups: 2 * each + near,
+                images: 2 * (2 * each + near),
+                same_bytes: each,
+                same_pixels: each,
+                near,
+            }
         };
         assert_eq!(search(300_000, &picture), expected(300_000));
         let few = peak_kib();

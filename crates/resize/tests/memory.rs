@@ -14,13 +14,20 @@ use common::Bench;
 fn peak_kib(images: usize) -> u64 {
     let bench = Bench::with_images(images);
     let arguments = ["--set", "resize.side_px=224", "--set", "general.threads=2"];
-    let mut child = bench.command(&bench.out(), &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = bench
+        .command(&bench.out(), &arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
         // The high-water mark only rises: what the last look misses is the process' end.
         let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+        let mark = text.lines().find_map(|line| {
+            line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok()
+        });
         peak = peak.max(mark.unwrap_or(0));
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -43,7 +43,10 @@ fn is_current(output: &Output) -> bool {
 
 fn assert_same(bench: &Bench, out: &Path) {
     assert!(published(&bench.out().join("shards")) == published(&out.join("shards")));
-    let manifest = |folder: PathBuf| Manifest { created_at: String::new(), ..Manifest::open(&folder, "").unwrap() };
+    let manifest = |folder: PathBuf| Manifest {
+        created_at: String::new(),
+        ..Manifest::open(&folder, "").unwrap()
+    };
     assert_eq!(manifest(bench.out().join("shards")), manifest(out.join("shards")));
 }
 
@@ -71,13 +74,24 @@ fn parts_of_all_shares_merge_into_what_is_made_at_once() {
 fn a_changed_image_is_decoded_by_its_share_alone() {
     let bench = Bench::with_images(300);
     let out = other_out(&bench, "merged");
-    let stale = |bench: &Bench| (1..=4).filter(|number| !is_current(&part(bench, &out, &format!("{number}/4")))).count();
+    let stale = |bench: &Bench| {
+        (1..=4).filter(|number| !is_current(&part(bench, &out, &format!("{number}/4")))).count()
+    };
     assert_eq!(stale(&bench), 4);
     assert!(run(&bench, &out, &["--merge", "4"]).status.success());
     let row = &bench.rows[60];
     let path = bench.dataset().join(&row.image_id);
-    std::fs::write(&path, encoded(&picture(row.width as u32, row.height as u32, 9999), ImageFormat::Png)).unwrap();
-    std::fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::now() + Duration::from_secs(5)).unwrap();
+    std::fs::write(
+        &path,
+        encoded(&picture(row.width as u32, row.height as u32, 9999), ImageFormat::Png),
+    )
+    .unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(SystemTime::now() + Duration::from_secs(5))
+        .unwrap();
     assert_eq!(stale(&bench), 1);
     assert!(run(&bench, &out, &["--merge", "4"]).status.success());
     assert!(bench.run(&[]).status.success());
@@ -95,19 +109,41 @@ fn a_merge_says_which_part_does_not_fit() {
     };
     part(&bench, &out, "2/2");
     let error = said(&bench, &["--merge", "2"]);
-    assert!(error.contains("parts/resize/2: one part is not there (1/2); run ossify-resize --partition 1/2"), "{error}");
+    assert!(
+        error.contains(
+            "parts/resize/2: one part is not there (1/2); run ossify-resize --partition 1/2"
+        ),
+        "{error}"
+    );
     part(&bench, &out, "1/2");
     let error = said(&bench, &["--merge", "2", "--set", "resize.filter=nearest"]);
-    assert!(error.contains("part 1/2 was made with another configuration or from another images.parquet"), "{error}");
+    assert!(
+        error.contains(
+            "part 1/2 was made with another configuration or from another images.parquet"
+        ),
+        "{error}"
+    );
     bench.add(Split::Train, "new.png", &encoded(&picture(60, 50, 1), ImageFormat::Png), (60, 50));
     bench.write_tables();
     copy_tables(&bench, &out);
     part(&bench, &out, "1/2");
     let error = said(&bench, &["--merge", "2"]);
-    assert!(error.contains("part 2/2 was made with another configuration or from another images.parquet"), "{error}");
+    assert!(
+        error.contains(
+            "part 2/2 was made with another configuration or from another images.parquet"
+        ),
+        "{error}"
+    );
     part(&bench, &out, "2/2");
     let folder = out.join("parts/resize/2/2");
-    let shard = Manifest::open(&folder, "").unwrap().files.iter().find(|file| file.rows.is_some()).unwrap().path.clone();
+    let shard = Manifest::open(&folder, "")
+        .unwrap()
+        .files
+        .iter()
+        .find(|file| file.rows.is_some())
+        .unwrap()
+        .path
+        .clone();
     std::fs::remove_file(folder.join(&shard)).unwrap();
     let error = said(&bench, &["--merge", "2"]);
     assert!(error.contains(&shard) && error.contains("missing"), "{error}");
@@ -118,7 +154,8 @@ fn a_merge_says_which_part_does_not_fit() {
     assert_same(&bench, &out);
 }
 
-/// Two workers on each share at once, half of them killed at some moment, and then each share once more.
+/// Two workers on each share at once, half of them killed at some moment, and then each share once
+/// more.
 #[test]
 fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     let bench = Bench::with_images(400);
@@ -126,7 +163,8 @@ fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     let out = other_out(&bench, "merged");
     for round in 0..5_u64 {
         let spawn = |worker: u64| {
-            let mut command = bench.command(&out, &["--force", "--partition", &format!("{}/3", worker % 3 + 1)]);
+            let mut command =
+                bench.command(&out, &["--force", "--partition", &format!("{}/3", worker % 3 + 1)]);
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
         };
         let mut workers: Vec<_> = (0..6).map(spawn).collect();

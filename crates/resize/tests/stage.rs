@@ -6,17 +6,30 @@ mod common;
 
 use common::{Bench, encoded, json, picture, published, text};
 use image::ImageFormat;
-use ossify_contract::{FingerprintRow, ImageStatus, IssueRow, Manifest, ShardReader, Split, read_table};
-use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, to_tensor_into};
+use ossify_contract::{
+    FingerprintRow, ImageStatus, IssueRow, Manifest, ShardReader, Split, read_table,
+};
+use ossify_imaging::{
+    Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, to_tensor_into,
+};
 
-const SPEC: TensorSpec = TensorSpec { side_px: 48, channels: Channels::Rgb, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true };
+const SPEC: TensorSpec = TensorSpec {
+    side_px: 48,
+    channels: Channels::Rgb,
+    geometry: Geometry::Stretch,
+    filter: Filter::Bilinear,
+    antialias: true,
+};
 
 #[test]
 fn every_image_stands_once_in_order_with_its_tensor_and_transform() {
     let bench = Bench::with_images(90);
     let summary = bench.summary(&[]);
     assert_eq!(summary["summary"]["images"], 90);
-    assert_eq!(summary["summary"]["images_per_split"], serde_json::json!({"train": 45, "valid": 23, "test": 22}));
+    assert_eq!(
+        summary["summary"]["images_per_split"],
+        serde_json::json!({"train": 45, "valid": 23, "test": 22})
+    );
     // 45 and 23 and 22 images in shards of 8 to 16, the last ones excepted.
     let count = summary["summary"]["shards"].as_u64().unwrap();
     assert!((3 + 2 + 2..=6 + 3 + 3).contains(&count), "{count}");
@@ -32,22 +45,37 @@ fn every_image_stands_once_in_order_with_its_tensor_and_transform() {
             let picture = decode_picture(&bytes, &Limits::default(), &SPEC).unwrap();
             let mut tensor = vec![0; SPEC.bytes()];
             let transform = to_tensor_into(&picture, &SPEC, &mut tensor);
-            assert_eq!((&*reader.tensor(row).unwrap(), image.transform), (tensor.as_slice(), transform));
+            assert_eq!(
+                (&*reader.tensor(row).unwrap(), image.transform),
+                (tensor.as_slice(), transform)
+            );
             assert_eq!((image.width, image.height), picture.size());
             ids.push(image.image_id.to_owned());
         }
     }
     let expected: Vec<String> = ["test", "train", "valid"]
         .iter()
-        .flat_map(|split| bench.rows.iter().filter(move |row| row.split.as_str() == *split).map(|row| row.image_id.clone()))
+        .flat_map(|split| {
+            bench
+                .rows
+                .iter()
+                .filter(move |row| row.split.as_str() == *split)
+                .map(|row| row.image_id.clone())
+        })
         .collect();
     assert_eq!(ids, expected);
 
-    let fingerprints: Vec<FingerprintRow> = read_table(shards.join("fingerprints.parquet")).unwrap();
+    let fingerprints: Vec<FingerprintRow> =
+        read_table(shards.join("fingerprints.parquet")).unwrap();
     assert_eq!(fingerprints.len(), 90);
     assert!(fingerprints.iter().all(|row| row.leak_group.is_none()));
     // Of random pictures, and each its own.
-    assert!(fingerprints.iter().all(|row| (0.1..0.9).contains(&row.brightness) && (0.01..0.5).contains(&row.contrast)), "{fingerprints:?}");
+    assert!(
+        fingerprints
+            .iter()
+            .all(|row| (0.1..0.9).contains(&row.brightness) && (0.01..0.5).contains(&row.contrast)),
+        "{fingerprints:?}"
+    );
     assert_ne!(fingerprints[0].brightness, fingerprints[1].brightness);
 }
 
@@ -94,7 +122,12 @@ fn bad_images_are_named_and_left_out_and_the_others_go_on() {
     bench.add(Split::Valid, "other-size.jpg", &good, (64, 49));
     bench.add(Split::Valid, "gone.jpg", &good, (64, 48));
     bench.add(Split::Valid, "folder.jpg", &good, (64, 48));
-    bench.add(Split::Test, "bomb.png", &encoded(&picture(800, 700, 1), ImageFormat::Png), (800, 700));
+    bench.add(
+        Split::Test,
+        "bomb.png",
+        &encoded(&picture(800, 700, 1), ImageFormat::Png),
+        (800, 700),
+    );
     bench.add(Split::Test, "known-bad.jpg", b"no image", (0, 0));
     bench.rows.last_mut().unwrap().status = ImageStatus::Unreadable;
     std::fs::remove_file(bench.dataset().join("valid/images/gone.jpg")).unwrap();
@@ -111,25 +144,55 @@ fn bad_images_are_named_and_left_out_and_the_others_go_on() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|failure| (failure["image_id"].as_str().unwrap(), failure["rule"].as_str().unwrap(), failure["reason"].as_str().unwrap()))
+        .map(|failure| {
+            (
+                failure["image_id"].as_str().unwrap(),
+                failure["rule"].as_str().unwrap(),
+                failure["reason"].as_str().unwrap(),
+            )
+        })
         .collect();
     let bytes = good.len() / 2;
-    let cut = format!("the jpeg file was cut short: its end is missing after {bytes} bytes; copy or download it again");
+    let cut = format!(
+        "the jpeg file was cut short: its end is missing after {bytes} bytes; copy or download it again"
+    );
     assert_eq!(
         failed,
         [
             ("train/images/cut.jpg", "image-unreadable", cut.as_str()),
-            ("train/images/zeros.jpg", "image-unreadable", "not an image: it begins with zeros only, as after a failed download or copy"),
+            (
+                "train/images/zeros.jpg",
+                "image-unreadable",
+                "not an image: it begins with zeros only, as after a failed download or copy"
+            ),
             ("train/images/empty.jpg", "image-unreadable", "the file is empty (0 bytes)"),
-            ("valid/images/other-size.jpg", "image-changed", "the image has 64x48 pixels and the tables say 64x49"),
-            ("valid/images/gone.jpg", "image-not-read", "the file cannot be opened or read: No such file or directory (os error 2)"),
+            (
+                "valid/images/other-size.jpg",
+                "image-changed",
+                "the image has 64x48 pixels and the tables say 64x49"
+            ),
+            (
+                "valid/images/gone.jpg",
+                "image-not-read",
+                "the file cannot be opened or read: No such file or directory (os error 2)"
+            ),
             ("valid/images/folder.jpg", "image-unreadable", "this is a folder, not an image file"),
-            ("test/images/bomb.png", "image-unreadable", "800x700 pixels are more than the limit of 500000 (resize.max_pixels)"),
+            (
+                "test/images/bomb.png",
+                "image-unreadable",
+                "800x700 pixels are more than the limit of 500000 (resize.max_pixels)"
+            ),
         ]
     );
-    assert_eq!(summary["failed_per_rule"], serde_json::json!({"image-changed": 1, "image-not-read": 1, "image-unreadable": 5}));
+    assert_eq!(
+        summary["failed_per_rule"],
+        serde_json::json!({"image-changed": 1, "image-not-read": 1, "image-unreadable": 5})
+    );
     let issues: Vec<IssueRow> = read_table(bench.out().join("shards/issues.parquet")).unwrap();
-    let listed: Vec<(&str, &str, &str)> = issues.iter().map(|issue| (issue.path.as_str(), issue.rule.as_str(), issue.message.as_str())).collect();
+    let listed: Vec<(&str, &str, &str)> = issues
+        .iter()
+        .map(|issue| (issue.path.as_str(), issue.rule.as_str(), issue.message.as_str()))
+        .collect();
     assert_eq!(listed, failed, "the table says what the summary says");
     let said = text(&output.stderr);
     assert!(said.contains("error[image-changed]: the image has 64x48 pixels"), "{said}");
@@ -138,7 +201,12 @@ fn bad_images_are_named_and_left_out_and_the_others_go_on() {
     // The second run does nothing, and says with --strict what the first would have said.
     let strict = bench.run(&[&arguments[..], &["--strict"]].concat());
     assert_eq!(strict.status.code(), Some(3), "{}", text(&strict.stderr));
-    assert!(text(&strict.stderr).contains("7 images that the tables call readable did not become tensors"), "{}", text(&strict.stderr));
+    assert!(
+        text(&strict.stderr)
+            .contains("7 images that the tables call readable did not become tensors"),
+        "{}",
+        text(&strict.stderr)
+    );
 
     // A file that could not be read before is asked for again once it can.
     std::fs::write(bench.dataset().join("valid/images/gone.jpg"), &good).unwrap();
@@ -152,12 +220,26 @@ fn a_shard_without_a_single_good_image_is_not_there() {
         bench.add(Split::Train, &format!("{i}.jpg"), b"bad", (10, 10));
     }
     for i in 0..8 {
-        bench.add(Split::Valid, &format!("{i}.png"), &encoded(&picture(30, 20, i), ImageFormat::Png), (30, 20));
+        bench.add(
+            Split::Valid,
+            &format!("{i}.png"),
+            &encoded(&picture(30, 20, i), ImageFormat::Png),
+            (30, 20),
+        );
     }
     bench.write_tables();
     assert_eq!(bench.summary(&[])["summary"]["shards"], 1);
     let files: Vec<String> = published(&bench.out().join("shards")).into_keys().collect();
-    assert_eq!(files, ["fingerprints.parquet", "issues.parquet", "leaks.parquet", "manifest.json", "valid-00000.arrow"]);
+    assert_eq!(
+        files,
+        [
+            "fingerprints.parquet",
+            "issues.parquet",
+            "leaks.parquet",
+            "manifest.json",
+            "valid-00000.arrow"
+        ]
+    );
 }
 
 #[test]
@@ -173,10 +255,21 @@ fn copies_across_splits_share_a_leak_group() {
     bench.add(Split::Train, "twice-b.png", &twice, (70, 60));
     bench.write_tables();
     let summary = bench.summary(&[]);
-    assert_eq!(summary["summary"]["leaks"], serde_json::json!({"groups": 1, "images": 3, "same_bytes": 1, "same_pixels": 1, "near": 0}));
-    let rows: Vec<FingerprintRow> = read_table(bench.out().join("shards/fingerprints.parquet")).unwrap();
-    let group: Vec<&str> = rows.iter().filter(|row| row.leak_group == Some(0)).map(|row| row.image_id.as_str()).collect();
-    assert_eq!(group, ["train/images/original.png", "valid/images/same-pixels.bmp", "test/images/copy.png"]);
+    assert_eq!(
+        summary["summary"]["leaks"],
+        serde_json::json!({"groups": 1, "images": 3, "same_bytes": 1, "same_pixels": 1, "near": 0})
+    );
+    let rows: Vec<FingerprintRow> =
+        read_table(bench.out().join("shards/fingerprints.parquet")).unwrap();
+    let group: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.leak_group == Some(0))
+        .map(|row| row.image_id.as_str())
+        .collect();
+    assert_eq!(
+        group,
+        ["train/images/original.png", "valid/images/same-pixels.bmp", "test/images/copy.png"]
+    );
     assert!(rows.iter().all(|row| row.leak_group.is_none_or(|group| group == 0)));
 }
 
@@ -195,7 +288,11 @@ fn wrong_paths_and_empty_inputs_are_told_with_the_right_exit_code() {
     fails(moved.arg("--dataset").arg(&nowhere).arg("--out").arg(bench.out()), 2, "does not exist");
     std::fs::create_dir(&nowhere).unwrap();
     let mut empty = std::process::Command::new(env!("CARGO_BIN_EXE_ossify-resize"));
-    fails(empty.arg("--dataset").arg(&nowhere).arg("--out").arg(bench.out()), 1, "none of the 4 images could be decoded");
+    fails(
+        empty.arg("--dataset").arg(&nowhere).arg("--out").arg(bench.out()),
+        1,
+        "none of the 4 images could be decoded",
+    );
     assert!(!bench.out().join("shards/manifest.json").exists());
 
     let images = bench.out().join("tables/images.parquet");
@@ -212,5 +309,9 @@ fn ids_that_leave_the_dataset_are_refused() {
     bench.write_tables();
     let output = bench.run(&[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("no path below the dataset's folder"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no path below the dataset's folder"),
+        "{}",
+        text(&output.stderr)
+    );
 }

@@ -100,14 +100,18 @@ pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Optio
     nearest_by(names, |name| strsim::jaro_winkler(name, written))
 }
 
-fn nearest_by<'a>(names: impl Iterator<Item = &'a str>, nearness: impl Fn(&&'a str) -> f64) -> Option<&'a str> {
+fn nearest_by<'a>(
+    names: impl Iterator<Item = &'a str>,
+    nearness: impl Fn(&&'a str) -> f64,
+) -> Option<&'a str> {
     names.max_by(|a, b| nearness(a).total_cmp(&nearness(b))).filter(|name| nearness(name) > 0.75)
 }
 
 /// Prefix of the environment variables that set keys.
 const ENVIRONMENT_PREFIX: &str = "OSSIFY__";
 
-/// The configuration while its layers are merged: defaults < conf file < environment < command line.
+/// The configuration while its layers are merged: defaults < conf file < environment < command
+/// line.
 #[derive(Clone, Debug)]
 pub struct Layers {
     keys: Vec<Key>,
@@ -121,9 +125,18 @@ impl Layers {
     /// The built-in defaults.
     pub fn defaults() -> Self {
         let keys = keys();
-        let values = keys.iter().map(|key| ((key.section, key.name), (key.default.clone(), Origin::Default))).collect();
+        let values = keys
+            .iter()
+            .map(|key| ((key.section, key.name), (key.default.clone(), Origin::Default)))
+            .collect();
         let tables = tables();
-        let default = |(at, table): (usize, &NamedTable)| table.default.clone().into_iter().map(move |(name, value)| ((at, name), (value, Origin::Default)));
+        let default = |(at, table): (usize, &NamedTable)| {
+            table
+                .default
+                .clone()
+                .into_iter()
+                .map(move |(name, value)| ((at, name), (value, Origin::Default)))
+        };
         let entries = tables.iter().enumerate().flat_map(default).collect();
         Layers { keys, values, tables, entries }
     }
@@ -133,7 +146,8 @@ impl Layers {
     /// # Errors
     /// Names the file, and the line and column of what does not fit.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
         self.add_text(path, &text)
     }
 
@@ -149,7 +163,12 @@ impl Layers {
         };
         let table = toml::de::DeTable::parse(text).map_err(|e| {
             let (line, column) = place(e.span().map_or(0, |span| span.start));
-            ConfigError::Syntax { path: path.to_path_buf(), line, column, reason: e.message().to_owned() }
+            ConfigError::Syntax {
+                path: path.to_path_buf(),
+                line,
+                column,
+                reason: e.message().to_owned(),
+            }
         })?;
         let values: toml::Table = toml::from_str(text).unwrap_or_default();
         for (section, content) in table.get_ref() {
@@ -163,8 +182,12 @@ impl Layers {
             for (key, parsed) in content {
                 let key_name = key.get_ref().as_ref();
                 let dotted = format!("{section_name}.{key_name}");
-                let Some(value) = values.get(section_name).and_then(|table| table.get(key_name)) else { continue };
-                let entries = self.table(&dotted).zip(parsed.get_ref().as_table()).zip(value.as_table());
+                let Some(value) = values.get(section_name).and_then(|table| table.get(key_name))
+                else {
+                    continue;
+                };
+                let entries =
+                    self.table(&dotted).zip(parsed.get_ref().as_table()).zip(value.as_table());
                 let Some(((at, spans), entries)) = entries else {
                     self.set(&dotted, value.clone(), origin(key.span().start))?;
                     continue;
@@ -185,8 +208,12 @@ impl Layers {
     ///
     /// # Errors
     /// Names the variable that does not fit.
-    pub fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<(), ConfigError> {
-        let mut found: Vec<_> = variables.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+    pub fn add_environment(
+        &mut self,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<(), ConfigError> {
+        let mut found: Vec<_> =
+            variables.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
         found.sort();
         for (name, value) in found {
             let dotted = self.variable_key(&name[ENVIRONMENT_PREFIX.len()..].to_lowercase());
@@ -196,13 +223,14 @@ impl Layers {
         Ok(())
     }
 
-    /// `section.key`, or `section.table.name`, of a variable's name. Names may have dashes, which variables
-    /// have not.
+    /// `section.key`, or `section.table.name`, of a variable's name. Names may have dashes, which
+    /// variables have not.
     fn variable_key(&self, variable: &str) -> String {
         let dotted = variable.replacen("__", ".", 1);
         match dotted.rsplit_once("__").map(|(table, name)| (table, self.table(table), name)) {
             Some((table, Some(at), name)) => {
-                let known = self.tables[at].known.iter().find(|known| known.replace('-', "_") == name);
+                let known =
+                    self.tables[at].known.iter().find(|known| known.replace('-', "_") == name);
                 format!("{table}.{}", known.copied().unwrap_or(name))
             }
             _ => dotted,
@@ -214,7 +242,8 @@ impl Layers {
     /// # Errors
     /// Names the argument that does not fit.
     pub fn add_set(&mut self, assignment: &str) -> Result<(), ConfigError> {
-        let (dotted, value) = assignment.split_once('=').ok_or_else(|| ConfigError::BadSet(assignment.to_owned()))?;
+        let (dotted, value) =
+            assignment.split_once('=').ok_or_else(|| ConfigError::BadSet(assignment.to_owned()))?;
         let value = self.parse(dotted.trim(), value);
         self.set(dotted.trim(), value, Origin::CommandLine(format!("--set {assignment}")))
     }
@@ -223,15 +252,22 @@ impl Layers {
     ///
     /// # Errors
     /// Names the flag if the value does not fit.
-    pub fn add_flag(&mut self, dotted: &str, value: toml::Value, flag: &str) -> Result<(), ConfigError> {
+    pub fn add_flag(
+        &mut self,
+        dotted: &str,
+        value: toml::Value,
+        flag: &str,
+    ) -> Result<(), ConfigError> {
         self.set(dotted, value, Origin::CommandLine(flag.to_owned()))
     }
 
-    /// A value written outside a file: TOML where it is, else a word without its quotes. A key of type
-    /// string takes the text as it is.
+    /// A value written outside a file: TOML where it is, else a word without its quotes. A key of
+    /// type string takes the text as it is.
     fn parse(&self, dotted: &str, text: &str) -> toml::Value {
         let wants_string = self.key(dotted).is_some_and(|key| key.default.is_str());
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok().and_then(|mut table| table.remove("value"));
+        let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"))
+            .ok()
+            .and_then(|mut table| table.remove("value"));
         match parsed {
             Some(value) if value.is_str() || !wants_string => value,
             _ => toml::Value::String(text.to_owned()),
@@ -252,7 +288,9 @@ impl Layers {
 
     /// The index of a table of named entries.
     fn table(&self, dotted: &str) -> Option<usize> {
-        self.tables.iter().position(|table| dotted.split_once('.') == Some((table.section, table.name)))
+        self.tables
+            .iter()
+            .position(|table| dotted.split_once('.') == Some((table.section, table.name)))
     }
 
     /// The entries of the table at this index, in order of their names.
@@ -261,16 +299,30 @@ impl Layers {
         of_table.map(|((_, name), (value, origin))| (name.as_str(), value, origin))
     }
 
-    fn set_entry(&mut self, at: usize, name: &str, value: toml::Value, origin: Origin) -> Result<(), ConfigError> {
+    fn set_entry(
+        &mut self,
+        at: usize,
+        name: &str,
+        value: toml::Value,
+        origin: Origin,
+    ) -> Result<(), ConfigError> {
         let table = &self.tables[at];
         let key = format!("{}.{}.{name}", table.section, table.name);
         if !table.known.is_empty() && !table.known.contains(&name) {
-            let hint = nearest(name, table.known.iter().copied())
-                .map_or_else(|| format!("; its names are {}", table.known.join(", ")), |near| format!("; did you mean `{near}`?"));
+            let hint = nearest(name, table.known.iter().copied()).map_or_else(
+                || format!("; its names are {}", table.known.join(", ")),
+                |near| format!("; did you mean `{near}`?"),
+            );
             return Err(ConfigError::UnknownKey { origin, key, hint });
         }
         if let Err(reason) = (table.check)(name, &value) {
-            return Err(ConfigError::BadValue { origin, key, value: value.to_string(), reason, doc: table.doc });
+            return Err(ConfigError::BadValue {
+                origin,
+                key,
+                value: value.to_string(),
+                reason,
+                doc: table.doc,
+            });
         }
         self.entries.insert((at, name.to_owned()), (value, origin));
         Ok(())
@@ -284,18 +336,34 @@ impl Layers {
             let toml::Value::Table(entries) = value else {
                 let (value, doc) = (value.to_string(), self.tables[at].doc);
                 let reason = "this is a table of names, as in { \"name\" = value }".to_owned();
-                return Err(ConfigError::BadValue { origin, key: dotted.to_owned(), value, reason, doc });
+                return Err(ConfigError::BadValue {
+                    origin,
+                    key: dotted.to_owned(),
+                    value,
+                    reason,
+                    doc,
+                });
             };
-            return entries.into_iter().try_for_each(|(name, value)| self.set_entry(at, &name, value, origin.clone()));
+            return entries
+                .into_iter()
+                .try_for_each(|(name, value)| self.set_entry(at, &name, value, origin.clone()));
         }
         let Some(key) = self.key(dotted) else { return Err(self.unknown(dotted, origin)) };
         // 1 is a fine way to write 1.0
         let value = match (&key.default, value) {
-            (toml::Value::Float(_), toml::Value::Integer(whole)) => toml::Value::Float(whole as f64),
+            (toml::Value::Float(_), toml::Value::Integer(whole)) => {
+                toml::Value::Float(whole as f64)
+            }
             (_, value) => value,
         };
         if let Err(reason) = (key.check)(&value) {
-            return Err(ConfigError::BadValue { origin, key: dotted.to_owned(), value: value.to_string(), reason, doc: key.doc });
+            return Err(ConfigError::BadValue {
+                origin,
+                key: dotted.to_owned(),
+                value: value.to_string(),
+                reason,
+                doc: key.doc,
+            });
         }
         self.values.insert((key.section, key.name), (value, origin));
         Ok(())
@@ -303,20 +371,35 @@ impl Layers {
 
     fn unknown(&self, written: &str, origin: Origin) -> ConfigError {
         let candidates: Vec<String> = if written.contains('.') {
-            let tables = self.tables.iter().map(|table| format!("{}.{}", table.section, table.name));
-            self.keys.iter().map(|key| format!("{}.{}", key.section, key.name)).chain(tables).collect()
+            let tables =
+                self.tables.iter().map(|table| format!("{}.{}", table.section, table.name));
+            self.keys
+                .iter()
+                .map(|key| format!("{}.{}", key.section, key.name))
+                .chain(tables)
+                .collect()
         } else {
-            let mut sections: Vec<String> = self.keys.iter().map(|key| key.section.to_owned()).collect();
+            let mut sections: Vec<String> =
+                self.keys.iter().map(|key| key.section.to_owned()).collect();
             sections.dedup();
             sections.extend(self.keys.iter().map(|key| format!("{}.{}", key.section, key.name)));
             sections
         };
         let last = |dotted: &str| dotted.rsplit('.').next().unwrap_or_default().to_owned();
-        let nearness = |candidate: &&str| strsim::jaro_winkler(candidate, written).max(0.97 * strsim::jaro_winkler(&last(candidate), &last(written)));
+        let nearness = |candidate: &&str| {
+            strsim::jaro_winkler(candidate, written)
+                .max(0.97 * strsim::jaro_winkler(&last(candidate), &last(written)))
+        };
         let nearest = nearest_by(candidates.iter().map(String::as_str), nearness);
         let hint = nearest.map_or_else(
             || "; --print-config lists all keys".to_owned(),
-            |near| if near.contains('.') { format!("; did you mean `{near}`?") } else { format!("; did you mean the section [{near}]?") },
+            |near| {
+                if near.contains('.') {
+                    format!("; did you mean `{near}`?")
+                } else {
+                    format!("; did you mean the section [{near}]?")
+                }
+            },
         );
         ConfigError::UnknownKey { origin, key: written.to_owned(), hint }
     }
@@ -328,12 +411,17 @@ impl Layers {
     pub fn resolve(&self) -> Result<Settings, ConfigError> {
         let mut table = toml::Table::new();
         for ((section, name), (value, _)) in &self.values {
-            if let toml::Value::Table(section) = table.entry(*section).or_insert_with(|| toml::Value::Table(toml::Table::new())) {
+            if let toml::Value::Table(section) =
+                table.entry(*section).or_insert_with(|| toml::Value::Table(toml::Table::new()))
+            {
                 section.insert((*name).to_owned(), value.clone());
             }
         }
         for (at, named) in self.tables.iter().enumerate() {
-            let entries = self.entries_of(at).map(|(name, value, _)| (name.to_owned(), value.clone())).collect();
+            let entries = self
+                .entries_of(at)
+                .map(|(name, value, _)| (name.to_owned(), value.clone()))
+                .collect();
             if let Some(toml::Value::Table(section)) = table.get_mut(named.section) {
                 section.insert(named.name.to_owned(), toml::Value::Table(entries));
             }
@@ -366,24 +454,40 @@ impl Layers {
     }
 
     fn print_tables(&self, section: &str, text: &mut String) {
-        for (at, table) in self.tables.iter().enumerate().filter(|(_, table)| table.section == section) {
+        for (at, table) in
+            self.tables.iter().enumerate().filter(|(_, table)| table.section == section)
+        {
             let _ = writeln!(text, "\n[{section}.{}]", table.name);
             for (name, value, origin) in self.entries_of(at) {
-                let is_bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-                let name = if is_bare && !name.is_empty() { name.to_owned() } else { toml::Value::String(name.to_owned()).to_string() };
+                let is_bare = name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+                let name = if is_bare && !name.is_empty() {
+                    name.to_owned()
+                } else {
+                    toml::Value::String(name.to_owned()).to_string()
+                };
                 let _ = writeln!(text, "{:<44} # {origin}", format!("{name} = {value}"));
             }
         }
     }
 
     /// The resolved values of a section that decide a stage's output, as text, for its fingerprint.
-    /// Where the dataset lies, how many threads run and which device was asked for are left out of it.
+    /// Where the dataset lies, how many threads run and which device was asked for are left out of
+    /// it.
     pub(crate) fn canonical(&self, section: &str) -> String {
-        let counts = |name: &str| !matches!((section, name), ("general", "threads") | ("dataset", "path"));
-        let of_section = self.values.iter().filter(|((of, name), _)| *of == section && counts(name));
-        let entries = self.entries.iter().filter(|((at, _), _)| self.tables[*at].section == section);
+        let counts =
+            |name: &str| !matches!((section, name), ("general", "threads") | ("dataset", "path"));
+        let of_section =
+            self.values.iter().filter(|((of, name), _)| *of == section && counts(name));
+        let entries =
+            self.entries.iter().filter(|((at, _), _)| self.tables[*at].section == section);
         let values = of_section.map(|((_, name), (value, _))| format!("{name} = {value}\n"));
-        values.chain(entries.map(|((at, name), (value, _))| format!("{}.{name:?} = {value}\n", self.tables[*at].name))).collect()
+        values
+            .chain(entries.map(|((at, name), (value, _))| {
+                format!("{}.{name:?} = {value}\n", self.tables[*at].name)
+            }))
+            .collect()
     }
 }
 
@@ -403,13 +507,17 @@ mod tests {
         layers.add_set("evaluate.max_drop.mean_iou=off").unwrap();
         layers.add_set("evaluate.max_drop.accuracy=1").unwrap();
         let margins = layers.resolve().unwrap().evaluate.max_drop;
-        let most = [margins.accuracy, margins.macro_f1, margins.mean_iou, margins.ap50].map(crate::Margin::most);
+        let most = [margins.accuracy, margins.macro_f1, margins.mean_iou, margins.ap50]
+            .map(crate::Margin::most);
         assert_eq!(most, [Some(1.0), Some(0.0), None, None]);
         for (assignment, reason) in [
             ("evaluate.max_drop.accuracy=2", "2 is not within 0 to 1"),
             ("evaluate.max_drop.accuracy=none", "it may be a number from 0 to 1, or \"off\""),
             ("evaluate.max_drop.acuracy=0", "did you mean `accuracy`?"),
-            ("evaluate.drop_test=sure", "unknown variant `sure`, expected one of `measured`, `clear`, `possible`"),
+            (
+                "evaluate.drop_test=sure",
+                "unknown variant `sure`, expected one of `measured`, `clear`, `possible`",
+            ),
         ] {
             let error = layers.clone().add_set(assignment).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
@@ -419,10 +527,21 @@ mod tests {
     #[test]
     fn later_layers_win_and_say_where_they_are_from() {
         let mut layers = with("[train]\nepochs = 7\nbatch_size = 8\nlearning_rate = 1\n").unwrap();
-        layers.add_environment([("OSSIFY__TRAIN__BATCH_SIZE".to_owned(), "32".to_owned()), ("HOME".into(), "/".into())].into_iter()).unwrap();
+        layers
+            .add_environment(
+                [
+                    ("OSSIFY__TRAIN__BATCH_SIZE".to_owned(), "32".to_owned()),
+                    ("HOME".into(), "/".into()),
+                ]
+                .into_iter(),
+            )
+            .unwrap();
         layers.add_set("train.architecture=densenet-compact").unwrap();
         let settings = layers.resolve().unwrap();
-        assert_eq!((settings.train.epochs, settings.train.batch_size, settings.train.learning_rate), (7, 32, 1.0));
+        assert_eq!(
+            (settings.train.epochs, settings.train.batch_size, settings.train.learning_rate),
+            (7, 32, 1.0)
+        );
         assert_eq!(settings.train.architecture, "densenet-compact");
         let printed = layers.print();
         for expected in [
@@ -440,11 +559,20 @@ mod tests {
     #[test]
     fn an_unknown_key_names_its_place_and_the_nearest_key() {
         let error = with("[train]\nepochs = 7\n  learning_rat = 0.1\n").unwrap_err().to_string();
-        assert_eq!(error, "conf/x.toml:3:3: unknown key `train.learning_rat`; did you mean `train.learning_rate`?");
+        assert_eq!(
+            error,
+            "conf/x.toml:3:3: unknown key `train.learning_rat`; did you mean `train.learning_rate`?"
+        );
         let error = with("[trian]\nepochs = 7\n").unwrap_err().to_string();
-        assert_eq!(error, "conf/x.toml:1:2: unknown key `trian`; did you mean the section [train]?");
+        assert_eq!(
+            error,
+            "conf/x.toml:1:2: unknown key `trian`; did you mean the section [train]?"
+        );
         let error = Layers::defaults().add_set("ingest.epochs=3").unwrap_err().to_string();
-        assert_eq!(error, "--set ingest.epochs=3: unknown key `ingest.epochs`; did you mean `train.epochs`?");
+        assert_eq!(
+            error,
+            "--set ingest.epochs=3: unknown key `ingest.epochs`; did you mean `train.epochs`?"
+        );
     }
 
     #[test]
@@ -460,17 +588,30 @@ mod tests {
     #[test]
     fn entries_of_tables_are_set_one_by_one_from_everywhere() {
         let mut layers = with("[ingest.rules]\nmixed-shapes = \"off\"\n\n[ingest]\nmerge_rare_into = { \"left wrist\" = \"wrist\" }\n").unwrap();
-        layers.add_environment([("OSSIFY__INGEST__RULES__BOX_CLIPPED".to_owned(), "error".to_owned())].into_iter()).unwrap();
+        layers
+            .add_environment(
+                [("OSSIFY__INGEST__RULES__BOX_CLIPPED".to_owned(), "error".to_owned())].into_iter(),
+            )
+            .unwrap();
         layers.add_set("ingest.rules.zero-area=note").unwrap();
         layers.add_set("ingest.max_findings={class-unknown = 3}").unwrap();
         layers.add_set("ingest.merge_rare_into.elbow=wrist").unwrap();
         let ingest = layers.resolve().unwrap().ingest;
         let level = |rule: &str| ingest.rules.level(rule).as_str();
-        assert_eq!(["mixed-shapes", "box-clipped", "zero-area", "class-unknown"].map(level), ["off", "error", "note", "error"]);
-        assert_eq!(ingest.max_findings.into_iter().collect::<Vec<_>>(), [("class-unknown".to_owned(), 3)]);
+        assert_eq!(
+            ["mixed-shapes", "box-clipped", "zero-area", "class-unknown"].map(level),
+            ["off", "error", "note", "error"]
+        );
+        assert_eq!(
+            ingest.max_findings.into_iter().collect::<Vec<_>>(),
+            [("class-unknown".to_owned(), 3)]
+        );
         assert_eq!(ingest.merge_rare_into.keys().collect::<Vec<_>>(), ["elbow", "left wrist"]);
         let printed = layers.print();
-        for expected in ["mixed-shapes = \"off\"                         # conf/x.toml:2:1", "\"left wrist\" = \"wrist\""] {
+        for expected in [
+            "mixed-shapes = \"off\"                         # conf/x.toml:2:1",
+            "\"left wrist\" = \"wrist\"",
+        ] {
             assert!(printed.contains(expected), "{expected} not in\n{printed}");
         }
         assert!(layers.canonical("ingest").contains("rules.\"mixed-shapes\" = \"off\""));
@@ -482,15 +623,42 @@ mod tests {
     #[test]
     fn a_rule_or_level_that_does_not_fit_is_told() {
         let error = with("[ingest.rules]\ncoordinate-cuont = \"off\"\n").unwrap_err().to_string();
-        assert_eq!(error, "conf/x.toml:2:1: unknown key `ingest.rules.coordinate-cuont`; did you mean `coordinate-count`?");
+        assert_eq!(
+            error,
+            "conf/x.toml:2:1: unknown key `ingest.rules.coordinate-cuont`; did you mean `coordinate-count`?"
+        );
         let error = with("[ingest]\nrules = 3\n").unwrap_err().to_string();
-        assert!(error.starts_with("conf/x.toml:2:1: ingest.rules = 3: this is a table of names"), "{error}");
-        let refused = |set: &str| Layers::defaults().add_set(set).unwrap_err().to_string().lines().next().unwrap_or_default().to_owned();
+        assert!(
+            error.starts_with("conf/x.toml:2:1: ingest.rules = 3: this is a table of names"),
+            "{error}"
+        );
+        let refused = |set: &str| {
+            Layers::defaults()
+                .add_set(set)
+                .unwrap_err()
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
         for (set, reason) in [
-            ("ingest.rules.coordinate-count=off", "what it finds cannot be used, and nothing is left out in silence; it may be note, warn, error"),
-            ("ingest.rules.class-unknown=error+keep", "what it finds cannot be kept, and is dropped at every level; it may be note, warn, error"),
-            ("ingest.rules.mixed-shapes=warn+drop", "it decides nothing about lines; it may be off, note, warn, error"),
-            ("ingest.rules.box-clipped=loud", "it may be off, note, warn, error, note+drop, warn+drop, error+keep"),
+            (
+                "ingest.rules.coordinate-count=off",
+                "what it finds cannot be used, and nothing is left out in silence; it may be note, warn, error",
+            ),
+            (
+                "ingest.rules.class-unknown=error+keep",
+                "what it finds cannot be kept, and is dropped at every level; it may be note, warn, error",
+            ),
+            (
+                "ingest.rules.mixed-shapes=warn+drop",
+                "it decides nothing about lines; it may be off, note, warn, error",
+            ),
+            (
+                "ingest.rules.box-clipped=loud",
+                "it may be off, note, warn, error, note+drop, warn+drop, error+keep",
+            ),
             ("ingest.max_findings.box-clipped=-1", "invalid value: integer `-1`, expected u64"),
         ] {
             assert!(refused(set).ends_with(reason), "{}", refused(set));

@@ -3,13 +3,17 @@ use serde::{Deserialize, Serialize};
 use crate::sections::choice;
 
 choice! {
-    /// When a score of another table counts as dropped by more than its margin below that of the baseline.
+    /// When a score of another table counts as dropped by more than its margin below that of the
+    /// baseline.
     DropTest {
-        /// The measured drop is larger. Of two equally good models every other one fails at a margin of 0.
+        /// The measured drop is larger. Of two equally good models every other one fails at a
+        /// margin of 0.
         Measured = "measured",
-        /// The whole 95 % interval of the drop lies above the margin: chance alone rarely does that.
+        /// The whole 95 % interval of the drop lies above the margin: chance alone rarely does
+        /// that.
         Clear = "clear",
-        /// The 95 % interval of the drop reaches above the margin: passes only what is shown to be no worse.
+        /// The 95 % interval of the drop reaches above the margin: passes only what is shown to be
+        /// no worse.
         Possible = "possible",
     }
 }

@@ -29,8 +29,10 @@ impl Reporter {
     /// A reporter on standard error; bars where that is a terminal, colours where they are welcome.
     pub fn new(verbosity: Verbosity) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-        let bars = (is_terminal && verbosity >= Verbosity::Normal).then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let color =
+            anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        let bars = (is_terminal && verbosity >= Verbosity::Normal)
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         Reporter { verbosity, bars, color }
     }
 
@@ -65,7 +67,12 @@ impl Reporter {
         }
     }
 
-    pub(crate) fn labelled(&self, label: &str, color: anstyle::AnsiColor, text: &impl Display) -> String {
+    pub(crate) fn labelled(
+        &self,
+        label: &str,
+        color: anstyle::AnsiColor,
+        text: &impl Display,
+    ) -> String {
         let style = if self.color { color.on_default().bold() } else { anstyle::Style::new() };
         format!("{style}{label}{style:#}: {text}")
     }
@@ -79,7 +86,8 @@ impl Reporter {
         }
     }
 
-    /// Shows how far a piece of work is: a bar on a terminal, elsewhere a plain line every five seconds.
+    /// Shows how far a piece of work is: a bar on a terminal, elsewhere a plain line every five
+    /// seconds.
     pub fn progress(&self, what: &str, unit: &str, total: Option<u64>) -> Progress {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(total.map_or_else(ProgressBar::new_spinner, ProgressBar::new));
@@ -150,12 +158,20 @@ impl Progress {
         let due = self.next_line_millis.load(Ordering::Relaxed);
         let now = elapsed.as_millis() as u64;
         let next = now + PLAIN_LINE_EVERY.as_millis() as u64;
-        if now >= due && self.next_line_millis.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if now >= due
+            && self
+                .next_line_millis
+                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
             let rate = done as f64 / elapsed.as_secs_f64();
             let line = match self.total {
                 Some(total) => {
                     let left = (total.saturating_sub(done)) as f64 / rate.max(1e-9);
-                    format!("{}: {done} of {total} {}, {rate:.0} a second, {left:.0} s left", self.what, self.unit)
+                    format!(
+                        "{}: {done} of {total} {}, {rate:.0} a second, {left:.0} s left",
+                        self.what, self.unit
+                    )
                 }
                 None => format!("{}: {done} {}, {rate:.0} a second", self.what, self.unit),
             };

@@ -26,15 +26,22 @@ choice! {
 
 impl RuleLevel {
     /// All levels, from the quietest.
-    pub const ALL: [RuleLevel; 7] =
-        [RuleLevel::Off, RuleLevel::Note, RuleLevel::Warn, RuleLevel::Error, RuleLevel::NoteAndDrop, RuleLevel::WarnAndDrop, RuleLevel::ErrorAndKeep];
+    pub const ALL: [RuleLevel; 7] = [
+        RuleLevel::Off,
+        RuleLevel::Note,
+        RuleLevel::Warn,
+        RuleLevel::Error,
+        RuleLevel::NoteAndDrop,
+        RuleLevel::WarnAndDrop,
+        RuleLevel::ErrorAndKeep,
+    ];
 }
 
 /// Which levels a rule may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Latitude {
-    /// What it finds cannot be used whatever one thinks of it, and is never left out in silence: note,
-    /// warn or error.
+    /// What it finds cannot be used whatever one thinks of it, and is never left out in silence:
+    /// note, warn or error.
     Reported,
     /// It decides nothing about lines: off, note, warn or error.
     Told,
@@ -118,7 +125,9 @@ impl RuleLevels {
         }
         let words: Vec<&str> = allowed.iter().map(|level| level.as_str()).collect();
         let why = match RuleLevel::ALL.iter().any(|level| level.as_str() == written) {
-            true if written == "off" => "what it finds cannot be used, and nothing is left out in silence; ",
+            true if written == "off" => {
+                "what it finds cannot be used, and nothing is left out in silence; "
+            }
             true if allowed.contains(&RuleLevel::Off) => "it decides nothing about lines; ",
             true => "what it finds cannot be kept, and is dropped at every level; ",
             false => "",

@@ -585,12 +585,18 @@ fn typed<'de, T: Deserialize<'de>>(value: &toml::Value) -> Result<(), String> {
 }
 
 fn within(value: &f64, low: f64, high: f64) -> Result<(), String> {
-    if (low..=high).contains(value) { Ok(()) } else { Err(format!("{value} is not within {low} to {high}")) }
+    if (low..=high).contains(value) {
+        Ok(())
+    } else {
+        Err(format!("{value} is not within {low} to {high}"))
+    }
 }
 
 fn sensitivities(values: &[f64]) -> Result<(), String> {
     match values.iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
-        Some(value) => Err(format!("{value} is no sensitivity that can be wanted; it is above 0 and below 1")),
+        Some(value) => {
+            Err(format!("{value} is no sensitivity that can be wanted; it is above 0 and below 1"))
+        }
         None if values.len() > 10 => Err(format!("{} are too many; 10 at most", values.len())),
         None => Ok(()),
     }
@@ -610,7 +616,11 @@ fn between<T: PartialOrd + std::fmt::Display>(value: &T, low: &T, high: &T) -> R
 }
 
 fn one_of(value: &str, known: &[&str]) -> Result<(), String> {
-    if known.contains(&value) { Ok(()) } else { Err(format!("\"{value}\" is none of {}", known.join(", "))) }
+    if known.contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("\"{value}\" is none of {}", known.join(", ")))
+    }
 }
 
 fn splits(values: &[String]) -> Result<(), String> {
@@ -622,5 +632,9 @@ fn splits(values: &[String]) -> Result<(), String> {
 
 fn device(value: &str) -> Result<(), String> {
     let is_cuda = value.strip_prefix("cuda:").is_some_and(|number| number.parse::<usize>().is_ok());
-    if is_cuda || ["auto", "cpu", "flex"].contains(&value) { Ok(()) } else { Err(format!("\"{value}\" is none of auto, cpu, cuda:N, flex")) }
+    if is_cuda || ["auto", "cpu", "flex"].contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("\"{value}\" is none of auto, cpu, cuda:N, flex"))
+    }
 }

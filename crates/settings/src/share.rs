@@ -23,8 +23,8 @@ pub enum Share {
 }
 
 impl Share {
-    /// The folders of a work folder that a stage reads and writes for this share, given what it reads and writes for the
-    /// whole.
+    /// The folders of a work folder that a stage reads and writes for this share, given what it
+    /// reads and writes for the whole.
     pub fn folders(self, stage: &str, inputs: &[&str], output: &str) -> Vec<String> {
         let work = WorkFolder::new("");
         let parts = match self {
@@ -34,7 +34,10 @@ impl Share {
         };
         let whole = (!matches!(self, Share::Part(_))).then(|| output.to_owned());
         let inputs = inputs.iter().map(|folder| (*folder).to_owned());
-        inputs.chain(parts.map(|folder| folder.to_string_lossy().into_owned())).chain(whole).collect()
+        inputs
+            .chain(parts.map(|folder| folder.to_string_lossy().into_owned()))
+            .chain(whole)
+            .collect()
     }
 }
 

@@ -20,10 +20,12 @@ pub struct StageArgs {
     /// The conf file, as in conf/demo.toml; without one the built-in defaults hold
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder of the dataset, or its URL in an object store [default: dataset.path of the configuration]
+    /// Folder of the dataset, or its URL in an object store [default: dataset.path of the
+    /// configuration]
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
-    /// Work folder for everything that stages write, or its URL in an object store [default: data/work/<name of the conf file>]
+    /// Work folder for everything that stages write, or its URL in an object store [default:
+    /// data/work/<name of the conf file>]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Sets one key, as in --set train.epochs=10; may be repeated
@@ -78,13 +80,19 @@ impl Context {
         if let Some(config) = &args.config {
             layers.add_file(config)?;
         }
-        layers.add_environment(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))))?;
+        layers.add_environment(std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }))?;
         for assignment in &args.set {
             layers.add_set(assignment)?;
         }
         let settings = layers.resolve()?;
         let dataset = args.dataset.clone().unwrap_or_else(|| PathBuf::from(&settings.dataset.path));
-        let name = args.config.as_deref().and_then(Path::file_stem).map_or_else(|| "default".into(), |stem| stem.to_string_lossy().into_owned());
+        let name = args
+            .config
+            .as_deref()
+            .and_then(Path::file_stem)
+            .map_or_else(|| "default".into(), |stem| stem.to_string_lossy().into_owned());
         let out = args.out.clone().unwrap_or_else(|| Path::new("data/work").join(name));
         let verbosity = match (args.quiet, args.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -93,11 +101,28 @@ impl Context {
         };
         let reporter = Reporter::new(verbosity);
         let storage = &settings.storage;
-        ossify_storage::configure(Requests { in_flight: storage.requests, retries: storage.retries, timeout: Duration::from_secs(storage.timeout_s) });
-        let mirror = is_url(&out).then(|| Mirror::open(&out, Path::new(&storage.cache), (storage.cache_gb * 1e9) as u64)).transpose();
-        let mirror = mirror.map_err(|source| ConfigError::WorkFolder { path: out.clone(), source })?;
-        let out = WorkFolder::new(mirror.as_ref().map_or(out, |mirror| mirror.root().to_path_buf()));
-        Ok(Context { settings, dataset, out, force: args.force, strict: args.strict, reporter, mirror, layers })
+        ossify_storage::configure(Requests {
+            in_flight: storage.requests,
+            retries: storage.retries,
+            timeout: Duration::from_secs(storage.timeout_s),
+        });
+        let mirror = is_url(&out)
+            .then(|| Mirror::open(&out, Path::new(&storage.cache), (storage.cache_gb * 1e9) as u64))
+            .transpose();
+        let mirror =
+            mirror.map_err(|source| ConfigError::WorkFolder { path: out.clone(), source })?;
+        let out =
+            WorkFolder::new(mirror.as_ref().map_or(out, |mirror| mirror.root().to_path_buf()));
+        Ok(Context {
+            settings,
+            dataset,
+            out,
+            force: args.force,
+            strict: args.strict,
+            reporter,
+            mirror,
+            layers,
+        })
     }
 
     /// Brings folders of the work folder up to date, where that lies in an object store.
@@ -106,7 +131,9 @@ impl Context {
     /// Fails where the store does not answer.
     pub fn pull(&self, folders: &[String]) -> anyhow::Result<()> {
         let Some(mirror) = &self.mirror else { return Ok(()) };
-        let moved = mirror.pull(folders).with_context(|| format!("cannot read the work folder {}", mirror.url().display()))?;
+        let moved = mirror
+            .pull(folders)
+            .with_context(|| format!("cannot read the work folder {}", mirror.url().display()))?;
         self.tell_moved("fetched from", mirror, moved);
         Ok(())
     }
@@ -114,18 +141,25 @@ impl Context {
     /// Sends what was published in these folders, where the work folder lies in an object store.
     ///
     /// # Errors
-    /// Fails where the store does not answer, and where another process published one of these folders meanwhile. What was
-    /// made stays in the mirror: a second run sends it.
+    /// Fails where the store does not answer, and where another process published one of these
+    /// folders meanwhile. What was made stays in the mirror: a second run sends it.
     pub fn push(&self, folders: &[String]) -> anyhow::Result<()> {
         let Some(mirror) = &self.mirror else { return Ok(()) };
-        let moved = mirror.push(folders).with_context(|| format!("cannot write to the work folder {}", mirror.url().display()))?;
+        let moved = mirror.push(folders).with_context(|| {
+            format!("cannot write to the work folder {}", mirror.url().display())
+        })?;
         self.tell_moved("sent to", mirror, moved);
         Ok(())
     }
 
     fn tell_moved(&self, way: &str, mirror: &Mirror, moved: Moved) {
         if moved.files > 0 {
-            self.reporter.detail(format_args!("{} files, {:.1} MB, {way} {}", moved.files, moved.bytes as f64 / 1e6, mirror.url().display()));
+            self.reporter.detail(format_args!(
+                "{} files, {:.1} MB, {way} {}",
+                moved.files,
+                moved.bytes as f64 / 1e6,
+                mirror.url().display()
+            ));
         }
     }
 
@@ -134,10 +168,14 @@ impl Context {
         self.mirror.as_ref().map_or(self.out.root(), |mirror| mirror.url()).display()
     }
 
-    /// Threads that read the dataset: where each waits for an object store most of the time, as many as requests may be in
-    /// flight.
+    /// Threads that read the dataset: where each waits for an object store most of the time, as
+    /// many as requests may be in flight.
     pub fn reading_threads(&self) -> usize {
-        if is_url(&self.dataset) { self.threads().max(self.settings.storage.requests) } else { self.threads() }
+        if is_url(&self.dataset) {
+            self.threads().max(self.settings.storage.requests)
+        } else {
+            self.threads()
+        }
     }
 
     /// Threads to use: as configured, or one a processor.
@@ -153,9 +191,9 @@ impl Context {
         self.settings.general.seed
     }
 
-    /// The beginning of a stage's fingerprint: its name, the program's version, and the resolved values
-    /// of these sections. The stage adds its inputs. Where the dataset lies and how many threads run
-    /// never count.
+    /// The beginning of a stage's fingerprint: its name, the program's version, and the resolved
+    /// values of these sections. The stage adds its inputs. Where the dataset lies and how many
+    /// threads run never count.
     pub fn fingerprint(&self, stage: &str, sections: &[&str]) -> Fingerprint {
         let mut fingerprint = Fingerprint::new(stage);
         fingerprint.add(env!("CARGO_PKG_VERSION")).add(ossify_contract::SCHEMA_VERSION.to_string());
@@ -171,8 +209,8 @@ impl Context {
     }
 }
 
-/// A limit that the user set and the data did not meet. A stage lists its unmet gates under `gates` in
-/// the summary of its manifest, so that a second run, which does nothing, fails the same way.
+/// A limit that the user set and the data did not meet. A stage lists its unmet gates under `gates`
+/// in the summary of its manifest, so that a second run, which does nothing, fails the same way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
     /// The key or flag, as in `evaluate.min_accuracy`.
@@ -199,7 +237,10 @@ pub struct Outcome {
 impl Outcome {
     /// The stage did its work.
     pub fn done(summary: serde_json::Value) -> Self {
-        let gates = summary.get("gates").and_then(|gates| serde_json::from_value(gates.clone()).ok()).unwrap_or_default();
+        let gates = summary
+            .get("gates")
+            .and_then(|gates| serde_json::from_value(gates.clone()).ok())
+            .unwrap_or_default();
         Outcome { summary, gates, current: false }
     }
 
@@ -239,9 +280,9 @@ impl From<ArtefactError> for StageError {
 /// The folder whose content is of use before it is whole.
 const UNFINISHED: &str = "runs";
 
-/// The frame around a stage: resolves the configuration, runs it, says how it ended, and gives the exit
-/// code: 0 clean, 1 failed, 2 usage or configuration, 3 a gate was not met. Where the work folder lies in an object store,
-/// `folders` of it are brought here before and sent back after.
+/// The frame around a stage: resolves the configuration, runs it, says how it ended, and gives the
+/// exit code: 0 clean, 1 failed, 2 usage or configuration, 3 a gate was not met. Where the work
+/// folder lies in an object store, `folders` of it are brought here before and sent back after.
 pub fn run_stage<Cli>(
     stage: &str,
     cli: Cli,
@@ -262,7 +303,11 @@ pub fn run_stage<Cli>(
         context.pull(&folders)?;
         let outcome = run(&cli, &context);
         // A run that was stopped goes on from what it left, wherever it is run again.
-        let left: Vec<String> = folders.iter().filter(|folder| outcome.is_ok() || *folder == UNFINISHED).cloned().collect();
+        let left: Vec<String> = folders
+            .iter()
+            .filter(|folder| outcome.is_ok() || *folder == UNFINISHED)
+            .cloned()
+            .collect();
         let sent = context.push(&left);
         let outcome = outcome?;
         sent?;
@@ -277,7 +322,9 @@ pub fn run_stage<Cli>(
 
 fn finish(stage: &str, args: &StageArgs, context: &Context, outcome: &Outcome) -> ExitCode {
     if outcome.current {
-        context.reporter.say(format_args!("{stage}: already there, nothing to do (--force runs it anyway)"));
+        context
+            .reporter
+            .say(format_args!("{stage}: already there, nothing to do (--force runs it anyway)"));
     }
     for gate in &outcome.gates {
         error_line(&format!("gate {} not met: {}", gate.name, gate.message));
@@ -314,14 +361,21 @@ fn fail(stage: &str, args: &StageArgs, code: u8, error: &anyhow::Error) -> ExitC
     error_line(&text);
     if args.json {
         let status = if code == 2 { "usage" } else { "failed" };
-        print(&format!("{}\n", serde_json::json!({ "stage": stage, "status": status, "error": text })));
+        print(&format!(
+            "{}\n",
+            serde_json::json!({ "stage": stage, "status": status, "error": text })
+        ));
     }
     ExitCode::from(code)
 }
 
 fn error_line(text: &str) {
     let reporter = Reporter::new(Verbosity::Quiet);
-    let _ = writeln!(std::io::stderr(), "{}", reporter.labelled("error", anstyle::AnsiColor::Red, &text));
+    let _ = writeln!(
+        std::io::stderr(),
+        "{}",
+        reporter.labelled("error", anstyle::AnsiColor::Red, &text)
+    );
 }
 
 /// Writes to standard output; a reader that went away is no failure of the stage.

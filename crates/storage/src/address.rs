@@ -19,7 +19,12 @@ impl Address {
     /// # Errors
     /// `InvalidInput` where it names no bucket or leads out of it.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{} {reason}; known are {KNOWN}", path.display()));
+        let invalid = |reason: &str| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} {reason}; known are {KNOWN}", path.display()),
+            )
+        };
         let text = path.to_str().ok_or_else(|| invalid("is not UTF-8"))?;
         let (scheme, rest) = split(text).ok_or_else(|| invalid("is no URL"))?;
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -49,19 +54,25 @@ pub(crate) fn url_of(store: &str, key: &str) -> PathBuf {
 pub fn is_url(path: &Path) -> bool {
     // By far the most paths are those of files, and this is asked for each.
     let first = path.as_os_str().as_encoded_bytes().first();
-    first.is_some_and(u8::is_ascii_alphabetic) && path.to_str().is_some_and(|text| split(text).is_some())
+    first.is_some_and(u8::is_ascii_alphabetic)
+        && path.to_str().is_some_and(|text| split(text).is_some())
 }
 
 fn split(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
-    (!scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some((scheme, rest))
+    (!scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        .then_some((scheme, rest))
 }
 
 /// A folder of this machine for what lies at a URL: `s3://bucket/a/b` becomes `s3/bucket/a/b`.
 pub(crate) fn as_folder(address: &Address) -> PathBuf {
     let mut folder = PathBuf::new();
     let parts = address.store.split(['/', ':', '@']).chain(address.key.split('/'));
-    folder.extend(parts.filter(|part| matches!(Path::new(part).components().next(), Some(Component::Normal(_)))));
+    folder.extend(
+        parts.filter(|part| {
+            matches!(Path::new(part).components().next(), Some(Component::Normal(_)))
+        }),
+    );
     folder
 }
 
@@ -81,18 +92,29 @@ mod tests {
 
     #[test]
     fn keys_have_no_dots_and_stay_in_their_bucket() {
-        let address = Address::of(&Path::new("s3://bucket/data/").join("../other/./x.jpg")).unwrap();
+        let address =
+            Address::of(&Path::new("s3://bucket/data/").join("../other/./x.jpg")).unwrap();
         assert_eq!((address.store.as_str(), address.key.as_str()), ("s3://bucket", "other/x.jpg"));
         assert_eq!(address.url(), Path::new("s3://bucket/other/x.jpg"));
         assert_eq!(Address::of(Path::new("s3://bucket")).unwrap().key, "");
         for wrong in ["s3://", "s3:///x", "s3://bucket/a/../../b"] {
-            assert_eq!(Address::of(Path::new(wrong)).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{wrong}");
+            assert_eq!(
+                Address::of(Path::new(wrong)).unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn a_url_has_a_folder_of_this_machine() {
-        assert_eq!(as_folder(&Address::of(Path::new("s3://bucket/a/b")).unwrap()), Path::new("s3/bucket/a/b"));
-        assert_eq!(as_folder(&Address::of(Path::new("abfss://c@account.net/a")).unwrap()), Path::new("abfss/c/account.net/a"));
+        assert_eq!(
+            as_folder(&Address::of(Path::new("s3://bucket/a/b")).unwrap()),
+            Path::new("s3/bucket/a/b")
+        );
+        assert_eq!(
+            as_folder(&Address::of(Path::new("abfss://c@account.net/a")).unwrap()),
+            Path::new("abfss/c/account.net/a")
+        );
     }
 }

@@ -16,8 +16,9 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::limit::LimitStore;
 use object_store::path::Path as Key;
 use object_store::{
-    Attribute, Attributes, BackoffConfig, ClientOptions, Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    Attribute, Attributes, BackoffConfig, ClientOptions, Error, GetOptions, GetRange, ObjectMeta,
+    ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    RetryConfig, UpdateVersion,
 };
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -25,7 +26,8 @@ use tokio::task::JoinHandle;
 
 use crate::address::{Address, KNOWN, url_of};
 
-/// What is asked for or sent in one request, at most: a request that is cut costs no more than this.
+/// What is asked for or sent in one request, at most: a request that is cut costs no more than
+/// this.
 const REQUEST_BYTES: u64 = 8 << 20;
 /// Requests of one file in flight at a time; bounds what is in memory.
 const REQUESTS_OF_A_FILE: usize = 4;
@@ -84,12 +86,19 @@ pub(crate) struct Object {
 impl From<ObjectMeta> for Object {
     fn from(meta: ObjectMeta) -> Self {
         let modified_s = meta.last_modified.timestamp();
-        Object { key: meta.location.to_string(), bytes: meta.size, modified_s, tag: meta.e_tag, generation: meta.version }
+        Object {
+            key: meta.location.to_string(),
+            bytes: meta.size,
+            modified_s,
+            tag: meta.e_tag,
+            generation: meta.version,
+        }
     }
 }
 
 impl Object {
-    /// Whether this and an object of the same key are the same content. Not every answer of a store has the tag.
+    /// Whether this and an object of the same key are the same content. Not every answer of a store
+    /// has the tag.
     pub(crate) fn is_still(&self, other: &Object) -> bool {
         let same_tag = match (self.bare_tag(), other.bare_tag()) {
             (Some(tag), Some(other)) => tag == other,
@@ -119,7 +128,9 @@ pub(crate) enum If {
 impl If {
     /// Still this one, or none.
     pub(crate) fn still(object: Option<&Object>) -> Self {
-        object.map_or(If::Absent, |object| If::Is(UpdateVersion { e_tag: object.tag.clone(), version: object.generation.clone() }))
+        object.map_or(If::Absent, |object| {
+            If::Is(UpdateVersion { e_tag: object.tag.clone(), version: object.generation.clone() })
+        })
     }
 }
 
@@ -141,7 +152,8 @@ static BUCKETS: Mutex<Option<HashMap<String, Arc<Bucket>>>> = Mutex::new(None);
 /// The bucket of an address; a process opens each but once.
 ///
 /// # Errors
-/// `InvalidInput` for schemes that are not known and for an environment that does not fit the store.
+/// `InvalidInput` for schemes that are not known and for an environment that does not fit the
+/// store.
 pub(crate) fn bucket_of(address: &Address) -> io::Result<Arc<Bucket>> {
     let mut buckets = BUCKETS.lock().unwrap_or_else(PoisonError::into_inner);
     let buckets = buckets.get_or_insert_default();
@@ -157,27 +169,44 @@ impl Bucket {
     fn open(name: &str) -> io::Result<Self> {
         let Requests { in_flight, retries, timeout } = requests();
         let retry = RetryConfig {
-            backoff: BackoffConfig { init_backoff: FIRST_PAUSE, max_backoff: LONGEST_PAUSE, base: 2.0 },
+            backoff: BackoffConfig {
+                init_backoff: FIRST_PAUSE,
+                max_backoff: LONGEST_PAUSE,
+                base: 2.0,
+            },
             max_retries: retries,
             retry_timeout: Duration::from_mins(4),
         };
-        let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {reason}"));
+        let invalid = |reason: String| {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {reason}"))
+        };
         let refused = |e: Error| invalid(format!("cannot be opened as the environment says: {e}"));
-        // What the environment says of proxies, certificates and plain HTTP holds, but for the time limit.
-        let timed = |options: ClientOptions| options.with_timeout(timeout).with_connect_timeout(timeout.min(Duration::from_secs(10)));
+        // What the environment says of proxies, certificates and plain HTTP holds, but for the time
+        // limit.
+        let timed = |options: ClientOptions| {
+            options.with_timeout(timeout).with_connect_timeout(timeout.min(Duration::from_secs(10)))
+        };
         let scheme = name.split("://").next().unwrap_or_default();
         let store: Arc<dyn ObjectStore> = match scheme {
             "s3" | "s3a" => {
-                let builder = AmazonS3Builder::from_env().with_url(name).with_retry(retry).with_client_options(timed(options_of_environment("AWS_")));
+                let builder = AmazonS3Builder::from_env()
+                    .with_url(name)
+                    .with_retry(retry)
+                    .with_client_options(timed(options_of_environment("AWS_")));
                 Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
             }
             "gs" => {
-                let builder =
-                    GoogleCloudStorageBuilder::from_env().with_url(name).with_retry(retry).with_client_options(timed(options_of_environment("GOOGLE_")));
+                let builder = GoogleCloudStorageBuilder::from_env()
+                    .with_url(name)
+                    .with_retry(retry)
+                    .with_client_options(timed(options_of_environment("GOOGLE_")));
                 Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
             }
             "az" | "azure" | "adl" | "abfs" | "abfss" => {
-                let builder = MicrosoftAzureBuilder::from_env().with_url(name).with_retry(retry).with_client_options(timed(options_of_environment("AZURE_")));
+                let builder = MicrosoftAzureBuilder::from_env()
+                    .with_url(name)
+                    .with_retry(retry)
+                    .with_client_options(timed(options_of_environment("AZURE_")));
                 Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
             }
             _ => return Err(invalid(format!("no object store that is known; known are {KNOWN}"))),
@@ -212,7 +241,8 @@ impl Bucket {
     /// The XXH3 that was noted when the object was sent.
     pub(crate) fn noted_xxh3(&self, key: &str) -> io::Result<Option<String>> {
         let location = parse(key)?;
-        let ask = || self.store.get_opts(&location, GetOptions { head: true, ..GetOptions::default() });
+        let ask =
+            || self.store.get_opts(&location, GetOptions { head: true, ..GetOptions::default() });
         let answer = wait(persist(ask))?.map_err(self.failed(key))?;
         Ok(answer.attributes.get(&XXH3).map(|value| value.as_ref().to_owned()))
     }
@@ -231,13 +261,20 @@ impl Bucket {
     }
 
     /// Begins to read an object; the answer is awaited with [`Bucket::wait_for`].
-    pub(crate) fn begin_read(&self, key: &str, most: u64) -> io::Result<JoinHandle<io::Result<Vec<u8>>>> {
+    pub(crate) fn begin_read(
+        &self,
+        key: &str,
+        most: u64,
+    ) -> io::Result<JoinHandle<io::Result<Vec<u8>>>> {
         let read = read(self.store.clone(), parse(key)?, most, self.url(key));
         Ok(runtime()?.spawn(async move { read.await.map(|(_, content)| content) }))
     }
 
     /// All objects below a folder, by key.
-    pub(crate) fn list(&self, folder: &str) -> io::Result<impl Iterator<Item = io::Result<Object>> + use<>> {
+    pub(crate) fn list(
+        &self,
+        folder: &str,
+    ) -> io::Result<impl Iterator<Item = io::Result<Object>> + use<>> {
         let prefix = if folder.is_empty() { None } else { Some(parse(folder)?) };
         let (store, failed) = (self.store.clone(), self.failed(folder));
         let (sender, mut listed) = tokio::sync::mpsc::channel(2000);
@@ -281,29 +318,54 @@ impl Bucket {
     /// Files of a folder, and the folders in it, by name.
     pub(crate) fn children(&self, folder: &str) -> io::Result<(Vec<Object>, Vec<String>)> {
         let prefix = if folder.is_empty() { None } else { Some(parse(folder)?) };
-        let found = wait(persist(|| self.store.list_with_delimiter(prefix.as_ref())))?.map_err(self.failed(folder))?;
-        Ok((found.objects.into_iter().map(Object::from).collect(), found.common_prefixes.into_iter().map(|prefix| prefix.to_string()).collect()))
+        let found = wait(persist(|| self.store.list_with_delimiter(prefix.as_ref())))?
+            .map_err(self.failed(folder))?;
+        Ok((
+            found.objects.into_iter().map(Object::from).collect(),
+            found.common_prefixes.into_iter().map(|prefix| prefix.to_string()).collect(),
+        ))
     }
 
     /// Writes an object if `condition` holds; `None` where it does not.
-    pub(crate) fn put(&self, key: &str, content: Bytes, condition: If) -> io::Result<Option<Object>> {
+    pub(crate) fn put(
+        &self,
+        key: &str,
+        content: Bytes,
+        condition: If,
+    ) -> io::Result<Option<Object>> {
         let mode = match condition {
             If::Absent => PutMode::Create,
             If::Is(version) => PutMode::Update(version),
         };
         let location = parse(key)?;
-        let ask = || self.store.put_opts(&location, content.clone().into(), PutOptions { mode: mode.clone(), ..PutOptions::default() });
+        let ask = || {
+            self.store.put_opts(
+                &location,
+                content.clone().into(),
+                PutOptions { mode: mode.clone(), ..PutOptions::default() },
+            )
+        };
         match wait(persist(ask))? {
             Ok(written) => {
                 // Somebody may have replaced it already: the tag is that of what was written here.
                 let there = self.find(key)?;
-                let modified_s = there.filter(|there| there.tag == written.e_tag).map_or(0, |there| there.modified_s);
+                let modified_s = there
+                    .filter(|there| there.tag == written.e_tag)
+                    .map_or(0, |there| there.modified_s);
                 let bytes = content.len() as u64;
-                Ok(Some(Object { key: key.to_owned(), bytes, modified_s, tag: written.e_tag, generation: written.version }))
+                Ok(Some(Object {
+                    key: key.to_owned(),
+                    bytes,
+                    modified_s,
+                    tag: written.e_tag,
+                    generation: written.version,
+                }))
             }
             // A put whose answer was lost is sent again, and finds what it has written itself.
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
-                let found = none_if_absent(self.read(key, content.len() as u64).or_else(as_absent_if_too_large))?;
+                let found = none_if_absent(
+                    self.read(key, content.len() as u64).or_else(as_absent_if_too_large),
+                )?;
                 Ok(found.filter(|(_, there)| *there == content).map(|(object, _)| object))
             }
             Err(e) => Err(self.failed(key)(e)),
@@ -311,28 +373,48 @@ impl Bucket {
     }
 
     /// Writes an object, or replaces it, with the content of a file.
-    pub(crate) fn send(&self, key: &str, file: std::fs::File, bytes: u64, xxh3: &str) -> io::Result<Object> {
+    pub(crate) fn send(
+        &self,
+        key: &str,
+        file: std::fs::File,
+        bytes: u64,
+        xxh3: &str,
+    ) -> io::Result<Object> {
         let (location, failed, file) = (parse(key)?, self.failed(key), Arc::new(file));
         // Not every store keeps an empty value.
         let attributes = Attributes::from_iter((!xxh3.is_empty()).then(|| (XXH3, xxh3.to_owned())));
         if bytes <= REQUEST_BYTES {
             let content = wait(read_part(file, 0..bytes))??;
             let options = || PutOptions { attributes: attributes.clone(), ..PutOptions::default() };
-            wait(persist(|| self.store.put_opts(&location, PutPayload::from_bytes(content.clone()), options())))?.map_err(failed)?;
+            wait(persist(|| {
+                self.store.put_opts(&location, PutPayload::from_bytes(content.clone()), options())
+            }))?
+            .map_err(failed)?;
         } else {
-            wait(persist(|| self.send_in_parts(&location, file.clone(), bytes, attributes.clone())))?.map_err(failed)?;
+            wait(persist(|| {
+                self.send_in_parts(&location, file.clone(), bytes, attributes.clone())
+            }))?
+            .map_err(failed)?;
         }
         self.head(key)
     }
 
-    async fn send_in_parts(&self, location: &Key, file: Arc<std::fs::File>, bytes: u64, attributes: Attributes) -> Result<(), Error> {
+    async fn send_in_parts(
+        &self,
+        location: &Key,
+        file: Arc<std::fs::File>,
+        bytes: u64,
+        attributes: Attributes,
+    ) -> Result<(), Error> {
         let of_disk = |source: io::Error| Error::Generic { store: "file", source: source.into() };
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
         let mut upload = self.store.put_multipart_opts(location, options).await?;
         let mut send = async || {
             let mut parts = Vec::new();
             for range in pieces(0..bytes) {
-                parts.push(upload.put_part(read_part(file.clone(), range).await.map_err(of_disk)?.into()));
+                parts.push(
+                    upload.put_part(read_part(file.clone(), range).await.map_err(of_disk)?.into()),
+                );
                 if parts.len() == REQUESTS_OF_A_FILE {
                     futures_util::future::try_join_all(parts.drain(..)).await?;
                 }
@@ -356,14 +438,22 @@ impl Bucket {
             let (store, key, file) = (store.clone(), key.clone(), file.clone());
             let condition = object.tag.clone();
             async move {
-                let (_, content) = read_range(store, key, range.clone(), condition).await.map_err(failed)?;
+                let (_, content) =
+                    read_range(store, key, range.clone(), condition).await.map_err(failed)?;
                 if content.len() as u64 != range.end - range.start {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the object ended early"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the object ended early",
+                    ));
                 }
                 write_part(file, range.start, content).await
             }
         });
-        wait(futures_util::stream::iter(pieces).buffer_unordered(REQUESTS_OF_A_FILE).try_collect::<()>())?
+        wait(
+            futures_util::stream::iter(pieces)
+                .buffer_unordered(REQUESTS_OF_A_FILE)
+                .try_collect::<()>(),
+        )?
     }
 
     /// Copies an object inside the bucket, without fetching it.
@@ -376,7 +466,8 @@ impl Bucket {
     /// Removes an object, if there is one.
     pub(crate) fn remove(&self, key: &str) -> io::Result<()> {
         let location = parse(key)?;
-        none_if_absent(wait(persist(|| self.store.delete(&location)))?.map_err(self.failed(key))).map(drop)
+        none_if_absent(wait(persist(|| self.store.delete(&location)))?.map_err(self.failed(key)))
+            .map(drop)
     }
 }
 
@@ -387,7 +478,9 @@ pub(crate) fn wait_for<T>(begun: JoinHandle<io::Result<T>>) -> io::Result<T> {
 
 /// What the environment says of the connection, beside what it says of the store.
 fn options_of_environment(prefix: &str) -> ClientOptions {
-    let said = std::env::vars().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_ascii_lowercase().parse().ok()?, value)));
+    let said = std::env::vars().filter_map(|(name, value)| {
+        Some((name.strip_prefix(prefix)?.to_ascii_lowercase().parse().ok()?, value))
+    });
     said.fold(ClientOptions::new(), |options, (key, value)| options.with_config(key, value))
 }
 
@@ -405,8 +498,9 @@ impl Default for Tries {
 }
 
 impl Tries {
-    /// Whether an error may be gone the next time. The client has sent a request again itself where it knew that nothing had
-    /// been done; what comes here are answers that were cut off, and the like. Whatever took long has been tried enough.
+    /// Whether an error may be gone the next time. The client has sent a request again itself where
+    /// it knew that nothing had been done; what comes here are answers that were cut off, and the
+    /// like. Whatever took long has been tried enough.
     fn may_again(&mut self, error: &Error) -> bool {
         let is_answer = !matches!(error, Error::Generic { .. } | Error::JoinError { .. });
         if is_answer || self.left == 0 || self.began.elapsed() > TRIED_ENOUGH {
@@ -422,7 +516,9 @@ impl Tries {
     }
 }
 
-async fn persist<T, F: Future<Output = Result<T, Error>>>(mut request: impl FnMut() -> F) -> Result<T, Error> {
+async fn persist<T, F: Future<Output = Result<T, Error>>>(
+    mut request: impl FnMut() -> F,
+) -> Result<T, Error> {
     let mut tries = Tries::default();
     loop {
         match request().await {
@@ -432,12 +528,23 @@ async fn persist<T, F: Future<Output = Result<T, Error>>>(mut request: impl FnMu
     }
 }
 
-async fn read_range(store: Arc<dyn ObjectStore>, key: Key, range: Range<u64>, if_match: Option<String>) -> Result<(Object, Bytes), Error> {
+async fn read_range(
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    range: Range<u64>,
+    if_match: Option<String>,
+) -> Result<(Object, Bytes), Error> {
     persist(|| try_read_range(&store, &key, range.clone(), if_match.clone())).await
 }
 
-async fn try_read_range(store: &Arc<dyn ObjectStore>, key: &Key, range: Range<u64>, if_match: Option<String>) -> Result<(Object, Bytes), Error> {
-    let options = GetOptions { range: Some(GetRange::Bounded(range)), if_match, ..GetOptions::default() };
+async fn try_read_range(
+    store: &Arc<dyn ObjectStore>,
+    key: &Key,
+    range: Range<u64>,
+    if_match: Option<String>,
+) -> Result<(Object, Bytes), Error> {
+    let options =
+        GetOptions { range: Some(GetRange::Bounded(range)), if_match, ..GetOptions::default() };
     let answer = match store.get_opts(key, options).await {
         Ok(answer) => answer,
         // An empty object has no first byte.
@@ -450,9 +557,15 @@ async fn try_read_range(store: &Arc<dyn ObjectStore>, key: &Key, range: Range<u6
     Ok((object, answer.bytes().await?))
 }
 
-async fn read(store: Arc<dyn ObjectStore>, key: Key, most: u64, url: PathBuf) -> io::Result<(Object, Vec<u8>)> {
+async fn read(
+    store: Arc<dyn ObjectStore>,
+    key: Key,
+    most: u64,
+    url: PathBuf,
+) -> io::Result<(Object, Vec<u8>)> {
     let failed = |e| io_error(&url.display().to_string(), e);
-    let (object, first) = read_range(store.clone(), key.clone(), 0..REQUEST_BYTES, None).await.map_err(failed)?;
+    let (object, first) =
+        read_range(store.clone(), key.clone(), 0..REQUEST_BYTES, None).await.map_err(failed)?;
     if object.bytes > most {
         let reason = format!("{} has {} bytes, more than {most}", url.display(), object.bytes);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
@@ -460,11 +573,16 @@ async fn read(store: Arc<dyn ObjectStore>, key: Key, most: u64, url: PathBuf) ->
     let mut content = first.to_vec();
     content.reserve_exact((object.bytes as usize).saturating_sub(content.len()));
     for range in pieces(content.len() as u64..object.bytes) {
-        let (_, piece) = read_range(store.clone(), key.clone(), range, object.tag.clone()).await.map_err(failed)?;
+        let (_, piece) = read_range(store.clone(), key.clone(), range, object.tag.clone())
+            .await
+            .map_err(failed)?;
         content.extend_from_slice(&piece);
     }
     if content.len() as u64 != object.bytes {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} ended after {} bytes", url.display(), content.len())));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{} ended after {} bytes", url.display(), content.len()),
+        ));
     }
     Ok((object, content))
 }
@@ -494,8 +612,17 @@ async fn write_part(file: Arc<std::fs::File>, at: u64, content: Bytes) -> io::Re
 /// The threads that talk to the stores; they are started when the first is asked.
 fn runtime() -> io::Result<&'static Runtime> {
     static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-    let start = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("storage").enable_all().build();
-    RUNTIME.get_or_init(|| start().map_err(|e| e.to_string())).as_ref().map_err(|e| io::Error::other(format!("cannot start threads: {e}")))
+    let start = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("storage")
+            .enable_all()
+            .build()
+    };
+    RUNTIME
+        .get_or_init(|| start().map_err(|e| e.to_string()))
+        .as_ref()
+        .map_err(|e| io::Error::other(format!("cannot start threads: {e}")))
 }
 
 fn wait<F: Future>(future: F) -> io::Result<F::Output> {
@@ -503,7 +630,9 @@ fn wait<F: Future>(future: F) -> io::Result<F::Output> {
 }
 
 fn parse(key: &str) -> io::Result<Key> {
-    Key::parse(key).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("`{key}` is no name of an object: {e}")))
+    Key::parse(key).map_err(|e| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("`{key}` is no name of an object: {e}"))
+    })
 }
 
 fn none_if_absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
@@ -533,20 +662,32 @@ impl std::fmt::Display for Outage {
 
 impl std::error::Error for Outage {}
 
-/// Whether an object store could not be reached or refused to answer: then nothing is known of the object, which may
-/// well be in order.
+/// Whether an object store could not be reached or refused to answer: then nothing is known of the
+/// object, which may well be in order.
 pub fn is_outage(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Outage>())
 }
 
 fn io_error(url: &str, error: Error) -> io::Error {
     match error {
-        Error::NotFound { .. } => io::Error::new(io::ErrorKind::NotFound, format!("there is no {url}")),
-        Error::Precondition { .. } => io::Error::other(Outage(format!("{url} was replaced while it was read; run again"))),
+        Error::NotFound { .. } => {
+            io::Error::new(io::ErrorKind::NotFound, format!("there is no {url}"))
+        }
+        Error::Precondition { .. } => {
+            io::Error::other(Outage(format!("{url} was replaced while it was read; run again")))
+        }
         error => {
-            let is_refusal = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
-            let hint = if is_refusal { "; look at the credentials in the environment (see docs/scale.md)" } else { "" };
-            io::Error::other(Outage(format!("the object store did not give {url}: {}{hint}", reason(&error))))
+            let is_refusal =
+                matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
+            let hint = if is_refusal {
+                "; look at the credentials in the environment (see docs/scale.md)"
+            } else {
+                ""
+            };
+            io::Error::other(Outage(format!(
+                "the object store did not give {url}: {}{hint}",
+                reason(&error)
+            )))
         }
     }
 }
@@ -574,7 +715,14 @@ fn reason(error: &dyn std::error::Error) -> String {
 /// Puts a bucket in memory under this name, for tests.
 #[cfg(test)]
 pub(crate) fn open_in_memory(name: &str) -> Arc<Bucket> {
-    let bucket = Arc::new(Bucket { name: name.to_owned(), store: Arc::new(object_store::memory::InMemory::new()) });
-    BUCKETS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(name.to_owned(), bucket.clone());
+    let bucket = Arc::new(Bucket {
+        name: name.to_owned(),
+        store: Arc::new(object_store::memory::InMemory::new()),
+    });
+    BUCKETS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_or_insert_default()
+        .insert(name.to_owned(), bucket.clone());
     bucket
 }

@@ -1,4 +1,5 @@
-//! Files of this machine and objects of a store, asked by the same words: a path is either, see [`is_url`].
+//! Files of this machine and objects of a store, asked by the same words: a path is either, see
+//! [`is_url`].
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -57,13 +58,20 @@ impl Stat {
         }
     }
 
-    /// Tells `add` what differs as soon as the file has changed: size and times, or size and version.
+    /// Tells `add` what differs as soon as the file has changed: size and times, or size and
+    /// version.
     pub fn stamp(&self, mut add: impl FnMut(&[u8])) {
         match self {
             #[cfg(unix)]
             Stat::Local(metadata) => {
                 use std::os::unix::fs::MetadataExt as _;
-                for part in [metadata.size() as i64, metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()] {
+                for part in [
+                    metadata.size() as i64,
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                    metadata.ctime(),
+                    metadata.ctime_nsec(),
+                ] {
                     add(&part.to_le_bytes());
                 }
             }
@@ -84,7 +92,10 @@ impl Stat {
     pub fn size_and_time(&self) -> String {
         match self {
             Stat::Local(metadata) => {
-                let changed = metadata.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+                let changed = metadata
+                    .modified()
+                    .ok()
+                    .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
                 format!("{} {}", metadata.len(), changed.map_or(0, |time| time.as_nanos()))
             }
             Stat::Object { bytes, version } => format!("{bytes} {version}"),
@@ -114,7 +125,9 @@ pub fn stat(path: &Path) -> io::Result<Stat> {
     match bucket.find(&key)? {
         Some(object) => Ok(object.into()),
         None if has_any(&bucket, &key)? => Ok(Stat::Folder),
-        None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no {}", path.display()))),
+        None => {
+            Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no {}", path.display())))
+        }
     }
 }
 
@@ -212,7 +225,11 @@ pub fn list(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<(String
     let skipped = if key.is_empty() { 0 } else { key.len() + 1 };
     Ok(bucket.list(&key)?.filter_map(move |object| match object {
         // Some tools make an empty object for a folder.
-        Ok(object) => object.key.get(skipped..).filter(|inner| !inner.is_empty()).map(|inner| Ok((inner.to_owned(), object.clone().into()))),
+        Ok(object) => object
+            .key
+            .get(skipped..)
+            .filter(|inner| !inner.is_empty())
+            .map(|inner| Ok((inner.to_owned(), object.clone().into()))),
         Err(e) => Some(Err(e)),
     }))
 }
@@ -257,13 +274,18 @@ impl Read for ObjectReader {
         if buffer.is_empty() || self.position >= self.object.bytes {
             return Ok(0);
         }
-        let is_in = |(start, block): &(u64, Bytes), at: u64| (*start..*start + block.len() as u64).contains(&at);
+        let is_in = |(start, block): &(u64, Bytes), at: u64| {
+            (*start..*start + block.len() as u64).contains(&at)
+        };
         let known = self.blocks.iter().position(|block| is_in(block, self.position));
         let known = match known {
             Some(known) => known,
             None => {
                 let start = self.position - self.position % BLOCK_BYTES;
-                self.blocks[1] = (start, self.bucket.read_range(&self.object.key, start..start + BLOCK_BYTES)?.1);
+                self.blocks[1] = (
+                    start,
+                    self.bucket.read_range(&self.object.key, start..start + BLOCK_BYTES)?.1,
+                );
                 1
             }
         };
@@ -288,8 +310,9 @@ impl Seek for ObjectReader {
     }
 }
 
-/// Reads whole files one after the other. Objects of a store are asked for ahead of need; files of this machine are read
-/// when it is their turn, by the caller, who knows what is a file and what is none.
+/// Reads whole files one after the other. Objects of a store are asked for ahead of need; files of
+/// this machine are read when it is their turn, by the caller, who knows what is a file and what is
+/// none.
 pub struct ReadAhead<I> {
     paths: I,
     most: u64,
@@ -316,7 +339,13 @@ impl<I: Iterator<Item = PathBuf>> Iterator for ReadAhead<I> {
     fn next(&mut self) -> Option<Self::Item> {
         while self.begun.len() < self.ahead {
             let Some(path) = self.paths.next() else { break };
-            let begun = if is_url(&path) { Begun::Remote(open(&path).and_then(|(bucket, key)| bucket.begin_read(&key, self.most))) } else { Begun::Local };
+            let begun = if is_url(&path) {
+                Begun::Remote(
+                    open(&path).and_then(|(bucket, key)| bucket.begin_read(&key, self.most)),
+                )
+            } else {
+                Begun::Local
+            };
             self.begun.push_back((path, begun));
         }
         let (path, begun) = self.begun.pop_front()?;

@@ -1,8 +1,9 @@
 //! Where datasets and work folders lie: in a folder of this machine, or in an object store.
 //!
-//! A path is one of this machine, or a URL such as `s3://bucket/folder` ([`is_url`]). A dataset is read where it lies
-//! ([`stat`], [`read`], [`list`], [`ObjectReader`], [`ReadAhead`]). A work folder in a store has a [`Mirror`] on this machine:
-//! stages write there, and what they have published goes to the store.
+//! A path is one of this machine, or a URL such as `s3://bucket/folder` ([`is_url`]). A dataset is
+//! read where it lies ([`stat`], [`read`], [`list`], [`ObjectReader`], [`ReadAhead`]). A work
+//! folder in a store has a [`Mirror`] on this machine: stages write there, and what they have
+//! published goes to the store.
 //!
 //! Nothing here runs, and no thread is started, before the first URL is met.
 
@@ -13,5 +14,10 @@ mod mirror;
 
 pub use address::is_url;
 pub use bucket::{Requests, configure, is_outage, requests};
-pub use files::{ObjectReader, ReadAhead, Stat, canonicalize, files_in, find, is_dir, is_file, list, read, read_with_stat, stat};
-pub use mirror::{Mirror, Moved, fetch, fetch_ahead, forget, give_second_name, is_whole, moved, room_for, size};
+pub use files::{
+    ObjectReader, ReadAhead, Stat, canonicalize, files_in, find, is_dir, is_file, list, read,
+    read_with_stat, stat,
+};
+pub use mirror::{
+    Mirror, Moved, fetch, fetch_ahead, forget, give_second_name, is_whole, moved, room_for, size,
+};

@@ -1,8 +1,9 @@
 //! A work folder in an object store, and its mirror on this machine.
 //!
-//! The mirror has a note of each object that it knows: size and version, and whether the file beside is its content. Small
-//! files are fetched when the mirror is brought up to date, large ones when they are opened. What a stage has published is
-//! sent: files first, the manifest last, on the condition that nobody else published meanwhile.
+//! The mirror has a note of each object that it knows: size and version, and whether the file
+//! beside is its content. Small files are fetched when the mirror is brought up to date, large ones
+//! when they are opened. What a stage has published is sent: files first, the manifest last, on the
+//! condition that nobody else published meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::fs::{self, File};
@@ -38,7 +39,8 @@ impl Identity {
     fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        let modified_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
+        let modified_ns =
+            metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
         Some(Identity { bytes: metadata.len(), inode: metadata.ino(), modified_ns })
     }
 }
@@ -95,7 +97,9 @@ fn place(path: &Path) -> Option<(Arc<Mirror>, String)> {
 pub fn size(path: &Path) -> Option<u64> {
     match fs::metadata(path) {
         Ok(metadata) => metadata.is_file().then_some(metadata.len()),
-        Err(_) => place(path).and_then(|(mirror, inner)| mirror.note(&inner)).map(|note| note.object.bytes),
+        Err(_) => place(path)
+            .and_then(|(mirror, inner)| mirror.note(&inner))
+            .map(|note| note.object.bytes),
     }
 }
 
@@ -110,8 +114,8 @@ pub fn fetch(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Fetches files in the background, one after the other, as far as there is room for them: those that will be opened next.
-/// What fails is asked for again, and told, by [`fetch`].
+/// Fetches files in the background, one after the other, as far as there is room for them: those
+/// that will be opened next. What fails is asked for again, and told, by [`fetch`].
 pub fn fetch_ahead(paths: Vec<PathBuf>) {
     let mut wanted = Vec::new();
     let mut bytes = 0;
@@ -124,17 +128,20 @@ pub fn fetch_ahead(paths: Vec<PathBuf>) {
         wanted.push((mirror, inner));
     }
     if !wanted.is_empty() {
-        std::thread::spawn(move || wanted.iter().try_for_each(|(mirror, inner)| mirror.fetch(inner)));
+        std::thread::spawn(move || {
+            wanted.iter().try_for_each(|(mirror, inner)| mirror.fetch(inner))
+        });
     }
 }
 
-/// How many bytes of fetched files may lie beside `path` at a time; `None` where that is the disk's affair.
+/// How many bytes of fetched files may lie beside `path` at a time; `None` where that is the disk's
+/// affair.
 pub fn room_for(path: &Path) -> Option<u64> {
     place(path).map(|(mirror, _)| mirror.room_bytes)
 }
 
-/// Whether a file that was not fetched yet has this content, as was noted when it was sent; `None` where it is here, or
-/// where nothing was noted.
+/// Whether a file that was not fetched yet has this content, as was noted when it was sent; `None`
+/// where it is here, or where nothing was noted.
 ///
 /// # Errors
 /// Where the store does not answer.
@@ -148,13 +155,15 @@ pub fn is_whole(path: &Path, bytes: u64, xxh3: &str) -> io::Result<Option<bool>>
     Ok(noted.map(|noted| note.object.bytes == bytes && noted == xxh3))
 }
 
-/// Gives a file of a mirror that the store has a second name there, too. The file itself, if it is here, is left to the
-/// caller.
+/// Gives a file of a mirror that the store has a second name there, too. The file itself, if it is
+/// here, is left to the caller.
 ///
 /// # Errors
 /// Where the note cannot be written.
 pub fn give_second_name(file: &Path, name: &Path) -> io::Result<()> {
-    let (Some((mirror, inner)), Some((_, name_inner))) = (place(file), place(name)) else { return Ok(()) };
+    let (Some((mirror, inner)), Some((_, name_inner))) = (place(file), place(name)) else {
+        return Ok(());
+    };
     match mirror.note(&inner).filter(|note| !mirror.is_changed(&inner, Some(note))) {
         // The second name may become the same file, which keeps its identity, or none.
         Some(note) => mirror.write_note(&name_inner, &note),
@@ -167,7 +176,9 @@ pub fn give_second_name(file: &Path, name: &Path) -> io::Result<()> {
 /// # Errors
 /// Where the note cannot be moved.
 pub fn moved(from: &Path, to: &Path) -> io::Result<()> {
-    let (Some((mirror, inner)), Some((_, to_inner))) = (place(from), place(to)) else { return Ok(()) };
+    let (Some((mirror, inner)), Some((_, to_inner))) = (place(from), place(to)) else {
+        return Ok(());
+    };
     let Some(note) = mirror.note(&inner) else { return Ok(()) };
     if !to.exists() || Identity::of(to) == note.local {
         mirror.write_note(&to_inner, &note)?;
@@ -188,7 +199,8 @@ pub fn forget(folder: &Path) -> io::Result<()> {
 }
 
 impl Mirror {
-    /// The mirror below `cache` of the work folder at `url`, with at most `room_bytes` of files that could be fetched again.
+    /// The mirror below `cache` of the work folder at `url`, with at most `room_bytes` of files
+    /// that could be fetched again.
     ///
     /// # Errors
     /// Where the URL is none of a known store, or the folder cannot be made.
@@ -221,8 +233,8 @@ impl Mirror {
         &self.url
     }
 
-    /// Brings these folders of the mirror up to date. The store is right: files that differ from it are dropped, except those
-    /// of a publication of this mirror that was cut short.
+    /// Brings these folders of the mirror up to date. The store is right: files that differ from it
+    /// are dropped, except those of a publication of this mirror that was cut short.
     ///
     /// # Errors
     /// Where the store does not answer or the disk fails.
@@ -265,7 +277,9 @@ impl Mirror {
     fn take_note(&self, inner: &str, object: Object) -> io::Result<()> {
         let path = self.root.join(inner);
         let note = self.note(inner);
-        let is_known = note.as_ref().is_some_and(|note| note.object.key == object.key && note.object.is_still(&object));
+        let is_known = note
+            .as_ref()
+            .is_some_and(|note| note.object.key == object.key && note.object.is_still(&object));
         if is_known && (!path.exists() || !self.is_changed(inner, note.as_ref())) {
             return Ok(());
         }
@@ -312,7 +326,10 @@ impl Mirror {
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)?;
         let mut builder = tempfile::Builder::new();
-        let file = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666)).prefix(".fetching-").tempfile_in(folder)?;
+        let file = builder
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .prefix(".fetching-")
+            .tempfile_in(folder)?;
         self.bucket.fetch(object, file.as_file().try_clone()?)?;
         file.persist(path).map_err(|e| e.error)?;
         Ok(())
@@ -321,7 +338,11 @@ impl Mirror {
     /// Notes that a file was needed just now, if it is one that could be fetched again.
     fn keep(&self, inner: &str) {
         let bytes = match self.note(inner) {
-            Some(note) if note.object.bytes > SMALL_BYTES && !self.is_changed(inner, Some(&note)) => note.object.bytes,
+            Some(note)
+                if note.object.bytes > SMALL_BYTES && !self.is_changed(inner, Some(&note)) =>
+            {
+                note.object.bytes
+            }
             _ => return,
         };
         let mut kept = lock(&self.kept);
@@ -329,14 +350,17 @@ impl Mirror {
         kept.push_back((inner.to_owned(), bytes));
     }
 
-    /// Drops the files that were needed longest ago. A file that is open, or mapped, stays readable.
+    /// Drops the files that were needed longest ago. A file that is open, or mapped, stays
+    /// readable.
     fn make_room(&self, bytes: u64) -> io::Result<()> {
         let mut kept = lock(&self.kept);
         let mut sum: u64 = kept.iter().map(|(_, bytes)| bytes).sum();
         while sum + bytes > self.room_bytes {
             let Some((inner, bytes)) = kept.pop_front() else { break };
             sum -= bytes;
-            if let Some(note) = self.note(&inner).filter(|note| !self.is_changed(&inner, Some(note))) {
+            if let Some(note) =
+                self.note(&inner).filter(|note| !self.is_changed(&inner, Some(note)))
+            {
                 remove(&self.root.join(&inner))?;
                 self.write_note(&inner, &Note { local: None, ..note })?;
             }
@@ -344,10 +368,12 @@ impl Mirror {
         Ok(())
     }
 
-    /// Sends what these folders have that the store has not: publications, the manifest last, then loose files.
+    /// Sends what these folders have that the store has not: publications, the manifest last, then
+    /// loose files.
     ///
     /// # Errors
-    /// `ResourceBusy` where another process published one of these folders meanwhile; where the store does not answer.
+    /// `ResourceBusy` where another process published one of these folders meanwhile; where the
+    /// store does not answer.
     pub fn push(&self, folders: &[String]) -> io::Result<Moved> {
         let moved = Counter::default();
         for folder in folders {
@@ -369,7 +395,8 @@ impl Mirror {
                     Err(_) => {}
                 }
             }
-            let loose: Vec<String> = files.into_iter().filter(|inner| !listed.contains(inner)).collect();
+            let loose: Vec<String> =
+                files.into_iter().filter(|inner| !listed.contains(inner)).collect();
             in_parallel(&loose, |inner| self.send(inner, "", &moved))?;
         }
         Ok(moved.sum())
@@ -412,7 +439,11 @@ impl Mirror {
 
     /// The path in the work folder.
     fn inner<'a>(&self, key: &'a str) -> Option<&'a str> {
-        if self.prefix.is_empty() { Some(key) } else { key.strip_prefix(&self.prefix)?.strip_prefix('/') }
+        if self.prefix.is_empty() {
+            Some(key)
+        } else {
+            key.strip_prefix(&self.prefix)?.strip_prefix('/')
+        }
     }
 
     fn note_path(&self, inner: &str) -> PathBuf {
@@ -445,10 +476,12 @@ impl Mirror {
         self.root.join(NOTES).join(format!("{manifest}.claim"))
     }
 
-    /// Whether a manifest in the store is the claim of a publication that this mirror began and did not end.
+    /// Whether a manifest in the store is the claim of a publication that this mirror began and did
+    /// not end.
     fn is_own_claim(&self, manifest: &str, object: &Object) -> io::Result<bool> {
         let Ok(claim) = fs::read(self.claim_path(manifest)) else { return Ok(false) };
-        Ok(object.bytes == claim.len() as u64 && self.bucket.read(&object.key, SMALL_BYTES)?.1 == claim)
+        Ok(object.bytes == claim.len() as u64
+            && self.bucket.read(&object.key, SMALL_BYTES)?.1 == claim)
     }
 }
 
@@ -479,13 +512,22 @@ impl<'a> Publication<'a> {
     fn read(mirror: &'a Mirror, manifest: &'a str) -> io::Result<Self> {
         let content = Bytes::from(fs::read(mirror.root.join(manifest))?);
         let folder = manifest.strip_suffix(MANIFEST).unwrap_or_default();
-        let files = listed(&content)?.files.into_iter().map(|file| (format!("{folder}{}", file.path), file.xxh3)).collect();
+        let files = listed(&content)?
+            .files
+            .into_iter()
+            .map(|file| (format!("{folder}{}", file.path), file.xxh3))
+            .collect();
         Ok(Publication { mirror, manifest, folder, content, files })
     }
 
     fn send(&self, moved: &Counter) -> io::Result<()> {
-        // Workers may write one part at once: its files are named after their content, so that none replaces another's.
-        if self.folder.starts_with("parts/") { self.send_part(moved) } else { self.send_whole(moved) }
+        // Workers may write one part at once: its files are named after their content, so that none
+        // replaces another's.
+        if self.folder.starts_with("parts/") {
+            self.send_part(moved)
+        } else {
+            self.send_whole(moved)
+        }
     }
 
     fn send_part(&self, moved: &Counter) -> io::Result<()> {
@@ -493,7 +535,11 @@ impl<'a> Publication<'a> {
         self.send_files(moved)?;
         for _ in 0..TRIES {
             let there = self.mirror.bucket.find(&self.key())?;
-            if let Some(object) = self.mirror.bucket.put(&self.key(), self.content.clone(), If::still(there.as_ref()))? {
+            if let Some(object) = self.mirror.bucket.put(
+                &self.key(),
+                self.content.clone(),
+                If::still(there.as_ref()),
+            )? {
                 return self.note_manifest(object);
             }
         }
@@ -512,9 +558,14 @@ impl<'a> Publication<'a> {
                 Ok(others) if others == listed(&self.content)? => {
                     fs::write(mirror.root.join(self.manifest), &content)?;
                     let local = Identity::of(&mirror.root.join(self.manifest));
-                    return mirror.write_note(self.manifest, &Note { object: there.clone(), local });
+                    return mirror
+                        .write_note(self.manifest, &Note { object: there.clone(), local });
                 }
-                Ok(_) => return Err(self.busy("was published by another process while this one ran; run again")),
+                Ok(_) => {
+                    return Err(
+                        self.busy("was published by another process while this one ran; run again")
+                    );
+                }
                 // A claim, whose process may be gone: whoever claims last publishes.
                 Err(_) => {}
             }
@@ -523,10 +574,17 @@ impl<'a> Publication<'a> {
         let claim_path = mirror.claim_path(self.manifest);
         fs::create_dir_all(claim_path.parent().unwrap_or(&mirror.root))?;
         fs::write(&claim_path, &claim)?;
-        let meanwhile = || self.busy("is being published by another process; wait for it, then run again");
-        let claimed = mirror.bucket.put(&self.key(), claim, If::still(there.as_ref()))?.ok_or_else(meanwhile)?;
+        let meanwhile =
+            || self.busy("is being published by another process; wait for it, then run again");
+        let claimed = mirror
+            .bucket
+            .put(&self.key(), claim, If::still(there.as_ref()))?
+            .ok_or_else(meanwhile)?;
         self.send_files(moved)?;
-        let object = mirror.bucket.put(&self.key(), self.content.clone(), If::still(Some(&claimed)))?.ok_or_else(meanwhile)?;
+        let object = mirror
+            .bucket
+            .put(&self.key(), self.content.clone(), If::still(Some(&claimed)))?
+            .ok_or_else(meanwhile)?;
         self.note_manifest(object)?;
         remove(&claim_path)?;
         self.sweep()
@@ -537,13 +595,17 @@ impl<'a> Publication<'a> {
         in_parallel(&files, |(inner, xxh3)| self.mirror.send(inner, xxh3, moved))
     }
 
-    /// Removes objects of the folder that are neither listed nor here. They are unlisted: a failure costs space and no more.
+    /// Removes objects of the folder that are neither listed nor here. They are unlisted: a failure
+    /// costs space and no more.
     fn sweep(&self) -> io::Result<()> {
         let mirror = self.mirror;
         for object in mirror.bucket.list(&mirror.key(self.folder.trim_end_matches('/')))? {
             let object = object?;
             let Some(inner) = mirror.inner(&object.key) else { continue };
-            if inner != self.manifest && !self.files.contains_key(inner) && !mirror.root.join(inner).exists() {
+            if inner != self.manifest
+                && !self.files.contains_key(inner)
+                && !mirror.root.join(inner).exists()
+            {
                 let _ = mirror.bucket.remove(&object.key);
                 remove(&mirror.note_path(inner))?;
             }
@@ -576,11 +638,13 @@ impl PartialEq for Listed {
     }
 }
 
-/// What stands for a manifest while files are replaced. It is of no version, so that readers find no output, as they do
-/// while one is published on this machine.
+/// What stands for a manifest while files are replaced. It is of no version, so that readers find
+/// no output, as they do while one is published on this machine.
 fn claim() -> Vec<u8> {
     static CLAIMS: AtomicU64 = AtomicU64::new(0);
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos());
     let id = format!("{}-{since}-{}", std::process::id(), CLAIMS.fetch_add(1, Ordering::Relaxed));
     let claim = serde_json::json!({ "schema_version": 0, "publishing": id });
     claim.to_string().into_bytes()
@@ -599,7 +663,10 @@ impl Counter {
     }
 
     fn sum(&self) -> Moved {
-        Moved { files: self.files.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+        Moved {
+            files: self.files.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -630,7 +697,11 @@ fn visible_files(root: &Path, inner: &str, files: &mut BTreeSet<String>) -> io::
     };
     for entry in entries {
         let entry = entry?;
-        let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with('.')).map(str::to_owned) else { continue };
+        let Some(name) =
+            entry.file_name().to_str().filter(|name| !name.starts_with('.')).map(str::to_owned)
+        else {
+            continue;
+        };
         let inner = if inner.is_empty() { name } else { format!("{inner}/{name}") };
         if entry.file_type()?.is_dir() {
             visible_files(root, &inner, files)?;
@@ -673,7 +744,8 @@ mod tests {
     impl Machine {
         fn new(bucket: &str, room_bytes: u64) -> Self {
             let cache = tempfile::tempdir().unwrap();
-            let mirror = Mirror::open(&Path::new(bucket).join("work"), cache.path(), room_bytes).unwrap();
+            let mirror =
+                Mirror::open(&Path::new(bucket).join("work"), cache.path(), room_bytes).unwrap();
             Machine { mirror, _cache: cache }
         }
 
@@ -688,7 +760,10 @@ mod tests {
             }
             let listed: Vec<_> =
                 files.iter().map(|(name, content)| serde_json::json!({ "path": name, "xxh3": format!("{:016x}", xxh3_64(content)) })).collect();
-            self.write(&format!("{folder}/{MANIFEST}"), serde_json::json!({ "schema_version": 2, "files": listed }).to_string().as_bytes());
+            self.write(
+                &format!("{folder}/{MANIFEST}"),
+                serde_json::json!({ "schema_version": 2, "files": listed }).to_string().as_bytes(),
+            );
         }
 
         fn write(&self, inner: &str, content: &[u8]) {
@@ -727,9 +802,15 @@ mod tests {
 
         assert_eq!(second.pull("tables").files, 2, "the manifest and the small file");
         second.pull("runs");
-        assert_eq!((second.read("tables/a.parquet").as_deref(), second.read("runs/latest").as_deref()), (Some(&b"a"[..]), Some(&b"run"[..])));
+        assert_eq!(
+            (second.read("tables/a.parquet").as_deref(), second.read("runs/latest").as_deref()),
+            (Some(&b"a"[..]), Some(&b"run"[..]))
+        );
         let path = second.path("tables/sub/large");
-        assert!(!path.exists() && size(&path) == Some(LARGE as u64), "a large file is known and not fetched");
+        assert!(
+            !path.exists() && size(&path) == Some(LARGE as u64),
+            "a large file is known and not fetched"
+        );
         let hash = format!("{:016x}", xxh3_64(&large));
         assert_eq!(is_whole(&path, LARGE as u64, &hash).unwrap(), Some(true));
         assert_eq!(is_whole(&path, LARGE as u64, "0").unwrap(), Some(false));
@@ -750,7 +831,10 @@ mod tests {
         second.push("tables").unwrap();
         assert!(bucket.find("work/tables/gone").unwrap().is_none());
         first.pull("tables");
-        assert_eq!((first.read("tables/a").as_deref(), first.read("tables/gone")), (Some(&b"new"[..]), None));
+        assert_eq!(
+            (first.read("tables/a").as_deref(), first.read("tables/gone")),
+            (Some(&b"new"[..]), None)
+        );
     }
 
     #[test]
@@ -766,7 +850,10 @@ mod tests {
         first.push("tables").unwrap();
         let error = second.push("tables").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
-        assert_eq!(error.to_string(), "test://two/work/tables was published by another process while this one ran; run again");
+        assert_eq!(
+            error.to_string(),
+            "test://two/work/tables was published by another process while this one ran; run again"
+        );
         third.push("tables").unwrap();
         second.pull("tables");
         assert_eq!(second.read("tables/a").as_deref(), Some(&b"one"[..]));
@@ -779,14 +866,20 @@ mod tests {
         first.publish("tables", &[("a", b"a")]);
         // The process dies behind its claim.
         let claim = claim();
-        fs::create_dir_all(first.mirror.claim_path("tables/manifest.json").parent().unwrap()).unwrap();
+        fs::create_dir_all(first.mirror.claim_path("tables/manifest.json").parent().unwrap())
+            .unwrap();
         fs::write(first.mirror.claim_path("tables/manifest.json"), &claim).unwrap();
         bucket.put("work/tables/manifest.json", Bytes::from(claim), If::Absent).unwrap().unwrap();
 
         second.pull("tables");
-        let manifest: serde_json::Value = serde_json::from_slice(&second.read("tables/manifest.json").unwrap()).unwrap();
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&second.read("tables/manifest.json").unwrap()).unwrap();
         assert_eq!(manifest["schema_version"], 0, "readers see no output");
-        assert_eq!(second.push("tables").unwrap(), Moved::default(), "nor does anybody send the claim of another");
+        assert_eq!(
+            second.push("tables").unwrap(),
+            Moved::default(),
+            "nor does anybody send the claim of another"
+        );
 
         first.pull("tables");
         assert_eq!(first.push("tables").unwrap().files, 1);
@@ -816,7 +909,10 @@ mod tests {
         worker.push("parts/resize/1").unwrap();
 
         merger.pull("parts/resize/1");
-        let (part, staged) = (merger.path("parts/resize/1/1/train-3.arrow"), merger.path("shards/.partial/train-00000.arrow"));
+        let (part, staged) = (
+            merger.path("parts/resize/1/1/train-3.arrow"),
+            merger.path("shards/.partial/train-00000.arrow"),
+        );
         give_second_name(&part, &staged).unwrap();
         assert_eq!(size(&staged), Some(LARGE as u64));
         moved(&staged, &merger.path("shards/train-00000.arrow")).unwrap();
@@ -832,13 +928,17 @@ mod tests {
     #[test]
     fn workers_that_send_one_part_at_once_leave_one_of_theirs() {
         open_in_memory("test://workers");
-        let machines: Vec<Machine> = (0..4).map(|_| Machine::new("test://workers", 1 << 30)).collect();
+        let machines: Vec<Machine> =
+            (0..4).map(|_| Machine::new("test://workers", 1 << 30)).collect();
         std::thread::scope(|scope| {
             for (number, machine) in machines.iter().enumerate() {
                 scope.spawn(move || {
                     for round in 0..5 {
                         let content = format!("{}", (number + round) % 2);
-                        machine.publish("parts/x/1/1", &[(&format!("part-{content}"), content.as_bytes())]);
+                        machine.publish(
+                            "parts/x/1/1",
+                            &[(&format!("part-{content}"), content.as_bytes())],
+                        );
                         match machine.push("parts") {
                             Err(e) if e.kind() != io::ErrorKind::ResourceBusy => panic!("{e}"),
                             _ => {}
@@ -858,21 +958,32 @@ mod tests {
     #[test]
     fn fetched_files_keep_to_their_room() {
         open_in_memory("test://room");
-        let [first, second] = [1 << 30, 3 * LARGE as u64].map(|room| Machine::new("test://room", room));
+        let [first, second] =
+            [1 << 30, 3 * LARGE as u64].map(|room| Machine::new("test://room", room));
         let names: Vec<String> = (0..8).map(|number| format!("{number}.arrow")).collect();
         let contents: Vec<Vec<u8>> = (0..8).map(|number| vec![number; LARGE]).collect();
-        let files: Vec<(&str, &[u8])> = names.iter().zip(&contents).map(|(name, content)| (name.as_str(), content.as_slice())).collect();
+        let files: Vec<(&str, &[u8])> = names
+            .iter()
+            .zip(&contents)
+            .map(|(name, content)| (name.as_str(), content.as_slice()))
+            .collect();
         first.publish("shards", &files);
         first.push("shards").unwrap();
         second.pull("shards");
-        let here = || names.iter().filter(|name| second.path(&format!("shards/{name}")).exists()).count();
+        let here =
+            || names.iter().filter(|name| second.path(&format!("shards/{name}")).exists()).count();
         for round in 0..2 {
             for (name, content) in &files {
-                assert_eq!(second.read(&format!("shards/{name}")).as_deref(), Some(*content), "{round}");
+                assert_eq!(
+                    second.read(&format!("shards/{name}")).as_deref(),
+                    Some(*content),
+                    "{round}"
+                );
                 assert!(here() <= 3);
             }
         }
-        let ahead = ["shards/0.arrow", "shards/1.arrow", "shards/2.arrow"].map(|inner| second.path(inner));
+        let ahead =
+            ["shards/0.arrow", "shards/1.arrow", "shards/2.arrow"].map(|inner| second.path(inner));
         fetch_ahead(ahead.to_vec());
         for _ in 0..500 {
             if ahead[0].exists() {

@@ -1,15 +1,23 @@
-//! The operations that a DenseNet is made of. On libtorch they are fused kernels with gradients of their own; on every other backend, Burn's
-//! primitives in their place.
+//! The operations that a DenseNet is made of. On libtorch they are fused kernels with gradients of
+//! their own; on every other backend, Burn's primitives in their place.
 //!
-//! On libtorch maps may be of half precision (bfloat16) while weights, norms and their gradients stay in float32: products are taken in the maps' type and
-//! sums in float32, as PyTorch's autocast does it, but by the type of what comes in, not by a state of the thread.
+//! On libtorch maps may be of half precision (bfloat16) while weights, norms and their gradients
+//! stay in float32: products are taken in the maps' type and sums in float32, as PyTorch's autocast
+//! does it, but by the type of what comes in, not by a state of the thread.
 
-#![cfg_attr(feature = "libtorch", expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"))]
+#![cfg_attr(
+    feature = "libtorch",
+    expect(
+        deprecated,
+        reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"
+    )
+)]
 
 use burn::backend::ops::ConvOptions;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
-    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, ExtensionType, TensorMetadata, backend_extension,
+    Backend, BackendTensor, Dispatch, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind,
+    ExtensionType, TensorMetadata, backend_extension,
 };
 use burn::tensor::Tensor;
 use burn::tensor::ops::GridSampleOptions;
@@ -19,7 +27,8 @@ use burn::tensor::ops::GridSampleOptions;
 pub enum Pool {
     /// It stays as it is.
     None = 0,
-    /// The largest value of the 3x3 places around every other one: `[N, C, (H + 1) / 2, (W + 1) / 2]`.
+    /// The largest value of the 3x3 places around every other one: `[N, C, (H + 1) / 2, (W + 1) /
+    /// 2]`.
     Largest = 1,
     /// The mean of each 2x2 places: `[N, C, H / 2, W / 2]`.
     Mean = 2,
@@ -30,7 +39,8 @@ pub enum Pool {
 pub struct NormOptions {
     /// What is added to variances, above 0.
     pub epsilon: f64,
-    /// What comes out. On libtorch the activated map is made picture by picture, in backward anew, and never lies in memory as a whole.
+    /// What comes out. On libtorch the activated map is made picture by picture, in backward anew,
+    /// and never lies in memory as a whole.
     pub pool: Pool,
 }
 
@@ -39,9 +49,10 @@ pub struct NormOptions {
 pub struct BlockOptions {
     /// Of both norms of each layer, above 0.
     pub epsilon: f64,
-    /// Whether the normalised inputs of the convolutions, and all outputs of the first ones, are kept for the backward pass. They take three fifths of a
-    /// training step's memory. On processors making the inputs anew, part by part in the cache, takes no longer than reading them, and the outputs that
-    /// are made anew are the cheap ones, a twentieth of a step's work.
+    /// Whether the normalised inputs of the convolutions, and all outputs of the first ones, are
+    /// kept for the backward pass. They take three fifths of a training step's memory. On
+    /// processors making the inputs anew, part by part in the cache, takes no longer than reading
+    /// them, and the outputs that are made anew are the cheap ones, a twentieth of a step's work.
     pub keep_activations: bool,
 }
 
@@ -73,16 +84,23 @@ pub type LayerStatistics = [ChannelStatistics; 2];
 pub(crate) const PARAMETERS_PER_LAYER: usize = 6;
 pub(crate) const STATISTICS_PER_LAYER: usize = 4;
 
-/// Convolution without bias: `[N, C, H, W]` and `[K, C, h, w]` to `[N, K, ..]`, with one stride and one padding for both directions.
+/// Convolution without bias: `[N, C, H, W]` and `[K, C, h, w]` to `[N, K, ..]`, with one stride and
+/// one padding for both directions.
 ///
 /// # Panics
 /// As Burn's own operations do: if shapes do not fit, or the device fails.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::plain_conv2d(input.into_dispatch(), weight.into_dispatch(), stride, padding))
+    Tensor::from_dispatch(Dispatch::plain_conv2d(
+        input.into_dispatch(),
+        weight.into_dispatch(),
+        stride,
+        padding,
+    ))
 }
 
-/// Images `[N, C, H, W]` interpolated bilinearly at points `[N, H', W', 2]`, x before y, from -1 at the left or top edge to 1 at the right or bottom one; what
-/// lies outside is 0. Without a gradient on libtorch.
+/// Images `[N, C, H, W]` interpolated bilinearly at points `[N, H', W', 2]`, x before y, from -1 at
+/// the left or top edge to 1 at the right or bottom one; what lies outside is 0. Without a gradient
+/// on libtorch.
 ///
 /// # Panics
 /// As [`conv2d`].
@@ -90,34 +108,67 @@ pub fn sample(images: Tensor<4>, points: Tensor<4>) -> Tensor<4> {
     Tensor::from_dispatch(Dispatch::sample(images.into_dispatch(), points.into_dispatch()))
 }
 
-/// BatchNorm with the batch's statistics, then ReLU and pooling, on `[N, C, H, W]`. `norm` is scale and shift, `[C]` each.
+/// BatchNorm with the batch's statistics, then ReLU and pooling, on `[N, C, H, W]`. `norm` is scale
+/// and shift, `[C]` each.
 ///
 /// # Panics
 /// As [`conv2d`].
-pub fn norm_relu(input: Tensor<4>, norm: [Tensor<1>; 2], options: NormOptions) -> (Tensor<4>, ChannelStatistics) {
+pub fn norm_relu(
+    input: Tensor<4>,
+    norm: [Tensor<1>; 2],
+    options: NormOptions,
+) -> (Tensor<4>, ChannelStatistics) {
     let [gamma, beta] = norm.map(Tensor::into_dispatch);
     let (output, mean, variance) = Dispatch::norm_relu(input.into_dispatch(), gamma, beta, options);
-    (Tensor::from_dispatch(output), ChannelStatistics { mean: Tensor::from_dispatch(mean), variance: Tensor::from_dispatch(variance) })
+    (
+        Tensor::from_dispatch(output),
+        ChannelStatistics {
+            mean: Tensor::from_dispatch(mean),
+            variance: Tensor::from_dispatch(variance),
+        },
+    )
 }
 
 /// BatchNorm with given statistics, then ReLU and pooling, on `[N, C, H, W]`.
 ///
 /// # Panics
 /// As [`conv2d`].
-pub fn norm_relu_inference(input: Tensor<4>, norm: [Tensor<1>; 2], statistics: ChannelStatistics, options: NormOptions) -> Tensor<4> {
+pub fn norm_relu_inference(
+    input: Tensor<4>,
+    norm: [Tensor<1>; 2],
+    statistics: ChannelStatistics,
+    options: NormOptions,
+) -> Tensor<4> {
     let [gamma, beta] = norm.map(Tensor::into_dispatch);
     let ChannelStatistics { mean, variance } = statistics;
-    Tensor::from_dispatch(Dispatch::norm_relu_inference(input.into_dispatch(), gamma, beta, mean.into_dispatch(), variance.into_dispatch(), options))
+    Tensor::from_dispatch(Dispatch::norm_relu_inference(
+        input.into_dispatch(),
+        gamma,
+        beta,
+        mean.into_dispatch(),
+        variance.into_dispatch(),
+        options,
+    ))
 }
 
 /// A dense block with the batch's statistics: `[N, C, H, W]` to `[N, C + layers * growth, H, W]`.
 ///
 /// # Panics
 /// As [`conv2d`].
-pub fn dense_block(input: Tensor<4>, layers: Vec<LayerParameters>, options: BlockOptions) -> (Tensor<4>, Vec<LayerStatistics>) {
-    let (output, statistics) = Dispatch::dense_block(input.into_dispatch(), flatten(layers), options.epsilon, options.keep_activations);
+pub fn dense_block(
+    input: Tensor<4>,
+    layers: Vec<LayerParameters>,
+    options: BlockOptions,
+) -> (Tensor<4>, Vec<LayerStatistics>) {
+    let (output, statistics) = Dispatch::dense_block(
+        input.into_dispatch(),
+        flatten(layers),
+        options.epsilon,
+        options.keep_activations,
+    );
     let mut statistics = statistics.into_iter().map(Tensor::from_dispatch);
-    let mut next = || Some(ChannelStatistics { mean: statistics.next()?, variance: statistics.next()? });
+    let mut next =
+        || Some(ChannelStatistics { mean: statistics.next()?, variance: statistics.next()? });
     let layers = std::iter::from_fn(|| Some([next()?, next()?])).collect();
     (Tensor::from_dispatch(output), layers)
 }
@@ -126,14 +177,33 @@ pub fn dense_block(input: Tensor<4>, layers: Vec<LayerParameters>, options: Bloc
 ///
 /// # Panics
 /// As [`conv2d`].
-pub fn dense_block_inference(input: Tensor<4>, layers: Vec<LayerParameters>, statistics: Vec<LayerStatistics>, epsilon: f64) -> Tensor<4> {
-    let statistics = Tensors(statistics.into_iter().flatten().flat_map(|of| [of.mean, of.variance]).map(Tensor::into_dispatch).collect());
-    Tensor::from_dispatch(Dispatch::dense_block_inference(input.into_dispatch(), flatten(layers), statistics, epsilon))
+pub fn dense_block_inference(
+    input: Tensor<4>,
+    layers: Vec<LayerParameters>,
+    statistics: Vec<LayerStatistics>,
+    epsilon: f64,
+) -> Tensor<4> {
+    let statistics = Tensors(
+        statistics
+            .into_iter()
+            .flatten()
+            .flat_map(|of| [of.mean, of.variance])
+            .map(Tensor::into_dispatch)
+            .collect(),
+    );
+    Tensor::from_dispatch(Dispatch::dense_block_inference(
+        input.into_dispatch(),
+        flatten(layers),
+        statistics,
+        epsilon,
+    ))
 }
 
 fn flatten(layers: Vec<LayerParameters>) -> Tensors<Dispatch> {
     let mut flat = Vec::with_capacity(layers.len() * PARAMETERS_PER_LAYER);
-    for LayerParameters { norm1: [gamma1, beta1], weight1, norm2: [gamma2, beta2], weight2 } in layers {
+    for LayerParameters { norm1: [gamma1, beta1], weight1, norm2: [gamma2, beta2], weight2 } in
+        layers
+    {
         flat.extend([gamma1.into_dispatch(), beta1.into_dispatch(), weight1.into_dispatch()]);
         flat.extend([gamma2.into_dispatch(), beta2.into_dispatch(), weight2.into_dispatch()]);
     }
@@ -150,7 +220,15 @@ impl<B: Backend> ExtensionType<B> for Tensors<B> {
     where
         F: Fn(BackendTensor<B>) -> DispatchTensorKind,
     {
-        Tensors(self.0.into_iter().map(|tensor| DispatchTensor { kind: map_kind(BackendTensor::Float(tensor)), autodiff }).collect())
+        Tensors(
+            self.0
+                .into_iter()
+                .map(|tensor| DispatchTensor {
+                    kind: map_kind(BackendTensor::Float(tensor)),
+                    autodiff,
+                })
+                .collect(),
+        )
     }
 
     fn map_from_dispatch<F>(target: Self::Target, unwrap_kind: F) -> Self
@@ -169,7 +247,9 @@ impl<B: Backend> ExtensionType<B> for Tensors<B> {
     }
 
     fn autodiff_context(target: &Self::Target) -> DispatchAutodiffContext {
-        target.0.iter().fold(DispatchAutodiffContext::Disabled, |context, tensor| context.merge(tensor.autodiff))
+        target.0.iter().fold(DispatchAutodiffContext::Disabled, |context, tensor| {
+            context.merge(tensor.autodiff)
+        })
     }
 }
 
@@ -177,7 +257,12 @@ impl<B: Backend> ExtensionType<B> for Tensors<B> {
 #[backend_extension(LibTorch: cfg(feature = "libtorch"), Flex, Autodiff)]
 pub trait DenseNetOps: Backend {
     /// See [`conv2d`].
-    fn plain_conv2d(input: FloatTensor<Self>, weight: FloatTensor<Self>, stride: usize, padding: usize) -> FloatTensor<Self> {
+    fn plain_conv2d(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
         Self::conv2d(input, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1))
     }
 
@@ -207,7 +292,10 @@ pub trait DenseNetOps: Backend {
         options: NormOptions,
     ) -> FloatTensor<Self> {
         let dtype = input.dtype();
-        let output = pooled::<Self>(Self::relu(Self::batch_norm(input, gamma, beta, mean, variance, options.epsilon)), options.pool);
+        let output = pooled::<Self>(
+            Self::relu(Self::batch_norm(input, gamma, beta, mean, variance, options.epsilon)),
+            options.pool,
+        );
         if output.dtype() == dtype { output } else { Self::float_cast(output, dtype.into()) }
     }
 
@@ -230,20 +318,44 @@ pub trait DenseNetOps: Backend {
         epsilon: f64,
     ) -> FloatTensor<Self> {
         let options = NormOptions { epsilon, pool: Pool::None };
-        let layers = parameters.0.as_chunks::<PARAMETERS_PER_LAYER>().0.iter().zip(statistics.0.as_chunks::<STATISTICS_PER_LAYER>().0);
-        layers.fold(input, |map, ([gamma1, beta1, weight1, gamma2, beta2, weight2], [mean1, variance1, mean2, variance2])| {
-            let [activated1, activated2] = [(gamma1, beta1, mean1, variance1), (gamma2, beta2, mean2, variance2)].map(|(gamma, beta, mean, variance)| {
-                let (gamma, beta, mean, variance) = (gamma.clone(), beta.clone(), mean.clone(), variance.clone());
-                move |map| Self::norm_relu_inference(map, gamma, beta, mean, variance, options)
-            });
-            let bottleneck = Self::plain_conv2d(activated1(map.clone()), weight1.clone(), 1, 0);
-            Self::float_cat(vec![map, Self::plain_conv2d(activated2(bottleneck), weight2.clone(), 1, 1)], 1)
-        })
+        let layers = parameters
+            .0
+            .as_chunks::<PARAMETERS_PER_LAYER>()
+            .0
+            .iter()
+            .zip(statistics.0.as_chunks::<STATISTICS_PER_LAYER>().0);
+        layers.fold(
+            input,
+            |map,
+             (
+                [gamma1, beta1, weight1, gamma2, beta2, weight2],
+                [mean1, variance1, mean2, variance2],
+            )| {
+                let [activated1, activated2] =
+                    [(gamma1, beta1, mean1, variance1), (gamma2, beta2, mean2, variance2)].map(
+                        |(gamma, beta, mean, variance)| {
+                            let (gamma, beta, mean, variance) =
+                                (gamma.clone(), beta.clone(), mean.clone(), variance.clone());
+                            move |map| {
+                                Self::norm_relu_inference(map, gamma, beta, mean, variance, options)
+                            }
+                        },
+                    );
+                let bottleneck = Self::plain_conv2d(activated1(map.clone()), weight1.clone(), 1, 0);
+                Self::float_cat(
+                    vec![map, Self::plain_conv2d(activated2(bottleneck), weight2.clone(), 1, 1)],
+                    1,
+                )
+            },
+        )
     }
 }
 
 impl DenseNetOps for burn::backend::Flex {}
-impl<C: burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy> DenseNetOps for burn::backend::autodiff::Autodiff<burn::backend::Flex, C> {}
+impl<C: burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy> DenseNetOps
+    for burn::backend::autodiff::Autodiff<burn::backend::Flex, C>
+{
+}
 
 fn pooled<B: Backend>(map: FloatTensor<B>, pool: Pool) -> FloatTensor<B> {
     match pool {
@@ -260,11 +372,16 @@ pub(crate) fn composed_dense_block<B: DenseNetOps>(
 ) -> (FloatTensor<B>, Vec<FloatTensor<B>>) {
     let options = NormOptions { epsilon, pool: Pool::None };
     let mut map = input;
-    let mut statistics = Vec::with_capacity(parameters.len() / PARAMETERS_PER_LAYER * STATISTICS_PER_LAYER);
-    for [gamma1, beta1, weight1, gamma2, beta2, weight2] in parameters.as_chunks::<PARAMETERS_PER_LAYER>().0 {
-        let (activated, mean1, variance1) = B::norm_relu(map.clone(), gamma1.clone(), beta1.clone(), options);
+    let mut statistics =
+        Vec::with_capacity(parameters.len() / PARAMETERS_PER_LAYER * STATISTICS_PER_LAYER);
+    for [gamma1, beta1, weight1, gamma2, beta2, weight2] in
+        parameters.as_chunks::<PARAMETERS_PER_LAYER>().0
+    {
+        let (activated, mean1, variance1) =
+            B::norm_relu(map.clone(), gamma1.clone(), beta1.clone(), options);
         let bottleneck = B::plain_conv2d(activated, weight1.clone(), 1, 0);
-        let (activated, mean2, variance2) = B::norm_relu(bottleneck, gamma2.clone(), beta2.clone(), options);
+        let (activated, mean2, variance2) =
+            B::norm_relu(bottleneck, gamma2.clone(), beta2.clone(), options);
         let grown = B::plain_conv2d(activated, weight2.clone(), 1, 1);
         map = B::float_cat(vec![map, grown], 1);
         statistics.extend([mean1, variance1, mean2, variance2]);

@@ -1,7 +1,13 @@
-//! One step of an optimiser over all parameters of a network, and of their running averages: on libtorch its fused kernels, in place; on every other
-//! backend, Burn's primitives.
+//! One step of an optimiser over all parameters of a network, and of their running averages: on
+//! libtorch its fused kernels, in place; on every other backend, Burn's primitives.
 
-#![cfg_attr(feature = "libtorch", expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"))]
+#![cfg_attr(
+    feature = "libtorch",
+    expect(
+        deprecated,
+        reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"
+    )
+)]
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchTensor, TensorMetadata, backend_extension};
@@ -17,8 +23,9 @@ pub const BETA_2: f64 = 0.999;
 /// How parameters follow their gradients.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
-    /// `w = (1 - rate decay) w - rate / (1 - b1^number) m / (sqrt(v / (1 - b2^number)) + epsilon)`, with the running means `m` of the gradient and `v`
-    /// of its square. Only parameters of two dimensions or more decay.
+    /// `w = (1 - rate decay) w - rate / (1 - b1^number) m / (sqrt(v / (1 - b2^number)) + epsilon)`,
+    /// with the running means `m` of the gradient and `v` of its square. Only parameters of two
+    /// dimensions or more decay.
     Adam {
         /// Number of the step, from 1.
         number: f64,
@@ -45,7 +52,8 @@ pub enum Clip {
     Off,
     /// Each gradient is brought down to this norm on its own, as Keras' `clipnorm` does.
     Parameter(f64),
-    /// All gradients by one factor, so that their norm together is at most this, as PyTorch's `clip_grad_norm_` does.
+    /// All gradients by one factor, so that their norm together is at most this, as PyTorch's
+    /// `clip_grad_norm_` does.
     Global(f64),
 }
 
@@ -56,7 +64,8 @@ pub struct StepOptions {
     pub rule: Rule,
     /// Limit of gradients' norms; comes after the penalty.
     pub clip: Clip,
-    /// Times the penalised weights is added to their gradients: the gradient of half as much times the sum of their squares.
+    /// Times the penalised weights is added to their gradients: the gradient of half as much times
+    /// the sum of their squares.
     pub penalty: f64,
 }
 
@@ -82,24 +91,33 @@ impl<const D: usize> From<Tensor<D>> for AnyTensor {
 pub struct Parameter {
     /// Its numbers.
     pub weights: AnyTensor,
-    /// Adam's running mean of the gradient or SGD's `m`, one number a weight; `None` before the first step, zeros where SGD has no momentum.
+    /// Adam's running mean of the gradient or SGD's `m`, one number a weight; `None` before the
+    /// first step, zeros where SGD has no momentum.
     pub first: Option<Tensor<1>>,
     /// Adam's running mean of the gradient's square; `None` before the first step, and for SGD.
     pub second: Option<Tensor<1>>,
 }
 
-/// Moves each parameter by its gradient. `is_penalised` has one entry a parameter. Memory that nobody else holds is reused.
+/// Moves each parameter by its gradient. `is_penalised` has one entry a parameter. Memory that
+/// nobody else holds is reused.
 ///
-/// Returns the parameters, and the sum of squares of the penalised weights before the step, `[1]`; `None` without parameters.
+/// Returns the parameters, and the sum of squares of the penalised weights before the step, `[1]`;
+/// `None` without parameters.
 ///
 /// # Panics
 /// As Burn's own operations do: if shapes do not fit, or the device fails.
-pub fn step(parameters: Vec<Parameter>, gradients: Vec<AnyTensor>, is_penalised: Vec<bool>, options: StepOptions) -> Option<(Vec<Parameter>, Tensor<1>)> {
+pub fn step(
+    parameters: Vec<Parameter>,
+    gradients: Vec<AnyTensor>,
+    is_penalised: Vec<bool>,
+    options: StepOptions,
+) -> Option<(Vec<Parameter>, Tensor<1>)> {
     if parameters.is_empty() {
         return None;
     }
     let count = parameters.len();
-    let (mut weights, mut first, mut second) = (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
+    let (mut weights, mut first, mut second) =
+        (Vec::with_capacity(count), Vec::with_capacity(count), Vec::with_capacity(count));
     let has_second = matches!(options.rule, Rule::Adam { .. });
     for parameter in parameters {
         let weight = parameter.weights.0;
@@ -114,7 +132,14 @@ pub fn step(parameters: Vec<Parameter>, gradients: Vec<AnyTensor>, is_penalised:
         weights.push(weight);
     }
     let gradients = gradients.into_iter().map(|gradient| gradient.0).collect();
-    let moved = Dispatch::optimiser_step(Tensors(weights), Tensors(gradients), Tensors(first), Tensors(second), is_penalised, options);
+    let moved = Dispatch::optimiser_step(
+        Tensors(weights),
+        Tensors(gradients),
+        Tensors(first),
+        Tensors(second),
+        is_penalised,
+        options,
+    );
     let mut moved = moved.into_iter();
     let weights: Vec<AnyTensor> = moved.by_ref().take(count).map(AnyTensor).collect();
     let mut moved = moved.map(Tensor::from_dispatch);
@@ -123,11 +148,16 @@ pub fn step(parameters: Vec<Parameter>, gradients: Vec<AnyTensor>, is_penalised:
     let penalty = moved.next()?;
     let second = second.into_iter().map(Some).chain(std::iter::repeat(None));
     let parameters = weights.into_iter().zip(first).zip(second);
-    Some((parameters.map(|((weights, first), second)| Parameter { weights, first: Some(first), second }).collect(), penalty))
+    Some((
+        parameters
+            .map(|((weights, first), second)| Parameter { weights, first: Some(first), second })
+            .collect(),
+        penalty,
+    ))
 }
 
-/// Moves averages towards tensors of the same shapes: `a = a + share (x - a)`, everything float32 and without a graph. Memory of the averages that nobody
-/// else holds is reused.
+/// Moves averages towards tensors of the same shapes: `a = a + share (x - a)`, everything float32
+/// and without a graph. Memory of the averages that nobody else holds is reused.
 ///
 /// # Panics
 /// As [`step`].
@@ -135,7 +165,8 @@ pub fn follow(averages: Vec<AnyTensor>, tensors: Vec<AnyTensor>, share: f64) -> 
     if averages.is_empty() {
         return averages;
     }
-    let [averages, tensors] = [averages, tensors].map(|list| Tensors(list.into_iter().map(|tensor| tensor.0).collect()));
+    let [averages, tensors] =
+        [averages, tensors].map(|list| Tensors(list.into_iter().map(|tensor| tensor.0).collect()));
     Dispatch::follow(averages, tensors, share).into_iter().map(AnyTensor).collect()
 }
 
@@ -155,9 +186,20 @@ pub trait OptimiserOps: Backend {
     }
 
     /// See [`follow`].
-    fn follow(#[extension_type] averages: Tensors<Self>, #[extension_type] tensors: Tensors<Self>, share: f64) -> Vec<FloatTensor<Self>> {
+    fn follow(
+        #[extension_type] averages: Tensors<Self>,
+        #[extension_type] tensors: Tensors<Self>,
+        share: f64,
+    ) -> Vec<FloatTensor<Self>> {
         let pairs = averages.0.into_iter().zip(tensors.0);
-        pairs.map(|(average, tensor)| Self::float_add(average.clone(), Self::float_mul_scalar(Self::float_sub(tensor, average), Scalar::from(share)))).collect()
+        pairs
+            .map(|(average, tensor)| {
+                Self::float_add(
+                    average.clone(),
+                    Self::float_mul_scalar(Self::float_sub(tensor, average), Scalar::from(share)),
+                )
+            })
+            .collect()
     }
 }
 
@@ -171,8 +213,10 @@ fn composed_step<B: Backend>(
     is_penalised: &[bool],
     options: StepOptions,
 ) -> Vec<FloatTensor<B>> {
-    let times = |tensor: FloatTensor<B>, factor: f64| B::float_mul_scalar(tensor, Scalar::from(factor));
-    let squares = |tensor: &FloatTensor<B>| B::float_sum(B::float_mul(tensor.clone(), tensor.clone()));
+    let times =
+        |tensor: FloatTensor<B>, factor: f64| B::float_mul_scalar(tensor, Scalar::from(factor));
+    let squares =
+        |tensor: &FloatTensor<B>| B::float_sum(B::float_mul(tensor.clone(), tensor.clone()));
     let sum = |parts: Vec<FloatTensor<B>>| parts.into_iter().reduce(B::float_add);
     let shapes: Vec<_> = weights.iter().map(TensorMetadata::shape).collect();
     for list in [&mut weights, &mut gradients, &mut first, &mut second] {
@@ -184,9 +228,11 @@ fn composed_step<B: Backend>(
     }
 
     let penalised: Vec<usize> = (0..weights.len()).filter(|&i| is_penalised[i]).collect();
-    let penalty = sum(penalised.iter().map(|&i| squares(&weights[i])).collect()).unwrap_or_else(|| times(squares(&weights[0]), 0.0));
+    let penalty = sum(penalised.iter().map(|&i| squares(&weights[i])).collect())
+        .unwrap_or_else(|| times(squares(&weights[0]), 0.0));
     for &i in &penalised {
-        gradients[i] = B::float_add(gradients[i].clone(), times(weights[i].clone(), options.penalty));
+        gradients[i] =
+            B::float_add(gradients[i].clone(), times(weights[i].clone(), options.penalty));
     }
     let factor = |squares: FloatTensor<B>, limit: f64| {
         let norm = B::float_clamp_min(B::float_sqrt(squares), Scalar::from(limit));
@@ -194,8 +240,14 @@ fn composed_step<B: Backend>(
     };
     let factors: Vec<Option<FloatTensor<B>>> = match options.clip {
         Clip::Off => vec![None; gradients.len()],
-        Clip::Parameter(limit) => gradients.iter().map(|gradient| Some(factor(squares(gradient), limit))).collect(),
-        Clip::Global(limit) => vec![sum(gradients.iter().map(squares).collect()).map(|all| factor(all, limit)); gradients.len()],
+        Clip::Parameter(limit) => {
+            gradients.iter().map(|gradient| Some(factor(squares(gradient), limit))).collect()
+        }
+        Clip::Global(limit) => vec![
+            sum(gradients.iter().map(squares).collect())
+                .map(|all| factor(all, limit));
+            gradients.len()
+        ],
     };
     for (gradient, factor) in gradients.iter_mut().zip(factors) {
         if let Some(factor) = factor {
@@ -211,10 +263,22 @@ fn composed_step<B: Backend>(
                 (1.0, times(first[i].clone(), rate))
             }
             Rule::Adam { number, rate, epsilon, decay } => {
-                first[i] = B::float_add(times(first[i].clone(), BETA_1), times(gradient.clone(), 1.0 - BETA_1));
-                second[i] = B::float_add(times(second[i].clone(), BETA_2), times(B::float_mul(gradient.clone(), gradient), 1.0 - BETA_2));
-                let root = times(B::float_sqrt(second[i].clone()), 1.0 / (1.0 - BETA_2.powf(number)).sqrt());
-                let quotient = B::float_div(first[i].clone(), B::float_add_scalar(root, Scalar::from(epsilon)));
+                first[i] = B::float_add(
+                    times(first[i].clone(), BETA_1),
+                    times(gradient.clone(), 1.0 - BETA_1),
+                );
+                second[i] = B::float_add(
+                    times(second[i].clone(), BETA_2),
+                    times(B::float_mul(gradient.clone(), gradient), 1.0 - BETA_2),
+                );
+                let root = times(
+                    B::float_sqrt(second[i].clone()),
+                    1.0 / (1.0 - BETA_2.powf(number)).sqrt(),
+                );
+                let quotient = B::float_div(
+                    first[i].clone(),
+                    B::float_add_scalar(root, Scalar::from(epsilon)),
+                );
                 let kept = if shapes[i].num_dims() > 1 { 1.0 - rate * decay } else { 1.0 };
                 (kept, times(quotient, rate / (1.0 - BETA_1.powf(number))))
             }

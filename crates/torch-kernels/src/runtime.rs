@@ -1,11 +1,13 @@
-//! What the whole process shares: the libtorch version, its threads, its random seed, its memory and its CUDA devices.
+//! What the whole process shares: the libtorch version, its threads, its random seed, its memory
+//! and its CUDA devices.
 
 /// Which devices and which version of libtorch the process runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LibTorchInfo {
     /// The version of the headers that the program was compiled against, as `2.9.0`.
     pub version: &'static str,
-    /// Number of CUDA devices that libtorch can use; 0 for a CPU-only libtorch, a missing driver or no GPU.
+    /// Number of CUDA devices that libtorch can use; 0 for a CPU-only libtorch, a missing driver or
+    /// no GPU.
     pub cuda_devices: usize,
     /// Whether cuDNN is at hand.
     pub cudnn: bool,
@@ -32,9 +34,14 @@ impl std::fmt::Display for RuntimeError {
         match self {
             Self::Refused(words) => out.write_str(words),
             Self::NoLibTorch => write!(out, "this program was built without libtorch"),
-            Self::NoSuchCudaDevice { index, available: 0 } => write!(out, "cuda:{index} was asked for, but libtorch sees no CUDA device"),
+            Self::NoSuchCudaDevice { index, available: 0 } => {
+                write!(out, "cuda:{index} was asked for, but libtorch sees no CUDA device")
+            }
             Self::NoSuchCudaDevice { index, available } => {
-                write!(out, "cuda:{index} was asked for, but libtorch sees {available} CUDA device(s), numbered from 0")
+                write!(
+                    out,
+                    "cuda:{index} was asked for, but libtorch sees {available} CUDA device(s), numbered from 0"
+                )
             }
         }
     }
@@ -47,24 +54,32 @@ pub fn libtorch() -> Option<LibTorchInfo> {
     imp::libtorch()
 }
 
-/// Checks that CUDA device `index` can be used, so that a request for it never falls back to the processor in silence.
+/// Checks that CUDA device `index` can be used, so that a request for it never falls back to the
+/// processor in silence.
 ///
 /// # Errors
 /// [`RuntimeError`] if there is no libtorch or no such device.
 pub fn require_cuda(index: usize) -> Result<(), RuntimeError> {
     let info = libtorch().ok_or(RuntimeError::NoLibTorch)?;
-    if index < info.cuda_devices { Ok(()) } else { Err(RuntimeError::NoSuchCudaDevice { index, available: info.cuda_devices }) }
+    if index < info.cuda_devices {
+        Ok(())
+    } else {
+        Err(RuntimeError::NoSuchCudaDevice { index, available: info.cuda_devices })
+    }
 }
 
 /// The product name of CUDA device `index` (`NVIDIA H200`), as the driver lists it.
 ///
-/// `None` without a driver. The driver numbers devices by bus; `CUDA_VISIBLE_DEVICES` can renumber them for libtorch, and then no name is given
-/// rather than a wrong one.
+/// `None` without a driver. The driver numbers devices by bus; `CUDA_VISIBLE_DEVICES` can renumber
+/// them for libtorch, and then no name is given rather than a wrong one.
 pub fn cuda_device_name(index: usize) -> Option<String> {
     if std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() {
         return None;
     }
-    let mut folders: Vec<_> = std::fs::read_dir("/proc/driver/nvidia/gpus").ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut folders: Vec<_> = std::fs::read_dir("/proc/driver/nvidia/gpus")
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     folders.sort();
     let information = std::fs::read_to_string(folders.get(index)?.join("information")).ok()?;
     let model = information.lines().find_map(|line| line.strip_prefix("Model:"))?;
@@ -76,7 +91,8 @@ pub fn threads() -> Option<usize> {
     imp::threads()
 }
 
-/// Sets the number of threads of one libtorch operation. Without libtorch, or with 0, it does nothing.
+/// Sets the number of threads of one libtorch operation. Without libtorch, or with 0, it does
+/// nothing.
 pub fn set_threads(count: usize) {
     if count > 0 {
         imp::set_threads(count);
@@ -91,10 +107,12 @@ pub fn manual_seed(seed: u64) {
 /// How CUDA devices compute; of no effect on processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Numerics {
-    /// Whether products of float32 matrices and convolutions may round their factors to TF32's 10 bits: several times faster from Ampere on.
+    /// Whether products of float32 matrices and convolutions may round their factors to TF32's 10
+    /// bits: several times faster from Ampere on.
     pub tf32: bool,
-    /// Whether only algorithms are taken that give the same bits each time. Otherwise cuDNN times its algorithms for each new shape and keeps the fastest,
-    /// and that choice may differ between runs, and with it the last digits of results.
+    /// Whether only algorithms are taken that give the same bits each time. Otherwise cuDNN times
+    /// its algorithms for each new shape and keeps the fastest, and that choice may differ between
+    /// runs, and with it the last digits of results.
     pub deterministic: bool,
 }
 
@@ -106,11 +124,12 @@ pub fn set_numerics(numerics: Numerics) -> Result<(), RuntimeError> {
     imp::set_numerics(numerics)
 }
 
-/// Tells glibc to keep freed memory instead of handing it back to the system after each training step, and libtorch to ask for memory in a way that lets
-/// glibc use it again.
+/// Tells glibc to keep freed memory instead of handing it back to the system after each training
+/// step, and libtorch to ask for memory in a way that lets glibc use it again.
 ///
-/// A step allocates and frees hundreds of activations of several megabytes; by default each of them is mapped and unmapped anew and its pages are
-/// zeroed by the kernel. Call it once, before the first tensor. It does nothing on other C libraries or without libtorch.
+/// A step allocates and frees hundreds of activations of several megabytes; by default each of them
+/// is mapped and unmapped anew and its pages are zeroed by the kernel. Call it once, before the
+/// first tensor. It does nothing on other C libraries or without libtorch.
 ///
 /// Returns whether the settings were taken.
 pub fn keep_freed_memory() -> bool {
@@ -122,8 +141,16 @@ mod imp {
     use super::{LibTorchInfo, Numerics, RuntimeError};
 
     pub fn libtorch() -> Option<LibTorchInfo> {
-        let cuda_devices = if tch::Cuda::is_available() { usize::try_from(tch::Cuda::device_count()).unwrap_or(0) } else { 0 };
-        Some(LibTorchInfo { version: env!("OSSIFY_LIBTORCH_VERSION"), cuda_devices, cudnn: cuda_devices > 0 && tch::Cuda::cudnn_is_available() })
+        let cuda_devices = if tch::Cuda::is_available() {
+            usize::try_from(tch::Cuda::device_count()).unwrap_or(0)
+        } else {
+            0
+        };
+        Some(LibTorchInfo {
+            version: env!("OSSIFY_LIBTORCH_VERSION"),
+            cuda_devices,
+            cudnn: cuda_devices > 0 && tch::Cuda::cudnn_is_available(),
+        })
     }
 
     pub fn threads() -> Option<usize> {
@@ -139,14 +166,19 @@ mod imp {
     }
 
     pub fn set_numerics(numerics: Numerics) -> Result<(), RuntimeError> {
-        crate::shim::set_numerics(numerics.tf32, numerics.deterministic).map_err(|error| RuntimeError::Refused(error.to_string()))
+        crate::shim::set_numerics(numerics.tf32, numerics.deterministic)
+            .map_err(|error| RuntimeError::Refused(error.to_string()))
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     pub fn keep_freed_memory() -> bool {
         const GIBIBYTE: libc::c_int = 1 << 30;
-        // SAFETY: mallopt only sets two numbers of the allocator; glibc allows it at any time and from any thread.
-        let is_set = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, GIBIBYTE) == 1 && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1 };
+        // SAFETY: mallopt only sets two numbers of the allocator; glibc allows it at any time and
+        // from any thread.
+        let is_set = unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, GIBIBYTE) == 1
+                && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1
+        };
         is_set && crate::shim::take_plain_memory().is_ok()
     }
 
@@ -191,7 +223,10 @@ mod tests {
         match libtorch() {
             None => assert_eq!(error, RuntimeError::NoLibTorch),
             Some(info) => {
-                assert_eq!(error, RuntimeError::NoSuchCudaDevice { index: 4096, available: info.cuda_devices });
+                assert_eq!(
+                    error,
+                    RuntimeError::NoSuchCudaDevice { index: 4096, available: info.cuda_devices }
+                );
                 assert!(error.to_string().starts_with("cuda:4096 was asked for"));
             }
         }

@@ -2,7 +2,10 @@
 
 #![cfg(all(feature = "libtorch", target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
+#![expect(
+    deprecated,
+    reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"
+)]
 
 use burn::tensor::{Device, Tensor};
 use ossify_torch_kernels::runtime::keep_freed_memory;
@@ -17,13 +20,19 @@ fn a_freed_map_makes_room_for_the_next_of_its_size() {
     let before = resident();
     for _ in 0..20 {
         let map = ones(1 << 22);
-        // Something that stays, as a weight's gradient does, lies behind the map or in the place of the one before.
+        // Something that stays, as a weight's gradient does, lies behind the map or in the place of
+        // the one before.
         small.push(ones(1000));
         drop(map);
     }
     let grown = resident() - before;
     assert!(grown < 64 << 20, "{} MiB", grown >> 20);
-    assert!(small.into_iter().map(|tensor| tensor.into_data().try_into_vec::<f32>().unwrap()).all(|values| values[0] >= 1.0));
+    assert!(
+        small
+            .into_iter()
+            .map(|tensor| tensor.into_data().try_into_vec::<f32>().unwrap())
+            .all(|values| values[0] >= 1.0)
+    );
 }
 
 /// The most bytes that the process had in memory at one time.

@@ -1,11 +1,17 @@
-//! The fused operations against Burn's primitives on Flex, and against finite differences in double precision.
+//! The fused operations against Burn's primitives on Flex, and against finite differences in double
+//! precision.
 
 #![cfg(feature = "libtorch")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-#![expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
+#![expect(
+    deprecated,
+    reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"
+)]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_torch_kernels::ops::{self, BlockOptions, ChannelStatistics, LayerParameters, NormOptions, Pool};
+use ossify_torch_kernels::ops::{
+    self, BlockOptions, ChannelStatistics, LayerParameters, NormOptions, Pool,
+};
 use proptest::prelude::*;
 
 const EPSILON: f64 = 1e-5;
@@ -25,8 +31,14 @@ fn numbers(seed: u64, count: usize) -> impl Iterator<Item = f64> {
 }
 
 /// Numbers around `middle`; a leaf whose gradient is kept where the device has gradients.
-fn leaf<const D: usize>(seed: u64, shape: [usize; D], middle: f64, (device, dtype): (&Device, DType)) -> Tensor<D> {
-    let values: Vec<f64> = numbers(seed, shape.iter().product()).map(|value| middle + value).collect();
+fn leaf<const D: usize>(
+    seed: u64,
+    shape: [usize; D],
+    middle: f64,
+    (device, dtype): (&Device, DType),
+) -> Tensor<D> {
+    let values: Vec<f64> =
+        numbers(seed, shape.iter().product()).map(|value| middle + value).collect();
     let tensor = Tensor::from_data(TensorData::new(values, shape), (device, dtype));
     if device.is_autodiff() { tensor.require_grad() } else { tensor }
 }
@@ -38,8 +50,11 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
 /// Norm of the difference over the norm of what is right.
 fn error(found: &[f64], right: &[f64]) -> f64 {
     assert_eq!(found.len(), right.len());
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-    norm(&mut found.iter().zip(right).map(|(a, b)| a - b)) / norm(&mut right.iter().copied()).max(1e-3)
+    let norm = |values: &mut dyn Iterator<Item = f64>| {
+        values.map(|value| value * value).sum::<f64>().sqrt()
+    };
+    norm(&mut found.iter().zip(right).map(|(a, b)| a - b))
+        / norm(&mut right.iter().copied()).max(1e-3)
 }
 
 /// Outputs and gradients of one way to compute, each with a name.
@@ -57,7 +72,8 @@ fn assert_close(found: &Found, right: &Found, tolerance: f64) {
 fn weighted<const D: usize>(output: Tensor<D>) -> Tensor<1> {
     let dims = output.dims();
     let weights: Vec<f64> = numbers(99, dims.iter().product()).collect();
-    let weights = Tensor::from_data(TensorData::new(weights, dims), (&output.device(), output.dtype()));
+    let weights =
+        Tensor::from_data(TensorData::new(weights, dims), (&output.device(), output.dtype()));
     (output * weights).sum()
 }
 
@@ -83,7 +99,10 @@ impl Block {
             LayerParameters {
                 norm1: [leaf(seed, [channels], 1.5, place), leaf(seed + 1, [channels], 0.1, place)],
                 weight1: leaf(seed + 2, [self.bottleneck, channels, 1, 1], 0.0, place),
-                norm2: [leaf(seed + 3, [self.bottleneck], 1.5, place), leaf(seed + 4, [self.bottleneck], 0.1, place)],
+                norm2: [
+                    leaf(seed + 3, [self.bottleneck], 1.5, place),
+                    leaf(seed + 4, [self.bottleneck], 0.1, place),
+                ],
                 weight2: leaf(seed + 5, [self.growth, self.bottleneck, 3, 3], 0.0, place),
             }
         };
@@ -95,9 +114,18 @@ impl Block {
     }
 
     /// With types of maps and of parameters.
-    fn run_typed(&self, device: &Device, [maps, parameters]: [DType; 2], keep_activations: bool) -> Found {
+    fn run_typed(
+        &self,
+        device: &Device,
+        [maps, parameters]: [DType; 2],
+        keep_activations: bool,
+    ) -> Found {
         let (input, layers) = (self.input((device, maps)), self.parameters((device, parameters)));
-        let (output, statistics) = ops::dense_block(input.clone(), layers.clone(), BlockOptions { epsilon: EPSILON, keep_activations });
+        let (output, statistics) = ops::dense_block(
+            input.clone(),
+            layers.clone(),
+            BlockOptions { epsilon: EPSILON, keep_activations },
+        );
         let mut found = vec![("output".to_owned(), values(output.clone()))];
         for (index, layer) in statistics.into_iter().enumerate() {
             for (norm, of) in layer.into_iter().enumerate() {
@@ -108,11 +136,20 @@ impl Block {
         let gradients = weighted(output).backward();
         found.push(("gradient of the input".to_owned(), values(input.grad(&gradients).unwrap())));
         for (index, layer) in layers.iter().enumerate() {
-            for (name, vector) in ["gamma1", "beta1", "gamma2", "beta2"].iter().zip(layer.norm1.iter().chain(&layer.norm2)) {
-                found.push((format!("gradient of {name} of layer {index}"), values(vector.grad(&gradients).unwrap())));
+            for (name, vector) in ["gamma1", "beta1", "gamma2", "beta2"]
+                .iter()
+                .zip(layer.norm1.iter().chain(&layer.norm2))
+            {
+                found.push((
+                    format!("gradient of {name} of layer {index}"),
+                    values(vector.grad(&gradients).unwrap()),
+                ));
             }
             for (name, weight) in [("weight1", &layer.weight1), ("weight2", &layer.weight2)] {
-                found.push((format!("gradient of {name} of layer {index}"), values(weight.grad(&gradients).unwrap())));
+                found.push((
+                    format!("gradient of {name} of layer {index}"),
+                    values(weight.grad(&gradients).unwrap()),
+                ));
             }
         }
         found
@@ -127,14 +164,22 @@ fn flex() -> Device {
     Device::flex().autodiff()
 }
 
-/// Where it is `decided`, all of a channel passes ReLU or nothing: each shift is about 5 to one side, and normalised values stay within 2.
+/// Where it is `decided`, all of a channel passes ReLU or nothing: each shift is about 5 to one
+/// side, and normalised values stay within 2.
 fn norm_relu(shape: [usize; 4], pool: Pool, decided: bool, device: &Device, dtype: DType) -> Found {
     let channels = shape[1];
     let input = leaf(1, shape, 0.4, (device, dtype));
-    let shifts = numbers(3, channels).enumerate().map(|(channel, value)| if decided { value + if channel % 3 == 0 { -5.0 } else { 5.0 } } else { value });
-    let beta = Tensor::from_data(TensorData::new(shifts.collect::<Vec<f64>>(), [channels]), (device, dtype)).require_grad();
+    let shifts = numbers(3, channels).enumerate().map(|(channel, value)| {
+        if decided { value + if channel % 3 == 0 { -5.0 } else { 5.0 } } else { value }
+    });
+    let beta = Tensor::from_data(
+        TensorData::new(shifts.collect::<Vec<f64>>(), [channels]),
+        (device, dtype),
+    )
+    .require_grad();
     let norm = [leaf(2, [channels], 1.2, (device, dtype)), beta];
-    let (output, ChannelStatistics { mean, variance }) = ops::norm_relu(input.clone(), norm.clone(), norm_options(pool));
+    let (output, ChannelStatistics { mean, variance }) =
+        ops::norm_relu(input.clone(), norm.clone(), norm_options(pool));
     let gradients = weighted(output.clone()).backward();
     let [gamma, beta] = norm.map(|values| values.grad(&gradients).unwrap());
     vec![
@@ -153,7 +198,8 @@ proptest! {
     #[test]
     fn convolution_is_that_of_flex(
         batch in 1_usize..5, channels in 1_usize..9, kernels in 1_usize..9, height in 7_usize..14, width in 7_usize..14,
-        // Not 1x1 with a stride: Burn's own gradient of the weight is wrong there where the last places are left over, see below.
+        // Not 1x1 with a stride: Burn's own gradient of the weight is wrong there where the last
+        // places are left over, see below.
         (kernel, stride) in prop::sample::select(vec![(1_usize, 1_usize), (3, 1), (3, 2), (7, 1), (7, 2)]),
     ) {
         let run = |device: &Device| -> Found {
@@ -207,7 +253,8 @@ proptest! {
         height in 3_usize..9, width in 3_usize..9, keep_activations: bool,
     ) {
         let block = Block { batch, side: [height, width], channels, layers, growth, bottleneck };
-        // In double precision: behind several layers the rounding of single precision decides which values ReLU lets pass.
+        // In double precision: behind several layers the rounding of single precision decides which
+        // values ReLU lets pass.
         let right = block.run(&flex(), DType::F64, true);
         assert_close(&block.run(&libtorch(), DType::F64, keep_activations), &right, 1e-8);
         if layers == 1 {
@@ -228,7 +275,8 @@ fn a_strided_1x1_convolution_has_the_gradient_of_its_differences() {
         let mut moved = values(weight.clone());
         moved[at] += 1.0;
         // The score is linear in the weight.
-        let difference = score(Tensor::from_data(TensorData::new(moved, [1, 2, 1, 1]), place)) - score(weight.clone());
+        let difference = score(Tensor::from_data(TensorData::new(moved, [1, 2, 1, 1]), place))
+            - score(weight.clone());
         assert!((difference - found).abs() < 1e-9, "{found} and {difference}");
     }
 }
@@ -241,7 +289,9 @@ fn gradients_of_a_dense_block_are_its_finite_differences() {
     let place = (&device, DType::F64);
     let options = BlockOptions { epsilon: EPSILON, keep_activations: true };
     let (input, layers) = (block.input(place), block.parameters(place));
-    let score = |input: Tensor<4>, layers: Vec<LayerParameters>| values(weighted(ops::dense_block(input, layers, options).0))[0];
+    let score = |input: Tensor<4>, layers: Vec<LayerParameters>| {
+        values(weighted(ops::dense_block(input, layers, options).0))[0]
+    };
     let gradients = weighted(ops::dense_block(input.clone(), layers.clone(), options).0).backward();
 
     let bump = |tensor: Tensor<4>, at: usize, by: f64| {
@@ -253,8 +303,14 @@ fn gradients_of_a_dense_block_are_its_finite_differences() {
     let check = |name: &str, of: &Tensor<4>, score: &dyn Fn(Tensor<4>) -> f64| {
         let found = values(of.grad(&gradients).unwrap());
         for at in (0..found.len()).step_by(found.len() / 10 + 1) {
-            let difference = (score(bump(of.clone(), at, STEP)) - score(bump(of.clone(), at, -STEP))) / (2.0 * STEP);
-            assert!((difference - found[at]).abs() < 1e-4 * (1.0 + found[at].abs()), "{name} at {at}: {} and {difference}", found[at]);
+            let difference = (score(bump(of.clone(), at, STEP))
+                - score(bump(of.clone(), at, -STEP)))
+                / (2.0 * STEP);
+            assert!(
+                (difference - found[at]).abs() < 1e-4 * (1.0 + found[at].abs()),
+                "{name} at {at}: {} and {difference}",
+                found[at]
+            );
         }
     };
     check("input", &input, &|moved| score(moved, layers.clone()));
@@ -264,22 +320,28 @@ fn gradients_of_a_dense_block_are_its_finite_differences() {
             change(&mut changed[index]);
             score(input.clone(), changed)
         };
-        check("weight1", &layers[index].weight1, &|moved| with(&|layer| layer.weight1 = moved.clone()));
-        check("weight2", &layers[index].weight2, &|moved| with(&|layer| layer.weight2 = moved.clone()));
+        check("weight1", &layers[index].weight1, &|moved| {
+            with(&|layer| layer.weight1 = moved.clone())
+        });
+        check("weight2", &layers[index].weight2, &|moved| {
+            with(&|layer| layer.weight2 = moved.clone())
+        });
     }
 }
 
 #[test]
 fn activations_made_anew_are_those_that_were_kept() {
     // Of the first layers the bottleneck is made anew as well.
-    let block = Block { batch: 3, side: [7, 7], channels: 80, layers: 6, growth: 12, bottleneck: 24 };
+    let block =
+        Block { batch: 3, side: [7, 7], channels: 80, layers: 6, growth: 12, bottleneck: 24 };
     let device = libtorch();
     assert_eq!(block.run(&device, DType::F32, true), block.run(&device, DType::F32, false));
 }
 
 #[test]
 fn inference_takes_the_statistics_that_it_is_given() {
-    let block = Block { batch: 3, side: [6, 5], channels: 10, layers: 4, growth: 6, bottleneck: 12 };
+    let block =
+        Block { batch: 3, side: [6, 5], channels: 10, layers: 4, growth: 6, bottleneck: 12 };
     let run = |device: &Device| {
         let place = (device, DType::F32);
         let norm = |seed: u64, channels: usize| ChannelStatistics {
@@ -290,7 +352,12 @@ fn inference_takes_the_statistics_that_it_is_given() {
             let seed = 1000 + 10 * layer as u64;
             [norm(seed, block.channels + layer * block.growth), norm(seed + 5, block.bottleneck)]
         });
-        values(ops::dense_block_inference(block.input(place), block.parameters(place), statistics.collect(), EPSILON))
+        values(ops::dense_block_inference(
+            block.input(place),
+            block.parameters(place),
+            statistics.collect(),
+            EPSILON,
+        ))
     };
     let right = run(&Device::flex());
     assert!(error(&run(&Device::libtorch()), &right) < 1e-5);
@@ -300,12 +367,19 @@ fn inference_takes_the_statistics_that_it_is_given() {
 
 #[test]
 fn the_batch_statistics_given_back_make_inference_equal_to_training() {
-    let block = Block { batch: 4, side: [8, 8], channels: 12, layers: 3, growth: 8, bottleneck: 16 };
+    let block =
+        Block { batch: 4, side: [8, 8], channels: 12, layers: 3, growth: 8, bottleneck: 16 };
     for device in [libtorch(), flex()] {
         let place = (&device, DType::F32);
         let options = BlockOptions { epsilon: EPSILON, keep_activations: false };
-        let (output, statistics) = ops::dense_block(block.input(place), block.parameters(place), options);
-        let again = ops::dense_block_inference(block.input(place), block.parameters(place), statistics, EPSILON);
+        let (output, statistics) =
+            ops::dense_block(block.input(place), block.parameters(place), options);
+        let again = ops::dense_block_inference(
+            block.input(place),
+            block.parameters(place),
+            statistics,
+            EPSILON,
+        );
         assert!(error(&values(again), &values(output)) < 1e-5);
     }
 }
@@ -319,14 +393,27 @@ fn half_precision_maps_go_with_single_precision_parameters() {
         let input = leaf(1, [3, 6, 9, 9], 0.0, (&device, dtype));
         let weight = leaf(2, [5, 6, 3, 3], 0.0, (&device, parameters));
         // Far from zero, so that rounding does not decide what ReLU lets pass.
-        let norm = [leaf(3, [5], 1.0, (&device, parameters)), leaf(4, [5], 8.0, (&device, parameters))];
-        let (output, statistics) = ops::norm_relu(ops::conv2d(input.clone(), weight.clone(), 2, 1), norm.clone(), norm_options(pool));
-        assert_eq!((output.dtype(), statistics.mean.dtype(), statistics.variance.dtype()), (dtype, parameters, parameters));
+        let norm =
+            [leaf(3, [5], 1.0, (&device, parameters)), leaf(4, [5], 8.0, (&device, parameters))];
+        let (output, statistics) = ops::norm_relu(
+            ops::conv2d(input.clone(), weight.clone(), 2, 1),
+            norm.clone(),
+            norm_options(pool),
+        );
+        assert_eq!(
+            (output.dtype(), statistics.mean.dtype(), statistics.variance.dtype()),
+            (dtype, parameters, parameters)
+        );
         let gradients = weighted(output.clone()).backward();
         let [gamma, beta] = norm.map(|values| values.grad(&gradients).unwrap());
         let (input, weight) = (input.grad(&gradients).unwrap(), weight.grad(&gradients).unwrap());
         assert_eq!((input.dtype(), weight.dtype(), gamma.dtype()), (dtype, parameters, parameters));
-        let inferred = ops::norm_relu_inference(output.clone(), [gamma.clone(), beta.clone()], statistics.clone(), norm_options(pool));
+        let inferred = ops::norm_relu_inference(
+            output.clone(),
+            [gamma.clone(), beta.clone()],
+            statistics.clone(),
+            norm_options(pool),
+        );
         assert_eq!(inferred.dtype(), dtype);
         let found: Found = vec![
             ("output".into(), values(output)),
@@ -344,7 +431,8 @@ fn half_precision_maps_go_with_single_precision_parameters() {
     }
 
     for keep_activations in [true, false] {
-        let block = Block { batch: 4, side: [8, 8], channels: 16, layers: 2, growth: 8, bottleneck: 32 };
+        let block =
+            Block { batch: 4, side: [8, 8], channels: 16, layers: 2, growth: 8, bottleneck: 32 };
         let found = block.run_typed(&device, [DType::BF16, DType::F32], keep_activations);
         // What ReLU lets pass differs here and there.
         assert_close(&found, &block.run(&device, DType::F64, true), 0.12);
@@ -359,14 +447,23 @@ fn shapes_that_do_not_fit_are_refused_and_nothing_aborts() {
     let place = (&device, DType::F32);
     let refusal = |input: Tensor<4>, layers: Vec<LayerParameters>| {
         let options = BlockOptions { epsilon: EPSILON, keep_activations: true };
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ops::dense_block(input, layers, options).0.dims())).unwrap_err();
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            ops::dense_block(input, layers, options).0.dims()
+        }))
+        .unwrap_err();
         panic.downcast_ref::<String>().cloned().unwrap_or_default()
     };
     let other = leaf(1, [2, 6, 4, 4], 0.0, place);
-    assert!(refusal(other, block.parameters(place)).contains("layer 1 of a dense block has parameters of another shape"));
+    assert!(
+        refusal(other, block.parameters(place))
+            .contains("layer 1 of a dense block has parameters of another shape")
+    );
     let mut layers = block.parameters(place);
     layers[1].weight2 = leaf(3, [3, 5, 3, 3], 0.0, place);
-    assert!(refusal(block.input(place), layers).contains("layer 2 of a dense block has parameters of another shape"));
+    assert!(
+        refusal(block.input(place), layers)
+            .contains("layer 2 of a dense block has parameters of another shape")
+    );
     let mut layers = block.parameters(place);
     layers[0].norm1[0] = leaf(3, [5], 0.0, (&device, DType::F64));
     assert!(refusal(block.input(place), layers).contains("Double"));

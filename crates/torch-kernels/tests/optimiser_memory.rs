@@ -2,7 +2,10 @@
 
 #![cfg(all(feature = "libtorch", target_os = "linux"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
-#![expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this crate is built on")]
+#![expect(
+    deprecated,
+    reason = "0.22.1 is the last Burn with libtorch, which this crate is built on"
+)]
 
 use burn::tensor::{Device, Tensor};
 use ossify_torch_kernels::optimiser::{Clip, Parameter, Rule, StepOptions, step};
@@ -10,10 +13,25 @@ use ossify_torch_kernels::optimiser::{Clip, Parameter, Rule, StepOptions, step};
 #[test]
 fn memory_that_nobody_else_holds_is_reused() {
     let device = Device::libtorch();
-    let options = StepOptions { rule: Rule::Adam { number: 1.0, rate: 0.1, epsilon: 1e-8, decay: 0.0 }, clip: Clip::Off, penalty: 0.0 };
+    let options = StepOptions {
+        rule: Rule::Adam { number: 1.0, rate: 0.1, epsilon: 1e-8, decay: 0.0 },
+        clip: Clip::Off,
+        penalty: 0.0,
+    };
     let first_step = |count: usize| {
-        let parameter = Parameter { weights: Tensor::<1>::ones([count], &device).into(), first: None, second: None };
-        step(vec![parameter], vec![Tensor::<1>::ones([count], &device).into()], vec![false], options).unwrap().0
+        let parameter = Parameter {
+            weights: Tensor::<1>::ones([count], &device).into(),
+            first: None,
+            second: None,
+        };
+        step(
+            vec![parameter],
+            vec![Tensor::<1>::ones([count], &device).into()],
+            vec![false],
+            options,
+        )
+        .unwrap()
+        .0
     };
     // The library itself comes into memory with the first step.
     first_step(10);
@@ -21,7 +39,10 @@ fn memory_that_nobody_else_holds_is_reused() {
     let big = 1 << 22;
     let mut parameters = first_step(big);
     for _ in 0..3 {
-        parameters = step(parameters, vec![Tensor::<1>::ones([big], &device).into()], vec![false], options).unwrap().0;
+        parameters =
+            step(parameters, vec![Tensor::<1>::ones([big], &device).into()], vec![false], options)
+                .unwrap()
+                .0;
     }
     // Weights, gradient and two memories of 16 MiB each; a copy of them would take as much again.
     let grown = resident() - before;

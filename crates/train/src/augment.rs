@@ -3,8 +3,9 @@ use ossify_settings::TrainSettings;
 
 use crate::random::{Purpose, Stream};
 
-/// How training images are varied. What happens to a sample is a pure function of (seed, epoch, number of the draw):
-/// a resumed run sees the same pictures, and so does one with batches of another size.
+/// How training images are varied. What happens to a sample is a pure function of (seed, epoch,
+/// number of the draw): a resumed run sees the same pictures, and so does one with batches of
+/// another size.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Augmentation {
     /// Seed of the run.
@@ -27,7 +28,8 @@ pub struct Augmentation {
     pub cutout: f64,
 }
 
-/// What happens to one image in one epoch. Places are in shares of the side, from the upper left corner.
+/// What happens to one image in one epoch. Places are in shares of the side, from the upper left
+/// corner.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
     /// Where a place of the image goes: `x' = a x + b y + c`, `y' = d x + e y + f`.
@@ -46,7 +48,8 @@ pub struct Change {
     pub cutout: [f32; 2],
 }
 
-/// How often a place is drawn that leaves most of the box in the picture, before the box is left where it is.
+/// How often a place is drawn that leaves most of the box in the picture, before the box is left
+/// where it is.
 const ATTEMPTS: usize = 10;
 /// Share of the box's area that has to stay in the picture.
 const LEAST_VISIBLE: f32 = 0.6;
@@ -85,7 +88,8 @@ impl Augmentation {
     /// What happens in `epoch` to the draw of this number, whose box is `unit`.
     pub fn change(&self, epoch: u32, number: u64, unit: &[f32; 4]) -> Change {
         let mut stream = Stream::new(self.seed, Purpose::Augmentation, u64::from(epoch), number);
-        // All numbers are drawn, also for what is switched off, so that each choice stands for itself.
+        // All numbers are drawn, also for what is switched off, so that each choice stands for
+        // itself.
         let mirrored = stream.unit() < 0.5 && self.flip;
         let brightness = 1.0 + self.brightness * stream.signed();
         let contrast = 1.0 + self.contrast * stream.signed();
@@ -99,7 +103,8 @@ impl Augmentation {
             let shift = [0, 1].map(|_| self.shift * stream.signed());
             let drawn = affine(mirrored, angle, size, shift);
             let moved = around(&drawn, unit);
-            if UnitBox::from(moved).clamped().area() >= LEAST_VISIBLE * UnitBox::from(moved).area() {
+            if UnitBox::from(moved).clamped().area() >= LEAST_VISIBLE * UnitBox::from(moved).area()
+            {
                 to = drawn;
                 break;
             }
@@ -124,7 +129,15 @@ impl Change {
 
     /// All numbers, for digests.
     pub fn numbers(&self) -> impl Iterator<Item = f32> {
-        let rest = [self.brightness, self.contrast, self.noise, self.noise_place[0], self.noise_place[1], self.cutout[0], self.cutout[1]];
+        let rest = [
+            self.brightness,
+            self.contrast,
+            self.noise,
+            self.noise_place[0],
+            self.noise_place[1],
+            self.cutout[0],
+            self.cutout[1],
+        ];
         self.from.into_iter().chain(rest)
     }
 }
@@ -161,21 +174,38 @@ mod tests {
     const UNIT: [f32; 4] = [0.3, 0.4, 0.55, 0.65];
 
     fn all() -> Augmentation {
-        Augmentation { seed: 3, flip: true, rotation: 30.0, scale: 0.3, shift: 0.4, brightness: 0.3, contrast: 0.2, noise: 0.1, cutout: 0.25 }
+        Augmentation {
+            seed: 3,
+            flip: true,
+            rotation: 30.0,
+            scale: 0.3,
+            shift: 0.4,
+            brightness: 0.3,
+            contrast: 0.2,
+            noise: 0.1,
+            cutout: 0.25,
+        }
     }
 
     #[test]
     fn there_and_back_again() {
         let change = all().change(1, 9, &UNIT);
-        let at = |[a, b, c, d, e, f]: [f32; 6], (x, y): (f32, f32)| (a * x + b * y + c, d * x + e * y + f);
+        let at = |[a, b, c, d, e, f]: [f32; 6], (x, y): (f32, f32)| {
+            (a * x + b * y + c, d * x + e * y + f)
+        };
         let back = at(change.from, at(change.to, (0.2, 0.7)));
         assert!((back.0 - 0.2).abs() < 1e-5 && (back.1 - 0.7).abs() < 1e-5, "{back:?}");
     }
 
     #[test]
     fn known_moves_move_the_box() {
-        let close = |found: [f64; 4], expected: [f64; 4]| assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
-        let moved = |affine: [f64; 6]| around(&affine, &[0.1, 0.2, 0.3, 0.6]).map(|value| f64::from((value * 1e6).round()) / 1e6);
+        let close = |found: [f64; 4], expected: [f64; 4]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}")
+        };
+        let moved = |affine: [f64; 6]| {
+            around(&affine, &[0.1, 0.2, 0.3, 0.6])
+                .map(|value| f64::from((value * 1e6).round()) / 1e6)
+        };
         close(moved(affine(true, 0.0, 1.0, [0.0, 0.0])), [0.7, 0.2, 0.9, 0.6]);
         close(moved(affine(false, 0.0, 1.0, [0.1, -0.1])), [0.2, 0.1, 0.4, 0.5]);
         close(moved(affine(false, 0.0, 2.0, [0.0, 0.0])), [-0.3, -0.1, 0.1, 0.7]);
@@ -191,7 +221,10 @@ mod tests {
             let change = augmentation.change(1, number, &UNIT);
             flips += usize::from(change.to[0] * change.to[4] < 0.0);
             let whole = UnitBox::from(around(&change.to.map(f64::from), &UNIT)).area();
-            assert!(UnitBox::from(change.transform_box(&UNIT)).area() >= 0.599 * whole, "{change:?}");
+            assert!(
+                UnitBox::from(change.transform_box(&UNIT)).area() >= 0.599 * whole,
+                "{change:?}"
+            );
         }
         assert!((200..300).contains(&flips), "{flips} of 500");
     }
@@ -201,7 +234,10 @@ mod tests {
         let augmentation = Augmentation { seed: 3, ..Augmentation::default() };
         assert!(!augmentation.is_on());
         let change = augmentation.change(5, 9, &UNIT);
-        assert_eq!((change.to, change.from), ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]));
+        assert_eq!(
+            (change.to, change.from),
+            ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        );
         assert_eq!((change.brightness, change.contrast, change.noise), (1.0, 1.0, 0.0));
         assert_eq!(change.transform_box(&UNIT), UNIT);
     }
@@ -212,6 +248,9 @@ mod tests {
         assert_ne!(all().change(1, 5, &UNIT), all().change(2, 5, &UNIT));
         assert_ne!(all().change(1, 5, &UNIT), all().change(1, 6, &UNIT));
         let without_flip = Augmentation { flip: false, ..all() };
-        assert_eq!(all().change(1, 5, &UNIT).brightness, without_flip.change(1, 5, &UNIT).brightness);
+        assert_eq!(
+            all().change(1, 5, &UNIT).brightness,
+            without_flip.change(1, 5, &UNIT).brightness
+        );
     }
 }

@@ -7,7 +7,8 @@ use ossify_torch_kernels::optimiser::{self, AnyTensor};
 
 use crate::phases::Trained;
 
-/// Exponential moving average of a network, weights and running statistics of BatchNorm alike, over the steps of a phase.
+/// Exponential moving average of a network, weights and running statistics of BatchNorm alike, over
+/// the steps of a phase.
 ///
 /// What is scored and saved as the model is the average; training goes on with the network itself.
 pub struct WeightAverage {
@@ -17,7 +18,8 @@ pub struct WeightAverage {
 }
 
 impl WeightAverage {
-    /// An average of which each step leaves a share of `decay`, in the end; with 0 there is none, and the network stands for it.
+    /// An average of which each step leaves a share of `decay`, in the end; with 0 there is none,
+    /// and the network stands for it.
     pub fn new(decay: f64) -> Self {
         WeightAverage { decay, network: None }
     }
@@ -27,7 +29,8 @@ impl WeightAverage {
         WeightAverage { decay, network }
     }
 
-    /// Takes in the network as step `number` of a phase has left it, from 1, with which the average begins anew. What does not learn stays as it is.
+    /// Takes in the network as step `number` of a phase has left it, from 1, with which the average
+    /// begins anew. What does not learn stays as it is.
     pub fn follow(&mut self, model: &Classifier, trained: Trained, number: u64) {
         if self.decay == 0.0 {
             return;
@@ -38,13 +41,18 @@ impl WeightAverage {
             Some(Classifier { backbone, head }) => {
                 let share = 1.0 - decay_at(self.decay, number);
                 let head = moved(head, &model.head.valid(), share);
-                let backbone = if trained == Trained::Head { backbone } else { moved(backbone, &model.backbone.valid(), share) };
+                let backbone = if trained == Trained::Head {
+                    backbone
+                } else {
+                    moved(backbone, &model.backbone.valid(), share)
+                };
                 self.network = Some(Classifier { backbone, head });
             }
         }
     }
 
-    /// The network to score and to keep, without gradients: the average, or the network itself where there is none.
+    /// The network to score and to keep, without gradients: the average, or the network itself
+    /// where there is none.
     pub fn network(&self, model: &Classifier) -> Classifier {
         self.network.clone().unwrap_or_else(|| model.valid())
     }
@@ -55,8 +63,8 @@ impl WeightAverage {
     }
 }
 
-/// Early weights are soon to be forgotten, so the decay rises: `min(decay, (1 + n) / (10 + n))`, as TensorFlow's `ExponentialMovingAverage` has it with
-/// `num_updates`.
+/// Early weights are soon to be forgotten, so the decay rises: `min(decay, (1 + n) / (10 + n))`, as
+/// TensorFlow's `ExponentialMovingAverage` has it with `num_updates`.
 fn decay_at(decay: f64, number: u64) -> f64 {
     let number = number as f64;
     decay.min((1.0 + number) / (10.0 + number))
@@ -140,7 +148,10 @@ mod tests {
     /// Flex, and libtorch where the program has it.
     fn devices() -> Vec<Device> {
         #[cfg(feature = "libtorch")]
-        #[expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this project is built on")]
+        #[expect(
+            deprecated,
+            reason = "0.22.1 is the last Burn with libtorch, which this project is built on"
+        )]
         return vec![Device::flex().autodiff(), Device::libtorch().autodiff()];
         #[cfg(not(feature = "libtorch"))]
         vec![Device::flex().autodiff()]
@@ -156,18 +167,29 @@ mod tests {
                 network = filled(network, number as f32);
                 average.follow(&network, Trained::All, u64::from(number));
             }
-            // From step 26 on the decay is as it is set; step 25 has the average that the product below gives.
+            // From step 26 on the decay is as it is set; step 25 has the average that the product
+            // below gives.
             let mut start = 1.0;
             for number in 2..=25 {
                 start += (f64::from(number) - start) * (9.0 / (10.0 + f64::from(number)));
             }
-            // A moving average follows a line at a distance of d / (1 - d), to which it comes close by d at each step.
+            // A moving average follows a line at a distance of d / (1 - d), to which it comes close
+            // by d at each step.
             let distance = DECAY / (1.0 - DECAY);
             let expected = 60.0 - distance + (start - 25.0 + distance) * DECAY.powi(35);
             for (name, data) in numbers(&average) {
-                assert!(data.values.iter().all(|value| (f64::from(*value) - expected).abs() < 1e-4), "{name}: {:?}, not {expected}", data.values[0]);
+                assert!(
+                    data.values.iter().all(|value| (f64::from(*value) - expected).abs() < 1e-4),
+                    "{name}: {:?}, not {expected}",
+                    data.values[0]
+                );
             }
-            assert!(snapshot(&network.valid()).unwrap().values().all(|data| data.values.iter().all(|value| *value == 60.0)));
+            assert!(
+                snapshot(&network.valid())
+                    .unwrap()
+                    .values()
+                    .all(|data| data.values.iter().all(|value| *value == 60.0))
+            );
         }
     }
 
@@ -178,15 +200,27 @@ mod tests {
             let mut average = WeightAverage::new(0.9);
             average.follow(&network, Trained::All, 1);
             let before = numbers(&average);
-            let _output = network.forward(Tensor::from_inner(Tensor::ones([2, 3, 32, 32], &device.clone().inner())));
+            let _output = network
+                .forward(Tensor::from_inner(Tensor::ones([2, 3, 32, 32], &device.clone().inner())));
             average.follow(&network, Trained::All, 2);
             let (after, current) = (numbers(&average), snapshot(&network.valid()).unwrap());
             let is_moved = |name: &str| {
-                let [before, after, current] = [&before, &after, &current].map(|of| &of[name].values);
-                let expected = before.iter().zip(current).map(|(before, current)| before + 0.75 * (current - before));
-                current != before && after.iter().zip(expected).all(|(after, expected)| (after - expected).abs() < 1e-6)
+                let [before, after, current] =
+                    [&before, &after, &current].map(|of| &of[name].values);
+                let expected = before
+                    .iter()
+                    .zip(current)
+                    .map(|(before, current)| before + 0.75 * (current - before));
+                current != before
+                    && after
+                        .iter()
+                        .zip(expected)
+                        .all(|(after, expected)| (after - expected).abs() < 1e-6)
             };
-            assert!(is_moved("backbone.norm0.running_mean") && is_moved("head.stages.0.norm.running_var"));
+            assert!(
+                is_moved("backbone.norm0.running_mean")
+                    && is_moved("head.stages.0.norm.running_var")
+            );
             assert_eq!(after["backbone.conv0.weight"], before["backbone.conv0.weight"]);
         }
     }
@@ -199,9 +233,14 @@ mod tests {
             average.follow(&filled(network(&device), value), trained, number);
         }
         let found = numbers(&average);
-        assert_eq!((found["backbone.norm0.gamma"].values[0], found["head.classes.bias"].values[0]), (1.0, 2.5));
+        assert_eq!(
+            (found["backbone.norm0.gamma"].values[0], found["head.classes.bias"].values[0]),
+            (1.0, 2.5)
+        );
         average.follow(&filled(network(&device), 7.0), Trained::All, 1);
-        assert!(numbers(&average).values().all(|data| data.values.iter().all(|value| *value == 7.0)));
+        assert!(
+            numbers(&average).values().all(|data| data.values.iter().all(|value| *value == 7.0))
+        );
     }
 
     #[test]
@@ -210,6 +249,9 @@ mod tests {
         let network = network(&Device::flex().autodiff());
         average.follow(&network, Trained::All, 1);
         assert!(average.averaged().is_none());
-        assert_eq!(snapshot(&average.network(&network)).unwrap(), snapshot(&network.valid()).unwrap());
+        assert_eq!(
+            snapshot(&average.network(&network)).unwrap(),
+            snapshot(&network.valid()).unwrap()
+        );
     }
 }

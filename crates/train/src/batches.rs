@@ -58,8 +58,8 @@ pub struct Source<'a> {
     pub workers: usize,
 }
 
-/// The batches of a pass in order, assembled ahead of need. Worker `w` of `n` makes batches `w`, `w + n`, ..., so
-/// their order needs no coordination. Dropping this ends the workers.
+/// The batches of a pass in order, assembled ahead of need. Worker `w` of `n` makes batches `w`, `w
+/// + n`, ..., so their order needs no coordination. Dropping this ends the workers.
 pub struct Batches {
     workers: Vec<Receiver<Result<Batch>>>,
     next: usize,
@@ -75,12 +75,22 @@ impl Iterator for Batches {
         }
         let worker = &self.workers[self.next % self.workers.len()];
         self.next += 1;
-        Some(worker.recv().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread that assembles batches has died; this is a defect of ossify-train"))))
+        Some(worker.recv().unwrap_or_else(|_| {
+            Err(anyhow::anyhow!(
+                "a thread that assembles batches has died; this is a defect of ossify-train"
+            ))
+        }))
     }
 }
 
 /// Assembles the batches of a pass from number `first` on.
-pub fn spawn<'scope, 'env: 'scope>(scope: &'scope Scope<'scope, 'env>, source: Source<'env>, pass: Pass, epoch: u32, first: usize) -> Batches {
+pub fn spawn<'scope, 'env: 'scope>(
+    scope: &'scope Scope<'scope, 'env>,
+    source: Source<'env>,
+    pass: Pass,
+    epoch: u32,
+    first: usize,
+) -> Batches {
     let end = pass.batches.len();
     let count = source.workers.clamp(1, MOST_WORKERS);
     let pass = std::sync::Arc::new(pass);
@@ -96,7 +106,13 @@ pub fn spawn<'scope, 'env: 'scope>(scope: &'scope Scope<'scope, 'env>, source: S
     Batches { workers, next: first, end }
 }
 
-fn send_all(source: &Source<'_>, pass: &Pass, epoch: u32, numbers: impl Iterator<Item = usize>, sender: &SyncSender<Result<Batch>>) {
+fn send_all(
+    source: &Source<'_>,
+    pass: &Pass,
+    epoch: u32,
+    numbers: impl Iterator<Item = usize>,
+    sender: &SyncSender<Result<Batch>>,
+) {
     for batch in numbers {
         let batch = assemble(source, &pass.draws[pass.batches[batch].clone()], epoch);
         let failed = batch.is_err();
@@ -109,7 +125,10 @@ fn send_all(source: &Source<'_>, pass: &Pass, epoch: u32, numbers: impl Iterator
 /// The batch of these draws.
 pub fn assemble(source: &Source<'_>, draws: &[Draw], epoch: u32) -> Result<Batch> {
     let all = &source.samples.samples;
-    let samples = draws.iter().map(|draw| all.get(draw.sample as usize).context("a sample past the end")).collect::<Result<Vec<_>>>()?;
+    let samples = draws
+        .iter()
+        .map(|draw| all.get(draw.sample as usize).context("a sample past the end"))
+        .collect::<Result<Vec<_>>>()?;
     let classes = samples.iter().map(|sample| sample.class_index).collect();
     let mut boxes: Vec<[f32; 4]> = samples.iter().map(|sample| sample.box_unit_xyxy).collect();
     let mut changes = Vec::new();
@@ -142,7 +161,9 @@ pub fn assemble(source: &Source<'_>, draws: &[Draw], epoch: u32) -> Result<Batch
 
 fn digest(batch: &Batch) -> u64 {
     let mut hash = Xxh3::new();
-    let floats = |values: &mut dyn Iterator<Item = f32>, hash: &mut Xxh3| values.for_each(|value| hash.update(&value.to_le_bytes()));
+    let floats = |values: &mut dyn Iterator<Item = f32>, hash: &mut Xxh3| {
+        values.for_each(|value| hash.update(&value.to_le_bytes()))
+    };
     match &batch.inputs {
         Inputs::Pixels(bytes) => hash.update(bytes),
         Inputs::Features(rows) => floats(&mut rows.iter().copied(), &mut hash),

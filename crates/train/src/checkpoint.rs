@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::parameters::ParameterData;
 use crate::scores::Scores;
 
-/// Everything about a run that is no tensor. Which samples come next follows from the numbers of epochs and batches.
+/// Everything about a run that is no tensor. Which samples come next follows from the numbers of
+/// epochs and batches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     /// Of the run's inputs and configuration; a checkpoint of another run is not continued.
@@ -42,11 +43,13 @@ pub struct RunState {
 pub struct Checkpoint {
     /// The state.
     pub state: RunState,
-    /// The trained module's numbers; in the checkpoint of the best epoch the average's, where there is one.
+    /// The trained module's numbers; in the checkpoint of the best epoch the average's, where there
+    /// is one.
     pub model: BTreeMap<String, ParameterData>,
     /// The optimiser's moments; empty in the checkpoint of the best epoch.
     pub optimiser: BTreeMap<String, ParameterData>,
-    /// The same module's numbers in the average over steps; empty where there is none, and in the checkpoint of the best epoch.
+    /// The same module's numbers in the average over steps; empty where there is none, and in the
+    /// checkpoint of the best epoch.
     pub average: BTreeMap<String, ParameterData>,
 }
 
@@ -55,7 +58,8 @@ pub fn checkpoint_file(run: &Path, name: &str) -> PathBuf {
     run.join("checkpoints").join(name).join("checkpoint.safetensors")
 }
 
-/// Where the next best checkpoint waits until the last one names its epoch: two files cannot be replaced at once.
+/// Where the next best checkpoint waits until the last one names its epoch: two files cannot be
+/// replaced at once.
 pub fn next_best_file(run: &Path) -> PathBuf {
     run.join("checkpoints").join("best").join("next.safetensors")
 }
@@ -66,10 +70,12 @@ pub fn next_best_file(run: &Path) -> PathBuf {
 /// Fails where the disk does.
 pub fn promote_best(run: &Path) -> Result<()> {
     let (next, best) = (next_best_file(run), checkpoint_file(run, "best"));
-    std::fs::rename(&next, &best).with_context(|| format!("cannot rename {} to {}", next.display(), best.display()))
+    std::fs::rename(&next, &best)
+        .with_context(|| format!("cannot rename {} to {}", next.display(), best.display()))
 }
 
-/// Finishes or forgets what a killed run left between the two: `best_epoch` is the best of the last checkpoint.
+/// Finishes or forgets what a killed run left between the two: `best_epoch` is the best of the last
+/// checkpoint.
 ///
 /// # Errors
 /// Fails where the disk does.
@@ -84,15 +90,23 @@ pub fn settle_best(run: &Path, best_epoch: Option<u32>) -> Result<()> {
     }
 }
 
-/// Replaces the checkpoint at once: a reader, or a run that continues, finds the old one or the new one.
+/// Replaces the checkpoint at once: a reader, or a run that continues, finds the old one or the new
+/// one.
 ///
 /// # Errors
 /// Fails where the disk does.
 pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
-    let parts = [(MODEL, &checkpoint.model), (OPTIMISER, &checkpoint.optimiser), (AVERAGE, &checkpoint.average)];
-    let tensors = parts.into_iter().flat_map(|(prefix, part)| part.iter().map(move |(name, data)| (format!("{prefix}{name}"), Numbers(data))));
+    let parts = [
+        (MODEL, &checkpoint.model),
+        (OPTIMISER, &checkpoint.optimiser),
+        (AVERAGE, &checkpoint.average),
+    ];
+    let tensors = parts.into_iter().flat_map(|(prefix, part)| {
+        part.iter().map(move |(name, data)| (format!("{prefix}{name}"), Numbers(data)))
+    });
     let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&checkpoint.state)?)]);
-    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|e| anyhow!("{}: cannot encode the checkpoint: {e}", path.display()))?;
+    let bytes = safetensors::serialize(tensors, Some(metadata))
+        .map_err(|e| anyhow!("{}: cannot encode the checkpoint: {e}", path.display()))?;
     Ok(write_atomic(path, &bytes)?)
 }
 
@@ -107,18 +121,36 @@ pub fn load(path: &Path) -> Result<Option<Checkpoint>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
-    decode(&bytes).map(Some).with_context(|| format!("{} is no checkpoint of this version; start over with --force", path.display()))
+    decode(&bytes).map(Some).with_context(|| {
+        format!("{} is no checkpoint of this version; start over with --force", path.display())
+    })
 }
 
 fn decode(bytes: &[u8]) -> Result<Checkpoint> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
-    let state = metadata.metadata().as_ref().and_then(|entries| entries.get("state")).context("no state in it")?;
+    let state = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|entries| entries.get("state"))
+        .context("no state in it")?;
     let mut checkpoint = Checkpoint { state: serde_json::from_str(state)?, ..Default::default() };
     for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
-        let values = view.data().as_chunks::<4>().0.iter().map(|number| f32::from_le_bytes(*number)).collect();
+        let values = view
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|number| f32::from_le_bytes(*number))
+            .collect();
         let data = ParameterData { shape: view.shape().to_vec(), values };
-        let parts = [(MODEL, &mut checkpoint.model), (OPTIMISER, &mut checkpoint.optimiser), (AVERAGE, &mut checkpoint.average)];
-        if let Some((name, part)) = parts.into_iter().find_map(|(prefix, part)| Some((name.strip_prefix(prefix)?, part))) {
+        let parts = [
+            (MODEL, &mut checkpoint.model),
+            (OPTIMISER, &mut checkpoint.optimiser),
+            (AVERAGE, &mut checkpoint.average),
+        ];
+        if let Some((name, part)) =
+            parts.into_iter().find_map(|(prefix, part)| Some((name.strip_prefix(prefix)?, part)))
+        {
             part.insert(name.to_owned(), data);
         }
     }
@@ -166,10 +198,17 @@ mod tests {
             batches: 4,
             batches_digest: u64::MAX,
             elapsed_secs: 0.1,
-            metrics: vec![EpochMetrics { epoch: 3, learning_rate: 1.0 / 3.0, ..Default::default() }],
+            metrics: vec![EpochMetrics {
+                epoch: 3,
+                learning_rate: 1.0 / 3.0,
+                ..Default::default()
+            }],
             ..Default::default()
         };
-        let model = BTreeMap::from([("a.weight".to_owned(), numbers(&[1.5, f32::MIN_POSITIVE])), ("b".to_owned(), numbers(&[]))]);
+        let model = BTreeMap::from([
+            ("a.weight".to_owned(), numbers(&[1.5, f32::MIN_POSITIVE])),
+            ("b".to_owned(), numbers(&[])),
+        ]);
         let optimiser = BTreeMap::from([("a.weight.first".to_owned(), numbers(&[-0.0, 3.0]))]);
         let average = BTreeMap::from([("a.weight".to_owned(), numbers(&[0.5, 1.0]))]);
         let saved = Checkpoint { state, model, optimiser, average };
@@ -182,10 +221,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path();
         let of = |epoch| {
-            let state = RunState { metrics: vec![EpochMetrics { epoch, ..Default::default() }], ..Default::default() };
+            let state = RunState {
+                metrics: vec![EpochMetrics { epoch, ..Default::default() }],
+                ..Default::default()
+            };
             Checkpoint { state, ..Default::default() }
         };
-        let best = || load(&checkpoint_file(run, "best")).unwrap().map(|best| best.state.metrics[0].epoch);
+        let best =
+            || load(&checkpoint_file(run, "best")).unwrap().map(|best| best.state.metrics[0].epoch);
         settle_best(run, None).unwrap();
         save(&next_best_file(run), &of(1)).unwrap();
         settle_best(run, Some(1)).unwrap();
@@ -200,10 +243,20 @@ mod tests {
     fn a_checkpoint_cut_short_is_an_error_that_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = checkpoint_file(folder.path(), "last");
-        save(&path, &Checkpoint { model: BTreeMap::from([("a".to_owned(), numbers(&[1.0]))]), ..Default::default() }).unwrap();
+        save(
+            &path,
+            &Checkpoint {
+                model: BTreeMap::from([("a".to_owned(), numbers(&[1.0]))]),
+                ..Default::default()
+            },
+        )
+        .unwrap();
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         let error = load(&path).err().unwrap().to_string();
-        assert!(error.ends_with("is no checkpoint of this version; start over with --force"), "{error}");
+        assert!(
+            error.ends_with("is no checkpoint of this version; start over with --force"),
+            "{error}"
+        );
     }
 }

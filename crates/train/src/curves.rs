@@ -5,7 +5,9 @@ use ossify_page::{LineChart, Svg};
 pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
     let chart = |title: &str, name: &str, pick: fn(&SplitMetrics) -> f64| {
         let train = metrics.iter().map(|epoch| (f64::from(epoch.epoch), pick(&epoch.train)));
-        let valid = metrics.iter().filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?))));
+        let valid = metrics
+            .iter()
+            .filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?))));
         LineChart::new(title).axis_names("epoch", name).line("train", train).line("valid", valid)
     };
     let rates = metrics.iter().map(|epoch| (f64::from(epoch.epoch), epoch.learning_rate));
@@ -15,7 +17,10 @@ pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
         chart("Box loss", "loss", |metrics| metrics.box_loss).svg(),
         chart("Accuracy", "share right", |metrics| metrics.accuracy).y_range(0.0, 1.0).svg(),
         chart("Mean IoU", "IoU", |metrics| metrics.mean_iou).y_range(0.0, 1.0).svg(),
-        LineChart::new("Learning rate").axis_names("epoch", "rate").line("learning rate", rates).svg(),
+        LineChart::new("Learning rate")
+            .axis_names("epoch", "rate")
+            .line("learning rate", rates)
+            .svg(),
     ];
     Svg::stacked(run, &charts).to_file_text()
 }
@@ -24,7 +29,10 @@ pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
 pub fn sparkline(values: &[f64], width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let shown = &values[values.len().saturating_sub(width)..];
-    let (low, high) = shown.iter().filter(|value| value.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+    let (low, high) = shown
+        .iter()
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
     let bar = |value: &f64| {
         let share = if high > low { (value - low) / (high - low) } else { 0.0 };
         BARS[((share * 7.0).round().clamp(0.0, 7.0)) as usize]
@@ -46,7 +54,8 @@ mod tests {
 
     #[test]
     fn the_curves_are_one_document_with_every_chart() {
-        let epochs: Vec<EpochMetrics> = (1..4).map(|epoch| EpochMetrics { epoch, ..Default::default() }).collect();
+        let epochs: Vec<EpochMetrics> =
+            (1..4).map(|epoch| EpochMetrics { epoch, ..Default::default() }).collect();
         let svg = curves("run", &epochs);
         for title in ["Loss", "Accuracy", "Mean IoU", "Learning rate"] {
             assert!(svg.contains(&format!(">{title}<")), "{title}");

@@ -36,8 +36,12 @@ impl FeatureSet {
     /// # Errors
     /// Fails where the image has none, or where the file cannot be read.
     pub fn read(&self, image: u32, row: &mut [f32]) -> Result<()> {
-        let at = self.images.binary_search(&image).map_err(|_| anyhow!("no features of image {image}"))?;
-        let file = self.chunks.get(at / CHUNK_IMAGES).context("a file of the features is missing")?;
+        let at = self
+            .images
+            .binary_search(&image)
+            .map_err(|_| anyhow!("no features of image {image}"))?;
+        let file =
+            self.chunks.get(at / CHUNK_IMAGES).context("a file of the features is missing")?;
         let mut bytes = vec![0; size_of_val(row)];
         let offset = (at % CHUNK_IMAGES) * bytes.len();
         file.read_exact_at(&mut bytes, offset as u64).context("cannot read features")?;
@@ -69,7 +73,11 @@ pub struct FeatureRecipe<'a> {
 impl FeatureRecipe<'_> {
     fn fingerprint(&self, splits: &[&SplitSamples]) -> String {
         let mut fingerprint = Fingerprint::new("features");
-        fingerprint.add(env!("CARGO_PKG_VERSION")).add(self.weights_hash).add(self.normalization.name()).add(self.input_px.to_string());
+        fingerprint
+            .add(env!("CARGO_PKG_VERSION"))
+            .add(self.weights_hash)
+            .add(self.normalization.name())
+            .add(self.input_px.to_string());
         fingerprint.add(self.shards_hash).add(self.device_kind);
         for split in splits {
             fingerprint.add(split.split.as_str());
@@ -80,29 +88,50 @@ impl FeatureRecipe<'_> {
         fingerprint.finish()
     }
 
-    /// The features of the images that the splits' samples use: those on disk where they were computed before, by
-    /// whatever run, else computed now. A killed computation is taken up where it was.
+    /// The features of the images that the splits' samples use: those on disk where they were
+    /// computed before, by whatever run, else computed now. A killed computation is taken up where
+    /// it was.
     ///
     /// # Errors
     /// Fails where the disk or the device does.
-    pub fn features(&self, folder: &Path, splits: &[&SplitSamples], reporter: &Reporter, interrupt: &Interrupt) -> Result<Vec<FeatureSet>> {
+    pub fn features(
+        &self,
+        folder: &Path,
+        splits: &[&SplitSamples],
+        reporter: &Reporter,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<FeatureSet>> {
         let fingerprint = self.fingerprint(splits);
         let folder = folder.join(&fingerprint[..16]);
         let width = self.backbone.feature_channels();
-        let is_whole = Manifest::is_current(&folder, &fingerprint).is_some_and(|manifest| manifest.files.iter().all(|file| file.verify(&folder).is_ok()));
+        let is_whole = Manifest::is_current(&folder, &fingerprint)
+            .is_some_and(|manifest| manifest.files.iter().all(|file| file.verify(&folder).is_ok()));
         if is_whole {
-            reporter.say(format_args!("features of the frozen backbone: taken from {}", folder.display()));
+            reporter.say(format_args!(
+                "features of the frozen backbone: taken from {}",
+                folder.display()
+            ));
         } else {
             self.compute(&folder, &fingerprint, splits, reporter, interrupt)?;
         }
         splits.iter().map(|split| open(&folder, split, width)).collect()
     }
 
-    fn compute(&self, folder: &Path, fingerprint: &str, splits: &[&SplitSamples], reporter: &Reporter, interrupt: &Interrupt) -> Result<()> {
+    fn compute(
+        &self,
+        folder: &Path,
+        fingerprint: &str,
+        splits: &[&SplitSamples],
+        reporter: &Reporter,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
         let publication = Publication::resume(folder)?;
         let images: usize = splits.iter().map(|split| split.used_images().len()).sum();
         let width = self.backbone.feature_channels();
-        reporter.say(format_args!("features of the frozen backbone: computed once for {images} images, kept in {}", folder.display()));
+        reporter.say(format_args!(
+            "features of the frozen backbone: computed once for {images} images, kept in {}",
+            folder.display()
+        ));
         let progress = reporter.progress("features", "images", Some(images as u64));
         let mut files: Vec<FileEntry> = Vec::new();
         for split in splits {
@@ -110,12 +139,16 @@ impl FeatureRecipe<'_> {
                 let name = chunk_file(split.split, number);
                 let staged = publication.stage(&name)?;
                 // Whole or absent: chunks are moved into place when they are on disk.
-                let is_there = std::fs::metadata(&staged).is_ok_and(|metadata| metadata.len() == (chunk.len() * width * size_of::<f32>()) as u64);
+                let is_there = std::fs::metadata(&staged).is_ok_and(|metadata| {
+                    metadata.len() == (chunk.len() * width * size_of::<f32>()) as u64
+                });
                 if !is_there {
                     let mut bytes = Vec::with_capacity(chunk.len() * width * size_of::<f32>());
                     for batch in chunk.chunks(BATCH_IMAGES) {
                         interrupt.check("the features computed so far are kept")?;
-                        bytes.extend(self.forward(split, batch)?.into_iter().flat_map(f32::to_le_bytes));
+                        bytes.extend(
+                            self.forward(split, batch)?.into_iter().flat_map(f32::to_le_bytes),
+                        );
                         progress.inc(batch.len() as u64);
                     }
                     write_atomic(&staged, &bytes)?;
@@ -125,7 +158,12 @@ impl FeatureRecipe<'_> {
                 files.push(publication.describe(&name, Some(chunk.len() as u64))?);
             }
         }
-        publication.commit("features", fingerprint, files, json!({ "width": width, "images": images }))?;
+        publication.commit(
+            "features",
+            fingerprint,
+            files,
+            json!({ "width": width, "images": images }),
+        )?;
         Ok(())
     }
 
@@ -136,8 +174,10 @@ impl FeatureRecipe<'_> {
         for image in images {
             split.shards.append_tensor(*image as usize, &mut bytes)?;
         }
-        let dimensions = [images.len(), shape.height as usize, shape.width as usize, shape.channels as usize];
-        let input = pixels::to_input(bytes, dimensions, self.device, self.normalization, self.input_px)?;
+        let dimensions =
+            [images.len(), shape.height as usize, shape.width as usize, shape.channels as usize];
+        let input =
+            pixels::to_input(bytes, dimensions, self.device, self.normalization, self.input_px)?;
         let data = self.backbone.forward(input).try_into_data().map_err(|e| anyhow!("{e}"))?;
         data.try_into_vec::<f32>().map_err(|e| anyhow!("{e:?}"))
     }

@@ -7,7 +7,8 @@ use crate::augment::Augmentation;
 use crate::batches::{Batch, Inputs};
 use crate::vary::Varier;
 
-/// Makes network input of batches, on the device: bytes are moved as they are, averaged down, varied, normalised.
+/// Makes network input of batches, on the device: bytes are moved as they are, averaged down,
+/// varied, normalised.
 pub struct InputMaker {
     shape: ShardShape,
     input_px: usize,
@@ -17,8 +18,15 @@ pub struct InputMaker {
 }
 
 impl InputMaker {
-    /// For images of `shape` and a network that takes `input_px`, on `device`, which has no gradients.
-    pub fn new(shape: ShardShape, input_px: usize, normalization: Normalization, augmentation: Augmentation, device: Device) -> Self {
+    /// For images of `shape` and a network that takes `input_px`, on `device`, which has no
+    /// gradients.
+    pub fn new(
+        shape: ShardShape,
+        input_px: usize,
+        normalization: Normalization,
+        augmentation: Augmentation,
+        device: Device,
+    ) -> Self {
         let varier = Varier::new(augmentation, input_px, &device);
         InputMaker { shape, input_px, normalization, device, varier }
     }
@@ -28,11 +36,18 @@ impl InputMaker {
     /// # Errors
     /// Fails where the images do not fit the network.
     pub fn images(&self, batch: &Batch) -> Result<Tensor<4>> {
-        let Inputs::Pixels(bytes) = &batch.inputs else { bail!("a batch of features where pixels are needed; this is a defect of ossify-train") };
+        let Inputs::Pixels(bytes) = &batch.inputs else {
+            bail!("a batch of features where pixels are needed; this is a defect of ossify-train")
+        };
         let ShardShape { height, width, channels } = self.shape;
         let shape = [batch.len(), height as usize, width as usize, channels as usize];
-        let images = pixels::shrink(pixels::upload(bytes.clone(), shape, &self.device)?, self.input_px)?;
-        Ok(if batch.changes.is_empty() { images } else { self.varier.apply(images, &batch.changes) })
+        let images =
+            pixels::shrink(pixels::upload(bytes.clone(), shape, &self.device)?, self.input_px)?;
+        Ok(if batch.changes.is_empty() {
+            images
+        } else {
+            self.varier.apply(images, &batch.changes)
+        })
     }
 
     /// Network input `[N, 3, input_px, input_px]`.
@@ -48,8 +63,13 @@ impl InputMaker {
     /// # Errors
     /// Fails for a batch of pixels.
     pub fn features(&self, batch: &Batch) -> Result<Tensor<2>> {
-        let Inputs::Features(rows) = &batch.inputs else { bail!("a batch of pixels where features are needed; this is a defect of ossify-train") };
+        let Inputs::Features(rows) = &batch.inputs else {
+            bail!("a batch of pixels where features are needed; this is a defect of ossify-train")
+        };
         let width = rows.len().checked_div(batch.len()).context("an empty batch")?;
-        Ok(Tensor::from_data(TensorData::new(rows.clone(), [batch.len(), width]), (&self.device, DType::F32)))
+        Ok(Tensor::from_data(
+            TensorData::new(rows.clone(), [batch.len(), width]),
+            (&self.device, DType::F32),
+        ))
     }
 }

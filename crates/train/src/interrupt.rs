@@ -15,8 +15,10 @@ impl Interrupt {
     pub fn listen() -> Result<Self> {
         let interrupt = Interrupt::default();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register_conditional_shutdown(signal, 1, interrupt.0.clone()).context("cannot listen for signals")?;
-            signal_hook::flag::register(signal, interrupt.0.clone()).context("cannot listen for signals")?;
+            signal_hook::flag::register_conditional_shutdown(signal, 1, interrupt.0.clone())
+                .context("cannot listen for signals")?;
+            signal_hook::flag::register(signal, interrupt.0.clone())
+                .context("cannot listen for signals")?;
         }
         Ok(interrupt)
     }

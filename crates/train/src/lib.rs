@@ -4,8 +4,9 @@
 //! samples --batches (a thread ahead)--> pixels or cached features --network--> loss --optimiser--> checkpoint, metrics
 //! ```
 //!
-//! Order, augmentation and dropout are pure functions of (seed, epoch, sample) or (seed, step), so a checkpoint needs no
-//! state of any generator: a run that was killed and started again ends with the bytes of one that was left alone.
+//! Order, augmentation and dropout are pure functions of (seed, epoch, sample) or (seed, step), so
+//! a checkpoint needs no state of any generator: a run that was killed and started again ends with
+//! the bytes of one that was left alone.
 
 mod augment;
 mod average;

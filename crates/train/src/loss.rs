@@ -5,11 +5,12 @@ use ossify_settings::{BoxLoss, ClassWeights, TrainSettings};
 
 use crate::batches::Batch;
 
-/// What is minimised: cross-entropy of the class, a distance between box edges and what their overlap lacks, and where the network has a map of places
-/// the cross-entropy of the place, each times its weight. The head's penalty comes on top.
+/// What is minimised: cross-entropy of the class, a distance between box edges and what their
+/// overlap lacks, and where the network has a map of places the cross-entropy of the place, each
+/// times its weight. The head's penalty comes on top.
 ///
-/// With a map of places each place has a box of its own, and distance and overlap are means over places, weighted by how much a place belongs to the
-/// object: see [`place_shares`].
+/// With a map of places each place has a box of its own, and distance and overlap are means over
+/// places, weighted by how much a place belongs to the object: see [`place_shares`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loss {
     /// Weight of the cross-entropy.
@@ -45,24 +46,38 @@ impl Loss {
         }
     }
 
-    /// The loss of a batch as a tensor of one number, without the penalty: the mean over its samples.
+    /// The loss of a batch as a tensor of one number, without the penalty: the mean over its
+    /// samples.
     pub fn of(&self, output: &HeadOutput, batch: &Batch) -> Tensor<1> {
         let device = output.logits.device();
         let [rows, classes] = output.logits.dims();
         let [_, places, _] = output.candidates.dims();
         let targets = self.class_targets(batch, classes, &device);
-        let classification = (log_softmax(output.logits.clone(), 1) * targets).sum().neg() / rows as f64;
+        let classification =
+            (log_softmax(output.logits.clone(), 1) * targets).sum().neg() / rows as f64;
         let mut total = classification * self.classification_weight;
         let wanted: Vec<f32> = batch.boxes.iter().flatten().copied().collect();
-        let wanted = Tensor::<3>::from_data(TensorData::new(wanted, [rows, 1, 4]), (&device, DType::F32)).expand([rows, places, 4]);
-        let shares: Vec<f32> = batch.boxes.iter().flat_map(|wanted| place_shares(wanted, places)).map(|share| share as f32).collect();
-        let shares = Tensor::<2>::from_data(TensorData::new(shares, [rows, places]), (&device, DType::F32));
-        let mean = |of_places: Tensor<3>| (of_places.reshape([rows, places]) * shares.clone()).sum() / rows as f64;
+        let wanted =
+            Tensor::<3>::from_data(TensorData::new(wanted, [rows, 1, 4]), (&device, DType::F32))
+                .expand([rows, places, 4]);
+        let shares: Vec<f32> = batch
+            .boxes
+            .iter()
+            .flat_map(|wanted| place_shares(wanted, places))
+            .map(|share| share as f32)
+            .collect();
+        let shares =
+            Tensor::<2>::from_data(TensorData::new(shares, [rows, places]), (&device, DType::F32));
+        let mean = |of_places: Tensor<3>| {
+            (of_places.reshape([rows, places]) * shares.clone()).sum() / rows as f64
+        };
         if self.box_weight > 0.0 {
-            total = total + mean(self.distance(output.candidates.clone(), wanted.clone())) * self.box_weight;
+            total = total
+                + mean(self.distance(output.candidates.clone(), wanted.clone())) * self.box_weight;
         }
         if self.giou_weight > 0.0 {
-            total = total + mean(giou(output.candidates.clone(), wanted).neg() + 1.0) * self.giou_weight;
+            total = total
+                + mean(giou(output.candidates.clone(), wanted).neg() + 1.0) * self.giou_weight;
         }
         if self.place_weight > 0.0 && places > 1 {
             let place = (log_softmax(output.places.clone(), 1) * shares).sum().neg() / rows as f64;
@@ -71,7 +86,8 @@ impl Loss {
         total
     }
 
-    /// Mean distance of edges `[N, P, 1]`: squared, or smooth L1 (Girshick 2015, with PyTorch's `beta`).
+    /// Mean distance of edges `[N, P, 1]`: squared, or smooth L1 (Girshick 2015, with PyTorch's
+    /// `beta`).
     fn distance(&self, found: Tensor<3>, wanted: Tensor<3>) -> Tensor<3> {
         let error = found - wanted;
         let of_edges = match self.box_loss {
@@ -107,11 +123,12 @@ impl Loss {
     }
 }
 
-/// Deviation of the places of an object around its centre, in widths and heights of its box. With it half of the weight lies on the middle two fifths.
+/// Deviation of the places of an object around its centre, in widths and heights of its box. With
+/// it half of the weight lies on the middle two fifths.
 const PLACE_DEVIATION: f64 = 0.3;
 
-/// How much each place of a square map belongs to an object with this box: a normal distribution around its centre that is as wide as the box, and at least
-/// half a place. The shares add up to 1.
+/// How much each place of a square map belongs to an object with this box: a normal distribution
+/// around its centre that is as wide as the box, and at least half a place. The shares add up to 1.
 pub fn place_shares(wanted: &[f32; 4], places: usize) -> Vec<f64> {
     let side = places.isqrt().max(1);
     let [left, top, right, bottom] = wanted.map(f64::from);
@@ -119,7 +136,9 @@ pub fn place_shares(wanted: &[f32; 4], places: usize) -> Vec<f64> {
         let deviation = ((to - from) * PLACE_DEVIATION).max(0.5 / side as f64);
         -0.5 * (((at as f64 + 0.5) / side as f64 - f64::midpoint(from, to)) / deviation).powi(2)
     };
-    let logs: Vec<f64> = (0..places).map(|at| log_share(at % side, left, right) + log_share(at / side, top, bottom)).collect();
+    let logs: Vec<f64> = (0..places)
+        .map(|at| log_share(at % side, left, right) + log_share(at / side, top, bottom))
+        .collect();
     let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let shares: Vec<f64> = logs.iter().map(|log| (log - largest).exp()).collect();
     let sum: f64 = shares.iter().sum();
@@ -135,23 +154,27 @@ fn class_weights(kind: ClassWeights, counts: &[u64]) -> Vec<f64> {
     };
     let raw: Vec<f64> = counts.iter().map(|count| (*count.max(&1) as f64).powf(-power)).collect();
     let total: u64 = counts.iter().sum();
-    let mean = raw.iter().zip(counts).map(|(weight, count)| weight * *count as f64).sum::<f64>() / total.max(1) as f64;
+    let mean = raw.iter().zip(counts).map(|(weight, count)| weight * *count as f64).sum::<f64>()
+        / total.max(1) as f64;
     raw.into_iter().map(|weight| weight / mean.max(f64::MIN_POSITIVE)).collect()
 }
 
 /// Least area that is divided by.
 pub const LEAST_AREA: f64 = 1e-7;
 
-/// Generalised IoU of boxes `[N, P, 4]`, `[N, P, 1]`: -1 far apart to 1 equal (Rezatofighi et al. 2019). Edges of `found`
-/// may be in the wrong order.
+/// Generalised IoU of boxes `[N, P, 4]`, `[N, P, 1]`: -1 far apart to 1 equal (Rezatofighi et al.
+/// 2019). Edges of `found` may be in the wrong order.
 fn giou(found: Tensor<3>, wanted: Tensor<3>) -> Tensor<3> {
-    let edges = |boxes: &Tensor<3>| -> [Tensor<3>; 4] { std::array::from_fn(|edge| boxes.clone().narrow(2, edge, 1)) };
+    let edges = |boxes: &Tensor<3>| -> [Tensor<3>; 4] {
+        std::array::from_fn(|edge| boxes.clone().narrow(2, edge, 1))
+    };
     let [left, top, right, bottom] = edges(&found);
     let [left, right] = [left.clone().min_pair(right.clone()), left.max_pair(right)];
     let [top, bottom] = [top.clone().min_pair(bottom.clone()), top.max_pair(bottom)];
     let [wanted_left, wanted_top, wanted_right, wanted_bottom] = edges(&wanted);
     let area = |left: &Tensor<3>, top: &Tensor<3>, right: &Tensor<3>, bottom: &Tensor<3>| {
-        (right.clone() - left.clone()).clamp_min(0.0) * (bottom.clone() - top.clone()).clamp_min(0.0)
+        (right.clone() - left.clone()).clamp_min(0.0)
+            * (bottom.clone() - top.clone()).clamp_min(0.0)
     };
     let common = area(
         &left.clone().max_pair(wanted_left.clone()),
@@ -159,9 +182,17 @@ fn giou(found: Tensor<3>, wanted: Tensor<3>) -> Tensor<3> {
         &right.clone().min_pair(wanted_right.clone()),
         &bottom.clone().min_pair(wanted_bottom.clone()),
     );
-    let union = area(&left, &top, &right, &bottom) + area(&wanted_left, &wanted_top, &wanted_right, &wanted_bottom) - common.clone();
-    let hull = area(&left.min_pair(wanted_left), &top.min_pair(wanted_top), &right.max_pair(wanted_right), &bottom.max_pair(wanted_bottom));
-    common / union.clone().clamp_min(LEAST_AREA) - (hull.clone() - union) / hull.clamp_min(LEAST_AREA)
+    let union = area(&left, &top, &right, &bottom)
+        + area(&wanted_left, &wanted_top, &wanted_right, &wanted_bottom)
+        - common.clone();
+    let hull = area(
+        &left.min_pair(wanted_left),
+        &top.min_pair(wanted_top),
+        &right.max_pair(wanted_right),
+        &bottom.max_pair(wanted_bottom),
+    );
+    common / union.clone().clamp_min(LEAST_AREA)
+        - (hull.clone() - union) / hull.clamp_min(LEAST_AREA)
 }
 
 #[cfg(test)]
@@ -170,7 +201,13 @@ mod tests {
     use crate::batches::Inputs;
 
     fn batch(boxes: Vec<[f32; 4]>) -> Batch {
-        Batch { inputs: Inputs::Features(Vec::new()), classes: vec![0; boxes.len()], boxes, changes: Vec::new(), digest: 0 }
+        Batch {
+            inputs: Inputs::Features(Vec::new()),
+            classes: vec![0; boxes.len()],
+            boxes,
+            changes: Vec::new(),
+            digest: 0,
+        }
     }
 
     fn boxes_alone(box_loss: BoxLoss, box_weight: f64, giou_weight: f64) -> Loss {
@@ -192,14 +229,19 @@ mod tests {
 
     fn of(loss: &Loss, found: [f32; 4], wanted: [f32; 4]) -> f64 {
         let device = Device::flex();
-        let loss = loss.of(&output(Tensor::from_floats([[found]], &device), Tensor::zeros([1, 1], &device)), &batch(vec![wanted]));
+        let loss = loss.of(
+            &output(Tensor::from_floats([[found]], &device), Tensor::zeros([1, 1], &device)),
+            &batch(vec![wanted]),
+        );
         f64::from(loss.into_scalar::<f32>())
     }
 
     #[test]
     fn giou_of_known_pairs() {
         let giou = |found, wanted| 1.0 - of(&boxes_alone(BoxLoss::Mse, 0.0, 1.0), found, wanted);
-        let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
+        let close = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 1e-6, "{found} against {expected}")
+        };
         close(giou([0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.5]), 1.0);
         // Apart by as much as they are wide: union 2, hull 3 of a third each.
         close(giou([0.0, 0.0, 0.2, 0.2], [0.4, 0.0, 0.6, 0.2]), -1.0 / 3.0);
@@ -220,8 +262,12 @@ mod tests {
     fn giou_pulls_boxes_that_do_not_touch() {
         let device = Device::flex().autodiff();
         let found = Tensor::<3>::from_floats([[[0.0, 0.0, 0.2, 0.2]]], &device).require_grad();
-        let loss = boxes_alone(BoxLoss::Mse, 0.0, 1.0).of(&output(found.clone(), Tensor::zeros([1, 1], &device)), &batch(vec![[0.6, 0.0, 0.8, 0.2]]));
-        let gradient = found.grad(&loss.backward()).unwrap().into_data().try_into_vec::<f32>().unwrap();
+        let loss = boxes_alone(BoxLoss::Mse, 0.0, 1.0).of(
+            &output(found.clone(), Tensor::zeros([1, 1], &device)),
+            &batch(vec![[0.6, 0.0, 0.8, 0.2]]),
+        );
+        let gradient =
+            found.grad(&loss.backward()).unwrap().into_data().try_into_vec::<f32>().unwrap();
         assert!(gradient[2] < -0.1, "the right edge is to move right: {gradient:?}");
     }
 
@@ -231,7 +277,10 @@ mod tests {
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         let right_top: f64 = [2, 3, 6, 7].iter().map(|at| shares[*at]).sum();
         assert!(right_top > 0.75, "{shares:?}");
-        assert!((shares[2] - shares[7]).abs() < 1e-12, "the four places of the object are alike: {shares:?}");
+        assert!(
+            (shares[2] - shares[7]).abs() < 1e-12,
+            "the four places of the object are alike: {shares:?}"
+        );
         // However small, an object has a place.
         let shares = place_shares(&[0.3, 0.3, 0.3, 0.3], 16);
         assert!(shares[5] > 0.4, "{shares:?}");
@@ -244,12 +293,17 @@ mod tests {
         let loss = Loss { place_weight: 1.0, ..boxes_alone(BoxLoss::Mse, 1.0, 0.0) };
         let candidates = Tensor::<3>::zeros([1, 16, 4], &device).require_grad();
         let places = Tensor::<2>::zeros([1, 16], &device).require_grad();
-        let gradients = loss.of(&output(candidates.clone(), places.clone()), &batch(vec![[0.5, 0.0, 1.0, 0.5]])).backward();
+        let gradients = loss
+            .of(&output(candidates.clone(), places.clone()), &batch(vec![[0.5, 0.0, 1.0, 0.5]]))
+            .backward();
         let values = |gradient: Tensor<1>| gradient.into_data().try_into_vec::<f32>().unwrap();
         let of_places = values(places.grad(&gradients).unwrap().flatten(0, 1));
         assert!(of_places[2] < -0.1 && of_places[12] > 0.0, "{of_places:?}");
         let of_edges = values(candidates.grad(&gradients).unwrap().flatten(0, 2));
-        assert!(of_edges[2 * 4 + 2] < 100.0 * of_edges[12 * 4 + 2], "the right edge moves right where the object is: {of_edges:?}");
+        assert!(
+            of_edges[2 * 4 + 2] < 100.0 * of_edges[12 * 4 + 2],
+            "the right edge moves right where the object is: {of_edges:?}"
+        );
     }
 
     #[test]

@@ -4,7 +4,9 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_settings::{ClipScope, Epsilon, OptimizerKind, TrainSettings};
-use ossify_torch_kernels::optimiser::{self, AnyTensor, BETA_2, Clip, Parameter, Rule, StepOptions};
+use ossify_torch_kernels::optimiser::{
+    self, AnyTensor, BETA_2, Clip, Parameter, Rule, StepOptions,
+};
 
 use crate::parameters::{ModulePath, ParameterData, values};
 
@@ -23,8 +25,9 @@ pub struct Recipe {
     pub clip_norm: f64,
     /// Whose norm.
     pub clip_scope: ClipScope,
-    /// Times the sum of the squared kernels of the head's dense layers is added to the loss, before clipping, as Keras' L2 has it. Its gradient is
-    /// added here: through the graph it would take several more passes over the weights.
+    /// Times the sum of the squared kernels of the head's dense layers is added to the loss, before
+    /// clipping, as Keras' L2 has it. Its gradient is added here: through the graph it would take
+    /// several more passes over the weights.
     pub l2: f64,
 }
 
@@ -48,12 +51,18 @@ impl Recipe {
         let rule = match self.kind {
             OptimizerKind::Sgd => Rule::Sgd { rate, momentum: self.momentum },
             OptimizerKind::Adam | OptimizerKind::AdamW => {
-                // Kingma and Ba 2015: PyTorch follows algorithm 1, Keras the "epsilon hat" of section 2, which comes before the correction of v's bias.
+                // Kingma and Ba 2015: PyTorch follows algorithm 1, Keras the "epsilon hat" of
+                // section 2, which comes before the correction of v's bias.
                 let epsilon = match self.epsilon {
                     Epsilon::Torch => 1e-8_f64,
                     Epsilon::Keras => 1e-7_f64 / f64::sqrt(1.0 - BETA_2.powf(number)),
                 };
-                Rule::Adam { number, rate, epsilon, decay: if self.kind == OptimizerKind::AdamW { self.weight_decay } else { 0.0 } }
+                Rule::Adam {
+                    number,
+                    rate,
+                    epsilon,
+                    decay: if self.kind == OptimizerKind::AdamW { self.weight_decay } else { 0.0 },
+                }
             }
         };
         let clip = match self.clip_scope {
@@ -71,7 +80,8 @@ impl Recipe {
 
 /// Adam, AdamW or SGD over a module's parameters.
 ///
-/// What it remembers is kept by the parameter's path in the module, so it outlives the process that made it.
+/// What it remembers is kept by the parameter's path in the module, so it outlives the process that
+/// made it.
 pub struct Optimiser {
     recipe: Recipe,
     memory: HashMap<String, Memory>,
@@ -83,7 +93,8 @@ pub struct Optimiser {
 /// What is remembered of a parameter: see [`Parameter`].
 type Memory = (Tensor<1>, Option<Tensor<1>>);
 
-/// Whether a kernel is in [`ossify_model::Head::l2_penalty`]; by its path in the head, or in the whole network.
+/// Whether a kernel is in [`ossify_model::Head::l2_penalty`]; by its path in the head, or in the
+/// whole network.
 fn is_penalised(name: &str) -> bool {
     let name = name.strip_prefix("head.").unwrap_or(name);
     name.starts_with("stages.") && name.ends_with(".dense.weight")
@@ -101,7 +112,12 @@ impl Optimiser {
     }
 
     /// Moves every parameter that has a gradient.
-    pub fn step<M: Module>(&mut self, learning_rate: f64, module: &mut M, gradients: GradientsParams) {
+    pub fn step<M: Module>(
+        &mut self,
+        learning_rate: f64,
+        module: &mut M,
+        gradients: GradientsParams,
+    ) {
         self.steps += 1;
         let mut taker = Taker { gradients, path: ModulePath::default(), taken: Vec::new() };
         // Without its parameters, which nobody else holds then: so their memory can be written to.
@@ -110,16 +126,30 @@ impl Optimiser {
         let mut gradients = Vec::with_capacity(taker.taken.len());
         let mut names = Vec::with_capacity(taker.taken.len());
         for Taken { name, weights, gradient, requires_gradient } in taker.taken {
-            let (first, second) = self.memory.remove(&name).map_or((None, None), |(first, second)| (Some(first), second));
+            let (first, second) = self
+                .memory
+                .remove(&name)
+                .map_or((None, None), |(first, second)| (Some(first), second));
             states.push(Parameter { weights, first, second });
             gradients.push(gradient);
             names.push((name, requires_gradient));
         }
-        let flags = names.iter().map(|(name, _)| self.recipe.l2 > 0.0 && is_penalised(name)).collect();
-        let Some((moved, penalised)) = optimiser::step(states, gradients, flags, self.recipe.options(self.steps, learning_rate)) else { return };
+        let flags =
+            names.iter().map(|(name, _)| self.recipe.l2 > 0.0 && is_penalised(name)).collect();
+        let Some((moved, penalised)) = optimiser::step(
+            states,
+            gradients,
+            flags,
+            self.recipe.options(self.steps, learning_rate),
+        ) else {
+            return;
+        };
         self.penalised = Some(penalised);
-        let mut putter = Putter { path: ModulePath::default(), moved: HashMap::with_capacity(moved.len()) };
-        for ((name, requires_gradient), Parameter { weights, first, second }) in names.into_iter().zip(moved) {
+        let mut putter =
+            Putter { path: ModulePath::default(), moved: HashMap::with_capacity(moved.len()) };
+        for ((name, requires_gradient), Parameter { weights, first, second }) in
+            names.into_iter().zip(moved)
+        {
             if let Some(first) = first {
                 self.memory.insert(name.clone(), (first, second));
             }
@@ -134,7 +164,9 @@ impl Optimiser {
     /// Fails where the device does not hand out its numbers.
     pub fn penalty(&self) -> Result<f64, String> {
         match &self.penalised {
-            Some(sum) if self.recipe.l2 > 0.0 => Ok(values(sum.clone())?.first().copied().map_or(0.0, f64::from) * self.recipe.l2),
+            Some(sum) if self.recipe.l2 > 0.0 => {
+                Ok(values(sum.clone())?.first().copied().map_or(0.0, f64::from) * self.recipe.l2)
+            }
             _ => Ok(0.0),
         }
     }
@@ -149,7 +181,10 @@ impl Optimiser {
             for (kind, tensor) in [("first", Some(first)), ("second", second.as_ref())] {
                 if let Some(tensor) = tensor {
                     let values = values(tensor.clone())?;
-                    found.insert(format!("{name}.{kind}"), ParameterData { shape: vec![values.len()], values });
+                    found.insert(
+                        format!("{name}.{kind}"),
+                        ParameterData { shape: vec![values.len()], values },
+                    );
                 }
             }
         }
@@ -160,12 +195,23 @@ impl Optimiser {
     ///
     /// # Errors
     /// Fails where what is saved is of another rule.
-    pub fn restore(recipe: Recipe, steps: u64, mut saved: BTreeMap<String, ParameterData>, device: &Device) -> Result<Self, String> {
-        let tensor = |data: ParameterData| Tensor::<1>::from_data(TensorData::new(data.values, data.shape), (device, DType::F32));
-        let names: Vec<String> = saved.keys().filter_map(|name| name.strip_suffix(".first").map(str::to_owned)).collect();
+    pub fn restore(
+        recipe: Recipe,
+        steps: u64,
+        mut saved: BTreeMap<String, ParameterData>,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let tensor = |data: ParameterData| {
+            Tensor::<1>::from_data(TensorData::new(data.values, data.shape), (device, DType::F32))
+        };
+        let names: Vec<String> = saved
+            .keys()
+            .filter_map(|name| name.strip_suffix(".first").map(str::to_owned))
+            .collect();
         let mut memory = HashMap::new();
         for name in names {
-            let (first, second) = (saved.remove(&format!("{name}.first")), saved.remove(&format!("{name}.second")));
+            let (first, second) =
+                (saved.remove(&format!("{name}.first")), saved.remove(&format!("{name}.second")));
             if second.is_some() != recipe.has_second() {
                 return Err(format!("what it remembers of `{name}` is of another optimizer"));
             }
@@ -199,7 +245,12 @@ impl ModuleMapper for Taker {
             let requires_gradient = tensor.is_require_grad();
             let weights = tensor.inner();
             let nothing = Tensor::from_inner(Tensor::zeros([0; D], &weights.device()));
-            self.taken.push(Taken { name, weights: weights.into(), gradient: gradient.without_autodiff().into(), requires_gradient });
+            self.taken.push(Taken {
+                name,
+                weights: weights.into(),
+                gradient: gradient.without_autodiff().into(),
+                requires_gradient,
+            });
             nothing
         })
     }
@@ -221,7 +272,9 @@ struct Putter {
 
 impl ModuleMapper for Putter {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some((weights, requires_gradient)) = self.moved.remove(&self.path.name()) else { return param };
+        let Some((weights, requires_gradient)) = self.moved.remove(&self.path.name()) else {
+            return param;
+        };
         param.map(|_| {
             let moved = Tensor::from_inner(weights.into_tensor());
             if requires_gradient { moved.require_grad() } else { moved }
@@ -255,8 +308,14 @@ mod tests {
     const RATE: f64 = 0.01;
 
     fn layer(device: &Device) -> Linear {
-        let data = [("bias", vec![2], vec![0.5, -0.25]), ("weight", vec![3, 2], vec![0.1, 0.2, 0.3, -0.4, 0.5, 0.6])];
-        let data = data.into_iter().map(|(name, shape, values)| (name.to_owned(), ParameterData { shape, values })).collect();
+        let data = [
+            ("bias", vec![2], vec![0.5, -0.25]),
+            ("weight", vec![3, 2], vec![0.1, 0.2, 0.3, -0.4, 0.5, 0.6]),
+        ];
+        let data = data
+            .into_iter()
+            .map(|(name, shape, values)| (name.to_owned(), ParameterData { shape, values }))
+            .collect();
         restore(LinearConfig::new(3, 2).init(device), data).unwrap()
     }
 
@@ -277,14 +336,19 @@ mod tests {
             let mut gradient = [0.0; 8];
             for row in x {
                 for out in 0..2 {
-                    let y: f64 = (0..3).map(|i| row[i] * weights[i * 2 + out]).sum::<f64>() + weights[6 + out];
+                    let y: f64 = (0..3).map(|i| row[i] * weights[i * 2 + out]).sum::<f64>()
+                        + weights[6 + out];
                     for i in 0..3 {
                         gradient[i * 2 + out] += 2.0 * y * row[i] / 4.0;
                     }
                     gradient[6 + out] += 2.0 * y / 4.0;
                 }
             }
-            let scopes = if recipe.clip_scope == ClipScope::Global { vec![(0, 8)] } else { vec![(0, 6), (6, 8)] };
+            let scopes = if recipe.clip_scope == ClipScope::Global {
+                vec![(0, 8)]
+            } else {
+                vec![(0, 6), (6, 8)]
+            };
             for (from, to) in scopes {
                 let norm = gradient[from..to].iter().map(|g| g * g).sum::<f64>().sqrt();
                 if recipe.clip_norm > 0.0 && norm > recipe.clip_norm {
@@ -323,7 +387,13 @@ mod tests {
             KERAS,
             Recipe { clip_norm: 0.5, ..KERAS },
             Recipe { epsilon: Epsilon::Torch, ..KERAS },
-            Recipe { kind: OptimizerKind::AdamW, epsilon: Epsilon::Torch, clip_norm: 0.5, clip_scope: ClipScope::Global, ..KERAS },
+            Recipe {
+                kind: OptimizerKind::AdamW,
+                epsilon: Epsilon::Torch,
+                clip_norm: 0.5,
+                clip_scope: ClipScope::Global,
+                ..KERAS
+            },
             sgd,
             Recipe { clip_norm: 1.0, clip_scope: ClipScope::Global, ..sgd },
         ]
@@ -332,11 +402,17 @@ mod tests {
     /// Every recipe on Flex, and on libtorch where the program has it.
     fn everywhere() -> Vec<(Device, Recipe)> {
         #[cfg(feature = "libtorch")]
-        #[expect(deprecated, reason = "0.22.1 is the last Burn with libtorch, which this project is built on")]
+        #[expect(
+            deprecated,
+            reason = "0.22.1 is the last Burn with libtorch, which this project is built on"
+        )]
         let devices = [Device::flex().autodiff(), Device::libtorch().autodiff()];
         #[cfg(not(feature = "libtorch"))]
         let devices = [Device::flex().autodiff()];
-        devices.iter().flat_map(|device| recipes().into_iter().map(|recipe| (device.clone(), recipe))).collect()
+        devices
+            .iter()
+            .flat_map(|device| recipes().into_iter().map(|recipe| (device.clone(), recipe)))
+            .collect()
     }
 
     #[test]
@@ -347,7 +423,10 @@ mod tests {
                 layer = step(&mut optimiser, layer, &device);
             }
             for (found, wanted) in numbers(&layer).iter().zip(expected(&recipe, 20)) {
-                assert!((f64::from(*found) - wanted).abs() < 1e-5, "{found} against {wanted}, {recipe:?}");
+                assert!(
+                    (f64::from(*found) - wanted).abs() < 1e-5,
+                    "{found} against {wanted}, {recipe:?}"
+                );
             }
         }
     }
@@ -368,20 +447,34 @@ mod tests {
         for (device, recipe) in everywhere() {
             let input = Tensor::<2>::from_floats([[1.0, -2.0, 0.5], [0.25, 4.0, -1.0]], &device);
             let run = |recipe: Recipe, in_loss: f64| {
-                let (mut optimiser, mut net, mut penalties) = (Optimiser::new(recipe), Stages { stages: vec![Stage { dense: layer(&device) }] }, Vec::new());
+                let (mut optimiser, mut net, mut penalties) = (
+                    Optimiser::new(recipe),
+                    Stages { stages: vec![Stage { dense: layer(&device) }] },
+                    Vec::new(),
+                );
                 for _ in 0..5 {
                     let squares = net.stages[0].dense.weight.val().square().sum() * L2;
-                    let loss = net.stages[0].dense.forward(input.clone()).square().mean() + squares.clone() * in_loss;
+                    let loss = net.stages[0].dense.forward(input.clone()).square().mean()
+                        + squares.clone() * in_loss;
                     let gradients = GradientsParams::from_grads(loss.backward(), &net);
                     optimiser.step(RATE, &mut net, gradients);
-                    penalties.push((optimiser.penalty().unwrap(), f64::from(squares.into_scalar::<f32>())));
+                    penalties.push((
+                        optimiser.penalty().unwrap(),
+                        f64::from(squares.into_scalar::<f32>()),
+                    ));
                 }
                 (numbers(&net.stages[0].dense), penalties)
             };
             let (added, penalties) = run(Recipe { l2: L2, ..recipe }, 0.0);
             let (in_loss, _) = run(recipe, 1.0);
-            assert!(added.iter().zip(&in_loss).all(|(a, b)| (a - b).abs() < 1e-6), "{added:?} and {in_loss:?}, {recipe:?}");
-            assert!(penalties.iter().all(|(said, right)| (said - right).abs() < 1e-6), "{penalties:?}");
+            assert!(
+                added.iter().zip(&in_loss).all(|(a, b)| (a - b).abs() < 1e-6),
+                "{added:?} and {in_loss:?}, {recipe:?}"
+            );
+            assert!(
+                penalties.iter().all(|(said, right)| (said - right).abs() < 1e-6),
+                "{penalties:?}"
+            );
         }
     }
 
@@ -392,7 +485,13 @@ mod tests {
             for _ in 0..3 {
                 whole = step(&mut optimiser, whole, &device);
             }
-            let mut again = Optimiser::restore(recipe, optimiser.steps(), optimiser.snapshot().unwrap(), &device.clone().inner()).unwrap();
+            let mut again = Optimiser::restore(
+                recipe,
+                optimiser.steps(),
+                optimiser.snapshot().unwrap(),
+                &device.clone().inner(),
+            )
+            .unwrap();
             let mut resumed = restore(layer(&device), snapshot(&whole).unwrap()).unwrap();
             for _ in 0..3 {
                 whole = step(&mut optimiser, whole, &device);
@@ -409,7 +508,8 @@ mod tests {
         let mut adam = Optimiser::new(KERAS);
         let _moved = step(&mut adam, layer(&device), &device);
         let sgd = Recipe { kind: OptimizerKind::Sgd, ..KERAS };
-        let error = Optimiser::restore(sgd, 1, adam.snapshot().unwrap(), &Device::flex()).err().unwrap();
+        let error =
+            Optimiser::restore(sgd, 1, adam.snapshot().unwrap(), &Device::flex()).err().unwrap();
         assert!(error.contains("of another optimizer"), "{error}");
     }
 }

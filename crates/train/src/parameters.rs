@@ -17,7 +17,10 @@ pub struct ParameterData {
 /// # Errors
 /// Fails with the device's words.
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
-    tensor.try_into_data().map_err(|e| e.to_string()).and_then(|data| data.try_into_vec::<f32>().map_err(|e| format!("{e:?}")))
+    tensor
+        .try_into_data()
+        .map_err(|e| e.to_string())
+        .and_then(|data| data.try_into_vec::<f32>().map_err(|e| format!("{e:?}")))
 }
 
 /// Where one stands in a module while walking through it: `blocks.0.layers.2.norm1.gamma`.
@@ -107,12 +110,19 @@ impl ModuleMapper for Writer {
         };
         param.map(|tensor| {
             if tensor.dims().as_slice() != saved.shape.as_slice() {
-                self.failure.get_or_insert(format!("`{name}` is {:?} in it and {:?} in the network", saved.shape, tensor.dims()));
+                self.failure.get_or_insert(format!(
+                    "`{name}` is {:?} in it and {:?} in the network",
+                    saved.shape,
+                    tensor.dims()
+                ));
                 return tensor;
             }
             let device = tensor.device();
             let requires_gradient = tensor.is_require_grad();
-            let loaded = Tensor::from_data(TensorData::new(saved.values, saved.shape), (&device, DType::F32));
+            let loaded = Tensor::from_data(
+                TensorData::new(saved.values, saved.shape),
+                (&device, DType::F32),
+            );
             if requires_gradient { loaded.require_grad() } else { loaded }
         })
     }
@@ -140,19 +150,33 @@ mod tests {
     }
 
     fn net(device: &Device) -> Net {
-        Net { linear: LinearConfig::new(4, 3).init(device), norms: vec![BatchNormConfig::new(3).init(device)] }
+        Net {
+            linear: LinearConfig::new(4, 3).init(device),
+            norms: vec![BatchNormConfig::new(3).init(device)],
+        }
     }
 
     #[test]
     fn a_snapshot_restores_weights_and_running_statistics() {
         let device = Device::flex().autodiff();
         let first = net(&device);
-        let _ = first.norms[0].forward(first.linear.forward(Tensor::<2>::random([8, 4], Distribution::Default, &device)));
+        let _ = first.norms[0].forward(first.linear.forward(Tensor::<2>::random(
+            [8, 4],
+            Distribution::Default,
+            &device,
+        )));
         let _synchronised = first.valid();
         let saved = snapshot(&first).unwrap();
         assert_eq!(
             saved.keys().collect::<Vec<_>>(),
-            ["linear.bias", "linear.weight", "norms.0.beta", "norms.0.gamma", "norms.0.running_mean", "norms.0.running_var"]
+            [
+                "linear.bias",
+                "linear.weight",
+                "norms.0.beta",
+                "norms.0.gamma",
+                "norms.0.running_mean",
+                "norms.0.running_var"
+            ]
         );
         let second = restore(net(&device), saved.clone()).unwrap();
         assert_eq!(snapshot(&second).unwrap(), saved);
@@ -164,7 +188,10 @@ mod tests {
         let device = Device::flex();
         let mut saved = snapshot(&net(&device)).unwrap();
         saved.get_mut("linear.weight").unwrap().shape = vec![3, 4];
-        assert_eq!(restore(net(&device), saved.clone()).unwrap_err(), "`linear.weight` is [3, 4] in it and [4, 3] in the network");
+        assert_eq!(
+            restore(net(&device), saved.clone()).unwrap_err(),
+            "`linear.weight` is [3, 4] in it and [4, 3] in the network"
+        );
         saved.remove("linear.weight");
         assert_eq!(restore(net(&device), saved).unwrap_err(), "`linear.weight` is not in it");
     }

@@ -5,7 +5,8 @@ use ossify_settings::{TrainMode, TrainSettings};
 pub enum Trained {
     /// The head, from features that were computed once.
     Head,
-    /// The head and the backbone from this dense block on, counted from 1; what lies before stays as it is.
+    /// The head and the backbone from this dense block on, counted from 1; what lies before stays
+    /// as it is.
     FromBlock(usize),
     /// Everything.
     All,
@@ -26,19 +27,33 @@ pub struct Phase {
 
 /// The phases of a run, in order; at least one.
 pub fn phases(settings: &TrainSettings) -> Vec<Phase> {
-    let whole = |trained| Phase { first_epoch: 1, epochs: settings.epochs, trained, learning_rate: settings.learning_rate };
+    let whole = |trained| Phase {
+        first_epoch: 1,
+        epochs: settings.epochs,
+        trained,
+        learning_rate: settings.learning_rate,
+    };
     match settings.mode {
         TrainMode::Frozen => vec![whole(Trained::Head)],
         TrainMode::Scratch => vec![whole(Trained::All)],
         TrainMode::Finetune => {
-            let trained = if settings.finetune_from == 0 { Trained::All } else { Trained::FromBlock(settings.finetune_from) };
+            let trained = if settings.finetune_from == 0 {
+                Trained::All
+            } else {
+                Trained::FromBlock(settings.finetune_from)
+            };
             let frozen_epochs = settings.frozen_epochs.min(settings.epochs);
             let learning_rate = match settings.finetune_learning_rate {
                 0.0 => settings.learning_rate,
                 rate => rate,
             };
             let frozen = Phase { epochs: frozen_epochs, ..whole(Trained::Head) };
-            let finetune = Phase { first_epoch: frozen_epochs + 1, epochs: settings.epochs - frozen_epochs, trained, learning_rate };
+            let finetune = Phase {
+                first_epoch: frozen_epochs + 1,
+                epochs: settings.epochs - frozen_epochs,
+                trained,
+                learning_rate,
+            };
             [frozen, finetune].into_iter().filter(|phase| phase.epochs > 0).collect()
         }
     }
@@ -65,12 +80,30 @@ mod tests {
             ..Default::default()
         };
         let found = phases(&settings);
-        let frozen = Phase { first_epoch: 1, epochs: 3, trained: Trained::Head, learning_rate: 1e-3 };
-        let finetune = Phase { first_epoch: 4, epochs: 7, trained: Trained::FromBlock(4), learning_rate: 1e-5 };
+        let frozen =
+            Phase { first_epoch: 1, epochs: 3, trained: Trained::Head, learning_rate: 1e-3 };
+        let finetune = Phase {
+            first_epoch: 4,
+            epochs: 7,
+            trained: Trained::FromBlock(4),
+            learning_rate: 1e-5,
+        };
         assert_eq!(found, [frozen, finetune]);
-        assert_eq!([1, 3, 4, 10, 11].map(|epoch| phase_of(&found, epoch).unwrap().trained == Trained::Head), [true, true, false, false, false]);
-        let all = phases(&TrainSettings { frozen_epochs: 0, finetune_from: 0, finetune_learning_rate: 0.0, ..settings.clone() });
-        assert_eq!(all, [Phase { first_epoch: 1, epochs: 10, trained: Trained::All, learning_rate: 1e-3 }]);
+        assert_eq!(
+            [1, 3, 4, 10, 11]
+                .map(|epoch| phase_of(&found, epoch).unwrap().trained == Trained::Head),
+            [true, true, false, false, false]
+        );
+        let all = phases(&TrainSettings {
+            frozen_epochs: 0,
+            finetune_from: 0,
+            finetune_learning_rate: 0.0,
+            ..settings.clone()
+        });
+        assert_eq!(
+            all,
+            [Phase { first_epoch: 1, epochs: 10, trained: Trained::All, learning_rate: 1e-3 }]
+        );
         assert_eq!(phases(&TrainSettings { frozen_epochs: 50, ..settings }).len(), 1);
     }
 }

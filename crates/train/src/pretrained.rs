@@ -35,18 +35,31 @@ fn weight_file(architecture: Architecture) -> Option<WeightFile> {
 /// # Errors
 /// Offline, the error names the three ways out.
 pub fn imagenet_weights(architecture: Architecture, reporter: &Reporter) -> Result<PathBuf> {
-    let file = weight_file(architecture).with_context(|| format!("there are no pretrained weights of {architecture}"))?;
+    let file = weight_file(architecture)
+        .with_context(|| format!("there are no pretrained weights of {architecture}"))?;
     let base = std::env::var("OSSIFY_WEIGHTS_URL").unwrap_or_else(|_| TORCHVISION_URL.to_owned());
     fetch_weights(&file, &base, Path::new(CACHE), reporter)
 }
 
-fn fetch_weights(file: &WeightFile, base: &str, cache: &Path, reporter: &Reporter) -> Result<PathBuf> {
-    let (url, destination) = (format!("{}/{}", base.trim_end_matches('/'), file.name), cache.join(file.name));
-    std::fs::create_dir_all(cache).with_context(|| format!("cannot create the folder {}", cache.display()))?;
+fn fetch_weights(
+    file: &WeightFile,
+    base: &str,
+    cache: &Path,
+    reporter: &Reporter,
+) -> Result<PathBuf> {
+    let (url, destination) =
+        (format!("{}/{}", base.trim_end_matches('/'), file.name), cache.join(file.name));
+    std::fs::create_dir_all(cache)
+        .with_context(|| format!("cannot create the folder {}", cache.display()))?;
     if !destination.exists() {
-        reporter.say(format_args!("fetches the weights pretrained on ImageNet ({} MB) from {url}", file.megabytes));
+        reporter.say(format_args!(
+            "fetches the weights pretrained on ImageNet ({} MB) from {url}",
+            file.megabytes
+        ));
     }
-    let request = Fetch::new(&url, &destination).sha256(file.sha256_digits).retries(3, Duration::from_millis(500));
+    let request = Fetch::new(&url, &destination)
+        .sha256(file.sha256_digits)
+        .retries(3, Duration::from_millis(500));
     let mut progress = None;
     let mut done_before = 0;
     let fetched = fetch(&request, |done, total| {
@@ -62,7 +75,9 @@ fn fetch_weights(file: &WeightFile, base: &str, cache: &Path, reporter: &Reporte
 
 fn ways_out(error: &DownloadError, url: &str, destination: &Path) -> String {
     match error {
-        DownloadError::Disk { .. } | DownloadError::Busy { .. } => "the pretrained weights could not be stored".to_owned(),
+        DownloadError::Disk { .. } | DownloadError::Busy { .. } => {
+            "the pretrained weights could not be stored".to_owned()
+        }
         _ => format!(
             "the pretrained weights could not be fetched. Three ways out: connect and run again; or fetch {url} by hand, put it at {} or name it with train.weights = \"PATH\"; or start at random with train.weights = \"none\"",
             destination.display()
@@ -85,9 +100,12 @@ mod tests {
 
     #[test]
     fn every_file_bears_its_digest() {
-        let files: Vec<WeightFile> = Architecture::ALL.into_iter().filter_map(weight_file).collect();
+        let files: Vec<WeightFile> =
+            Architecture::ALL.into_iter().filter_map(weight_file).collect();
         assert_eq!(files.len(), 4);
-        assert!(files.iter().all(|file| file.name.ends_with(&format!("-{}.pth", file.sha256_digits))));
+        assert!(
+            files.iter().all(|file| file.name.ends_with(&format!("-{}.pth", file.sha256_digits)))
+        );
     }
 
     #[test]
@@ -95,9 +113,20 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         // A port that was free a moment ago: nobody listens.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = fetch_weights(&densenet121(), &format!("http://127.0.0.1:{port}/"), cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
+        let error = fetch_weights(
+            &densenet121(),
+            &format!("http://127.0.0.1:{port}/"),
+            cache.path(),
+            &Reporter::new(Verbosity::Quiet),
+        )
+        .unwrap_err();
         let text = format!("{error:#}");
-        for way in ["connect and run again", "by hand", "train.weights = \"none\"", &format!("http://127.0.0.1:{port}/densenet121-a639ec97.pth")] {
+        for way in [
+            "connect and run again",
+            "by hand",
+            "train.weights = \"none\"",
+            &format!("http://127.0.0.1:{port}/densenet121-a639ec97.pth"),
+        ] {
             assert!(text.contains(way), "{text}");
         }
     }
@@ -111,10 +140,14 @@ mod tests {
             while let Ok((mut stream, _)) = listener.accept() {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request);
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwrong");
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwrong",
+                );
             }
         });
-        let error = fetch_weights(&densenet121(), &base, cache.path(), &Reporter::new(Verbosity::Quiet)).unwrap_err();
+        let error =
+            fetch_weights(&densenet121(), &base, cache.path(), &Reporter::new(Verbosity::Quiet))
+                .unwrap_err();
         assert!(format!("{error:#}").contains("a639ec97 was expected"), "{error:#}");
         assert!(!cache.path().join(densenet121().name).exists());
         drop(server);

@@ -19,15 +19,16 @@ const LEAST_CELL_PX: u32 = 160;
 const FRAME: Rgb<u8> = Rgb([240, 228, 66]);
 const GROUND: Rgb<u8> = Rgb([32, 32, 32]);
 
-/// Writes a contact sheet: rows of samples spread over the split, on the left as they are, then as each of the first epochs
-/// sees them, with their boxes. It goes through the same code as training.
+/// Writes a contact sheet: rows of samples spread over the split, on the left as they are, then as
+/// each of the first epochs sees them, with their boxes. It goes through the same code as training.
 ///
 /// # Errors
 /// Fails where images cannot be read or the file not be written.
 pub fn write_contact_sheet(path: &Path, source: &Source<'_>, input: &InputMaker) -> Result<()> {
     let total = source.samples.samples.len();
     let count = SAMPLES.min(total);
-    let draws: Vec<Draw> = (0..count).map(|row| Draw { sample: (row * total / count) as u32, repeat: 0 }).collect();
+    let draws: Vec<Draw> =
+        (0..count).map(|row| Draw { sample: (row * total / count) as u32, repeat: 0 }).collect();
     let mut columns = vec![column(&Source { augmentation: None, ..*source }, input, &draws, 0)?];
     for epoch in 1..=EPOCHS {
         columns.push(column(source, input, &draws, epoch)?);
@@ -37,33 +38,51 @@ pub fn write_contact_sheet(path: &Path, source: &Source<'_>, input: &InputMaker)
 }
 
 /// The samples in one epoch, below each other.
-fn column(source: &Source<'_>, input: &InputMaker, draws: &[Draw], epoch: u32) -> Result<Vec<RgbImage>> {
+fn column(
+    source: &Source<'_>,
+    input: &InputMaker,
+    draws: &[Draw],
+    epoch: u32,
+) -> Result<Vec<RgbImage>> {
     let batch = batches::assemble(source, draws, epoch)?;
     let images = input.images(&batch)?;
     let [_, channels, height, width] = images.dims();
-    let data = images.permute([0, 2, 3, 1]).try_into_data().map_err(|e| anyhow!("cannot read images from the device: {e}"))?;
-    let values = data.try_into_vec::<f32>().map_err(|e| anyhow!("cannot read images from the device: {e:?}"))?;
-    let images = values.chunks_exact(channels * height * width).zip(&batch.boxes).map(|(values, unit)| {
-        let pixel = |x: u32, y: u32| {
-            let at = (y as usize * width + x as usize) * channels;
-            Rgb(std::array::from_fn(|channel| values[at + channel.min(channels - 1)].round().clamp(0.0, 255.0) as u8))
-        };
-        let image = RgbImage::from_fn(width as u32, height as u32, pixel);
-        framed(&enlarged(&image), &UnitBox::from(*unit))
-    });
+    let data = images
+        .permute([0, 2, 3, 1])
+        .try_into_data()
+        .map_err(|e| anyhow!("cannot read images from the device: {e}"))?;
+    let values = data
+        .try_into_vec::<f32>()
+        .map_err(|e| anyhow!("cannot read images from the device: {e:?}"))?;
+    let images =
+        values.chunks_exact(channels * height * width).zip(&batch.boxes).map(|(values, unit)| {
+            let pixel = |x: u32, y: u32| {
+                let at = (y as usize * width + x as usize) * channels;
+                Rgb(std::array::from_fn(|channel| {
+                    values[at + channel.min(channels - 1)].round().clamp(0.0, 255.0) as u8
+                }))
+            };
+            let image = RgbImage::from_fn(width as u32, height as u32, pixel);
+            framed(&enlarged(&image), &UnitBox::from(*unit))
+        });
     Ok(images.collect())
 }
 
 /// Each pixel as so many that the image can be seen on a screen.
 fn enlarged(image: &RgbImage) -> RgbImage {
     let factor = LEAST_CELL_PX.div_ceil(image.width().max(1));
-    RgbImage::from_fn(image.width() * factor, image.height() * factor, |x, y| *image.get_pixel(x / factor, y / factor))
+    RgbImage::from_fn(image.width() * factor, image.height() * factor, |x, y| {
+        *image.get_pixel(x / factor, y / factor)
+    })
 }
 
 fn framed(image: &RgbImage, unit: &UnitBox) -> RgbImage {
     let (width, height) = image.dimensions();
-    let at = |share: f32, length: u32| ((share.clamp(0.0, 1.0) * length as f32).round() as u32).min(length.saturating_sub(1));
-    let (left, right, top, bottom) = (at(unit.xmin, width), at(unit.xmax, width), at(unit.ymin, height), at(unit.ymax, height));
+    let at = |share: f32, length: u32| {
+        ((share.clamp(0.0, 1.0) * length as f32).round() as u32).min(length.saturating_sub(1))
+    };
+    let (left, right, top, bottom) =
+        (at(unit.xmin, width), at(unit.xmax, width), at(unit.ymin, height), at(unit.ymax, height));
     let mut framed = image.clone();
     for x in left..=right {
         framed.put_pixel(x, top, FRAME);
@@ -77,12 +96,22 @@ fn framed(image: &RgbImage, unit: &UnitBox) -> RgbImage {
 }
 
 fn sheet(columns: &[Vec<RgbImage>]) -> RgbImage {
-    let (width, height) = columns.first().and_then(|column| column.first()).map_or((0, 0), RgbImage::dimensions);
+    let (width, height) =
+        columns.first().and_then(|column| column.first()).map_or((0, 0), RgbImage::dimensions);
     let rows = columns.first().map_or(0, Vec::len) as u32;
-    let mut sheet = RgbImage::from_pixel(columns.len() as u32 * (width + GAP_PX) + GAP_PX, rows * (height + GAP_PX) + GAP_PX, GROUND);
+    let mut sheet = RgbImage::from_pixel(
+        columns.len() as u32 * (width + GAP_PX) + GAP_PX,
+        rows * (height + GAP_PX) + GAP_PX,
+        GROUND,
+    );
     for (column, images) in (0..).zip(columns) {
         for (row, image) in (0..).zip(images) {
-            image::imageops::replace(&mut sheet, image, i64::from(GAP_PX + column * (width + GAP_PX)), i64::from(GAP_PX + row * (height + GAP_PX)));
+            image::imageops::replace(
+                &mut sheet,
+                image,
+                i64::from(GAP_PX + column * (width + GAP_PX)),
+                i64::from(GAP_PX + row * (height + GAP_PX)),
+            );
         }
     }
     sheet
@@ -91,6 +120,8 @@ fn sheet(columns: &[Vec<RgbImage>]) -> RgbImage {
 fn png(picture: &RgbImage) -> Result<Vec<u8>> {
     let mut buffer = Cursor::new(Vec::new());
     let encoder = PngEncoder::new(&mut buffer);
-    encoder.write_image(picture.as_raw(), picture.width(), picture.height(), ExtendedColorType::Rgb8).context("cannot encode the contact sheet")?;
+    encoder
+        .write_image(picture.as_raw(), picture.width(), picture.height(), ExtendedColorType::Rgb8)
+        .context("cannot encode the contact sheet")?;
     Ok(buffer.into_inner())
 }

@@ -66,16 +66,22 @@ mod tests {
     use super::*;
 
     fn moments(draw: impl Fn(&mut Stream) -> f64) -> (f64, f64) {
-        let drawn: Vec<f64> = (0..10_000).map(|i| draw(&mut Stream::new(7, Purpose::Augmentation, 1, i))).collect();
+        let drawn: Vec<f64> =
+            (0..10_000).map(|i| draw(&mut Stream::new(7, Purpose::Augmentation, 1, i))).collect();
         let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
         (mean, drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64)
     }
 
     #[test]
     fn numbers_have_the_moments_of_their_distribution() {
-        for (draw, variance) in [(Stream::signed as fn(&mut Stream) -> f64, 1.0 / 3.0), (Stream::normal, 1.0)] {
+        for (draw, variance) in
+            [(Stream::signed as fn(&mut Stream) -> f64, 1.0 / 3.0), (Stream::normal, 1.0)]
+        {
             let (mean, found) = moments(draw);
-            assert!(mean.abs() < 0.03 && (found / variance - 1.0).abs() < 0.05, "mean {mean}, variance {found}");
+            assert!(
+                mean.abs() < 0.03 && (found / variance - 1.0).abs() < 0.05,
+                "mean {mean}, variance {found}"
+            );
         }
         let mut stream = Stream::new(7, Purpose::Noise, 0, 0);
         assert!((0..10_000).all(|_| (0.0..1.0).contains(&stream.unit())));
@@ -84,7 +90,8 @@ mod tests {
     #[test]
     fn purposes_and_epochs_draw_different_numbers() {
         let drawn =
-            [(Purpose::Order, 1), (Purpose::Order, 2), (Purpose::Sampler, 1), (Purpose::Step, 1)].map(|(purpose, epoch)| random_bits(1, purpose, epoch, 0));
+            [(Purpose::Order, 1), (Purpose::Order, 2), (Purpose::Sampler, 1), (Purpose::Step, 1)]
+                .map(|(purpose, epoch)| random_bits(1, purpose, epoch, 0));
         for (i, a) in drawn.iter().enumerate() {
             assert!(drawn[..i].iter().all(|b| a != b));
         }

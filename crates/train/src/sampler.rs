@@ -10,7 +10,8 @@ use crate::samples::Sample;
 pub struct Draw {
     /// Number of the sample.
     pub sample: u32,
-    /// How often the epoch drew it before; a balanced epoch draws samples of rare classes several times.
+    /// How often the epoch drew it before; a balanced epoch draws samples of rare classes several
+    /// times.
     pub repeat: u32,
 }
 
@@ -24,24 +25,40 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// A training pass, which (seed, epoch) decides, in batches whose sizes differ by at most one: a small last
-    /// batch would upset BatchNorm.
-    pub fn training(samples: &[Sample], sampler: Sampler, batch_size: usize, seed: u64, epoch: u32) -> Self {
+    /// A training pass, which (seed, epoch) decides, in batches whose sizes differ by at most one:
+    /// a small last batch would upset BatchNorm.
+    pub fn training(
+        samples: &[Sample],
+        sampler: Sampler,
+        batch_size: usize,
+        seed: u64,
+        epoch: u32,
+    ) -> Self {
         let mut draws = match sampler {
-            Sampler::Shuffle => (0..samples.len() as u32).map(|sample| Draw { sample, repeat: 0 }).collect(),
+            Sampler::Shuffle => {
+                (0..samples.len() as u32).map(|sample| Draw { sample, repeat: 0 }).collect()
+            }
             Sampler::Balanced => balanced(samples, seed, epoch),
         };
-        let key = |draw: &Draw| (random_bits(seed, Purpose::Order, u64::from(epoch), number(draw)), number(draw));
+        let key = |draw: &Draw| {
+            (random_bits(seed, Purpose::Order, u64::from(epoch), number(draw)), number(draw))
+        };
         draws.sort_by_cached_key(key);
         let (total, count) = (draws.len(), draws.len().div_ceil(batch_size));
-        let batches = (0..count).map(|batch| batch * total / count..(batch + 1) * total / count).collect();
+        let batches =
+            (0..count).map(|batch| batch * total / count..(batch + 1) * total / count).collect();
         Pass { draws, batches }
     }
 
     /// A scoring pass: each sample once, in order, the last batch as small as it is.
     pub fn scoring(samples: usize, batch_size: usize) -> Self {
-        let batches = (0..samples.div_ceil(batch_size)).map(|batch| batch * batch_size..((batch + 1) * batch_size).min(samples)).collect();
-        Pass { draws: (0..samples as u32).map(|sample| Draw { sample, repeat: 0 }).collect(), batches }
+        let batches = (0..samples.div_ceil(batch_size))
+            .map(|batch| batch * batch_size..((batch + 1) * batch_size).min(samples))
+            .collect();
+        Pass {
+            draws: (0..samples as u32).map(|sample| Draw { sample, repeat: 0 }).collect(),
+            batches,
+        }
     }
 }
 
@@ -50,8 +67,9 @@ pub fn number(draw: &Draw) -> u64 {
     u64::from(draw.repeat) << 32 | u64::from(draw.sample)
 }
 
-/// As many draws as there are samples, as many of each class that has one (give or take one). Within a class each
-/// sample comes once before any comes again; which ones come once more changes with the epoch.
+/// As many draws as there are samples, as many of each class that has one (give or take one).
+/// Within a class each sample comes once before any comes again; which ones come once more changes
+/// with the epoch.
 fn balanced(samples: &[Sample], seed: u64, epoch: u32) -> Vec<Draw> {
     let mut classes: Vec<Vec<u32>> = Vec::new();
     for (number, sample) in samples.iter().enumerate() {
@@ -65,11 +83,16 @@ fn balanced(samples: &[Sample], seed: u64, epoch: u32) -> Vec<Draw> {
     let (total, count) = (samples.len(), classes.len());
     let mut draws = Vec::with_capacity(total);
     for (class, mut members) in classes.into_iter().enumerate() {
-        members.sort_by_cached_key(|sample| (random_bits(seed, Purpose::Sampler, u64::from(epoch), u64::from(*sample)), *sample));
+        members.sort_by_cached_key(|sample| {
+            (random_bits(seed, Purpose::Sampler, u64::from(epoch), u64::from(*sample)), *sample)
+        });
         // Which classes get the draws that do not divide moves on with the epochs.
         let turn = (class + epoch as usize) % count;
         let quota = (turn + 1) * total / count - turn * total / count;
-        draws.extend((0..quota).map(|draw| Draw { sample: members[draw % members.len()], repeat: (draw / members.len()) as u32 }));
+        draws.extend((0..quota).map(|draw| Draw {
+            sample: members[draw % members.len()],
+            repeat: (draw / members.len()) as u32,
+        }));
     }
     draws
 }
@@ -79,13 +102,16 @@ mod tests {
     use super::*;
 
     fn samples(classes: &[usize]) -> Vec<Sample> {
-        let class = |(class, count): (usize, &usize)| vec![Sample { image: 0, class_index: class as u16, box_unit_xyxy: [0.0; 4] }; *count];
+        let class = |(class, count): (usize, &usize)| {
+            vec![Sample { image: 0, class_index: class as u16, box_unit_xyxy: [0.0; 4] }; *count]
+        };
         classes.iter().enumerate().flat_map(class).collect()
     }
 
     #[test]
     fn a_shuffled_pass_is_a_permutation_that_seed_and_epoch_decide() {
-        let pass = |seed, epoch| Pass::training(&samples(&[1000]), Sampler::Shuffle, 16, seed, epoch);
+        let pass =
+            |seed, epoch| Pass::training(&samples(&[1000]), Sampler::Shuffle, 16, seed, epoch);
         let mut sorted: Vec<u32> = pass(1, 1).draws.iter().map(|draw| draw.sample).collect();
         assert_ne!(sorted, (0..1000).collect::<Vec<_>>());
         sorted.sort_unstable();
@@ -120,12 +146,19 @@ mod tests {
             assert_eq!(numbers.len(), samples.len(), "each draw has a number of its own");
             for (class, count) in counts.into_iter().enumerate().filter(|(_, count)| *count > 0) {
                 let mut times = std::collections::HashMap::<u32, usize>::new();
-                for draw in pass.draws.iter().filter(|draw| usize::from(samples[draw.sample as usize].class_index) == class) {
+                for draw in pass
+                    .draws
+                    .iter()
+                    .filter(|draw| usize::from(samples[draw.sample as usize].class_index) == class)
+                {
                     *times.entry(draw.sample).or_default() += 1;
                 }
                 let drawn: usize = times.values().sum();
                 assert!((275..=276).contains(&drawn), "class {class}: {drawn}");
-                let (least, most) = (if times.len() < count { 0 } else { *times.values().min().unwrap() }, *times.values().max().unwrap());
+                let (least, most) = (
+                    if times.len() < count { 0 } else { *times.values().min().unwrap() },
+                    *times.values().max().unwrap(),
+                );
                 assert!(most - least <= 1, "class {class}: {least} to {most} times");
             }
         }
@@ -135,7 +168,10 @@ mod tests {
     fn a_scoring_pass_covers_every_sample_once_in_order() {
         let pass = Pass::scoring(37, 16);
         assert_eq!(pass.batches, [0..16, 16..32, 32..37]);
-        assert_eq!(pass.draws.iter().map(|draw| draw.sample).collect::<Vec<_>>(), (0..37).collect::<Vec<_>>());
+        assert_eq!(
+            pass.draws.iter().map(|draw| draw.sample).collect::<Vec<_>>(),
+            (0..37).collect::<Vec<_>>()
+        );
         assert!(Pass::scoring(0, 16).batches.is_empty());
     }
 }

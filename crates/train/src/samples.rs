@@ -2,7 +2,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use ossify_contract::{Access, ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader, ShardShape, Split, TableReader, shards_of};
+use ossify_contract::{
+    Access, ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader,
+    ShardShape, Split, TableReader, shards_of,
+};
 use ossify_settings::Samples;
 
 /// The shards of one split, mapped into memory; images are numbered through all of them.
@@ -23,7 +26,10 @@ impl ShardSet {
         for file in shards_of(manifest, split) {
             let shard = ShardReader::open_for(Access::Scattered, folder.join(&file.path))?;
             if set.shape().is_some_and(|shape| shape != shard.shape()) {
-                bail!("{}: tensors of another shape than in the shards before it; run ossify-resize with --force", folder.join(&file.path).display());
+                bail!(
+                    "{}: tensors of another shape than in the shards before it; run ossify-resize with --force",
+                    folder.join(&file.path).display()
+                );
             }
             set.first_images.push(set.images);
             set.images += shard.len();
@@ -87,12 +93,18 @@ pub struct SplitSamples {
 }
 
 impl SplitSamples {
-    /// Joins tables and shards: one sample an object with a class in a labelled image, or one an image,
-    /// of its largest object.
+    /// Joins tables and shards: one sample an object with a class in a labelled image, or one an
+    /// image, of its largest object.
     ///
     /// # Errors
     /// Fails where an artefact cannot be read, or where the shards do not belong to the tables.
-    pub fn read(tables: &Path, shards_folder: &Path, shards_manifest: &Manifest, split: Split, samples: Samples) -> Result<Self> {
+    pub fn read(
+        tables: &Path,
+        shards_folder: &Path,
+        shards_manifest: &Manifest,
+        split: Split,
+        samples: Samples,
+    ) -> Result<Self> {
         let shards = ShardSet::open(shards_folder, shards_manifest, split)?;
         let shape = shards.shape().unwrap_or(ShardShape { height: 1, width: 1, channels: 3 });
         let mut numbers: HashMap<String, u32> = HashMap::with_capacity(shards.len());
@@ -103,12 +115,17 @@ impl SplitSamples {
         }
         let labelled = labelled_images(&tables.join("images.parquet"), split)?;
         let mut result = SplitSamples { split, shards, samples: Vec::new(), undecoded_objects: 0 };
-        // Where one sample an image is asked for: number of the image -> (its sample, area of the object).
+        // Where one sample an image is asked for: number of the image -> (its sample, area of the
+        // object).
         let mut largest: HashMap<u32, (usize, f32)> = HashMap::new();
         let mut missing: Vec<String> = Vec::new();
         for rows in TableReader::<ObjectRow>::open(tables.join("objects.parquet"))? {
             for object in rows?.into_iter().filter(|object| object.split == split) {
-                let Some(class_index) = object.class_index.and_then(|index| u16::try_from(index).ok()) else { continue };
+                let Some(class_index) =
+                    object.class_index.and_then(|index| u16::try_from(index).ok())
+                else {
+                    continue;
+                };
                 let Some(size) = labelled.get(&object.image_id) else { continue };
                 let Some(number) = numbers.get(&object.image_id).copied() else {
                     result.undecoded_objects += 1;
@@ -126,7 +143,10 @@ impl SplitSamples {
                         size.1
                     );
                 }
-                let unit = image.transform.to_tensor(&object.unit_box(), *size, (shape.width, shape.height)).clamped();
+                let unit = image
+                    .transform
+                    .to_tensor(&object.unit_box(), *size, (shape.width, shape.height))
+                    .clamped();
                 let sample = Sample { image: number, class_index, box_unit_xyxy: unit.to_array() };
                 let area = object.unit_box().area();
                 match (samples, largest.get_mut(&number)) {
@@ -173,17 +193,23 @@ impl SplitSamples {
 fn labelled_images(path: &Path, split: Split) -> Result<HashMap<String, (u32, u32)>> {
     let mut sizes = HashMap::new();
     for rows in TableReader::<ImageRow>::open(path)? {
-        for image in rows?.into_iter().filter(|image| image.split == split && image.status == ImageStatus::Labelled) {
+        for image in rows?
+            .into_iter()
+            .filter(|image| image.split == split && image.status == ImageStatus::Labelled)
+        {
             sizes.insert(image.image_id, (image.width.max(0) as u32, image.height.max(0) as u32));
         }
     }
     Ok(sizes)
 }
 
-/// Images that the resize stage tells of as undecodable may be missing from the shards; others may not.
+/// Images that the resize stage tells of as undecodable may be missing from the shards; others may
+/// not.
 fn check_missing(missing: &[String], split: Split, manifest: &Manifest) -> Result<()> {
     let told = manifest.summary.get("failed").and_then(|list| list.as_array());
-    let is_told = |image_id: &String| told.is_some_and(|list| list.iter().any(|entry| names_image(entry, image_id)));
+    let is_told = |image_id: &String| {
+        told.is_some_and(|list| list.iter().any(|entry| names_image(entry, image_id)))
+    };
     match missing.iter().find(|image_id| !is_told(image_id)) {
         None => Ok(()),
         Some(first) => bail!(
@@ -194,7 +220,8 @@ fn check_missing(missing: &[String], split: Split, manifest: &Manifest) -> Resul
 }
 
 fn names_image(entry: &serde_json::Value, image_id: &str) -> bool {
-    entry.as_str() == Some(image_id) || entry.get("image_id").and_then(|id| id.as_str()) == Some(image_id)
+    entry.as_str() == Some(image_id)
+        || entry.get("image_id").and_then(|id| id.as_str()) == Some(image_id)
 }
 
 /// Checks that there is something to learn, for each class.
@@ -204,16 +231,30 @@ fn names_image(entry: &serde_json::Value, image_id: &str) -> bool {
 pub fn check_train(train: &SplitSamples, classes: &ClassMap) -> Result<()> {
     let names = classes.kept_names();
     if names.is_empty() {
-        bail!("no class is kept: the tables have no object to learn from; check the dataset's labels and ingest.min_objects_per_class");
+        bail!(
+            "no class is kept: the tables have no object to learn from; check the dataset's labels and ingest.min_objects_per_class"
+        );
     }
     if train.samples.is_empty() {
-        bail!("the train split has no sample: no labelled image with an object of a kept class; check the dataset's train folder");
+        bail!(
+            "the train split has no sample: no labelled image with an object of a kept class; check the dataset's train folder"
+        );
     }
-    let empty: Vec<_> = names.iter().zip(train.class_counts(names.len())).filter(|(_, count)| *count == 0).map(|(name, _)| format!("`{name}`")).collect();
+    let empty: Vec<_> = names
+        .iter()
+        .zip(train.class_counts(names.len()))
+        .filter(|(_, count)| *count == 0)
+        .map(|(name, _)| format!("`{name}`"))
+        .collect();
     if !empty.is_empty() {
-        bail!("no training sample of {}; raise ingest.min_objects_per_class to leave such classes out, or add images", empty.join(", "));
+        bail!(
+            "no training sample of {}; raise ingest.min_objects_per_class to leave such classes out, or add images",
+            empty.join(", ")
+        );
     }
-    if let Some(sample) = train.samples.iter().find(|sample| usize::from(sample.class_index) >= names.len()) {
+    if let Some(sample) =
+        train.samples.iter().find(|sample| usize::from(sample.class_index) >= names.len())
+    {
         return Err(anyhow::anyhow!("an object has class index {} and only {} classes are kept", sample.class_index, names.len()))
             .context("objects.parquet and classes.parquet do not belong together; run ossify-ingest with --force");
     }

@@ -31,9 +31,13 @@ impl LearningRate {
             Schedule::Cosine => {
                 let span = self.total_steps.saturating_sub(self.warmup_steps).max(1);
                 let share = ((step - self.warmup_steps) as f64 / span as f64).min(1.0);
-                self.peak * (self.final_share + (1.0 - self.final_share) * 0.5 * (1.0 + (PI * share).cos()))
+                self.peak
+                    * (self.final_share
+                        + (1.0 - self.final_share) * 0.5 * (1.0 + (PI * share).cos()))
             }
-            Schedule::Plateau => self.peak * self.plateau_factor.powf(f64::from(plateaus)).max(self.final_share),
+            Schedule::Plateau => {
+                self.peak * self.plateau_factor.powf(f64::from(plateaus)).max(self.final_share)
+            }
         }
     }
 }
@@ -43,16 +47,30 @@ mod tests {
     use super::*;
 
     fn rate(schedule: Schedule, warmup_steps: u64, final_share: f64) -> LearningRate {
-        LearningRate { peak: 0.1, schedule, warmup_steps, total_steps: 104, final_share, plateau_factor: 0.5 }
+        LearningRate {
+            peak: 0.1,
+            schedule,
+            warmup_steps,
+            total_steps: 104,
+            final_share,
+            plateau_factor: 0.5,
+        }
     }
 
     #[test]
     fn warm_up_rises_to_the_peak_and_cosine_falls_to_its_end() {
         let cosine = rate(Schedule::Cosine, 4, 0.0);
-        assert_eq!((0..4).map(|step| (cosine.at(step, 0) * 1e6).round()).collect::<Vec<_>>(), [25_000.0, 50_000.0, 75_000.0, 100_000.0]);
+        assert_eq!(
+            (0..4).map(|step| (cosine.at(step, 0) * 1e6).round()).collect::<Vec<_>>(),
+            [25_000.0, 50_000.0, 75_000.0, 100_000.0]
+        );
         assert_eq!(cosine.at(4, 0), 0.1);
         assert!((cosine.at(54, 0) - 0.05).abs() < 1e-9);
-        assert!(cosine.at(103, 0) < 1e-4 && cosine.at(104, 0).abs() < 1e-12 && cosine.at(1000, 0).abs() < 1e-12);
+        assert!(
+            cosine.at(103, 0) < 1e-4
+                && cosine.at(104, 0).abs() < 1e-12
+                && cosine.at(1000, 0).abs() < 1e-12
+        );
         assert!((rate(Schedule::Cosine, 4, 0.2).at(1000, 0) - 0.02).abs() < 1e-12);
     }
 
@@ -63,7 +81,8 @@ mod tests {
 
     #[test]
     fn each_plateau_lowers_the_rate_down_to_its_end() {
-        let found: Vec<f64> = (0..5).map(|plateaus| rate(Schedule::Plateau, 0, 0.2).at(50, plateaus)).collect();
+        let found: Vec<f64> =
+            (0..5).map(|plateaus| rate(Schedule::Plateau, 0, 0.2).at(50, plateaus)).collect();
         assert_eq!(found, [0.1, 0.05, 0.025, 0.1 * 0.2, 0.1 * 0.2]);
     }
 }

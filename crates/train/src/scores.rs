@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::batches::Batch;
 use crate::loss::{LEAST_AREA, Loss, place_shares};
 
-/// Sums over the samples of a pass, in double precision on the host, from the network's outputs. A checkpoint holds
-/// those of the epoch that is under way.
+/// Sums over the samples of a pass, in double precision on the host, from the network's outputs. A
+/// checkpoint holds those of the epoch that is under way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     loss: f64,
@@ -21,12 +21,19 @@ pub struct Scores {
 impl Scores {
     /// Adds a batch. `penalty` is the head's at that step.
     pub fn add(&mut self, loss: &Loss, outputs: &Outputs, penalty: f64, batch: &Batch) {
-        let [classes, places] = [&outputs.logits, &outputs.places].map(|values| (values.len() / batch.len().max(1)).max(1));
+        let [classes, places] = [&outputs.logits, &outputs.places]
+            .map(|values| (values.len() / batch.len().max(1)).max(1));
         let candidates = outputs.candidates.as_chunks::<4>().0.chunks_exact(places);
-        let rows = outputs.logits.chunks_exact(classes).zip(outputs.places.chunks_exact(places).zip(candidates));
-        for ((logits, (scores, candidates)), (class, wanted)) in rows.zip(batch.classes.iter().zip(&batch.boxes)) {
+        let rows = outputs
+            .logits
+            .chunks_exact(classes)
+            .zip(outputs.places.chunks_exact(places).zip(candidates));
+        for ((logits, (scores, candidates)), (class, wanted)) in
+            rows.zip(batch.classes.iter().zip(&batch.boxes))
+        {
             let class = usize::from(*class);
-            let classification = loss.class_weight(class) * cross_entropy(logits, class, loss.label_smoothing);
+            let classification =
+                loss.class_weight(class) * cross_entropy(logits, class, loss.label_smoothing);
             let box_loss = box_loss(loss, scores, candidates, wanted);
             let Some(found) = candidates.get(argmax(scores)) else { continue };
             self.loss += loss.classification_weight * classification + box_loss + penalty;
@@ -83,24 +90,36 @@ pub struct Outputs {
 /// What a sample adds to the loss besides the class.
 fn box_loss(loss: &Loss, scores: &[f32], candidates: &[[f32; 4]], wanted: &[f32; 4]) -> f64 {
     let shares = place_shares(wanted, candidates.len());
-    let of_place = |found: &[f32; 4]| loss.box_weight * distance(loss, found, wanted) + loss.giou_weight * (1.0 - giou(found, wanted));
-    let boxes = shares.iter().zip(candidates).map(|(share, found)| share * of_place(found)).sum::<f64>();
+    let of_place = |found: &[f32; 4]| {
+        loss.box_weight * distance(loss, found, wanted)
+            + loss.giou_weight * (1.0 - giou(found, wanted))
+    };
+    let boxes =
+        shares.iter().zip(candidates).map(|(share, found)| share * of_place(found)).sum::<f64>();
     if loss.place_weight == 0.0 || candidates.len() == 1 {
         return boxes;
     }
     let log_sum = log_sum_exp(scores);
-    boxes + loss.place_weight * shares.iter().zip(scores).map(|(share, score)| share * (log_sum - f64::from(*score))).sum::<f64>()
+    boxes
+        + loss.place_weight
+            * shares
+                .iter()
+                .zip(scores)
+                .map(|(share, score)| share * (log_sum - f64::from(*score)))
+                .sum::<f64>()
 }
 
 fn log_sum_exp(values: &[f32]) -> f64 {
     let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    values.iter().map(|value| f64::from(value - largest).exp()).sum::<f64>().ln() + f64::from(largest)
+    values.iter().map(|value| f64::from(value - largest).exp()).sum::<f64>().ln()
+        + f64::from(largest)
 }
 
 fn cross_entropy(logits: &[f32], class: usize, smoothing: f64) -> f64 {
     let log_sum = log_sum_exp(logits);
     let own = logits.get(class).map_or(f64::NAN, |logit| log_sum - f64::from(*logit));
-    let all = logits.iter().map(|logit| log_sum - f64::from(*logit)).sum::<f64>() / logits.len() as f64;
+    let all =
+        logits.iter().map(|logit| log_sum - f64::from(*logit)).sum::<f64>() / logits.len() as f64;
     (1.0 - smoothing) * own + smoothing * all
 }
 
@@ -127,7 +146,9 @@ fn distance(loss: &Loss, found: &[f32; 4], wanted: &[f32; 4]) -> f64 {
 fn giou(found: &[f32; 4], wanted: &[f32; 4]) -> f64 {
     let [a, b] = [found, wanted].map(|edges| edges.map(f64::from));
     let a = [a[0].min(a[2]), a[1].min(a[3]), a[0].max(a[2]), a[1].max(a[3])];
-    let area = |left: f64, top: f64, right: f64, bottom: f64| (right - left).max(0.0) * (bottom - top).max(0.0);
+    let area = |left: f64, top: f64, right: f64, bottom: f64| {
+        (right - left).max(0.0) * (bottom - top).max(0.0)
+    };
     let common = area(a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3]));
     let union = area(a[0], a[1], a[2], a[3]) + area(b[0], b[1], b[2], b[3]) - common;
     let hull = area(a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3]));
@@ -136,7 +157,14 @@ fn giou(found: &[f32; 4], wanted: &[f32; 4]) -> f64 {
 
 /// The first of the largest.
 fn argmax(values: &[f32]) -> usize {
-    values.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (i, value)| if *value > best.1 { (i, *value) } else { best }).0
+    values
+        .iter()
+        .enumerate()
+        .fold(
+            (0, f32::NEG_INFINITY),
+            |best, (i, value)| if *value > best.1 { (i, *value) } else { best },
+        )
+        .0
 }
 
 #[cfg(test)]
@@ -149,14 +177,24 @@ mod tests {
 
     fn batch() -> Batch {
         let boxes = vec![[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0]];
-        Batch { inputs: Inputs::Features(Vec::new()), classes: vec![2, 0], boxes, changes: Vec::new(), digest: 0 }
+        Batch {
+            inputs: Inputs::Features(Vec::new()),
+            classes: vec![2, 0],
+            boxes,
+            changes: Vec::new(),
+            digest: 0,
+        }
     }
 
     const LOGITS: [[f32; 3]; 2] = [[0.5, -1.0, 2.0], [1.0, 3.0, -0.5]];
     const BOXES: [[f32; 4]; 2] = [[0.1, 0.2, 0.5, 0.6], [0.2, 0.0, 1.0, 0.5]];
 
     fn outputs() -> Outputs {
-        Outputs { logits: LOGITS.as_flattened().to_vec(), places: vec![0.0; 2], candidates: BOXES.as_flattened().to_vec() }
+        Outputs {
+            logits: LOGITS.as_flattened().to_vec(),
+            places: vec![0.0; 2],
+            candidates: BOXES.as_flattened().to_vec(),
+        }
     }
 
     fn plain() -> Loss {
@@ -178,7 +216,13 @@ mod tests {
         let losses = [
             plain(),
             Loss { label_smoothing: 0.1, class_weights: vec![0.5, 1.0, 2.0], ..plain() },
-            Loss { classification_weight: 0.3, box_loss: BoxLoss::SmoothL1, box_weight: 3.0, giou_weight: 2.0, ..plain() },
+            Loss {
+                classification_weight: 0.3,
+                box_loss: BoxLoss::SmoothL1,
+                box_weight: 3.0,
+                giou_weight: 2.0,
+                ..plain()
+            },
         ];
         // Without a map of places, and with one of four.
         let of_places = Outputs {
@@ -186,17 +230,24 @@ mod tests {
             places: vec![0.5, -1.0, 2.0, 0.0, 1.0, 1.5, -0.5, 0.25],
             candidates: (0..32_u8).map(|i| f32::from(i % 4) * 0.2 + f32::from(i) * 0.01).collect(),
         };
-        for loss in losses.into_iter().chain([Loss { place_weight: 2.0, giou_weight: 1.0, ..plain() }]) {
+        for loss in
+            losses.into_iter().chain([Loss { place_weight: 2.0, giou_weight: 1.0, ..plain() }])
+        {
             for (outputs, places) in [(outputs(), 1), (of_places.clone(), 4)] {
                 let on_device = HeadOutput {
                     logits: Tensor::from_floats(LOGITS, &device),
-                    places: Tensor::<1>::from_floats(&outputs.places[..], &device).reshape([2, places]),
-                    candidates: Tensor::<1>::from_floats(&outputs.candidates[..], &device).reshape([2, places, 4]),
+                    places: Tensor::<1>::from_floats(&outputs.places[..], &device)
+                        .reshape([2, places]),
+                    candidates: Tensor::<1>::from_floats(&outputs.candidates[..], &device)
+                        .reshape([2, places, 4]),
                 };
                 let on_device = loss.of(&on_device, &batch()).into_scalar::<f32>();
                 let mut scores = Scores::default();
                 scores.add(&loss, &outputs, 0.0, &batch());
-                assert!((f64::from(on_device) - scores.metrics().loss).abs() < 1e-6, "{loss:?}, {places} places");
+                assert!(
+                    (f64::from(on_device) - scores.metrics().loss).abs() < 1e-6,
+                    "{loss:?}, {places} places"
+                );
             }
         }
     }

@@ -14,9 +14,12 @@ use crate::phases::{Trained, phases};
 /// Fails where settings contradict each other.
 pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageError> {
     let usage = |text: String| Err(StageError::Usage(anyhow!(text)));
-    let architecture: Architecture = settings.architecture.parse().map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
+    let architecture: Architecture =
+        settings.architecture.parse().map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
     if settings.weights == "imagenet" && architecture == Architecture::DenseNetCompact {
-        return usage(format!("train.weights = \"imagenet\" is there for torchvision's networks alone; for {architecture} use \"none\", or a file"));
+        return usage(format!(
+            "train.weights = \"imagenet\" is there for torchvision's networks alone; for {architecture} use \"none\", or a file"
+        ));
     }
     if settings.mode == TrainMode::Scratch && settings.weights != "none" {
         return usage("train.mode = \"scratch\" starts from random weights: set train.weights = \"none\", or train.mode = \"finetune\"".into());
@@ -26,7 +29,11 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
             "train.mode = \"frozen\" computes the features of each image once, so images cannot vary: switch off train.flip, rotation, scale, shift, brightness, contrast, noise and cutout, or set train.mode = \"finetune\"".into(),
         );
     }
-    if settings.mode != TrainMode::Finetune && (settings.finetune_from > 0 || settings.frozen_epochs > 0 || settings.finetune_learning_rate > 0.0) {
+    if settings.mode != TrainMode::Finetune
+        && (settings.finetune_from > 0
+            || settings.frozen_epochs > 0
+            || settings.finetune_learning_rate > 0.0)
+    {
         return usage(format!(
             "train.finetune_from, train.frozen_epochs and train.finetune_learning_rate are for train.mode = \"finetune\", not \"{}\"",
             settings.mode.as_str()
@@ -34,9 +41,15 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
     }
     let blocks = architecture.shape().block_layers.len();
     if settings.finetune_from > blocks {
-        return usage(format!("train.finetune_from is {}, but {architecture} has {blocks} dense blocks", settings.finetune_from));
+        return usage(format!(
+            "train.finetune_from is {}, but {architecture} has {blocks} dense blocks",
+            settings.finetune_from
+        ));
     }
-    if settings.classification_weight == 0.0 && settings.box_weight == 0.0 && settings.giou_weight == 0.0 {
+    if settings.classification_weight == 0.0
+        && settings.box_weight == 0.0
+        && settings.giou_weight == 0.0
+    {
         return usage("train.classification_weight, train.box_weight and train.giou_weight are all 0: there is nothing to learn".into());
     }
     let config = ModelConfig {
@@ -50,7 +63,9 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
             ossify_settings::Normalization::None => Normalization::None,
         },
     };
-    config.validate().map_err(|e| StageError::Usage(anyhow::Error::new(e).context("the section [train] describes no network")))?;
+    config.validate().map_err(|e| {
+        StageError::Usage(anyhow::Error::new(e).context("the section [train] describes no network"))
+    })?;
     Ok(config)
 }
 
@@ -59,16 +74,21 @@ pub fn needs_features(settings: &TrainSettings) -> bool {
     phases(settings).iter().any(|phase| phase.trained == Trained::Head)
 }
 
-/// Of everything that decides the run: its configuration, the tables, the shards, and a weight file's content.
+/// Of everything that decides the run: its configuration, the tables, the shards, and a weight
+/// file's content.
 ///
 /// # Errors
 /// Fails where the weight file cannot be read.
 pub fn fingerprint(context: &Context, tables: &Manifest, shards: &Manifest) -> Result<String> {
     let mut fingerprint = context.fingerprint("train", &["train"]);
-    fingerprint.add(context.seed().to_string()).add(tables.content_hash()).add(shards.content_hash());
+    fingerprint
+        .add(context.seed().to_string())
+        .add(tables.content_hash())
+        .add(shards.content_hash());
     let file = &context.settings.train.weights;
     if !["imagenet", "none"].contains(&file.as_str()) {
-        let (bytes, hash) = ossify_contract::hash_file(Path::new(file)).context("train.weights is \"imagenet\", \"none\", or the path of a file")?;
+        let (bytes, hash) = ossify_contract::hash_file(Path::new(file))
+            .context("train.weights is \"imagenet\", \"none\", or the path of a file")?;
         fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
     }
     Ok(fingerprint.finish())

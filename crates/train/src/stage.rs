@@ -5,7 +5,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 use burn::module::Module;
 use ossify_contract::{
-    ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Manifest, Publication, Split, now_rfc3339, write_atomic, write_latest,
+    ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Manifest,
+    Publication, Split, now_rfc3339, write_atomic, write_latest,
 };
 use ossify_model::device::{self, ComputeDevice, DeviceChoice, Precision};
 use ossify_model::{Classifier, ModelConfig, on_device, weights};
@@ -57,7 +58,8 @@ pub struct Asked {
 /// The stage: tables and shards to a run.
 ///
 /// # Errors
-/// A configuration that does not fit is [`StageError::Usage`]; everything else that goes wrong is [`StageError::Failed`].
+/// A configuration that does not fit is [`StageError::Usage`]; everything else that goes wrong is
+/// [`StageError::Failed`].
 pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     let started = Instant::now();
     let settings = &context.settings.train;
@@ -85,7 +87,9 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     check_resume(context, asked, &folder)?;
 
     let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
-    device.prepare(context.threads(), precision(settings), settings.deterministic).map_err(anyhow::Error::from)?;
+    device
+        .prepare(context.threads(), precision(settings), settings.deterministic)
+        .map_err(anyhow::Error::from)?;
     let publication = Publication::resume(&folder)?;
     if context.force {
         forget(&folder)?;
@@ -94,24 +98,39 @@ pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
     Manifest::open(&tables, RUN_INGEST)?;
     Manifest::open(&shards, RUN_RESIZE)?;
     let classes = ClassMap::read(tables.join("classes.parquet"))?;
-    let read = |split| SplitSamples::read(&tables, &shards, &shards_manifest, split, settings.samples);
+    let read =
+        |split| SplitSamples::read(&tables, &shards, &shards_manifest, split, settings.samples);
     let (train, valid) = (read(Split::Train)?, read(Split::Valid)?);
     check_train(&train, &classes)?;
     tell(context, &device, &train, &valid, &classes);
 
     let config = ModelConfig { classes: classes.kept_names().len(), ..config };
     let interrupt = Interrupt::listen()?;
-    write_atomic(&folder.join("config.toml"), toml::to_string(&context.settings).context("cannot write the configuration")?.as_bytes())?;
+    write_atomic(
+        &folder.join("config.toml"),
+        toml::to_string(&context.settings).context("cannot write the configuration")?.as_bytes(),
+    )?;
     if !folder.join("environment.json").exists() {
         write_atomic(&folder.join("environment.json"), &environment(&device)?)?;
     }
-    let run =
-        Run { context, settings, config, device: &device, train: &train, valid: &valid, shards_manifest: &shards_manifest, interrupt: &interrupt, started };
-    let Finished { model, state, reason } = on_device("train.batch_size or train.input_px", || run.train(&folder, &fingerprint))?;
+    let run = Run {
+        context,
+        settings,
+        config,
+        device: &device,
+        train: &train,
+        valid: &valid,
+        shards_manifest: &shards_manifest,
+        interrupt: &interrupt,
+        started,
+    };
+    let Finished { model, state, reason } =
+        on_device("train.batch_size or train.input_px", || run.train(&folder, &fingerprint))?;
 
     let config = run.config;
     let description = weights::Metadata { config, class_names: classes.kept_names() };
-    weights::save(&publication.stage("model.safetensors")?, &model, &description).map_err(anyhow::Error::from)?;
+    weights::save(&publication.stage("model.safetensors")?, &model, &description)
+        .map_err(anyhow::Error::from)?;
     let mut files = vec![publication.describe("model.safetensors", None)?];
     publication.write("curves.svg", curves(&id, &state.metrics).as_bytes())?;
     files.push(publication.describe("curves.svg", None)?);
@@ -150,24 +169,50 @@ fn tell_layers(context: &Context, config: &ModelConfig) -> Result<Outcome> {
     let layers = ossify_model::summary::layers(&config);
     let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
     let multiply_adds: u64 = layers.iter().map(|layer| layer.multiply_adds).sum();
-    Ok(Outcome::done(json!({ "layers": layers.len(), "parameters": parameters, "multiply_adds": multiply_adds })))
+    Ok(Outcome::done(
+        json!({ "layers": layers.len(), "parameters": parameters, "multiply_adds": multiply_adds }),
+    ))
 }
 
 /// `--preview`: what training would see.
-fn draw_preview(context: &Context, config: &ModelConfig, shards_manifest: &Manifest) -> Result<Outcome> {
+fn draw_preview(
+    context: &Context,
+    config: &ModelConfig,
+    shards_manifest: &Manifest,
+) -> Result<Outcome> {
     let settings = &context.settings.train;
-    let train = SplitSamples::read(&context.out.tables(), &context.out.shards(), shards_manifest, Split::Train, settings.samples)?;
+    let train = SplitSamples::read(
+        &context.out.tables(),
+        &context.out.shards(),
+        shards_manifest,
+        Split::Train,
+        settings.samples,
+    )?;
     let shape = train.shards.shape().context("the train split has no image")?;
     let device = device::choose(&settings.device)?;
     device.prepare(context.threads(), Precision::Float32, false)?;
     let augmentation = Augmentation::new(settings, context.seed());
-    let source = Source { samples: &train, features: None, augmentation: augmentation.is_on().then_some(augmentation), workers: 1 };
+    let source = Source {
+        samples: &train,
+        features: None,
+        augmentation: augmentation.is_on().then_some(augmentation),
+        workers: 1,
+    };
     let path = context.out.root().join("preview.png");
     on_device("train.input_px", || {
-        let input = InputMaker::new(shape, config.input_px, config.normalization, augmentation, device.inference());
+        let input = InputMaker::new(
+            shape,
+            config.input_px,
+            config.normalization,
+            augmentation,
+            device.inference(),
+        );
         write_contact_sheet(&path, &source, &input)
     })?;
-    context.reporter.say(format_args!("samples as they are (left) and as each of the first epochs sees them: {}", path.display()));
+    context.reporter.say(format_args!(
+        "samples as they are (left) and as each of the first epochs sees them: {}",
+        path.display()
+    ));
     Ok(Outcome::done(json!({ "preview": path })))
 }
 
@@ -177,7 +222,9 @@ fn check_resume(context: &Context, asked: Asked, folder: &Path) -> Result<(), St
         return Ok(());
     }
     if context.force {
-        return Err(StageError::Usage(anyhow!("--resume goes on with a run and --force starts it over: give one of them")));
+        return Err(StageError::Usage(anyhow!(
+            "--resume goes on with a run and --force starts it over: give one of them"
+        )));
     }
     let path = checkpoint_file(folder, "last");
     if !path.exists() {
@@ -202,15 +249,32 @@ struct Run<'a> {
 impl Run<'_> {
     fn train(&self, folder: &Path, fingerprint: &str) -> Result<Finished> {
         let seed = self.context.seed();
-        let mut model = Classifier::new(&self.config, random_bits(seed, Purpose::Weights, 0, 0), &self.device.training())?;
+        let mut model = Classifier::new(
+            &self.config,
+            random_bits(seed, Purpose::Weights, 0, 0),
+            &self.device.training(),
+        )?;
         self.load_pretrained(&mut model)?;
         let is_half = precision(self.settings) == Precision::Bfloat16;
-        model.backbone = model.backbone.keeping_activations(self.settings.keep_activations).in_half_precision(is_half);
-        let features = if needs_features(self.settings) { self.features(&model)? } else { Vec::new() };
+        model.backbone = model
+            .backbone
+            .keeping_activations(self.settings.keep_activations)
+            .in_half_precision(is_half);
+        let features =
+            if needs_features(self.settings) { self.features(&model)? } else { Vec::new() };
         let augmentation = Augmentation::new(self.settings, seed);
         let sources = |samples, varied: bool, index: usize| {
-            let pixels = Source { samples, features: None, augmentation: varied.then_some(augmentation), workers: self.context.threads() };
-            let features = features.get(index).map(|features| Source { features: Some(features), augmentation: None, ..pixels });
+            let pixels = Source {
+                samples,
+                features: None,
+                augmentation: varied.then_some(augmentation),
+                workers: self.context.threads(),
+            };
+            let features = features.get(index).map(|features| Source {
+                features: Some(features),
+                augmentation: None,
+                ..pixels
+            });
             Sources { pixels, features }
         };
         let shape = self.train.shards.shape().context("a split without shards")?;
@@ -223,7 +287,13 @@ impl Run<'_> {
             fingerprint,
             folder,
             device: self.device,
-            input: InputMaker::new(shape, input_px, self.config.normalization, augmentation, self.device.inference()),
+            input: InputMaker::new(
+                shape,
+                input_px,
+                self.config.normalization,
+                augmentation,
+                self.device.inference(),
+            ),
             train: sources(self.train, augmentation.is_on(), 0),
             valid: sources(self.valid, false, 1),
             reporter: &self.context.reporter,
@@ -240,17 +310,29 @@ impl Run<'_> {
             path => path.into(),
         };
         let report = weights::load_torchvision(&path, &mut model.backbone)?;
-        let (reporter, list) = (&self.context.reporter, |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") });
-        let (loaded, missing, unused) = (report.loaded.len(), report.missing.len(), report.unused.len());
-        reporter.say(format_args!("{}: {loaded} tensors loaded, {missing} missing, {unused} unused", path.display()));
-        reporter.detail(format_args!("missing: {}; unused: {}; loaded: {}", list(&report.missing), list(&report.unused), list(&report.loaded)));
+        let (reporter, list) = (&self.context.reporter, |names: &[String]| {
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        });
+        let (loaded, missing, unused) =
+            (report.loaded.len(), report.missing.len(), report.unused.len());
+        reporter.say(format_args!(
+            "{}: {loaded} tensors loaded, {missing} missing, {unused} unused",
+            path.display()
+        ));
+        reporter.detail(format_args!(
+            "missing: {}; unused: {}; loaded: {}",
+            list(&report.missing),
+            list(&report.unused),
+            list(&report.loaded)
+        ));
         Ok(())
     }
 
     /// Features of the train and the valid split, in this order.
     fn features(&self, model: &Classifier) -> Result<Vec<crate::features::FeatureSet>> {
         let backbone = model.backbone.valid();
-        let numbers = parameters::snapshot(&backbone).map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))?;
+        let numbers = parameters::snapshot(&backbone)
+            .map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))?;
         let mut hash = Fingerprint::new("backbone");
         for (name, data) in &numbers {
             hash.add(name);
@@ -271,7 +353,12 @@ impl Run<'_> {
             device_kind: &device_kind,
             device: &self.device.inference(),
         };
-        recipe.features(&self.context.out.root().join("features"), &[self.train, self.valid], &self.context.reporter, self.interrupt)
+        recipe.features(
+            &self.context.out.root().join("features"),
+            &[self.train, self.valid],
+            &self.context.reporter,
+            self.interrupt,
+        )
     }
 }
 
@@ -286,7 +373,9 @@ fn precision(settings: &TrainSettings) -> Precision {
 /// Removes what an earlier run of the same fingerprint left, its manifest first.
 fn forget(folder: &Path) -> Result<()> {
     let remove = |path: &Path, result: std::io::Result<()>| match result {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(ArtefactError::io("cannot remove", path)(e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(ArtefactError::io("cannot remove", path)(e))
+        }
         _ => Ok(()),
     };
     for name in [ossify_contract::MANIFEST_FILE, "environment.json", "metrics.jsonl"] {
@@ -297,7 +386,13 @@ fn forget(folder: &Path) -> Result<()> {
     Ok(remove(&checkpoints, fs::remove_dir_all(&checkpoints))?)
 }
 
-fn tell(context: &Context, device: &ComputeDevice, train: &SplitSamples, valid: &SplitSamples, classes: &ClassMap) {
+fn tell(
+    context: &Context,
+    device: &ComputeDevice,
+    train: &SplitSamples,
+    valid: &SplitSamples,
+    classes: &ClassMap,
+) {
     let (settings, reporter) = (&context.settings.train, &context.reporter);
     reporter.say(format_args!(
         "trains {} ({}) on {}, {} threads: {} train and {} valid samples of {} classes",
@@ -310,7 +405,10 @@ fn tell(context: &Context, device: &ComputeDevice, train: &SplitSamples, valid: 
         classes.kept_names().len()
     ));
     for split in [train, valid].into_iter().filter(|split| split.undecoded_objects > 0) {
-        reporter.warn(format_args!("{} objects of {} are left out: their images could not be decoded", split.undecoded_objects, split.split));
+        reporter.warn(format_args!(
+            "{} objects of {} are left out: their images could not be decoded",
+            split.undecoded_objects, split.split
+        ));
     }
     if valid.samples.is_empty() {
         reporter.warn("the valid split has no sample: the best epoch is chosen by train");
@@ -328,7 +426,9 @@ fn environment(device: &ComputeDevice) -> Result<Vec<u8>> {
         libtorch_version: device.libtorch_version(),
         thread_count: device.threads(),
         features: device::features().into_iter().map(str::to_owned).collect(),
-        command_line: std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+        command_line: std::env::args_os()
+            .map(|argument| argument.to_string_lossy().into_owned())
+            .collect(),
         started_at: now_rfc3339(),
     };
     let mut text = serde_json::to_vec_pretty(&environment)?;
@@ -336,7 +436,14 @@ fn environment(device: &ComputeDevice) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-fn run_summary(id: &str, state: &RunState, best: Option<&EpochMetrics>, reason: &str, train: &SplitSamples, valid: &SplitSamples) -> serde_json::Value {
+fn run_summary(
+    id: &str,
+    state: &RunState,
+    best: Option<&EpochMetrics>,
+    reason: &str,
+    train: &SplitSamples,
+    valid: &SplitSamples,
+) -> serde_json::Value {
     json!({
         "run": id,
         "epochs": state.epoch,
@@ -355,7 +462,15 @@ fn run_summary(id: &str, state: &RunState, best: Option<&EpochMetrics>, reason: 
 fn outcome_line(state: &RunState, best: Option<&EpochMetrics>, folder: &Path) -> String {
     let scores = best.map_or(String::new(), |metrics| {
         let split = metrics.valid.map_or(("train", metrics.train), |valid| ("valid", valid));
-        format!(": {} accuracy {:.4}, mean IoU {:.3} at epoch {}", split.0, split.1.accuracy, split.1.mean_iou, metrics.epoch)
+        format!(
+            ": {} accuracy {:.4}, mean IoU {:.3} at epoch {}",
+            split.0, split.1.accuracy, split.1.mean_iou, metrics.epoch
+        )
     });
-    format!("{} epochs in {}{scores}; written to {}", state.epoch, watch::duration(state.elapsed_secs), folder.display())
+    format!(
+        "{} epochs in {}{scores}; written to {}",
+        state.epoch,
+        watch::duration(state.elapsed_secs),
+        folder.display()
+    )
 }

@@ -7,7 +7,8 @@ use crate::batches::Batch;
 use crate::input::InputMaker;
 use crate::phases::{Phase, Trained};
 
-/// What of the network does not learn in a phase, in inference mode: its BatchNorm keeps its statistics.
+/// What of the network does not learn in a phase, in inference mode: its BatchNorm keeps its
+/// statistics.
 pub enum Still {
     /// The whole backbone; its features are at hand.
     Backbone,
@@ -31,7 +32,12 @@ impl Still {
     ///
     /// # Errors
     /// Fails where the batch does not fit the network.
-    pub fn features(&self, backbone: &Backbone, input: &InputMaker, batch: &Batch) -> Result<Tensor<2>> {
+    pub fn features(
+        &self,
+        backbone: &Backbone,
+        input: &InputMaker,
+        batch: &Batch,
+    ) -> Result<Tensor<2>> {
         Ok(match self {
             Still::Backbone => Tensor::from_inner(input.features(batch)?),
             Still::Blocks(still, block) => {

@@ -17,7 +17,9 @@ pub fn score(by: BestBy, metrics: &EpochMetrics) -> f64 {
 
 /// The best epoch; of equal ones the first.
 pub fn best_epoch(by: BestBy, metrics: &[EpochMetrics]) -> Option<&EpochMetrics> {
-    metrics.iter().reduce(|best, metrics| if score(by, metrics) > score(by, best) { metrics } else { best })
+    metrics
+        .iter()
+        .reduce(|best, metrics| if score(by, metrics) > score(by, best) { metrics } else { best })
 }
 
 /// How a phase has gone so far. Follows from the metrics alone, so there is nothing to save.
@@ -48,22 +50,35 @@ pub fn course(settings: &TrainSettings, metrics: &[EpochMetrics], first_epoch: u
     course
 }
 
-/// Why a run ends after the epochs that its state has, if it does. Depends on the state alone, so that a run that was
-/// killed after its last epoch ends the same way. Before the last phase only time ends a run.
-pub fn reason_to_stop(settings: &TrainSettings, phases: &[Phase], state: &RunState) -> Option<String> {
+/// Why a run ends after the epochs that its state has, if it does. Depends on the state alone, so
+/// that a run that was killed after its last epoch ends the same way. Before the last phase only
+/// time ends a run.
+pub fn reason_to_stop(
+    settings: &TrainSettings,
+    phases: &[Phase],
+    state: &RunState,
+) -> Option<String> {
     let last = state.metrics.last()?;
     let projected = state.elapsed_secs + state.epoch_secs;
     if settings.max_minutes > 0.0 && projected > settings.max_minutes * 60.0 {
         let minutes = state.elapsed_secs / 60.0;
-        return Some(format!("{minutes:.1} minutes have passed, another epoch would end after train.max_minutes = {}", settings.max_minutes));
+        return Some(format!(
+            "{minutes:.1} minutes have passed, another epoch would end after train.max_minutes = {}",
+            settings.max_minutes
+        ));
     }
     let first_epoch = phase_of(phases, u32::MAX)?.first_epoch;
     if state.epoch < first_epoch {
         return None;
     }
     let since_better = course(settings, &state.metrics, first_epoch).since_better;
-    if settings.stop_at_train_accuracy > 0.0 && last.train.accuracy >= settings.stop_at_train_accuracy {
-        Some(format!("train accuracy {:.4} reached train.stop_at_train_accuracy = {}", last.train.accuracy, settings.stop_at_train_accuracy))
+    if settings.stop_at_train_accuracy > 0.0
+        && last.train.accuracy >= settings.stop_at_train_accuracy
+    {
+        Some(format!(
+            "train accuracy {:.4} reached train.stop_at_train_accuracy = {}",
+            last.train.accuracy, settings.stop_at_train_accuracy
+        ))
     } else if settings.patience > 0 && since_better >= settings.patience {
         Some(format!("no better epoch in {since_better} (train.patience)"))
     } else if state.epoch >= settings.epochs {
@@ -81,7 +96,16 @@ mod tests {
     use crate::phases::phases;
 
     fn metrics(epoch: u32, accuracy: f64, mean_iou: f64) -> EpochMetrics {
-        EpochMetrics { epoch, valid: Some(SplitMetrics { accuracy, mean_iou, loss: 1.0 - accuracy, ..Default::default() }), ..EpochMetrics::default() }
+        EpochMetrics {
+            epoch,
+            valid: Some(SplitMetrics {
+                accuracy,
+                mean_iou,
+                loss: 1.0 - accuracy,
+                ..Default::default()
+            }),
+            ..EpochMetrics::default()
+        }
     }
 
     fn history(accuracies: &[f64]) -> Vec<EpochMetrics> {
@@ -90,48 +114,98 @@ mod tests {
 
     #[test]
     fn the_best_epoch_follows_the_chosen_metric() {
-        let run = [metrics(1, 0.8, 0.4), metrics(2, 0.85, 0.3), metrics(3, 0.85, 0.35), metrics(4, 0.8, 0.4)];
+        let run = [
+            metrics(1, 0.8, 0.4),
+            metrics(2, 0.85, 0.3),
+            metrics(3, 0.85, 0.35),
+            metrics(4, 0.8, 0.4),
+        ];
         let best = |by| best_epoch(by, &run).unwrap().epoch;
-        assert_eq!([BestBy::Score, BestBy::Accuracy, BestBy::MeanIou, BestBy::Loss].map(best), [1, 2, 1, 2]);
+        assert_eq!(
+            [BestBy::Score, BestBy::Accuracy, BestBy::MeanIou, BestBy::Loss].map(best),
+            [1, 2, 1, 2]
+        );
         assert!(best_epoch(BestBy::Score, &[]).is_none());
-        let without_valid = EpochMetrics { valid: None, train: SplitMetrics { accuracy: 0.5, ..Default::default() }, ..run[0].clone() };
+        let without_valid = EpochMetrics {
+            valid: None,
+            train: SplitMetrics { accuracy: 0.5, ..Default::default() },
+            ..run[0].clone()
+        };
         assert_eq!(score(BestBy::Accuracy, &without_valid), 0.5);
     }
 
     #[test]
     fn small_gains_do_not_count_and_plateaus_add_up() {
-        let settings = TrainSettings { best_by: BestBy::Accuracy, min_delta: 0.05, plateau_patience: 2, ..Default::default() };
+        let settings = TrainSettings {
+            best_by: BestBy::Accuracy,
+            min_delta: 0.05,
+            plateau_patience: 2,
+            ..Default::default()
+        };
         let found = |accuracies: &[f64]| course(&settings, &history(accuracies), 1);
         assert_eq!(found(&[0.5, 0.6, 0.7]), Course { since_better: 0, plateaus: 0 });
         assert_eq!(found(&[0.5, 0.52, 0.54]), Course { since_better: 2, plateaus: 1 });
-        assert_eq!(found(&[0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.9]), Course { since_better: 1, plateaus: 2 });
+        assert_eq!(
+            found(&[0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.9]),
+            Course { since_better: 1, plateaus: 2 }
+        );
         // A later phase starts afresh.
-        assert_eq!(course(&settings, &history(&[0.9, 0.5, 0.5]), 2), Course { since_better: 1, plateaus: 0 });
+        assert_eq!(
+            course(&settings, &history(&[0.9, 0.5, 0.5]), 2),
+            Course { since_better: 1, plateaus: 0 }
+        );
     }
 
     #[test]
     fn each_rule_stops_for_its_reason() {
-        let settings = TrainSettings { epochs: 5, stop_at_train_accuracy: 0.9, patience: 2, max_minutes: 2.0, ..Default::default() };
+        let settings = TrainSettings {
+            epochs: 5,
+            stop_at_train_accuracy: 0.9,
+            patience: 2,
+            max_minutes: 2.0,
+            ..Default::default()
+        };
         let phases = phases(&settings);
         let state = |accuracies: &[f64], train_accuracy: f64, elapsed_secs: f64| {
             let mut metrics = history(accuracies);
             if let Some(last) = metrics.last_mut() {
                 last.train.accuracy = train_accuracy;
             }
-            RunState { epoch: metrics.len() as u32, elapsed_secs, epoch_secs: 30.0, metrics, ..Default::default() }
+            RunState {
+                epoch: metrics.len() as u32,
+                elapsed_secs,
+                epoch_secs: 30.0,
+                metrics,
+                ..Default::default()
+            }
         };
         let reason = |state| reason_to_stop(&settings, &phases, &state).unwrap_or_default();
         assert_eq!(reason(RunState::default()), "");
         assert_eq!(reason(state(&[0.5, 0.5], 0.5, 10.0)), "");
-        assert_eq!(reason(state(&[0.5, 0.5], 0.95, 10.0)), "train accuracy 0.9500 reached train.stop_at_train_accuracy = 0.9");
-        assert_eq!(reason(state(&[0.5, 0.5, 0.5], 0.5, 10.0)), "no better epoch in 2 (train.patience)");
-        assert_eq!(reason(state(&[0.5, 0.6, 0.7], 0.5, 93.0)), "1.6 minutes have passed, another epoch would end after train.max_minutes = 2");
+        assert_eq!(
+            reason(state(&[0.5, 0.5], 0.95, 10.0)),
+            "train accuracy 0.9500 reached train.stop_at_train_accuracy = 0.9"
+        );
+        assert_eq!(
+            reason(state(&[0.5, 0.5, 0.5], 0.5, 10.0)),
+            "no better epoch in 2 (train.patience)"
+        );
+        assert_eq!(
+            reason(state(&[0.5, 0.6, 0.7], 0.5, 93.0)),
+            "1.6 minutes have passed, another epoch would end after train.max_minutes = 2"
+        );
         assert_eq!(reason(state(&[0.1, 0.2, 0.3, 0.4, 0.5], 0.5, 10.0)), "all 5 epochs done");
     }
 
     #[test]
     fn a_frozen_phase_is_not_stopped_by_what_is_meant_for_the_fine_tuning() {
-        let settings = TrainSettings { mode: ossify_settings::TrainMode::Finetune, frozen_epochs: 3, epochs: 5, patience: 1, ..Default::default() };
+        let settings = TrainSettings {
+            mode: ossify_settings::TrainMode::Finetune,
+            frozen_epochs: 3,
+            epochs: 5,
+            patience: 1,
+            ..Default::default()
+        };
         let metrics = history(&[0.5, 0.5]);
         let state = RunState { epoch: 2, metrics, ..Default::default() };
         assert_eq!(reason_to_stop(&settings, &phases(&settings), &state), None);

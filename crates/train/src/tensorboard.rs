@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use ossify_contract::{EpochMetrics, SplitMetrics};
 
-/// Writes an event file that TensorBoard opens: epochs as steps, `loss/train`, `loss/valid` and so on.
+/// Writes an event file that TensorBoard opens: epochs as steps, `loss/train`, `loss/valid` and so
+/// on.
 ///
-/// The format is TFRecord around `Event` messages, as in TensorFlow's `record_writer.cc` and `event.proto`; of the
-/// messages so little is used that they are encoded here.
+/// The format is TFRecord around `Event` messages, as in TensorFlow's `record_writer.cc` and
+/// `event.proto`; of the messages so little is used that they are encoded here.
 pub struct EventFile {
     path: PathBuf,
     /// Seconds since 1970 when the run began.
@@ -16,14 +17,15 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins the file anew with the epochs that a run already has: a run that was killed may have told of epochs that
-    /// its checkpoint does not know.
+    /// Begins the file anew with the epochs that a run already has: a run that was killed may have
+    /// told of epochs that its checkpoint does not know.
     ///
     /// # Errors
     /// Fails where the disk does.
     pub fn begin(run: &Path, began: f64, epochs: &[EpochMetrics]) -> Result<Self> {
         let folder = run.join("tensorboard");
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         let file = EventFile { path: folder.join("events.out.tfevents.ossify"), began };
         let mut event = Vec::new();
         double(1, began, &mut event);
@@ -111,7 +113,8 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
 /// Length, its checksum, the message, its checksum.
 fn record(message: &[u8]) -> Vec<u8> {
     let length = (message.len() as u64).to_le_bytes();
-    [&length[..], &masked_crc(&length).to_le_bytes(), message, &masked_crc(message).to_le_bytes()].concat()
+    [&length[..], &masked_crc(&length).to_le_bytes(), message, &masked_crc(message).to_le_bytes()]
+        .concat()
 }
 
 /// TFRecord's mask over CRC-32C.
@@ -139,7 +142,11 @@ mod tests {
     #[test]
     fn records_are_whole_and_a_resumed_run_tells_each_epoch_once() {
         let folder = tempfile::tempdir().unwrap();
-        let epoch = |epoch| EpochMetrics { epoch, valid: Some(SplitMetrics::default()), ..Default::default() };
+        let epoch = |epoch| EpochMetrics {
+            epoch,
+            valid: Some(SplitMetrics::default()),
+            ..Default::default()
+        };
         let file = EventFile::begin(folder.path(), 1e9, &[]).unwrap();
         (1..=3).for_each(|number| file.add(&epoch(number)).unwrap());
         let undisturbed = std::fs::read(&file.path).unwrap();
@@ -151,7 +158,10 @@ mod tests {
         while !rest.is_empty() {
             let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
             assert_eq!(rest[8..12], masked_crc(&rest[..8]).to_le_bytes());
-            assert_eq!(rest[12 + length..16 + length], masked_crc(&rest[12..12 + length]).to_le_bytes());
+            assert_eq!(
+                rest[12 + length..16 + length],
+                masked_crc(&rest[12..12 + length]).to_le_bytes()
+            );
             rest = &rest[16 + length..];
             records += 1;
         }

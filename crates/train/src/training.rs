@@ -42,7 +42,9 @@ pub struct Sources<'a> {
 impl<'a> Sources<'a> {
     fn of(&self, phase: &Phase) -> Result<Source<'a>> {
         match phase.trained {
-            Trained::Head => self.features.context("a phase that trains the head has no features; this is a defect of ossify-train"),
+            Trained::Head => self.features.context(
+                "a phase that trains the head has no features; this is a defect of ossify-train",
+            ),
             Trained::FromBlock(_) | Trained::All => Ok(self.pixels),
         }
     }
@@ -105,15 +107,18 @@ struct Session {
 }
 
 impl Training<'_> {
-    /// Trains `model`, which lies on the training device, from its last checkpoint or from the start, until a rule says stop.
+    /// Trains `model`, which lies on the training device, from its last checkpoint or from the
+    /// start, until a rule says stop.
     ///
     /// # Errors
-    /// Fails where the device or the disk does, where the loss is no number any more, or on a signal. The last
-    /// checkpoint stays.
+    /// Fails where the device or the disk does, where the loss is no number any more, or on a
+    /// signal. The last checkpoint stays.
     pub fn run(&self, model: Classifier) -> Result<Finished> {
         let mut session = self.start(model)?;
         loop {
-            if let Some(reason) = stopping::reason_to_stop(self.settings, self.phases, &session.state) {
+            if let Some(reason) =
+                stopping::reason_to_stop(self.settings, self.phases, &session.state)
+            {
                 let model = self.best(&session)?;
                 return Ok(Finished { model, state: session.state, reason });
             }
@@ -124,21 +129,48 @@ impl Training<'_> {
     /// Model, optimiser and state as the last checkpoint has them, or fresh ones.
     fn start(&self, model: Classifier) -> Result<Session> {
         let path = checkpoint_file(self.folder, "last");
-        let Some(saved) = checkpoint::load(&path)?.filter(|saved| saved.state.fingerprint == self.fingerprint) else {
-            let state = RunState { fingerprint: self.fingerprint.to_owned(), began_unix_secs: watch::unix_secs(), ..Default::default() };
+        let Some(saved) =
+            checkpoint::load(&path)?.filter(|saved| saved.state.fingerprint == self.fingerprint)
+        else {
+            let state = RunState {
+                fingerprint: self.fingerprint.to_owned(),
+                began_unix_secs: watch::unix_secs(),
+                ..Default::default()
+            };
             let events = EventFile::begin(self.folder, state.began_unix_secs, &[])?;
             let average = WeightAverage::new(self.settings.ema_decay);
-            return Ok(Session { model, optimiser: Optimiser::new(self.recipe()), average, state, earlier_secs: 0.0, events });
+            return Ok(Session {
+                model,
+                optimiser: Optimiser::new(self.recipe()),
+                average,
+                state,
+                earlier_secs: 0.0,
+                events,
+            });
         };
         let state = saved.state;
-        checkpoint::settle_best(self.folder, best_epoch(self.settings.best_by, &state.metrics).map(|metrics| metrics.epoch))?;
-        self.reporter.say(format_args!("continues after step {} (epoch {}) of an earlier run that was cut short", state.step, epoch_under_way(&state)));
-        let optimiser = Optimiser::restore(self.recipe(), state.optimiser_steps, saved.optimiser, &self.device.inference())
-            .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
+        checkpoint::settle_best(
+            self.folder,
+            best_epoch(self.settings.best_by, &state.metrics).map(|metrics| metrics.epoch),
+        )?;
+        self.reporter.say(format_args!(
+            "continues after step {} (epoch {}) of an earlier run that was cut short",
+            state.step,
+            epoch_under_way(&state)
+        ));
+        let optimiser = Optimiser::restore(
+            self.recipe(),
+            state.optimiser_steps,
+            saved.optimiser,
+            &self.device.inference(),
+        )
+        .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
         let earlier_secs = state.elapsed_secs;
         let events = EventFile::begin(self.folder, state.began_unix_secs, &state.metrics)?;
         let model = self.restore(model, saved.model, &path)?;
-        let averaged = (!saved.average.is_empty()).then(|| self.restore(model.valid(), saved.average, &path)).transpose()?;
+        let averaged = (!saved.average.is_empty())
+            .then(|| self.restore(model.valid(), saved.average, &path))
+            .transpose()?;
         let average = WeightAverage::restore(self.settings.ema_decay, averaged);
         Ok(Session { model, optimiser, average, state, earlier_secs, events })
     }
@@ -152,7 +184,11 @@ impl Training<'_> {
             session.state.optimiser_steps = 0;
         }
         let samples = (self.train.samples() + self.valid.samples()) as u64;
-        let progress = self.reporter.progress(&format!("epoch {epoch}/{}", self.settings.epochs), "samples", Some(samples));
+        let progress = self.reporter.progress(
+            &format!("epoch {epoch}/{}", self.settings.epochs),
+            "samples",
+            Some(samples),
+        );
         let rows_before = session.state.scores.rows();
         progress.inc(rows_before);
         let learning_rate = self.train_epoch(session, &phase, epoch, &progress)?;
@@ -179,16 +215,34 @@ impl Training<'_> {
             peak_memory_bytes: watch::peak_memory_bytes(),
         };
         state.metrics.push(metrics.clone());
-        let is_best = best_epoch(self.settings.best_by, &state.metrics).is_some_and(|best| best.epoch == epoch);
-        self.reporter.say(watch::epoch_line(&metrics, self.settings.epochs, state.epoch_secs, is_best));
+        let is_best = best_epoch(self.settings.best_by, &state.metrics)
+            .is_some_and(|best| best.epoch == epoch);
+        self.reporter.say(watch::epoch_line(
+            &metrics,
+            self.settings.epochs,
+            state.epoch_secs,
+            is_best,
+        ));
         self.keep(session, is_best)?;
         session.events.add(&metrics)
     }
 
     /// The rest of one pass over the training samples. Returns the learning rate of its last step.
-    fn train_epoch(&self, session: &mut Session, phase: &Phase, epoch: u32, progress: &Progress) -> Result<f64> {
+    fn train_epoch(
+        &self,
+        session: &mut Session,
+        phase: &Phase,
+        epoch: u32,
+        progress: &Progress,
+    ) -> Result<f64> {
         let source = self.train.of(phase)?;
-        let pass = Pass::training(&source.samples.samples, self.settings.sampler, self.settings.batch_size, self.seed, epoch);
+        let pass = Pass::training(
+            &source.samples.samples,
+            self.settings.sampler,
+            self.settings.batch_size,
+            self.seed,
+            epoch,
+        );
         let expected = pass.draws.len();
         let rate = self.learning_rate(phase, pass.batches.len() as u64);
         let plateaus = course(self.settings, &session.state.metrics, phase.first_epoch).plateaus;
@@ -207,7 +261,9 @@ impl Training<'_> {
                 if self.interrupt.is_requested() {
                     return self.leave(session);
                 }
-                if self.settings.checkpoint_steps > 0 && step.is_multiple_of(self.settings.checkpoint_steps) {
+                if self.settings.checkpoint_steps > 0
+                    && step.is_multiple_of(self.settings.checkpoint_steps)
+                {
                     self.keep_last(session)?;
                 }
             }
@@ -218,10 +274,22 @@ impl Training<'_> {
     }
 
     /// One step of the optimiser.
-    fn step(&self, session: &mut Session, phase: &Phase, still: &Still, learning_rate: f64, batch: &Batch) -> Result<()> {
-        // Dropout depends on the step alone, so a run that is continued draws what it would have drawn.
+    fn step(
+        &self,
+        session: &mut Session,
+        phase: &Phase,
+        still: &Still,
+        learning_rate: f64,
+        batch: &Batch,
+    ) -> Result<()> {
+        // Dropout depends on the step alone, so a run that is continued draws what it would have
+        // drawn.
         self.device.seed(random_bits(self.seed, Purpose::Step, 0, session.state.step));
-        let output = session.model.head.forward(still.features(&session.model.backbone, &self.input, batch)?);
+        let output = session.model.head.forward(still.features(
+            &session.model.backbone,
+            &self.input,
+            batch,
+        )?);
         let mut gradients = self.loss.of(&output, batch).backward();
         if phase.trained == Trained::Head {
             let gradients = GradientsParams::from_module(&mut gradients, &session.model.head);
@@ -236,17 +304,27 @@ impl Training<'_> {
         state.batches += 1;
         state.optimiser_steps = session.optimiser.steps();
         state.batches_digest = xxh3_64_with_seed(&batch.digest.to_le_bytes(), state.batches_digest);
-        let penalty = session.optimiser.penalty().map_err(|reason| anyhow!("cannot read the penalty from the device: {reason}"))?;
+        let penalty = session
+            .optimiser
+            .penalty()
+            .map_err(|reason| anyhow!("cannot read the penalty from the device: {reason}"))?;
         add(&mut state.scores, &self.loss, output, penalty, batch)?;
         if !state.scores.is_finite() {
             let (step, epoch) = (state.step, epoch_under_way(state));
-            bail!("the loss is no number any more at step {step} (epoch {epoch}); lower train.learning_rate, or set train.clip_norm");
+            bail!(
+                "the loss is no number any more at step {step} (epoch {epoch}); lower train.learning_rate, or set train.clip_norm"
+            );
         }
         Ok(())
     }
 
     /// Scores every sample of the valid split exactly once; `None` where it has none.
-    fn score(&self, session: &Session, phase: &Phase, progress: &Progress) -> Result<Option<SplitMetrics>> {
+    fn score(
+        &self,
+        session: &Session,
+        phase: &Phase,
+        progress: &Progress,
+    ) -> Result<Option<SplitMetrics>> {
         let samples = self.valid.samples();
         if samples == 0 {
             return Ok(None);
@@ -256,11 +334,19 @@ impl Training<'_> {
         let penalty = self.penalty(&model)?;
         let mut scores = Scores::default();
         std::thread::scope(|scope| -> Result<()> {
-            for batch in batches::spawn(scope, source, Pass::scoring(samples, self.settings.batch_size), 0, 0) {
+            for batch in batches::spawn(
+                scope,
+                source,
+                Pass::scoring(samples, self.settings.batch_size),
+                0,
+                0,
+            ) {
                 let batch = batch?;
                 let output = match phase.trained {
                     Trained::Head => model.head.forward(self.input.features(&batch)?),
-                    Trained::FromBlock(_) | Trained::All => model.forward(self.input.pixels(&batch)?),
+                    Trained::FromBlock(_) | Trained::All => {
+                        model.forward(self.input.pixels(&batch)?)
+                    }
                 };
                 add(&mut scores, &self.loss, output, penalty, &batch)?;
                 progress.inc(batch.len() as u64);
@@ -274,10 +360,13 @@ impl Training<'_> {
         Ok(Some(scores.metrics()))
     }
 
-    /// `train.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it to the loss.
+    /// `train.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it
+    /// to the loss.
     fn penalty(&self, model: &Classifier) -> Result<f64> {
         match (self.settings.l2 > 0.0).then(|| model.head.l2_penalty()).flatten() {
-            Some(sum) => Ok(numbers(sum)?.first().copied().map_or(0.0, f64::from) * self.settings.l2),
+            Some(sum) => {
+                Ok(numbers(sum)?.first().copied().map_or(0.0, f64::from) * self.settings.l2)
+            }
             None => Ok(0.0),
         }
     }
@@ -301,14 +390,21 @@ impl Training<'_> {
     fn leave(&self, session: &Session) -> Result<()> {
         self.keep_last(session)?;
         let state = &session.state;
-        bail!("interrupted; the checkpoint after step {} (epoch {}) is kept; the same command goes on from there", state.step, epoch_under_way(state));
+        bail!(
+            "interrupted; the checkpoint after step {} (epoch {}) is kept; the same command goes on from there",
+            state.step,
+            epoch_under_way(state)
+        );
     }
 
     /// Writes checkpoints and `metrics.jsonl`. The last checkpoint is where a killed run goes on.
     fn keep(&self, session: &Session, is_best: bool) -> Result<()> {
         if is_best {
             let model = self.snapshot(&session.average.network(&session.model))?;
-            checkpoint::save(&next_best_file(self.folder), &Checkpoint { state: session.state.clone(), model, ..Default::default() })?;
+            checkpoint::save(
+                &next_best_file(self.folder),
+                &Checkpoint { state: session.state.clone(), model, ..Default::default() },
+            )?;
         }
         let mut lines = String::new();
         for epoch in &session.state.metrics {
@@ -321,13 +417,24 @@ impl Training<'_> {
     }
 
     fn keep_last(&self, session: &Session) -> Result<()> {
-        let optimiser = session.optimiser.snapshot().map_err(|reason| anyhow!("cannot read the optimiser from the device: {reason}"))?;
+        let optimiser = session
+            .optimiser
+            .snapshot()
+            .map_err(|reason| anyhow!("cannot read the optimiser from the device: {reason}"))?;
         // Running statistics lag by one update until the module is asked for its inference form.
         let model = self.snapshot(&session.model.valid())?;
-        let average = session.average.averaged().map(|network| self.snapshot(network)).transpose()?.unwrap_or_default();
+        let average = session
+            .average
+            .averaged()
+            .map(|network| self.snapshot(network))
+            .transpose()?
+            .unwrap_or_default();
         let elapsed_secs = session.earlier_secs + self.started.elapsed().as_secs_f64();
         let state = RunState { elapsed_secs, ..session.state.clone() };
-        checkpoint::save(&checkpoint_file(self.folder, "last"), &Checkpoint { state, model, optimiser, average })
+        checkpoint::save(
+            &checkpoint_file(self.folder, "last"),
+            &Checkpoint { state, model, optimiser, average },
+        )
     }
 
     /// Whether some phase trains more than the head; else checkpoints hold the head alone.
@@ -336,30 +443,50 @@ impl Training<'_> {
     }
 
     fn snapshot(&self, model: &Classifier) -> Result<BTreeMap<String, ParameterData>> {
-        let saved = if self.trains_backbone() { parameters::snapshot(model) } else { parameters::snapshot(&model.head) };
+        let saved = if self.trains_backbone() {
+            parameters::snapshot(model)
+        } else {
+            parameters::snapshot(&model.head)
+        };
         saved.map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))
     }
 
     /// Puts the numbers of a checkpoint into the part that it holds.
-    fn restore(&self, model: Classifier, saved: BTreeMap<String, ParameterData>, path: &Path) -> Result<Classifier> {
+    fn restore(
+        &self,
+        model: Classifier,
+        saved: BTreeMap<String, ParameterData>,
+        path: &Path,
+    ) -> Result<Classifier> {
         let restored = if self.trains_backbone() {
             parameters::restore(model, saved)
         } else {
-            parameters::restore(model.head, saved).map(|head| Classifier { backbone: model.backbone, head })
+            parameters::restore(model.head, saved)
+                .map(|head| Classifier { backbone: model.backbone, head })
         };
-        restored.map_err(|reason| anyhow!("{} does not fit the network: {reason}; start over with --force", path.display()))
+        restored.map_err(|reason| {
+            anyhow!(
+                "{} does not fit the network: {reason}; start over with --force",
+                path.display()
+            )
+        })
     }
 
     /// The network of the best epoch, averaged where there is an average.
     fn best(&self, session: &Session) -> Result<Classifier> {
-        let best = best_epoch(self.settings.best_by, &session.state.metrics).map(|metrics| metrics.epoch);
+        let best =
+            best_epoch(self.settings.best_by, &session.state.metrics).map(|metrics| metrics.epoch);
         if session.state.batches == 0 && best.is_none_or(|best| best == session.state.epoch) {
             return Ok(session.average.network(&session.model));
         }
         let path = checkpoint_file(self.folder, "best");
-        let saved = checkpoint::load(&path)?.with_context(|| format!("{} is gone; start over with --force", path.display()))?;
+        let saved = checkpoint::load(&path)?
+            .with_context(|| format!("{} is gone; start over with --force", path.display()))?;
         if saved.state.metrics.last().map(|metrics| metrics.epoch) != best {
-            bail!("{} is of another epoch than metrics.jsonl; start over with --force", path.display());
+            bail!(
+                "{} is of another epoch than metrics.jsonl; start over with --force",
+                path.display()
+            );
         }
         Ok(self.restore(session.model.clone(), saved.model, &path)?.valid())
     }
@@ -371,8 +498,18 @@ fn epoch_under_way(state: &RunState) -> u32 {
 }
 
 /// Reads a batch's outputs from the device and adds them up.
-fn add(scores: &mut Scores, loss: &Loss, output: HeadOutput, penalty: f64, batch: &Batch) -> Result<()> {
-    let outputs = Outputs { logits: numbers(output.logits)?, places: numbers(output.places)?, candidates: numbers(output.candidates)? };
+fn add(
+    scores: &mut Scores,
+    loss: &Loss,
+    output: HeadOutput,
+    penalty: f64,
+    batch: &Batch,
+) -> Result<()> {
+    let outputs = Outputs {
+        logits: numbers(output.logits)?,
+        places: numbers(output.places)?,
+        candidates: numbers(output.candidates)?,
+    };
     scores.add(loss, &outputs, penalty, batch);
     Ok(())
 }
@@ -383,7 +520,10 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
 
 fn check_seen(scores: &Scores, expected: usize, split: &str) -> Result<()> {
     if scores.rows() != expected as u64 {
-        bail!("{} samples of {split} were seen and {expected} were expected; this is a defect of ossify-train", scores.rows());
+        bail!(
+            "{} samples of {split} were seen and {expected} were expected; this is a defect of ossify-train",
+            scores.rows()
+        );
     }
     Ok(())
 }

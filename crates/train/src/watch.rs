@@ -30,14 +30,22 @@ impl RecentLosses {
 impl fmt::Display for RecentLosses {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let losses: Vec<f64> = self.0.iter().copied().collect();
-        write!(out, "loss {:.4} {}", losses.iter().sum::<f64>() / losses.len().max(1) as f64, sparkline(&losses, Self::KEPT))
+        write!(
+            out,
+            "loss {:.4} {}",
+            losses.iter().sum::<f64>() / losses.len().max(1) as f64,
+            sparkline(&losses, Self::KEPT)
+        )
     }
 }
 
 /// Most memory that the process held, bytes; 0 where the system does not tell.
 pub fn peak_memory_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).and_then(|rest| rest.split_whitespace().next());
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next());
     peak.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
@@ -46,7 +54,12 @@ pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, epoch_secs: f64, is_best:
     let train = &metrics.train;
     let mut line = format!(
         "epoch {}/{epochs}  train loss {:.4} (class {:.4}, box {:.4})  accuracy {:.4}  IoU {:.3}",
-        metrics.epoch, train.loss, train.classification_loss, train.box_loss, train.accuracy, train.mean_iou
+        metrics.epoch,
+        train.loss,
+        train.classification_loss,
+        train.box_loss,
+        train.accuracy,
+        train.mean_iou
     );
     if let Some(valid) = &metrics.valid {
         line.push_str(&format!(
@@ -60,7 +73,11 @@ pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, epoch_secs: f64, is_best:
         ));
     }
     let left = epoch_secs * f64::from(epochs.saturating_sub(metrics.epoch));
-    line.push_str(&format!("  |  {:.0} images/s, {} at most left", metrics.images_per_sec, duration(left)));
+    line.push_str(&format!(
+        "  |  {:.0} images/s, {} at most left",
+        metrics.images_per_sec,
+        duration(left)
+    ));
     line
 }
 

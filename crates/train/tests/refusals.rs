@@ -62,10 +62,20 @@ fn a_damaged_shard_is_not_trained_on() {
 #[test]
 fn what_does_not_fit_together_is_a_usage_error() {
     let work = Work::new(4, 2);
-    refused(&work, &["weights=\"imagenet\"", "mode=\"finetune\""], 2, "for torchvision's networks alone");
+    refused(
+        &work,
+        &["weights=\"imagenet\"", "mode=\"finetune\""],
+        2,
+        "for torchvision's networks alone",
+    );
     refused(&work, &["weights=\"weights.pth\""], 2, "starts from random weights");
     refused(&work, &["frozen_epochs=2"], 2, "are for train.mode = \"finetune\"");
-    refused(&work, &["mode=\"finetune\"", "finetune_from=4"], 2, "densenet-compact has 3 dense blocks");
+    refused(
+        &work,
+        &["mode=\"finetune\"", "finetune_from=4"],
+        2,
+        "densenet-compact has 3 dense blocks",
+    );
     refused(&work, &["classification_weight=0", "box_weight=0"], 2, "nothing to learn");
     refused(&work, &["mode=\"frozen\""], 2, "so images cannot vary");
     refused(&work, &["input_px=8"], 2, "needs at least");
@@ -81,8 +91,18 @@ fn a_gpu_that_is_not_there_is_no_reason_to_use_the_processor() {
 #[test]
 fn a_precision_that_the_device_lacks_is_refused() {
     let work = Work::new(4, 2);
-    refused(&work, &["device=\"cpu\"", "precision=\"bf16\""], 1, "cannot compute in bf16: only CUDA devices do");
-    refused(&work, &["device=\"flex\"", "precision=\"tf32\""], 1, "set train.precision to \"float32\"");
+    refused(
+        &work,
+        &["device=\"cpu\"", "precision=\"bf16\""],
+        1,
+        "cannot compute in bf16: only CUDA devices do",
+    );
+    refused(
+        &work,
+        &["device=\"flex\"", "precision=\"tf32\""],
+        1,
+        "set train.precision to \"float32\"",
+    );
     refused(&work, &["precision=\"fp16\""], 2, "tf32");
 }
 
@@ -98,7 +118,8 @@ fn a_weight_file_that_does_not_fit_is_refused() {
 fn offline_the_three_ways_to_pretrained_weights_are_named() {
     let work = Work::new(4, 2);
     let more = ["architecture=\"densenet121\"", "weights=\"imagenet\"", "mode=\"finetune\""];
-    let output = work.train(&more).env("OSSIFY_WEIGHTS_URL", "http://127.0.0.1:9").output().unwrap();
+    let output =
+        work.train(&more).env("OSSIFY_WEIGHTS_URL", "http://127.0.0.1:9").output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     for way in ["connect and run again", "by hand", "train.weights = \"none\""] {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use common::{Work, text, timeless};
 
-/// Everything that could lose its place: balanced sampling, augmentation, dropout, plateaus, momenta, averages.
+/// Everything that could lose its place: balanced sampling, augmentation, dropout, plateaus,
+/// momenta, averages.
 const RECIPE: [&str; 17] = [
     "epochs=5",
     "sampler=\"balanced\"",
@@ -61,7 +62,8 @@ fn killed_ten_times(recipe: &[&str], mut random: u64) {
     let killed = Work::new(48, 12);
     let (mut target, mut at) = (0, Vec::new());
     for kill in 0..10 {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         target = step_of(&killed).max(target) + 1 + (random >> 33) % (steps / 10 + 1);
         let mut child = killed.train(recipe).spawn().unwrap();
         if !reaches(&mut child, &killed, target.min(steps)) {
@@ -73,11 +75,19 @@ fn killed_ten_times(recipe: &[&str], mut random: u64) {
             Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         }
         child.wait().unwrap();
-        at.push(killed.last_state().map(|state| (state["epoch"].as_u64().unwrap(), state["batches"].as_u64().unwrap())).unwrap());
+        at.push(
+            killed
+                .last_state()
+                .map(|state| (state["epoch"].as_u64().unwrap(), state["batches"].as_u64().unwrap()))
+                .unwrap(),
+        );
     }
     assert!(killed.train(recipe).status().unwrap().success());
     eprintln!("killed after (epochs, batches): {at:?} of {steps} steps");
-    assert!(at.len() >= 6 && at.iter().filter(|(_, batches)| *batches > 0).count() >= 3, "too few kills in mid-epoch: {at:?}");
+    assert!(
+        at.len() >= 6 && at.iter().filter(|(_, batches)| *batches > 0).count() >= 3,
+        "too few kills in mid-epoch: {at:?}"
+    );
     let found = timeless(killed.metrics());
     assert_eq!(found, expected);
     assert!(found.iter().all(|metrics| metrics.batches_xxh3.len() == 16));
@@ -93,7 +103,8 @@ fn a_run_that_is_killed_at_ten_random_steps_ends_as_an_undisturbed_one() {
 #[cfg(unix)]
 #[test]
 fn so_does_one_with_a_frozen_phase_before_the_fine_tuning() {
-    let phases = ["mode=\"finetune\"", "frozen_epochs=2", "finetune_from=2", "finetune_learning_rate=0.001"];
+    let phases =
+        ["mode=\"finetune\"", "frozen_epochs=2", "finetune_from=2", "finetune_learning_rate=0.001"];
     killed_ten_times(&[&RECIPE[..], &phases].concat(), 7);
 }
 
@@ -104,7 +115,9 @@ fn a_signal_saves_the_step_says_so_and_the_next_run_goes_on_in_mid_epoch() {
     let recipe = ["epochs=300", "checkpoint_steps=1"];
     let mut child = work.train(&recipe).stderr(Stdio::piped()).spawn().unwrap();
     assert!(reaches(&mut child, &work, 3));
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success()
+    );
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -112,12 +125,15 @@ fn a_signal_saves_the_step_says_so_and_the_next_run_goes_on_in_mid_epoch() {
     assert!(said.contains(&kept) && said.contains("goes on from there"), "{said}");
     assert!(!work.out().join("runs").join("latest").exists());
 
-    let resumed = work.train(&[&recipe[..], &["--resume"]].concat()).stderr(Stdio::piped()).spawn().unwrap();
+    let resumed =
+        work.train(&[&recipe[..], &["--resume"]].concat()).stderr(Stdio::piped()).spawn().unwrap();
     let before = step_of(&work);
     while step_of(&work) == before {
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert!(Command::new("kill").args(["-INT", &resumed.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill").args(["-INT", &resumed.id().to_string()]).status().unwrap().success()
+    );
     let said = text(&resumed.wait_with_output().unwrap().stderr);
     assert!(said.contains(&format!("continues after step {before} ")), "{said}");
 }

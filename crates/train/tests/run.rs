@@ -28,7 +28,9 @@ fn a_run_leaves_what_the_contract_says_and_a_second_one_does_nothing() {
     }
     let metrics = work.metrics();
     assert_eq!(metrics.iter().map(|metrics| metrics.epoch).collect::<Vec<_>>(), [1, 2, 3]);
-    assert!(metrics.iter().all(|metrics| metrics.train.rows == 24 && metrics.valid.unwrap().rows == 11));
+    assert!(
+        metrics.iter().all(|metrics| metrics.train.rows == 24 && metrics.valid.unwrap().rows == 11)
+    );
     assert!(metrics[2].train.loss < metrics[0].train.loss, "{metrics:#?}");
     assert_eq!(metrics[2].step, 9);
 
@@ -43,7 +45,10 @@ fn the_same_seed_gives_the_same_model_and_another_seed_another() {
         let work = Work::new(16, 6);
         let output = work.train(&["epochs=2"]).env("OSSIFY__GENERAL__SEED", seed).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
-        (std::fs::read(work.run_folder().join("model.safetensors")).unwrap(), timeless(work.metrics()))
+        (
+            std::fs::read(work.run_folder().join("model.safetensors")).unwrap(),
+            timeless(work.metrics()),
+        )
     };
     let first = model("1");
     assert!(first == model("1"));
@@ -57,9 +62,17 @@ fn frozen_features_are_computed_once_and_used_by_later_runs() {
     let first = work.train(&recipe).output().unwrap();
     let said = text(&first.stderr);
     assert!(first.status.success(), "{said}");
-    assert!(said.contains("computed once for 22 images") && said.contains("a frozen backbone with random weights"), "{said}");
+    assert!(
+        said.contains("computed once for 22 images")
+            && said.contains("a frozen backbone with random weights"),
+        "{said}"
+    );
     let other = work.train(&[&recipe[..], &["learning_rate=0.005"]].concat()).output().unwrap();
-    assert!(text(&other.stderr).contains("features of the frozen backbone: taken from"), "{}", text(&other.stderr));
+    assert!(
+        text(&other.stderr).contains("features of the frozen backbone: taken from"),
+        "{}",
+        text(&other.stderr)
+    );
     assert_eq!(std::fs::read_dir(work.out().join("features")).unwrap().count(), 1);
 }
 
@@ -69,7 +82,8 @@ fn a_changed_cache_of_features_is_computed_again() {
     let recipe = ["mode=\"frozen\"", "shift=0", "brightness=0"];
     assert!(work.train(&recipe).output().unwrap().status.success());
     let model = std::fs::read(work.run_folder().join("model.safetensors")).unwrap();
-    let cache = std::fs::read_dir(work.out().join("features")).unwrap().next().unwrap().unwrap().path();
+    let cache =
+        std::fs::read_dir(work.out().join("features")).unwrap().next().unwrap().unwrap().path();
     let chunk = cache.join("train-00000.f32");
     let bytes = std::fs::read(&chunk).unwrap();
     std::fs::write(&chunk, vec![0; bytes.len()]).unwrap();
@@ -98,7 +112,11 @@ fn a_frozen_phase_and_a_fine_tuning_from_a_block_on_leave_the_blocks_before_it_a
     let first = work.tensors();
     assert!(work.train(&[&recipe[..], &["epochs=4"]].concat()).status().unwrap().success());
     let second = work.tensors();
-    let is_still = |name: &str| ["features.conv0.", "features.norm0.", "features.denseblock1."].iter().any(|prefix| name.starts_with(prefix));
+    let is_still = |name: &str| {
+        ["features.conv0.", "features.norm0.", "features.denseblock1."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
     let changed: Vec<bool> = first.iter().map(|(name, bytes)| bytes != &second[name]).collect();
     for ((name, _), changed) in first.iter().zip(changed) {
         assert_eq!(changed, !is_still(name), "{name}");
@@ -108,26 +126,58 @@ fn a_frozen_phase_and_a_fine_tuning_from_a_block_on_leave_the_blocks_before_it_a
 
 #[test]
 fn each_recipe_learns_to_tell_left_from_right() {
-    let base = ["epochs=6", "stop_at_train_accuracy=0.0", "shift=0.0", "brightness=0.0", "dropout=0.0"];
+    let base =
+        ["epochs=6", "stop_at_train_accuracy=0.0", "shift=0.0", "brightness=0.0", "dropout=0.0"];
     let recipes: [&[&str]; 3] = [
-        &["optimizer=\"adamw\"", "epsilon=\"torch\"", "clip_scope=\"global\"", "box_loss=\"smooth-l1\"", "giou_weight=1.0", "sampler=\"balanced\""],
-        &["optimizer=\"sgd\"", "learning_rate=0.02", "class_weights=\"balanced\"", "label_smoothing=0.05", "schedule=\"plateau\"", "plateau_patience=1"],
-        &["rotation=10.0", "scale=0.1", "contrast=0.2", "noise=0.02", "cutout=0.1", "best_by=\"loss\""],
+        &[
+            "optimizer=\"adamw\"",
+            "epsilon=\"torch\"",
+            "clip_scope=\"global\"",
+            "box_loss=\"smooth-l1\"",
+            "giou_weight=1.0",
+            "sampler=\"balanced\"",
+        ],
+        &[
+            "optimizer=\"sgd\"",
+            "learning_rate=0.02",
+            "class_weights=\"balanced\"",
+            "label_smoothing=0.05",
+            "schedule=\"plateau\"",
+            "plateau_patience=1",
+        ],
+        &[
+            "rotation=10.0",
+            "scale=0.1",
+            "contrast=0.2",
+            "noise=0.02",
+            "cutout=0.1",
+            "best_by=\"loss\"",
+        ],
     ];
     for recipe in recipes {
         let work = Work::new(48, 16);
         let output = work.train(&[&base[..], recipe].concat()).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         let metrics = work.metrics();
-        assert!(metrics.iter().any(|metrics| metrics.train.accuracy > 0.8), "{recipe:?}: {metrics:#?}");
-        assert!(metrics.iter().all(|metrics| metrics.train.rows == 48 && metrics.valid.unwrap().rows == 16));
+        assert!(
+            metrics.iter().any(|metrics| metrics.train.accuracy > 0.8),
+            "{recipe:?}: {metrics:#?}"
+        );
+        assert!(
+            metrics
+                .iter()
+                .all(|metrics| metrics.train.rows == 48 && metrics.valid.unwrap().rows == 16)
+        );
     }
 }
 
 #[test]
 fn the_best_epoch_is_left_behind_and_patience_ends_a_run() {
     let work = Work::new(16, 6);
-    let output = work.train(&["epochs=50", "patience=2", "min_delta=0.5", "best_by=\"accuracy\"", "--json"]).output().unwrap();
+    let output = work
+        .train(&["epochs=50", "patience=2", "min_delta=0.5", "best_by=\"accuracy\"", "--json"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let metrics = work.metrics();
     assert!(metrics.len() < 50, "patience ended it");
@@ -143,9 +193,15 @@ fn a_summary_and_a_preview_train_nothing() {
     let work = Work::new(8, 4);
     let output = work.train(&["--summary"]).output().unwrap();
     let said = text(&output.stderr);
-    assert!(output.status.success() && said.contains("features.denseblock3.denselayer6") && said.contains("epochs 1 to 3: "), "{said}");
+    assert!(
+        output.status.success()
+            && said.contains("features.denseblock3.denselayer6")
+            && said.contains("epochs 1 to 3: "),
+        "{said}"
+    );
 
-    let output = work.train(&["rotation=20.0", "flip=true", "cutout=0.2", "--preview"]).output().unwrap();
+    let output =
+        work.train(&["rotation=20.0", "flip=true", "cutout=0.2", "--preview"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let sheet = image::open(work.out().join("preview.png")).unwrap().to_rgb8();
     // Eight samples, each as it is and in seven epochs, 32 pixels enlarged to 160, 4 between them.

@@ -7,8 +7,9 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// Alignment that every file system asks for at most: that of a page.
 const ALIGNMENT: usize = 4096;
 
-/// Writes a file past the page cache where the file system can do that. Shards are larger than the memory that they
-/// would push everything else out of, and a copy into the cache takes as long as a resize.
+/// Writes a file past the page cache where the file system can do that. Shards are larger than the
+/// memory that they would push everything else out of, and a copy into the cache takes as long as a
+/// resize.
 pub(super) struct DirectFile {
     file: File,
     is_direct: bool,

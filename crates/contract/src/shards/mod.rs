@@ -1,8 +1,9 @@
 //! Shards: Arrow IPC files of tensors, and the tables that stand beside them.
 //!
-//! A shard carries its own checks in the footer's metadata: `ossify.tensor_xxh3`, the XXH3 (64 bits, 16
-//! hexadecimal digits) of each row's tensor in a row, and `ossify.heads_xxh3`, that of all else of the rows.
-//! So a reader that wants one image of a million checks that image and reads no other.
+//! A shard carries its own checks in the footer's metadata: `ossify.tensor_xxh3`, the XXH3 (64
+//! bits, 16 hexadecimal digits) of each row's tensor in a row, and `ossify.heads_xxh3`, that of all
+//! else of the rows. So a reader that wants one image of a million checks that image and reads no
+//! other.
 
 mod direct;
 mod reader;
@@ -53,15 +54,17 @@ table! {
         split: Split,
         /// XXH3 of the file's bytes.
         bytes_xxh3: u64,
-        /// XXH3 of the upright picture's decoded pixels, of which the tensor is made. A JPEG that was decoded at a
-        /// fraction of its size is hashed at that fraction.
+        /// XXH3 of the upright picture's decoded pixels, of which the tensor is made. A JPEG that
+        /// was decoded at a fraction of its size is hashed at that fraction.
         pixels_xxh3: u64,
-        /// 64 bits that stay nearly equal when the picture is brightened, turned, scaled or encoded again.
+        /// 64 bits that stay nearly equal when the picture is brightened, turned, scaled or encoded
+        /// again.
         perceptual_hash: u64,
-        /// Mean luma of the tensor where it shows the picture, bars of a letterbox left out: 0 black to 1 white. Luma is
-        /// that of ITU-R BT.601, rounded to 8 bits, over 255.
+        /// Mean luma of the tensor where it shows the picture, bars of a letterbox left out: 0
+        /// black to 1 white. Luma is that of ITU-R BT.601, rounded to 8 bits, over 255.
         brightness: f32,
-        /// Standard deviation of that luma: 0 for an even picture to 0.5 for one that is half black and half white.
+        /// Standard deviation of that luma: 0 for an even picture to 0.5 for one that is half black
+        /// and half white.
         contrast: f32,
         /// Images of one group show the same picture and span several splits; null for all others.
         leak_group: Option<i32>,
@@ -69,8 +72,9 @@ table! {
 }
 
 table! {
-    /// One row a pair of images of different splits that show the same picture. A group of `n` images has `n - 1`
-    /// pairs or more, that hold it together; not each image stands beside each other one.
+    /// One row a pair of images of different splits that show the same picture. A group of `n`
+    /// images has `n - 1` pairs or more, that hold it together; not each image stands beside each
+    /// other one.
     "leaks" => LeakRow {
         /// The group, as in `fingerprints`.
         leak_group: i32,
@@ -86,10 +90,11 @@ table! {
         other_split: Split,
         /// Bits in which the perceptual hashes differ, as they stand or with one picture mirrored.
         hash_distance: i32,
-        /// Normalised correlation of the two pictures after turning one onto the other, -1..=1; null where
-        /// bytes or pixels are the same.
+        /// Normalised correlation of the two pictures after turning one onto the other, -1..=1;
+        /// null where bytes or pixels are the same.
         correlation: Option<f32>,
-        /// Degrees by which the other image is turned against the first, counter-clockwise; null as above.
+        /// Degrees by which the other image is turned against the first, counter-clockwise; null as
+        /// above.
         rotation_degrees: Option<f32>,
         /// Whether the other image is mirrored against the first.
         mirrored: bool,
@@ -131,8 +136,19 @@ pub struct ShardRow {
 
 impl ShardRow {
     /// The row of this tensor, made of a source of `source` = (width, height) pixels.
-    pub fn new(image_id: impl Into<String>, (width, height): (u32, u32), transform: Transform, tensor: &[u8]) -> Self {
-        ShardRow { image_id: image_id.into(), width, height, transform, tensor_xxh3: xxh3_64(tensor) }
+    pub fn new(
+        image_id: impl Into<String>,
+        (width, height): (u32, u32),
+        transform: Transform,
+        tensor: &[u8],
+    ) -> Self {
+        ShardRow {
+            image_id: image_id.into(),
+            width,
+            height,
+            transform,
+            tensor_xxh3: xxh3_64(tensor),
+        }
     }
 }
 
@@ -144,7 +160,10 @@ pub fn shard_file_name(split: Split, number: usize) -> String {
 /// The shards of a split that the manifest of a shards folder lists, in order.
 pub fn shards_of(manifest: &Manifest, split: Split) -> impl Iterator<Item = &FileEntry> {
     let prefix = format!("{split}-");
-    manifest.files.iter().filter(move |file| file.path.starts_with(&prefix) && file.path.ends_with(".arrow"))
+    manifest
+        .files
+        .iter()
+        .filter(move |file| file.path.starts_with(&prefix) && file.path.ends_with(".arrow"))
 }
 
 /// Key of the footer's metadata: 16 hexadecimal digits a row.
@@ -154,11 +173,16 @@ const HEADS_HASH: &str = "ossify.heads_xxh3";
 const PIXELS_COLUMN: usize = 1;
 
 fn shard_schema(shape: ShardShape) -> SchemaRef {
-    let extension = format!("{{\"shape\":[{},{},{}],\"dim_names\":[\"H\",\"W\",\"C\"]}}", shape.height, shape.width, shape.channels);
-    let pixels = Field::new("pixels", DataType::FixedSizeList(pixel_field(), shape.bytes() as i32), false).with_metadata(HashMap::from([
-        ("ARROW:extension:name".to_owned(), "arrow.fixed_shape_tensor".to_owned()),
-        ("ARROW:extension:metadata".to_owned(), extension),
-    ]));
+    let extension = format!(
+        "{{\"shape\":[{},{},{}],\"dim_names\":[\"H\",\"W\",\"C\"]}}",
+        shape.height, shape.width, shape.channels
+    );
+    let pixels =
+        Field::new("pixels", DataType::FixedSizeList(pixel_field(), shape.bytes() as i32), false)
+            .with_metadata(HashMap::from([
+                ("ARROW:extension:name".to_owned(), "arrow.fixed_shape_tensor".to_owned()),
+                ("ARROW:extension:metadata".to_owned(), extension),
+            ]));
     let fields = vec![
         Field::new("image_id", DataType::Utf8, false),
         pixels,
@@ -169,7 +193,10 @@ fn shard_schema(shape: ShardShape) -> SchemaRef {
         Field::new("offset_x", DataType::Float32, false),
         Field::new("offset_y", DataType::Float32, false),
     ];
-    Arc::new(Schema::new_with_metadata(fields, HashMap::from([("ossify.schema_version".to_owned(), SCHEMA_VERSION.to_string())])))
+    Arc::new(Schema::new_with_metadata(
+        fields,
+        HashMap::from([("ossify.schema_version".to_owned(), SCHEMA_VERSION.to_string())]),
+    ))
 }
 
 fn pixel_field() -> Arc<Field> {
@@ -185,7 +212,14 @@ impl HeadsHash {
         self.0.update(&(image_id.len() as u64).to_le_bytes());
         self.0.update(image_id.as_bytes());
         let Transform { scale_x, scale_y, offset_x, offset_y } = *transform;
-        let numbers = [width, height, scale_x.to_bits(), scale_y.to_bits(), offset_x.to_bits(), offset_y.to_bits()];
+        let numbers = [
+            width,
+            height,
+            scale_x.to_bits(),
+            scale_y.to_bits(),
+            offset_x.to_bits(),
+            offset_y.to_bits(),
+        ];
         numbers.iter().for_each(|number| self.0.update(&number.to_le_bytes()));
     }
 
@@ -205,7 +239,8 @@ mod tests {
     }
 
     fn row(i: usize) -> ShardRow {
-        let transform = Transform { scale_x: 0.5, scale_y: 0.25, offset_x: i as f32, offset_y: -1.0 };
+        let transform =
+            Transform { scale_x: 0.5, scale_y: 0.25, offset_x: i as f32, offset_y: -1.0 };
         ShardRow::new(format!("train/images/{i}.jpg"), (100 + i as u32, 200), transform, &tensor(i))
     }
 
@@ -232,7 +267,10 @@ mod tests {
             assert_eq!((reader.len(), reader.shape()), (150, SHAPE));
             for i in (0..150).map(|i| i * 77 % 150).chain(0..150) {
                 let (image, row) = (reader.get(i).unwrap(), row(i));
-                assert_eq!((image.image_id, image.width, image.height, image.transform), (row.image_id.as_str(), row.width, row.height, row.transform));
+                assert_eq!(
+                    (image.image_id, image.width, image.height, image.transform),
+                    (row.image_id.as_str(), row.width, row.height, row.transform)
+                );
                 assert_eq!(&*reader.tensor(i).unwrap(), tensor(i).as_slice());
             }
             let mut copied = vec![7];
@@ -287,8 +325,14 @@ mod tests {
         for i in (0..70).filter(|i| *i != 42) {
             assert_eq!(&*reader.tensor(i).unwrap(), tensor(i).as_slice());
         }
-        for error in [reader.tensor(42).unwrap_err().to_string(), reader.append_tensor(42, &mut Vec::new()).unwrap_err().to_string()] {
-            assert!(error.contains("the tensor of train/images/42.jpg is not as it was written"), "{error}");
+        for error in [
+            reader.tensor(42).unwrap_err().to_string(),
+            reader.append_tensor(42, &mut Vec::new()).unwrap_err().to_string(),
+        ] {
+            assert!(
+                error.contains("the tensor of train/images/42.jpg is not as it was written"),
+                "{error}"
+            );
         }
         drop(reader);
 
@@ -303,7 +347,9 @@ mod tests {
     #[test]
     fn tensors_of_another_size_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = ShardWriter::create(folder.path().join("a.arrow"), SHAPE, ShardCompression::None).unwrap();
+        let mut writer =
+            ShardWriter::create(folder.path().join("a.arrow"), SHAPE, ShardCompression::None)
+                .unwrap();
         assert!(writer.write(&[row(0), row(1)], tensor(0)).is_err());
     }
 }

@@ -38,7 +38,8 @@ pub struct ShardImage<'a> {
     pub transform: Transform,
 }
 
-/// The bytes of one tensor in rows, columns, channels; those of the mapped file itself, unless it is compressed.
+/// The bytes of one tensor in rows, columns, channels; those of the mapped file itself, unless it
+/// is compressed.
 #[derive(Clone, Debug)]
 pub struct Tensor(Buffer);
 
@@ -50,9 +51,9 @@ impl Deref for Tensor {
     }
 }
 
-/// Reads a shard by row, in any order and from any number of threads: from a memory map without a copy, or
-/// batch by batch where it is compressed. A tensor is checked when it is first asked for, all else when the
-/// shard is opened.
+/// Reads a shard by row, in any order and from any number of threads: from a memory map without a
+/// copy, or batch by batch where it is compressed. A tensor is checked when it is first asked for,
+/// all else when the shard is opened.
 #[derive(Debug)]
 pub struct ShardReader {
     path: PathBuf,
@@ -88,7 +89,8 @@ impl AsRef<[u8]> for Mapped {
     }
 }
 
-/// All rows without their tensors: copied, for as views of the map they would keep its pages around them in memory.
+/// All rows without their tensors: copied, for as views of the map they would keep its pages around
+/// them in memory.
 #[derive(Debug, Default)]
 struct Images {
     ids: String,
@@ -120,7 +122,8 @@ impl ShardReader {
         Self::open_for(Access::InOrder, path)
     }
 
-    /// As [`ShardReader::open`], for rows that are asked for in another order than that of the file.
+    /// As [`ShardReader::open`], for rows that are asked for in another order than that of the
+    /// file.
     ///
     /// # Errors
     /// As [`ShardReader::open`].
@@ -128,30 +131,43 @@ impl ShardReader {
         let path = path.as_ref();
         let corrupt = |reason: &str| damaged(path, reason);
         let file = open(path)?;
-        // SAFETY: shards are replaced by renaming, never changed in place, so the mapped bytes stay as they are.
-        let mapped = Arc::new(unsafe { Mmap::map(&file) }.map_err(ArtefactError::io("cannot map", path))?);
+        // SAFETY: shards are replaced by renaming, never changed in place, so the mapped bytes stay
+        // as they are.
+        let mapped =
+            Arc::new(unsafe { Mmap::map(&file) }.map_err(ArtefactError::io("cannot map", path))?);
         #[cfg(unix)]
         if access == Access::Scattered {
             // Advice that is not taken costs time and nothing else.
             let _ = mapped.advise(memmap2::Advice::Random);
         }
         let map = Buffer::from(bytes::Bytes::from_owner(Mapped(Arc::clone(&mapped))));
-        let trailer = map.len().checked_sub(TRAILER_BYTES).ok_or_else(|| corrupt("too short to be an Arrow file"))?;
+        let trailer = map
+            .len()
+            .checked_sub(TRAILER_BYTES)
+            .ok_or_else(|| corrupt("too short to be an Arrow file"))?;
         let mut tail = [0; TRAILER_BYTES];
         tail.copy_from_slice(&map[trailer..]);
-        let footer_length = read_footer_length(tail).map_err(|_| corrupt("not a whole Arrow file"))?;
-        let footer_start = trailer.checked_sub(footer_length).ok_or_else(|| corrupt("not a whole Arrow file"))?;
-        let footer = root_as_footer(&map[footer_start..trailer]).map_err(|_| corrupt("its footer cannot be read"))?;
+        let footer_length =
+            read_footer_length(tail).map_err(|_| corrupt("not a whole Arrow file"))?;
+        let footer_start =
+            trailer.checked_sub(footer_length).ok_or_else(|| corrupt("not a whole Arrow file"))?;
+        let footer = root_as_footer(&map[footer_start..trailer])
+            .map_err(|_| corrupt("its footer cannot be read"))?;
         let schema = footer.schema().ok_or_else(|| corrupt("its footer has no schema"))?;
-        let schema = Arc::new(try_fb_to_schema(schema).map_err(|_| corrupt("its schema cannot be read"))?);
-        let shape = shape_of(&schema).ok_or_else(|| corrupt("its columns are not those of a shard"))?;
+        let schema =
+            Arc::new(try_fb_to_schema(schema).map_err(|_| corrupt("its schema cannot be read"))?);
+        let shape =
+            shape_of(&schema).ok_or_else(|| corrupt("its columns are not those of a shard"))?;
         let note = |key: &str| {
             let notes = footer.custom_metadata()?;
             notes.iter().find(|note| note.key() == Some(key))?.value()
         };
         let mut blocks = Vec::new();
         for block in footer.recordBatches().iter().flatten() {
-            blocks.push((*block, bytes_of(block, &map).ok_or_else(|| corrupt("a block lies outside the file"))?));
+            blocks.push((
+                *block,
+                bytes_of(block, &map).ok_or_else(|| corrupt("a block lies outside the file"))?,
+            ));
         }
         let mut reader = ShardReader {
             path: path.to_path_buf(),
@@ -159,7 +175,8 @@ impl ShardReader {
             images: Images::default(),
             batch_ends: Vec::with_capacity(blocks.len()),
             tensors: Tensors::Mapped(Vec::new()),
-            tensor_hashes: hashes_of(note(TENSOR_HASHES).unwrap_or_default()).ok_or_else(|| corrupt("the hashes in its footer cannot be read"))?,
+            tensor_hashes: hashes_of(note(TENSOR_HASHES).unwrap_or_default())
+                .ok_or_else(|| corrupt("the hashes in its footer cannot be read"))?,
             checked: Vec::new(),
             map: mapped,
             file,
@@ -177,15 +194,22 @@ impl ShardReader {
         Ok(reader)
     }
 
-    fn read_batches(&mut self, schema: &SchemaRef, version: MetadataVersion, blocks: Vec<(Block, Buffer)>) -> Result<()> {
+    fn read_batches(
+        &mut self,
+        schema: &SchemaRef,
+        version: MetadataVersion,
+        blocks: Vec<(Block, Buffer)>,
+    ) -> Result<()> {
         if blocks.iter().any(|(_, bytes)| is_compressed(bytes)) {
-            let heads = (0..schema.fields().len()).filter(|column| *column != PIXELS_COLUMN).collect();
+            let heads =
+                (0..schema.fields().len()).filter(|column| *column != PIXELS_COLUMN).collect();
             let decoder = FileDecoder::new(schema.clone(), version).with_projection(heads);
             for (block, bytes) in &blocks {
                 let batch = self.decode(&decoder, block, bytes)?;
                 self.add_heads(&batch, 1);
             }
-            let decoder = FileDecoder::new(schema.clone(), version).with_projection(vec![PIXELS_COLUMN]);
+            let decoder =
+                FileDecoder::new(schema.clone(), version).with_projection(vec![PIXELS_COLUMN]);
             self.tensors = Tensors::Packed(Packed { decoder, blocks, unpacked: Mutex::default() });
         } else {
             let decoder = FileDecoder::new(schema.clone(), version);
@@ -201,7 +225,8 @@ impl ShardReader {
     }
 
     fn decode(&self, decoder: &FileDecoder, block: &Block, bytes: &Buffer) -> Result<RecordBatch> {
-        let batch = decoder.read_record_batch(block, bytes).map_err(ArtefactError::arrow(&self.path))?;
+        let batch =
+            decoder.read_record_batch(block, bytes).map_err(ArtefactError::arrow(&self.path))?;
         batch.ok_or_else(|| damaged(&self.path, "a block is empty"))
     }
 
@@ -215,7 +240,8 @@ impl ShardReader {
             self.images.ids.push_str(ids.value(i));
             self.images.id_ends.push(self.images.ids.len());
             self.images.sizes.push((widths.value(i) as u32, heights.value(i) as u32));
-            let (scale_x, scale_y, offset_x, offset_y) = (scale_x.value(i), scale_y.value(i), offset_x.value(i), offset_y.value(i));
+            let (scale_x, scale_y, offset_x, offset_y) =
+                (scale_x.value(i), scale_y.value(i), offset_x.value(i), offset_y.value(i));
             self.images.transforms.push(Transform { scale_x, scale_y, offset_x, offset_y });
         }
         self.batch_ends.push(self.len());
@@ -223,7 +249,9 @@ impl ShardReader {
 
     fn heads_hash(&self) -> String {
         let mut hash = HeadsHash::default();
-        self.iter().for_each(|image| hash.add(image.image_id, image.width, image.height, &image.transform));
+        self.iter().for_each(|image| {
+            hash.add(image.image_id, image.width, image.height, &image.transform)
+        });
         hash.hex()
     }
 
@@ -280,8 +308,10 @@ impl ShardReader {
         Ok(tensor)
     }
 
-    /// Appends the tensor of the image at `row` to `out`, read from the file: for those that copy tensors anyway. A map's pages count as memory of
-    /// the process for as long as it is open, so that whoever goes through a large dataset by [`ShardReader::tensor`] seems to hold all of it.
+    /// Appends the tensor of the image at `row` to `out`, read from the file: for those that copy
+    /// tensors anyway. A map's pages count as memory of the process for as long as it is open, so
+    /// that whoever goes through a large dataset by [`ShardReader::tensor`] seems to hold all of
+    /// it.
     ///
     /// # Errors
     /// As [`ShardReader::tensor`], and where the file cannot be read.
@@ -292,7 +322,11 @@ impl ShardReader {
         match (&self.tensors, self.offset_of(&tensor)) {
             (Tensors::Mapped(_), Some(offset)) => {
                 out.resize(start + tensor.len(), 0);
-                let read = std::os::unix::fs::FileExt::read_exact_at(&self.file, &mut out[start..], offset as u64);
+                let read = std::os::unix::fs::FileExt::read_exact_at(
+                    &self.file,
+                    &mut out[start..],
+                    offset as u64,
+                );
                 read.map_err(ArtefactError::io("cannot read", &self.path))?;
             }
             _ => out.extend_from_slice(&tensor),
@@ -303,7 +337,9 @@ impl ShardReader {
     }
 
     fn unchecked_tensor(&self, row: usize) -> Result<Tensor> {
-        let (batch, i) = self.place(row).ok_or_else(|| ArtefactError::corrupt(&self.path, format!("row {row} of {} was asked for", self.len())))?;
+        let (batch, i) = self.place(row).ok_or_else(|| {
+            ArtefactError::corrupt(&self.path, format!("row {row} of {} was asked for", self.len()))
+        })?;
         let size = self.shape.bytes();
         let tensors = match &self.tensors {
             Tensors::Mapped(tensors) => tensors[batch].clone(),
@@ -320,7 +356,10 @@ impl ShardReader {
     fn check(&self, row: usize, tensor: &[u8]) -> Result<()> {
         if self.tensor_hashes.get(row).is_some_and(|expected| xxh3_64(tensor) != *expected) {
             let image_id = self.get(row).map(|image| image.image_id).unwrap_or_default();
-            return Err(damaged(&self.path, &format!("the tensor of {image_id} is not as it was written")));
+            return Err(damaged(
+                &self.path,
+                &format!("the tensor of {image_id} is not as it was written"),
+            ));
         }
         self.checked[row / 64].fetch_or(1 << (row % 64), Ordering::Relaxed);
         Ok(())
@@ -346,8 +385,15 @@ impl ShardReader {
     fn let_go(&self, bytes: &[u8]) {
         #[cfg(unix)]
         if let Some(offset) = self.offset_of(bytes) {
-            // SAFETY: the map is of a file, private to nobody and never written to: pages that are given back are read again from the file.
-            let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len()) };
+            // SAFETY: the map is of a file, private to nobody and never written to: pages that are
+            // given back are read again from the file.
+            let _ = unsafe {
+                self.map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    offset,
+                    bytes.len(),
+                )
+            };
         }
     }
 
@@ -375,17 +421,29 @@ fn damaged(path: &Path, reason: &str) -> ArtefactError {
 /// The part of the file that a block names.
 fn bytes_of(block: &Block, map: &Buffer) -> Option<Buffer> {
     let start = usize::try_from(block.offset()).ok()?;
-    let length = usize::try_from(block.metaDataLength()).ok()?.checked_add(usize::try_from(block.bodyLength()).ok()?)?;
+    let length = usize::try_from(block.metaDataLength())
+        .ok()?
+        .checked_add(usize::try_from(block.bodyLength()).ok()?)?;
     (start.checked_add(length)? <= map.len()).then(|| map.slice_with_length(start, length))
 }
 
 fn is_compressed(block: &[u8]) -> bool {
-    let message = block.get(MESSAGE_PREFIX_BYTES..).and_then(|message| root_as_message(message).ok());
-    message.and_then(|message| message.header_as_record_batch()).is_some_and(|batch| batch.compression().is_some())
+    let message =
+        block.get(MESSAGE_PREFIX_BYTES..).and_then(|message| root_as_message(message).ok());
+    message
+        .and_then(|message| message.header_as_record_batch())
+        .is_some_and(|batch| batch.compression().is_some())
 }
 
 fn tensors_of(batch: &RecordBatch, column: usize) -> Buffer {
-    batch.column(column).as_fixed_size_list().values().as_primitive::<UInt8Type>().values().inner().clone()
+    batch
+        .column(column)
+        .as_fixed_size_list()
+        .values()
+        .as_primitive::<UInt8Type>()
+        .values()
+        .inner()
+        .clone()
 }
 
 /// 16 hexadecimal digits a row.
@@ -394,7 +452,12 @@ fn hashes_of(digits: &str) -> Option<Vec<u64>> {
     if !rest.is_empty() {
         return None;
     }
-    numbers.iter().map(|number| std::str::from_utf8(number).ok().and_then(|number| u64::from_str_radix(number, 16).ok())).collect()
+    numbers
+        .iter()
+        .map(|number| {
+            std::str::from_utf8(number).ok().and_then(|number| u64::from_str_radix(number, 16).ok())
+        })
+        .collect()
 }
 
 /// The tensors' shape, if the schema is that of a shard.
@@ -403,7 +466,8 @@ fn shape_of(schema: &Schema) -> Option<ShardShape> {
     struct Extension {
         shape: [u32; 3],
     }
-    let metadata = schema.field_with_name("pixels").ok()?.metadata().get("ARROW:extension:metadata")?;
+    let metadata =
+        schema.field_with_name("pixels").ok()?.metadata().get("ARROW:extension:metadata")?;
     let [height, width, channels] = serde_json::from_str::<Extension>(metadata).ok()?.shape;
     let shape = ShardShape { height, width, channels };
     (schema.fields() == shard_schema(shape).fields()).then_some(shape)

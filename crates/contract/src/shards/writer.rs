@@ -2,14 +2,19 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, FixedSizeListArray, Float32Array, Int32Array, PrimitiveArray, RecordBatch,
+    StringArray,
+};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{SchemaRef, UInt8Type};
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow::ipc::{CompressionType, MetadataVersion};
 
 use super::direct::DirectFile;
-use super::{HEADS_HASH, HeadsHash, ShardRow, ShardShape, TENSOR_HASHES, pixel_field, shard_schema};
+use super::{
+    HEADS_HASH, HeadsHash, ShardRow, ShardShape, TENSOR_HASHES, pixel_field, shard_schema,
+};
 use crate::{ArtefactError, FileEntry, HashingWriter, Result, Transform};
 
 /// How a shard lies on the disk.
@@ -21,8 +26,8 @@ pub enum ShardCompression {
     Zstd,
 }
 
-/// Images of one record batch: what is made at a time by one thread, and what is unpacked to read one row of a packed
-/// shard. With more of them, few large images would keep few threads busy.
+/// Images of one record batch: what is made at a time by one thread, and what is unpacked to read
+/// one row of a packed shard. With more of them, few large images would keep few threads busy.
 pub const BATCH_IMAGES: usize = 16;
 
 /// Writes a shard: an Arrow IPC file, buffers aligned to 64 bytes.
@@ -41,25 +46,45 @@ impl ShardWriter {
     ///
     /// # Errors
     /// Fails where the file cannot be created.
-    pub fn create(path: impl AsRef<Path>, shape: ShardShape, compression: ShardCompression) -> Result<Self> {
+    pub fn create(
+        path: impl AsRef<Path>,
+        shape: ShardShape,
+        compression: ShardCompression,
+    ) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let file = DirectFile::create(&path).map_err(ArtefactError::io("cannot create", &path))?;
         let schema = shard_schema(shape);
         let codec = (compression == ShardCompression::Zstd).then_some(CompressionType::ZSTD);
-        let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V5).and_then(|options| options.try_with_compression(codec));
-        let writer = options.and_then(|options| FileWriter::try_new_with_options(HashingWriter::new(file), &schema, options));
+        let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V5)
+            .and_then(|options| options.try_with_compression(codec));
+        let writer = options.and_then(|options| {
+            FileWriter::try_new_with_options(HashingWriter::new(file), &schema, options)
+        });
         let writer = writer.map_err(ArtefactError::arrow(&path))?;
-        Ok(ShardWriter { writer, path, shape, schema, heads: HeadsHash::default(), tensor_hashes: String::new(), rows: 0 })
+        Ok(ShardWriter {
+            writer,
+            path,
+            shape,
+            schema,
+            heads: HeadsHash::default(),
+            tensor_hashes: String::new(),
+            rows: 0,
+        })
     }
 
-    /// Writes one record batch: `pixels` holds the rows' tensors one after the other. It is given back, to be
-    /// filled again.
+    /// Writes one record batch: `pixels` holds the rows' tensors one after the other. It is given
+    /// back, to be filled again.
     ///
     /// # Errors
     /// Fails where rows and pixels do not fit together, or where the disk fails.
     pub fn write(&mut self, rows: &[ShardRow], pixels: Vec<u8>) -> Result<Vec<u8>> {
         if pixels.len() != rows.len() * self.shape.bytes() {
-            let reason = format!("{} bytes of pixels for {} tensors of {} bytes", pixels.len(), rows.len(), self.shape.bytes());
+            let reason = format!(
+                "{} bytes of pixels for {} tensors of {} bytes",
+                pixels.len(),
+                rows.len(),
+                self.shape.bytes()
+            );
             return Err(ArtefactError::corrupt(&self.path, reason));
         }
         if rows.is_empty() {
@@ -77,12 +102,23 @@ impl ShardWriter {
         Ok(pixels.into_vec().unwrap_or_default())
     }
 
-    fn batch(&self, rows: &[ShardRow], pixels: Buffer) -> Result<RecordBatch, arrow::error::ArrowError> {
+    fn batch(
+        &self,
+        rows: &[ShardRow],
+        pixels: Buffer,
+    ) -> Result<RecordBatch, arrow::error::ArrowError> {
         let pixels = Arc::new(PrimitiveArray::<UInt8Type>::new(pixels.into(), None));
-        let floats = |value: fn(&Transform) -> f32| -> ArrayRef { Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| value(&row.transform)))) };
+        let floats = |value: fn(&Transform) -> f32| -> ArrayRef {
+            Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| value(&row.transform))))
+        };
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.image_id))),
-            Arc::new(FixedSizeListArray::try_new(pixel_field(), self.shape.bytes() as i32, pixels, None)?),
+            Arc::new(FixedSizeListArray::try_new(
+                pixel_field(),
+                self.shape.bytes() as i32,
+                pixels,
+                None,
+            )?),
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.width as i32))),
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.height as i32))),
             floats(|t| t.scale_x),
@@ -104,6 +140,12 @@ impl ShardWriter {
         let hashing = self.writer.into_inner().map_err(ArtefactError::arrow(&self.path))?;
         let (file, bytes, hash) = hashing.finish();
         file.finish().map_err(ArtefactError::io("cannot write", &self.path))?;
-        Ok(FileEntry { path: path.to_owned(), rows: Some(self.rows), bytes, xxh3: format!("{hash:016x}"), inputs: None })
+        Ok(FileEntry {
+            path: path.to_owned(),
+            rows: Some(self.rows),
+            bytes,
+            xxh3: format!("{hash:016x}"),
+            inputs: None,
+        })
     }
 }

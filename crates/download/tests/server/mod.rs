@@ -41,7 +41,14 @@ pub struct Reply {
 
 impl Reply {
     pub fn new(status: u16, body: &[u8]) -> Self {
-        Reply { status, headers: Vec::new(), body: body.to_vec(), cut_after: None, stall: None, without_length: false }
+        Reply {
+            status,
+            headers: Vec::new(),
+            body: body.to_vec(),
+            cut_after: None,
+            stall: None,
+            without_length: false,
+        }
     }
 
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -58,9 +65,14 @@ impl Reply {
     pub fn file(request: &Request, content: &[u8], etag: &str) -> Self {
         let if_range_fails = request.header("if-range").is_some_and(|validator| validator != etag);
         match request.range_start().filter(|_| !if_range_fails) {
-            Some(start) if start >= content.len() => Reply::new(416, b"").header("Content-Range", format!("bytes */{}", content.len())),
+            Some(start) if start >= content.len() => {
+                Reply::new(416, b"").header("Content-Range", format!("bytes */{}", content.len()))
+            }
             Some(start) => Reply::new(206, &content[start..])
-                .header("Content-Range", format!("bytes {start}-{}/{}", content.len() - 1, content.len()))
+                .header(
+                    "Content-Range",
+                    format!("bytes {start}-{}/{}", content.len() - 1, content.len()),
+                )
                 .header("ETag", etag),
             None => Reply::new(200, content).header("ETag", etag),
         }
@@ -118,7 +130,9 @@ fn send(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
         write!(stream, "{name}: {value}\r\n")?;
     }
     stream.write_all(b"\r\n")?;
-    stream.write_all(&reply.body[..reply.cut_after.unwrap_or(reply.body.len()).min(reply.body.len())])?;
+    stream.write_all(
+        &reply.body[..reply.cut_after.unwrap_or(reply.body.len()).min(reply.body.len())],
+    )?;
     stream.flush()?;
     if let Some(stall) = reply.stall {
         thread::sleep(stall);

@@ -76,8 +76,8 @@ pub struct ConfusionChange {
     pub other: u64,
     /// The second less the first.
     pub change: i64,
-    /// Images where one table alone has it, the other one where it grew and the baseline where it shrank; at most
-    /// three.
+    /// Images where one table alone has it, the other one where it grew and the baseline where it
+    /// shrank; at most three.
     pub examples: Vec<String>,
 }
 
@@ -106,10 +106,15 @@ pub(crate) fn image_changes(baseline: &SplitData, other: &SplitData) -> ImageCha
         iou_gained: Vec::new(),
     };
     for (of_baseline, of_other) in baseline.images.iter().zip(&other.images) {
-        let (Some(truth), Some(before), Some(after)) = (baseline.largest_truth(of_baseline), seen(baseline, of_baseline), seen(other, of_other)) else {
+        let (Some(truth), Some(before), Some(after)) = (
+            baseline.largest_truth(of_baseline),
+            seen(baseline, of_baseline),
+            seen(other, of_other),
+        ) else {
             continue;
         };
-        let (was_right, is_right, iou_change) = (before.is_right, after.is_right, after.iou - before.iou);
+        let (was_right, is_right, iou_change) =
+            (before.is_right, after.is_right, after.iou - before.iou);
         let change = || ImageChange {
             image_id: of_baseline.image_id.clone(),
             true_class_name: baseline.class_names[usize::from(truth.class)].clone(),
@@ -139,8 +144,12 @@ pub(crate) fn image_changes(baseline: &SplitData, other: &SplitData) -> ImageCha
     }
     // Images stand in order of their ids, and the sorts are stable.
     let score = |change: &ImageChange| change.other.score.unwrap_or(f32::NEG_INFINITY);
-    changes.worse.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.iou_change.total_cmp(&b.iou_change)));
-    changes.better.sort_by(|a, b| score(b).total_cmp(&score(a)).then(b.iou_change.total_cmp(&a.iou_change)));
+    changes
+        .worse
+        .sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.iou_change.total_cmp(&b.iou_change)));
+    changes
+        .better
+        .sort_by(|a, b| score(b).total_cmp(&score(a)).then(b.iou_change.total_cmp(&a.iou_change)));
     changes.iou_lost.sort_by(|a, b| a.iou_change.total_cmp(&b.iou_change));
     changes.iou_gained.sort_by(|a, b| b.iou_change.total_cmp(&a.iou_change));
     changes.iou_lost.truncate(IOU_CHANGES);
@@ -149,16 +158,19 @@ pub(crate) fn image_changes(baseline: &SplitData, other: &SplitData) -> ImageCha
     changes
 }
 
-/// Two-sided exact p-value of McNemar's test (McNemar, 1947): how likely cases that only one of two judges gets
-/// right are split at least as unevenly as `only_first` to `only_second` where either is as likely,
-/// `min(1, 2 P(X <= min))` with X binomial of one half. 1 without such cases; 0..=1.
+/// Two-sided exact p-value of McNemar's test (McNemar, 1947): how likely cases that only one of two
+/// judges gets right are split at least as unevenly as `only_first` to `only_second` where either
+/// is as likely, `min(1, 2 P(X <= min))` with X binomial of one half. 1 without such cases; 0..=1.
 pub fn mcnemar_exact(only_first: u64, only_second: u64) -> f64 {
     if only_first.abs_diff(only_second) <= 1 {
         return 1.0;
     }
     let (cases, fewer) = (only_first + only_second, only_first.min(only_second));
-    // The tail's largest term as a logarithm, because a power of one half underflows from 1,075 cases on.
-    let ln_largest: f64 = (1..=fewer).map(|i| ((cases - fewer + i) as f64 / i as f64).ln()).sum::<f64>() - cases as f64 * LN_2;
+    // The tail's largest term as a logarithm, because a power of one half underflows from 1,075
+    // cases on.
+    let ln_largest: f64 =
+        (1..=fewer).map(|i| ((cases - fewer + i) as f64 / i as f64).ln()).sum::<f64>()
+            - cases as f64 * LN_2;
     let (mut term, mut tail) = (1.0, 1.0);
     for i in (1..=fewer).rev() {
         term *= i as f64 / (cases - i + 1) as f64;
@@ -167,10 +179,15 @@ pub fn mcnemar_exact(only_first: u64, only_second: u64) -> f64 {
     (2.0 * ln_largest.exp() * tail).min(1.0)
 }
 
-/// Pairs of classes whose number of confused objects changed, the largest growth first and the largest decline last.
-pub(crate) fn confusion_changes(data: [&SplitData; 2], confusion: [&Confusion; 2]) -> Vec<ConfusionChange> {
+/// Pairs of classes whose number of confused objects changed, the largest growth first and the
+/// largest decline last.
+pub(crate) fn confusion_changes(
+    data: [&SplitData; 2],
+    confusion: [&Confusion; 2],
+) -> Vec<ConfusionChange> {
     let names = &data[0].class_names;
-    let cells = (0..names.len()).flat_map(|truth| (0..=names.len()).map(move |predicted| (truth, predicted)));
+    let cells = (0..names.len())
+        .flat_map(|truth| (0..=names.len()).map(move |predicted| (truth, predicted)));
     let change = |(truth, predicted): (usize, usize)| {
         let [baseline, other] = confusion.map(|confusion| confusion.count(truth, predicted));
         let change = other as i64 - baseline as i64;
@@ -179,13 +196,29 @@ pub(crate) fn confusion_changes(data: [&SplitData; 2], confusion: [&Confusion; 2
         }
         let taken_for = |data: &SplitData, image: usize| {
             let image = &data.images[image];
-            data.predictions_of(image).first().map_or(names.len(), |first| usize::from(first.class)) == predicted
+            data.predictions_of(image).first().map_or(names.len(), |first| usize::from(first.class))
+                == predicted
         };
-        let shows = |image: &ScoredImage| data[0].truths_of(image).iter().any(|object| usize::from(object.class) == truth);
+        let shows = |image: &ScoredImage| {
+            data[0].truths_of(image).iter().any(|object| usize::from(object.class) == truth)
+        };
         let (newer, older) = if change > 0 { (data[1], data[0]) } else { (data[0], data[1]) };
-        let is_example = |image: &usize| shows(&data[0].images[*image]) && taken_for(newer, *image) && !taken_for(older, *image);
-        let examples = (0..data[0].images.len()).filter(is_example).take(EXAMPLES).map(|image| data[0].images[image].image_id.clone()).collect();
-        Some(ConfusionChange { true_class_name: names[truth].clone(), predicted_class_name: names.get(predicted).cloned(), baseline, other, change, examples })
+        let is_example = |image: &usize| {
+            shows(&data[0].images[*image]) && taken_for(newer, *image) && !taken_for(older, *image)
+        };
+        let examples = (0..data[0].images.len())
+            .filter(is_example)
+            .take(EXAMPLES)
+            .map(|image| data[0].images[image].image_id.clone())
+            .collect();
+        Some(ConfusionChange {
+            true_class_name: names[truth].clone(),
+            predicted_class_name: names.get(predicted).cloned(),
+            baseline,
+            other,
+            change,
+            examples,
+        })
     };
     let mut changes: Vec<ConfusionChange> = cells.filter_map(change).collect();
     changes.sort_by_key(|change| std::cmp::Reverse(change.change));

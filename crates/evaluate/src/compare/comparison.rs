@@ -7,7 +7,9 @@ use crate::bootstrap::{Difference, Interval, PairedScores};
 use crate::confusion::Confusion;
 use crate::inputs::SplitData;
 use crate::report::Bootstrap;
-use crate::scores::{DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass};
+use crate::scores::{
+    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass,
+};
 
 /// `compare.json`: several predictions tables over the same images of a split.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,7 +62,8 @@ pub struct AgainstBaseline {
     pub differences: Levels<Difference>,
     /// What became of the images.
     pub images: ImageChanges,
-    /// Pairs of classes that are confused more often, and at the end those that are confused less often.
+    /// Pairs of classes that are confused more often, and at the end those that are confused less
+    /// often.
     pub confusions: Vec<ConfusionChange>,
     /// The verdict, sentence by sentence.
     pub in_words: Vec<String>,
@@ -139,10 +142,20 @@ const SCORE_NAMES: [ScoreName; 19] = [
 
 impl<T: Copy> Levels<T> {
     fn new(sheet: ScoreSheet<T>, data: &SplitData, confusion: &Confusion) -> Self {
-        let classes = data.class_names.iter().zip(sheet.per_class).zip(sheet.detection_per_class).enumerate();
-        let per_class =
-            classes.map(|(class, ((name, scores), detection))| ClassLevels { class_name: name.clone(), support: confusion.support(class), scores, detection });
-        Levels { per_class: per_class.collect(), objects_level: sheet.objects, image_level: sheet.images, detection: sheet.detection }
+        let classes =
+            data.class_names.iter().zip(sheet.per_class).zip(sheet.detection_per_class).enumerate();
+        let per_class = classes.map(|(class, ((name, scores), detection))| ClassLevels {
+            class_name: name.clone(),
+            support: confusion.support(class),
+            scores,
+            detection,
+        });
+        Levels {
+            per_class: per_class.collect(),
+            objects_level: sheet.objects,
+            image_level: sheet.images,
+            detection: sheet.detection,
+        }
     }
 
     /// All scores but those of single classes, with their names.
@@ -154,7 +167,8 @@ impl<T: Copy> Levels<T> {
         SCORE_NAMES.into_iter().zip(found).collect()
     }
 
-    /// The scores that `evaluate.max_drop` has margins for, with the names of their keys and what people call them.
+    /// The scores that `evaluate.max_drop` has margins for, with the names of their keys and what
+    /// people call them.
     pub(crate) fn headlines(&self) -> [(&'static str, &'static str, T); 4] {
         [
             ("accuracy", "image accuracy", self.image_level.accuracy),
@@ -166,16 +180,29 @@ impl<T: Copy> Levels<T> {
 }
 
 impl Comparison {
-    /// Everything but gates and words; names, data and scorers are those of the tables, the baseline first.
-    pub(crate) fn assemble(names: &[&str], data: &[SplitData], scorers: &[Scorer], paired: PairedScores, bootstrap: Bootstrap) -> Self {
+    /// Everything but gates and words; names, data and scorers are those of the tables, the
+    /// baseline first.
+    pub(crate) fn assemble(
+        names: &[&str],
+        data: &[SplitData],
+        scorers: &[Scorer],
+        paired: PairedScores,
+        bootstrap: Bootstrap,
+    ) -> Self {
         let every = vec![1; data[0].images.len()];
-        let confusions: Vec<Confusion> = scorers.iter().map(|scorer| scorer.confusion(&every)).collect();
-        let tables = names.iter().zip(data).zip(paired.scores).map(|((name, data), scores)| ComparedTable {
-            name: (*name).to_owned(),
-            predictions: data.predictions.len() as u64,
-            silent_images: data.images.iter().filter(|image| !image.truths.is_empty() && image.predictions.is_empty()).count() as u64,
-            scores: Levels::new(scores, data, &confusions[0]),
-        });
+        let confusions: Vec<Confusion> =
+            scorers.iter().map(|scorer| scorer.confusion(&every)).collect();
+        let tables =
+            names.iter().zip(data).zip(paired.scores).map(|((name, data), scores)| ComparedTable {
+                name: (*name).to_owned(),
+                predictions: data.predictions.len() as u64,
+                silent_images: data
+                    .images
+                    .iter()
+                    .filter(|image| !image.truths.is_empty() && image.predictions.is_empty())
+                    .count() as u64,
+                scores: Levels::new(scores, data, &confusions[0]),
+            });
         let comparisons = paired.differences.into_iter().enumerate().map(|(at, differences)| {
             let other = at + 1;
             AgainstBaseline {
@@ -183,7 +210,10 @@ impl Comparison {
                 is_same: is_same(&data[0], &data[other]),
                 differences: Levels::new(differences, &data[other], &confusions[0]),
                 images: image_changes(&data[0], &data[other]),
-                confusions: confusion_changes([&data[0], &data[other]], [&confusions[0], &confusions[other]]),
+                confusions: confusion_changes(
+                    [&data[0], &data[other]],
+                    [&confusions[0], &confusions[other]],
+                ),
                 in_words: Vec::new(),
             }
         });
@@ -210,8 +240,13 @@ impl Comparison {
 /// Whether two tables hold the same predictions.
 fn is_same(a: &SplitData, b: &SplitData) -> bool {
     // NaN stands for "no probabilities", which is the same in both.
-    let bits = |data: &SplitData| data.probabilities.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
-    a.images.iter().zip(&b.images).all(|(of_a, of_b)| a.predictions_of(of_a) == b.predictions_of(of_b)) && bits(a) == bits(b)
+    let bits =
+        |data: &SplitData| data.probabilities.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
+    a.images
+        .iter()
+        .zip(&b.images)
+        .all(|(of_a, of_b)| a.predictions_of(of_a) == b.predictions_of(of_b))
+        && bits(a) == bits(b)
 }
 
 #[cfg(test)]
@@ -221,19 +256,52 @@ mod tests {
     #[test]
     fn names_stand_in_the_order_of_the_scores() {
         let number = 0.0f64;
-        let objects = ObjectScores { accuracy: number, balanced_accuracy: number, macro_f1: number, box_mse: number, mean_iou: number, iou50_rate: number };
-        let images =
-            ImageScores { accuracy: number, top2_accuracy: number, macro_f1: number, macro_auroc: number, log_loss: number, brier: number, ece: number };
-        let detection = DetectionScores { ap: number, ap50: number, ap75: number, ar1: number, ar10: number, ar100: number };
-        let texts =
-            [("images", serde_json::to_string(&images)), ("objects", serde_json::to_string(&objects)), ("detection", serde_json::to_string(&detection))];
+        let objects = ObjectScores {
+            accuracy: number,
+            balanced_accuracy: number,
+            macro_f1: number,
+            box_mse: number,
+            mean_iou: number,
+            iou50_rate: number,
+        };
+        let images = ImageScores {
+            accuracy: number,
+            top2_accuracy: number,
+            macro_f1: number,
+            macro_auroc: number,
+            log_loss: number,
+            brier: number,
+            ece: number,
+        };
+        let detection = DetectionScores {
+            ap: number,
+            ap50: number,
+            ap75: number,
+            ar1: number,
+            ar10: number,
+            ar100: number,
+        };
+        let texts = [
+            ("images", serde_json::to_string(&images)),
+            ("objects", serde_json::to_string(&objects)),
+            ("detection", serde_json::to_string(&detection)),
+        ];
         let mut keys = Vec::new();
         for (level, text) in texts {
             let text = text.unwrap();
-            keys.extend(text.trim_matches(['{', '}']).split(',').map(|field| (level, field.split('"').nth(1).unwrap().to_owned())));
+            keys.extend(
+                text.trim_matches(['{', '}'])
+                    .split(',')
+                    .map(|field| (level, field.split('"').nth(1).unwrap().to_owned())),
+            );
         }
         assert_eq!(keys, SCORE_NAMES.map(|name| (name.level, name.key.to_owned())));
-        let levels = Levels { objects_level: objects, image_level: images, detection, per_class: Vec::new() };
+        let levels = Levels {
+            objects_level: objects,
+            image_level: images,
+            detection,
+            per_class: Vec::new(),
+        };
         assert_eq!(levels.scores().len(), SCORE_NAMES.len());
     }
 }

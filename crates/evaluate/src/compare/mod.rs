@@ -32,25 +32,38 @@ use crate::scores::Scorer;
 /// Gates (`evaluate.max_drop`) are about the first split that is compared.
 ///
 /// # Errors
-/// Fails where tables are missing, where they belong to other classes, images or splits, and where the disk does.
-pub fn compare(context: &Context, baseline: &str, others: &[String]) -> Result<Outcome, StageError> {
+/// Fails where tables are missing, where they belong to other classes, images or splits, and where
+/// the disk does.
+pub fn compare(
+    context: &Context,
+    baseline: &str,
+    others: &[String],
+) -> Result<Outcome, StageError> {
     let tables = ComparedTables::resolve(context, baseline, others)?;
     gates::check_settings(&context.settings.evaluate)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(context.threads()).build().context("cannot start threads")?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(context.threads())
+        .build()
+        .context("cannot start threads")?;
     let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
     for split in tables.splits() {
-        let folder = context.out.reports().join("compare").join(tables.folder_name()).join(split.as_str());
+        let folder =
+            context.out.reports().join("compare").join(tables.folder_name()).join(split.as_str());
         let has_gates = splits.is_empty();
-        // Gates are about the first split: the same split must run again where it takes or loses that place.
+        // Gates are about the first split: the same split must run again where it takes or loses
+        // that place.
         let mut fingerprint = context.fingerprint("compare", &["general", "evaluate"]);
-        fingerprint.add(if has_gates { "first" } else { "further" }).add(if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
-            "drawn"
-        } else {
-            "undrawn"
-        });
+        fingerprint.add(if has_gates { "first" } else { "further" }).add(
+            if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
+                "drawn"
+            } else {
+                "undrawn"
+            },
+        );
         tables.add_to(&mut fingerprint, split)?;
         let fingerprint = fingerprint.finish();
-        let current = if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
+        let current =
+            if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
         let summary = match current {
             Some(manifest) => manifest.summary,
             None => {
@@ -64,9 +77,13 @@ pub fn compare(context: &Context, baseline: &str, others: &[String]) -> Result<O
             for line in other["table"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 context.reporter.say(line);
             }
-            context.reporter.say(format_args!("{split}: {}", other["in_words"].as_str().unwrap_or_default()));
+            context
+                .reporter
+                .say(format_args!("{split}: {}", other["in_words"].as_str().unwrap_or_default()));
         }
-        context.reporter.say(format_args!("{split}: comparison in {}", folder.join("compare.html").display()));
+        context
+            .reporter
+            .say(format_args!("{split}: comparison in {}", folder.join("compare.html").display()));
         gates.extend(summary["gates"].as_array().into_iter().flatten().cloned());
         splits.insert(split.to_string(), summary);
     }
@@ -74,7 +91,8 @@ pub fn compare(context: &Context, baseline: &str, others: &[String]) -> Result<O
         return Err(anyhow!("no split of evaluate.splits has predictions in these tables, so there is nothing to compare").into());
     }
     let names: Vec<&str> = tables.names().collect();
-    let summary = json!({ "baseline": names[0], "others": names[1..], "splits": splits, "gates": gates });
+    let summary =
+        json!({ "baseline": names[0], "others": names[1..], "splits": splits, "gates": gates });
     Ok(if all_current { Outcome::current(summary) } else { Outcome::done(summary) })
 }
 
@@ -93,7 +111,12 @@ impl SplitComparison<'_> {
         let publication = Publication::begin(folder)?;
         let scorers: Vec<Scorer> = self.data.iter().map(Scorer::new).collect();
         let units = resampling_units(&self.data[0]);
-        let bootstrap = Bootstrap { samples: settings.bootstrap_samples, seed: self.context.seed(), confidence: 0.95, units: units.1 as u64 };
+        let bootstrap = Bootstrap {
+            samples: settings.bootstrap_samples,
+            seed: self.context.seed(),
+            confidence: 0.95,
+            units: units.1 as u64,
+        };
         let paired = paired_intervals(&scorers, &units, bootstrap.samples, bootstrap.seed);
         let names: Vec<&str> = self.tables.names().collect();
         let mut comparison = Comparison::assemble(&names, self.data, &scorers, paired, bootstrap);
@@ -105,13 +128,17 @@ impl SplitComparison<'_> {
         }
 
         let mut files = Vec::new();
-        let mut text = serde_json::to_string_pretty(&comparison).context("cannot write compare.json")?;
+        let mut text =
+            serde_json::to_string_pretty(&comparison).context("cannot write compare.json")?;
         text.push('\n');
         publication.write("compare.json", text.as_bytes())?;
         files.push(publication.describe("compare.json", None)?);
         let drawn = self.draw(&comparison);
         let judged = self.has_gates.then_some(settings);
-        publication.write("compare.html", page::render(&comparison, self.tables, &drawn, judged).as_bytes())?;
+        publication.write(
+            "compare.html",
+            page::render(&comparison, self.tables, &drawn, judged).as_bytes(),
+        )?;
         files.push(publication.describe("compare.html", None)?);
         let summary = summary(&comparison);
         publication.commit("compare", fingerprint, files, summary.clone())?;
@@ -121,13 +148,29 @@ impl SplitComparison<'_> {
     /// Pictures for each table that is compared; together about `evaluate.overlays`.
     fn draw<'a>(&self, comparison: &'a Comparison) -> Vec<(Vec<ChangedPicture<'a>>, Vec<String>)> {
         let resize = &self.context.settings.resize;
-        let limits = Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
-        let wanted = self.context.settings.evaluate.overlays.div_ceil(comparison.comparisons.len().max(1));
+        let limits =
+            Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
+        let wanted =
+            self.context.settings.evaluate.overlays.div_ceil(comparison.comparisons.len().max(1));
         let others = comparison.comparisons.iter().zip(&self.data[1..]);
-        let drawn: Vec<_> = others.map(|(other, data)| pictures::draw(&other.images, [&self.data[0], data], &self.context.dataset, wanted, &limits)).collect();
+        let drawn: Vec<_> = others
+            .map(|(other, data)| {
+                pictures::draw(
+                    &other.images,
+                    [&self.data[0], data],
+                    &self.context.dataset,
+                    wanted,
+                    &limits,
+                )
+            })
+            .collect();
         let mut undrawn = drawn.iter().flat_map(|(_, undrawn)| undrawn);
         if let Some(first) = undrawn.next() {
-            self.context.reporter.warn(format_args!("{}: {} images could not be drawn; the first: {first}", comparison.split, undrawn.count() + 1));
+            self.context.reporter.warn(format_args!(
+                "{}: {} images could not be drawn; the first: {first}",
+                comparison.split,
+                undrawn.count() + 1
+            ));
         }
         drawn
     }

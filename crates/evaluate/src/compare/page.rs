@@ -1,6 +1,8 @@
 //! `compare.html`.
 
-use ossify_page::{Column, ForestChart, NoteKind, Page, Section, Svg, Table, TableCell, Tile, count, percent};
+use ossify_page::{
+    Column, ForestChart, NoteKind, Page, Section, Svg, Table, TableCell, Tile, count, percent,
+};
 use ossify_settings::{DropTest, EvaluateSettings, Margin};
 
 use super::changes::{ConfusionChange, ImageChange, Seen};
@@ -17,8 +19,8 @@ const SHOWN: usize = 12;
 /// Images that are folded away; `compare.json` has the rest.
 const FOLDED: usize = 100;
 
-/// Renders the page. `drawn` are pictures and reasons for missing ones of each table that is compared; `judged` are the
-/// settings of the gates, where this split decides on them.
+/// Renders the page. `drawn` are pictures and reasons for missing ones of each table that is
+/// compared; `judged` are the settings of the gates, where this split decides on them.
 pub(crate) fn render(
     comparison: &Comparison,
     tables: &ComparedTables,
@@ -26,7 +28,8 @@ pub(crate) fn render(
     judged: Option<&EvaluateSettings>,
 ) -> String {
     let baseline = &comparison.baseline().name;
-    let others: Vec<&str> = comparison.comparisons.iter().map(|other| other.name.as_str()).collect();
+    let others: Vec<&str> =
+        comparison.comparisons.iter().map(|other| other.name.as_str()).collect();
     let mut page = Page::new(
         format!("{} against {baseline}", others.join(", ")),
         format!(
@@ -39,8 +42,16 @@ pub(crate) fn render(
     page.push(in_words(comparison, judged));
     page.push(differences(comparison));
     page.push(by_class(comparison));
-    for (number, (other, (pictures, undrawn))) in comparison.comparisons.iter().zip(drawn).enumerate() {
-        let section = pictures::show(images(comparison, other), number, [baseline, &other.name], pictures, undrawn);
+    for (number, (other, (pictures, undrawn))) in
+        comparison.comparisons.iter().zip(drawn).enumerate()
+    {
+        let section = pictures::show(
+            images(comparison, other),
+            number,
+            [baseline, &other.name],
+            pictures,
+            undrawn,
+        );
         page.push(image_lists(section, baseline, other));
         page.push(confusions(comparison, other));
     }
@@ -51,13 +62,18 @@ pub(crate) fn render(
 
 /// A heading that names the table where there are several.
 fn titled(comparison: &Comparison, title: &str, other: &AgainstBaseline) -> String {
-    if comparison.comparisons.len() == 1 { title.to_owned() } else { format!("{title}: {}", other.name) }
+    if comparison.comparisons.len() == 1 {
+        title.to_owned()
+    } else {
+        format!("{title}: {}", other.name)
+    }
 }
 
 fn in_words(comparison: &Comparison, judged: Option<&EvaluateSettings>) -> Section {
     let mut section = Section::new("In words");
     for gate in &comparison.gates {
-        section = section.note(NoteKind::Error, format!("{} is not kept: {}.", gate.name, gate.message));
+        section =
+            section.note(NoteKind::Error, format!("{} is not kept: {}.", gate.name, gate.message));
     }
     for (i, other) in comparison.comparisons.iter().enumerate() {
         let mut sentences = other.in_words.iter();
@@ -67,11 +83,22 @@ fn in_words(comparison: &Comparison, judged: Option<&EvaluateSettings>) -> Secti
         for sentence in sentences {
             section = section.paragraph(sentence);
         }
-        let tiles = other.differences.headlines().into_iter().zip(comparison.tables[i + 1].scores.headlines()).zip(comparison.baseline().scores.headlines());
-        section = section.tiles(tiles.map(|(((_, words, difference), (_, _, after)), (_, _, before))| {
-            let reading = Reading::of(&difference, false).as_str();
-            Tile::new(words, difference_value(&difference)).detail(format!("{} → {}, {reading}", value(&before), value(&after)))
-        }));
+        let tiles = other
+            .differences
+            .headlines()
+            .into_iter()
+            .zip(comparison.tables[i + 1].scores.headlines())
+            .zip(comparison.baseline().scores.headlines());
+        section = section.tiles(tiles.map(
+            |(((_, words, difference), (_, _, after)), (_, _, before))| {
+                let reading = Reading::of(&difference, false).as_str();
+                Tile::new(words, difference_value(&difference)).detail(format!(
+                    "{} → {}, {reading}",
+                    value(&before),
+                    value(&after)
+                ))
+            },
+        ));
     }
     section.paragraph(margins_in_words(judged))
 }
@@ -81,8 +108,14 @@ fn margins_in_words(judged: Option<&EvaluateSettings>) -> String {
         return "Margins (evaluate.max_drop) are judged on the first split of evaluate.splits, which is another one.".into();
     };
     let margins = settings.max_drop;
-    let named = [("image accuracy", margins.accuracy), ("macro F1", margins.macro_f1), ("mean IoU", margins.mean_iou), ("AP50", margins.ap50)];
-    let told = |(words, margin): (&str, Margin)| margin.most().map(|most| format!("{words} {most}"));
+    let named = [
+        ("image accuracy", margins.accuracy),
+        ("macro F1", margins.macro_f1),
+        ("mean IoU", margins.mean_iou),
+        ("AP50", margins.ap50),
+    ];
+    let told =
+        |(words, margin): (&str, Margin)| margin.most().map(|most| format!("{words} {most}"));
     let told: Vec<String> = named.into_iter().filter_map(told).collect();
     if told.is_empty() {
         return "No margin is set (evaluate.max_drop): no drop is too large.".into();
@@ -101,23 +134,38 @@ fn whisker(difference: &Difference) -> (f64, f64, f64) {
 
 /// A forest plot with a mark for each table that is compared.
 fn forest(comparison: &Comparison, title: &str) -> ForestChart {
-    ForestChart::new(title).sides("worse", "better").series(comparison.comparisons.iter().map(|other| other.name.as_str()))
+    ForestChart::new(title)
+        .sides("worse", "better")
+        .series(comparison.comparisons.iter().map(|other| other.name.as_str()))
 }
 
 fn score_forest(comparison: &Comparison) -> Svg {
-    let of_each: Vec<_> = comparison.comparisons.iter().map(|other| other.differences.scores()).collect();
-    let mut chart = forest(comparison, &format!("Scores, less those of {}", comparison.baseline().name));
+    let of_each: Vec<_> =
+        comparison.comparisons.iter().map(|other| other.differences.scores()).collect();
+    let mut chart =
+        forest(comparison, &format!("Scores, less those of {}", comparison.baseline().name));
     for (i, (name, _)) in of_each[0].iter().enumerate().filter(|(_, (name, _))| !name.is_loss) {
-        let label = if name.level == "detection" { name.words.to_owned() } else { format!("{}, {}", name.words, name.level) };
+        let label = if name.level == "detection" {
+            name.words.to_owned()
+        } else {
+            format!("{}, {}", name.words, name.level)
+        };
         chart = chart.row(label, of_each.iter().map(|scores| whisker(&scores[i].1)));
     }
     chart.svg()
 }
 
 fn class_forest(comparison: &Comparison) -> Svg {
-    let mut chart = forest(comparison, &format!("F1 by class, less that of {}", comparison.baseline().name));
+    let mut chart =
+        forest(comparison, &format!("F1 by class, less that of {}", comparison.baseline().name));
     for (class, levels) in comparison.baseline().scores.per_class.iter().enumerate() {
-        chart = chart.row(&levels.class_name, comparison.comparisons.iter().map(|other| whisker(&other.differences.per_class[class].scores.f1)));
+        chart = chart.row(
+            &levels.class_name,
+            comparison
+                .comparisons
+                .iter()
+                .map(|other| whisker(&other.differences.per_class[class].scores.f1)),
+        );
     }
     chart.svg()
 }
@@ -142,14 +190,24 @@ fn differences(comparison: &Comparison) -> Section {
             Column::text("reading"),
         ])
         .caption(format!("{} less {}, with 95 % intervals", other.name, baseline.name));
-        let scores = baseline.scores.scores().into_iter().zip(comparison.tables[i + 1].scores.scores()).zip(other.differences.scores());
+        let scores = baseline
+            .scores
+            .scores()
+            .into_iter()
+            .zip(comparison.tables[i + 1].scores.scores())
+            .zip(other.differences.scores());
         for (((name, before), (_, after)), (_, difference)) in scores {
-            let level = if name.is_loss { format!("{}, smaller is better", name.level) } else { name.level.to_owned() };
+            let level = if name.is_loss {
+                format!("{}, smaller is better", name.level)
+            } else {
+                name.level.to_owned()
+            };
             table.push([
                 TableCell::new(name.words).remark(level),
                 score_cell(&before),
                 score_cell(&after),
-                TableCell::new(difference_value(&difference)).remark(difference_interval(&difference)),
+                TableCell::new(difference_value(&difference))
+                    .remark(difference_interval(&difference)),
                 TableCell::new(percent(difference.above_zero)),
                 TableCell::new(Reading::of(&difference, name.is_loss).as_str()),
             ]);
@@ -162,16 +220,30 @@ fn differences(comparison: &Comparison) -> Section {
 fn by_class(comparison: &Comparison) -> Section {
     let mut section = Section::new("By class");
     for (i, other) in comparison.comparisons.iter().enumerate() {
-        let columns = ["precision", "recall", "F1", "AUROC", "mean IoU", "AP50"].map(Column::number);
-        let mut table = Table::new([Column::text("class"), Column::number("objects")].into_iter().chain(columns)).caption(format!(
+        let columns =
+            ["precision", "recall", "F1", "AUROC", "mean IoU", "AP50"].map(Column::number);
+        let mut table = Table::new(
+            [Column::text("class"), Column::number("objects")].into_iter().chain(columns),
+        )
+        .caption(format!(
             "{} less {}, and below from what to what",
             other.name,
             comparison.baseline().name
         ));
-        let classes = comparison.baseline().scores.per_class.iter().zip(&comparison.tables[i + 1].scores.per_class).zip(&other.differences.per_class);
+        let classes = comparison
+            .baseline()
+            .scores
+            .per_class
+            .iter()
+            .zip(&comparison.tables[i + 1].scores.per_class)
+            .zip(&other.differences.per_class);
         for ((before, after), change) in classes {
             let cell = |difference: &Difference, before: f64, after: f64| {
-                TableCell::new(difference_value(difference)).remark(format!("{} → {}", two(before), two(after)))
+                TableCell::new(difference_value(difference)).remark(format!(
+                    "{} → {}",
+                    two(before),
+                    two(after)
+                ))
             };
             let (of, from, to) = (&change.scores, &before.scores, &after.scores);
             table.push([
@@ -182,7 +254,11 @@ fn by_class(comparison: &Comparison) -> Section {
                 cell(&of.f1, from.f1.value, to.f1.value),
                 cell(&of.auroc, from.auroc.value, to.auroc.value),
                 cell(&of.mean_iou, from.mean_iou.value, to.mean_iou.value),
-                cell(&change.detection.ap50, before.detection.ap50.value, after.detection.ap50.value),
+                cell(
+                    &change.detection.ap50,
+                    before.detection.ap50.value,
+                    after.detection.ap50.value,
+                ),
             ]);
         }
         section = section.table(table);
@@ -193,10 +269,22 @@ fn by_class(comparison: &Comparison) -> Section {
 fn images(comparison: &Comparison, other: &AgainstBaseline) -> Section {
     let baseline = &comparison.baseline().name;
     let changes = &other.images;
-    let mut counts = Table::new([Column::text("labelled images"), Column::number("right"), Column::number("wrong")])
-        .caption(format!("By the class of the largest object; the columns are {}", other.name));
-    counts.push([TableCell::new(format!("{baseline} right")), changes.right_in_both.into(), changes.right_to_wrong.into()]);
-    counts.push([TableCell::new(format!("{baseline} wrong")), changes.wrong_to_right.into(), changes.wrong_in_both.into()]);
+    let mut counts = Table::new([
+        Column::text("labelled images"),
+        Column::number("right"),
+        Column::number("wrong"),
+    ])
+    .caption(format!("By the class of the largest object; the columns are {}", other.name));
+    counts.push([
+        TableCell::new(format!("{baseline} right")),
+        changes.right_in_both.into(),
+        changes.right_to_wrong.into(),
+    ]);
+    counts.push([
+        TableCell::new(format!("{baseline} wrong")),
+        changes.wrong_to_right.into(),
+        changes.wrong_in_both.into(),
+    ]);
     let mut section = Section::new(titled(comparison, "Images that changed", other)).table(counts);
     if changes.right_to_wrong + changes.wrong_to_right > 0 {
         section = section.paragraph(format!(
@@ -214,16 +302,36 @@ fn image_lists(mut section: Section, baseline: &str, other: &AgainstBaseline) ->
     let lists = [
         ("Right to wrong", "the surest wrong answer first", &changes.worse),
         ("Wrong to right", "the surest right answer first", &changes.better),
-        ("Other images whose box lost IoU", "the largest loss first, at most 20", &changes.iou_lost),
-        ("Other images whose box gained IoU", "the largest gain first, at most 20", &changes.iou_gained),
+        (
+            "Other images whose box lost IoU",
+            "the largest loss first, at most 20",
+            &changes.iou_lost,
+        ),
+        (
+            "Other images whose box gained IoU",
+            "the largest gain first, at most 20",
+            &changes.iou_gained,
+        ),
     ];
     for (title, order, list) in lists.into_iter().filter(|(_, _, list)| !list.is_empty()) {
         let (shown, folded) = list.split_at(list.len().min(SHOWN));
-        section = section.table(image_table(baseline, &other.name, shown).caption(format!("{title}, {order}")));
+        section = section
+            .table(image_table(baseline, &other.name, shown).caption(format!("{title}, {order}")));
         if !folded.is_empty() {
-            let rest = if folded.len() > FOLDED { format!(", the first {FOLDED} of them here, all in compare.json") } else { String::new() };
+            let rest = if folded.len() > FOLDED {
+                format!(", the first {FOLDED} of them here, all in compare.json")
+            } else {
+                String::new()
+            };
             let more = format!("{title}: {} more{rest}", count(folded.len() as u64));
-            section = section.details(more, Section::new("").table(image_table(baseline, &other.name, &folded[..folded.len().min(FOLDED)])));
+            section = section.details(
+                more,
+                Section::new("").table(image_table(
+                    baseline,
+                    &other.name,
+                    &folded[..folded.len().min(FOLDED)],
+                )),
+            );
         }
     }
     section
@@ -239,7 +347,9 @@ fn image_table(baseline: &str, other: &str, changes: &[ImageChange]) -> Table {
         Column::number("change"),
     ]);
     let answer = |seen: &Seen| match (&seen.class_name, seen.score) {
-        (Some(class), Some(score)) => TableCell::new(class).remark(format!("with {}", two(f64::from(score)))),
+        (Some(class), Some(score)) => {
+            TableCell::new(class).remark(format!("with {}", two(f64::from(score))))
+        }
         _ => TableCell::new("no prediction"),
     };
     for change in changes {
@@ -260,7 +370,8 @@ fn confusions(comparison: &Comparison, other: &AgainstBaseline) -> Section {
     if other.confusions.is_empty() {
         return section.paragraph("Every class is taken for every other one as often as before.");
     }
-    let (grown, shrunk): (Vec<&ConfusionChange>, Vec<_>) = other.confusions.iter().partition(|confusion| confusion.change > 0);
+    let (grown, shrunk): (Vec<&ConfusionChange>, Vec<_>) =
+        other.confusions.iter().partition(|confusion| confusion.change > 0);
     let table = |caption: &str, confusions: &[&ConfusionChange]| {
         let columns = [
             Column::text("true class"),
@@ -274,7 +385,9 @@ fn confusions(comparison: &Comparison, other: &AgainstBaseline) -> Section {
         for confusion in confusions.iter().take(SHOWN) {
             table.push([
                 TableCell::new(&confusion.true_class_name),
-                TableCell::new(confusion.predicted_class_name.as_deref().unwrap_or("(no prediction)")),
+                TableCell::new(
+                    confusion.predicted_class_name.as_deref().unwrap_or("(no prediction)"),
+                ),
                 confusion.baseline.into(),
                 confusion.other.into(),
                 TableCell::new(signed(confusion.change as f64, 0)),
@@ -283,7 +396,8 @@ fn confusions(comparison: &Comparison, other: &AgainstBaseline) -> Section {
         }
         table
     };
-    let section = if grown.is_empty() { section } else { section.table(table("Grew, objects", &grown)) };
+    let section =
+        if grown.is_empty() { section } else { section.table(table("Grew, objects", &grown)) };
     let shrunk: Vec<&ConfusionChange> = shrunk.into_iter().rev().collect();
     if shrunk.is_empty() { section } else { section.table(table("Shrank, objects", &shrunk)) }
 }
@@ -292,13 +406,25 @@ fn how_made(comparison: &Comparison, tables: &ComparedTables) -> Section {
     let mut table = Table::new([Column::text("what"), Column::text("value")]);
     for (name, source) in tables.sources() {
         let origin = match &source.manifest {
-            Some(manifest) => format!("{} {}, fingerprint {}", manifest.stage, manifest.ossify_version, manifest.fingerprint),
-            None => source.predictions.first().map(|(_, path)| path.display().to_string()).unwrap_or_default(),
+            Some(manifest) => format!(
+                "{} {}, fingerprint {}",
+                manifest.stage, manifest.ossify_version, manifest.fingerprint
+            ),
+            None => source
+                .predictions
+                .first()
+                .map(|(_, path)| path.display().to_string())
+                .unwrap_or_default(),
         };
         table.push([TableCell::new(format!("predictions {name}")), TableCell::code(origin)]);
     }
     let bootstrap = &comparison.bootstrap;
-    let intervals = format!("paired percentile bootstrap, {} resamples of {} units, seed {}", bootstrap.samples, count(bootstrap.units), bootstrap.seed);
+    let intervals = format!(
+        "paired percentile bootstrap, {} resamples of {} units, seed {}",
+        bootstrap.samples,
+        count(bootstrap.units),
+        bootstrap.seed
+    );
     table.push([TableCell::new("intervals"), TableCell::code(intervals)]);
     Section::new("How it was made").table(table).details(
         "How to read it",

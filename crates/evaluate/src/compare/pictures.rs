@@ -17,8 +17,9 @@ pub(crate) struct ChangedPicture<'a> {
     thumbnail: Vec<u8>,
 }
 
-/// Draws up to `wanted` images, half of them worse and half better as far as there are so many; those whose class changed
-/// come first. Returns those that could be read, and a sentence for each that could not.
+/// Draws up to `wanted` images, half of them worse and half better as far as there are so many;
+/// those whose class changed come first. Returns those that could be read, and a sentence for each
+/// that could not.
 pub(crate) fn draw<'a>(
     changes: &'a ImageChanges,
     data: [&SplitData; 2],
@@ -26,7 +27,9 @@ pub(crate) fn draw<'a>(
     wanted: usize,
     limits: &Limits,
 ) -> (Vec<ChangedPicture<'a>>, Vec<String>) {
-    draw_all(choose(changes, wanted), |(kind, change)| draw_one(kind, change, data, dataset, limits))
+    draw_all(choose(changes, wanted), |(kind, change)| {
+        draw_one(kind, change, data, dataset, limits)
+    })
 }
 
 fn choose(changes: &ImageChanges, wanted: usize) -> Vec<(&'static str, &ImageChange)> {
@@ -39,31 +42,60 @@ fn choose(changes: &ImageChanges, wanted: usize) -> Vec<(&'static str, &ImageCha
     [worse, better].concat()
 }
 
-fn labelled<'a>(kind: &'static str, changes: &'a [ImageChange]) -> Vec<(&'static str, &'a ImageChange)> {
+fn labelled<'a>(
+    kind: &'static str,
+    changes: &'a [ImageChange],
+) -> Vec<(&'static str, &'a ImageChange)> {
     changes.iter().map(|change| (kind, change)).collect()
 }
 
-fn draw_one<'a>(kind: &'static str, change: &'a ImageChange, data: [&SplitData; 2], dataset: &Path, limits: &Limits) -> Result<ChangedPicture<'a>, String> {
+fn draw_one<'a>(
+    kind: &'static str,
+    change: &'a ImageChange,
+    data: [&SplitData; 2],
+    dataset: &Path,
+    limits: &Limits,
+) -> Result<ChangedPicture<'a>, String> {
     let failed = |reason: &str| format!("{}: {reason}", change.image_id);
     // The tables are of the same images, in the same order.
-    let at = data[0].images.binary_search_by(|image| image.image_id.cmp(&change.image_id)).map_err(|_| failed("not an image of the split"))?;
+    let at = data[0]
+        .images
+        .binary_search_by(|image| image.image_id.cmp(&change.image_id))
+        .map_err(|_| failed("not an image of the split"))?;
     let picture = read_picture(dataset, &change.image_id, limits)?;
     let [baseline, other] = data.map(|data| data.predictions_of(&data.images[at]));
-    let boxes = Boxes { truths: data[0].truths_of(&data[0].images[at]), predictions: vec![(baseline, DASHED), (other, FINELY_DASHED)] };
-    Ok(ChangedPicture { change, kind, thumbnail: boxes.thumbnail(&picture).map_err(|reason| failed(&reason))? })
+    let boxes = Boxes {
+        truths: data[0].truths_of(&data[0].images[at]),
+        predictions: vec![(baseline, DASHED), (other, FINELY_DASHED)],
+    };
+    Ok(ChangedPicture {
+        change,
+        kind,
+        thumbnail: boxes.thumbnail(&picture).map_err(|reason| failed(&reason))?,
+    })
 }
 
 /// Adds the pictures to a section; `number` tells the galleries of a page apart.
-pub(crate) fn show(mut section: Section, number: usize, [baseline, other]: [&str; 2], pictures: &[ChangedPicture], undrawn: &[String]) -> Section {
+pub(crate) fn show(
+    mut section: Section,
+    number: usize,
+    [baseline, other]: [&str; 2],
+    pictures: &[ChangedPicture],
+    undrawn: &[String],
+) -> Section {
     if !pictures.is_empty() {
         let mut gallery = Gallery::new(&format!("changed{number}")).filters(["change", "class"]);
         for picture in pictures {
             let ImageChange { image_id, true_class_name, .. } = picture.change;
-            let shown = Picture::new("image/jpeg", &picture.thumbnail, format!("{}, true: {true_class_name}", picture.kind))
-                .line(answer(baseline, &picture.change.baseline))
-                .line(answer(other, &picture.change.other))
-                .line(image_id.rsplit('/').next().unwrap_or(image_id))
-                .facets([picture.kind, true_class_name]);
+            let shown = Picture::new(
+                "image/jpeg",
+                &picture.thumbnail,
+                format!("{}, true: {true_class_name}", picture.kind),
+            )
+            .line(answer(baseline, &picture.change.baseline))
+            .line(answer(other, &picture.change.other))
+            .line(image_id.rsplit('/').next().unwrap_or(image_id))
+            .facets([picture.kind, true_class_name]);
             gallery.push(shown);
         }
         section = section
@@ -73,14 +105,19 @@ pub(crate) fn show(mut section: Section, number: usize, [baseline, other]: [&str
             .gallery(gallery);
     }
     match undrawn.first() {
-        Some(first) => section.note(NoteKind::Warning, format!("{} images could not be drawn; the first: {first}", undrawn.len())),
+        Some(first) => section.note(
+            NoteKind::Warning,
+            format!("{} images could not be drawn; the first: {first}", undrawn.len()),
+        ),
         None => section,
     }
 }
 
 fn answer(table: &str, seen: &Seen) -> String {
     match (&seen.class_name, seen.score) {
-        (Some(class), Some(score)) => format!("{table}: {class} with {}, IoU {}", two(f64::from(score)), two(seen.iou)),
+        (Some(class), Some(score)) => {
+            format!("{table}: {class} with {}, IoU {}", two(f64::from(score)), two(seen.iou))
+        }
         _ => format!("{table}: no prediction"),
     }
 }

@@ -23,26 +23,43 @@ impl ComparedTables {
     /// Finds the tables and the splits that all of them have.
     ///
     /// # Errors
-    /// As the stage where a table is not there or belongs to another class map; also where one table has
-    /// predictions of a split and another has none.
-    pub fn resolve(context: &Context, baseline: &str, others: &[String]) -> Result<Self, StageError> {
+    /// As the stage where a table is not there or belongs to another class map; also where one
+    /// table has predictions of a split and another has none.
+    pub fn resolve(
+        context: &Context,
+        baseline: &str,
+        others: &[String],
+    ) -> Result<Self, StageError> {
         let wanted = std::iter::once(baseline).chain(others.iter().map(String::as_str));
-        let sources = wanted.map(|wanted| Sources::named(context, "compare", wanted)).collect::<Result<Vec<_>, _>>()?;
+        let sources = wanted
+            .map(|wanted| Sources::named(context, "compare", wanted))
+            .collect::<Result<Vec<_>, _>>()?;
         let named: Vec<(String, Option<PathBuf>)> = sources
             .iter()
             .map(|source| {
-                let path = source.predictions.first().filter(|_| source.manifest.is_none()).map(|(_, path)| path.clone());
+                let path = source
+                    .predictions
+                    .first()
+                    .filter(|_| source.manifest.is_none())
+                    .map(|(_, path)| path.clone());
                 (source.id.clone(), path)
             })
             .collect();
-        let tables = ComparedTables { sources: distinct_names(&named).into_iter().zip(sources).collect(), splits: Vec::new() };
-        let has = |source: &Sources, split: Split| source.predictions.iter().any(|(there, _)| *there == split);
+        let tables = ComparedTables {
+            sources: distinct_names(&named).into_iter().zip(sources).collect(),
+            splits: Vec::new(),
+        };
+        let has = |source: &Sources, split: Split| {
+            source.predictions.iter().any(|(there, _)| *there == split)
+        };
         let mut splits: Vec<Split> = Vec::new();
         for (_, source) in &tables.sources {
             splits.extend(source.predictions.iter().map(|(split, _)| *split));
         }
         // In the order of evaluate.splits, which each source keeps.
-        let order = |split: &Split| context.settings.evaluate.splits.iter().position(|name| name == split.as_str());
+        let order = |split: &Split| {
+            context.settings.evaluate.splits.iter().position(|name| name == split.as_str())
+        };
         splits.sort_by_key(order);
         splits.dedup();
         for split in &splits {
@@ -85,35 +102,53 @@ impl ComparedTables {
     pub fn add_to(&self, fingerprint: &mut Fingerprint, split: Split) -> Result<(), StageError> {
         for (name, source) in &self.sources {
             fingerprint.add(name);
-            if let Some((_, predictions)) = source.predictions.iter().find(|(there, _)| *there == split) {
+            if let Some((_, predictions)) =
+                source.predictions.iter().find(|(there, _)| *there == split)
+            {
                 source.add_to(fingerprint, split, predictions)?;
             }
         }
         Ok(())
     }
 
-    /// Reads what each table predicts for a split; `None`, with a warning, where no table has a prediction of it.
+    /// Reads what each table predicts for a split; `None`, with a warning, where no table has a
+    /// prediction of it.
     ///
     /// # Errors
-    /// As the stage, also where predictions lack images; and where some tables have predictions of the split and others none.
-    pub fn read(&self, context: &Context, split: Split) -> Result<Option<Vec<SplitData>>, StageError> {
+    /// As the stage, also where predictions lack images; and where some tables have predictions of
+    /// the split and others none.
+    pub fn read(
+        &self,
+        context: &Context,
+        split: Split,
+    ) -> Result<Option<Vec<SplitData>>, StageError> {
         let mut data = Vec::with_capacity(self.sources.len());
         for (_, source) in &self.sources {
             for (_, predictions) in source.predictions.iter().filter(|(there, _)| *there == split) {
                 data.push(source.read(context, split, predictions)?);
             }
         }
-        // A file that somebody named holds a split or not; what a stage published as a split is one, though empty.
-        let lacks_split = |at: usize| self.sources[at].1.manifest.is_none() && data[at].predictions.is_empty();
-        let (without, with): (Vec<usize>, Vec<usize>) = (0..data.len()).partition(|at| lacks_split(*at));
+        // A file that somebody named holds a split or not; what a stage published as a split is
+        // one, though empty.
+        let lacks_split =
+            |at: usize| self.sources[at].1.manifest.is_none() && data[at].predictions.is_empty();
+        let (without, with): (Vec<usize>, Vec<usize>) =
+            (0..data.len()).partition(|at| lacks_split(*at));
         match (with.first(), without.first()) {
-            (Some(with), Some(without)) => Err(one_sided(&self.sources[*with].0, &self.sources[*without].0, split)),
+            (Some(with), Some(without)) => {
+                Err(one_sided(&self.sources[*with].0, &self.sources[*without].0, split))
+            }
             (None, _) => {
-                context.reporter.warn(format_args!("no table has predictions of the {split} split; it is not compared"));
+                context.reporter.warn(format_args!(
+                    "no table has predictions of the {split} split; it is not compared"
+                ));
                 Ok(None)
             }
             (Some(_), None) => {
-                self.sources.iter().zip(&data).try_for_each(|((_, source), data)| source.check_images(context, data))?;
+                self.sources
+                    .iter()
+                    .zip(&data)
+                    .try_for_each(|((_, source), data)| source.check_images(context, data))?;
                 Ok(Some(data))
             }
         }
@@ -127,16 +162,25 @@ fn one_sided(with: &str, without: &str, split: Split) -> StageError {
     ))
 }
 
-/// The ids, made different where several are the same: tables that somebody named by the folder that they lie in,
-/// and what is still the same by a number.
+/// The ids, made different where several are the same: tables that somebody named by the folder
+/// that they lie in, and what is still the same by a number.
 fn distinct_names(tables: &[(String, Option<PathBuf>)]) -> Vec<String> {
     let repeats = |id: &String| tables.iter().filter(|(other, _)| other == id).count() > 1;
     let mut taken = BTreeSet::new();
     let mut names = Vec::with_capacity(tables.len());
     for (id, path) in tables {
-        let folder = path.as_deref().and_then(Path::parent).and_then(Path::file_name).filter(|_| repeats(id));
-        let name = folder.map_or_else(|| id.clone(), |folder| plain(&format!("{}-{id}", folder.to_string_lossy())));
-        let numbered = (1..).map(|number| if number == 1 { name.clone() } else { format!("{name}-{number}") }).find(|name| !taken.contains(name));
+        let folder = path
+            .as_deref()
+            .and_then(Path::parent)
+            .and_then(Path::file_name)
+            .filter(|_| repeats(id));
+        let name = folder.map_or_else(
+            || id.clone(),
+            |folder| plain(&format!("{}-{id}", folder.to_string_lossy())),
+        );
+        let numbered = (1..)
+            .map(|number| if number == 1 { name.clone() } else { format!("{name}-{number}") })
+            .find(|name| !taken.contains(name));
         let name = numbered.unwrap_or(name);
         taken.insert(name.clone());
         names.push(name);
@@ -150,11 +194,20 @@ mod tests {
 
     #[test]
     fn tables_of_one_name_are_told_apart_by_folder_and_number() {
-        let names =
-            |tables: &[(&str, Option<&str>)]| distinct_names(&tables.iter().map(|(id, path)| ((*id).to_owned(), path.map(PathBuf::from))).collect::<Vec<_>>());
+        let names = |tables: &[(&str, Option<&str>)]| {
+            distinct_names(
+                &tables
+                    .iter()
+                    .map(|(id, path)| ((*id).to_owned(), path.map(PathBuf::from)))
+                    .collect::<Vec<_>>(),
+            )
+        };
         assert_eq!(names(&[("run-1", None), ("run-2", None)]), ["run-1", "run-2"]);
         assert_eq!(names(&[("run-1", None), ("run-1", None)]), ["run-1", "run-1-2"]);
-        assert_eq!(names(&[("valid", Some("a b/valid.parquet")), ("valid", Some("c/valid.parquet"))]), ["a-b-valid", "c-valid"]);
+        assert_eq!(
+            names(&[("valid", Some("a b/valid.parquet")), ("valid", Some("c/valid.parquet"))]),
+            ["a-b-valid", "c-valid"]
+        );
         assert_eq!(names(&[("x", Some("x.parquet")), ("x", Some("x.parquet"))]), ["x", "x-2"]);
         assert_eq!(names(&[("x", Some("a/x.parquet")), ("y", Some("a/y.parquet"))]), ["x", "y"]);
     }

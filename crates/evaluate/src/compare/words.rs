@@ -32,7 +32,9 @@ impl Reading {
         let Difference { value, low, high, .. } = *difference;
         match () {
             () if value.is_nan() => Reading::Undefined,
-            () if value.abs() < ROUNDING && low.abs() < ROUNDING && high.abs() < ROUNDING => Reading::Same,
+            () if value.abs() < ROUNDING && low.abs() < ROUNDING && high.abs() < ROUNDING => {
+                Reading::Same
+            }
             () if low > ROUNDING => {
                 if is_loss {
                     Reading::Worse
@@ -81,13 +83,21 @@ pub(crate) fn difference_value(difference: &Difference) -> String {
 /// The interval alone, `−0.150 to −0.017`; empty where there is none.
 pub(crate) fn difference_interval(difference: &Difference) -> String {
     let decimals = decimals(&difference.interval());
-    if difference.low.is_nan() { String::new() } else { format!("{} to {}", signed(difference.low, decimals), signed(difference.high, decimals)) }
+    if difference.low.is_nan() {
+        String::new()
+    } else {
+        format!("{} to {}", signed(difference.low, decimals), signed(difference.high, decimals))
+    }
 }
 
 /// `−0.083 (−0.150 to −0.017)`.
 pub(crate) fn with_interval(difference: &Difference) -> String {
     let interval = difference_interval(difference);
-    if interval.is_empty() { difference_value(difference) } else { format!("{} ({interval})", difference_value(difference)) }
+    if interval.is_empty() {
+        difference_value(difference)
+    } else {
+        format!("{} ({interval})", difference_value(difference))
+    }
 }
 
 /// `p = 0.14`, `p < 0.001`.
@@ -110,13 +120,20 @@ fn listed(items: &[String]) -> String {
 
 /// What a reader should know first of the comparison at this place.
 pub(crate) fn verdict(comparison: &Comparison, at: usize) -> Vec<String> {
-    let (other, table, baseline) = (&comparison.comparisons[at], &comparison.tables[at + 1], comparison.baseline());
+    let (other, table, baseline) =
+        (&comparison.comparisons[at], &comparison.tables[at + 1], comparison.baseline());
     let name = &other.name;
     if comparison.images == 0 {
-        return vec![format!("The {} split has no image that could be scored, so there is nothing to compare.", comparison.split)];
+        return vec![format!(
+            "The {} split has no image that could be scored, so there is nothing to compare.",
+            comparison.split
+        )];
     }
     if other.is_same {
-        return vec![format!("{name} holds the same predictions as {}: every difference is 0.", baseline.name)];
+        return vec![format!(
+            "{name} holds the same predictions as {}: every difference is 0.",
+            baseline.name
+        )];
     }
     let mut sentences = vec![scores_in_words(comparison, other)];
     let images = &other.images;
@@ -162,8 +179,18 @@ fn scores_in_words(comparison: &Comparison, other: &AgainstBaseline) -> String {
     let (name, baseline, split) = (&other.name, &comparison.baseline().name, &comparison.split);
     let headlines = other.differences.headlines();
     let with = |wanted: &[Reading], has_figures: bool| -> Vec<String> {
-        let chosen = headlines.iter().filter(|(_, _, difference)| wanted.contains(&Reading::of(difference, false)));
-        chosen.map(|(_, words, difference)| if has_figures { format!("{words} {}", with_interval(difference)) } else { (*words).to_owned() }).collect()
+        let chosen = headlines
+            .iter()
+            .filter(|(_, _, difference)| wanted.contains(&Reading::of(difference, false)));
+        chosen
+            .map(|(_, words, difference)| {
+                if has_figures {
+                    format!("{words} {}", with_interval(difference))
+                } else {
+                    (*words).to_owned()
+                }
+            })
+            .collect()
     };
     if comparison.bootstrap.samples == 0 {
         let all = with(&[Reading::Better, Reading::Worse, Reading::Unclear, Reading::Same], true);
@@ -176,30 +203,58 @@ fn scores_in_words(comparison: &Comparison, other: &AgainstBaseline) -> String {
     let (unclear, same) = (with(&[Reading::Unclear], false), with(&[Reading::Same], false));
     let clear = match (worse.is_empty(), better.is_empty()) {
         (true, true) => {
-            return format!("On the {split} split {name} does not differ clearly from {baseline}: the intervals of all differences hold 0.");
+            return format!(
+                "On the {split} split {name} does not differ clearly from {baseline}: the intervals of all differences hold 0."
+            );
         }
         (false, true) => format!("clearly worse than {baseline} in {}", listed(&worse)),
         (true, false) => format!("clearly better than {baseline} in {}", listed(&better)),
-        (false, false) => format!("clearly worse than {baseline} in {}, and clearly better in {}", listed(&worse), listed(&better)),
+        (false, false) => format!(
+            "clearly worse than {baseline} in {}, and clearly better in {}",
+            listed(&worse),
+            listed(&better)
+        ),
     };
     let rest = match (unclear.is_empty(), same.is_empty()) {
         (true, true) => String::new(),
         (false, true) => format!(" The two do not differ clearly in {}.", listed(&unclear)),
         (true, false) => format!(" The two are the same in {}.", listed(&same)),
-        (false, false) => format!(" The two do not differ clearly in {}, and not at all in {}.", listed(&unclear), listed(&same)),
+        (false, false) => format!(
+            " The two do not differ clearly in {}, and not at all in {}.",
+            listed(&unclear),
+            listed(&same)
+        ),
     };
     format!("On the {split} split {name} is {clear}.{rest}")
 }
 
 /// The headline scores of the comparison at this place, as lines of plain text.
 pub(crate) fn terminal_table(comparison: &Comparison, at: usize) -> Vec<String> {
-    let (other, table, baseline) = (&comparison.comparisons[at], &comparison.tables[at + 1], comparison.baseline());
+    let (other, table, baseline) =
+        (&comparison.comparisons[at], &comparison.tables[at + 1], comparison.baseline());
     let name = |name: &str| -> String { name.chars().take(NAME_WIDTH).collect() };
-    let head = ["score".into(), name(&baseline.name), name(&other.name), "difference".into(), "95 % interval".into(), "above 0".into(), String::new()];
+    let head = [
+        "score".into(),
+        name(&baseline.name),
+        name(&other.name),
+        "difference".into(),
+        "95 % interval".into(),
+        "above 0".into(),
+        String::new(),
+    ];
     let mut rows = vec![head];
-    let scores = baseline.scores.headlines().into_iter().zip(table.scores.headlines()).zip(other.differences.headlines());
+    let scores = baseline
+        .scores
+        .headlines()
+        .into_iter()
+        .zip(table.scores.headlines())
+        .zip(other.differences.headlines());
     for (((_, words, before), (_, _, after)), (_, _, difference)) in scores {
-        let interval = if difference.low.is_nan() { "–".into() } else { format!("{} to {}", signed(difference.low, 4), signed(difference.high, 4)) };
+        let interval = if difference.low.is_nan() {
+            "–".into()
+        } else {
+            format!("{} to {}", signed(difference.low, 4), signed(difference.high, 4))
+        };
         rows.push([
             words.to_owned(),
             rounded(before.value, 4),
@@ -210,12 +265,17 @@ pub(crate) fn terminal_table(comparison: &Comparison, at: usize) -> Vec<String> 
             Reading::of(&difference, false).as_str().to_owned(),
         ]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     let line = |row: &[String; 7]| {
         let cell = |(column, text): (usize, &String)| {
             let width = widths[column];
-            if column == 0 || column == row.len() - 1 { format!("{text:<width$}") } else { format!("{text:>width$}") }
+            if column == 0 || column == row.len() - 1 {
+                format!("{text:<width$}")
+            } else {
+                format!("{text:>width$}")
+            }
         };
         let line = row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ");
         // Terminals and what reads their output know the hyphen best.
@@ -232,7 +292,10 @@ mod tests {
     #[test]
     fn differences_have_signs_and_the_decimals_that_their_intervals_bear() {
         let difference = |value, low, high| Difference { value, low, high, above_zero: 0.0 };
-        assert_eq!(with_interval(&difference(-0.0833, -0.15, -0.0167)), "−0.083 (−0.150 to −0.017)");
+        assert_eq!(
+            with_interval(&difference(-0.0833, -0.15, -0.0167)),
+            "−0.083 (−0.150 to −0.017)"
+        );
         assert_eq!(with_interval(&difference(0.25, -0.1, 0.5)), "+0.25 (−0.10 to +0.50)");
         assert_eq!(with_interval(&difference(0.0, 0.0, 0.0)), "0.00 (0.00 to 0.00)");
         assert_eq!((signed(-0.004, 2), signed(-0.006, 2)), ("0.00".into(), "−0.01".into()));
@@ -242,7 +305,12 @@ mod tests {
 
     #[test]
     fn what_a_difference_says_depends_on_which_side_is_good() {
-        let of = |low, high, is_loss| Reading::of(&Difference { value: (low + high) / 2.0, low, high, above_zero: 0.5 }, is_loss);
+        let of = |low, high, is_loss| {
+            Reading::of(
+                &Difference { value: (low + high) / 2.0, low, high, above_zero: 0.5 },
+                is_loss,
+            )
+        };
         assert_eq!(of(0.1, 0.2, false), Reading::Better);
         assert_eq!(of(0.1, 0.2, true), Reading::Worse);
         assert_eq!(of(-0.2, -0.1, false), Reading::Worse);
@@ -250,6 +318,12 @@ mod tests {
         assert_eq!(of(-0.1, 0.2, false), Reading::Unclear);
         assert_eq!(of(0.0, 0.0, false), Reading::Same);
         assert_eq!(of(f64::NAN, 0.0, false), Reading::Undefined);
-        assert_eq!(Reading::of(&Difference { value: 0.1, low: f64::NAN, high: f64::NAN, above_zero: f64::NAN }, false), Reading::Unclear);
+        assert_eq!(
+            Reading::of(
+                &Difference { value: 0.1, low: f64::NAN, high: f64::NAN, above_zero: f64::NAN },
+                false
+            ),
+            Reading::Unclear
+        );
     }
 }

@@ -42,8 +42,15 @@ impl CategoryIds {
         match self {
             CategoryIds::FromZero => Some(category_id),
             CategoryIds::FromOne => category_id.checked_sub(1),
-            CategoryIds::Coco91 if COCO_GAPS.contains(&category_id) || !(1..=COCO_LARGEST).contains(&category_id) => None,
-            CategoryIds::Coco91 => Some(category_id - 1 - COCO_GAPS.iter().filter(|gap| **gap < category_id).count() as i64),
+            CategoryIds::Coco91
+                if COCO_GAPS.contains(&category_id)
+                    || !(1..=COCO_LARGEST).contains(&category_id) =>
+            {
+                None
+            }
+            CategoryIds::Coco91 => Some(
+                category_id - 1 - COCO_GAPS.iter().filter(|gap| **gap < category_id).count() as i64,
+            ),
         }
     }
 }
@@ -73,8 +80,11 @@ impl Evidence {
         let is_coco_like = last + 1 == COCO_CLASSES;
         let from_one = self.has_past_last || self.has_file_name;
         if self.has_zero && from_one {
-            let other =
-                if self.has_past_last { format!("category_id {}", last + 1) } else { "file_name, which Ultralytics writes since it counts from 1".into() };
+            let other = if self.has_past_last {
+                format!("category_id {}", last + 1)
+            } else {
+                "file_name, which Ultralytics writes since it counts from 1".into()
+            };
             return Err(ImportError::ContradictoryIds { other, last });
         }
         if self.has_zero {
@@ -110,11 +120,24 @@ impl Classes {
         let (mut by_name, mut by_folded_name) = (Named::new(), Named::new());
         for row in map.rows() {
             let id = i64::from(row.class_id);
-            by_name.entry(row.class_name.clone()).and_modify(|found| *found = None).or_insert(Some(id));
-            by_folded_name.entry(folded(&row.class_name)).and_modify(|found| *found = None).or_insert(Some(id));
+            by_name
+                .entry(row.class_name.clone())
+                .and_modify(|found| *found = None)
+                .or_insert(Some(id));
+            by_folded_name
+                .entry(folded(&row.class_name))
+                .and_modify(|found| *found = None)
+                .or_insert(Some(id));
         }
-        let index = |index: Option<i16>| index.filter(|index| usize::try_from(*index).is_ok_and(|index| index < kept_names.len()));
-        let by_id = map.rows().iter().map(|row| (i64::from(row.class_id), (row.class_name.clone(), index(row.class_index)))).collect();
+        let index = |index: Option<i16>| {
+            index
+                .filter(|index| usize::try_from(*index).is_ok_and(|index| index < kept_names.len()))
+        };
+        let by_id = map
+            .rows()
+            .iter()
+            .map(|row| (i64::from(row.class_id), (row.class_name.clone(), index(row.class_index))))
+            .collect();
         let past_last = map.rows().iter().map(|row| i64::from(row.class_id) + 1).max().unwrap_or(0);
         Classes { by_id, by_name, by_folded_name, kept_names, past_last }
     }
@@ -128,16 +151,26 @@ impl Classes {
     pub fn of_id(&self, class_id: i64) -> Result<i16, Unfit> {
         match self.by_id.get(&class_id) {
             Some((_, Some(class_index))) => Ok(*class_index),
-            Some((name, None)) => Err(Unfit::new(Reason::UntrainedClass, format!("class {class_id} ({})", shown(name)))),
-            None => Err(Unfit::new(Reason::UnknownClass, format!("class {class_id}; the dataset's are 0 to {}", self.past_last - 1))),
+            Some((name, None)) => Err(Unfit::new(
+                Reason::UntrainedClass,
+                format!("class {class_id} ({})", shown(name)),
+            )),
+            None => Err(Unfit::new(
+                Reason::UnknownClass,
+                format!("class {class_id}; the dataset's are 0 to {}", self.past_last - 1),
+            )),
         }
     }
 
-    /// The trained class of this name; case and spaces around it do not count where that leaves one.
+    /// The trained class of this name; case and spaces around it do not count where that leaves
+    /// one.
     pub fn of_name(&self, name: &str) -> Result<i16, Unfit> {
         match self.by_name.get(name).or_else(|| self.by_folded_name.get(&folded(name))) {
             Some(Some(class_id)) => self.of_id(*class_id),
-            Some(None) => Err(Unfit::new(Reason::UnknownClass, format!("several classes are named {}", shown(name)))),
+            Some(None) => Err(Unfit::new(
+                Reason::UnknownClass,
+                format!("several classes are named {}", shown(name)),
+            )),
             None => Err(Unfit::new(Reason::UnknownClass, format!("class {}", shown(name)))),
         }
     }
@@ -195,7 +228,10 @@ mod tests {
         assert_eq!(decide(&eighty, &[12, 80], false), Ok(CategoryIds::FromOne));
         assert!(decide(&eighty, &[13, 80], false).is_err());
         assert_eq!(decide(&eighty, &[0, 79], false), Ok(CategoryIds::FromZero));
-        let of_coco: Vec<i64> = (i64::MIN..i64::MIN + 2).chain(-1..100).filter_map(|id| CategoryIds::Coco91.class_id(id)).collect();
+        let of_coco: Vec<i64> = (i64::MIN..i64::MIN + 2)
+            .chain(-1..100)
+            .filter_map(|id| CategoryIds::Coco91.class_id(id))
+            .collect();
         assert_eq!(of_coco, (0..80).collect::<Vec<_>>());
         assert_eq!(CategoryIds::FromOne.class_id(i64::MIN), None);
     }
@@ -205,8 +241,14 @@ mod tests {
         let classes = classes(&["Wrist", "elbow", "ELBOW", "elbow positive"]);
         assert_eq!(classes.of_name(" wrist"), Ok(0));
         assert_eq!((classes.of_name("elbow"), classes.of_name("ELBOW")), (Ok(1), Ok(2)));
-        assert_eq!(classes.of_name("Elbow"), Err(Unfit::new(Reason::UnknownClass, "several classes are named `Elbow`")));
+        assert_eq!(
+            classes.of_name("Elbow"),
+            Err(Unfit::new(Reason::UnknownClass, "several classes are named `Elbow`"))
+        );
         assert_eq!(classes.of_name("knee"), Err(Unfit::new(Reason::UnknownClass, "class `knee`")));
-        assert_eq!(classes.of_id(4), Err(Unfit::new(Reason::UnknownClass, "class 4; the dataset's are 0 to 3")));
+        assert_eq!(
+            classes.of_id(4),
+            Err(Unfit::new(Reason::UnknownClass, "class 4; the dataset's are 0 to 3"))
+        );
     }
 }

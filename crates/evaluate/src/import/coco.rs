@@ -22,13 +22,18 @@ pub(crate) enum Ids<'a> {
     GroundTruth(&'a GroundTruth),
     /// Images by name, or by a stem of digits; classes numbered so.
     Numbered(CategoryIds),
-    /// As [`Ids::Numbered`], where the ids have to say from where the classes are numbered. `file_name` says so too
-    /// where Ultralytics wrote the file.
+    /// As [`Ids::Numbered`], where the ids have to say from where the classes are numbered.
+    /// `file_name` says so too where Ultralytics wrote the file.
     Evident { is_ultralytics: bool },
 }
 
 /// Reads a list of detections, `image_id`, `category_id`, `bbox` and `score` each, boxes in pixels.
-pub(crate) fn read(path: &Path, ids: &Ids, names: &ImageNames, classes: &Classes) -> Result<Imported, ImportError> {
+pub(crate) fn read(
+    path: &Path,
+    ids: &Ids,
+    names: &ImageNames,
+    classes: &Classes,
+) -> Result<Imported, ImportError> {
     let file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
     let detections = Detections { ids, names, classes };
     detections.read(BufReader::new(file), &path.display().to_string())
@@ -76,8 +81,13 @@ impl Detections<'_> {
             Ids::Numbered(numbering) => Some(*numbering),
             Ids::Evident { is_ultralytics } => {
                 evidence.has_file_name &= *is_ultralytics;
-                // Where nothing can be used anyway, the reasons say more than a question about classes.
-                if unclassed.iter().any(Result::is_ok) { Some(evidence.decide(self.classes)?) } else { None }
+                // Where nothing can be used anyway, the reasons say more than a question about
+                // classes.
+                if unclassed.iter().any(Result::is_ok) {
+                    Some(evidence.decide(self.classes)?)
+                } else {
+                    None
+                }
             }
         };
         let mut imported = Imported::default();
@@ -87,12 +97,28 @@ impl Detections<'_> {
                 let class_index = match (self.ids, numbering) {
                     (Ids::GroundTruth(truth), _) => truth.class(row.category_id)?,
                     (_, Some(numbering)) => {
-                        let unknown = || Unfit::new(Reason::UnknownClass, format!("category_id {} is none of COCO's", row.category_id));
-                        self.classes.of_id(numbering.class_id(row.category_id).ok_or_else(unknown)?)?
+                        let unknown = || {
+                            Unfit::new(
+                                Reason::UnknownClass,
+                                format!("category_id {} is none of COCO's", row.category_id),
+                            )
+                        };
+                        self.classes
+                            .of_id(numbering.class_id(row.category_id).ok_or_else(unknown)?)?
                     }
-                    (_, None) => return Err(Unfit::new(Reason::UnknownClass, format!("category_id {}", row.category_id))),
+                    (_, None) => {
+                        return Err(Unfit::new(
+                            Reason::UnknownClass,
+                            format!("category_id {}", row.category_id),
+                        ));
+                    }
                 };
-                Ok(Accepted { image: row.image, class_index, score: row.score, unit_box: row.unit_box })
+                Ok(Accepted {
+                    image: row.image,
+                    class_index,
+                    score: row.score,
+                    unit_box: row.unit_box,
+                })
             });
             imported.push(row, || format!("{path}: entry {}", i + 1));
         }
@@ -104,18 +130,29 @@ impl Detections<'_> {
             Entry::Fields(fields) => fields,
             Entry::Other(value) => return Err(Unfit::new(Reason::BadEntry, value.to_string())),
         };
-        let no_category = || Unfit::new(Reason::BadEntry, format!("category_id is {}", fields.category_id));
+        let no_category =
+            || Unfit::new(Reason::BadEntry, format!("category_id is {}", fields.category_id));
         let category_id = fields.category_id.as_integer().ok_or_else(no_category)?;
         let (image, size_px) = self.image(fields)?;
         let corner_and_size = match &fields.bbox {
-            Loose::List(values, 4) => values.iter().map(Loose::as_number).collect::<Option<Vec<f64>>>().and_then(|values| <[f64; 4]>::try_from(values).ok()),
+            Loose::List(values, 4) => values
+                .iter()
+                .map(Loose::as_number)
+                .collect::<Option<Vec<f64>>>()
+                .and_then(|values| <[f64; 4]>::try_from(values).ok()),
             _ => None,
         };
         let Some(corner_and_size) = corner_and_size else {
-            return Err(Unfit::new(Reason::BadBox, format!("bbox is {}, and should be x, y, width and height", fields.bbox)));
+            return Err(Unfit::new(
+                Reason::BadBox,
+                format!("bbox is {}, and should be x, y, width and height", fields.bbox),
+            ));
         };
         let unit_box = box_of_pixels(corner_and_size, size_px)?;
-        let confidence = fields.score.as_number().ok_or_else(|| Unfit::new(Reason::BadScore, format!("score is {}", fields.score)))?;
+        let confidence = fields
+            .score
+            .as_number()
+            .ok_or_else(|| Unfit::new(Reason::BadScore, format!("score is {}", fields.score)))?;
         Ok(Unclassed { image, category_id, score: score(confidence)?, unit_box })
     }
 
@@ -128,9 +165,14 @@ impl Detections<'_> {
         let image = match (&fields.file_name, &fields.image_id) {
             (Loose::Text(name), _) | (_, Loose::Text(name)) => self.names.find_text(name)?,
             (_, id) => {
-                let number = id.as_integer().ok_or_else(|| Unfit::new(Reason::BadEntry, format!("image_id is {id}")))?;
+                let number = id
+                    .as_integer()
+                    .ok_or_else(|| Unfit::new(Reason::BadEntry, format!("image_id is {id}")))?;
                 if let Ids::GroundTruth(_) = self.ids {
-                    return Err(Unfit::new(Reason::UnknownImage, format!("image_id {number} is not in the ground truth")));
+                    return Err(Unfit::new(
+                        Reason::UnknownImage,
+                        format!("image_id {number} is not in the ground truth"),
+                    ));
                 }
                 self.names.find_number(number)?
             }
@@ -258,10 +300,12 @@ impl GroundTruth {
     pub fn read(path: &Path, names: &ImageNames, classes: &Classes) -> Result<Self, ImportError> {
         let file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
         let bad = |reason: String| ImportError::GroundTruth { path: path.to_path_buf(), reason };
-        let truth: GroundTruthFile = json::read(BufReader::new(file)).map_err(|error| bad(error.to_string()))?;
+        let truth: GroundTruthFile =
+            json::read(BufReader::new(file)).map_err(|error| bad(error.to_string()))?;
         let mut images = HashMap::new();
         for (i, image) in truth.images.iter().enumerate() {
-            let key = Key::of(&image.id).ok_or_else(|| bad(format!("images, entry {}: id is {}", i + 1, image.id)))?;
+            let key = Key::of(&image.id)
+                .ok_or_else(|| bad(format!("images, entry {}: id is {}", i + 1, image.id)))?;
             if images.insert(key, placed(image, names)).is_some() {
                 return Err(bad(format!("images, entry {}: id {} stands twice", i + 1, image.id)));
             }
@@ -269,14 +313,23 @@ impl GroundTruth {
         let mut categories = HashMap::new();
         for (i, category) in truth.categories.iter().enumerate() {
             if categories.insert(category.id, classes.of_name(&category.name)).is_some() {
-                return Err(bad(format!("categories, entry {}: id {} stands twice", i + 1, category.id)));
+                return Err(bad(format!(
+                    "categories, entry {}: id {} stands twice",
+                    i + 1,
+                    category.id
+                )));
             }
         }
         Ok(GroundTruth { images, categories })
     }
 
     fn class(&self, category_id: i64) -> Result<i16, Unfit> {
-        let unknown = || Err(Unfit::new(Reason::UnknownClass, format!("category_id {category_id} is not in the ground truth")));
+        let unknown = || {
+            Err(Unfit::new(
+                Reason::UnknownClass,
+                format!("category_id {category_id} is not in the ground truth"),
+            ))
+        };
         self.categories.get(&category_id).cloned().unwrap_or_else(unknown)
     }
 }
@@ -285,10 +338,16 @@ impl GroundTruth {
 fn placed(theirs: &GroundTruthImage, names: &ImageNames) -> Result<Placed, Unfit> {
     let image = names.find_text(&theirs.file_name)?;
     let ours_px = names.images[image as usize].size_px();
-    let theirs_px = theirs.width.zip(theirs.height).filter(|(width, height)| *width > 0.0 && *height > 0.0);
+    let theirs_px =
+        theirs.width.zip(theirs.height).filter(|(width, height)| *width > 0.0 && *height > 0.0);
     match (theirs_px, ours_px) {
-        (Some(theirs_px), Some(ours_px)) if theirs_px != ours_px && theirs_px == (ours_px.1, ours_px.0) => {
-            Err(Unfit::new(Reason::TurnedImage, format!("{} is {}x{} there", shown(&theirs.file_name), theirs_px.0, theirs_px.1)))
+        (Some(theirs_px), Some(ours_px))
+            if theirs_px != ours_px && theirs_px == (ours_px.1, ours_px.0) =>
+        {
+            Err(Unfit::new(
+                Reason::TurnedImage,
+                format!("{} is {}x{} there", shown(&theirs.file_name), theirs_px.0, theirs_px.1),
+            ))
         }
         (Some(theirs_px), _) => Ok((image, theirs_px)),
         (None, _) => Ok((image, size_in_tables(names, image)?)),

@@ -12,7 +12,10 @@ use crate::import::rows::shown;
 const MAX_KEPT: usize = 5;
 
 /// Calls `each` with every element of a JSON array; one element at a time is in memory.
-pub(crate) fn for_each<T: for<'de> Deserialize<'de>>(reader: impl BufRead, each: impl FnMut(T)) -> serde_json::Result<()> {
+pub(crate) fn for_each<T: for<'de> Deserialize<'de>>(
+    reader: impl BufRead,
+    each: impl FnMut(T),
+) -> serde_json::Result<()> {
     struct Elements<F, T>(F, std::marker::PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for Elements<F, T> {
@@ -70,7 +73,11 @@ impl Loose {
         match *self {
             Loose::Integer(value) => Some(value),
             // 2^53: above it a float is no exact integer any more.
-            Loose::Number(value) if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 => Some(value as i64),
+            Loose::Number(value)
+                if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 =>
+            {
+                Some(value as i64)
+            }
             _ => None,
         }
     }
@@ -96,8 +103,14 @@ impl fmt::Display for Loose {
                 None => f.write_str(&shown(text)),
             },
             Loose::List(values, count) => {
-                let values: Vec<String> = values.iter().take(MAX_KEPT).map(Loose::to_string).collect();
-                write!(f, "[{}{}]", values.join(", "), if *count > values.len() { ", .." } else { "" })
+                let values: Vec<String> =
+                    values.iter().take(MAX_KEPT).map(Loose::to_string).collect();
+                write!(
+                    f,
+                    "[{}{}]",
+                    values.join(", "),
+                    if *count > values.len() { ", .." } else { "" }
+                )
             }
             Loose::Other(what) => f.write_str(what),
         }
@@ -111,7 +124,8 @@ impl<'de> Deserialize<'de> for Loose {
 }
 
 struct LooseVisitor {
-    /// Lists in lists are passed over, however deep: a visitor within visitors would meet the limit of recursion.
+    /// Lists in lists are passed over, however deep: a visitor within visitors would meet the limit
+    /// of recursion.
     is_nested: bool,
 }
 
@@ -169,8 +183,9 @@ impl<'de> Visitor<'de> for LooseVisitor {
     }
 }
 
-/// Turns `NaN`, `Infinity` and `-Infinity`, which Python's `json` writes and JSON does not know, into strings of the
-/// same length, so that the value alone is refused and lines and columns stay as they are.
+/// Turns `NaN`, `Infinity` and `-Infinity`, which Python's `json` writes and JSON does not know,
+/// into strings of the same length, so that the value alone is refused and lines and columns stay
+/// as they are.
 struct PythonNumbers<R> {
     inner: R,
     ready: Vec<u8>,
@@ -284,14 +299,35 @@ mod tests {
     fn every_kind_of_value_is_an_element() {
         let found = elements(r#"[1, 2.5, -3, "a\"N", null, true, {"a": [1, {}]}, [1, [2], 3, 4, 5, 6, 7], 18446744073709551615, 3.0]"#).unwrap();
         let words: Vec<String> = found.iter().map(Loose::to_string).collect();
-        assert_eq!(words, ["1", "2.5", "-3", "`a\\\"N`", "missing", "true", "an object", "[1, a list, 3, 4, 5, ..]", "18446744073709552000", "3"]);
-        assert_eq!((found[9].as_integer(), found[1].as_integer(), found[8].as_integer()), (Some(3), None, None));
+        assert_eq!(
+            words,
+            [
+                "1",
+                "2.5",
+                "-3",
+                "`a\\\"N`",
+                "missing",
+                "true",
+                "an object",
+                "[1, a list, 3, 4, 5, ..]",
+                "18446744073709552000",
+                "3"
+            ]
+        );
+        assert_eq!(
+            (found[9].as_integer(), found[1].as_integer(), found[8].as_integer()),
+            (Some(3), None, None)
+        );
     }
 
     #[test]
     fn numbers_of_python_that_json_does_not_know_are_values_that_no_one_takes_for_numbers() {
-        let found = elements("[NaN,Infinity, -Infinity,-1,\"NaN -Infinity\", {\"a\": NaN}]").unwrap();
-        assert_eq!(found.iter().map(Loose::to_string).collect::<Vec<_>>(), ["NaN", "Infinity", "-Infinity", "-1", "`NaN -Infinity`", "an object"]);
+        let found =
+            elements("[NaN,Infinity, -Infinity,-1,\"NaN -Infinity\", {\"a\": NaN}]").unwrap();
+        assert_eq!(
+            found.iter().map(Loose::to_string).collect::<Vec<_>>(),
+            ["NaN", "Infinity", "-Infinity", "-1", "`NaN -Infinity`", "an object"]
+        );
         assert!(found[..3].iter().all(|value| value.as_number().is_none()));
     }
 
@@ -306,7 +342,11 @@ mod tests {
             ("[1e999]", "number out of range at line 1 column 7"),
             ("[-", "EOF while parsing a value at line 1 column 2"),
         ] {
-            assert_eq!(elements(text).map_err(|error| error.to_string()), Err(expected.to_owned()), "{text}");
+            assert_eq!(
+                elements(text).map_err(|error| error.to_string()),
+                Err(expected.to_owned()),
+                "{text}"
+            );
         }
         for text in ["[Nope]", "[Infinite]", "[-Inf]", "[N", "\u{feff}[]"] {
             assert!(elements(text).is_err(), "{text}");

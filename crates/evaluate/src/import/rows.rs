@@ -108,11 +108,16 @@ impl Imported {
         match row {
             Ok(row) => {
                 let edges = row.unit_box.to_array();
-                self.boxes_beyond_image += u64::from(edges.iter().any(|edge| !(-BEYOND_SHARE..=1.0 + BEYOND_SHARE).contains(edge)));
+                self.boxes_beyond_image += u64::from(
+                    edges.iter().any(|edge| !(-BEYOND_SHARE..=1.0 + BEYOND_SHARE).contains(edge)),
+                );
                 self.rows.push(row);
             }
             Err(Unfit { reason, detail }) => {
-                let group = self.left_out.entry(reason).or_insert_with(|| (0, format!("{}: {detail}", place())));
+                let group = self
+                    .left_out
+                    .entry(reason)
+                    .or_insert_with(|| (0, format!("{}: {detail}", place())));
                 group.0 += 1;
             }
         }
@@ -132,29 +137,42 @@ impl Imported {
 
 /// A confidence.
 pub(crate) fn score(value: f64) -> Result<f32, Unfit> {
-    if (0.0..=1.0).contains(&value) { Ok(value as f32) } else { Err(Unfit::new(Reason::BadScore, format!("score {value}"))) }
+    if (0.0..=1.0).contains(&value) {
+        Ok(value as f32)
+    } else {
+        Err(Unfit::new(Reason::BadScore, format!("score {value}")))
+    }
 }
 
-/// A box of pixels, x and y of its top left corner, width and height, on an image of this width and height.
+/// A box of pixels, x and y of its top left corner, width and height, on an image of this width and
+/// height.
 pub(crate) fn box_of_pixels(xywh_px: [f64; 4], size_px: (f64, f64)) -> Result<UnitBox, Unfit> {
     let [x, y, width, height] = xywh_px;
     let shares = [x / size_px.0, y / size_px.1, (x + width) / size_px.0, (y + height) / size_px.1];
-    checked(shares, (width, height)).ok_or_else(|| Unfit::new(Reason::BadBox, format!("bbox {xywh_px:?}")))
+    checked(shares, (width, height))
+        .ok_or_else(|| Unfit::new(Reason::BadBox, format!("bbox {xywh_px:?}")))
 }
 
 /// A box of shares, its centre, width and height.
 pub(crate) fn box_of_shares(cxcywh: [f64; 4]) -> Result<UnitBox, Unfit> {
     let [x, y, width, height] = cxcywh;
     if cxcywh.iter().any(|share| share.is_finite() && share.abs() > MAX_SHARE) {
-        return Err(Unfit::new(Reason::BadBox, format!("box {cxcywh:?}: are these pixels? YOLO's boxes are shares of the image, 0 to 1")));
+        return Err(Unfit::new(
+            Reason::BadBox,
+            format!(
+                "box {cxcywh:?}: are these pixels? YOLO's boxes are shares of the image, 0 to 1"
+            ),
+        ));
     }
     let shares = [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0];
-    checked(shares, (width, height)).ok_or_else(|| Unfit::new(Reason::BadBox, format!("box {cxcywh:?}")))
+    checked(shares, (width, height))
+        .ok_or_else(|| Unfit::new(Reason::BadBox, format!("box {cxcywh:?}")))
 }
 
 fn checked(edges: [f64; 4], size: (f64, f64)) -> Option<UnitBox> {
     let edges = edges.map(|edge| edge as f32);
-    (edges.iter().all(|edge| edge.is_finite()) && size.0 >= 0.0 && size.1 >= 0.0).then(|| UnitBox::from(edges))
+    (edges.iter().all(|edge| edge.is_finite()) && size.0 >= 0.0 && size.1 >= 0.0)
+        .then(|| UnitBox::from(edges))
 }
 
 /// A foreign text for a message: no control characters, not too long.
@@ -170,16 +188,34 @@ mod tests {
 
     #[test]
     fn boxes_become_shares_of_their_image() {
-        assert_eq!(box_of_pixels([16.0, 12.0, 32.0, 24.0], (64.0, 48.0)), Ok(UnitBox::new(0.25, 0.25, 0.75, 0.75)));
-        assert_eq!(box_of_shares([0.5, 0.5, 0.5, 0.25]), Ok(UnitBox::new(0.25, 0.375, 0.75, 0.625)));
+        assert_eq!(
+            box_of_pixels([16.0, 12.0, 32.0, 24.0], (64.0, 48.0)),
+            Ok(UnitBox::new(0.25, 0.25, 0.75, 0.75))
+        );
+        assert_eq!(
+            box_of_shares([0.5, 0.5, 0.5, 0.25]),
+            Ok(UnitBox::new(0.25, 0.375, 0.75, 0.625))
+        );
     }
 
     #[test]
     fn impossible_boxes_and_scores_are_refused() {
-        for bad in [[f64::NAN, 0.0, 1.0, 1.0], [0.0, 0.0, -1.0, 1.0], [0.0, 0.0, 1.0, f64::INFINITY], [1e300, 0.0, 1.0, 1.0]] {
-            assert_eq!(box_of_pixels(bad, (64.0, 48.0)).map_err(|unfit| unfit.reason), Err(Reason::BadBox), "{bad:?}");
+        for bad in [
+            [f64::NAN, 0.0, 1.0, 1.0],
+            [0.0, 0.0, -1.0, 1.0],
+            [0.0, 0.0, 1.0, f64::INFINITY],
+            [1e300, 0.0, 1.0, 1.0],
+        ] {
+            assert_eq!(
+                box_of_pixels(bad, (64.0, 48.0)).map_err(|unfit| unfit.reason),
+                Err(Reason::BadBox),
+                "{bad:?}"
+            );
         }
-        assert!(box_of_shares([320.0, 240.0, 10.0, 10.0]).is_err_and(|unfit| unfit.detail.contains("are these pixels?")));
+        assert!(
+            box_of_shares([320.0, 240.0, 10.0, 10.0])
+                .is_err_and(|unfit| unfit.detail.contains("are these pixels?"))
+        );
         for bad in [-0.01, 1.01, f64::NAN, f64::INFINITY] {
             assert_eq!(score(bad).map_err(|unfit| unfit.reason), Err(Reason::BadScore), "{bad}");
         }
@@ -188,15 +224,25 @@ mod tests {
     #[test]
     fn rows_are_accepted_or_counted_with_the_first_example() {
         let mut imported = Imported::default();
-        let row = Accepted { image: 0, class_index: 0, score: 0.5, unit_box: UnitBox::new(0.0, 0.0, 1.5, 1.0) };
+        let row = Accepted {
+            image: 0,
+            class_index: 0,
+            score: 0.5,
+            unit_box: UnitBox::new(0.0, 0.0, 1.5, 1.0),
+        };
         imported.push(Ok(row), || unreachable!());
         for i in 1..=3 {
-            imported.push(Err(Unfit::new(Reason::BadScore, format!("score {i}"))), || format!("entry {i}"));
+            imported.push(Err(Unfit::new(Reason::BadScore, format!("score {i}"))), || {
+                format!("entry {i}")
+            });
         }
         imported.push(Err(Unfit::new(Reason::OtherSplit, "`a` is in train")), || "entry 4".into());
         let left_out = imported.left_out();
         assert_eq!((imported.entries, imported.rows.len(), imported.boxes_beyond_image), (5, 1, 1));
-        assert_eq!((left_out[0].count, left_out[0].example.as_str(), left_out[0].is_error), (3, "entry 1: score 1", true));
+        assert_eq!(
+            (left_out[0].count, left_out[0].example.as_str(), left_out[0].is_error),
+            (3, "entry 1: score 1", true)
+        );
         assert!(!left_out[1].is_error);
     }
 

@@ -20,19 +20,27 @@ pub(crate) fn text_files(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) && path.is_file() {
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt"))
+            && path.is_file()
+        {
             files.push(path);
         }
     }
     files.sort();
     if files.is_empty() {
-        return Err(ImportError::Empty { path: folder.display().to_string(), what: "no .txt file stands in it (Ultralytics puts them into `labels`)" });
+        return Err(ImportError::Empty {
+            path: folder.display().to_string(),
+            what: "no .txt file stands in it (Ultralytics puts them into `labels`)",
+        });
     }
     Ok(files)
 }
 
 /// Adds names and contents of the files.
-pub(crate) fn add_to(fingerprint: &mut Fingerprint, files: &[PathBuf]) -> Result<(), ArtefactError> {
+pub(crate) fn add_to(
+    fingerprint: &mut Fingerprint,
+    files: &[PathBuf],
+) -> Result<(), ArtefactError> {
     for path in files {
         let name = path.file_name().unwrap_or_default();
         fingerprint.add(name.as_encoded_bytes()).add(format!("{:016x}", hash_file(path)?.1));
@@ -40,8 +48,13 @@ pub(crate) fn add_to(fingerprint: &mut Fingerprint, files: &[PathBuf]) -> Result
     Ok(())
 }
 
-/// Reads files of an image each, `class x_centre y_centre width height confidence` a line, boxes in shares of the image.
-pub(crate) fn read(files: &[PathBuf], names: &ImageNames, classes: &Classes) -> Result<Imported, ImportError> {
+/// Reads files of an image each, `class x_centre y_centre width height confidence` a line, boxes in
+/// shares of the image.
+pub(crate) fn read(
+    files: &[PathBuf],
+    names: &ImageNames,
+    classes: &Classes,
+) -> Result<Imported, ImportError> {
     let mut imported = Imported::default();
     for path in files {
         let file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
@@ -54,13 +67,19 @@ pub(crate) fn read(files: &[PathBuf], names: &ImageNames, classes: &Classes) -> 
         .map_err(ArtefactError::io("cannot read", path))?;
     }
     if imported.entries == 0 {
-        let path = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("")).display().to_string();
+        let path = files
+            .first()
+            .and_then(|file| file.parent())
+            .unwrap_or(Path::new(""))
+            .display()
+            .to_string();
         return Err(ImportError::Empty { path, what: "no file in it has a line" });
     }
     Ok(imported)
 }
 
-/// Calls `each` with number and text of every line that is not blank. Of an overlong line its beginning is given.
+/// Calls `each` with number and text of every line that is not blank. Of an overlong line its
+/// beginning is given.
 fn read_lines(mut reader: impl BufRead, mut each: impl FnMut(u64, &str)) -> io::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
@@ -81,12 +100,21 @@ fn read_lines(mut reader: impl BufRead, mut each: impl FnMut(u64, &str)) -> io::
 
 fn row(image: u32, line: &str, classes: &Classes) -> Result<Accepted, Unfit> {
     let columns: Vec<&str> = line.split_whitespace().collect();
-    let [class, box_columns @ .., confidence] = columns.as_slice() else { return Err(Unfit::new(Reason::BadLine, shown(line))) };
+    let [class, box_columns @ .., confidence] = columns.as_slice() else {
+        return Err(Unfit::new(Reason::BadLine, shown(line)));
+    };
     let Ok(box_columns) = <[&str; 4]>::try_from(box_columns) else {
-        let hint = if columns.len() == 5 { "; without a confidence: save it, as with save_conf=True" } else { "" };
+        let hint = if columns.len() == 5 {
+            "; without a confidence: save it, as with save_conf=True"
+        } else {
+            ""
+        };
         return Err(Unfit::new(Reason::BadLine, format!("{} columns{hint}", columns.len())));
     };
-    let number = |text: &str| text.parse::<f64>().map_err(|_| Unfit::new(Reason::BadLine, format!("{} is no number", shown(text))));
+    let number = |text: &str| {
+        text.parse::<f64>()
+            .map_err(|_| Unfit::new(Reason::BadLine, format!("{} is no number", shown(text))))
+    };
     let class = number(class)?;
     if class.fract() != 0.0 || class.abs() > f64::from(i16::MAX) {
         return Err(Unfit::new(Reason::UnknownClass, format!("class {class}")));
@@ -96,7 +124,12 @@ fn row(image: u32, line: &str, classes: &Classes) -> Result<Accepted, Unfit> {
     for (value, text) in center_and_size.iter_mut().zip(box_columns) {
         *value = number(text)?;
     }
-    Ok(Accepted { image, class_index, unit_box: box_of_shares(center_and_size)?, score: score(number(confidence)?)? })
+    Ok(Accepted {
+        image,
+        class_index,
+        unit_box: box_of_shares(center_and_size)?,
+        score: score(number(confidence)?)?,
+    })
 }
 
 #[cfg(test)]
@@ -109,7 +142,13 @@ mod tests {
         text.extend(vec![b'1'; 10_000]);
         text.extend(b"\nlast");
         let mut found = Vec::new();
-        read_lines(text.as_slice(), |number, line| found.push((number, line.len(), line.chars().next()))).unwrap();
-        assert_eq!(found, [(1, 1, Some('a')), (4, 3, Some('\u{fffd}')), (5, 4096, Some('1')), (6, 4, Some('l'))]);
+        read_lines(text.as_slice(), |number, line| {
+            found.push((number, line.len(), line.chars().next()))
+        })
+        .unwrap();
+        assert_eq!(
+            found,
+            [(1, 1, Some('a')), (4, 3, Some('\u{fffd}')), (5, 4096, Some('1')), (6, 4, Some('l'))]
+        );
     }
 }

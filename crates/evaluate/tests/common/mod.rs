@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use ossify_contract::{
-    ClassRow, FingerprintRow, ImageRow, ImageStatus, ObjectRow, PredictionRow, Publication, Row, Shape, Split, TableWriter, WorkFolder, write_latest,
+    ClassRow, FingerprintRow, ImageRow, ImageStatus, ObjectRow, PredictionRow, Publication, Row,
+    Shape, Split, TableWriter, WorkFolder, write_latest,
 };
 
 /// What a test puts into the work folder; all of the valid split.
@@ -51,7 +52,9 @@ impl Work {
     /// An object on the newest image; `None` for a class that was filtered as rare.
     pub fn object(&mut self, class_index: Option<i16>, edges: Edges) -> &mut Self {
         let image = self.images.last().unwrap();
-        let line = self.objects.iter().filter(|object| object.image_id == image.image_id).count() as i32 + 1;
+        let line = self.objects.iter().filter(|object| object.image_id == image.image_id).count()
+            as i32
+            + 1;
         let [xmin, ymin, xmax, ymax] = edges;
         self.objects.push(ObjectRow {
             image_id: image.image_id.clone(),
@@ -72,16 +75,33 @@ impl Work {
         self
     }
 
-    /// A prediction on the newest image, with the rest of the probability spread over the other classes.
+    /// A prediction on the newest image, with the rest of the probability spread over the other
+    /// classes.
     pub fn predict(&mut self, class_index: i16, score: f32, edges: Edges) -> &mut Self {
         let image_id = self.images.last().unwrap().image_id.clone();
-        let rank = self.predictions.iter().filter(|prediction| prediction.image_id == image_id).count() as i32 + 1;
+        let rank =
+            self.predictions.iter().filter(|prediction| prediction.image_id == image_id).count()
+                as i32
+                + 1;
         let classes = self.kept().len();
-        let mut probabilities = vec![if classes > 1 { (1.0 - score) / (classes - 1) as f32 } else { 0.0 }; classes];
+        let mut probabilities =
+            vec![if classes > 1 { (1.0 - score) / (classes - 1) as f32 } else { 0.0 }; classes];
         probabilities[class_index as usize] = score;
         let [xmin, ymin, xmax, ymax] = edges;
         let class_name = self.kept()[class_index as usize].into();
-        self.predictions.push(PredictionRow { image_id, split: Split::Valid, rank, class_index, class_name, score, probabilities, xmin, ymin, xmax, ymax });
+        self.predictions.push(PredictionRow {
+            image_id,
+            split: Split::Valid,
+            rank,
+            class_index,
+            class_name,
+            score,
+            probabilities,
+            xmin,
+            ymin,
+            xmax,
+            ymax,
+        });
         self
     }
 
@@ -113,14 +133,29 @@ impl Work {
     }
 
     /// A fingerprint of the newest image.
-    pub fn fingerprint(&mut self, leak_group: Option<i32>, brightness: f32, contrast: f32) -> &mut Self {
+    pub fn fingerprint(
+        &mut self,
+        leak_group: Option<i32>,
+        brightness: f32,
+        contrast: f32,
+    ) -> &mut Self {
         let image_id = self.images.last().unwrap().image_id.clone();
-        let row = FingerprintRow { image_id, split: Split::Valid, bytes_xxh3: 0, pixels_xxh3: 0, perceptual_hash: 0, brightness, contrast, leak_group };
+        let row = FingerprintRow {
+            image_id,
+            split: Split::Valid,
+            bytes_xxh3: 0,
+            pixels_xxh3: 0,
+            perceptual_hash: 0,
+            brightness,
+            contrast,
+            leak_group,
+        };
         self.fingerprints.get_or_insert_default().push(row);
         self
     }
 
-    /// Fingerprints of all images, with the leak groups that `leak_group` says by the image's number.
+    /// Fingerprints of all images, with the leak groups that `leak_group` says by the image's
+    /// number.
     pub fn fingerprints(&mut self, leak_group: impl Fn(usize) -> Option<i32>) -> &mut Self {
         let images = std::mem::take(&mut self.images);
         for (i, image) in images.into_iter().enumerate() {
@@ -178,7 +213,11 @@ impl Work {
     }
 }
 
-fn table<R: Row + Clone>(publication: &Publication, name: &str, rows: &[R]) -> ossify_contract::FileEntry {
+fn table<R: Row + Clone>(
+    publication: &Publication,
+    name: &str,
+    rows: &[R],
+) -> ossify_contract::FileEntry {
     write_rows(&publication.stage(name).unwrap(), rows);
     publication.describe(name, Some(rows.len() as u64)).unwrap()
 }

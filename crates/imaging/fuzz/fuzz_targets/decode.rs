@@ -1,7 +1,9 @@
-//! Any bytes as an image file: nothing of ours panics, and a picture is as large as its header says.
+//! Any bytes as an image file: nothing of ours panics, and a picture is as large as its header
+//! says.
 //!
-//! `decode` catches panics of the decoders that others wrote, and libFuzzer would abort at them all the same. So a
-//! panic in a crate of the registry is shown once for each place, and fuzzing goes on; any other panic is a crash.
+//! `decode` catches panics of the decoders that others wrote, and libFuzzer would abort at them all
+//! the same. So a panic in a crate of the registry is shown once for each place, and fuzzing goes
+//! on; any other panic is a crash.
 #![no_main]
 
 use std::collections::HashSet;

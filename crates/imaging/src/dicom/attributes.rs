@@ -5,7 +5,9 @@ use dicom_dictionary_std::tags;
 use dicom_encoding::transfer_syntax::{TransferSyntax, TransferSyntaxIndex as _};
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
-use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
+use dicom_transfer_syntax_registry::entries::{
+    EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN,
+};
 
 use super::data_set::{DataSet, Kept};
 use super::lut::Lut;
@@ -94,15 +96,24 @@ impl Attributes {
         let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
         let unsupported = |reason: String| HeaderError::unsupported(ImageFormat::Dicom, reason);
         let values = Values::read(&data_set.kept).map_err(malformed)?;
-        let frames = values.integers(tags::NUMBER_OF_FRAMES, "number of frames").map_err(malformed)?;
-        if let Some(frames) = frames.and_then(|frames| frames.first().copied()).filter(|frames| *frames > 1) {
+        let frames =
+            values.integers(tags::NUMBER_OF_FRAMES, "number of frames").map_err(malformed)?;
+        if let Some(frames) =
+            frames.and_then(|frames| frames.first().copied()).filter(|frames| *frames > 1)
+        {
             return Err(unsupported(format!(
                 "it holds {frames} frames; save the frame that is meant as a file of its own, for example with dcmj2pnm +on2 +F 1"
             )));
         }
-        let (rows, columns) = (values.required(tags::ROWS, "rows").map_err(malformed)?, values.required(tags::COLUMNS, "columns").map_err(malformed)?);
-        let samples_per_pixel = values.required(tags::SAMPLES_PER_PIXEL, "samples a pixel").map_err(malformed)?;
-        let word = values.word(tags::PHOTOMETRIC_INTERPRETATION).ok_or_else(|| malformed("it does not say its photometric interpretation".into()))?;
+        let (rows, columns) = (
+            values.required(tags::ROWS, "rows").map_err(malformed)?,
+            values.required(tags::COLUMNS, "columns").map_err(malformed)?,
+        );
+        let samples_per_pixel =
+            values.required(tags::SAMPLES_PER_PIXEL, "samples a pixel").map_err(malformed)?;
+        let word = values
+            .word(tags::PHOTOMETRIC_INTERPRETATION)
+            .ok_or_else(|| malformed("it does not say its photometric interpretation".into()))?;
         let (photometric, samples) = match word.as_str() {
             "MONOCHROME1" => (Photometric::Monochrome1, 1),
             "MONOCHROME2" => (Photometric::Monochrome2, 1),
@@ -110,24 +121,49 @@ impl Attributes {
             "RGB" => (Photometric::Rgb, 3),
             "YBR_FULL" => (Photometric::YbrFull, 3),
             "YBR_FULL_422" => (Photometric::YbrFull422, 3),
-            _ => return Err(unsupported(format!("the photometric interpretation {word}; convert it to PNG"))),
+            _ => {
+                return Err(unsupported(format!(
+                    "the photometric interpretation {word}; convert it to PNG"
+                )));
+            }
         };
         if samples_per_pixel != samples {
-            return Err(malformed(format!("it says {samples_per_pixel} samples a pixel, and {word} has {samples}")));
+            return Err(malformed(format!(
+                "it says {samples_per_pixel} samples a pixel, and {word} has {samples}"
+            )));
         }
         let bits = bits(&values).map_err(malformed)?;
-        if !matches!(bits.allocated, 8 | 16 | 32) || bits.allocated == 32 && photometric_is_color(photometric) {
-            return Err(unsupported(format!("{} bits a sample of {word}; convert it to PNG", bits.allocated)));
+        if !matches!(bits.allocated, 8 | 16 | 32)
+            || bits.allocated == 32 && photometric_is_color(photometric)
+        {
+            return Err(unsupported(format!(
+                "{} bits a sample of {word}; convert it to PNG",
+                bits.allocated
+            )));
         }
         if bits.is_signed && photometric_is_color(photometric) {
             return Err(unsupported(format!("signed samples of {word}; convert it to PNG")));
         }
-        let is_planar = samples_per_pixel > 1 && values.u16(tags::PLANAR_CONFIGURATION, "planar configuration").map_err(malformed)? == Some(1);
+        let is_planar = samples_per_pixel > 1
+            && values.u16(tags::PLANAR_CONFIGURATION, "planar configuration").map_err(malformed)?
+                == Some(1);
         let modality = modality(&values, data_set, bits).map_err(malformed)?;
         let interest = interest(&values, data_set, bits, &modality)?;
         let padding = padding(&values, bits).map_err(malformed)?;
-        let palette = if photometric == Photometric::Palette { Some(palette(&values)?) } else { None };
-        Ok(Attributes { rows, columns, samples_per_pixel, photometric, bits, is_planar, padding, modality, interest, palette })
+        let palette =
+            if photometric == Photometric::Palette { Some(palette(&values)?) } else { None };
+        Ok(Attributes {
+            rows,
+            columns,
+            samples_per_pixel,
+            photometric,
+            bits,
+            is_planar,
+            padding,
+            modality,
+            interest,
+            palette,
+        })
     }
 
     /// Whether it comes out in colour.
@@ -142,7 +178,11 @@ impl Attributes {
 
     /// Bytes of all samples where they are not encoded.
     pub(super) fn native_bytes(&self) -> u64 {
-        let samples = if self.photometric == Photometric::YbrFull422 { 2 } else { u64::from(self.samples_per_pixel) };
+        let samples = if self.photometric == Photometric::YbrFull422 {
+            2
+        } else {
+            u64::from(self.samples_per_pixel)
+        };
         self.pixels() * samples * u64::from(self.bits.allocated / 8)
     }
 }
@@ -156,14 +196,18 @@ fn bits(values: &Values) -> Result<Bits, String> {
     let stored = values.u16(tags::BITS_STORED, "bits stored")?.unwrap_or(allocated);
     let high = values.u16(tags::HIGH_BIT, "high bit")?.unwrap_or(stored.wrapping_sub(1));
     if stored == 0 || stored > allocated || high >= allocated || high + 1 < stored {
-        return Err(format!("of {allocated} bits a sample it says that {stored} are stored, the highest of them bit {high}"));
+        return Err(format!(
+            "of {allocated} bits a sample it says that {stored} are stored, the highest of them bit {high}"
+        ));
     }
     let is_signed = values.u16(tags::PIXEL_REPRESENTATION, "pixel representation")? == Some(1);
     Ok(Bits { allocated, stored, below: high + 1 - stored, is_signed })
 }
 
 fn modality(values: &Values, data_set: &DataSet, bits: Bits) -> Result<Modality, String> {
-    if let Some(table) = table(data_set.modality_table.as_ref(), "modality look-up table", bits.is_signed)? {
+    if let Some(table) =
+        table(data_set.modality_table.as_ref(), "modality look-up table", bits.is_signed)?
+    {
         return Ok(Modality::Table(table));
     }
     let slope = values.number(tags::RESCALE_SLOPE, "rescale slope")?.unwrap_or(1.0);
@@ -174,18 +218,31 @@ fn modality(values: &Values, data_set: &DataSet, bits: Bits) -> Result<Modality,
     Ok(Modality::Rescale { slope, intercept })
 }
 
-fn interest(values: &Values, data_set: &DataSet, bits: Bits, modality: &Modality) -> Result<Interest, HeaderError> {
+fn interest(
+    values: &Values,
+    data_set: &DataSet,
+    bits: Bits,
+    modality: &Modality,
+) -> Result<Interest, HeaderError> {
     let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
     let center = values.number(tags::WINDOW_CENTER, "window center").map_err(malformed)?;
     // Some writers say a width of 0 where they mean that there is no window.
-    let width = values.number(tags::WINDOW_WIDTH, "window width").map_err(malformed)?.filter(|width| *width > 0.0);
+    let width = values
+        .number(tags::WINDOW_WIDTH, "window width")
+        .map_err(malformed)?
+        .filter(|width| *width > 0.0);
     if let (Some(center), Some(width)) = (center, width) {
         let function = match values.word(tags::VOILUT_FUNCTION).as_deref() {
             // The linear function divides by the width less 1.
             None | Some("" | "LINEAR") if width >= 1.0 => WindowFunction::Linear,
             None | Some("" | "LINEAR" | "LINEAR_EXACT") => WindowFunction::LinearExact,
             Some("SIGMOID") => WindowFunction::Sigmoid,
-            Some(other) => return Err(HeaderError::unsupported(ImageFormat::Dicom, format!("the VOI LUT function {other}; export it to 16-bit PNG"))),
+            Some(other) => {
+                return Err(HeaderError::unsupported(
+                    ImageFormat::Dicom,
+                    format!("the VOI LUT function {other}; export it to 16-bit PNG"),
+                ));
+            }
         };
         return Ok(Interest::Window(Window { center, width, function }));
     }
@@ -193,7 +250,8 @@ fn interest(values: &Values, data_set: &DataSet, bits: Bits, modality: &Modality
         Modality::Table(_) => false,
         Modality::Rescale { intercept, .. } => bits.is_signed || *intercept < 0.0,
     };
-    let table = table(data_set.voi_table.as_ref(), "VOI look-up table", is_signed).map_err(malformed)?;
+    let table =
+        table(data_set.voi_table.as_ref(), "VOI look-up table", is_signed).map_err(malformed)?;
     Ok(table.map_or(Interest::FullRange, Interest::Table))
 }
 
@@ -206,26 +264,46 @@ fn padding(values: &Values, bits: Bits) -> Result<Option<(i64, i64)>, String> {
     let read = |tag, name| {
         let value = values.integers(tag, name)?.and_then(|values| values.first().copied());
         // Without written representations the sign is the pixels'.
-        Ok::<_, String>(value.map(|value| if bits.is_signed { i64::from(value as u16 as i16) } else { i64::from(value as u16) }))
+        Ok::<_, String>(value.map(|value| {
+            if bits.is_signed { i64::from(value as u16 as i16) } else { i64::from(value as u16) }
+        }))
     };
-    let Some(value) = read(tags::PIXEL_PADDING_VALUE, "pixel padding value")? else { return Ok(None) };
-    let limit = read(tags::PIXEL_PADDING_RANGE_LIMIT, "pixel padding range limit")?.unwrap_or(value);
+    let Some(value) = read(tags::PIXEL_PADDING_VALUE, "pixel padding value")? else {
+        return Ok(None);
+    };
+    let limit =
+        read(tags::PIXEL_PADDING_RANGE_LIMIT, "pixel padding range limit")?.unwrap_or(value);
     Ok(Some((value.min(limit), value.max(limit))))
 }
 
 fn palette(values: &Values) -> Result<[Lut; 3], HeaderError> {
     let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
     if values.has(tags::SEGMENTED_RED_PALETTE_COLOR_LOOKUP_TABLE_DATA) {
-        return Err(HeaderError::unsupported(ImageFormat::Dicom, "a segmented palette; convert it to PNG"));
+        return Err(HeaderError::unsupported(
+            ImageFormat::Dicom,
+            "a segmented palette; convert it to PNG",
+        ));
     }
     let read = |descriptor, data, name| {
         let table = Lut::read(values, descriptor, data, name, false).map_err(malformed)?;
         table.ok_or_else(|| malformed(format!("it has no {name}")))
     };
     Ok([
-        read(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA, "red palette")?,
-        read(tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA, "green palette")?,
-        read(tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR, tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA, "blue palette")?,
+        read(
+            tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+            tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+            "red palette",
+        )?,
+        read(
+            tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+            tags::GREEN_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+            "green palette",
+        )?,
+        read(
+            tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR,
+            tags::BLUE_PALETTE_COLOR_LOOKUP_TABLE_DATA,
+            "blue palette",
+        )?,
     ])
 }
 
@@ -239,8 +317,12 @@ impl Values {
             (true, false) => EXPLICIT_VR_LITTLE_ENDIAN.uid(),
             (false, _) => IMPLICIT_VR_LITTLE_ENDIAN.uid(),
         };
-        let syntax: &TransferSyntax = TransferSyntaxRegistry.get(uid).ok_or_else(|| format!("transfer syntax {uid} is not known"))?;
-        InMemDicomObject::read_dataset_with_ts(&kept.raw[..], syntax).map(Values).map_err(|e| format!("its elements cannot be read: {e}"))
+        let syntax: &TransferSyntax = TransferSyntaxRegistry
+            .get(uid)
+            .ok_or_else(|| format!("transfer syntax {uid} is not known"))?;
+        InMemDicomObject::read_dataset_with_ts(&kept.raw[..], syntax)
+            .map(Values)
+            .map_err(|e| format!("its elements cannot be read: {e}"))
     }
 
     fn has(&self, tag: Tag) -> bool {
@@ -250,13 +332,17 @@ impl Values {
     /// All integers of an element; `None` where it is not there or empty.
     pub(super) fn integers(&self, tag: Tag, name: &str) -> Result<Option<Vec<i64>>, String> {
         let Some(element) = self.0.get(tag) else { return Ok(None) };
-        let values = element.to_multi_int::<i64>().map_err(|_| format!("its {name} is no whole number"))?;
+        let values =
+            element.to_multi_int::<i64>().map_err(|_| format!("its {name} is no whole number"))?;
         Ok((!values.is_empty()).then_some(values))
     }
 
     /// The first integer.
     fn u16(&self, tag: Tag, name: &str) -> Result<Option<u16>, String> {
-        let Some(value) = self.integers(tag, name)?.and_then(|values| values.first().copied()) else { return Ok(None) };
+        let Some(value) = self.integers(tag, name)?.and_then(|values| values.first().copied())
+        else {
+            return Ok(None);
+        };
         u16::try_from(value).map(Some).map_err(|_| format!("its {name} is {value}"))
     }
 

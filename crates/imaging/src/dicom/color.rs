@@ -5,10 +5,15 @@ use super::samples::Samples;
 
 /// Colours of the palette; values past its ends take the colours there.
 pub(super) fn from_palette(samples: &Samples<'_>, palette: &[Lut; 3]) -> Vec<u8> {
-    let mut rgb = Vec::with_capacity(samples.data.len() / usize::from(samples.bytes_per_sample) * 3);
+    let mut rgb =
+        Vec::with_capacity(samples.data.len() / usize::from(samples.bytes_per_sample) * 3);
     samples.for_each(|stored| {
         let value = samples.value(stored);
-        rgb.extend(palette.iter().map(|color| scaled(color.get(value).into(), color.announced_full().into())));
+        rgb.extend(
+            palette
+                .iter()
+                .map(|color| scaled(color.get(value).into(), color.announced_full().into())),
+        );
     });
     rgb
 }
@@ -34,7 +39,12 @@ pub(super) fn interleaved(planes: &[u8]) -> Vec<u8> {
 
 /// YCbCr of each pixel from two luminances and one colour for each two pixels.
 pub(super) fn with_color_for_each_pixel(pairs: &[u8]) -> Vec<u8> {
-    pairs.as_chunks::<4>().0.iter().flat_map(|[first, second, blue, red]| [*first, *blue, *red, *second, *blue, *red]).collect()
+    pairs
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .flat_map(|[first, second, blue, red]| [*first, *blue, *red, *second, *blue, *red])
+        .collect()
 }
 
 /// RGB from YCbCr with the full range (ITU-R BT.601).
@@ -47,6 +57,11 @@ pub(super) fn from_ycbcr(pixels: &mut [u8]) {
         let [luminance, blue, red] = pixel.map(f32::from);
         let (blue, red) = (blue - 128.0, red - 128.0);
         // The cast stops at 0 and 255.
-        *pixel = [luminance + RED * red, luminance - GREEN_OF_BLUE * blue - GREEN_OF_RED * red, luminance + BLUE * blue].map(|value| value.round() as u8);
+        *pixel = [
+            luminance + RED * red,
+            luminance - GREEN_OF_BLUE * blue - GREEN_OF_RED * red,
+            luminance + BLUE * blue,
+        ]
+        .map(|value| value.round() as u8);
     }
 }

@@ -63,8 +63,13 @@ impl Kept {
         Kept { raw: Vec::new(), encoding }
     }
 
-    fn push<R: ReadAt>(&mut self, walk: &mut Walk<'_, R>, element: &Element) -> Result<(), WalkError> {
-        let value = walk.raw(element, MAX_KEPT_BYTES - (self.raw.len() as u64).min(MAX_KEPT_BYTES))?;
+    fn push<R: ReadAt>(
+        &mut self,
+        walk: &mut Walk<'_, R>,
+        element: &Element,
+    ) -> Result<(), WalkError> {
+        let value =
+            walk.raw(element, MAX_KEPT_BYTES - (self.raw.len() as u64).min(MAX_KEPT_BYTES))?;
         self.raw.extend(value);
         Ok(())
     }
@@ -109,7 +114,11 @@ impl DataSet {
     }
 }
 
-fn data_set<R: ReadAt>(source: &mut Source<R>, syntax: Syntax, start: u64) -> Result<DataSet, WalkError> {
+fn data_set<R: ReadAt>(
+    source: &mut Source<R>,
+    syntax: Syntax,
+    start: u64,
+) -> Result<DataSet, WalkError> {
     let bytes = source.len();
     let mut walk = Walk::new(source);
     let encoding = walk.encoding(start, syntax.encoding)?;
@@ -121,8 +130,12 @@ fn data_set<R: ReadAt>(source: &mut Source<R>, syntax: Syntax, start: u64) -> Re
         }
         let element = walk.element(at, encoding)?;
         match element.tag {
-            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => break element,
-            tags::MODALITY_LUT_SEQUENCE => modality_table = first_item(&mut walk, &element, encoding)?,
+            tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA => {
+                break element;
+            }
+            tags::MODALITY_LUT_SEQUENCE => {
+                modality_table = first_item(&mut walk, &element, encoding)?
+            }
             tags::VOILUT_SEQUENCE => voi_table = first_item(&mut walk, &element, encoding)?,
             tag if KEPT.contains(&tag) => kept.push(&mut walk, &element)?,
             _ => {}
@@ -130,7 +143,9 @@ fn data_set<R: ReadAt>(source: &mut Source<R>, syntax: Syntax, start: u64) -> Re
         at = walk.end(&element, encoding)?;
     };
     if pixels.tag != tags::PIXEL_DATA {
-        return Err(WalkError::Unsupported("floating-point pixels; export it to 16-bit PNG".into()));
+        return Err(WalkError::Unsupported(
+            "floating-point pixels; export it to 16-bit PNG".into(),
+        ));
     }
     let (pixel_data, is_complete) = match (pixels.length, syntax.is_encapsulated()) {
         (Some(length), false) => {
@@ -139,14 +154,26 @@ fn data_set<R: ReadAt>(source: &mut Source<R>, syntax: Syntax, start: u64) -> Re
             (PixelData::Native { at, bytes: length, is_words }, at + length <= walk.source().len())
         }
         (None, true) => fragments(&mut walk, pixels.value_at, encoding)?,
-        (None, false) => return Err(WalkError::Malformed("its pixels have no length although they are not encoded".into())),
-        (Some(_), true) => return Err(WalkError::Malformed("its pixels are not in fragments although they are encoded".into())),
+        (None, false) => {
+            return Err(WalkError::Malformed(
+                "its pixels have no length although they are not encoded".into(),
+            ));
+        }
+        (Some(_), true) => {
+            return Err(WalkError::Malformed(
+                "its pixels are not in fragments although they are encoded".into(),
+            ));
+        }
     };
     Ok(DataSet { syntax, at: start, kept, modality_table, voi_table, pixel_data, is_complete })
 }
 
 /// The look-up table in the first item of a sequence; `None` where it has none.
-fn first_item<R: ReadAt>(walk: &mut Walk<'_, R>, sequence: &Element, encoding: Encoding) -> Result<Option<Kept>, WalkError> {
+fn first_item<R: ReadAt>(
+    walk: &mut Walk<'_, R>,
+    sequence: &Element,
+    encoding: Encoding,
+) -> Result<Option<Kept>, WalkError> {
     let encoding = sequence.inner_encoding(encoding);
     if sequence.length == Some(0) {
         return Ok(None);
@@ -156,7 +183,8 @@ fn first_item<R: ReadAt>(walk: &mut Walk<'_, R>, sequence: &Element, encoding: E
         return Ok(None);
     }
     let mut kept = Kept::new(encoding);
-    let (mut at, end) = (item.value_at, item.length.map(|length| item.value_at + u64::from(length)));
+    let (mut at, end) =
+        (item.value_at, item.length.map(|length| item.value_at + u64::from(length)));
     while end.is_none_or(|end| at < end) {
         let element = walk.element(at, encoding)?;
         if element.tag == ITEM_END {
@@ -170,9 +198,13 @@ fn first_item<R: ReadAt>(walk: &mut Walk<'_, R>, sequence: &Element, encoding: E
     Ok(Some(kept))
 }
 
-/// The pieces of encoded pixels (PS3.5 section A.4) without the table of offsets before them, and whether the delimiter
-/// behind them is there.
-fn fragments<R: ReadAt>(walk: &mut Walk<'_, R>, mut at: u64, encoding: Encoding) -> Result<(PixelData, bool), WalkError> {
+/// The pieces of encoded pixels (PS3.5 section A.4) without the table of offsets before them, and
+/// whether the delimiter behind them is there.
+fn fragments<R: ReadAt>(
+    walk: &mut Walk<'_, R>,
+    mut at: u64,
+    encoding: Encoding,
+) -> Result<(PixelData, bool), WalkError> {
     let mut fragments = Vec::new();
     let mut is_offset_table = true;
     let is_complete = loop {
@@ -192,35 +224,56 @@ fn fragments<R: ReadAt>(walk: &mut Walk<'_, R>, mut at: u64, encoding: Encoding)
                 }
                 at = end;
             }
-            (tag, _) => return Err(WalkError::Malformed(format!("its encoded pixels have {tag} at byte {at}, which is no fragment"))),
+            (tag, _) => {
+                return Err(WalkError::Malformed(format!(
+                    "its encoded pixels have {tag} at byte {at}, which is no fragment"
+                )));
+            }
         }
         if fragments.len() > MAX_FRAGMENTS {
-            return Err(WalkError::Malformed(format!("its encoded pixels are in more than {MAX_FRAGMENTS} pieces")));
+            return Err(WalkError::Malformed(format!(
+                "its encoded pixels are in more than {MAX_FRAGMENTS} pieces"
+            )));
         }
     };
     Ok((PixelData::Encapsulated(fragments), is_complete))
 }
 
-/// The deflated data set at `at`: only what lies before its pixels is kept in memory, the rest is counted.
-fn inflated<R: ReadAt>(source: &mut Source<R>, syntax: Syntax, at: u64) -> Result<DataSet, HeaderError> {
+/// The deflated data set at `at`: only what lies before its pixels is kept in memory, the rest is
+/// counted.
+fn inflated<R: ReadAt>(
+    source: &mut Source<R>,
+    syntax: Syntax,
+    at: u64,
+) -> Result<DataSet, HeaderError> {
     let damaged = |e: io::Error| match e.kind() {
-        io::ErrorKind::InvalidData => HeaderError::malformed(ImageFormat::Dicom, format!("its deflated content is damaged: {e}")),
+        io::ErrorKind::InvalidData => HeaderError::malformed(
+            ImageFormat::Dicom,
+            format!("its deflated content is damaged: {e}"),
+        ),
         _ => HeaderError::Io(e),
     };
     let mut reader = Inflated::new(source.from(at).map_err(HeaderError::Io)?);
     let (mut start, mut wanted) = (Vec::new(), FIRST_INFLATED_BYTES);
     let mut found = loop {
-        (&mut reader).take((wanted - start.len()) as u64).read_to_end(&mut start).map_err(damaged)?;
-        let mut inner = Source::new(io::Cursor::new(&start[..]), start.len() as u64).map_err(HeaderError::Io)?;
+        (&mut reader)
+            .take((wanted - start.len()) as u64)
+            .read_to_end(&mut start)
+            .map_err(damaged)?;
+        let mut inner = Source::new(io::Cursor::new(&start[..]), start.len() as u64)
+            .map_err(HeaderError::Io)?;
         match data_set(&mut inner, syntax, 0) {
-            Err(e) if e.is_end() && start.len() == wanted && wanted < MAX_INFLATED_HEADER_BYTES => wanted *= 4,
+            Err(e) if e.is_end() && start.len() == wanted && wanted < MAX_INFLATED_HEADER_BYTES => {
+                wanted *= 4
+            }
             found => break found?,
         }
     };
     if let PixelData::Native { at, bytes, .. } = found.pixel_data {
         let end = at + bytes;
         let seen = start.len() as u64;
-        let mut count = |bytes: u64| io::copy(&mut (&mut reader).take(bytes), &mut io::sink()).map_err(damaged);
+        let mut count =
+            |bytes: u64| io::copy(&mut (&mut reader).take(bytes), &mut io::sink()).map_err(damaged);
         // The last pixel may be there and the end mark behind it not.
         found.is_complete = seen + count(end.saturating_sub(seen))? >= end;
         let behind = count(MAX_BYTES_BEHIND_PIXELS)?;

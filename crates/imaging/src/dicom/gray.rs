@@ -14,7 +14,9 @@ pub(super) fn shades(samples: &Samples<'_>, attributes: &Attributes) -> Vec<u8> 
     if samples.bits.stored > MAX_TABLE_BITS {
         samples.for_each(|stored| shades.push(scale.shade(samples.value(stored))));
     } else {
-        let table: Vec<u8> = (0..1u32 << samples.bits.stored).map(|stored| scale.shade(samples.value(stored))).collect();
+        let table: Vec<u8> = (0..1u32 << samples.bits.stored)
+            .map(|stored| scale.shade(samples.value(stored)))
+            .collect();
         samples.for_each(|stored| shades.push(table[stored as usize]));
     }
     shades
@@ -31,7 +33,9 @@ impl<'a> Scale<'a> {
     fn new(samples: &Samples<'_>, attributes: &'a Attributes) -> Self {
         let mut scale = Scale { attributes, range: (0.0, 0.0) };
         if attributes.interest == Interest::FullRange {
-            let is_padding = |value: i64| attributes.padding.is_some_and(|(from, to)| (from..=to).contains(&value));
+            let is_padding = |value: i64| {
+                attributes.padding.is_some_and(|(from, to)| (from..=to).contains(&value))
+            };
             let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
             samples.for_each(|stored| {
                 let value = samples.value(stored);
@@ -56,15 +60,26 @@ impl<'a> Scale<'a> {
         let value = self.modality(stored);
         let brightness = match &self.attributes.interest {
             Interest::Window(window) => window.brightness(value) * WHITE,
-            Interest::Table(table) => f64::from(table.get(value.round() as i64)) * WHITE / f64::from(table.full()),
+            Interest::Table(table) => {
+                f64::from(table.get(value.round() as i64)) * WHITE / f64::from(table.full())
+            }
             Interest::FullRange => {
                 let (low, high) = self.range;
-                // A picture of one value has the lowest shade everywhere, and so has one of nothing but padding.
-                if high > low { ((value - low) / (high - low)).clamp(0.0, 1.0) * WHITE } else { 0.0 }
+                // A picture of one value has the lowest shade everywhere, and so has one of nothing
+                // but padding.
+                if high > low {
+                    ((value - low) / (high - low)).clamp(0.0, 1.0) * WHITE
+                } else {
+                    0.0
+                }
             }
         };
         let shade = brightness.round() as u8;
-        if self.attributes.photometric == Photometric::Monochrome1 { u8::MAX - shade } else { shade }
+        if self.attributes.photometric == Photometric::Monochrome1 {
+            u8::MAX - shade
+        } else {
+            shade
+        }
     }
 }
 

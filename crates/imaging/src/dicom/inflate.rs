@@ -15,7 +15,13 @@ pub(super) struct Inflated<R> {
 
 impl<R: Read> Inflated<R> {
     pub(super) fn new(reader: R) -> Self {
-        Inflated { reader, state: Decompress::new(false), buffer: vec![0; BUFFER_BYTES], unread: 0..0, has_ended: false }
+        Inflated {
+            reader,
+            state: Decompress::new(false),
+            buffer: vec![0; BUFFER_BYTES],
+            unread: 0..0,
+            has_ended: false,
+        }
     }
 
     /// Whether the end mark was reached; without it the file was cut short.

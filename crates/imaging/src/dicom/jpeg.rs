@@ -1,4 +1,5 @@
-//! JPEG inside DICOM: baseline and extended with 8 bits, and lossless with up to 16 (PS3.5 section 8.2.1).
+//! JPEG inside DICOM: baseline and extended with 8 bits, and lossless with up to 16 (PS3.5 section
+//! 8.2.1).
 
 use std::io::Cursor;
 
@@ -7,9 +8,11 @@ use jpeg_decoder::{ColorTransform, Decoder, PixelFormat, UnsupportedFeature};
 use super::syntax::DECOMPRESS;
 use crate::{DecodeError, HeaderError, ImageFormat, Limits};
 
-/// Bytes that the decoder may hold for each sample at worst: differences and values of lossless samples, twice.
+/// Bytes that the decoder may hold for each sample at worst: differences and values of lossless
+/// samples, twice.
 const WORST_BYTES_PER_SAMPLE: u64 = 12;
-/// Scans of one picture; progressive ones have about ten. Each scan costs a pass over the whole picture.
+/// Scans of one picture; progressive ones have about ten. Each scan costs a pass over the whole
+/// picture.
 const MAX_SCANS: usize = 128;
 const START_OF_SCAN: u8 = 0xda;
 const APP14: u8 = 0xee;
@@ -25,13 +28,22 @@ pub(super) struct Frame {
 }
 
 /// Decodes a frame of this size.
-pub(super) fn decoded(frame: &[u8], (width, height): (u16, u16), samples_per_pixel: u16, limits: &Limits) -> Result<Frame, DecodeError> {
+pub(super) fn decoded(
+    frame: &[u8],
+    (width, height): (u16, u16),
+    samples_per_pixel: u16,
+    limits: &Limits,
+) -> Result<Frame, DecodeError> {
     let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Dicom, reason };
     let failed = |e: jpeg_decoder::Error| match e {
         jpeg_decoder::Error::Unsupported(feature) => {
             let feature = match feature {
-                UnsupportedFeature::SamplePrecision(bits) => format!("{bits} bits a sample in a lossy JPEG"),
-                UnsupportedFeature::ArithmeticEntropyCoding => "arithmetic coding in its JPEG".into(),
+                UnsupportedFeature::SamplePrecision(bits) => {
+                    format!("{bits} bits a sample in a lossy JPEG")
+                }
+                UnsupportedFeature::ArithmeticEntropyCoding => {
+                    "arithmetic coding in its JPEG".into()
+                }
                 UnsupportedFeature::Hierarchical => "a hierarchical JPEG".into(),
                 other => format!("its JPEG has {other:?}"),
             };
@@ -44,7 +56,8 @@ pub(super) fn decoded(frame: &[u8], (width, height): (u16, u16), samples_per_pix
     }
     let mut decoder = Decoder::new(Cursor::new(frame));
     if samples_per_pixel == 3 {
-        // Samples side by side as they are. `ColorTransform::None` would put them in planes, line by line.
+        // Samples side by side as they are. `ColorTransform::None` would put them in planes, line
+        // by line.
         decoder.set_color_transform(ColorTransform::RGB);
     }
     decoder.read_info().map_err(failed)?;
@@ -61,9 +74,13 @@ pub(super) fn decoded(frame: &[u8], (width, height): (u16, u16), samples_per_pix
             info.width, info.height
         )));
     }
-    let needed_bytes = u64::from(width) * u64::from(height) * u64::from(samples) * WORST_BYTES_PER_SAMPLE;
+    let needed_bytes =
+        u64::from(width) * u64::from(height) * u64::from(samples) * WORST_BYTES_PER_SAMPLE;
     if needed_bytes > limits.max_memory_bytes {
-        return Err(DecodeError::TooMuchMemory { needed_bytes, max_memory_bytes: limits.max_memory_bytes });
+        return Err(DecodeError::TooMuchMemory {
+            needed_bytes,
+            max_memory_bytes: limits.max_memory_bytes,
+        });
     }
     let mut data = decoder.decode().map_err(failed)?;
     if cfg!(target_endian = "big") && bytes_per_sample == 2 {
@@ -79,7 +96,9 @@ fn adobe_ycbcr(frame: &[u8]) -> Option<bool> {
         let segment = frame.get(at + 4..at + 2 + usize::from(u16::from_be_bytes([high, low])))?;
         match (marker, segment) {
             (START_OF_SCAN, _) => return None,
-            (APP14, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => return Some(*transform != 0),
+            (APP14, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..]) => {
+                return Some(*transform != 0);
+            }
             _ => at += 4 + segment.len(),
         }
     }

@@ -9,7 +9,8 @@ const TWELVE_BITS: u16 = 4095;
 /// A table from stored or modality values to others.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Lut {
-    /// The value that the first entry is for; smaller values take it as well, and values past the last take that.
+    /// The value that the first entry is for; smaller values take it as well, and values past the
+    /// last take that.
     first: i64,
     entries: Vec<u16>,
     /// What entries reach at most, by the bits that they are said to have.
@@ -17,12 +18,24 @@ pub(super) struct Lut {
 }
 
 impl Lut {
-    /// Reads a table; `None` where there is none. `is_signed` says how the first value is written where the file
-    /// leaves it open.
-    pub(super) fn read(values: &Values, descriptor: Tag, data: Tag, name: &str, is_signed: bool) -> Result<Option<Self>, String> {
+    /// Reads a table; `None` where there is none. `is_signed` says how the first value is written
+    /// where the file leaves it open.
+    pub(super) fn read(
+        values: &Values,
+        descriptor: Tag,
+        data: Tag,
+        name: &str,
+        is_signed: bool,
+    ) -> Result<Option<Self>, String> {
         let Some(described) = values.integers(descriptor, name)? else { return Ok(None) };
-        let [count, first, bits] = described[..] else { return Err(format!("the descriptor of its {name} has {} values in place of 3", described.len())) };
-        // All three are written as signed numbers where the first value of the table is negative (PS3.3 C.11.1.1.1).
+        let [count, first, bits] = described[..] else {
+            return Err(format!(
+                "the descriptor of its {name} has {} values in place of 3",
+                described.len()
+            ));
+        };
+        // All three are written as signed numbers where the first value of the table is negative
+        // (PS3.3 C.11.1.1.1).
         let count = match count & 0xffff {
             0 => 1 << 16,
             count => count as usize,
@@ -32,7 +45,12 @@ impl Lut {
             return Err(format!("its {name} has entries of {bits} bits; 8 to 16 are possible"));
         }
         let full = ((1u32 << bits) - 1) as u16;
-        let words: Vec<u16> = values.integers(data, name)?.unwrap_or_default().into_iter().map(|word| word as u16).collect();
+        let words: Vec<u16> = values
+            .integers(data, name)?
+            .unwrap_or_default()
+            .into_iter()
+            .map(|word| word as u16)
+            .collect();
         let entries: Vec<u16> = if words.len() >= count {
             words.into_iter().take(count).collect()
         } else if bits <= 8 {
@@ -53,10 +71,12 @@ impl Lut {
         self.entries.get(index as usize).copied().unwrap_or_default()
     }
 
-    /// What entries reach at most: by the bits that they are said to have, but 12 bits where none of 16 is above. Some
-    /// detectors write 12-bit tables as 16-bit ones, and such a picture would be all but black.
+    /// What entries reach at most: by the bits that they are said to have, but 12 bits where none
+    /// of 16 is above. Some detectors write 12-bit tables as 16-bit ones, and such a picture would
+    /// be all but black.
     pub(super) fn full(&self) -> u16 {
-        let is_12_bit = self.full == u16::MAX && self.entries.iter().all(|entry| *entry <= TWELVE_BITS);
+        let is_12_bit =
+            self.full == u16::MAX && self.entries.iter().all(|entry| *entry <= TWELVE_BITS);
         if is_12_bit { TWELVE_BITS } else { self.full }
     }
 

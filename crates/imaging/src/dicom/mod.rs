@@ -1,9 +1,10 @@
 //! DICOM files (PS3.10) with one picture.
 //!
-//! A file is walked by [`walk`], which reads nothing but the heads of elements; the few elements that describe the
-//! picture are read by dicom-object. Pixels are decoded by jpeg-decoder and by [`rle`] and become shades by [`gray`],
-//! because what dicom-pixeldata makes of them cuts fractions off, knows neither modality look-up tables nor padding,
-//! and trusts the lengths that a file announces.
+//! A file is walked by [`walk`], which reads nothing but the heads of elements; the few elements
+//! that describe the picture are read by dicom-object. Pixels are decoded by jpeg-decoder and by
+//! [`rle`] and become shades by [`gray`], because what dicom-pixeldata makes of them cuts fractions
+//! off, knows neither modality look-up tables nor padding, and trusts the lengths that a file
+//! announces.
 
 mod attributes;
 mod color;
@@ -34,8 +35,8 @@ use crate::{DecodeError, HeaderError, ImageFormat, ImageHeader, Limits, Pixels};
 pub(crate) const MAGIC_AT: Range<usize> = 128..132;
 pub(crate) const MAGIC: &[u8] = b"DICM";
 
-/// Reads the elements before the pixels, and whether those reach their end. Kinds of files that are not read here
-/// are refused already now.
+/// Reads the elements before the pixels, and whether those reach their end. Kinds of files that are
+/// not read here are refused already now.
 pub(crate) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
     let (data_set, attributes) = open(source)?;
     Ok(ImageHeader {
@@ -54,14 +55,18 @@ fn open<R: ReadAt>(source: &mut Source<R>) -> Result<(DataSet, Attributes), Head
     let data_set = DataSet::read(source)?;
     let attributes = Attributes::read(&data_set)?;
     if data_set.syntax.coding == Coding::LossyJpeg && attributes.bits.stored > 8 {
-        let reason = format!("{} bits a sample in a lossy JPEG; {DECOMPRESS}", attributes.bits.stored);
+        let reason =
+            format!("{} bits a sample in a lossy JPEG; {DECOMPRESS}", attributes.bits.stored);
         return Err(HeaderError::unsupported(ImageFormat::Dicom, reason));
     }
     if let PixelData::Native { bytes, .. } = data_set.pixel_data {
         let needed = attributes.native_bytes();
         if bytes < needed {
             let (columns, rows) = (attributes.columns, attributes.rows);
-            return Err(HeaderError::malformed(ImageFormat::Dicom, format!("its {columns}x{rows} pixels take {needed} bytes and it has {bytes}")));
+            return Err(HeaderError::malformed(
+                ImageFormat::Dicom,
+                format!("its {columns}x{rows} pixels take {needed} bytes and it has {bytes}"),
+            ));
         }
     }
     Ok((data_set, attributes))
@@ -70,13 +75,17 @@ fn open<R: ReadAt>(source: &mut Source<R>) -> Result<(DataSet, Attributes), Head
 /// Decodes a file whose header keeps the limits. The rules are those of [`crate::decode`].
 pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeError> {
     let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Dicom, reason };
-    let (data_set, attributes) = open(&mut Source::new(Cursor::new(bytes), bytes.len() as u64).map_err(HeaderError::Io)?)?;
+    let (data_set, attributes) =
+        open(&mut Source::new(Cursor::new(bytes), bytes.len() as u64).map_err(HeaderError::Io)?)?;
     let (samples, is_ycbcr) = stored(bytes, &data_set, &attributes, limits)?;
     let (channels, data) = match (&attributes.palette, attributes.is_color()) {
         (Some(palette), _) => (3, color::from_palette(&samples, palette)),
         (None, false) => (1, gray::shades(&samples, &attributes)),
         (None, true) => {
-            let is_native = !matches!(data_set.syntax.coding, Coding::Rle | Coding::LossyJpeg | Coding::LosslessJpeg);
+            let is_native = !matches!(
+                data_set.syntax.coding,
+                Coding::Rle | Coding::LossyJpeg | Coding::LosslessJpeg
+            );
             let mut data = color::to_8_bit(&samples);
             if is_native && attributes.photometric == Photometric::YbrFull422 {
                 data = color::with_color_for_each_pixel(&data);
@@ -89,14 +98,23 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeErro
             (3, data)
         }
     };
-    Pixels::new(attributes.columns.into(), attributes.rows.into(), channels, data).ok_or_else(|| damaged("its pixels do not fill its size".into()))
+    Pixels::new(attributes.columns.into(), attributes.rows.into(), channels, data)
+        .ok_or_else(|| damaged("its pixels do not fill its size".into()))
 }
 
 /// The samples as they are stored, and whether their colours are YCbCr.
-fn stored<'a>(bytes: &'a [u8], data_set: &DataSet, attributes: &Attributes, limits: &Limits) -> Result<(Samples<'a>, bool), DecodeError> {
+fn stored<'a>(
+    bytes: &'a [u8],
+    data_set: &DataSet,
+    attributes: &Attributes,
+    limits: &Limits,
+) -> Result<(Samples<'a>, bool), DecodeError> {
     let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Dicom, reason };
-    let cut_short = || DecodeError::CutShort { format: ImageFormat::Dicom, bytes: bytes.len() as u64 };
-    let slice = |range: Range<u64>| bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
+    let cut_short =
+        || DecodeError::CutShort { format: ImageFormat::Dicom, bytes: bytes.len() as u64 };
+    let slice = |range: Range<u64>| {
+        bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
+    };
     let needed = attributes.native_bytes();
     let mut samples = Samples {
         data: Cow::Borrowed(&[]),
@@ -104,7 +122,8 @@ fn stored<'a>(bytes: &'a [u8], data_set: &DataSet, attributes: &Attributes, limi
         is_big_endian: data_set.syntax.encoding.is_big_endian,
         bits: attributes.bits,
     };
-    let mut is_ycbcr = matches!(attributes.photometric, Photometric::YbrFull | Photometric::YbrFull422);
+    let mut is_ycbcr =
+        matches!(attributes.photometric, Photometric::YbrFull | Photometric::YbrFull422);
     match &data_set.pixel_data {
         PixelData::Native { at, is_words, .. } => {
             samples.data = match data_set.syntax.coding {
@@ -123,13 +142,15 @@ fn stored<'a>(bytes: &'a [u8], data_set: &DataSet, attributes: &Attributes, limi
             if samples.is_big_endian && *is_words && samples.bytes_per_sample == 1 {
                 // Two samples make a word, whose bytes are swapped.
                 let even = slice(*at..at + needed.next_multiple_of(2)).ok_or_else(cut_short)?;
-                let mut data: Vec<u8> = even.as_chunks::<2>().0.iter().flat_map(|[high, low]| [*low, *high]).collect();
+                let mut data: Vec<u8> =
+                    even.as_chunks::<2>().0.iter().flat_map(|[high, low]| [*low, *high]).collect();
                 data.truncate(needed as usize);
                 samples.data = Cow::Owned(data);
             }
         }
         PixelData::Encapsulated(fragments) => {
-            let pieces: Option<Vec<&[u8]>> = fragments.iter().map(|range| slice(range.clone())).collect();
+            let pieces: Option<Vec<&[u8]>> =
+                fragments.iter().map(|range| slice(range.clone())).collect();
             let pieces = pieces.ok_or_else(cut_short)?;
             let frame = match pieces[..] {
                 [] => return Err(damaged("it announces encoded pixels and has none".into())),
@@ -138,18 +159,42 @@ fn stored<'a>(bytes: &'a [u8], data_set: &DataSet, attributes: &Attributes, limi
             };
             match data_set.syntax.coding {
                 Coding::Rle => {
-                    let (per_pixel, bytes_per_sample) = (usize::from(attributes.samples_per_pixel), usize::from(samples.bytes_per_sample));
-                    samples.data = Cow::Owned(rle::unpacked(&frame, attributes.pixels() as usize, per_pixel, bytes_per_sample).map_err(damaged)?);
+                    let (per_pixel, bytes_per_sample) = (
+                        usize::from(attributes.samples_per_pixel),
+                        usize::from(samples.bytes_per_sample),
+                    );
+                    samples.data = Cow::Owned(
+                        rle::unpacked(
+                            &frame,
+                            attributes.pixels() as usize,
+                            per_pixel,
+                            bytes_per_sample,
+                        )
+                        .map_err(damaged)?,
+                    );
                 }
                 Coding::LossyJpeg | Coding::LosslessJpeg => {
-                    let frame = jpeg::decoded(&frame, (attributes.columns, attributes.rows), attributes.samples_per_pixel, limits)?;
+                    let frame = jpeg::decoded(
+                        &frame,
+                        (attributes.columns, attributes.rows),
+                        attributes.samples_per_pixel,
+                        limits,
+                    )?;
                     if frame.bytes_per_sample > samples.bytes_per_sample {
-                        return Err(damaged("its JPEG has more than 8 bits a sample and the header says 8".into()));
+                        return Err(damaged(
+                            "its JPEG has more than 8 bits a sample and the header says 8".into(),
+                        ));
                     }
-                    (samples.data, samples.bytes_per_sample) = (Cow::Owned(frame.data), frame.bytes_per_sample);
+                    (samples.data, samples.bytes_per_sample) =
+                        (Cow::Owned(frame.data), frame.bytes_per_sample);
                     is_ycbcr = frame.is_ycbcr.unwrap_or(is_ycbcr);
                 }
-                _ if (frame.len() as u64) < needed => return Err(damaged(format!("its pixels take {needed} bytes and it has {}", frame.len()))),
+                _ if (frame.len() as u64) < needed => {
+                    return Err(damaged(format!(
+                        "its pixels take {needed} bytes and it has {}",
+                        frame.len()
+                    )));
+                }
                 _ => {
                     let mut data = frame.into_owned();
                     data.truncate(needed as usize);

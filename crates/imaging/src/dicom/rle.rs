@@ -1,4 +1,5 @@
-//! RLE Lossless (PS3.5 annex G): each byte of each sample in a segment of its own, packed as by PackBits.
+//! RLE Lossless (PS3.5 annex G): each byte of each sample in a segment of its own, packed as by
+//! PackBits.
 
 /// Fifteen offsets behind their count.
 const HEADER_BYTES: usize = 64;
@@ -7,23 +8,38 @@ const HEADER_BYTES: usize = 64;
 ///
 /// # Errors
 /// A sentence where segments are missing or end early.
-pub(super) fn unpacked(frame: &[u8], pixels: usize, samples_per_pixel: usize, bytes_per_sample: usize) -> Result<Vec<u8>, String> {
-    let (header, _) = frame.get(..HEADER_BYTES).ok_or("its RLE header is cut short")?.as_chunks::<4>();
+pub(super) fn unpacked(
+    frame: &[u8],
+    pixels: usize,
+    samples_per_pixel: usize,
+    bytes_per_sample: usize,
+) -> Result<Vec<u8>, String> {
+    let (header, _) =
+        frame.get(..HEADER_BYTES).ok_or("its RLE header is cut short")?.as_chunks::<4>();
     let [count, offsets @ ..] = header else { return Err("its RLE header is cut short".into()) };
     let (count, wanted) = (u32::from_le_bytes(*count), samples_per_pixel * bytes_per_sample);
     if count as usize != wanted || wanted > offsets.len() {
         return Err(format!("it has {count} RLE segments where its samples make {wanted}"));
     }
-    let offsets: Vec<usize> = offsets[..wanted].iter().map(|offset| u32::from_le_bytes(*offset) as usize).chain([frame.len()]).collect();
+    let offsets: Vec<usize> = offsets[..wanted]
+        .iter()
+        .map(|offset| u32::from_le_bytes(*offset) as usize)
+        .chain([frame.len()])
+        .collect();
     let mut data = vec![0; pixels * wanted];
     for (i, range) in offsets.windows(2).enumerate() {
-        let segment = frame.get(range[0].max(HEADER_BYTES)..range[1]).ok_or_else(|| format!("its RLE segment {} lies outside the frame", i + 1))?;
+        let segment = frame
+            .get(range[0].max(HEADER_BYTES)..range[1])
+            .ok_or_else(|| format!("its RLE segment {} lies outside the frame", i + 1))?;
         // The highest byte of each sample comes first.
         let (sample, byte) = (i / bytes_per_sample, bytes_per_sample - 1 - i % bytes_per_sample);
         let places = data.iter_mut().skip(sample * bytes_per_sample + byte).step_by(wanted);
         let filled = unpack(segment, places);
         if filled < pixels {
-            return Err(format!("its RLE segment {} ends after {filled} of {pixels} pixels", i + 1));
+            return Err(format!(
+                "its RLE segment {} ends after {filled} of {pixels} pixels",
+                i + 1
+            ));
         }
     }
     Ok(data)
@@ -50,7 +66,8 @@ fn unpack<'a>(segment: &[u8], mut places: impl Iterator<Item = &'a mut u8>) -> u
                 (0..1 - i32::from(run)).all(|_| put(value))
             }
             literals => {
-                let values = &segment[(at + 1).min(segment.len())..(at + 2 + literals as usize).min(segment.len())];
+                let values = &segment
+                    [(at + 1).min(segment.len())..(at + 2 + literals as usize).min(segment.len())];
                 at += 1 + values.len();
                 values.iter().all(|value| put(*value))
             }
@@ -69,11 +86,16 @@ mod tests {
     /// The example of Apple's Technical Note 1023, which defines PackBits.
     #[test]
     fn packbits_unpack_as_in_the_definition() {
-        let packed = [0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0xfd, 0xaa, 0x03, 0x80, 0x00, 0x2a, 0x22, 0xf7, 0xaa];
+        let packed = [
+            0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0xfd, 0xaa, 0x03, 0x80, 0x00, 0x2a, 0x22, 0xf7,
+            0xaa,
+        ];
         let mut out = [0; 24];
         assert_eq!(unpack(&packed, out.iter_mut()), 24);
-        let expected =
-            [0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0xaa, 0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0x22, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa];
+        let expected = [
+            0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0xaa, 0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0x22,
+            0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
+        ];
         assert_eq!(out, expected);
         assert_eq!(unpack(&packed, [0; 3].iter_mut()), 3);
         for length in 0..packed.len() {

@@ -19,10 +19,24 @@ impl Samples<'_> {
         let mut stored = |word: u32| take((word >> below) & mask);
         match (self.bytes_per_sample, self.is_big_endian) {
             (1, _) => self.data.iter().for_each(|byte| stored(u32::from(*byte))),
-            (2, false) => self.data.as_chunks().0.iter().for_each(|bytes| stored(u32::from(u16::from_le_bytes(*bytes)))),
-            (2, true) => self.data.as_chunks().0.iter().for_each(|bytes| stored(u32::from(u16::from_be_bytes(*bytes)))),
-            (_, false) => self.data.as_chunks().0.iter().for_each(|bytes| stored(u32::from_le_bytes(*bytes))),
-            (_, true) => self.data.as_chunks().0.iter().for_each(|bytes| stored(u32::from_be_bytes(*bytes))),
+            (2, false) => self
+                .data
+                .as_chunks()
+                .0
+                .iter()
+                .for_each(|bytes| stored(u32::from(u16::from_le_bytes(*bytes)))),
+            (2, true) => self
+                .data
+                .as_chunks()
+                .0
+                .iter()
+                .for_each(|bytes| stored(u32::from(u16::from_be_bytes(*bytes)))),
+            (_, false) => {
+                self.data.as_chunks().0.iter().for_each(|bytes| stored(u32::from_le_bytes(*bytes)))
+            }
+            (_, true) => {
+                self.data.as_chunks().0.iter().for_each(|bytes| stored(u32::from_be_bytes(*bytes)))
+            }
         }
     }
 

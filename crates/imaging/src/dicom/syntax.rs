@@ -44,13 +44,17 @@ impl Syntax {
             let element = walk.element(at, Encoding::EXPLICIT_LITTLE_ENDIAN)?;
             if element.tag == tags::TRANSFER_SYNTAX_UID {
                 let raw = walk.raw(&element, MAX_UID_BYTES)?;
-                uid = raw.get((element.value_at - element.at) as usize..).map(|value| String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned());
+                uid = raw.get((element.value_at - element.at) as usize..).map(|value| {
+                    String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned()
+                });
             }
             at = walk.end(&element, Encoding::EXPLICIT_LITTLE_ENDIAN)?;
         }
         match uid {
             Some(uid) => Ok((Syntax::of_uid(&uid)?, at)),
-            None if at == walk.source().len() => Err(WalkError::Malformed("it ends without a picture".into())),
+            None if at == walk.source().len() => {
+                Err(WalkError::Malformed("it ends without a picture".into()))
+            }
             None => Err(WalkError::Malformed("it does not say its transfer syntax".into())),
         }
     }
@@ -65,16 +69,27 @@ impl Syntax {
             uids::JPEG_BASELINE8_BIT | uids::JPEG_EXTENDED12_BIT => (true, Coding::LossyJpeg),
             uids::JPEG_LOSSLESS | uids::JPEG_LOSSLESS_SV1 => (true, Coding::LosslessJpeg),
             _ => {
-                let name = TransferSyntaxRegistry.get(uid).map_or_else(|| "an unknown transfer syntax".to_owned(), |syntax| syntax.name().to_owned());
-                return Err(WalkError::Unsupported(format!("its pixels are encoded as {name} ({uid}); {DECOMPRESS}")));
+                let name = TransferSyntaxRegistry.get(uid).map_or_else(
+                    || "an unknown transfer syntax".to_owned(),
+                    |syntax| syntax.name().to_owned(),
+                );
+                return Err(WalkError::Unsupported(format!(
+                    "its pixels are encoded as {name} ({uid}); {DECOMPRESS}"
+                )));
             }
         };
-        Ok(Syntax { encoding: Encoding { is_explicit, is_big_endian: uid == EXPLICIT_VR_BIG_ENDIAN }, coding })
+        Ok(Syntax {
+            encoding: Encoding { is_explicit, is_big_endian: uid == EXPLICIT_VR_BIG_ENDIAN },
+            coding,
+        })
     }
 
     /// Whether the pixels are in fragments.
     pub(super) fn is_encapsulated(self) -> bool {
-        matches!(self.coding, Coding::Fragments | Coding::Rle | Coding::LossyJpeg | Coding::LosslessJpeg)
+        matches!(
+            self.coding,
+            Coding::Fragments | Coding::Rle | Coding::LossyJpeg | Coding::LosslessJpeg
+        )
     }
 }
 

@@ -1,6 +1,6 @@
-//! The elements of a DICOM data set (PS3.5 section 7), passed over one by one with nothing read but their heads.
-//! Every length is checked against the file, nested sequences are walked without recursion, and there is an end
-//! to patience: a hostile file costs little time and no memory.
+//! The elements of a DICOM data set (PS3.5 section 7), passed over one by one with nothing read but
+//! their heads. Every length is checked against the file, nested sequences are walked without
+//! recursion, and there is an end to patience: a hostile file costs little time and no memory.
 
 use std::io;
 
@@ -22,7 +22,8 @@ const MAX_DEPTH: usize = 64;
 /// The length that stands for "until the delimiter".
 const UNDEFINED: u32 = u32::MAX;
 /// Value representations whose length has 32 bits in explicit encodings (PS3.5 section 7.1.2).
-const LONG_VALUES: [&[u8; 2]; 13] = [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
+const LONG_VALUES: [&[u8; 2]; 13] =
+    [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
 
 /// How the heads of elements are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +35,10 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    pub(super) const EXPLICIT_LITTLE_ENDIAN: Encoding = Encoding { is_explicit: true, is_big_endian: false };
-    pub(super) const IMPLICIT_LITTLE_ENDIAN: Encoding = Encoding { is_explicit: false, is_big_endian: false };
+    pub(super) const EXPLICIT_LITTLE_ENDIAN: Encoding =
+        Encoding { is_explicit: true, is_big_endian: false };
+    pub(super) const IMPLICIT_LITTLE_ENDIAN: Encoding =
+        Encoding { is_explicit: false, is_big_endian: false };
 
     fn u16(self, bytes: [u8; 2]) -> u16 {
         if self.is_big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
@@ -94,9 +97,14 @@ pub(super) struct Element {
 }
 
 impl Element {
-    /// How the items of this element are written: those of unknown elements are implicit (PS3.5 section 6.2.2).
+    /// How the items of this element are written: those of unknown elements are implicit (PS3.5
+    /// section 6.2.2).
     pub(super) fn inner_encoding(&self, encoding: Encoding) -> Encoding {
-        if self.representation == Some(*b"UN") { Encoding::IMPLICIT_LITTLE_ENDIAN } else { encoding }
+        if self.representation == Some(*b"UN") {
+            Encoding::IMPLICIT_LITTLE_ENDIAN
+        } else {
+            encoding
+        }
     }
 }
 
@@ -115,31 +123,46 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         self.source
     }
 
-    /// How the data set at `at` is written. Some writers say that they write value representations and do not, or the
-    /// other way round: the first element tells, as no length of a first element has two letters.
+    /// How the data set at `at` is written. Some writers say that they write value representations
+    /// and do not, or the other way round: the first element tells, as no length of a first element
+    /// has two letters.
     pub(super) fn encoding(&mut self, at: u64, announced: Encoding) -> Result<Encoding, WalkError> {
         if announced.is_big_endian || at + 8 > self.source.len() {
             return Ok(announced);
         }
         let [first, second] = self.source.array(at + 4)?;
-        Ok(Encoding { is_explicit: first.is_ascii_uppercase() && second.is_ascii_uppercase(), ..announced })
+        Ok(Encoding {
+            is_explicit: first.is_ascii_uppercase() && second.is_ascii_uppercase(),
+            ..announced
+        })
     }
 
     /// The head at `at`. Whether its value lies in the file is not looked at.
     pub(super) fn element(&mut self, at: u64, encoding: Encoding) -> Result<Element, WalkError> {
-        self.elements_left = self.elements_left.checked_sub(1).ok_or_else(|| WalkError::Malformed(format!("it has more than {MAX_ELEMENTS} elements")))?;
+        self.elements_left = self.elements_left.checked_sub(1).ok_or_else(|| {
+            WalkError::Malformed(format!("it has more than {MAX_ELEMENTS} elements"))
+        })?;
         let [g0, g1, e0, e1, l0, l1, l2, l3] = self.source.array(at)?;
         let tag = Tag(encoding.u16([g0, g1]), encoding.u16([e0, e1]));
-        let (representation, length, value_at) = if !encoding.is_explicit || tag.group() == ITEM.group() {
-            (None, encoding.u32([l0, l1, l2, l3]), at + 8)
-        } else if !l0.is_ascii_uppercase() || !l1.is_ascii_uppercase() {
-            return Err(WalkError::Malformed(format!("no element begins at byte {at}, where one should")));
-        } else if LONG_VALUES.contains(&&[l0, l1]) {
-            (Some([l0, l1]), encoding.u32(self.source.array(at + 8)?), at + 12)
-        } else {
-            (Some([l0, l1]), u32::from(encoding.u16([l2, l3])), at + 8)
-        };
-        Ok(Element { tag, at, value_at, length: (length != UNDEFINED).then_some(length), representation })
+        let (representation, length, value_at) =
+            if !encoding.is_explicit || tag.group() == ITEM.group() {
+                (None, encoding.u32([l0, l1, l2, l3]), at + 8)
+            } else if !l0.is_ascii_uppercase() || !l1.is_ascii_uppercase() {
+                return Err(WalkError::Malformed(format!(
+                    "no element begins at byte {at}, where one should"
+                )));
+            } else if LONG_VALUES.contains(&&[l0, l1]) {
+                (Some([l0, l1]), encoding.u32(self.source.array(at + 8)?), at + 12)
+            } else {
+                (Some([l0, l1]), u32::from(encoding.u16([l2, l3])), at + 8)
+            };
+        Ok(Element {
+            tag,
+            at,
+            value_at,
+            length: (length != UNDEFINED).then_some(length),
+            representation,
+        })
     }
 
     /// Where the element ends: its value lies in the file.
@@ -152,10 +175,15 @@ impl<'a, R: ReadAt> Walk<'a, R> {
 
     /// The value of an element of at most `max_bytes`, with its head.
     pub(super) fn raw(&mut self, element: &Element, max_bytes: u64) -> Result<Vec<u8>, WalkError> {
-        let length = element.length.ok_or_else(|| WalkError::Malformed(format!("element {} has no length", element.tag)))?;
+        let length = element.length.ok_or_else(|| {
+            WalkError::Malformed(format!("element {} has no length", element.tag))
+        })?;
         let end = self.within(element.value_at + u64::from(length))?;
         if end - element.at > max_bytes {
-            return Err(WalkError::Malformed(format!("element {} has {length} bytes", element.tag)));
+            return Err(WalkError::Malformed(format!(
+                "element {} has {length} bytes",
+                element.tag
+            )));
         }
         let mut raw = vec![0; (end - element.at) as usize];
         self.source.read_at(element.at, &mut raw)?;
@@ -163,7 +191,11 @@ impl<'a, R: ReadAt> Walk<'a, R> {
     }
 
     fn within(&self, end: u64) -> Result<u64, WalkError> {
-        if end > self.source.len() { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) } else { Ok(end) }
+        if end > self.source.len() {
+            Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+        } else {
+            Ok(end)
+        }
     }
 
     /// Where the sequence ends whose first item is at `at` and whose end is a delimiter.
@@ -172,7 +204,9 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         let mut open = vec![encoding];
         while let Some(&encoding) = open.last() {
             if open.len() > MAX_DEPTH {
-                return Err(WalkError::Malformed(format!("its sequences lie in each other more than {MAX_DEPTH} deep")));
+                return Err(WalkError::Malformed(format!(
+                    "its sequences lie in each other more than {MAX_DEPTH} deep"
+                )));
             }
             let element = self.element(at, encoding)?;
             let is_sequence = open.len() % 2 == 1;
@@ -181,7 +215,11 @@ impl<'a, R: ReadAt> Walk<'a, R> {
                     open.pop();
                     element.value_at
                 }
-                (true, tag, _) if tag != ITEM => return Err(WalkError::Malformed(format!("a sequence has {tag} at byte {at}, which is no item"))),
+                (true, tag, _) if tag != ITEM => {
+                    return Err(WalkError::Malformed(format!(
+                        "a sequence has {tag} at byte {at}, which is no item"
+                    )));
+                }
                 (_, _, Some(length)) => self.within(element.value_at + u64::from(length))?,
                 (_, _, None) => {
                     open.push(element.inner_encoding(encoding));

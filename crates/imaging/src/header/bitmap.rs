@@ -11,7 +11,12 @@ pub(super) fn bmp<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, Head
     let dib_bytes = u32::from_le_bytes(source.array(14).map_err(&broken)?);
     let (width, height, bits, packed_bytes) = if dib_bytes == 12 {
         let [w0, w1, h0, h1, _, _, b0, b1] = source.array(18).map_err(&broken)?;
-        (u32::from(u16::from_le_bytes([w0, w1])), u32::from(u16::from_le_bytes([h0, h1])), u16::from_le_bytes([b0, b1]), None)
+        (
+            u32::from(u16::from_le_bytes([w0, w1])),
+            u32::from(u16::from_le_bytes([h0, h1])),
+            u16::from_le_bytes([b0, b1]),
+            None,
+        )
     } else if dib_bytes >= 40 {
         let width = i32::from_le_bytes(source.array(18).map_err(&broken)?);
         let height = i32::from_le_bytes(source.array(22).map_err(&broken)?);
@@ -19,25 +24,50 @@ pub(super) fn bmp<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, Head
         let compression = u32::from_le_bytes(source.array(30).map_err(&broken)?);
         let stored_bytes = u32::from_le_bytes(source.array(34).map_err(&broken)?);
         if width < 0 {
-            return Err(HeaderError::malformed(ImageFormat::Bmp, format!("it says a width of {width} pixels")));
+            return Err(HeaderError::malformed(
+                ImageFormat::Bmp,
+                format!("it says a width of {width} pixels"),
+            ));
         }
         // 0 plain, 3 and 6 plain with bit masks; the others are packed and say their size.
-        (width as u32, height.unsigned_abs(), bits, (!matches!(compression, 0 | 3 | 6)).then_some(u64::from(stored_bytes)))
+        (
+            width as u32,
+            height.unsigned_abs(),
+            bits,
+            (!matches!(compression, 0 | 3 | 6)).then_some(u64::from(stored_bytes)),
+        )
     } else {
-        return Err(HeaderError::malformed(ImageFormat::Bmp, format!("a second header of {dib_bytes} bytes does not exist")));
+        return Err(HeaderError::malformed(
+            ImageFormat::Bmp,
+            format!("a second header of {dib_bytes} bytes does not exist"),
+        ));
     };
     let channels = match bits {
         1 | 2 | 4 | 8 | 16 | 24 => 3,
         32 => 4,
-        _ => return Err(HeaderError::malformed(ImageFormat::Bmp, format!("{bits} bits a pixel do not exist"))),
+        _ => {
+            return Err(HeaderError::malformed(
+                ImageFormat::Bmp,
+                format!("{bits} bits a pixel do not exist"),
+            ));
+        }
     };
     let plain_bytes = (u64::from(width) * u64::from(bits)).div_ceil(32) * 4 * u64::from(height);
     let complete = u64::from(pixels_at) + packed_bytes.unwrap_or(plain_bytes) <= source.len();
-    Ok(ImageHeader { format: ImageFormat::Bmp, width, height, channels, exif_orientation: 1, bytes: source.len(), complete, trailing_bytes: 0 })
+    Ok(ImageHeader {
+        format: ImageFormat::Bmp,
+        width,
+        height,
+        channels,
+        exif_orientation: 1,
+        bytes: source.len(),
+        complete,
+        trailing_bytes: 0,
+    })
 }
 
-/// Whether all strips or tiles of a TIFF's first picture lie inside the file. A 64-bit TIFF is taken as
-/// complete here; its decoder finds a missing end.
+/// Whether all strips or tiles of a TIFF's first picture lie inside the file. A 64-bit TIFF is
+/// taken as complete here; its decoder finds a missing end.
 pub(super) fn tiff_is_complete<R: ReadAt>(source: &mut Source<R>) -> io::Result<bool> {
     match strips_end(source) {
         Ok(Some(end)) => Ok(end <= source.len()),
@@ -47,14 +77,19 @@ pub(super) fn tiff_is_complete<R: ReadAt>(source: &mut Source<R>) -> io::Result<
     }
 }
 
-/// The last byte of the strips or tiles, plus one; `None` where the file is not a 32-bit TIFF with both lists.
+/// The last byte of the strips or tiles, plus one; `None` where the file is not a 32-bit TIFF with
+/// both lists.
 fn strips_end<R: ReadAt>(source: &mut Source<R>) -> io::Result<Option<u64>> {
     const SHORT: u16 = 3;
     const MAX_STRIPS: u32 = 1 << 20;
     let order: [u8; 4] = source.array(0)?;
     let little_endian = order[0] == b'I';
-    let u16_of = |bytes: [u8; 2]| if little_endian { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) };
-    let u32_of = |bytes: [u8; 4]| if little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) };
+    let u16_of = |bytes: [u8; 2]| {
+        if little_endian { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) }
+    };
+    let u32_of = |bytes: [u8; 4]| {
+        if little_endian { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
+    };
     if u16_of([order[2], order[3]]) != 42 {
         return Ok(None);
     }
@@ -77,7 +112,9 @@ fn strips_end<R: ReadAt>(source: &mut Source<R>) -> io::Result<Option<u64>> {
         let mut raw = vec![0; bytes as usize];
         source.read_at(values_at, &mut raw)?;
         *list = Some(if wide {
-            raw.chunks_exact(4).map(|b| u64::from(u32_of([b[0], b[1], b[2], b[3]]))).collect::<Vec<_>>()
+            raw.chunks_exact(4)
+                .map(|b| u64::from(u32_of([b[0], b[1], b[2], b[3]])))
+                .collect::<Vec<_>>()
         } else {
             raw.chunks_exact(2).map(|b| u64::from(u16_of([b[0], b[1]]))).collect()
         });
@@ -89,7 +126,9 @@ fn strips_end<R: ReadAt>(source: &mut Source<R>) -> io::Result<Option<u64>> {
 /// Whether the file is as long as its RIFF header says.
 pub(super) fn webp_is_complete<R: ReadAt>(source: &Source<R>) -> bool {
     match source.start().get(4..8) {
-        Some(&[b0, b1, b2, b3]) => u64::from(u32::from_le_bytes([b0, b1, b2, b3])) + 8 <= source.len(),
+        Some(&[b0, b1, b2, b3]) => {
+            u64::from(u32::from_le_bytes([b0, b1, b2, b3])) + 8 <= source.len()
+        }
         _ => false,
     }
 }
@@ -99,7 +138,10 @@ pub(super) fn cut_webp(start: &[u8], bytes: u64) -> Result<ImageHeader, HeaderEr
     let at = |i: usize| start.get(i).copied().map(u32::from);
     let size = || {
         Some(match start.get(12..16)? {
-            b"VP8X" => (1 + (at(24)? | at(25)? << 8 | at(26)? << 16), 1 + (at(27)? | at(28)? << 8 | at(29)? << 16)),
+            b"VP8X" => (
+                1 + (at(24)? | at(25)? << 8 | at(26)? << 16),
+                1 + (at(27)? | at(28)? << 8 | at(29)? << 16),
+            ),
             b"VP8L" => {
                 let bits = at(21)? | at(22)? << 8 | at(23)? << 16 | at(24)? << 24;
                 (1 + (bits & 0x3fff), 1 + (bits >> 14 & 0x3fff))
@@ -108,6 +150,17 @@ pub(super) fn cut_webp(start: &[u8], bytes: u64) -> Result<ImageHeader, HeaderEr
             _ => return None,
         })
     };
-    let (width, height) = size().ok_or_else(|| HeaderError::malformed(ImageFormat::Webp, "the file ends inside its header"))?;
-    Ok(ImageHeader { format: ImageFormat::Webp, width, height, channels: 3, exif_orientation: 1, bytes, complete: false, trailing_bytes: 0 })
+    let (width, height) = size().ok_or_else(|| {
+        HeaderError::malformed(ImageFormat::Webp, "the file ends inside its header")
+    })?;
+    Ok(ImageHeader {
+        format: ImageFormat::Webp,
+        width,
+        height,
+        channels: 3,
+        exif_orientation: 1,
+        bytes,
+        complete: false,
+        trailing_bytes: 0,
+    })
 }

@@ -15,7 +15,9 @@ fn read(block: &[u8]) -> Option<u16> {
         Some(if little_endian { u16::from_le_bytes(bytes) } else { u16::from_be_bytes(bytes) })
     };
     let offset = [*block.get(4)?, *block.get(5)?, *block.get(6)?, *block.get(7)?];
-    let directory = if little_endian { u32::from_le_bytes(offset) } else { u32::from_be_bytes(offset) } as usize;
+    let directory =
+        if little_endian { u32::from_le_bytes(offset) } else { u32::from_be_bytes(offset) }
+            as usize;
     if directory > block.len() {
         return None;
     }

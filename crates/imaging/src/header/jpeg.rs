@@ -32,21 +32,34 @@ pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, H
                 scan_start = Some(segment.end);
                 break;
             }
-            EOI => return Err(HeaderError::malformed(ImageFormat::Jpeg, "it ends without a picture")),
-            marker @ (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf) => frame = Some(frame_of(source, marker, segment.data).map_err(&broken)??),
-            APP1 if exif_orientation == 1 => exif_orientation = exif_of(source, &segment).map_err(&broken)?,
+            EOI => {
+                return Err(HeaderError::malformed(ImageFormat::Jpeg, "it ends without a picture"));
+            }
+            marker @ (0xc0..=0xc3 | 0xc5..=0xc7 | 0xc9..=0xcb | 0xcd..=0xcf) => {
+                frame = Some(frame_of(source, marker, segment.data).map_err(&broken)??)
+            }
+            APP1 if exif_orientation == 1 => {
+                exif_orientation = exif_of(source, &segment).map_err(&broken)?
+            }
             _ => {}
         }
         position = segment.end;
     }
-    let frame = frame.ok_or_else(|| HeaderError::malformed(ImageFormat::Jpeg, "it has no frame header, which holds the size"))?;
+    let frame = frame.ok_or_else(|| {
+        HeaderError::malformed(ImageFormat::Jpeg, "it has no frame header, which holds the size")
+    })?;
     let (complete, trailing_bytes) = match scan_start {
         Some(scan_start) => end_mark(source, scan_start).map_err(HeaderError::Io)?,
         None => (false, 0),
     };
     // Every block of 8 by 8 pixels takes at least one bit.
     if complete && u64::from(frame.width) * u64::from(frame.height) / 512 > source.len() {
-        let reason = format!("it says {}x{} pixels, which {} bytes cannot hold", frame.width, frame.height, source.len());
+        let reason = format!(
+            "it says {}x{} pixels, which {} bytes cannot hold",
+            frame.width,
+            frame.height,
+            source.len()
+        );
         return Err(HeaderError::malformed(ImageFormat::Jpeg, reason));
     }
     let (width, height) = upright(frame.width.into(), frame.height.into(), exif_orientation);
@@ -86,10 +99,20 @@ fn next_segment<R: ReadAt>(source: &mut Source<R>, mut position: u64) -> io::Res
     Ok(Segment { marker, data: position + 4, end: position + 2 + length.max(2) })
 }
 
-fn frame_of<R: ReadAt>(source: &mut Source<R>, marker: u8, data: u64) -> io::Result<Result<Frame, HeaderError>> {
+fn frame_of<R: ReadAt>(
+    source: &mut Source<R>,
+    marker: u8,
+    data: u64,
+) -> io::Result<Result<Frame, HeaderError>> {
     let [precision, h1, h0, w1, w0, components] = source.array(data)?;
-    let frame = Frame { width: u16::from_be_bytes([w1, w0]), height: u16::from_be_bytes([h1, h0]), components };
-    let unsupported = |reason: &str| Ok(Err(HeaderError::unsupported(ImageFormat::Jpeg, format!("{reason}; convert it to PNG"))));
+    let frame = Frame {
+        width: u16::from_be_bytes([w1, w0]),
+        height: u16::from_be_bytes([h1, h0]),
+        components,
+    };
+    let unsupported = |reason: &str| {
+        Ok(Err(HeaderError::unsupported(ImageFormat::Jpeg, format!("{reason}; convert it to PNG"))))
+    };
     match marker {
         0xc0..=0xc2 => {}
         0xc3 | 0xc7 | 0xcb | 0xcf => return unsupported("lossless coding"),
@@ -103,7 +126,10 @@ fn frame_of<R: ReadAt>(source: &mut Source<R>, marker: u8, data: u64) -> io::Res
         return unsupported("a height that stands behind the picture (DNL)");
     }
     if !matches!(components, 1 | 3 | 4) {
-        return Ok(Err(HeaderError::malformed(ImageFormat::Jpeg, format!("it says {components} components; there are 1, 3 or 4"))));
+        return Ok(Err(HeaderError::malformed(
+            ImageFormat::Jpeg,
+            format!("it says {components} components; there are 1, 3 or 4"),
+        )));
     }
     Ok(Ok(frame))
 }
@@ -150,8 +176,9 @@ fn end_mark<R: ReadAt>(source: &mut Source<R>, scan_start: u64) -> io::Result<(b
     }
 }
 
-/// Where a walk through entropy-coded data and the tables between scans stands. In coded data 0xff is
-/// stuffed with a zero, so an end mark there is an end mark; tables may hold any bytes and are skipped.
+/// Where a walk through entropy-coded data and the tables between scans stands. In coded data 0xff
+/// is stuffed with a zero, so an end mark there is an end mark; tables may hold any bytes and are
+/// skipped.
 enum EndSearch {
     Data,
     Marker,

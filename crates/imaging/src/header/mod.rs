@@ -46,8 +46,8 @@ impl ImageFormat {
         }
     }
 
-    /// The format whose signature these first bytes are; 132 bytes decide. DICOM comes first: the bytes before its
-    /// signature are free, and some writers make them a TIFF's.
+    /// The format whose signature these first bytes are; 132 bytes decide. DICOM comes first: the
+    /// bytes before its signature are free, and some writers make them a TIFF's.
     pub fn of_signature(start: &[u8]) -> Option<Self> {
         match start {
             _ if start.get(dicom::MAGIC_AT) == Some(dicom::MAGIC) => Some(ImageFormat::Dicom),
@@ -55,7 +55,9 @@ impl ImageFormat {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(ImageFormat::Png),
             [b'B', b'M', ..] => Some(ImageFormat::Bmp),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(ImageFormat::Tiff),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(ImageFormat::Webp),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+                Some(ImageFormat::Webp)
+            }
             _ => None,
         }
     }
@@ -76,22 +78,23 @@ pub struct ImageHeader {
     pub width: u32,
     /// Pixels down, after EXIF orientation; at least 1.
     pub height: u32,
-    /// Channels as stored: 1 gray, 2 gray and alpha, 3 colour or palette, 4 colour and alpha or CMYK.
+    /// Channels as stored: 1 gray, 2 gray and alpha, 3 colour or palette, 4 colour and alpha or
+    /// CMYK.
     pub channels: i8,
     /// EXIF orientation, 1 to 8; 1 where there is none.
     pub exif_orientation: i8,
     /// Size of the file.
     pub bytes: u64,
-    /// Whether the file reaches its end mark (JPEG, PNG) or the extent that its header announces (BMP,
-    /// TIFF, WebP, DICOM). A file that is not complete was cut short and does not decode.
+    /// Whether the file reaches its end mark (JPEG, PNG) or the extent that its header announces
+    /// (BMP, TIFF, WebP, DICOM). A file that is not complete was cut short and does not decode.
     pub complete: bool,
-    /// Bytes after the end mark of a JPEG or PNG that does not end with it: padding or another program's
-    /// data. Decoders pass over them, and so do we; the picture is whole.
+    /// Bytes after the end mark of a JPEG or PNG that does not end with it: padding or another
+    /// program's data. Decoders pass over them, and so do we; the picture is whole.
     pub trailing_bytes: u64,
 }
 
-/// Why a file's header cannot be read. The message is a sentence without the file's path: whoever knows
-/// the path from the dataset root adds it.
+/// Why a file's header cannot be read. The message is a sentence without the file's path: whoever
+/// knows the path from the dataset root adds it.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
     /// The file system said no.
@@ -139,18 +142,20 @@ impl HeaderError {
     /// A read past the end means that the header breaks off; all else is the disk's.
     pub(crate) fn reading(format: ImageFormat) -> impl Fn(io::Error) -> Self {
         move |e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => HeaderError::malformed(format, "the file ends inside its header"),
+            io::ErrorKind::UnexpectedEof => {
+                HeaderError::malformed(format, "the file ends inside its header")
+            }
             _ => HeaderError::Io(e),
         }
     }
 }
 
-/// Reads the header of a file: one block from its start, a few bytes from its end, more only where the
-/// file is unusual. Nothing is decoded.
+/// Reads the header of a file: one block from its start, a few bytes from its end, more only where
+/// the file is unusual. Nothing is decoded.
 ///
 /// # Errors
-/// [`HeaderError`] says in a sentence why the file is no usable image. A file that was cut short behind
-/// its header is no error here: see [`ImageHeader::complete`].
+/// [`HeaderError`] says in a sentence why the file is no usable image. A file that was cut short
+/// behind its header is no error here: see [`ImageHeader::complete`].
 pub fn probe(path: impl AsRef<Path>) -> Result<ImageHeader, HeaderError> {
     probe_with_stat(path).1
 }
@@ -164,16 +169,25 @@ pub fn probe_with_stat(path: impl AsRef<Path>) -> (Option<Stat>, Result<ImageHea
             Ok(object) => probe_opened(object.stat(), object),
         };
     }
-    match open(path).and_then(|file| file.metadata().map(|metadata| (file, Stat::Local(metadata)))) {
-        Err(e) => (None, Err(kind_error(ossify_storage::stat(path).ok().as_ref()).unwrap_or(HeaderError::Io(e)))),
+    match open(path).and_then(|file| file.metadata().map(|metadata| (file, Stat::Local(metadata))))
+    {
+        Err(e) => (
+            None,
+            Err(kind_error(ossify_storage::stat(path).ok().as_ref()).unwrap_or(HeaderError::Io(e))),
+        ),
         Ok((file, stat)) => probe_opened(stat, file),
     }
 }
 
-fn probe_opened<R: ReadAt>(stat: Stat, reader: R) -> (Option<Stat>, Result<ImageHeader, HeaderError>) {
+fn probe_opened<R: ReadAt>(
+    stat: Stat,
+    reader: R,
+) -> (Option<Stat>, Result<ImageHeader, HeaderError>) {
     let header = match kind_error(Some(&stat)) {
         Some(error) => Err(error),
-        None => Source::new(reader, stat.bytes()).map_err(HeaderError::Io).and_then(|mut source| header_of(&mut source)),
+        None => Source::new(reader, stat.bytes())
+            .map_err(HeaderError::Io)
+            .and_then(|mut source| header_of(&mut source)),
     };
     (Some(stat), header)
 }
@@ -208,11 +222,14 @@ pub fn read_header(bytes: &[u8]) -> Result<ImageHeader, HeaderError> {
     if bytes.is_empty() {
         return Err(HeaderError::Empty);
     }
-    header_of(&mut Source::new(io::Cursor::new(bytes), bytes.len() as u64).map_err(HeaderError::Io)?)
+    header_of(
+        &mut Source::new(io::Cursor::new(bytes), bytes.len() as u64).map_err(HeaderError::Io)?,
+    )
 }
 
 fn header_of<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
-    let format = ImageFormat::of_signature(source.start()).ok_or_else(|| unknown_format(source.start()))?;
+    let format =
+        ImageFormat::of_signature(source.start()).ok_or_else(|| unknown_format(source.start()))?;
     let header = match format {
         ImageFormat::Jpeg => jpeg::header(source)?,
         ImageFormat::Png => png::header(source)?,
@@ -222,7 +239,10 @@ fn header_of<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderErr
         ImageFormat::Dicom => dicom::header(source)?,
     };
     if header.width == 0 || header.height == 0 {
-        return Err(HeaderError::malformed(format, format!("it says {}x{} pixels", header.width, header.height)));
+        return Err(HeaderError::malformed(
+            format,
+            format!("it says {}x{} pixels", header.width, header.height),
+        ));
     }
     Ok(header)
 }
@@ -230,9 +250,14 @@ fn header_of<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderErr
 fn unknown_format(start: &[u8]) -> HeaderError {
     let reason = match start {
         [b'G', b'I', b'F', b'8', ..] => "GIF is not supported; convert it to PNG".to_owned(),
-        _ if start.get(4..8) == Some(b"ftyp") => "HEIF and AVIF are not supported; convert it to PNG or JPEG".to_owned(),
-        _ if start.iter().all(|byte| *byte == 0) => "not an image: it begins with zeros only, as after a failed download or copy".to_owned(),
-        _ => "not a JPEG, PNG, BMP, TIFF, WebP or DICOM by its first bytes, whatever its name says".to_owned(),
+        _ if start.get(4..8) == Some(b"ftyp") => {
+            "HEIF and AVIF are not supported; convert it to PNG or JPEG".to_owned()
+        }
+        _ if start.iter().all(|byte| *byte == 0) => {
+            "not an image: it begins with zeros only, as after a failed download or copy".to_owned()
+        }
+        _ => "not a JPEG, PNG, BMP, TIFF, WebP or DICOM by its first bytes, whatever its name says"
+            .to_owned(),
     };
     HeaderError::UnknownFormat(reason)
 }
@@ -255,21 +280,36 @@ where
     let reader = source.rewound().map_err(HeaderError::Io)?;
     let mut decoder = match open(io::BufReader::new(reader)) {
         Ok(decoder) => decoder,
-        // A WebP that lacks its end has no chunk list that the decoder accepts, yet its size may stand at its start.
-        Err(_) if !complete && start.is_some() => return bitmap::cut_webp(&start.unwrap_or_default(), bytes),
+        // A WebP that lacks its end has no chunk list that the decoder accepts, yet its size may
+        // stand at its start.
+        Err(_) if !complete && start.is_some() => {
+            return bitmap::cut_webp(&start.unwrap_or_default(), bytes);
+        }
         Err(e) => return Err(open_error(format, e)),
     };
     let (width, height) = decoder.dimensions();
-    let exif_orientation = decoder.orientation().map_or(1, |orientation| orientation.to_exif() as i8);
+    let exif_orientation =
+        decoder.orientation().map_or(1, |orientation| orientation.to_exif() as i8);
     let channels = decoder.color_type().channel_count() as i8;
     let (width, height) = upright(width, height, exif_orientation);
-    Ok(ImageHeader { format, width, height, channels, exif_orientation, bytes, complete, trailing_bytes: 0 })
+    Ok(ImageHeader {
+        format,
+        width,
+        height,
+        channels,
+        exif_orientation,
+        bytes,
+        complete,
+        trailing_bytes: 0,
+    })
 }
 
 fn open_error(format: ImageFormat, error: image::ImageError) -> HeaderError {
     match error {
         image::ImageError::IoError(e) => HeaderError::reading(format)(e),
-        image::ImageError::Unsupported(e) => HeaderError::unsupported(format, format!("{e}; convert it to PNG")),
+        image::ImageError::Unsupported(e) => {
+            HeaderError::unsupported(format, format!("{e}; convert it to PNG"))
+        }
         e => HeaderError::malformed(format, e.to_string()),
     }
 }

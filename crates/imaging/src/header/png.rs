@@ -22,10 +22,15 @@ pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, H
     if first != [0, 0, 0, 13, b'I', b'H', b'D', b'R'] {
         return Err(malformed("it does not begin with an IHDR chunk, which holds the size".into()));
     }
-    let [w3, w2, w1, w0, h3, h2, h1, h0, depth, color, ..] = source.array::<13>(SIGNATURE_BYTES + 8).map_err(&broken)?;
-    let (width, height) = (u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]));
+    let [w3, w2, w1, w0, h3, h2, h1, h0, depth, color, ..] =
+        source.array::<13>(SIGNATURE_BYTES + 8).map_err(&broken)?;
+    let (width, height) =
+        (u32::from_be_bytes([w3, w2, w1, w0]), u32::from_be_bytes([h3, h2, h1, h0]));
     if width > i32::MAX as u32 || height > i32::MAX as u32 {
-        return Err(malformed(format!("it says {width}x{height} pixels; a side has at most {}", i32::MAX)));
+        return Err(malformed(format!(
+            "it says {width}x{height} pixels; a side has at most {}",
+            i32::MAX
+        )));
     }
     let (stored, channels) = match (color, depth) {
         (0, 1 | 2 | 4 | 8 | 16) => (1, 1),
@@ -33,16 +38,32 @@ pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, H
         (3, 1 | 2 | 4 | 8) => (1, 3),
         (4, 8 | 16) => (2, 2),
         (6, 8 | 16) => (4, 4),
-        _ => return Err(malformed(format!("colour type {color} with {depth} bits a sample does not exist"))),
+        _ => {
+            return Err(malformed(format!(
+                "colour type {color} with {depth} bits a sample does not exist"
+            )));
+        }
     };
     let exif_orientation = orientation(source).map_err(HeaderError::Io)?;
     let (complete, trailing_bytes) = end(source).map_err(HeaderError::Io)?;
     let raw_bytes = u64::from(height) * (u64::from(width) * stored * u64::from(depth)).div_ceil(8);
     if complete && raw_bytes / MAX_DEFLATE_RATIO > source.len() {
-        return Err(malformed(format!("it says {width}x{height} pixels, which {} bytes cannot hold", source.len())));
+        return Err(malformed(format!(
+            "it says {width}x{height} pixels, which {} bytes cannot hold",
+            source.len()
+        )));
     }
     let (width, height) = upright(width, height, exif_orientation);
-    Ok(ImageHeader { format: ImageFormat::Png, width, height, channels, exif_orientation, bytes: source.len(), complete, trailing_bytes })
+    Ok(ImageHeader {
+        format: ImageFormat::Png,
+        width,
+        height,
+        channels,
+        exif_orientation,
+        bytes: source.len(),
+        complete,
+        trailing_bytes,
+    })
 }
 
 struct Chunk {
@@ -60,7 +81,12 @@ fn chunk<R: ReadAt>(source: &mut Source<R>, position: u64) -> io::Result<Option<
     let [l3, l2, l1, l0, n0, n1, n2, n3] = source.array(position)?;
     let length = u32::from_be_bytes([l3, l2, l1, l0]);
     let end = position + CHUNK_FRAME_BYTES + u64::from(length);
-    Ok((end <= source.len()).then_some(Chunk { name: [n0, n1, n2, n3], length, data: position + 8, end }))
+    Ok((end <= source.len()).then_some(Chunk {
+        name: [n0, n1, n2, n3],
+        length,
+        data: position + 8,
+        end,
+    }))
 }
 
 fn orientation<R: ReadAt>(source: &mut Source<R>) -> io::Result<i8> {

@@ -64,7 +64,9 @@ impl<R: ReadAt> Source<R> {
     /// # Errors
     /// `UnexpectedEof` where the file ends before the buffer is full, else the disk's error.
     pub(crate) fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let known = usize::try_from(position).ok().and_then(|from| self.start().get(from..from.checked_add(buffer.len())?));
+        let known = usize::try_from(position)
+            .ok()
+            .and_then(|from| self.start().get(from..from.checked_add(buffer.len())?));
         if let Some(known) = known {
             buffer.copy_from_slice(known);
             return Ok(());

@@ -12,8 +12,8 @@ pub(super) struct Coded {
 }
 
 impl Coded {
-    /// Takes the coded data at the start of `bytes`, up to the end mark; `None` where another marker ends it, or where
-    /// restart markers are out of turn.
+    /// Takes the coded data at the start of `bytes`, up to the end mark; `None` where another
+    /// marker ends it, or where restart markers are out of turn.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         const EOI: u8 = 0xd9;
         let mut coded = Coded { data: Vec::with_capacity(bytes.len() + PADDING), ends: Vec::new() };
@@ -57,7 +57,10 @@ impl Coded {
     /// A reader of one piece.
     pub(super) fn piece(&self, number: usize) -> Option<Bits<'_>> {
         let end = *self.ends.get(number)?;
-        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| end + PADDING);
+        let start = number
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+            .map_or(0, |end| end + PADDING);
         Some(Bits { data: &self.data[start..end + PADDING], position: 0, window: 0, valid: 0 })
     }
 }
@@ -78,7 +81,9 @@ impl Bits<'_> {
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         let word = match self.data.get(self.position..self.position + 8) {
-            Some(bytes) => u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]),
+            Some(bytes) => u64::from_be_bytes([
+                bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
+            ]),
             // Zeros without end; `is_at_end` tells of them.
             None => 0,
         };
@@ -117,7 +122,8 @@ impl Bits<'_> {
         if value < 1 << (size - 1) { value - (1 << size) + 1 } else { value }
     }
 
-    /// Bits that are left, those that fill the last byte included; below 0 where more were read than there are.
+    /// Bits that are left, those that fill the last byte included; below 0 where more were read
+    /// than there are.
     pub(super) fn left(&self) -> i64 {
         let read_bits = self.position as i64 * 8 - i64::from(self.valid);
         (self.data.len() - PADDING) as i64 * 8 - read_bits

@@ -18,14 +18,16 @@ pub(super) struct Huffman {
     symbols: Vec<u8>,
 }
 
-/// A look's answer: bits to skip (0: the code is longer), run of zeros, whether the number is part of the look,
-/// its size, and the number.
+/// A look's answer: bits to skip (0: the code is longer), run of zeros, whether the number is part
+/// of the look, its size, and the number.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(u32);
 
 impl Entry {
     fn pack(bits: u32, symbol: u8, number: Option<i32>) -> u32 {
-        bits | u32::from(symbol) << 8 | (number.unwrap_or(0) as u16 as u32) << 16 | u32::from(number.is_some()) << 5
+        bits | u32::from(symbol) << 8
+            | (number.unwrap_or(0) as u16 as u32) << 16
+            | u32::from(number.is_some()) << 5
     }
 
     #[inline(always)]
@@ -50,9 +52,15 @@ impl Entry {
 }
 
 impl Huffman {
-    /// The table of `counts` codes of 1 to 16 bits and their symbols; `None` where the codes do not fit.
+    /// The table of `counts` codes of 1 to 16 bits and their symbols; `None` where the codes do not
+    /// fit.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
-        let mut table = Huffman { look: vec![0; 1 << LOOK_BITS], limits: [0; 18], offsets: [0; 18], symbols: symbols.to_vec() };
+        let mut table = Huffman {
+            look: vec![0; 1 << LOOK_BITS],
+            limits: [0; 18],
+            offsets: [0; 18],
+            symbols: symbols.to_vec(),
+        };
         let (mut code, mut at) = (0u32, 0usize);
         for length in 1..=MAX_CODE_BITS {
             let count = usize::from(counts[length as usize - 1]);
@@ -105,9 +113,12 @@ impl Huffman {
     #[cold]
     fn long_code(&self, bits: &mut Bits) -> Option<u8> {
         let next = bits.peek(MAX_CODE_BITS) as u32;
-        let length = (LOOK_BITS + 1..=MAX_CODE_BITS).find(|length| next < self.limits[*length as usize])?;
+        let length =
+            (LOOK_BITS + 1..=MAX_CODE_BITS).find(|length| next < self.limits[*length as usize])?;
         let code = next >> (MAX_CODE_BITS - length);
         bits.skip(length);
-        self.symbols.get(usize::try_from(code as i32 + self.offsets[length as usize]).ok()?).copied()
+        self.symbols
+            .get(usize::try_from(code as i32 + self.offsets[length as usize]).ok()?)
+            .copied()
     }
 }

@@ -1,9 +1,10 @@
-//! The inverse DCT of a block's lowest `N` by `N` frequencies, which gives the block at `N / 8` of its size.
+//! The inverse DCT of a block's lowest `N` by `N` frequencies, which gives the block at `N / 8` of
+//! its size.
 //!
-//! `sample[y][x] = sum over v, u of f[v][u] * b(y, v) * b(x, u)` with
-//! `b(x, u) = c(u) / 2 * cos((2 x + 1) u pi / (2 N))`, `c(0) = 1 / sqrt(2)`, else 1: for `N` = 8 the inverse
-//! transform of ITU-T T.81, A.3.3, and for smaller `N` the one of the same amplitude, as libjpeg's scaled
-//! decoding has it. Products and sums are rounded one by one in a fixed order, so that every processor gives the
+//! `sample[y][x] = sum over v, u of f[v][u] * b(y, v) * b(x, u)` with `b(x, u) = c(u) / 2 * cos((2
+//! x + 1) u pi / (2 N))`, `c(0) = 1 / sqrt(2)`, else 1: for `N` = 8 the inverse transform of ITU-T
+//! T.81, A.3.3, and for smaller `N` the one of the same amplitude, as libjpeg's scaled decoding has
+//! it. Products and sums are rounded one by one in a fixed order, so that every processor gives the
 //! same bytes.
 
 /// `b(x, u)` for one `N`, by frequency, in rows of eight samples.
@@ -26,15 +27,16 @@ impl Basis {
 fn cosine(numerator: usize, denominator: usize) -> f64 {
     let turn = numerator % (2 * denominator);
     let half = turn.min(2 * denominator - turn);
-    let (folded, sign) = if 2 * half > denominator { (denominator - half, -1.0) } else { (half, 1.0) };
+    let (folded, sign) =
+        if 2 * half > denominator { (denominator - half, -1.0) } else { (half, 1.0) };
     sign * (std::f64::consts::PI * folded as f64 / denominator as f64).cos()
 }
 
 /// Samples lie around 0 in the transform, and around this in the picture.
 const MIDDLE_GRAY: f32 = 128.0;
 
-/// The nearest byte. Beside 2^23 a float's last bits are its whole number, and the sum is rounded to it: unlike a
-/// cast, which minds infinity, compilers do this for eight samples at once.
+/// The nearest byte. Beside 2^23 a float's last bits are its whole number, and the sum is rounded
+/// to it: unlike a cast, which minds infinity, compilers do this for eight samples at once.
 #[inline(always)]
 fn rounded(sample: f32) -> u8 {
     (sample.clamp(0.0, 255.0) + 8_388_608.0).to_bits() as u8
@@ -43,10 +45,16 @@ fn rounded(sample: f32) -> u8 {
 /// A block of dequantised coefficients in rows of eight, the vertical frequency down.
 pub(super) type Coefficients = [[f32; 8]; 8];
 
-/// Writes `N` rows of `N` samples to `out`, whose rows are `stride` bytes apart. Only the frequencies below the given
-/// vertical and horizontal ones are other than 0.
+/// Writes `N` rows of `N` samples to `out`, whose rows are `stride` bytes apart. Only the
+/// frequencies below the given vertical and horizontal ones are other than 0.
 #[inline(always)]
-pub(super) fn transform<const N: usize>(block: &Coefficients, (down, across): (usize, usize), basis: &Basis, out: &mut [u8], stride: usize) {
+pub(super) fn transform<const N: usize>(
+    block: &Coefficients,
+    (down, across): (usize, usize),
+    basis: &Basis,
+    out: &mut [u8],
+    stride: usize,
+) {
     let (down, across) = (down.min(N), across.min(N));
     let b = &basis.by_frequency;
     let mut columns = [[0f32; 8]; N];

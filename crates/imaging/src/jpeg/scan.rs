@@ -6,7 +6,8 @@ use super::idct::{Basis, Coefficients, fill, transform};
 use super::segments::{Component, Plan, place};
 use super::{Plane, Refusal};
 
-/// For a block whose last coefficient has the zigzag number `k`: how many vertical and horizontal frequencies it may have.
+/// For a block whose last coefficient has the zigzag number `k`: how many vertical and horizontal
+/// frequencies it may have.
 const EXTENTS: [(u8, u8); 64] = {
     let mut extents = [(0, 0); 64];
     let (mut k, mut x, mut y, mut down, mut across) = (0usize, 0u8, 0u8, 0u8, 0u8);
@@ -43,10 +44,14 @@ const EXTENTS: [(u8, u8); 64] = {
     extents
 };
 
-/// The planes of a picture at `n / 8` of its size, `n` being 1 to 8; luma alone where the others are even.
+/// The planes of a picture at `n / 8` of its size, `n` being 1 to 8; luma alone where the others
+/// are even.
 pub(super) fn decode(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+    {
         // SAFETY: the processor has what the function is compiled for.
         return unsafe { decode_with_avx2(plan, n) };
     }
@@ -66,9 +71,12 @@ fn decode_with(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     let mcus = (plan.width.div_ceil(8 * largest.0), plan.height.div_ceil(8 * largest.1));
     let mut canvases = Vec::with_capacity(plan.components.len());
     for component in &plan.components {
-        // A component of half the resolution keeps twice the share of its blocks, as far as there is so much.
+        // A component of half the resolution keeps twice the share of its blocks, as far as there
+        // is so much.
         let factor = (largest.0 / component.sampling.0).max(largest.1 / component.sampling.1);
-        canvases.push(Canvas::new(plan, component, (n * factor).min(8), mcus).ok_or(Refusal::NotReadHere)?);
+        canvases.push(
+            Canvas::new(plan, component, (n * factor).min(8), mcus).ok_or(Refusal::NotReadHere)?,
+        );
     }
     let interval = if plan.restart_interval == 0 { mcus.0 * mcus.1 } else { plan.restart_interval };
     if plan.coded.pieces() != (mcus.0 * mcus.1).div_ceil(interval) {
@@ -84,7 +92,15 @@ fn decode_with(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
                 let (across, down) = canvas.component.sampling;
                 for y in 0..down {
                     for x in 0..across {
-                        if canvas.block(&mut bits, &mut block, mcu_column * across + x, mcu_row * down + y).is_none() {
+                        if canvas
+                            .block(
+                                &mut bits,
+                                &mut block,
+                                mcu_column * across + x,
+                                mcu_row * down + y,
+                            )
+                            .is_none()
+                        {
                             return Err(refusal(&bits));
                         }
                     }
@@ -97,7 +113,11 @@ fn decode_with(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     }
     let has_color = canvases.iter().skip(1).any(|canvas| !canvas.is_blank);
     let wanted = if has_color { canvases.len() } else { 1 };
-    Ok(canvases.into_iter().take(wanted).map(|canvas| canvas.into_plane((plan.width, plan.height), largest)).collect())
+    Ok(canvases
+        .into_iter()
+        .take(wanted)
+        .map(|canvas| canvas.into_plane((plan.width, plan.height), largest))
+        .collect())
 }
 
 /// What it means that coded data did not end where the picture did.
@@ -129,15 +149,39 @@ struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    fn new(plan: &'a Plan, component: &'a Component, n: usize, mcus: (usize, usize)) -> Option<Self> {
-        let (dc, ac) = (plan.dc[component.tables.0].as_ref()?, plan.ac[component.tables.1].as_ref()?);
+    fn new(
+        plan: &'a Plan,
+        component: &'a Component,
+        n: usize,
+        mcus: (usize, usize),
+    ) -> Option<Self> {
+        let (dc, ac) =
+            (plan.dc[component.tables.0].as_ref()?, plan.ac[component.tables.1].as_ref()?);
         let (stride, rows) = (mcus.0 * component.sampling.0 * n, mcus.1 * component.sampling.1 * n);
-        Some(Canvas { component, dc, ac, n, basis: Basis::new(n), stride, rows, data: Vec::new(), is_blank: true, predicted_dc: 0 })
+        Some(Canvas {
+            component,
+            dc,
+            ac,
+            n,
+            basis: Basis::new(n),
+            stride,
+            rows,
+            data: Vec::new(),
+            is_blank: true,
+            predicted_dc: 0,
+        })
     }
 
-    /// Reads a block and draws it at `column` and `row`, counted in blocks. `block` is all 0, before and after.
+    /// Reads a block and draws it at `column` and `row`, counted in blocks. `block` is all 0,
+    /// before and after.
     #[inline(always)]
-    fn block(&mut self, bits: &mut Bits, block: &mut Coefficients, column: usize, row: usize) -> Option<()> {
+    fn block(
+        &mut self,
+        bits: &mut Bits,
+        block: &mut Coefficients,
+        column: usize,
+        row: usize,
+    ) -> Option<()> {
         bits.refill();
         let (size, difference) = self.dc.next(bits)?;
         if size > 11 {

@@ -5,8 +5,9 @@ use super::huffman::Huffman;
 
 /// Zigzag order to place in rows of eight (ITU-T T.81, figure A.6).
 const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29,
-    22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
+    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
 /// Place of the coefficient of zigzag number `k`, 0 to 63.
@@ -58,14 +59,20 @@ impl Plan {
         loop {
             // No fill bytes and strays here: they are rare.
             let [0xff, marker] = *bytes.get(position..position + 2)? else { return None };
-            let length = usize::from(u16::from_be_bytes([*bytes.get(position + 2)?, *bytes.get(position + 3)?]));
+            let length = usize::from(u16::from_be_bytes([
+                *bytes.get(position + 2)?,
+                *bytes.get(position + 3)?,
+            ]));
             let content = bytes.get(position + 4..position + 2 + length)?;
             position += 2 + length;
             match marker {
                 0xdb => quantisation(content, &mut steps)?,
                 0xc4 => plan.huffman(content)?,
                 0xc0 | 0xc1 => plan.frame(content)?,
-                0xdd => plan.restart_interval = usize::from(u16::from_be_bytes([*content.first()?, *content.get(1)?])),
+                0xdd => {
+                    plan.restart_interval =
+                        usize::from(u16::from_be_bytes([*content.first()?, *content.get(1)?]))
+                }
                 0xee if content.starts_with(b"Adobe") => adobe_transform = content.get(11).copied(),
                 0xda => {
                     plan.scan(content)?;
@@ -80,8 +87,12 @@ impl Plan {
         }
         let is_known = match plan.components.len() {
             1 => true,
-            // Without Adobe's word on it, ids of 1, 2 and 3 (or 0, 1 and 2) mean YCbCr, as JFIF wants it.
-            3 => adobe_transform.map_or_else(|| plan.components.iter().map(|c| c.id).is_sorted() && plan.components[0].id <= 1, |transform| transform == 1),
+            // Without Adobe's word on it, ids of 1, 2 and 3 (or 0, 1 and 2) mean YCbCr, as JFIF
+            // wants it.
+            3 => adobe_transform.map_or_else(
+                || plan.components.iter().map(|c| c.id).is_sorted() && plan.components[0].id <= 1,
+                |transform| transform == 1,
+            ),
             _ => false,
         };
         plan.coded = Coded::read(bytes.get(position..)?)?;
@@ -106,7 +117,10 @@ impl Plan {
         if !self.components.is_empty() || components.len() != usize::from(*count) * 3 {
             return None;
         }
-        (self.width, self.height) = (usize::from(u16::from_be_bytes([*w1, *w0])), usize::from(u16::from_be_bytes([*h1, *h0])));
+        (self.width, self.height) = (
+            usize::from(u16::from_be_bytes([*w1, *w0])),
+            usize::from(u16::from_be_bytes([*h1, *h0])),
+        );
         self.components = components
             .as_chunks::<3>()
             .0
@@ -120,12 +134,18 @@ impl Plan {
             })
             .collect();
         if let [gray] = &mut self.components[..] {
-            // The blocks of a single component follow each other in rows, whatever its factors (T.81, A.2.2).
+            // The blocks of a single component follow each other in rows, whatever its factors
+            // (T.81, A.2.2).
             gray.sampling = (1, 1);
         }
         let is_sampled_plainly = match &self.components[..] {
             [_] => true,
-            [luma, blue, red] => [1, 2].contains(&luma.sampling.0) && [1, 2].contains(&luma.sampling.1) && blue.sampling == (1, 1) && red.sampling == (1, 1),
+            [luma, blue, red] => {
+                [1, 2].contains(&luma.sampling.0)
+                    && [1, 2].contains(&luma.sampling.1)
+                    && blue.sampling == (1, 1)
+                    && red.sampling == (1, 1)
+            }
             _ => false,
         };
         (is_sampled_plainly && self.width > 0 && self.height > 0).then_some(())
@@ -134,12 +154,19 @@ impl Plan {
     fn scan(&mut self, content: &[u8]) -> Option<()> {
         let count = self.components.len();
         let (first, rest) = content.split_first()?;
-        if count == 0 || usize::from(*first) != count || rest.len() != count * 2 + 3 || rest[count * 2..] != [0, 63, 0] {
+        if count == 0
+            || usize::from(*first) != count
+            || rest.len() != count * 2 + 3
+            || rest[count * 2..] != [0, 63, 0]
+        {
             return None;
         }
         for (component, [id, tables]) in self.components.iter_mut().zip(rest.as_chunks::<2>().0) {
             component.tables = (usize::from(tables >> 4), usize::from(tables & 15));
-            if component.id != *id || self.dc.get(component.tables.0)?.is_none() || self.ac.get(component.tables.1)?.is_none() {
+            if component.id != *id
+                || self.dc.get(component.tables.0)?.is_none()
+                || self.ac.get(component.tables.1)?.is_none()
+            {
                 return None;
             }
         }
@@ -152,7 +179,13 @@ fn quantisation(mut content: &[u8], steps: &mut [Option<[f32; 64]>; 4]) -> Optio
         let (wide, number) = (content[0] >> 4 != 0, usize::from(content[0] & 15));
         let bytes = if wide { 128 } else { 64 };
         let values = content.get(1..1 + bytes)?;
-        let step = |k: usize| if wide { u16::from_be_bytes([values[2 * k], values[2 * k + 1]]) } else { u16::from(values[k]) };
+        let step = |k: usize| {
+            if wide {
+                u16::from_be_bytes([values[2 * k], values[2 * k + 1]])
+            } else {
+                u16::from(values[k])
+            }
+        };
         *steps.get_mut(number)? = Some(std::array::from_fn(|k| f32::from(step(k))));
         content = &content[1 + bytes..];
     }

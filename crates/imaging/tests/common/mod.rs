@@ -31,14 +31,29 @@ impl Dicom {
     pub fn row(bits_stored: u16, values: &[i32]) -> Self {
         let allocated = if bits_stored <= 8 { 8 } else { 16 };
         let pixels = match allocated {
-            8 => (tags::PIXEL_DATA, b"OB", Value::Bytes(values.iter().map(|value| *value as u8).collect())),
-            _ => (tags::PIXEL_DATA, b"OW", Value::Words(values.iter().map(|value| *value as u16).collect())),
+            8 => (
+                tags::PIXEL_DATA,
+                b"OB",
+                Value::Bytes(values.iter().map(|value| *value as u8).collect()),
+            ),
+            _ => (
+                tags::PIXEL_DATA,
+                b"OW",
+                Value::Words(values.iter().map(|value| *value as u16).collect()),
+            ),
         };
-        Self::picture(values.len() as u16, 1, "MONOCHROME2", 1, (allocated, bits_stored)).with(pixels)
+        Self::picture(values.len() as u16, 1, "MONOCHROME2", 1, (allocated, bits_stored))
+            .with(pixels)
     }
 
     /// Everything but the pixels.
-    pub fn picture(width: u16, height: u16, photometric: &str, samples: u16, (allocated, stored): (u16, u16)) -> Self {
+    pub fn picture(
+        width: u16,
+        height: u16,
+        photometric: &str,
+        samples: u16,
+        (allocated, stored): (u16, u16),
+    ) -> Self {
         let text = |text: &str| Value::Text(text.to_owned());
         Dicom { syntax: uids::EXPLICIT_VR_LITTLE_ENDIAN, elements: Vec::new() }
             .with((tags::MODALITY, b"CS", text("DX")))
@@ -87,7 +102,10 @@ impl Dicom {
 
     /// A look-up table in a sequence.
     pub fn table(self, sequence: Tag, descriptor: [u16; 3], entries: &[u16]) -> Self {
-        let item = vec![(tags::LUT_DESCRIPTOR, b"US", Value::Words(descriptor.to_vec())), (tags::LUT_DATA, b"OW", Value::Words(entries.to_vec()))];
+        let item = vec![
+            (tags::LUT_DESCRIPTOR, b"US", Value::Words(descriptor.to_vec())),
+            (tags::LUT_DATA, b"OW", Value::Words(entries.to_vec())),
+        ];
         self.with((sequence, b"SQ", Value::Sequence(vec![item])))
     }
 
@@ -107,7 +125,10 @@ impl Dicom {
 
     /// What follows the elements that describe the file.
     pub fn data_set(&self) -> Vec<u8> {
-        let writer = Writer { is_explicit: self.syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN, is_big_endian: self.syntax == BIG_ENDIAN };
+        let writer = Writer {
+            is_explicit: self.syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN,
+            is_big_endian: self.syntax == BIG_ENDIAN,
+        };
         self.elements.iter().flat_map(|element| writer.element(element)).collect()
     }
 }
@@ -116,7 +137,8 @@ impl Dicom {
 pub fn file_start(syntax: &str) -> Vec<u8> {
     let mut uid = syntax.as_bytes().to_vec();
     uid.resize(uid.len().next_multiple_of(2), 0);
-    [&[0; 128][..], b"DICM", &[2, 0, 0x10, 0], b"UI", &(uid.len() as u16).to_le_bytes(), &uid].concat()
+    [&[0; 128][..], b"DICM", &[2, 0, 0x10, 0], b"UI", &(uid.len() as u16).to_le_bytes(), &uid]
+        .concat()
 }
 
 struct Writer {
@@ -138,7 +160,8 @@ impl Writer {
     }
 
     fn item(&self, content: &[u8]) -> Vec<u8> {
-        [self.tag(Tag(0xfffe, 0xe000)), self.u32(content.len() as u32).to_vec(), content.to_vec()].concat()
+        [self.tag(Tag(0xfffe, 0xe000)), self.u32(content.len() as u32).to_vec(), content.to_vec()]
+            .concat()
     }
 
     fn element(&self, (tag, representation, value): &Element) -> Vec<u8> {
@@ -146,17 +169,24 @@ impl Writer {
             Value::Text(text) => format!("{text}{}", " ".repeat(text.len() % 2)).into_bytes(),
             Value::Words(words) => words.iter().flat_map(|word| self.u16(*word)).collect(),
             Value::Bytes(bytes) => bytes.clone(),
-            Value::Sequence(items) => {
-                items.iter().flat_map(|item| self.item(&item.iter().flat_map(|element| self.element(element)).collect::<Vec<_>>())).collect()
-            }
+            Value::Sequence(items) => items
+                .iter()
+                .flat_map(|item| {
+                    self.item(
+                        &item.iter().flat_map(|element| self.element(element)).collect::<Vec<_>>(),
+                    )
+                })
+                .collect(),
             Value::Fragments(fragments) => {
-                let even = |fragment: &Vec<u8>| [fragment.clone(), vec![0; fragment.len() % 2]].concat();
+                let even =
+                    |fragment: &Vec<u8>| [fragment.clone(), vec![0; fragment.len() % 2]].concat();
                 let items = fragments.iter().flat_map(|fragment| self.item(&even(fragment)));
                 items.chain(self.tag(Tag(0xfffe, 0xe0dd))).chain([0; 4]).collect()
             }
         };
         content.resize(content.len().next_multiple_of(2), 0);
-        let length = if matches!(value, Value::Fragments(_)) { u32::MAX } else { content.len() as u32 };
+        let length =
+            if matches!(value, Value::Fragments(_)) { u32::MAX } else { content.len() as u32 };
         let is_long = matches!(*representation, b"OB" | b"OW" | b"SQ" | b"UN" | b"UT" | b"OF");
         let head = match (self.is_explicit, is_long) {
             (false, _) => self.u32(length).to_vec(),
@@ -167,17 +197,22 @@ impl Writer {
     }
 }
 
-/// A lossless JPEG of one gray row or rows (ITU-T T.81 annex H) with the predictor that takes the left neighbour.
+/// A lossless JPEG of one gray row or rows (ITU-T T.81 annex H) with the predictor that takes the
+/// left neighbour.
 pub fn lossless_jpeg(width: u16, values: &[u16], precision: u8) -> Vec<u8> {
     let height = (values.len() / usize::from(width)) as u16;
     let [height, width] = [height, width].map(u16::to_be_bytes);
-    let mut file = vec![0xff, 0xd8, 0xff, 0xc3, 0, 11, precision, height[0], height[1], width[0], width[1], 1, 1, 0x11, 0];
+    let mut file = vec![
+        0xff, 0xd8, 0xff, 0xc3, 0, 11, precision, height[0], height[1], width[0], width[1], 1, 1,
+        0x11, 0,
+    ];
     // A code of five bits for each of the 17 categories of differences.
     file.extend([0xff, 0xc4, 0, 2 + 17 + 17, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     file.extend(0..17u8);
     file.extend([0xff, 0xda, 0, 8, 1, 1, 0, 1, 0, 0]);
     let mut bits = Vec::new();
-    let mut put = |value: u32, count: u32| bits.extend((0..count).rev().map(|bit| (value >> bit) as u8 & 1));
+    let mut put =
+        |value: u32, count: u32| bits.extend((0..count).rev().map(|bit| (value >> bit) as u8 & 1));
     let width = usize::from(u16::from_be_bytes(width));
     for (i, value) in values.iter().enumerate() {
         let predicted = match (i % width, i / width) {
@@ -189,7 +224,11 @@ pub fn lossless_jpeg(width: u16, values: &[u16], precision: u8) -> Vec<u8> {
         let category = 32 - difference.unsigned_abs().leading_zeros();
         put(category, 5);
         if category < 16 {
-            put((if difference < 0 { difference - 1 } else { difference }) as u32 & ((1 << category) - 1), category);
+            put(
+                (if difference < 0 { difference - 1 } else { difference }) as u32
+                    & ((1 << category) - 1),
+                category,
+            );
         }
     }
     bits.resize(bits.len().next_multiple_of(8), 1);
@@ -205,7 +244,12 @@ pub fn lossless_jpeg(width: u16, values: &[u16], precision: u8) -> Vec<u8> {
 
 /// An RLE frame whose segments are these, each as literals.
 pub fn rle(segments: &[&[u8]]) -> Vec<u8> {
-    let packed: Vec<Vec<u8>> = segments.iter().map(|segment| segment.chunks(128).flat_map(|run| [&[run.len() as u8 - 1], run].concat()).collect()).collect();
+    let packed: Vec<Vec<u8>> = segments
+        .iter()
+        .map(|segment| {
+            segment.chunks(128).flat_map(|run| [&[run.len() as u8 - 1], run].concat()).collect()
+        })
+        .collect();
     let mut header = vec![segments.len() as u32];
     let mut at = 64;
     for segment in &packed {

@@ -6,7 +6,8 @@ use crate::common::Dataset;
 
 pub fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/datasets");
-    let mut cases: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     cases
 }
@@ -22,10 +23,14 @@ pub fn make(text: &str) -> (Dataset, Vec<String>) {
         }
     };
     for line in text.split_inclusive('\n') {
-        let Some(head) = line.trim_end().strip_prefix("-- ").and_then(|rest| rest.strip_suffix(" --")) else {
+        let Some(head) =
+            line.trim_end().strip_prefix("-- ").and_then(|rest| rest.strip_suffix(" --"))
+        else {
             match &mut file {
                 Some((_, content)) => content.push_str(line),
-                None => settings.extend(line.trim().strip_prefix("set ").map(|setting| format!("--set={setting}"))),
+                None => settings.extend(
+                    line.trim().strip_prefix("set ").map(|setting| format!("--set={setting}")),
+                ),
             }
             continue;
         };

@@ -1,9 +1,10 @@
-//! Expectations of the corpora: a file beside each case. `OSSIFY_UPDATE_CORPUS=1` writes them anew, to be
-//! read before they are committed.
+//! Expectations of the corpora: a file beside each case. `OSSIFY_UPDATE_CORPUS=1` writes them anew,
+//! to be read before they are committed.
 
 use std::path::Path;
 
-/// What differs between what was found for a case and the `.expected` beside it; `None` where nothing does.
+/// What differs between what was found for a case and the `.expected` beside it; `None` where
+/// nothing does.
 pub fn difference(case: &Path, found: &str) -> Option<String> {
     let name = case.file_stem().unwrap().to_string_lossy();
     let expectation = case.with_extension("expected");
@@ -12,7 +13,9 @@ pub fn difference(case: &Path, found: &str) -> Option<String> {
     }
     match std::fs::read_to_string(&expectation) {
         Err(_) => Some(format!("{name}: no {name}.expected beside it")),
-        Ok(expected) if expected != found => Some(format!("{name}: expected\n{expected}\nfound\n{found}")),
+        Ok(expected) if expected != found => {
+            Some(format!("{name}: expected\n{expected}\nfound\n{found}"))
+        }
         Ok(_) => None,
     }
 }

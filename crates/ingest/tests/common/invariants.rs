@@ -11,18 +11,36 @@ pub fn check(file: &LabelFile, bytes: &[u8]) {
         assert!(object.line > last, "objects are in order of lines, at most one a line");
         last = object.line;
         let unit_box = object.unit_box;
-        assert!(0.0 <= unit_box.xmin && unit_box.xmin < unit_box.xmax && unit_box.xmax <= 1.0, "{unit_box:?}");
-        assert!(0.0 <= unit_box.ymin && unit_box.ymin < unit_box.ymax && unit_box.ymax <= 1.0, "{unit_box:?}");
+        assert!(
+            0.0 <= unit_box.xmin && unit_box.xmin < unit_box.xmax && unit_box.xmax <= 1.0,
+            "{unit_box:?}"
+        );
+        assert!(
+            0.0 <= unit_box.ymin && unit_box.ymin < unit_box.ymax && unit_box.ymax <= 1.0,
+            "{unit_box:?}"
+        );
         assert!((0.0..=1.0).contains(&object.area), "{}", object.area);
-        assert!(object.vertices.iter().flatten().flatten().all(|value| (0.0..=1.0).contains(value)));
+        assert!(
+            object.vertices.iter().flatten().flatten().all(|value| (0.0..=1.0).contains(value))
+        );
     }
     if !file.is_unreadable {
-        let mut dropped: Vec<_> = file.findings.iter().filter(|finding| finding.action == Action::Dropped).filter_map(|finding| finding.place.line).collect();
+        let mut dropped: Vec<_> = file
+            .findings
+            .iter()
+            .filter(|finding| finding.action == Action::Dropped)
+            .filter_map(|finding| finding.place.line)
+            .collect();
         dropped.dedup();
         assert_eq!(dropped.len() as u64, file.quarantined, "each quarantined line has a finding");
         assert!(dropped.iter().all(|line| file.objects.iter().all(|object| object.line != *line)));
     }
     for finding in &file.findings {
-        assert!(finding.place.column.is_none_or(|column| column >= 1 && column as usize <= bytes.len() + 1));
+        assert!(
+            finding
+                .place
+                .column
+                .is_none_or(|column| column >= 1 && column as usize <= bytes.len() + 1)
+        );
     }
 }

@@ -8,7 +8,8 @@ use std::process::Output;
 use ossify_contract::{ClassRow, ImageRow, IssueRow, Manifest, ObjectRow, read_table};
 use tempfile::TempDir;
 
-pub const NAMES: &str = "train: ../train/images\nval: ../valid/images\nnames: [elbow, forearm, wrist]\n";
+pub const NAMES: &str =
+    "train: ../train/images\nval: ../valid/images\nnames: [elbow, forearm, wrist]\n";
 
 /// A dataset in a temporary folder, with a work folder beside it.
 pub struct Dataset {
@@ -38,7 +39,10 @@ impl Dataset {
     pub fn faulty() -> Self {
         let dataset = Dataset::small();
         dataset.write("train/labels/a.txt", "0 0.5 0.5 0.2 0.1\n9 0.5 0.5 0.2 0.1\n2 1.0427 0.5180 0.2200 0.1350\n0 0.5 0.5 0.2 0.1 0.87\n");
-        dataset.write("train/labels/b.txt", "2 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n1 0.95 0.5 0.2 0.1\nwrist 0.5 0.5 0.2 0.1\n");
+        dataset.write(
+            "train/labels/b.txt",
+            "2 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n1 0.95 0.5 0.2 0.1\nwrist 0.5 0.5 0.2 0.1\n",
+        );
         dataset.write("train/labels/orphan.txt", "0 0.5 0.5 0.2 0.1\n\n1 0.5 0.5 0.2 0.1\n");
         dataset.image("train/images/unlabelled.png", 20, 30);
         dataset.pair("train/images/tiny.png", "0 0.5 0.5 0.2 0.1\n");
@@ -137,8 +141,23 @@ pub fn code(output: &Output) -> i32 {
 
 /// What the tables hold, byte for byte.
 pub fn table_bytes(tables: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = std::fs::read_dir(tables).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(tables)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
     files.sort();
-    let is_output = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "parquet" || extension == "html");
-    files.into_iter().filter(is_output).map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap())).collect()
+    let is_output = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "parquet" || extension == "html")
+    };
+    files
+        .into_iter()
+        .filter(is_output)
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                std::fs::read(&path).unwrap(),
+            )
+        })
+        .collect()
 }

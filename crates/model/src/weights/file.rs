@@ -19,15 +19,25 @@ pub(crate) type Texts = BTreeMap<String, String>;
 /// Reads any weight file that we understand; the texts are empty for PyTorch's format.
 pub(crate) fn read(path: &Path) -> Result<(State, Texts), WeightsError> {
     let problem = |problem| WeightsError::Unusable { path: path.to_owned(), problem };
-    let bytes = std::fs::read(path).map_err(|source| WeightsError::Read { path: path.to_owned(), source })?;
+    let bytes = std::fs::read(path)
+        .map_err(|source| WeightsError::Read { path: path.to_owned(), source })?;
     // Content decides, not the file's name: safetensors begins with the length of a JSON object.
-    if bytes.get(8) == Some(&b'{') { read_safetensors(&bytes).map_err(problem) } else { read_pytorch(path).map(|state| (state, Texts::new())).map_err(problem) }
+    if bytes.get(8) == Some(&b'{') {
+        read_safetensors(&bytes).map_err(problem)
+    } else {
+        read_pytorch(path).map(|state| (state, Texts::new())).map_err(problem)
+    }
 }
 
 fn read_safetensors(bytes: &[u8]) -> Result<(State, Texts), WeightsProblem> {
     let format = |error: safetensors::SafeTensorError| WeightsProblem::Format(error.to_string());
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(format)?;
-    let texts = metadata.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let texts = metadata
+        .metadata()
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     let mut state = State::new();
     for (name, view) in SafeTensors::deserialize(bytes).map_err(format)?.iter() {
         let dtype = match view.dtype() {
@@ -37,13 +47,15 @@ fn read_safetensors(bytes: &[u8]) -> Result<(State, Texts), WeightsProblem> {
             safetensors::Dtype::BF16 => DType::BF16,
             _ => continue,
         };
-        state.insert(name.to_owned(), host_tensor(name, view.data().to_vec(), view.shape(), dtype)?);
+        state
+            .insert(name.to_owned(), host_tensor(name, view.data().to_vec(), view.shape(), dtype)?);
     }
     Ok((state, texts))
 }
 
 fn read_pytorch(path: &Path) -> Result<State, WeightsProblem> {
-    let reader = PytorchReader::new(path).map_err(|error| WeightsProblem::Format(error.to_string()))?;
+    let reader =
+        PytorchReader::new(path).map_err(|error| WeightsProblem::Format(error.to_string()))?;
     let mut state = State::new();
     for (name, tensor) in reader.tensors() {
         let dtype = match tensor.dtype() {
@@ -59,16 +71,31 @@ fn read_pytorch(path: &Path) -> Result<State, WeightsProblem> {
     Ok(state)
 }
 
-fn host_tensor(name: &str, bytes: Vec<u8>, shape: &[usize], dtype: DType) -> Result<HostTensor, WeightsProblem> {
+fn host_tensor(
+    name: &str,
+    bytes: Vec<u8>,
+    shape: &[usize],
+    dtype: DType,
+) -> Result<HostTensor, WeightsProblem> {
     let misfit = |error: String| WeightsProblem::Format(format!("tensor {name}: {error}"));
-    let data = TensorData::try_from_bytes(Bytes::from_bytes_vec(bytes), Shape::from(shape.to_vec()), dtype).map_err(|error| misfit(error.to_string()))?;
-    let values = data.convert::<f32>().try_into_vec::<f32>().map_err(|error| misfit(format!("{error:?}")))?;
+    let data = TensorData::try_from_bytes(
+        Bytes::from_bytes_vec(bytes),
+        Shape::from(shape.to_vec()),
+        dtype,
+    )
+    .map_err(|error| misfit(error.to_string()))?;
+    let values = data
+        .convert::<f32>()
+        .try_into_vec::<f32>()
+        .map_err(|error| misfit(format!("{error:?}")))?;
     Ok(HostTensor { shape: shape.to_vec(), values })
 }
 
-/// Writes a safetensors file: beside its place first, then renamed, so that a half-written file never stands there.
+/// Writes a safetensors file: beside its place first, then renamed, so that a half-written file
+/// never stands there.
 ///
-/// Tensors and texts are ordered by name, so the same content gives the same bytes. (The safetensors crate writes its texts in a random order.)
+/// Tensors and texts are ordered by name, so the same content gives the same bytes. (The
+/// safetensors crate writes its texts in a random order.)
 pub(crate) fn write(path: &Path, state: &State, texts: &Texts) -> Result<(), WeightsError> {
     let failure = |source| WeightsError::Write { path: path.to_owned(), source };
     let mut header = serde_json::Map::new();

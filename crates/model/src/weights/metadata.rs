@@ -8,8 +8,9 @@ use crate::config::{Architecture, ModelConfig, Normalization};
 
 /// The description that travels inside `model.safetensors`.
 ///
-/// In the file it is text: `architecture`, `classes` and `head_widths` (JSON), `class_names` (JSON, in the order of the logits), `dropout`,
-/// `input_shape` (`[3, S, S]`), `normalization` with `normalization_mean` and `normalization_std` (JSON), `box_convention`, `format_version`.
+/// In the file it is text: `architecture`, `classes` and `head_widths` (JSON), `class_names` (JSON,
+/// in the order of the logits), `dropout`, `input_shape` (`[3, S, S]`), `normalization` with
+/// `normalization_mean` and `normalization_std` (JSON), `box_convention`, `format_version`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
     /// The network.
@@ -19,7 +20,8 @@ pub struct Metadata {
 }
 
 const FORMAT_VERSION: &str = "1";
-const BOX_CONVENTION: &str = "xmin, ymin, xmax, ymax as shares of the input tensor's width and height";
+const BOX_CONVENTION: &str =
+    "xmin, ymin, xmax, ymax as shares of the input tensor's width and height";
 
 impl Metadata {
     pub(crate) fn validate(&self) -> Result<(), WeightsProblem> {
@@ -27,7 +29,11 @@ impl Metadata {
         if self.class_names.len() == self.config.classes {
             Ok(())
         } else {
-            Err(WeightsProblem::Metadata(format!("{} class names for {} classes", self.class_names.len(), self.config.classes)))
+            Err(WeightsProblem::Metadata(format!(
+                "{} class names for {} classes",
+                self.class_names.len(),
+                self.config.classes
+            )))
         }
     }
 
@@ -54,14 +60,20 @@ impl Metadata {
     pub(crate) fn from_texts(texts: &Texts) -> Result<Self, WeightsProblem> {
         let version = text(texts, "format_version")?;
         if version != FORMAT_VERSION {
-            return Err(WeightsProblem::Metadata(format!("its format version is `{version}`; this program reads version {FORMAT_VERSION}")));
+            return Err(WeightsProblem::Metadata(format!(
+                "its format version is `{version}`; this program reads version {FORMAT_VERSION}"
+            )));
         }
         let input_shape: Vec<usize> = json(texts, "input_shape")?;
         let [3, height, width] = input_shape[..] else {
-            return Err(WeightsProblem::Metadata(format!("input_shape is {input_shape:?}; it must be [3, side, side]")));
+            return Err(WeightsProblem::Metadata(format!(
+                "input_shape is {input_shape:?}; it must be [3, side, side]"
+            )));
         };
         if height != width {
-            return Err(WeightsProblem::Metadata(format!("input_shape is {input_shape:?}; only square input is known")));
+            return Err(WeightsProblem::Metadata(format!(
+                "input_shape is {input_shape:?}; only square input is known"
+            )));
         }
         let metadata = Self {
             config: ModelConfig {
@@ -80,10 +92,13 @@ impl Metadata {
 }
 
 fn text<'a>(texts: &'a Texts, key: &str) -> Result<&'a str, WeightsProblem> {
-    texts.get(key).map(String::as_str).ok_or_else(|| WeightsProblem::Metadata(format!("`{key}` is missing; was it saved by this program?")))
+    texts.get(key).map(String::as_str).ok_or_else(|| {
+        WeightsProblem::Metadata(format!("`{key}` is missing; was it saved by this program?"))
+    })
 }
 
 fn json<T: serde::de::DeserializeOwned>(texts: &Texts, key: &str) -> Result<T, WeightsProblem> {
     let value = text(texts, key)?;
-    serde_json::from_str(value).map_err(|error| WeightsProblem::Metadata(format!("`{key}` is `{value}`: {error}")))
+    serde_json::from_str(value)
+        .map_err(|error| WeightsProblem::Metadata(format!("`{key}` is `{value}`: {error}")))
 }

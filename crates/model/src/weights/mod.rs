@@ -1,8 +1,10 @@
 //! Weights in and out: torchvision's files, and our own `model.safetensors`.
 //!
-//! In files, backbone tensors bear torchvision's names (`features.conv0.weight`, `features.denseblock1.denselayer1.norm1.running_mean`, ...), the
-//! map of places of `densenet-compact` is `places.*`, and the head is `head.stages.N.{norm,dense}.*`, `head.classes.*` and `head.boxes.*`
-//! with PyTorch's orientation `[outputs, inputs]`, so that `load_state_dict` takes them as they are.
+//! In files, backbone tensors bear torchvision's names (`features.conv0.weight`,
+//! `features.denseblock1.denselayer1.norm1.running_mean`, ...), the map of places of
+//! `densenet-compact` is `places.*`, and the head is `head.stages.N.{norm,dense}.*`,
+//! `head.classes.*` and `head.boxes.*` with PyTorch's orientation `[outputs, inputs]`, so that
+//! `load_state_dict` takes them as they are.
 
 mod file;
 mod metadata;
@@ -22,7 +24,8 @@ use crate::config::ConfigError;
 use crate::densenet::Backbone;
 use state::State;
 
-/// Name in weight files of the parameter at a path of our modules, as in `backbone.blocks.0.layers.1.norm1.gamma`.
+/// Name in weight files of the parameter at a path of our modules, as in
+/// `backbone.blocks.0.layers.1.norm1.gamma`.
 pub fn file_name(path: &str) -> String {
     names::file_name(path.split('.'))
 }
@@ -34,7 +37,8 @@ pub struct WeightReport {
     pub loaded: Vec<String>,
     /// Tensors of the network that the file does not hold and that keep their values.
     pub missing: Vec<String>,
-    /// Floating-point tensors of the file that the network has no place for, such as torchvision's 1,000-class output, by name.
+    /// Floating-point tensors of the file that the network has no place for, such as torchvision's
+    /// 1,000-class output, by name.
     pub unused: Vec<String>,
 }
 
@@ -89,7 +93,9 @@ pub enum WeightsProblem {
         present: Option<String>,
     },
     /// A tensor has another shape.
-    #[error("tensor {name} is {found:?} in the file, but the network needs {needed:?}; is it a file of another architecture or class count?")]
+    #[error(
+        "tensor {name} is {found:?} in the file, but the network needs {needed:?}; is it a file of another architecture or class count?"
+    )]
     Shape {
         /// The tensor.
         name: String,
@@ -99,7 +105,9 @@ pub enum WeightsProblem {
         needed: Vec<usize>,
     },
     /// The file holds layers that the network lacks.
-    #[error("it holds the backbone tensor {name}, which the network lacks; is it a file of another architecture?")]
+    #[error(
+        "it holds the backbone tensor {name}, which the network lacks; is it a file of another architecture?"
+    )]
     Unexpected {
         /// The tensor.
         name: String,
@@ -120,24 +128,34 @@ pub enum WeightsProblem {
     Config(#[from] ConfigError),
 }
 
-/// Loads torchvision's weights for a DenseNet of the same architecture into `backbone`: a `.pth` or `.safetensors` file, with the names of today or
-/// those from before 2018 (`norm.1`), of a whole model or of its `features` alone. What stands before `features.` (`module.`, `state_dict.`) is ignored.
+/// Loads torchvision's weights for a DenseNet of the same architecture into `backbone`: a `.pth` or
+/// `.safetensors` file, with the names of today or those from before 2018 (`norm.1`), of a whole
+/// model or of its `features` alone. What stands before `features.` (`module.`, `state_dict.`) is
+/// ignored.
 ///
 /// All tensors are checked before the first one is replaced.
 ///
 /// # Errors
 /// [`WeightsError`] naming the first tensor that does not fit; `backbone` is unchanged then.
-pub fn load_torchvision(path: &Path, backbone: &mut Backbone) -> Result<WeightReport, WeightsError> {
+pub fn load_torchvision(
+    path: &Path,
+    backbone: &mut Backbone,
+) -> Result<WeightReport, WeightsError> {
     let state = file::read(path)?.0;
     let state = with_torchvision_names(state);
     let unusable = |problem| WeightsError::Unusable { path: path.to_owned(), problem };
     state::check(backbone, &state, |name| !name.starts_with("features.")).map_err(unusable)?;
 
-    let expected: Vec<String> = state::expected(backbone).into_iter().map(|(name, _)| name).collect();
+    let expected: Vec<String> =
+        state::expected(backbone).into_iter().map(|(name, _)| name).collect();
     let (loaded, missing) = expected.into_iter().partition(|name| state.contains_key(name));
     let report: WeightReport = WeightReport { loaded, missing, unused: Vec::new() };
-    let unused: Vec<String> = state.keys().filter(|name| !report.loaded.contains(name)).cloned().collect();
-    if let Some(name) = unused.iter().find(|name| name.starts_with("features.") && !name.ends_with(".num_batches_tracked")) {
+    let unused: Vec<String> =
+        state.keys().filter(|name| !report.loaded.contains(name)).cloned().collect();
+    if let Some(name) = unused
+        .iter()
+        .find(|name| name.starts_with("features.") && !name.ends_with(".num_batches_tracked"))
+    {
         return Err(unusable(WeightsProblem::Unexpected { name: name.clone() }));
     }
     *backbone = state::apply(backbone.clone(), &state);
@@ -146,7 +164,11 @@ pub fn load_torchvision(path: &Path, backbone: &mut Backbone) -> Result<WeightRe
 
 fn with_torchvision_names(state: State) -> State {
     const FIRST: &str = "conv0.weight";
-    let prefix = state.keys().find_map(|name| name.strip_suffix(FIRST)).map(str::to_owned).unwrap_or_default();
+    let prefix = state
+        .keys()
+        .find_map(|name| name.strip_suffix(FIRST))
+        .map(str::to_owned)
+        .unwrap_or_default();
     let root = prefix.strip_suffix("features.").unwrap_or(&prefix).to_owned();
     let is_features_alone = !prefix.ends_with("features.");
     let renamed = state.into_iter().map(|(name, tensor)| {
@@ -156,9 +178,11 @@ fn with_torchvision_names(state: State) -> State {
     renamed.collect()
 }
 
-/// Writes the whole network with its description; the same network and description give the same bytes.
+/// Writes the whole network with its description; the same network and description give the same
+/// bytes.
 ///
-/// The file appears by renaming, so it is whole or not there. Running statistics are brought up to date first.
+/// The file appears by renaming, so it is whole or not there. Running statistics are brought up to
+/// date first.
 ///
 /// # Errors
 /// [`WeightsError`] if the description contradicts the network or the file cannot be written.
@@ -171,17 +195,22 @@ pub fn save(path: &Path, classifier: &Classifier, metadata: &Metadata) -> Result
 
 /// Compares the layers that `metadata` describes with those of `classifier`.
 fn describes(metadata: &Metadata, classifier: &Classifier) -> Result<(), WeightsError> {
-    let described = Classifier::empty(&metadata.config, &Device::flex()).map_err(|error| WeightsError::Description(error.to_string()))?;
+    let described = Classifier::empty(&metadata.config, &Device::flex())
+        .map_err(|error| WeightsError::Description(error.to_string()))?;
     let (described, found) = (state::expected(&described), state::expected(classifier));
     let difference = described.iter().zip(&found).find(|(described, found)| described != found);
     match difference {
-        Some(((name, shape), (_, found))) if found != shape => {
-            Err(WeightsError::Description(format!("{name} would be {shape:?}, but the network has {found:?} there")))
-        }
-        Some(((name, _), (found, _))) => Err(WeightsError::Description(format!("it calls for {name} where the network has {found}"))),
-        None if described.len() != found.len() => {
-            Err(WeightsError::Description(format!("it calls for {} tensors, but the network has {}", described.len(), found.len())))
-        }
+        Some(((name, shape), (_, found))) if found != shape => Err(WeightsError::Description(
+            format!("{name} would be {shape:?}, but the network has {found:?} there"),
+        )),
+        Some(((name, _), (found, _))) => Err(WeightsError::Description(format!(
+            "it calls for {name} where the network has {found}"
+        ))),
+        None if described.len() != found.len() => Err(WeightsError::Description(format!(
+            "it calls for {} tensors, but the network has {}",
+            described.len(),
+            found.len()
+        ))),
         None => Ok(()),
     }
 }
@@ -189,14 +218,17 @@ fn describes(metadata: &Metadata, classifier: &Classifier) -> Result<(), Weights
 /// Reads a file of [`save`] and builds the network on `device`.
 ///
 /// # Errors
-/// [`WeightsError`] if the file cannot be read, is damaged, or its tensors do not fit its own description.
+/// [`WeightsError`] if the file cannot be read, is damaged, or its tensors do not fit its own
+/// description.
 pub fn load(path: &Path, device: &Device) -> Result<(Classifier, Metadata), WeightsError> {
     let (state, texts) = file::read(path)?;
     let unusable = |problem| WeightsError::Unusable { path: path.to_owned(), problem };
     let metadata = Metadata::from_texts(&texts).map_err(unusable)?;
-    let classifier = Classifier::empty(&metadata.config, device).map_err(|error| unusable(error.into()))?;
+    let classifier =
+        Classifier::empty(&metadata.config, device).map_err(|error| unusable(error.into()))?;
     state::check(&classifier, &state, |_| false).map_err(unusable)?;
-    let mut expected: std::collections::BTreeSet<String> = state::expected(&classifier).into_iter().map(|(name, _)| name).collect();
+    let mut expected: std::collections::BTreeSet<String> =
+        state::expected(&classifier).into_iter().map(|(name, _)| name).collect();
     if let Some(name) = state.keys().find(|name| !expected.remove(*name)) {
         return Err(unusable(WeightsProblem::Unexpected { name: name.clone() }));
     }
@@ -209,5 +241,6 @@ pub fn load(path: &Path, device: &Device) -> Result<(Classifier, Metadata), Weig
 /// [`WeightsError`] if the file cannot be read or describes no network.
 pub fn load_metadata(path: &Path) -> Result<Metadata, WeightsError> {
     let (_, texts) = file::read(path)?;
-    Metadata::from_texts(&texts).map_err(|problem| WeightsError::Unusable { path: path.to_owned(), problem })
+    Metadata::from_texts(&texts)
+        .map_err(|problem| WeightsError::Unusable { path: path.to_owned(), problem })
 }

@@ -24,19 +24,25 @@ pub(crate) fn is_statistic(name: &str) -> bool {
     name.ends_with(".running_mean") || name.ends_with(".running_var")
 }
 
-/// An identity that follows from the name, so that optimiser state saved by one process fits the same layer in another.
+/// An identity that follows from the name, so that optimiser state saved by one process fits the
+/// same layer in another.
 pub(crate) fn parameter_id(name: &str) -> ParamId {
     ParamId::from(name_hash(name))
 }
 
 /// FNV-1a.
 pub(crate) fn name_hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
-/// Swaps the two dimensions of a dense kernel: Burn keeps `[inputs, outputs]`, PyTorch `[outputs, inputs]`.
+/// Swaps the two dimensions of a dense kernel: Burn keeps `[inputs, outputs]`, PyTorch `[outputs,
+/// inputs]`.
 fn transposed(rows: usize, columns: usize, values: &[f32]) -> Vec<f32> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+    (0..columns)
+        .flat_map(|column| (0..rows).map(move |row| values[row * columns + column]))
+        .collect()
 }
 
 fn file_shape(dims: &[usize]) -> Vec<usize> {
@@ -82,7 +88,8 @@ pub(crate) fn parameter_counts<M: Module>(module: &M) -> ParameterCounts {
     })
 }
 
-/// Copies all tensors to the host. Call it on `module.valid()`, which brings running statistics up to date.
+/// Copies all tensors to the host. Call it on `module.valid()`, which brings running statistics up
+/// to date.
 pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
     struct Collect {
         path: Path,
@@ -102,7 +109,11 @@ pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
             let dims = tensor.dims();
             match tensor.into_data().convert::<f32>().try_into_vec::<f32>() {
                 Ok(values) => {
-                    let values = if let [rows, columns] = dims[..] { transposed(rows, columns, &values) } else { values };
+                    let values = if let [rows, columns] = dims[..] {
+                        transposed(rows, columns, &values)
+                    } else {
+                        values
+                    };
                     self.state.insert(name, HostTensor { shape: file_shape(&dims), values });
                 }
                 Err(error) => self.failure = Some(format!("{name}: {error:?}")),
@@ -118,12 +129,27 @@ pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
 }
 
 /// Checks that `state` holds every tensor of `module` in its shape and with finite values.
-pub(crate) fn check<M: Module>(module: &M, state: &State, is_optional: impl Fn(&str) -> bool) -> Result<(), WeightsProblem> {
+pub(crate) fn check<M: Module>(
+    module: &M,
+    state: &State,
+    is_optional: impl Fn(&str) -> bool,
+) -> Result<(), WeightsProblem> {
     for (name, shape) in expected(module) {
         match state.get(&name) {
             None if is_optional(&name) => {}
-            None => return Err(WeightsProblem::Missing { name, present: state.keys().next().cloned() }),
-            Some(tensor) if tensor.shape != shape => return Err(WeightsProblem::Shape { name, found: tensor.shape.clone(), needed: shape }),
+            None => {
+                return Err(WeightsProblem::Missing {
+                    name,
+                    present: state.keys().next().cloned(),
+                });
+            }
+            Some(tensor) if tensor.shape != shape => {
+                return Err(WeightsProblem::Shape {
+                    name,
+                    found: tensor.shape.clone(),
+                    needed: shape,
+                });
+            }
             Some(tensor) => {
                 if let Some(value) = tensor.values.iter().find(|value| !value.is_finite()) {
                     return Err(WeightsProblem::NotFinite { name, value: *value });
@@ -134,8 +160,12 @@ pub(crate) fn check<M: Module>(module: &M, state: &State, is_optional: impl Fn(&
     Ok(())
 }
 
-/// Replaces each tensor of `module` for which `fill` has a value: given its name and Burn dimensions, values in Burn's order.
-pub(crate) fn replace<M: Module>(module: M, fill: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>) -> M {
+/// Replaces each tensor of `module` for which `fill` has a value: given its name and Burn
+/// dimensions, values in Burn's order.
+pub(crate) fn replace<M: Module>(
+    module: M,
+    fill: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>,
+) -> M {
     struct Replace<F> {
         path: Path,
         fill: F,
@@ -153,7 +183,8 @@ pub(crate) fn replace<M: Module>(module: M, fill: impl FnMut(&str, &[usize]) -> 
             match (self.fill)(&name, &dims) {
                 None => param,
                 Some(values) => {
-                    let tensor = Tensor::from_data(TensorData::new(values, dims), &param.lazy_device());
+                    let tensor =
+                        Tensor::from_data(TensorData::new(values, dims), &param.lazy_device());
                     param.transform_for_load(tensor, parameter_id(&name))
                 }
             }
@@ -166,6 +197,10 @@ pub(crate) fn replace<M: Module>(module: M, fill: impl FnMut(&str, &[usize]) -> 
 pub(crate) fn apply<M: Module>(module: M, state: &State) -> M {
     replace(module, |name, dims| {
         let tensor = state.get(name)?;
-        Some(if let [inputs, outputs] = *dims { transposed(outputs, inputs, &tensor.values) } else { tensor.values.clone() })
+        Some(if let [inputs, outputs] = *dims {
+            transposed(outputs, inputs, &tensor.values)
+        } else {
+            tensor.values.clone()
+        })
     })
 }

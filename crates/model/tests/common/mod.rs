@@ -7,16 +7,30 @@ use ossify_model::{Architecture, ModelConfig, Normalization, device};
 
 /// A configuration small enough for a test.
 pub fn config(architecture: Architecture) -> ModelConfig {
-    ModelConfig { architecture, classes: 6, head_widths: vec![32, 16], dropout: 0.5, input_px: 64, normalization: Normalization::ImageNet }
+    ModelConfig {
+        architecture,
+        classes: 6,
+        head_widths: vec![32, 16],
+        dropout: 0.5,
+        input_px: 64,
+        normalization: Normalization::ImageNet,
+    }
 }
 
 pub fn metadata(config: &ModelConfig) -> Metadata {
-    Metadata { config: config.clone(), class_names: (0..config.classes).map(|index| format!("class {index}")).collect() }
+    Metadata {
+        config: config.clone(),
+        class_names: (0..config.classes).map(|index| format!("class {index}")).collect(),
+    }
 }
 
 /// Flex, and libtorch on the processor where the program has it.
 pub fn devices() -> Vec<Device> {
-    ["flex", "cpu"].into_iter().filter_map(|request| device::choose(request).ok()).map(|device| device.inference()).collect()
+    ["flex", "cpu"]
+        .into_iter()
+        .filter_map(|request| device::choose(request).ok())
+        .map(|device| device.inference())
+        .collect()
 }
 
 pub fn flex() -> Device {
@@ -37,11 +51,15 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec::<f32>().unwrap()
 }
 
-/// Asserts that two lists of values are equal within `tolerance` of the larger list's largest magnitude (at least 1).
+/// Asserts that two lists of values are equal within `tolerance` of the larger list's largest
+/// magnitude (at least 1).
 pub fn assert_close(left: &[f32], right: &[f32], tolerance: f32) {
     assert_eq!(left.len(), right.len());
     let scale = right.iter().fold(1.0_f32, |largest, value| largest.max(value.abs()));
     for (index, (left, right)) in left.iter().zip(right).enumerate() {
-        assert!((left - right).abs() <= tolerance * scale, "value {index}: {left} against {right}, scale {scale}");
+        assert!(
+            (left - right).abs() <= tolerance * scale,
+            "value {index}: {left} against {right}, scale {scale}"
+        );
     }
 }

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 use ossify_contract::{
-    Action, ClassRow, FingerprintRow, ImageRow, ImageStatus, IssueRow, MatchKind, MatchRow, ObjectRow, PredictionRow, Publication, Row, Severity, Shape, Split,
-    TableWriter, WorkFolder, write_latest,
+    Action, ClassRow, FingerprintRow, ImageRow, ImageStatus, IssueRow, MatchKind, MatchRow,
+    ObjectRow, PredictionRow, Publication, Row, Severity, Shape, Split, TableWriter, WorkFolder,
+    write_latest,
 };
 
 /// One table of a folder to be published.
@@ -18,13 +19,27 @@ pub fn stage<R: Row>(publication: &Publication, path: &str, rows: Vec<R>) -> (St
     (path.to_owned(), writer.finish().unwrap())
 }
 
-fn publish(folder: &Path, stage_name: &str, tables: impl FnOnce(&Publication) -> Vec<(String, u64)>) {
+fn publish(
+    folder: &Path,
+    stage_name: &str,
+    tables: impl FnOnce(&Publication) -> Vec<(String, u64)>,
+) {
     let publication = Publication::begin(folder).unwrap();
-    let files = tables(&publication).into_iter().map(|(path, rows)| publication.describe(&path, Some(rows)).unwrap()).collect();
+    let files = tables(&publication)
+        .into_iter()
+        .map(|(path, rows)| publication.describe(&path, Some(rows)).unwrap())
+        .collect();
     publication.commit(stage_name, "fingerprint", files, serde_json::json!({})).unwrap();
 }
 
-fn image(image_id: &str, split: Split, status: ImageStatus, object_count: i32, issue_count: i32, source_stem: &str) -> ImageRow {
+fn image(
+    image_id: &str,
+    split: Split,
+    status: ImageStatus,
+    object_count: i32,
+    issue_count: i32,
+    source_stem: &str,
+) -> ImageRow {
     ImageRow {
         image_id: image_id.into(),
         split,
@@ -42,7 +57,13 @@ fn image(image_id: &str, split: Split, status: ImageStatus, object_count: i32, i
     }
 }
 
-fn object(image_id: &str, split: Split, line: i32, class: (i16, &str, Option<i16>), corners: [f32; 4]) -> ObjectRow {
+fn object(
+    image_id: &str,
+    split: Split,
+    line: i32,
+    class: (i16, &str, Option<i16>),
+    corners: [f32; 4],
+) -> ObjectRow {
     let [xmin, ymin, xmax, ymax] = corners;
     let vertices = (line == 1).then(|| vec![[xmin, ymin], [xmax, ymin], [xmax, ymax]]);
     ObjectRow {
@@ -63,7 +84,8 @@ fn object(image_id: &str, split: Split, line: i32, class: (i16, &str, Option<i16
     }
 }
 
-pub const TRAIN: [&str; 3] = ["train/images/a.rf.1.jpg", "train/images/a.rf.2.jpg", "train/images/b.jpg"];
+pub const TRAIN: [&str; 3] =
+    ["train/images/a.rf.1.jpg", "train/images/a.rf.2.jpg", "train/images/b.jpg"];
 pub const VALID: [&str; 2] = ["valid/images/a.rf.3.jpg", "valid/images/c.jpg"];
 const WRIST: (i16, &str, Option<i16>) = (0, "wrist", Some(0));
 const ELBOW: (i16, &str, Option<i16>) = (1, "elbow", Some(1));
@@ -103,7 +125,9 @@ pub fn write_tables(work: &WorkFolder) {
             issue("train/images/b.jpg", None, "image-unreadable"),
             issue("train/labels/b.txt", Some(1), "coordinate-out-of-range"),
         ];
-        let class = |(class_id, name, class_index): (i16, &str, Option<i16>), train_objects, valid_objects| ClassRow {
+        let class = |(class_id, name, class_index): (i16, &str, Option<i16>),
+                     train_objects,
+                     valid_objects| ClassRow {
             class_id,
             class_name: name.into(),
             class_index,
@@ -120,7 +144,11 @@ pub fn write_tables(work: &WorkFolder) {
             stage(publication, "images.parquet", images),
             stage(publication, "objects.parquet", objects),
             stage(publication, "issues.parquet", issues),
-            stage(publication, "classes.parquet", vec![class(WRIST, 1, 1), class(ELBOW, 1, 1), class(RARE, 1, 0)]),
+            stage(
+                publication,
+                "classes.parquet",
+                vec![class(WRIST, 1, 1), class(ELBOW, 1, 1), class(RARE, 1, 0)],
+            ),
         ]
     });
 }
@@ -165,27 +193,38 @@ pub fn write_all(work: &WorkFolder) {
         ];
         vec![stage(publication, "fingerprints.parquet", rows)]
     });
-    let prediction = |image_id: &str, split, class: (i16, &str, Option<i16>), score: f32| PredictionRow {
-        image_id: image_id.into(),
-        split,
-        rank: 1,
-        class_index: class.2.unwrap(),
-        class_name: class.1.into(),
-        score,
-        probabilities: vec![score, 1.0 - score],
-        xmin: 0.1,
-        ymin: 0.1,
-        xmax: 0.6,
-        ymax: 0.5,
-    };
+    let prediction =
+        |image_id: &str, split, class: (i16, &str, Option<i16>), score: f32| PredictionRow {
+            image_id: image_id.into(),
+            split,
+            rank: 1,
+            class_index: class.2.unwrap(),
+            class_name: class.1.into(),
+            score,
+            probabilities: vec![score, 1.0 - score],
+            xmin: 0.1,
+            ymin: 0.1,
+            xmax: 0.6,
+            ymax: 0.5,
+        };
     // An older run, which must not be mixed in.
     for (id, score) in [("run-1", 0.1), ("run-2", 0.75)] {
         publish(&work.predictions().join(id), "predict", |publication| {
-            let valid = vec![prediction(VALID[0], Split::Valid, ELBOW, score), prediction(VALID[1], Split::Valid, WRIST, score / 2.0)];
-            vec![stage(publication, "valid.parquet", valid), stage::<PredictionRow>(publication, "test.parquet", vec![])]
+            let valid = vec![
+                prediction(VALID[0], Split::Valid, ELBOW, score),
+                prediction(VALID[1], Split::Valid, WRIST, score / 2.0),
+            ];
+            vec![
+                stage(publication, "valid.parquet", valid),
+                stage::<PredictionRow>(publication, "test.parquet", vec![]),
+            ]
         });
         publish(&work.reports().join(id).join("valid"), "evaluate", |publication| {
-            let row = |kind, line: Option<i32>, true_class: Option<&str>, predicted: Option<&str>, iou| MatchRow {
+            let row = |kind,
+                       line: Option<i32>,
+                       true_class: Option<&str>,
+                       predicted: Option<&str>,
+                       iou| MatchRow {
                 image_id: VALID[usize::from(line.is_none())].into(),
                 line,
                 rank: predicted.map(|_| 1),

@@ -30,12 +30,13 @@ const WIDEST: u32 = 16;
 /// Candidates by distance.
 pub type Counts = [u64; WIDEST as usize + 1];
 
-/// The radius of the search: the most bits in which the hashes of two views of one picture may differ, such that among
-/// `images` pictures of all splits an image meets at most `candidates_per_image` others that only look alike.
+/// The radius of the search: the most bits in which the hashes of two views of one picture may
+/// differ, such that among `images` pictures of all splits an image meets at most
+/// `candidates_per_image` others that only look alike.
 ///
-/// Of pairs of BoneFractureYolo8 that show different pictures 1 in 13,000 is within 12 bits, mirrored or not, and
-/// each bit doubles that. Of pairs that show the same picture 98% are within 12 bits, 94% within 9. Beyond 16 bits
-/// there is hardly anything left to find.
+/// Of pairs of BoneFractureYolo8 that show different pictures 1 in 13,000 is within 12 bits,
+/// mirrored or not, and each bit doubles that. Of pairs that show the same picture 98% are within
+/// 12 bits, 94% within 9. Beyond 16 bits there is hardly anything left to find.
 pub fn radius(images: usize, candidates_per_image: f64) -> u32 {
     let within = |radius: u32| images as f64 / 13_000.0 * 2.0_f64.powi(radius as i32 - 12);
     (0..=WIDEST).rev().find(|radius| within(*radius) <= candidates_per_image).unwrap_or(0)
@@ -60,7 +61,11 @@ pub struct HashIndexBuilder {
 impl HashIndexBuilder {
     /// No hashes yet.
     pub fn new(scratch: &Scratch) -> Self {
-        HashIndexBuilder { sorter: Sorter::new(scratch), counts: [0; Split::ALL.len()], scratch: scratch.clone() }
+        HashIndexBuilder {
+            sorter: Sorter::new(scratch),
+            counts: [0; Split::ALL.len()],
+            scratch: scratch.clone(),
+        }
     }
 
     /// Adds the hash of a row. Rows of hash 0 have no candidates: such a picture shows nothing.
@@ -90,7 +95,11 @@ impl HashIndexBuilder {
         }
         // The largest split is the table for all others, the second for the third.
         splits.sort_by_key(|(count, first_row, _)| Reverse((*count, *first_row)));
-        Ok(HashIndex { rows, splits: splits.into_iter().map(|(.., records)| records).collect(), scratch: self.scratch })
+        Ok(HashIndex {
+            rows,
+            splits: splits.into_iter().map(|(.., records)| records).collect(),
+            scratch: self.scratch,
+        })
     }
 }
 
@@ -98,19 +107,24 @@ impl HashIndexBuilder {
 const QUERIES_AT_A_TIME: usize = 64;
 
 impl HashIndex {
-    /// Calls `found` with the candidates, each once, in an order that depends on nothing but the images: all pairs
-    /// of rows of different splits whose hashes, or hash and mirrored hash, differ in at most `radius` bits. A pair
-    /// that is near both ways comes twice.
+    /// Calls `found` with the candidates, each once, in an order that depends on nothing but the
+    /// images: all pairs of rows of different splits whose hashes, or hash and mirrored hash,
+    /// differ in at most `radius` bits. A pair that is near both ways comes twice.
     ///
-    /// A multi-index hash, after Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with Multi-Index
-    /// Hashing" (2012): hashes are cut into `m` pieces; two that differ in at most `radius` bits differ in at most
-    /// `radius / m` bits of one piece at least. So for each piece in turn the hashes of one split lie in a table
-    /// by that piece, and the others look up the few values around theirs. The number of pieces follows from the
-    /// number of images. A table that does not fit into memory is made block by block for as many queries as fit.
+    /// A multi-index hash, after Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with
+    /// Multi-Index Hashing" (2012): hashes are cut into `m` pieces; two that differ in at most
+    /// `radius` bits differ in at most `radius / m` bits of one piece at least. So for each piece
+    /// in turn the hashes of one split lie in a table by that piece, and the others look up the few
+    /// values around theirs. The number of pieces follows from the number of images. A table that
+    /// does not fit into memory is made block by block for as many queries as fit.
     ///
     /// # Errors
     /// Fails where the disk or `found` does.
-    pub fn for_each_candidate(&self, radius: u32, found: &mut impl FnMut(Candidate) -> Result<()>) -> Result<()> {
+    pub fn for_each_candidate(
+        &self,
+        radius: u32,
+        found: &mut impl FnMut(Candidate) -> Result<()>,
+    ) -> Result<()> {
         let most_queries = self.scratch.room(2, size_of::<[u64; 2]>()) as u64;
         let most_hits = self.scratch.room(1, size_of::<Hit>());
         self.for_each_look_up(radius, |look_up, blocks, queries| {
@@ -119,7 +133,8 @@ impl HashIndex {
                 let batch = self.rows.read(start..queries.end.min(start + count))?;
                 match look_up.hits(blocks, &batch, most_hits)? {
                     Some(hits) => {
-                        hits.iter().try_for_each(|hit| found(hit.candidate(batch[hit.query as usize])))?;
+                        hits.iter()
+                            .try_for_each(|hit| found(hit.candidate(batch[hit.query as usize])))?;
                         start += batch.len() as u64;
                         count = most_queries.min(2 * count);
                     }
@@ -145,7 +160,8 @@ impl HashIndex {
             for block in 0..blocks.count() {
                 let table = blocks.table(block)?;
                 for start in queries.clone().step_by(most_queries) {
-                    let batch = self.rows.read(start..queries.end.min(start + most_queries as u64))?;
+                    let batch =
+                        self.rows.read(start..queries.end.min(start + most_queries as u64))?;
                     counts = sum(counts, look_up.count(table, &batch));
                 }
             }
@@ -155,14 +171,30 @@ impl HashIndex {
     }
 
     /// All pieces of all tables, each with the queries of one other split after the other.
-    fn for_each_look_up(&self, radius: u32, mut use_it: impl FnMut(&LookUp, &mut Blocks, Range<u64>) -> Result<()>) -> Result<()> {
+    fn for_each_look_up(
+        &self,
+        radius: u32,
+        mut use_it: impl FnMut(&LookUp, &mut Blocks, Range<u64>) -> Result<()>,
+    ) -> Result<()> {
         for (at, table) in self.splits.iter().enumerate() {
             let pieces = pieces((table.end - table.start) as usize, radius);
             for (number, piece) in pieces.iter().enumerate() {
-                let look_up = LookUp { piece: *piece, earlier: &pieces[..number], flips: ball(piece.bits, piece.reach), radius };
-                let mut blocks =
-                    Blocks { rows: &self.rows, table: table.clone(), piece: *piece, len: self.scratch.room(3, size_of::<Entry>()) as u64, made: None };
-                self.splits[at + 1..].iter().try_for_each(|queries| use_it(&look_up, &mut blocks, queries.clone()))?;
+                let look_up = LookUp {
+                    piece: *piece,
+                    earlier: &pieces[..number],
+                    flips: ball(piece.bits, piece.reach),
+                    radius,
+                };
+                let mut blocks = Blocks {
+                    rows: &self.rows,
+                    table: table.clone(),
+                    piece: *piece,
+                    len: self.scratch.room(3, size_of::<Entry>()) as u64,
+                    made: None,
+                };
+                self.splits[at + 1..]
+                    .iter()
+                    .try_for_each(|queries| use_it(&look_up, &mut blocks, queries.clone()))?;
             }
         }
         Ok(())
@@ -178,7 +210,8 @@ struct LookUp<'a> {
     radius: u32,
 }
 
-/// What a look-up found. In the order of queries, and of what they look up; the order of blocks is that of rows.
+/// What a look-up found. In the order of queries, and of what they look up; the order of blocks is
+/// that of rows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Hit {
     /// Place of the query in its batch.
@@ -193,7 +226,12 @@ struct Hit {
 impl Hit {
     fn candidate(&self, query: [u64; 2]) -> Candidate {
         let row = query[0] as u32;
-        Candidate { row: row.min(self.row), other_row: row.max(self.row), mirrored: self.mirrored, hash_distance: self.hash_distance }
+        Candidate {
+            row: row.min(self.row),
+            other_row: row.max(self.row),
+            mirrored: self.mirrored,
+            hash_distance: self.hash_distance,
+        }
     }
 }
 
@@ -201,18 +239,30 @@ const BOTH_WAYS: [(bool, u64); 2] = [(false, 0), (true, MIRRORED_BITS)];
 
 impl LookUp<'_> {
     /// Rows of the table, and their distance, whose piece is that of `hash` with `flip`.
-    fn near<'t>(&'t self, table: &'t Table, hash: u64, flip: u32) -> impl Iterator<Item = (u32, u32)> + 't {
+    fn near<'t>(
+        &'t self,
+        table: &'t Table,
+        hash: u64,
+        flip: u32,
+    ) -> impl Iterator<Item = (u32, u32)> + 't {
         table.around(self.piece.of(hash) ^ flip).iter().filter_map(move |(other_hash, other)| {
             let differing = hash ^ other_hash;
             let hash_distance = differing.count_ones();
             let is_of_this_look_up = self.piece.of(differing) == flip;
-            let is_new = || self.earlier.iter().all(|piece| piece.of(differing).count_ones() > piece.reach);
-            (hash_distance <= self.radius && is_of_this_look_up && is_new()).then_some((*other, hash_distance))
+            let is_new =
+                || self.earlier.iter().all(|piece| piece.of(differing).count_ones() > piece.reach);
+            (hash_distance <= self.radius && is_of_this_look_up && is_new())
+                .then_some((*other, hash_distance))
         })
     }
 
     /// What the queries find in all blocks, in order; `None` where that is more than `most`.
-    fn hits(&self, blocks: &mut Blocks, queries: &[[u64; 2]], most: usize) -> Result<Option<Vec<Hit>>> {
+    fn hits(
+        &self,
+        blocks: &mut Blocks,
+        queries: &[[u64; 2]],
+        most: usize,
+    ) -> Result<Option<Vec<Hit>>> {
         let count = AtomicUsize::new(0);
         let mut hits = Vec::new();
         for block in 0..blocks.count() {
@@ -227,14 +277,21 @@ impl LookUp<'_> {
                                 if count.fetch_add(1, Ordering::Relaxed) >= most {
                                     return None;
                                 }
-                                hits.push(Hit { query, mirrored, flip: number as u32, row, hash_distance });
+                                hits.push(Hit {
+                                    query,
+                                    mirrored,
+                                    flip: number as u32,
+                                    row,
+                                    hash_distance,
+                                });
                             }
                         }
                     }
                 }
                 Some(hits)
             };
-            let of_block: Option<Vec<Vec<Hit>>> = queries.par_chunks(QUERIES_AT_A_TIME).enumerate().map(of_chunk).collect();
+            let of_block: Option<Vec<Vec<Hit>>> =
+                queries.par_chunks(QUERIES_AT_A_TIME).enumerate().map(of_chunk).collect();
             let Some(of_block) = of_block else { return Ok(None) };
             hits.extend(of_block.into_iter().flatten());
         }
@@ -243,12 +300,22 @@ impl LookUp<'_> {
     }
 
     /// What a query finds, in order, of which there is too much to hold.
-    fn hits_one_by_one(&self, blocks: &mut Blocks, query: [u64; 2], found: &mut impl FnMut(Candidate) -> Result<()>) -> Result<()> {
+    fn hits_one_by_one(
+        &self,
+        blocks: &mut Blocks,
+        query: [u64; 2],
+        found: &mut impl FnMut(Candidate) -> Result<()>,
+    ) -> Result<()> {
         for (mirrored, mirroring) in BOTH_WAYS {
             for (number, flip) in self.flips.iter().enumerate() {
                 for block in 0..blocks.count() {
-                    for (row, hash_distance) in self.near(blocks.table(block)?, query[1] ^ mirroring, *flip) {
-                        found(Hit { query: 0, mirrored, flip: number as u32, row, hash_distance }.candidate(query))?;
+                    for (row, hash_distance) in
+                        self.near(blocks.table(block)?, query[1] ^ mirroring, *flip)
+                    {
+                        found(
+                            Hit { query: 0, mirrored, flip: number as u32, row, hash_distance }
+                                .candidate(query),
+                        )?;
                     }
                 }
             }
@@ -263,7 +330,8 @@ impl LookUp<'_> {
             for [_, hash] in queries {
                 for (_, mirroring) in BOTH_WAYS {
                     for flip in &self.flips {
-                        self.near(table, hash ^ mirroring, *flip).for_each(|(_, hash_distance)| counts[hash_distance as usize] += 1);
+                        self.near(table, hash ^ mirroring, *flip)
+                            .for_each(|(_, hash_distance)| counts[hash_distance as usize] += 1);
                     }
                 }
             }
@@ -301,7 +369,10 @@ impl Blocks<'_> {
                 // Two would not fit.
                 drop(other);
                 let start = self.table.start + block * self.len;
-                (block, Table::new(self.rows, start..self.table.end.min(start + self.len), self.piece)?)
+                (
+                    block,
+                    Table::new(self.rows, start..self.table.end.min(start + self.len), self.piece)?,
+                )
             }
         };
         Ok(&self.made.insert(made).1)
@@ -313,7 +384,8 @@ type Entry = (u64, u32);
 
 /// Hashes in order of the upper bits of one piece of theirs.
 struct Table {
-    /// Bits of the piece that the order leaves out, where they would make more places to begin than four times the entries.
+    /// Bits of the piece that the order leaves out, where they would make more places to begin than
+    /// four times the entries.
     lower_bits: u32,
     /// Where the entries of each value begin.
     starts: Vec<u32>,
@@ -366,7 +438,9 @@ mod tests {
     /// The candidates in memory of so many bytes, as they come.
     fn found(images: &[Hashed], radius: u32, memory_bytes: usize) -> Vec<Candidate> {
         let mut index = HashIndexBuilder::new(&Scratch::new(std::env::temp_dir(), memory_bytes));
-        (0..).zip(images).for_each(|(row, image)| index.push(image.split, row, image.hash).unwrap());
+        (0..)
+            .zip(images)
+            .for_each(|(row, image)| index.push(image.split, row, image.hash).unwrap());
         let index = index.finish().unwrap();
         let mut all = Vec::new();
         index
@@ -384,11 +458,21 @@ mod tests {
     fn by_brute_force(images: &[Hashed], radius: u32) -> Vec<Candidate> {
         let mut all = Vec::new();
         for (row, a) in images.iter().enumerate() {
-            for (other_row, b) in images.iter().enumerate().skip(row + 1).filter(|(_, b)| b.split != a.split && a.hash != 0 && b.hash != 0) {
+            for (other_row, b) in images
+                .iter()
+                .enumerate()
+                .skip(row + 1)
+                .filter(|(_, b)| b.split != a.split && a.hash != 0 && b.hash != 0)
+            {
                 for (mirrored, flip) in [(false, 0), (true, MIRRORED_BITS)] {
                     let hash_distance = (a.hash ^ b.hash ^ flip).count_ones();
                     if hash_distance <= radius {
-                        all.push(Candidate { row: row as u32, other_row: other_row as u32, mirrored, hash_distance });
+                        all.push(Candidate {
+                            row: row as u32,
+                            other_row: other_row as u32,
+                            mirrored,
+                            hash_distance,
+                        });
                     }
                 }
             }
@@ -425,7 +509,14 @@ mod tests {
 
     #[test]
     fn the_radius_shrinks_as_images_grow() {
-        assert_eq!([1, 800, 4_148, 10_000, 100_000, 1_000_000, 10_000_000].map(|images| radius(images, 1.0)), [16, 16, 13, 12, 9, 5, 2]);
-        assert_eq!([1, 4_148, 10_000, 1_000_000].map(|images| radius(images, 8.0)), [16, 16, 15, 8]);
+        assert_eq!(
+            [1, 800, 4_148, 10_000, 100_000, 1_000_000, 10_000_000]
+                .map(|images| radius(images, 1.0)),
+            [16, 16, 13, 12, 9, 5, 2]
+        );
+        assert_eq!(
+            [1, 4_148, 10_000, 1_000_000].map(|images| radius(images, 8.0)),
+            [16, 16, 15, 8]
+        );
     }
 }

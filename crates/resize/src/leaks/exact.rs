@@ -28,13 +28,18 @@ impl HashedRow {
     }
 
     fn read([hash, row_and_split, perceptual_hash]: [u64; 3]) -> Self {
-        HashedRow { hash, row: (row_and_split >> 2) as u32, split: (row_and_split & 3) as usize, perceptual_hash }
+        HashedRow {
+            hash,
+            row: (row_and_split >> 2) as u32,
+            split: (row_and_split & 3) as usize,
+            perceptual_hash,
+        }
     }
 }
 
-/// Joins rows of the same hash, and adds the pairs that join them: of `n` rows that span splits `n - 1` pairs, so that
-/// a thousand copies are a thousand pairs and not a million. `each` is told every row, and the last one before it of the same
-/// hash and split.
+/// Joins rows of the same hash, and adds the pairs that join them: of `n` rows that span splits `n
+/// - 1` pairs, so that a thousand copies are a thousand pairs and not a million. `each` is told
+/// every row, and the last one before it of the same hash and split.
 pub(super) fn join_same(
     tier: LeakTier,
     rows: &Sorted<3>,
@@ -47,7 +52,10 @@ pub(super) fn join_same(
     let mut rows = rows.iter().map(|record| record.map(HashedRow::read));
     while let Some(first) = ahead.next().transpose()? {
         let (mut count, mut foreign) = (1, None);
-        while let Some(same) = ahead.next_if(|next| next.as_ref().is_ok_and(|next| next.hash == first.hash)).transpose()? {
+        while let Some(same) = ahead
+            .next_if(|next| next.as_ref().is_ok_and(|next| next.hash == first.hash))
+            .transpose()?
+        {
             count += 1;
             foreign = foreign.or((same.split != first.split).then_some(same));
         }
@@ -59,7 +67,13 @@ pub(super) fn join_same(
             let other = if row.split == first.split { foreign } else { first };
             if groups.join(other.row, row.row)? {
                 let hash_distance = (row.perceptual_hash ^ other.perceptual_hash).count_ones();
-                pairs.push(LeakPair { row: row.row.min(other.row), other_row: row.row.max(other.row), tier, hash_distance, alike: None })?;
+                pairs.push(LeakPair {
+                    row: row.row.min(other.row),
+                    other_row: row.row.max(other.row),
+                    tier,
+                    hash_distance,
+                    alike: None,
+                })?;
             }
         }
     }

@@ -19,7 +19,8 @@ impl Groups {
     /// The row that stands for the set of `row`: its first.
     pub(super) fn first_of(&mut self, row: u32) -> Result<u32> {
         let mut at = row;
-        while let Some(parent) = self.parents.get(at)?.checked_sub(1).filter(|parent| *parent != at) {
+        while let Some(parent) = self.parents.get(at)?.checked_sub(1).filter(|parent| *parent != at)
+        {
             at = parent;
         }
         Ok(at)
@@ -46,7 +47,11 @@ impl Groups {
         for row in 0..rows {
             let Some(parent) = numbered.numbers.get(row)?.checked_sub(1) else { continue };
             // The parent came before, and has its number in place of its own parent.
-            let number = if parent == row { numbered.groups as u32 } else { numbered.numbers.get(parent)? - 1 };
+            let number = if parent == row {
+                numbered.groups as u32
+            } else {
+                numbered.numbers.get(parent)? - 1
+            };
             numbered.groups += usize::from(parent == row);
             numbered.images += 1;
             numbered.numbers.set(row, number + 1)?;
@@ -87,7 +92,9 @@ mod tests {
     #[test]
     fn sets_are_numbered_in_order_of_their_first_rows() {
         let mut groups = groups();
-        for (a, b, were_apart) in [(9, 4, true), (7, 2, true), (4, 11, true), (9, 11, false), (5, 7, true), (8, 9, true)] {
+        for (a, b, were_apart) in
+            [(9, 4, true), (7, 2, true), (4, 11, true), (9, 11, false), (5, 7, true), (8, 9, true)]
+        {
             assert_eq!(groups.join(a, b).unwrap(), were_apart, "{a} {b}");
         }
         assert_eq!(groups.first_of(3).unwrap(), 3);

@@ -1,9 +1,9 @@
 //! Which pictures stand in more than one split: the same files, the same pixels, and near copies.
 //!
-//! A score on a picture that was trained on is no test, and dataset exporters copy pictures after they turned,
-//! brightened or encoded them again. The three kinds are told apart, because the first two are beyond doubt and
-//! the third is judged: [`for_each_candidate`] finds pairs whose perceptual hashes are near, and [`lay_on`]
-//! looks at both pictures.
+//! A score on a picture that was trained on is no test, and dataset exporters copy pictures after
+//! they turned, brightened or encoded them again. The three kinds are told apart, because the first
+//! two are beyond doubt and the third is judged: [`for_each_candidate`] finds pairs whose
+//! perceptual hashes are near, and [`lay_on`] looks at both pictures.
 
 mod alike;
 mod candidates;
@@ -37,7 +37,8 @@ use sorted::{Sorted, Sorter};
 /// What a search holds at most, beside the pictures that it looks at.
 pub const MEMORY_BYTES: usize = 256 << 20;
 
-/// What is known of an image before pictures are compared: a row of `fingerprints` without its name.
+/// What is known of an image before pictures are compared: a row of `fingerprints` without its
+/// name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Print {
     /// The part of the dataset.
@@ -74,7 +75,12 @@ pub struct LeakPair {
 
 impl LeakPair {
     /// The row of the table `leaks`; `image` and `other` are id and split of the pair's rows.
-    pub fn row(&self, leak_group: i32, (image_id, split): (String, Split), (other_image_id, other_split): (String, Split)) -> LeakRow {
+    pub fn row(
+        &self,
+        leak_group: i32,
+        (image_id, split): (String, Split),
+        (other_image_id, other_split): (String, Split),
+    ) -> LeakRow {
         LeakRow {
             leak_group,
             tier: self.tier,
@@ -107,8 +113,9 @@ pub struct LeakCounts {
 
 /// Looks for images that stand in more than one split, at most 2^31 of them, one after the other.
 ///
-/// It holds what its [`Scratch`] allows, and the pictures of 128 candidates, 25 MB; what is more goes to files, 72 bytes an
-/// image at most and 48 a pair. Beside that it has 32 bytes in memory for each 1024 images.
+/// It holds what its [`Scratch`] allows, and the pictures of 128 candidates, 25 MB; what is more
+/// goes to files, 72 bytes an image at most and 48 a pair. Beside that it has 32 bytes in memory
+/// for each 1024 images.
 pub struct LeakSearch {
     by_bytes: Sorter<3>,
     by_pixels: Sorter<3>,
@@ -119,7 +126,12 @@ pub struct LeakSearch {
 impl LeakSearch {
     /// A search that saw no image yet.
     pub fn new(scratch: Scratch) -> Self {
-        LeakSearch { by_bytes: Sorter::new(&scratch), by_pixels: Sorter::new(&scratch), rows: 0, scratch }
+        LeakSearch {
+            by_bytes: Sorter::new(&scratch),
+            by_pixels: Sorter::new(&scratch),
+            rows: 0,
+            scratch,
+        }
     }
 
     /// Adds the image of the next row.
@@ -135,22 +147,39 @@ impl LeakSearch {
 
     /// Finds the leaks.
     ///
-    /// About `candidates_per_image` pairs an image are compared at most, see [`radius`]; with 0 none is, and near copies are
-    /// not looked for. `picture` gives the picture of a row, by its number, and is called from any thread and more than once for
-    /// a row. The result depends on the prints and pictures alone.
+    /// About `candidates_per_image` pairs an image are compared at most, see [`radius`]; with 0
+    /// none is, and near copies are not looked for. `picture` gives the picture of a row, by its
+    /// number, and is called from any thread and more than once for a row. The result depends on
+    /// the prints and pictures alone.
     ///
     /// # Errors
     /// Those of `picture`, and where the disk fails.
-    pub fn find(self, candidates_per_image: f64, picture: impl Fn(usize) -> Result<Picture> + Sync) -> Result<FoundLeaks> {
+    pub fn find(
+        self,
+        candidates_per_image: f64,
+        picture: impl Fn(usize) -> Result<Picture> + Sync,
+    ) -> Result<FoundLeaks> {
         let LeakSearch { by_bytes, by_pixels, rows, scratch } = self;
         let (mut groups, mut pairs) = (Groups::new(&scratch), Pairs::new(&scratch));
-        join_same(LeakTier::SameBytes, &by_bytes.finish()?, &mut groups, &mut pairs, |_, _| Ok(()))?;
+        join_same(
+            LeakTier::SameBytes,
+            &by_bytes.finish()?,
+            &mut groups,
+            &mut pairs,
+            |_, _| Ok(()),
+        )?;
         let (mut repeats, mut hashes) = (Repeats::new(&scratch), HashIndexBuilder::new(&scratch));
-        join_same(LeakTier::SamePixels, &by_pixels.finish()?, &mut groups, &mut pairs, |row, earlier| match earlier {
-            // One of several copies stands for all that its split has.
-            Some(earlier) => repeats.add(earlier, row.row),
-            None => hashes.push(Split::ALL[row.split], row.row, row.perceptual_hash),
-        })?;
+        join_same(
+            LeakTier::SamePixels,
+            &by_pixels.finish()?,
+            &mut groups,
+            &mut pairs,
+            |row, earlier| match earlier {
+                // One of several copies stands for all that its split has.
+                Some(earlier) => repeats.add(earlier, row.row),
+                None => hashes.push(Split::ALL[row.split], row.row, row.perceptual_hash),
+            },
+        )?;
         let mut candidates = 0;
         if candidates_per_image > 0.0 {
             let hashes = hashes.finish()?;
@@ -165,15 +194,18 @@ impl LeakSearch {
     }
 }
 
-/// The widest radius for which there are no more candidates than are wanted. Where pictures look more alike than those
-/// by which [`radius`] was measured, it is narrower than that.
+/// The widest radius for which there are no more candidates than are wanted. Where pictures look
+/// more alike than those by which [`radius`] was measured, it is narrower than that.
 fn affordable_radius(hashes: &HashIndex, images: usize, candidates_per_image: f64) -> Result<u32> {
     /// Among few images many candidates take no time.
     const FEW_IMAGES: usize = 1000;
     let widest = radius(images, candidates_per_image);
     let by_distance = hashes.count_by_distance(widest)?;
     let wanted = (candidates_per_image * images.max(FEW_IMAGES) as f64) as u64;
-    Ok((0..=widest).rev().find(|radius| by_distance[..=*radius as usize].iter().sum::<u64>() <= wanted).unwrap_or(0))
+    Ok((0..=widest)
+        .rev()
+        .find(|radius| by_distance[..=*radius as usize].iter().sum::<u64>() <= wanted)
+        .unwrap_or(0))
 }
 
 /// All that was found, which need not fit into memory.
@@ -187,12 +219,15 @@ pub struct FoundLeaks {
 }
 
 impl FoundLeaks {
-    /// Calls `found` with each pair that holds a group together and the group's number; `n - 1` for a group of `n` images, in
-    /// order of rows.
+    /// Calls `found` with each pair that holds a group together and the group's number; `n - 1` for
+    /// a group of `n` images, in order of rows.
     ///
     /// # Errors
     /// Fails where the disk or `found` does.
-    pub fn for_each_pair(&mut self, mut found: impl FnMut(LeakPair, i32) -> Result<()>) -> Result<()> {
+    pub fn for_each_pair(
+        &mut self,
+        mut found: impl FnMut(LeakPair, i32) -> Result<()>,
+    ) -> Result<()> {
         for record in self.pairs.iter() {
             let pair = LeakPair::read(record?);
             found(pair, self.groups.of(pair.row)?.unwrap_or(-1))?;
@@ -238,17 +273,32 @@ impl Leaks {
 ///
 /// # Errors
 /// Where `picture` fails, and where the disk does.
-pub fn find_leaks<E: Debug + Send>(prints: &[Print], candidates_per_image: f64, picture: impl Fn(usize) -> Result<Picture, E> + Sync) -> Result<Leaks> {
-    find_leaks_within(Scratch::new(std::env::temp_dir(), MEMORY_BYTES), prints, candidates_per_image, |row| {
-        picture(row).map_err(|e| ArtefactError::corrupt(format!("row {row}"), format!("{e:?}")))
-    })
+pub fn find_leaks<E: Debug + Send>(
+    prints: &[Print],
+    candidates_per_image: f64,
+    picture: impl Fn(usize) -> Result<Picture, E> + Sync,
+) -> Result<Leaks> {
+    find_leaks_within(
+        Scratch::new(std::env::temp_dir(), MEMORY_BYTES),
+        prints,
+        candidates_per_image,
+        |row| {
+            picture(row).map_err(|e| ArtefactError::corrupt(format!("row {row}"), format!("{e:?}")))
+        },
+    )
 }
 
-fn find_leaks_within(scratch: Scratch, prints: &[Print], candidates_per_image: f64, picture: impl Fn(usize) -> Result<Picture> + Sync) -> Result<Leaks> {
+fn find_leaks_within(
+    scratch: Scratch,
+    prints: &[Print],
+    candidates_per_image: f64,
+    picture: impl Fn(usize) -> Result<Picture> + Sync,
+) -> Result<Leaks> {
     let mut search = LeakSearch::new(scratch);
     prints.iter().try_for_each(|print| search.add(print))?;
     let mut found = search.find(candidates_per_image, picture)?;
-    let mut leaks = Leaks { counts: found.counts, candidates: found.candidates, ..Leaks::default() };
+    let mut leaks =
+        Leaks { counts: found.counts, candidates: found.candidates, ..Leaks::default() };
     found.for_each_pair(|pair, _| {
         leaks.pairs.push(pair);
         Ok(())

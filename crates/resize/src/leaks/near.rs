@@ -12,7 +12,8 @@ use super::scratch::Scratch;
 use super::sorted::Sorter;
 use super::{Alike, Candidate, LEAST_CORRELATION, LeakPair, Picture, lay_on};
 
-/// Candidates that are looked at together, on all threads; each has two pictures of up to 100 KB in memory.
+/// Candidates that are looked at together, on all threads; each has two pictures of up to 100 KB in
+/// memory.
 pub(super) const BATCH: usize = 128;
 
 /// Which rows of a split have the same pixels. One of them stands for all in the search.
@@ -43,15 +44,30 @@ pub(super) struct Near<'a, P> {
     groups: &'a mut Groups,
     pairs: &'a mut Pairs,
     repeats: &'a mut Repeats,
-    /// Pairs of rows that stand for others, each behind its number in the order in which they were found.
+    /// Pairs of rows that stand for others, each behind its number in the order in which they were
+    /// found.
     for_repeats: Sorter<4>,
     waiting: Vec<Candidate>,
     candidates: u64,
 }
 
 impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
-    pub(super) fn new(picture: &'a P, groups: &'a mut Groups, pairs: &'a mut Pairs, repeats: &'a mut Repeats, scratch: &Scratch) -> Self {
-        Near { picture, groups, pairs, repeats, for_repeats: Sorter::new(scratch), waiting: Vec::new(), candidates: 0 }
+    pub(super) fn new(
+        picture: &'a P,
+        groups: &'a mut Groups,
+        pairs: &'a mut Pairs,
+        repeats: &'a mut Repeats,
+        scratch: &Scratch,
+    ) -> Self {
+        Near {
+            picture,
+            groups,
+            pairs,
+            repeats,
+            for_repeats: Sorter::new(scratch),
+            waiting: Vec::new(),
+            candidates: 0,
+        }
     }
 
     pub(super) fn take(&mut self, candidate: Candidate) -> Result<()> {
@@ -68,18 +84,36 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
 
     fn look_at_waiting(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
-        let mut rows: Vec<u32> = waiting.iter().flat_map(|candidate| [candidate.row, candidate.other_row]).collect();
+        let mut rows: Vec<u32> =
+            waiting.iter().flat_map(|candidate| [candidate.row, candidate.other_row]).collect();
         rows.sort_unstable();
         rows.dedup();
-        let pictures: Result<Vec<(u32, Picture)>> = rows.par_iter().map(|row| Ok((*row, (self.picture)(*row as usize)?))).collect();
+        let pictures: Result<Vec<(u32, Picture)>> =
+            rows.par_iter().map(|row| Ok((*row, (self.picture)(*row as usize)?))).collect();
         let pictures: HashMap<u32, Picture> = pictures?.into_iter().collect();
-        let lie_on: Vec<Option<Alike>> =
-            waiting.par_iter().map(|candidate| lay_on(pictures.get(&candidate.row)?, pictures.get(&candidate.other_row)?, candidate.mirrored)).collect();
+        let lie_on: Vec<Option<Alike>> = waiting
+            .par_iter()
+            .map(|candidate| {
+                lay_on(
+                    pictures.get(&candidate.row)?,
+                    pictures.get(&candidate.other_row)?,
+                    candidate.mirrored,
+                )
+            })
+            .collect();
         for (candidate, alike) in waiting.iter().zip(lie_on) {
-            let Some(alike) = alike.filter(|alike| alike.correlation >= LEAST_CORRELATION) else { continue };
+            let Some(alike) = alike.filter(|alike| alike.correlation >= LEAST_CORRELATION) else {
+                continue;
+            };
             let Candidate { row, other_row, hash_distance, .. } = *candidate;
             if self.groups.join(row, other_row)? {
-                let pair = LeakPair { row, other_row, tier: LeakTier::Near, hash_distance, alike: Some(alike) };
+                let pair = LeakPair {
+                    row,
+                    other_row,
+                    tier: LeakTier::Near,
+                    hash_distance,
+                    alike: Some(alike),
+                };
                 if self.repeats.after(row)?.is_some() || self.repeats.after(other_row)?.is_some() {
                     let [rows, kind, alike] = pair.record();
                     self.for_repeats.push([self.pairs.counts.near as u64, rows, kind, alike])?;
@@ -90,8 +124,8 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
         Ok(())
     }
 
-    /// Looks at the last ones. What was found of a row then holds for the rows of its split that have the same pixels. How many
-    /// candidates there were.
+    /// Looks at the last ones. What was found of a row then holds for the rows of its split that
+    /// have the same pixels. How many candidates there were.
     pub(super) fn finish(mut self) -> Result<u64> {
         self.look_at_waiting()?;
         for found in self.for_repeats.finish()?.iter() {
@@ -104,8 +138,17 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
                     if self.groups.join(repeat, other_row)? {
                         // The turn is told from the row that comes first.
                         let is_told_so = (repeat < other_row) == (row < other_row);
-                        let alike = if is_told_so { pair.alike } else { pair.alike.map(Alike::seen_from_the_other) };
-                        self.pairs.push(LeakPair { row: repeat.min(other_row), other_row: repeat.max(other_row), alike, ..pair })?;
+                        let alike = if is_told_so {
+                            pair.alike
+                        } else {
+                            pair.alike.map(Alike::seen_from_the_other)
+                        };
+                        self.pairs.push(LeakPair {
+                            row: repeat.min(other_row),
+                            other_row: repeat.max(other_row),
+                            alike,
+                            ..pair
+                        })?;
                     }
                 }
             }

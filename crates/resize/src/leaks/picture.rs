@@ -13,11 +13,11 @@ const LONGER_SIDE: usize = 2 * SHORTER_SIDE;
 const CELLS: usize = 112;
 /// Pixels along the frame's border that are not compared: JPEG and interpolation blur it.
 const MARGIN: f32 = 3.0;
-/// Cosine and sine of the angle by which exporters turn pictures at most, 15 degrees: what comes within so
-/// much of the corners may be black.
+/// Cosine and sine of the angle by which exporters turn pictures at most, 15 degrees: what comes
+/// within so much of the corners may be black.
 const TURN: (f32, f32) = (0.965_925_8, 0.258_819_04);
-/// Contrast, in square roots of gray values 0..=255, below which it is taken for noise: JPEG's and that of the
-/// rounding of dark pictures.
+/// Contrast, in square roots of gray values 0..=255, below which it is taken for noise: JPEG's and
+/// that of the rounding of dark pictures.
 const NOISE: f32 = 0.15;
 /// Circles and places on each of them where the picture is sampled for a coarse search of the turn.
 pub(super) const CIRCLES: usize = 16;
@@ -26,11 +26,11 @@ pub(super) const SPOKES: usize = 128;
 
 /// A picture made ready to be compared with others.
 ///
-/// It is brought to a frame whose shorter side has 96 pixels, whatever the tensor's geometry, so that a turn of
-/// the source is a turn here. Of the square roots of its brightness the mean of the surroundings is taken away
-/// and the rest divided by its spread there, both over about 2.5 pixels: so shape and shade of a limb, which
-/// all forearms share, count as little as brightness, and edges of bones, screws, letters and texture count
-/// alike wherever they are. 55 to 100 KB.
+/// It is brought to a frame whose shorter side has 96 pixels, whatever the tensor's geometry, so
+/// that a turn of the source is a turn here. Of the square roots of its brightness the mean of the
+/// surroundings is taken away and the rest divided by its spread there, both over about 2.5 pixels:
+/// so shape and shade of a limb, which all forearms share, count as little as brightness, and edges
+/// of bones, screws, letters and texture count alike wherever they are. 55 to 100 KB.
 #[derive(Clone, Debug)]
 pub struct Picture {
     /// Width of the source in its heights.
@@ -62,16 +62,29 @@ impl Picture {
             let tensor_y = (source_height / 2.0 + down) * transform.scale_y + transform.offset_y;
             for x in 0..width {
                 let across = (x as f32 - (width - 1) as f32 / 2.0) / scale;
-                let tensor_x = (source_width / 2.0 + across) * transform.scale_x + transform.offset_x;
+                let tensor_x =
+                    (source_width / 2.0 + across) * transform.scale_x + transform.offset_x;
                 roots.push(thumbnail.sample(thumbnail.at(tensor_x), thumbnail.at(tensor_y)));
-                let is_shown = (0.0..=tensor_width).contains(&tensor_x) && (0.0..=tensor_height).contains(&tensor_y);
-                let stays = stays_inside(across, down, (source_width / 2.0 - MARGIN / scale, source_height / 2.0 - MARGIN / scale));
+                let is_shown = (0.0..=tensor_width).contains(&tensor_x)
+                    && (0.0..=tensor_height).contains(&tensor_y);
+                let stays = stays_inside(
+                    across,
+                    down,
+                    (source_width / 2.0 - MARGIN / scale, source_height / 2.0 - MARGIN / scale),
+                );
                 comparable.push(is_shown && stays);
             }
         }
         let contrast = local_contrast(roots, width, height);
         let circles = along_circles(&contrast, width, height);
-        Picture { width_to_height: source_width / source_height, width, height, contrast, comparable, circles }
+        Picture {
+            width_to_height: source_width / source_height,
+            width,
+            height,
+            contrast,
+            comparable,
+            circles,
+        }
     }
 }
 
@@ -80,7 +93,13 @@ fn stays_inside(x: f32, y: f32, (half_width, half_height): (f32, f32)) -> bool {
     let (x, y) = (x.abs(), y.abs());
     let (cos, sin) = TURN;
     // The furthest that it comes along an axis: on the axis itself, or as near to it as it turns.
-    let reach = |along: f32, aside: f32| if aside * cos <= along * sin { (along * along + aside * aside).sqrt() } else { along * cos + aside * sin };
+    let reach = |along: f32, aside: f32| {
+        if aside * cos <= along * sin {
+            (along * along + aside * aside).sqrt()
+        } else {
+            along * cos + aside * sin
+        }
+    };
     reach(x, y) < half_width && reach(y, x) < half_height
 }
 
@@ -95,8 +114,9 @@ fn local_contrast(mut values: Vec<f32>, width: usize, height: usize) -> Vec<f32>
     values
 }
 
-/// Averages over `2 * reach + 1` pixels in both directions, `times` times: three times 5 pixels are nearly a
-/// Gaussian of standard deviation 2.45, once 3 pixels one of 0.82. Beyond the border it is as at the border.
+/// Averages over `2 * reach + 1` pixels in both directions, `times` times: three times 5 pixels are
+/// nearly a Gaussian of standard deviation 2.45, once 3 pixels one of 0.82. Beyond the border it is
+/// as at the border.
 fn blur(values: &mut [f32], width: usize, height: usize, reach: usize, times: usize) {
     let share = 1.0 / (2 * reach + 1) as f32;
     let mut line = vec![0.0; width + 2 * reach];
@@ -117,7 +137,9 @@ fn blur(values: &mut [f32], width: usize, height: usize, reach: usize, times: us
             row.fill(0.0);
             for near in y..=y + 2 * reach {
                 let near = near.saturating_sub(reach).min(height - 1);
-                row.iter_mut().zip(&source[near * width..(near + 1) * width]).for_each(|(sum, value)| *sum += value);
+                row.iter_mut()
+                    .zip(&source[near * width..(near + 1) * width])
+                    .for_each(|(sum, value)| *sum += value);
             }
             row.iter_mut().for_each(|sum| *sum *= share);
         }
@@ -131,9 +153,18 @@ fn along_circles(contrast: &[f32], width: usize, height: usize) -> Vec<f32> {
     let mut circles = Vec::with_capacity(CIRCLES * SPOKES);
     for number in 0..CIRCLES {
         let radius = rim * (number as f32 + 1.0) / CIRCLES as f32;
-        let along: Vec<f32> = CIRCLE.iter().map(|(cos, sin)| bilinear(contrast, width, height, middle_x + radius * cos, middle_y + radius * sin)).collect();
+        let along: Vec<f32> = CIRCLE
+            .iter()
+            .map(|(cos, sin)| {
+                bilinear(contrast, width, height, middle_x + radius * cos, middle_y + radius * sin)
+            })
+            .collect();
         // Between two places of an outer circle lie more than two pixels.
-        let smooth: Vec<f32> = (0..SPOKES).map(|i| (along[(i + SPOKES - 1) % SPOKES] + 2.0 * along[i] + along[(i + 1) % SPOKES]) / 4.0).collect();
+        let smooth: Vec<f32> = (0..SPOKES)
+            .map(|i| {
+                (along[(i + SPOKES - 1) % SPOKES] + 2.0 * along[i] + along[(i + 1) % SPOKES]) / 4.0
+            })
+            .collect();
         let mean = smooth.iter().sum::<f32>() / SPOKES as f32;
         // A long circle stands for more pixels.
         let weight = radius.sqrt();

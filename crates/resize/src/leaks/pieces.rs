@@ -16,11 +16,12 @@ impl Piece {
 
 /// Cuts a hash into the number of pieces for which a search costs least.
 ///
-/// With a radius of `count * reach + rest` a pair that differs in more than `reach` bits of each of the first
-/// `rest + 1` pieces and in at least `reach` of each other one is out of the radius: so the others need not be
-/// looked at beyond `reach - 1`.
+/// With a radius of `count * reach + rest` a pair that differs in more than `reach` bits of each of
+/// the first `rest + 1` pieces and in at least `reach` of each other one is out of the radius: so
+/// the others need not be looked at beyond `reach - 1`.
 pub(super) fn pieces(images: usize, radius: u32) -> Vec<Piece> {
-    /// A look-up of a table that is not in the processor's cache costs as much as so many comparisons.
+    /// A look-up of a table that is not in the processor's cache costs as much as so many
+    /// comparisons.
     const LOOK_UP: f64 = 8.0;
     let cut = |count: u32| -> Vec<Piece> {
         let (reach, rest) = (radius / count, radius % count);
@@ -32,7 +33,13 @@ pub(super) fn pieces(images: usize, radius: u32) -> Vec<Piece> {
         (0..count).filter_map(piece).collect()
     };
     let cost = |pieces: &[Piece]| -> f64 {
-        pieces.iter().map(|piece| ball_size(piece.bits, piece.reach) * (LOOK_UP + images as f64 / 2.0_f64.powi(piece.bits as i32))).sum()
+        pieces
+            .iter()
+            .map(|piece| {
+                ball_size(piece.bits, piece.reach)
+                    * (LOOK_UP + images as f64 / 2.0_f64.powi(piece.bits as i32))
+            })
+            .sum()
     };
     let cuts = (64_u32.div_ceil(most_bits(images))..=64 / 4).map(cut);
     cuts.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or_default()
@@ -49,7 +56,10 @@ pub(super) fn ball(bits: u32, reach: u32) -> Vec<u32> {
     let mut sphere = vec![0_u32];
     for _ in 0..reach.min(bits) {
         // Only bits above the highest set one are added, so that each value comes once.
-        sphere = sphere.iter().flat_map(|value| (32 - value.leading_zeros()..bits).map(move |bit| value | 1 << bit)).collect();
+        sphere = sphere
+            .iter()
+            .flat_map(|value| (32 - value.leading_zeros()..bits).map(move |bit| value | 1 << bit))
+            .collect();
         values.extend(&sphere);
     }
     values
@@ -88,7 +98,8 @@ mod tests {
             let mut values = ball(bits, reach);
             assert_eq!(values.len() as f64, ball_size(bits, reach));
             values.sort_unstable();
-            let expected: Vec<u32> = (0..1 << bits).filter(|value: &u32| value.count_ones() <= reach).collect();
+            let expected: Vec<u32> =
+                (0..1 << bits).filter(|value: &u32| value.count_ones() <= reach).collect();
             assert_eq!(values, expected);
         }
     }

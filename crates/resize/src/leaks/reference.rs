@@ -22,28 +22,50 @@ impl Sets {
 }
 
 /// The pairs, the sets that they make, and how many candidates there were.
-fn by_plain_loops(prints: &[Print], candidates_per_image: f64, picture: impl Fn(usize) -> Picture) -> (Vec<LeakPair>, Sets, u64) {
+fn by_plain_loops(
+    prints: &[Print],
+    candidates_per_image: f64,
+    picture: impl Fn(usize) -> Picture,
+) -> (Vec<LeakPair>, Sets, u64) {
     let mut sets = Sets((0..prints.len() as u32).collect());
     let mut pairs = Vec::new();
     let split = |row: u32| prints[row as usize].split;
     let perceptual_hash = |row: u32| prints[row as usize].perceptual_hash;
-    for (tier, hash) in [(LeakTier::SameBytes, (|print| print.bytes_xxh3) as fn(&Print) -> u64), (LeakTier::SamePixels, |print| print.pixels_xxh3)] {
+    for (tier, hash) in [
+        (LeakTier::SameBytes, (|print| print.bytes_xxh3) as fn(&Print) -> u64),
+        (LeakTier::SamePixels, |print| print.pixels_xxh3),
+    ] {
         let mut rows: Vec<u32> = (0..prints.len() as u32).collect();
         rows.sort_by_key(|row| (hash(&prints[*row as usize]), *row));
         for same in rows.chunk_by(|a, b| hash(&prints[*a as usize]) == hash(&prints[*b as usize])) {
-            let Some(foreign) = same.iter().find(|row| split(**row) != split(same[0])) else { continue };
+            let Some(foreign) = same.iter().find(|row| split(**row) != split(same[0])) else {
+                continue;
+            };
             for row in &same[1..] {
                 let other = if split(*row) == split(same[0]) { *foreign } else { same[0] };
                 if sets.join(*row, other) {
-                    let hash_distance = (perceptual_hash(*row) ^ perceptual_hash(other)).count_ones();
-                    pairs.push(LeakPair { row: other.min(*row), other_row: other.max(*row), tier, hash_distance, alike: None });
+                    let hash_distance =
+                        (perceptual_hash(*row) ^ perceptual_hash(other)).count_ones();
+                    pairs.push(LeakPair {
+                        row: other.min(*row),
+                        other_row: other.max(*row),
+                        tier,
+                        hash_distance,
+                        alike: None,
+                    });
                 }
             }
         }
     }
-    let same_before =
-        |row: u32| (0..row).find(|earlier| split(*earlier) == split(row) && prints[*earlier as usize].pixels_xxh3 == prints[row as usize].pixels_xxh3);
-    let searched: Vec<u32> = (0..prints.len() as u32).filter(|row| perceptual_hash(*row) != 0 && same_before(*row).is_none()).collect();
+    let same_before = |row: u32| {
+        (0..row).find(|earlier| {
+            split(*earlier) == split(row)
+                && prints[*earlier as usize].pixels_xxh3 == prints[row as usize].pixels_xxh3
+        })
+    };
+    let searched: Vec<u32> = (0..prints.len() as u32)
+        .filter(|row| perceptual_hash(*row) != 0 && same_before(*row).is_none())
+        .collect();
     let widest = radius(prints.len(), candidates_per_image);
     let wanted = (candidates_per_image * prints.len().max(1000) as f64) as usize;
     let within = |radius: u32| candidates_in_order(&searched, &split, &perceptual_hash, radius);
@@ -56,20 +78,36 @@ fn by_plain_loops(prints: &[Print], candidates_per_image: f64, picture: impl Fn(
         }
         if waiting.len() == BATCH || at + 1 == candidates.len() {
             for Candidate { row, other_row, mirrored, hash_distance } in waiting.drain(..) {
-                let alike = lay_on(&picture(row as usize), &picture(other_row as usize), mirrored).filter(|alike| alike.correlation >= LEAST_CORRELATION);
+                let alike = lay_on(&picture(row as usize), &picture(other_row as usize), mirrored)
+                    .filter(|alike| alike.correlation >= LEAST_CORRELATION);
                 if alike.is_some() && sets.join(row, other_row) {
-                    found.push(LeakPair { row, other_row, tier: LeakTier::Near, hash_distance, alike });
+                    found.push(LeakPair {
+                        row,
+                        other_row,
+                        tier: LeakTier::Near,
+                        hash_distance,
+                        alike,
+                    });
                 }
             }
         }
     }
     for pair in &found {
         for (row, other) in [(pair.row, pair.other_row), (pair.other_row, pair.row)] {
-            for repeat in (0..prints.len() as u32).filter(|repeat| same_before(*repeat) == Some(row)) {
+            for repeat in
+                (0..prints.len() as u32).filter(|repeat| same_before(*repeat) == Some(row))
+            {
                 if sets.join(repeat, other) {
                     let is_turned_around = (repeat < other) != (row < other);
-                    let alike = pair.alike.map(|alike| if is_turned_around { alike.seen_from_the_other() } else { alike });
-                    pairs.push(LeakPair { row: repeat.min(other), other_row: repeat.max(other), alike, ..*pair });
+                    let alike = pair.alike.map(|alike| {
+                        if is_turned_around { alike.seen_from_the_other() } else { alike }
+                    });
+                    pairs.push(LeakPair {
+                        row: repeat.min(other),
+                        other_row: repeat.max(other),
+                        alike,
+                        ..*pair
+                    });
                 }
             }
         }
@@ -79,24 +117,43 @@ fn by_plain_loops(prints: &[Print], candidates_per_image: f64, picture: impl Fn(
     (pairs, sets, candidates.len() as u64)
 }
 
-/// All pairs that the search by hashes names, in its order: by table, piece, query, what it looks up and the table's row.
-fn candidates_in_order(searched: &[u32], split: &impl Fn(u32) -> Split, hash: &impl Fn(u32) -> u64, radius: u32) -> Vec<Candidate> {
-    let mut splits = Split::ALL.map(|its| searched.iter().copied().filter(|row| split(*row) == its).collect::<Vec<u32>>());
+/// All pairs that the search by hashes names, in its order: by table, piece, query, what it looks
+/// up and the table's row.
+fn candidates_in_order(
+    searched: &[u32],
+    split: &impl Fn(u32) -> Split,
+    hash: &impl Fn(u32) -> u64,
+    radius: u32,
+) -> Vec<Candidate> {
+    let mut splits = Split::ALL
+        .map(|its| searched.iter().copied().filter(|row| split(*row) == its).collect::<Vec<u32>>());
     splits.sort_by_key(|rows| std::cmp::Reverse((rows.len(), rows.first().copied())));
     let mut candidates = Vec::new();
     for (at, table) in splits.iter().enumerate() {
         let pieces = pieces(table.len(), radius);
-        let balls: Vec<Vec<u32>> = pieces.iter().map(|piece| ball(piece.bits, piece.reach)).collect();
+        let balls: Vec<Vec<u32>> =
+            pieces.iter().map(|piece| ball(piece.bits, piece.reach)).collect();
         for (query, row) in splits[at + 1..].iter().flatten().enumerate() {
             for other_row in table {
                 for mirrored in [false, true] {
-                    let differing = hash(*row) ^ hash(*other_row) ^ if mirrored { MIRRORED_BITS } else { 0 };
-                    let piece = pieces.iter().position(|piece| piece.of(differing).count_ones() <= piece.reach);
+                    let differing =
+                        hash(*row) ^ hash(*other_row) ^ if mirrored { MIRRORED_BITS } else { 0 };
+                    let piece = pieces
+                        .iter()
+                        .position(|piece| piece.of(differing).count_ones() <= piece.reach);
                     let hash_distance = differing.count_ones();
                     if let Some(piece) = piece.filter(|_| hash_distance <= radius) {
-                        let flip = balls[piece].iter().position(|flip| *flip == pieces[piece].of(differing));
-                        let candidate = Candidate { row: *row.min(other_row), other_row: *row.max(other_row), mirrored, hash_distance };
-                        candidates.push(((at, piece, query, mirrored, flip, *other_row), candidate));
+                        let flip = balls[piece]
+                            .iter()
+                            .position(|flip| *flip == pieces[piece].of(differing));
+                        let candidate = Candidate {
+                            row: *row.min(other_row),
+                            other_row: *row.max(other_row),
+                            mirrored,
+                            hash_distance,
+                        };
+                        candidates
+                            .push(((at, piece, query, mirrored, flip, *other_row), candidate));
                     }
                 }
             }
@@ -114,12 +171,21 @@ static PICTURES: LazyLock<Vec<Picture>> = LazyLock::new(|| {
         for y in 0..side {
             for x in 0..side {
                 let x = if mirrored { side - 1 - x } else { x };
-                pixels.push(40 + ((((x / 9 + 1) * (seed * 37 + 11)) ^ ((y / 7 + 3) * (seed * 53 + 29))) * 97 % 181) as u8);
+                pixels.push(
+                    40 + ((((x / 9 + 1) * (seed * 37 + 11)) ^ ((y / 7 + 3) * (seed * 53 + 29)))
+                        * 97
+                        % 181) as u8,
+                );
             }
         }
         let shape = ShardShape { height: side as u32, width: side as u32, channels: 1 };
         let transform = Transform { scale_x: 1.0, scale_y: 1.0, offset_x: 0.0, offset_y: 0.0 };
-        Picture::new(&TensorView { pixels: &pixels, shape, source: (side as u32, side as u32), transform })
+        Picture::new(&TensorView {
+            pixels: &pixels,
+            shape,
+            source: (side as u32, side as u32),
+            transform,
+        })
     };
     (0..6).map(|kind| picture(kind % 3, kind >= 3)).collect()
 });
@@ -127,8 +193,8 @@ static PICTURES: LazyLock<Vec<Picture>> = LazyLock::new(|| {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Hashes are of few origins with a few bits flipped, and what pictures show has nothing to do with them; even bytes that are
-    /// the same and pixels that are not occur.
+    /// Hashes are of few origins with a few bits flipped, and what pictures show has nothing to do
+    /// with them; even bytes that are the same and pixels that are not occur.
     #[test]
     fn in_little_memory_or_much_it_finds_what_plain_loops_do(
         origins in prop::collection::vec(any::<u64>(), 1..12),

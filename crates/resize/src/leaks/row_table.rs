@@ -34,7 +34,13 @@ struct Page {
 
 impl RowTable {
     pub(super) fn new(scratch: &Scratch) -> Self {
-        RowTable { scratch: scratch.clone(), places: Vec::new(), pages: Vec::new(), hand: 0, file: None }
+        RowTable {
+            scratch: scratch.clone(),
+            places: Vec::new(),
+            pages: Vec::new(),
+            hand: 0,
+            file: None,
+        }
     }
 
     pub(super) fn get(&mut self, row: u32) -> Result<u32> {
@@ -70,7 +76,10 @@ impl RowTable {
         if let (Place::InFile, Some(file)) = (self.places[number], &self.file) {
             let mut bytes = [0; PAGE_BYTES];
             file.read_at((number * PAGE_BYTES) as u64, &mut bytes)?;
-            values.iter_mut().zip(bytes.as_chunks().0).for_each(|(value, bytes)| *value = u32::from_le_bytes(*bytes));
+            values
+                .iter_mut()
+                .zip(bytes.as_chunks().0)
+                .for_each(|(value, bytes)| *value = u32::from_le_bytes(*bytes));
         }
         let page = Page { number, values, is_changed: false, was_used: true };
         let slot = if self.pages.len() < self.scratch.room(1, PAGE_BYTES) {
@@ -96,7 +105,10 @@ impl RowTable {
                 Some(file) => file,
                 None => self.file.insert(self.scratch.file()?),
             };
-            file.write_at((page.number * PAGE_BYTES) as u64, page.values.map(u32::to_le_bytes).as_flattened())?;
+            file.write_at(
+                (page.number * PAGE_BYTES) as u64,
+                page.values.map(u32::to_le_bytes).as_flattened(),
+            )?;
         }
         self.places[page.number] = Place::InFile;
         self.hand = (slot + 1) % self.pages.len();
@@ -124,7 +136,11 @@ mod tests {
                 table.set(row, value).unwrap();
             }
             for row in 0..40_000 {
-                assert_eq!(table.get(row).unwrap(), expected.get(&row).copied().unwrap_or(0), "{row} in {memory_bytes} bytes");
+                assert_eq!(
+                    table.get(row).unwrap(),
+                    expected.get(&row).copied().unwrap_or(0),
+                    "{row} in {memory_bytes} bytes"
+                );
             }
         }
     }

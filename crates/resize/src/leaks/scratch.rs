@@ -18,7 +18,8 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A search whose lists take `memory_bytes` together, and go on in files without names in `folder`.
+    /// A search whose lists take `memory_bytes` together, and go on in files without names in
+    /// `folder`.
     pub fn new(folder: impl Into<PathBuf>, memory_bytes: usize) -> Self {
         Scratch { folder: folder.into(), memory_bytes }
     }
@@ -30,7 +31,8 @@ impl Scratch {
 
     /// A file of whose name nobody knows: it is gone when it is closed, however the process ends.
     pub(super) fn file(&self) -> Result<ScratchFile> {
-        let file = tempfile::tempfile_in(&self.folder).map_err(ArtefactError::io("cannot create a temporary file in", &self.folder))?;
+        let file = tempfile::tempfile_in(&self.folder)
+            .map_err(ArtefactError::io("cannot create a temporary file in", &self.folder))?;
         Ok(ScratchFile { file: Mutex::new(file), folder: self.folder.clone() })
     }
 }

@@ -25,12 +25,21 @@ pub(super) struct Sorter<const WORDS: usize> {
 
 impl<const WORDS: usize> Sorter<WORDS> {
     pub(super) fn new(scratch: &Scratch) -> Self {
-        Sorter { scratch: scratch.clone(), records: Vec::new(), spilled: None, run_ends: Vec::new() }
+        Sorter {
+            scratch: scratch.clone(),
+            records: Vec::new(),
+            spilled: None,
+            run_ends: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, record: [u64; WORDS]) -> Result<()> {
         self.records.push(record);
-        if self.records.len() < self.scratch.room(1, size_of::<[u64; WORDS]>()) { Ok(()) } else { self.spill() }
+        if self.records.len() < self.scratch.room(1, size_of::<[u64; WORDS]>()) {
+            Ok(())
+        } else {
+            self.spill()
+        }
     }
 
     fn spill(&mut self) -> Result<()> {
@@ -55,15 +64,27 @@ impl<const WORDS: usize> Sorter<WORDS> {
             return Ok(Sorted::InMemory(self.records));
         };
         drop(self.records);
-        let window = (self.scratch.room(1, size_of::<[u64; WORDS]>()) / self.run_ends.len()).clamp(1, WINDOW);
-        merge(&Sorted::InFile(runs), &self.run_ends, window, RecordFile { file: self.scratch.file()?, len: 0 })
+        let window = (self.scratch.room(1, size_of::<[u64; WORDS]>()) / self.run_ends.len())
+            .clamp(1, WINDOW);
+        merge(
+            &Sorted::InFile(runs),
+            &self.run_ends,
+            window,
+            RecordFile { file: self.scratch.file()?, len: 0 },
+        )
     }
 }
 
 /// Writes the runs that end at `run_ends` as one into `merged`.
-fn merge<const WORDS: usize>(runs: &Sorted<WORDS>, run_ends: &[u64], window: usize, mut merged: RecordFile<WORDS>) -> Result<Sorted<WORDS>> {
+fn merge<const WORDS: usize>(
+    runs: &Sorted<WORDS>,
+    run_ends: &[u64],
+    window: usize,
+    mut merged: RecordFile<WORDS>,
+) -> Result<Sorted<WORDS>> {
     let starts = std::iter::once(0).chain(run_ends.iter().copied());
-    let mut readers: Vec<Records<WORDS>> = starts.zip(run_ends).map(|(start, end)| runs.in_windows(start..*end, window)).collect();
+    let mut readers: Vec<Records<WORDS>> =
+        starts.zip(run_ends).map(|(start, end)| runs.in_windows(start..*end, window)).collect();
     let mut heads = BinaryHeap::with_capacity(readers.len());
     for (run, reader) in readers.iter_mut().enumerate() {
         heads.extend(reader.next().transpose()?.map(|record| Reverse((record, run))));
@@ -101,7 +122,9 @@ impl<const WORDS: usize> Sorted<WORDS> {
 
     pub(super) fn read(&self, range: Range<u64>) -> Result<Cow<'_, [[u64; WORDS]]>> {
         Ok(match self {
-            Sorted::InMemory(records) => Cow::Borrowed(&records[range.start as usize..range.end as usize]),
+            Sorted::InMemory(records) => {
+                Cow::Borrowed(&records[range.start as usize..range.end as usize])
+            }
             Sorted::InFile(file) => Cow::Owned(file.read(range)?),
         })
     }
@@ -115,7 +138,13 @@ impl<const WORDS: usize> Sorted<WORDS> {
     }
 
     fn in_windows(&self, range: Range<u64>, window: usize) -> Records<'_, WORDS> {
-        Records { source: self, left: range, window: window as u64, read: Cow::Borrowed(&[]), at: 0 }
+        Records {
+            source: self,
+            left: range,
+            window: window as u64,
+            read: Cow::Borrowed(&[]),
+            at: 0,
+        }
     }
 }
 
@@ -181,7 +210,11 @@ impl<const WORDS: usize> RecordFile<WORDS> {
         for records in records.chunks_mut(WINDOW) {
             let bytes = &mut bytes[..size_of_val(records)];
             self.file.read_at(offset, bytes)?;
-            records.as_flattened_mut().iter_mut().zip(bytes.as_chunks().0).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+            records
+                .as_flattened_mut()
+                .iter_mut()
+                .zip(bytes.as_chunks().0)
+                .for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
             offset += bytes.len() as u64;
         }
         Ok(records)
@@ -198,13 +231,22 @@ mod tests {
         for memory_bytes in [1, 20_000, 3_000_000, usize::MAX] {
             for records in [0, 1, 77, 5000, 100_000] {
                 let mut sorter = Sorter::new(&Scratch::new(folder.path(), memory_bytes));
-                (0..records).for_each(|number| sorter.push([number * 7919 % 100_003 / 2, number]).unwrap());
+                (0..records)
+                    .for_each(|number| sorter.push([number * 7919 % 100_003 / 2, number]).unwrap());
                 let sorted = sorter.finish().unwrap();
-                let mut expected: Vec<[u64; 2]> = (0..records).map(|number| [number * 7919 % 100_003 / 2, number]).collect();
+                let mut expected: Vec<[u64; 2]> =
+                    (0..records).map(|number| [number * 7919 % 100_003 / 2, number]).collect();
                 expected.sort_unstable();
                 assert_eq!(sorted.len(), records);
-                assert_eq!(sorted.iter().collect::<Result<Vec<_>>>().unwrap(), expected, "{records} in {memory_bytes} bytes");
-                assert_eq!(*sorted.read(records / 3..records).unwrap(), expected[records as usize / 3..]);
+                assert_eq!(
+                    sorted.iter().collect::<Result<Vec<_>>>().unwrap(),
+                    expected,
+                    "{records} in {memory_bytes} bytes"
+                );
+                assert_eq!(
+                    *sorted.read(records / 3..records).unwrap(),
+                    expected[records as usize / 3..]
+                );
             }
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

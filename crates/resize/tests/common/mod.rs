@@ -21,15 +21,26 @@ impl Bench {
         Bench { root: tempfile::tempdir().unwrap(), rows: Vec::new() }
     }
 
-    /// `images` pictures that all differ, of several formats and sizes: half in train, a quarter in valid
-    /// and a quarter in test.
+    /// `images` pictures that all differ, of several formats and sizes: half in train, a quarter in
+    /// valid and a quarter in test.
     pub fn with_images(images: usize) -> Self {
         let mut bench = Self::new();
         for i in 0..images {
             let split = [Split::Train, Split::Valid, Split::Train, Split::Test][i % 4];
             let (width, height) = (60 + (i * 37 % 90) as u32, 50 + (i * 53 % 70) as u32);
-            let format = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::Bmp, ImageFormat::Jpeg][i % 5];
-            bench.add(split, &format!("{i:05}.{}", format.extensions_str()[0]), &encoded(&picture(width, height, i as u32), format), (width, height));
+            let format = [
+                ImageFormat::Jpeg,
+                ImageFormat::Png,
+                ImageFormat::Jpeg,
+                ImageFormat::Bmp,
+                ImageFormat::Jpeg,
+            ][i % 5];
+            bench.add(
+                split,
+                &format!("{i:05}.{}", format.extensions_str()[0]),
+                &encoded(&picture(width, height, i as u32), format),
+                (width, height),
+            );
         }
         bench.write_tables();
         bench
@@ -107,7 +118,8 @@ impl Bench {
 }
 
 pub fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {} {}", text(&output.stdout), text(&output.stderr)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {} {}", text(&output.stdout), text(&output.stderr)))
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -118,10 +130,15 @@ pub fn text(bytes: &[u8]) -> String {
 pub fn picture(width: u32, height: u32, seed: u32) -> DynamicImage {
     let phase = f64::from(seed) * 0.7;
     let value = |x: u32, y: u32, c: f64| {
-        let smooth = 110.0 + 60.0 * (f64::from(x) * 0.05 + phase + c).sin() + 50.0 * (f64::from(y) * 0.08 - phase).cos();
+        let smooth = 110.0
+            + 60.0 * (f64::from(x) * 0.05 + phase + c).sin()
+            + 50.0 * (f64::from(y) * 0.08 - phase).cos();
         if (x + seed * 7) % 40 < 4 { 250 } else { smooth as u8 }
     };
-    image::RgbImage::from_fn(width, height, |x, y| image::Rgb([value(x, y, 0.0), value(x, y, 0.5), value(x, y, 1.0)])).into()
+    image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([value(x, y, 0.0), value(x, y, 0.5), value(x, y, 1.0)])
+    })
+    .into()
 }
 
 pub fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {

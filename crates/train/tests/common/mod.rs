@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ossify_contract::{
-    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter,
-    Transform, read_metrics,
+    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape,
+    ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter, Transform,
+    read_metrics,
 };
 use serde_json::json;
 
 pub const SIDE: u32 = 32;
 
-/// A work folder with tables and shards of small pictures: a bright square on the left or on the right, one class each.
+/// A work folder with tables and shards of small pictures: a bright square on the left or on the
+/// right, one class each.
 pub struct Work {
     folder: tempfile::TempDir,
 }
@@ -20,7 +22,10 @@ pub struct Work {
 impl Work {
     pub fn new(train: usize, valid: usize) -> Self {
         let work = Work { folder: tempfile::tempdir().unwrap() };
-        let images: Vec<(Split, usize)> = (0..train).map(|i| (Split::Train, i)).chain((0..valid).map(|i| (Split::Valid, i))).collect();
+        let images: Vec<(Split, usize)> = (0..train)
+            .map(|i| (Split::Train, i))
+            .chain((0..valid).map(|i| (Split::Valid, i)))
+            .collect();
         work.write_tables(&images, 2);
         work.write_shards(&images);
         work
@@ -49,7 +54,10 @@ impl Work {
 
     /// State in the last checkpoint of the one run that there is; `None` before its first.
     pub fn last_state(&self) -> Option<serde_json::Value> {
-        let run = std::fs::read_dir(self.out().join("runs")).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| path.is_dir())?;
+        let run = std::fs::read_dir(self.out().join("runs"))
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.is_dir())?;
         let bytes = std::fs::read(run.join("checkpoints/last/checkpoint.safetensors")).ok()?;
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         Some(serde_json::from_str(&metadata.metadata().as_ref().unwrap()["state"]).unwrap())
@@ -149,10 +157,16 @@ impl Work {
         let mut files = Vec::new();
         for split in [Split::Train, Split::Valid] {
             // Two shards a split, so that numbers run through both.
-            let mine: Vec<usize> = images.iter().filter(|(of, _)| *of == split).map(|(_, i)| *i).collect();
+            let mine: Vec<usize> =
+                images.iter().filter(|(of, _)| *of == split).map(|(_, i)| *i).collect();
             for (number, part) in mine.chunks(mine.len().div_ceil(2).max(1)).enumerate() {
                 let name = format!("{split}-{number:05}.arrow");
-                let mut writer = ShardWriter::create(publication.stage(&name).unwrap(), shape, ShardCompression::None).unwrap();
+                let mut writer = ShardWriter::create(
+                    publication.stage(&name).unwrap(),
+                    shape,
+                    ShardCompression::None,
+                )
+                .unwrap();
                 for i in part {
                     let transform = Transform::stretch((64, 64), (SIDE, SIDE));
                     let row = ShardRow::new(image_id(split, *i), (64, 64), transform, &picture(*i));
@@ -165,7 +179,11 @@ impl Work {
     }
 }
 
-fn table<R: Row>(publication: &Publication, name: &str, rows: impl Iterator<Item = R>) -> ossify_contract::FileEntry {
+fn table<R: Row>(
+    publication: &Publication,
+    name: &str,
+    rows: impl Iterator<Item = R>,
+) -> ossify_contract::FileEntry {
     let mut writer = TableWriter::create(publication.stage(name).unwrap()).unwrap();
     rows.for_each(|row| writer.push(row).unwrap());
     let rows = writer.finish().unwrap();
@@ -184,7 +202,8 @@ fn corner(i: usize) -> (usize, usize) {
 fn picture(i: usize) -> Vec<u8> {
     let side = SIDE as usize;
     let (left, top) = corner(i);
-    let mut pixels: Vec<u8> = (0..side * side * 3).map(|p| ((p * 31 + i * 17) % 40) as u8).collect();
+    let mut pixels: Vec<u8> =
+        (0..side * side * 3).map(|p| ((p * 31 + i * 17) % 40) as u8).collect();
     for y in top..top + 8 {
         for x in left..left + 8 {
             pixels[(y * side + x) * 3..][..3].fill(220);
