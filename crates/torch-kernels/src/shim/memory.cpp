@@ -21,16 +21,21 @@ struct PlainMemory final : c10::Allocator {
     const c10::Device device(c10::DeviceType::CPU);
     if (bytes == 0) return {nullptr, nullptr, &release, device};
     void* start = bytes <= SIZE_MAX - ALIGNMENT ? std::malloc(bytes + ALIGNMENT) : nullptr;
-    TORCH_CHECK_WITH(OutOfMemoryError, start != nullptr, "can't allocate memory: ", bytes, " bytes were asked for");
-    // An address of malloc is a multiple of 16, so that at least 16 bytes lie before the next multiple of ALIGNMENT.
-    void* data = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(start) / ALIGNMENT + 1) * ALIGNMENT);
+    TORCH_CHECK_WITH(OutOfMemoryError, start != nullptr, "can't allocate memory: ", bytes,
+                     " bytes were asked for");
+    // An address of malloc is a multiple of 16, so that at least 16 bytes lie before the next
+    // multiple of ALIGNMENT.
+    void* data =
+        reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(start) / ALIGNMENT + 1) * ALIGNMENT);
     static_cast<void**>(data)[-1] = start;
     return {data, data, &release, device};
   }
 
   c10::DeleterFnPtr raw_deleter() const override { return &release; }
 
-  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
 };
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Float32 tensors on the processor whose channels lie side by side take the kernels below; every other type, layout and device goes through ATen, whose
-// normalisation takes half-precision maps with float32 parameters.
+// Float32 tensors on the processor whose channels lie side by side take the kernels below; every
+// other type, layout and device goes through ATen, whose normalisation takes half-precision maps
+// with float32 parameters.
 
 #include "norm_relu.h"
 
@@ -20,7 +21,8 @@
 namespace ossify {
 namespace {
 
-// Places of a channels-last tensor, or of some of its channels: `count` rows of `channels` numbers, `stride` numbers apart.
+// Places of a channels-last tensor, or of some of its channels: `count` rows of `channels` numbers,
+// `stride` numbers apart.
 struct Rows {
   float* data;
   int64_t count;
@@ -31,14 +33,17 @@ struct Rows {
 };
 
 bool rows_of(const at::Tensor& tensor, Rows& rows) {
-  if (!tensor.device().is_cpu() || tensor.scalar_type() != at::kFloat || tensor.numel() == 0) return false;
+  if (!tensor.device().is_cpu() || tensor.scalar_type() != at::kFloat || tensor.numel() == 0)
+    return false;
   if (tensor.dim() == 2) {
     if (tensor.size(1) > 1 && tensor.stride(1) != 1) return false;
-    rows = Rows{tensor.data_ptr<float>(), tensor.size(0), tensor.size(1), tensor.size(0) > 1 ? tensor.stride(0) : tensor.size(1)};
+    rows = Rows{tensor.data_ptr<float>(), tensor.size(0), tensor.size(1),
+                tensor.size(0) > 1 ? tensor.stride(0) : tensor.size(1)};
     return rows.stride >= rows.channels;
   }
   if (tensor.dim() != 4) return false;
-  const int64_t batch = tensor.size(0), channels = tensor.size(1), height = tensor.size(2), width = tensor.size(3);
+  const int64_t batch = tensor.size(0), channels = tensor.size(1), height = tensor.size(2),
+                width = tensor.size(3);
   if (channels > 1 && tensor.stride(1) != 1) return false;
   int64_t stride = channels;
   if (width > 1) {
@@ -55,16 +60,19 @@ bool rows_of(const at::Tensor& tensor, Rows& rows) {
   return true;
 }
 
-// Rows are worked on in pieces whose size does not depend on the number of threads, and sums over pieces are taken in order: so
-// results do not depend on it either.
-int64_t rows_per_piece(int64_t channels) { return std::clamp<int64_t>(32768 / std::max<int64_t>(channels, 1), 16, 2048); }
+// Rows are worked on in pieces whose size does not depend on the number of threads, and sums over
+// pieces are taken in order: so results do not depend on it either.
+int64_t rows_per_piece(int64_t channels) {
+  return std::clamp<int64_t>(32768 / std::max<int64_t>(channels, 1), 16, 2048);
+}
 
 template <typename Work>
 void for_each_piece(int64_t count, int64_t channels, const Work& work) {
   const int64_t step = rows_per_piece(channels);
   const int64_t pieces = (count + step - 1) / step;
   at::parallel_for(0, pieces, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) work(piece, piece * step, std::min(count, (piece + 1) * step));
+    for (int64_t piece = begin; piece < end; ++piece)
+      work(piece, piece * step, std::min(count, (piece + 1) * step));
   });
 }
 
@@ -73,7 +81,8 @@ int64_t pieces_of(int64_t count, int64_t channels) {
   return (count + step - 1) / step;
 }
 
-FOR_EACH_PROCESSOR void add_deviations(const float* x, int64_t stride, int64_t rows, int64_t channels, const float* __restrict__ origin,
+FOR_EACH_PROCESSOR void add_deviations(const float* x, int64_t stride, int64_t rows,
+                                       int64_t channels, const float* __restrict__ origin,
                                        float* __restrict__ sum, float* __restrict__ squares) {
   int64_t row = 0;
   for (; row + 4 <= rows; row += 4) {
@@ -94,8 +103,9 @@ FOR_EACH_PROCESSOR void add_deviations(const float* x, int64_t stride, int64_t r
   }
 }
 
-FOR_EACH_PROCESSOR void apply(const float* x, int64_t x_stride, float* y, int64_t y_stride, int64_t rows, int64_t channels,
-                              const float* __restrict__ scale, const float* __restrict__ shift) {
+FOR_EACH_PROCESSOR void apply(const float* x, int64_t x_stride, float* y, int64_t y_stride,
+                              int64_t rows, int64_t channels, const float* __restrict__ scale,
+                              const float* __restrict__ shift) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* a = x + row * x_stride;
     float* b = y + row * y_stride;
@@ -107,10 +117,14 @@ FOR_EACH_PROCESSOR void apply(const float* x, int64_t x_stride, float* y, int64_
   }
 }
 
-// Sums of the gradient where ReLU let the value pass, and of its product with the deviation from the mean.
-FOR_EACH_PROCESSOR void add_gradients(const float* g, int64_t g_stride, const float* x, int64_t x_stride, int64_t rows, int64_t channels,
-                                      const float* __restrict__ scale, const float* __restrict__ shift, const float* __restrict__ mean,
-                                      float* __restrict__ sum, float* __restrict__ products) {
+// Sums of the gradient where ReLU let the value pass, and of its product with the deviation from
+// the mean.
+FOR_EACH_PROCESSOR void add_gradients(const float* g, int64_t g_stride, const float* x,
+                                      int64_t x_stride, int64_t rows, int64_t channels,
+                                      const float* __restrict__ scale,
+                                      const float* __restrict__ shift,
+                                      const float* __restrict__ mean, float* __restrict__ sum,
+                                      float* __restrict__ products) {
   for (int64_t row = 0; row < rows; ++row) {
     const float *a = x + row * x_stride, *b = g + row * g_stride;
     for (int64_t i = 0; i < channels; ++i) {
@@ -122,10 +136,11 @@ FOR_EACH_PROCESSOR void add_gradients(const float* g, int64_t g_stride, const fl
 }
 
 template <bool ACCUMULATE>
-inline __attribute__((always_inline)) void gradient_rows(const float* g, int64_t g_stride, const float* x, int64_t x_stride, float* dx,
-                                                         int64_t dx_stride, int64_t rows, int64_t channels, const float* __restrict__ scale,
-                                                         const float* __restrict__ shift, const float* __restrict__ constant,
-                                                         const float* __restrict__ slope) {
+inline __attribute__((always_inline)) void gradient_rows(
+    const float* g, int64_t g_stride, const float* x, int64_t x_stride, float* dx,
+    int64_t dx_stride, int64_t rows, int64_t channels, const float* __restrict__ scale,
+    const float* __restrict__ shift, const float* __restrict__ constant,
+    const float* __restrict__ slope) {
   for (int64_t row = 0; row < rows; ++row) {
     const float *a = x + row * x_stride, *b = g + row * g_stride;
     float* c = dx + row * dx_stride;
@@ -138,17 +153,24 @@ inline __attribute__((always_inline)) void gradient_rows(const float* g, int64_t
   }
 }
 
-FOR_EACH_PROCESSOR void set_gradient(const float* g, int64_t g_stride, const float* x, int64_t x_stride, float* dx, int64_t dx_stride, int64_t rows,
-                                     int64_t channels, const float* scale, const float* shift, const float* constant, const float* slope) {
-  gradient_rows<false>(g, g_stride, x, x_stride, dx, dx_stride, rows, channels, scale, shift, constant, slope);
+FOR_EACH_PROCESSOR void set_gradient(const float* g, int64_t g_stride, const float* x,
+                                     int64_t x_stride, float* dx, int64_t dx_stride, int64_t rows,
+                                     int64_t channels, const float* scale, const float* shift,
+                                     const float* constant, const float* slope) {
+  gradient_rows<false>(g, g_stride, x, x_stride, dx, dx_stride, rows, channels, scale, shift,
+                       constant, slope);
 }
 
-FOR_EACH_PROCESSOR void add_gradient(const float* g, int64_t g_stride, const float* x, int64_t x_stride, float* dx, int64_t dx_stride, int64_t rows,
-                                     int64_t channels, const float* scale, const float* shift, const float* constant, const float* slope) {
-  gradient_rows<true>(g, g_stride, x, x_stride, dx, dx_stride, rows, channels, scale, shift, constant, slope);
+FOR_EACH_PROCESSOR void add_gradient(const float* g, int64_t g_stride, const float* x,
+                                     int64_t x_stride, float* dx, int64_t dx_stride, int64_t rows,
+                                     int64_t channels, const float* scale, const float* shift,
+                                     const float* constant, const float* slope) {
+  gradient_rows<true>(g, g_stride, x, x_stride, dx, dx_stride, rows, channels, scale, shift,
+                      constant, slope);
 }
 
-// Adds up two numbers a channel over all pieces. `sums` takes the first for every channel, then the second.
+// Adds up two numbers a channel over all pieces. `sums` takes the first for every channel, then the
+// second.
 template <typename Work>
 std::vector<double> sums_over_pieces(const Rows& rows, const Work& work) {
   const int64_t width = 2 * rows.channels;
@@ -168,14 +190,18 @@ std::vector<double> sums_over_pieces(const Rows& rows, const Work& work) {
 // max(0, x * scale + shift) by ATen.
 at::Tensor activated_by_aten(const at::Tensor& input, const Affine& affine) {
   const auto zeros = at::zeros_like(affine.scale), ones = at::ones_like(affine.scale);
-  return std::get<0>(at::native_batch_norm(input, affine.scale, affine.shift, zeros, ones, /*training=*/false, /*momentum=*/0.0, /*eps=*/0.0)).relu_();
+  return std::get<0>(at::native_batch_norm(input, affine.scale, affine.shift, zeros, ones,
+                                           /*training=*/false, /*momentum=*/0.0, /*eps=*/0.0))
+      .relu_();
 }
 
 at::Tensor pooled(const at::Tensor& map, Pool pool) {
-  return pool == Pool::Mean ? at::avg_pool2d(map, {2, 2}, {2, 2}) : std::get<0>(at::max_pool2d_with_indices(map, {3, 3}, {2, 2}, {1, 1}));
+  return pool == Pool::Mean ? at::avg_pool2d(map, {2, 2}, {2, 2})
+                            : std::get<0>(at::max_pool2d_with_indices(map, {3, 3}, {2, 2}, {1, 1}));
 }
 
-// Calls work(first picture, number of pictures): picture by picture where our kernels work, so that what is made of one is small and stays in the cache.
+// Calls work(first picture, number of pictures): picture by picture where our kernels work, so that
+// what is made of one is small and stays in the cache.
 template <typename Work>
 void for_pictures(const at::Tensor& map, const Work& work) {
   Rows rows;
@@ -199,12 +225,15 @@ at::ScalarType type_of_sums(const at::Tensor& map) { return at::toOpMathType(map
 Statistics statistics_of(const at::Tensor& input) {
   Rows rows;
   if (!rows_of(input, rows)) {
-    auto [variance, mean] = at::var_mean(input.to(type_of_sums(input)), at::IntArrayRef({0, 2, 3}), /*unbiased=*/false);
+    auto [variance, mean] =
+        at::var_mean(input.to(type_of_sums(input)), at::IntArrayRef({0, 2, 3}), /*unbiased=*/false);
     return {mean, variance};
   }
-  // Deviations are taken from the first place's values: sums of squares of values with a large mean would lose the variance.
+  // Deviations are taken from the first place's values: sums of squares of values with a large mean
+  // would lose the variance.
   const float* origin = rows.row(0);
-  const auto sums = sums_over_pieces(rows, [&](int64_t begin, int64_t end, float* sum, float* squares) {
+  const auto sums = sums_over_pieces(rows, [&](int64_t begin, int64_t end, float* sum,
+                                               float* squares) {
     add_deviations(rows.row(begin), rows.stride, end - begin, rows.channels, origin, sum, squares);
   });
   auto mean = at::empty({rows.channels}, input.options());
@@ -212,12 +241,14 @@ Statistics statistics_of(const at::Tensor& input) {
   for (int64_t i = 0; i < rows.channels; ++i) {
     const double deviation = sums[i] / rows.count;
     mean.data_ptr<float>()[i] = static_cast<float>(origin[i] + deviation);
-    variance.data_ptr<float>()[i] = static_cast<float>(std::max(0.0, sums[rows.channels + i] / rows.count - deviation * deviation));
+    variance.data_ptr<float>()[i] = static_cast<float>(
+        std::max(0.0, sums[rows.channels + i] / rows.count - deviation * deviation));
   }
   return {mean, variance};
 }
 
-Affine affine_of(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon) {
+Affine affine_of(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta,
+                 double epsilon) {
   auto scale = gamma * at::rsqrt(statistics.variance + epsilon);
   auto shift = beta - statistics.mean * scale;
   return {scale, shift};
@@ -231,14 +262,18 @@ void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor&
   }
   const float *scale = affine.scale.data_ptr<float>(), *shift = affine.shift.data_ptr<float>();
   for_each_piece(from.count, from.channels, [&](int64_t, int64_t begin, int64_t end) {
-    apply(from.row(begin), from.stride, to.row(begin), to.stride, end - begin, from.channels, scale, shift);
+    apply(from.row(begin), from.stride, to.row(begin), to.stride, end - begin, from.channels, scale,
+          shift);
   });
 }
 
-void scale_shift_relu_into_border(const float* picture, int64_t height, int64_t width, int64_t channels, const float* scale, const float* shift,
+void scale_shift_relu_into_border(const float* picture, int64_t height, int64_t width,
+                                  int64_t channels, const float* scale, const float* shift,
                                   float* bordered) {
   for (int64_t y = 0; y < height; ++y) {
-    apply(picture + y * width * channels, channels, bordered + ((y + 1) * (width + 2) + 1) * channels, channels, width, channels, scale, shift);
+    apply(picture + y * width * channels, channels,
+          bordered + ((y + 1) * (width + 2) + 1) * channels, channels, width, channels, scale,
+          shift);
   }
 }
 
@@ -246,34 +281,42 @@ at::Tensor activated_and_pooled(const at::Tensor& input, const Affine& affine, P
   if (pool == Pool::None) return activated(input, affine);
   const int64_t height = input.size(2), width = input.size(3), odd = pool == Pool::Mean ? 0 : 1;
   const auto format = input.options().memory_format(at::MemoryFormat::ChannelsLast);
-  const auto output = at::empty({input.size(0), input.size(1), (height + odd) / 2, (width + odd) / 2}, format);
+  const auto output =
+      at::empty({input.size(0), input.size(1), (height + odd) / 2, (width + odd) / 2}, format);
   for_pictures(input, [&](int64_t first, int64_t count) {
-    output.narrow(0, first, count).copy_(pooled(activated(input.narrow(0, first, count), affine), pool));
+    output.narrow(0, first, count)
+        .copy_(pooled(activated(input.narrow(0, first, count), affine), pool));
   });
   return output;
 }
 
-at::Tensor unpooled(const at::Tensor& pooled_gradient, const at::Tensor& input, const Affine& affine, Pool pool) {
+at::Tensor unpooled(const at::Tensor& pooled_gradient, const at::Tensor& input,
+                    const Affine& affine, Pool pool) {
   if (pool == Pool::None) return pooled_gradient;
   const auto output = at::empty_like(input);
   for_pictures(input, [&](int64_t first, int64_t count) {
-    const auto part = input.narrow(0, first, count), gradient = pooled_gradient.narrow(0, first, count);
+    const auto part = input.narrow(0, first, count),
+               gradient = pooled_gradient.narrow(0, first, count);
     auto into = output.narrow(0, first, count);
     if (pool == Pool::Mean) {
-      into.copy_(at::avg_pool2d_backward(gradient, part, {2, 2}, {2, 2}, {0, 0}, false, true, c10::nullopt));
+      into.copy_(at::avg_pool2d_backward(gradient, part, {2, 2}, {2, 2}, {0, 0}, false, true,
+                                         c10::nullopt));
       return;
     }
     const auto map = activated(part, affine);
     const auto places = std::get<1>(at::max_pool2d_with_indices(map, {3, 3}, {2, 2}, {1, 1}));
-    into.copy_(at::max_pool2d_with_indices_backward(gradient, map, {3, 3}, {2, 2}, {1, 1}, {1, 1}, false, places));
+    into.copy_(at::max_pool2d_with_indices_backward(gradient, map, {3, 3}, {2, 2}, {1, 1}, {1, 1},
+                                                    false, places));
   });
   return output;
 }
 
-// With m the output's gradient where ReLU let the value pass, s = gamma / sqrt(variance + epsilon) and n places:
-// dbeta = sum(m), dgamma = sum(m (x - mean)) / sqrt(variance + epsilon),
-// dx = s m - s / n (dbeta + (x - mean) / (variance + epsilon) sum(m (x - mean))) (Ioffe and Szegedy 2015, section 3).
-NormReluBackward::NormReluBackward(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta, double epsilon)
+// With m the output's gradient where ReLU let the value pass, s = gamma / sqrt(variance + epsilon)
+// and n places: dbeta = sum(m), dgamma = sum(m (x - mean)) / sqrt(variance + epsilon), dx = s m - s
+// / n (dbeta + (x - mean) / (variance + epsilon) sum(m (x - mean))) (Ioffe and Szegedy 2015,
+// section 3).
+NormReluBackward::NormReluBackward(const Statistics& statistics, const at::Tensor& gamma,
+                                   const at::Tensor& beta, double epsilon)
     : statistics_(statistics),
       gamma_(gamma),
       affine_(affine_of(statistics, gamma, beta, epsilon)),
@@ -293,16 +336,23 @@ void NormReluBackward::add(const at::Tensor& output_gradient, const at::Tensor& 
   count_ += input.numel() / std::max<int64_t>(input.size(1), 1);
   Rows g, x;
   if (!rows_of(output_gradient, g) || !rows_of(input, x)) {
-    TORCH_CHECK(!by_aten_.defined() && count_ == input.numel() / std::max<int64_t>(input.size(1), 1), "ATen takes no gradients in parts");
-    const auto passed = at::threshold_backward(output_gradient, activated_by_aten(input, affine_), 0);
-    std::tie(by_aten_, product_, sum_) = at::native_batch_norm_backward(passed, input, gamma_, {}, {}, statistics_.mean, inverse_deviation_,
-                                                                        /*train=*/true, epsilon_, {true, true, true});
+    TORCH_CHECK(
+        !by_aten_.defined() && count_ == input.numel() / std::max<int64_t>(input.size(1), 1),
+        "ATen takes no gradients in parts");
+    const auto passed =
+        at::threshold_backward(output_gradient, activated_by_aten(input, affine_), 0);
+    std::tie(by_aten_, product_, sum_) = at::native_batch_norm_backward(
+        passed, input, gamma_, {}, {}, statistics_.mean, inverse_deviation_,
+        /*train=*/true, epsilon_, {true, true, true});
     return;
   }
-  const float *scale = affine_.scale.data_ptr<float>(), *shift = affine_.shift.data_ptr<float>(), *mean = statistics_.mean.data_ptr<float>();
-  const auto sums = sums_over_pieces(x, [&](int64_t begin, int64_t end, float* sum, float* products) {
-    add_gradients(g.row(begin), g.stride, x.row(begin), x.stride, end - begin, x.channels, scale, shift, mean, sum, products);
-  });
+  const float *scale = affine_.scale.data_ptr<float>(), *shift = affine_.shift.data_ptr<float>(),
+              *mean = statistics_.mean.data_ptr<float>();
+  const auto sums =
+      sums_over_pieces(x, [&](int64_t begin, int64_t end, float* sum, float* products) {
+        add_gradients(g.row(begin), g.stride, x.row(begin), x.stride, end - begin, x.channels,
+                      scale, shift, mean, sum, products);
+      });
   double *sum = sum_.data_ptr<double>(), *product = product_.data_ptr<double>();
   for (int64_t i = 0; i < x.channels; ++i) {
     sum[i] += sums[i];
@@ -317,24 +367,28 @@ void NormReluBackward::finish(at::Tensor& gamma_gradient, at::Tensor& beta_gradi
     return;
   }
   gamma_gradient.copy_(product_ * inverse_deviation_);
-  const auto scale = affine_.scale.to(at::kDouble) / static_cast<double>(std::max<int64_t>(count_, 1));
+  const auto scale =
+      affine_.scale.to(at::kDouble) / static_cast<double>(std::max<int64_t>(count_, 1));
   const auto slope = scale * inverse_deviation_.to(at::kDouble).square() * product_;
   slope_ = slope.to(affine_.scale.scalar_type());
   constant_ = (scale * sum_ - slope * statistics_.mean).to(affine_.scale.scalar_type());
 }
 
-void NormReluBackward::write(const at::Tensor& output_gradient, const at::Tensor& input, at::Tensor& input_gradient, bool accumulate) const {
+void NormReluBackward::write(const at::Tensor& output_gradient, const at::Tensor& input,
+                             at::Tensor& input_gradient, bool accumulate) const {
   if (by_aten_.defined()) {
     accumulate ? input_gradient.add_(by_aten_) : input_gradient.copy_(by_aten_);
     return;
   }
   Rows g, x, dx;
-  TORCH_CHECK(rows_of(output_gradient, g) && rows_of(input, x) && rows_of(input_gradient, dx), "gradients of a norm lie otherwise than its input");
+  TORCH_CHECK(rows_of(output_gradient, g) && rows_of(input, x) && rows_of(input_gradient, dx),
+              "gradients of a norm lie otherwise than its input");
   const float *scale = affine_.scale.data_ptr<float>(), *shift = affine_.shift.data_ptr<float>();
   const float *constant = constant_.data_ptr<float>(), *slope = slope_.data_ptr<float>();
   const auto write_rows = accumulate ? add_gradient : set_gradient;
   for_each_piece(x.count, x.channels, [&](int64_t, int64_t begin, int64_t end) {
-    write_rows(g.row(begin), g.stride, x.row(begin), x.stride, dx.row(begin), dx.stride, end - begin, x.channels, scale, shift, constant, slope);
+    write_rows(g.row(begin), g.stride, x.row(begin), x.stride, dx.row(begin), dx.stride,
+               end - begin, x.channels, scale, shift, constant, slope);
   });
 }
 
