@@ -1,12 +1,19 @@
-//! Borders between crates that the compiler does not keep.
+//! What the compiler does not check about the source: borders between crates, circles between the
+//! modules of a crate, the profile of the tests, and the length of lines.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 use ossify_tests::workspace_root;
 use serde_json::Value;
+
+#[path = "architecture/module_graph.rs"]
+mod module_graph;
 
 /// The crates that may link Burn or libtorch.
 const NETWORK_CRATES: [&str; 4] =
@@ -108,4 +115,260 @@ fn polars_serves_query_alone() {
     for name in graph.keys().filter(|name| name.starts_with("ossify-")) {
         assert_eq!(reachable(&graph, name).contains("polars"), name == "ossify-query", "{name}");
     }
+}
+
+/// Crates that still have circles.
+const WITH_CIRCLES: [&str; 11] = [
+    "contract",
+    "diagnostics",
+    "download",
+    "evaluate",
+    "imaging",
+    "ingest",
+    "model",
+    "phantom",
+    "resize",
+    "settings",
+    "torch-kernels",
+];
+
+/// lib.rs and main.rs of a crate, and its further programs; each is a graph of its own.
+fn crate_roots(folder: &Path) -> Vec<PathBuf> {
+    let source = folder.join("src");
+    let mut roots = vec![source.join("lib.rs"), source.join("main.rs")];
+    let programs = fs::read_dir(source.join("bin")).into_iter().flatten();
+    roots.extend(programs.map(|entry| entry.unwrap().path()));
+    roots.retain(|root| root.extension().is_some_and(|e| e == "rs") && root.is_file());
+    roots
+}
+
+#[test]
+fn no_crate_has_a_circle_between_its_modules() {
+    let mut crates = 0;
+    let mut wrong = String::new();
+    for entry in fs::read_dir(workspace_root().join("crates")).unwrap() {
+        let folder = entry.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let mut found = String::new();
+        for root in crate_roots(&folder) {
+            crates += 1;
+            for circle in module_graph::circles(&root).unwrap() {
+                writeln!(found, "{name}: {circle}").unwrap();
+            }
+        }
+        match (found.is_empty(), WITH_CIRCLES.contains(&name.as_str())) {
+            (false, false) => wrong.push_str(&found),
+            (true, true) => writeln!(wrong, "{name} has no circle: take it off the list").unwrap(),
+            _ => {}
+        }
+    }
+    assert!(crates > 20, "{crates} crate roots");
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The circles of a crate with these files: of each circle its modules, and `from uses to at line`.
+fn circles_of(files: &[(&str, &str)]) -> Vec<(String, Vec<String>)> {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, source) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, source).unwrap();
+    }
+    let circles = module_graph::circles(&folder.path().join("lib.rs")).unwrap();
+    circles
+        .into_iter()
+        .map(|circle| {
+            let uses =
+                circle.uses.iter().map(|u| format!("{} uses {} at {}", u.from, u.to, u.line));
+            (circle.modules.join(" "), uses.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn a_circle_is_found_however_a_module_names_another() {
+    let lib = ("lib.rs", "mod a;\nmod b;\nmod c;\npub use a::{A, make};\npub use c::C;\n");
+    let back = ("b.rs", "use crate::c::C;\npub struct B(pub C);\n");
+    let c = ("c.rs", "pub struct C;\n");
+    let a =
+        |code: &str| format!("use crate::b::B;\n\npub struct A(B);\npub fn make() {{}}\n{code}");
+    for (code, line) in [
+        ("use crate::a::A;\npub struct C;\n", 1),
+        // lib.rs re-exports what `a` defines.
+        ("use crate::A;\npub struct C;\n", 1),
+        ("use super::{A as Other, b as _};\npub struct C;\n", 1),
+        ("use crate::*;\npub struct C(A);\n", 1),
+        ("use crate::a;\npub struct C;\nfn f() { a::make() }\n", 3),
+        ("pub struct C;\nfn f() { crate::make() }\n", 2),
+        ("pub struct C;\nfn f() { println!(\"{:?}\", (1, crate::a::make())); }\n", 2),
+        ("pub struct C;\nfn f() {\n    use crate::a::{self, A};\n}\n", 3),
+        ("#[serde(with = \"crate::a::words\")]\npub struct C;\n", 1),
+        ("pub struct C;\npub mod d {\n    impl From<crate::A> for super::C {}\n}\n", 3),
+    ] {
+        let found = circles_of(&[lib, ("a.rs", &a("")), back, ("c.rs", code)]);
+        assert!(!found.is_empty(), "no circle with {code}");
+        let expected = format!("uses crate::a at {line}");
+        assert!(found[0].1.iter().any(|u| u.ends_with(&expected)), "{code}: {found:?}");
+        assert!(found[0].1.contains(&"crate::a uses crate::b at 1".to_owned()), "{found:?}");
+    }
+    for code in [
+        "pub struct C;\n",
+        "/// See [`crate::a::A`].\npub struct C;\n",
+        "pub struct C;\n#[cfg(test)]\nmod tests {\n    use crate::a::A;\n}\n",
+        "pub struct C;\nimpl C {\n    #[cfg(test)]\n    fn f() { crate::a::make() }\n}\n",
+        "pub struct C;\nfn f(a: C) -> &'static str { let make = a.make; \"crate::a::make\" }\n",
+        "use other::crate_of::A;\npub struct C;\n",
+    ] {
+        let found = circles_of(&[lib, ("a.rs", &a("")), back, ("c.rs", code)]);
+        assert!(found.is_empty(), "{code}: {found:?}");
+    }
+    assert!(circles_of(&[lib, ("a.rs", &a("")), back, c]).is_empty());
+}
+
+#[test]
+fn a_parent_that_only_declares_and_re_exports_its_children_is_in_no_circle() {
+    let child = ("a/child.rs", "use super::Limit;\npub fn read() -> Limit { Limit }\n");
+    let lib = ("lib.rs", "mod a;\n");
+    let declares = "mod child;\npub use child::read;\npub struct Limit;\n";
+    assert!(circles_of(&[lib, ("a/mod.rs", declares), child]).is_empty());
+    let calls = format!("{declares}pub fn read_twice() {{ read(); read() }}\n");
+    let found = circles_of(&[lib, ("a/mod.rs", &calls), child]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "crate::a crate::a::child");
+}
+
+#[test]
+fn folders_whose_modules_use_each_other_are_a_circle() {
+    let found = circles_of(&[
+        ("lib.rs", "mod find;\nmod read;\n"),
+        ("find/mod.rs", "pub mod list;\npub mod walk;\n"),
+        ("find/list.rs", "use crate::read::line;\nfn f() { line::g() }\n"),
+        ("find/walk.rs", "pub fn h() {}\n"),
+        ("read/mod.rs", "pub mod line;\npub mod label;\n"),
+        ("read/line.rs", "pub fn g() {}\n"),
+        ("read/label.rs", "fn i() { crate::find::walk::h() }\n"),
+    ]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "crate::find crate::read");
+    assert_eq!(
+        found[0].1,
+        [
+            "crate::find::list uses crate::read::line at 2",
+            "crate::read::label uses crate::find::walk at 1"
+        ]
+    );
+}
+
+#[test]
+fn tests_check_the_assertions_and_overflows_of_each_crate_of_ours() {
+    let read = |path: &Path| fs::read_to_string(path).unwrap().parse::<toml::Table>().unwrap();
+    let workspace = read(&workspace_root().join("Cargo.toml"));
+    let profile = workspace["profile"]["bench"]["package"].as_table().unwrap();
+    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
+    let members =
+        folders.map(|entry| entry.unwrap().path()).chain([workspace_root().join("tests")]);
+    let mut names: BTreeSet<String> = members
+        .map(|folder| read(&folder.join("Cargo.toml"))["package"]["name"].as_str().unwrap().into())
+        .collect();
+    for (name, settings) in profile {
+        assert!(names.remove(name), "{name} is in the profile, and not in the workspace");
+        for key in ["debug-assertions", "overflow-checks"] {
+            assert_eq!(settings[key].as_bool(), Some(true), "{key} of {name}");
+        }
+    }
+    assert!(names.is_empty(), "not in [profile.bench.package] of Cargo.toml: {names:?}");
+}
+
+/// The longest line in code and prose, in characters.
+const MAX_COLUMNS: usize = 100;
+
+/// Where longer lines are left.
+const WITH_LONG_LINES: [&str; 11] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Makefile",
+    "README.md",
+    "conf/",
+    "crates/",
+    "data/README.md",
+    "docs/",
+    "pipelines/",
+    "scripts/",
+];
+
+/// Whether people write and read the file line by line. Expected outputs and data are not checked.
+fn is_prose_or_code(path: &str) -> bool {
+    const EXTENSIONS: [&str; 17] = [
+        "cfg",
+        "cpp",
+        "css",
+        "dockerignore",
+        "gitattributes",
+        "gitignore",
+        "h",
+        "js",
+        "md",
+        "py",
+        "rs",
+        "sh",
+        "sql",
+        "toml",
+        "txt",
+        "yaml",
+        "yml",
+    ];
+    const NAMES: [&str; 5] = ["Dockerfile", "Makefile", "LICENSE", "run", ".clang-format"];
+    // Labels, datasets and conf files that are wrong on purpose, and what ossify says of them.
+    const DATA: [&str; 2] = ["/tests/corpus/", "/tests/bad_predictions/"];
+    let name = path.rsplit('/').next().unwrap();
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+    !DATA.iter().any(|folder| path.contains(folder))
+        && (NAMES.contains(&name) || extension.is_some_and(|e| EXTENSIONS.contains(&e)))
+}
+
+/// The files that git knows; none where this is no clone.
+fn tracked_files() -> Vec<String> {
+    let output =
+        Command::new("git").args(["ls-files", "-z"]).current_dir(workspace_root()).output();
+    let output = output.unwrap_or_else(|e| panic!("git does not start: {e}"));
+    String::from_utf8(output.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// Numbers of the lines that are too long. One long word, such as a URL, cannot be broken.
+fn long_lines(text: &str) -> Vec<usize> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| line.chars().count() > MAX_COLUMNS)
+        .filter(|(_, line)| line.trim_start_matches(['#', '/', '-', ' ']).contains(' '))
+        .map(|(index, _)| index + 1)
+        .collect()
+}
+
+#[test]
+fn no_line_has_more_than_100_columns() {
+    assert_eq!(long_lines(&format!("{0}\n a{0}\n{0}é {0}\n", "é".repeat(50))), [3]);
+    assert!(long_lines(&format!("# https://{}", "x".repeat(100))).is_empty());
+    let files = tracked_files();
+    if files.is_empty() {
+        eprintln!("skipped: {} is no clone of a git repository", workspace_root().display());
+        return;
+    }
+    let mut wrong = String::new();
+    let mut checked = 0;
+    for path in files.iter().filter(|path| is_prose_or_code(path)) {
+        let text = match fs::read_to_string(workspace_root().join(path)) {
+            Ok(text) => text,
+            // Removed, and not committed yet.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => panic!("{path}: {e}"),
+        };
+        checked += 1;
+        let is_exempt = WITH_LONG_LINES.iter().any(|folder| path.starts_with(folder));
+        for line in long_lines(&text).into_iter().filter(|_| !is_exempt) {
+            writeln!(wrong, "{path}:{line}").unwrap();
+        }
+    }
+    assert!(checked > 300, "{checked} files");
+    assert!(wrong.is_empty(), "lines of more than {MAX_COLUMNS} columns:\n{wrong}");
 }
