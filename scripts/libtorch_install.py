@@ -1,10 +1,11 @@
-"""Installs the libtorch that burn-tch expects from PyTorch's Python wheel, without installing PyTorch.
+"""Installs the libtorch that burn-tch expects from PyTorch's Python wheel, without installing
+PyTorch.
 
     python3 scripts/libtorch_install.py cpu|cuda FOLDER
 
-FOLDER/<variant>/torch then holds lib/ and include/, with NVIDIA's libraries in the folder beside it, where
-torch's own RPATH looks for them. `complete.json` is written last: a folder without it is no installation.
-"""
+FOLDER/<variant>/torch then holds lib/ and include/, with NVIDIA's libraries in the folder beside
+it, where torch's own RPATH looks for them. `complete.json` is written last: a folder without it is
+no installation."""
 
 import fcntl
 import hashlib
@@ -46,8 +47,24 @@ DOWNLOAD_MEGABYTES = {"cpu": 910, "cuda": 3500}
 NEEDED_MEGABYTES = {"cpu": 1900, "cuda": 10500}
 CPU_LIBRARIES = ["libc10.so", "libtorch_cpu.so", "libgomp.so.1"]
 # One wheel file serves whatever Python runs this script: only its libtorch is used.
-WHEEL_TAGS = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "none"]
-for tag in ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux2010"):
+WHEEL_TAGS = [
+    "--python-version",
+    "3.11",
+    "--implementation",
+    "cp",
+    "--abi",
+    "cp311",
+    "--abi",
+    "none",
+]
+for tag in (
+    "manylinux_2_28",
+    "manylinux_2_27",
+    "manylinux_2_17",
+    "manylinux2014",
+    "manylinux_2_12",
+    "manylinux2010",
+):
     WHEEL_TAGS += ["--platform", f"{tag}_x86_64"]
 
 OTHER_WAYS = """  other ways out:
@@ -83,10 +100,14 @@ def main():
 def check_machine():
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
-        raise InstallError(f"this installer serves Linux on x86_64, and this is {system} on {machine}")
+        raise InstallError(
+            f"this installer serves Linux on x86_64, and this is {system} on {machine}"
+        )
     pip = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True)
     if pip.returncode != 0:
-        raise InstallError(f"{sys.executable} has no pip; install it (on Debian and Ubuntu: apt install python3-pip), then run again")
+        raise InstallError(
+            f"{sys.executable} has no pip; install it (on Debian and Ubuntu: apt install python3-pip), then run again"
+        )
 
 
 def install(variant, folder):
@@ -109,7 +130,9 @@ def install(variant, folder):
         wheels.mkdir(parents=True, exist_ok=True)
         check_space(variant, folder)
         what = "the CPU build" if variant == "cpu" else "the build with CUDA"
-        say(f"installing libtorch 2.9.0, {what}: {DOWNLOAD_MEGABYTES[variant]} MB to download, half a minute to ten minutes, once")
+        say(
+            f"installing libtorch 2.9.0, {what}: {DOWNLOAD_MEGABYTES[variant]} MB to download, half a minute to ten minutes, once"
+        )
         start = time.monotonic()
         paths = [download(package, digest, wheels, stage) for package, digest in packages.items()]
         say("  unpacking")
@@ -133,7 +156,9 @@ def install(variant, folder):
 def check_space(variant, folder):
     free = shutil.disk_usage(folder).free // 1_000_000
     if free < NEEDED_MEGABYTES[variant]:
-        raise InstallError(f"{folder} has {free} MB of free space, and {NEEDED_MEGABYTES[variant]} MB are needed on the way; free some, or name another folder with OSSIFY_LIBTORCH_DIR")
+        raise InstallError(
+            f"{folder} has {free} MB of free space, and {NEEDED_MEGABYTES[variant]} MB are needed on the way; free some, or name another folder with OSSIFY_LIBTORCH_DIR"
+        )
 
 
 def sha256(path):
@@ -156,9 +181,22 @@ def download(package, digest, wheels, stage):
     # pip's temporary files go to the disk that was found large enough, and not to a small /tmp.
     temporary = stage / "tmp"
     temporary.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--require-hashes", "--only-binary=:all:"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-cache-dir",
+        "--require-hashes",
+        "--only-binary=:all:",
+    ]
     command += ["--dest", str(wheels), "-r", str(requirement), *WHEEL_TAGS]
-    environment = os.environ | {"TMPDIR": str(temporary), "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment = os.environ | {
+        "TMPDIR": str(temporary),
+        "PIP_REQUIRE_VIRTUALENV": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
     say(f"  {package}")
     if sys.stderr.isatty():
         outcome = subprocess.run(command, env=environment, stdout=sys.stderr)
@@ -168,11 +206,15 @@ def download(package, digest, wheels, stage):
         if outcome.returncode != 0:
             say(outcome.stdout + outcome.stderr)
     if outcome.returncode != 0:
-        raise InstallError(f"pip could not download {package} (its words are above): is this machine online, and the disk not full?")
+        raise InstallError(
+            f"pip could not download {package} (its words are above): is this machine online, and the disk not full?"
+        )
     for path in wheels.glob(f"{prefix}*.whl"):
         if sha256(path) == digest:
             return path
-    raise InstallError(f"the wheel of {package} does not have the SHA-256 {digest}; run again, and do not use what came")
+    raise InstallError(
+        f"the wheel of {package} does not have the SHA-256 {digest}; run again, and do not use what came"
+    )
 
 
 class GrowthReport:
@@ -219,8 +261,16 @@ def is_wanted(variant, name):
         return True
     if name.startswith("torch/lib/"):
         library = name.removeprefix("torch/lib/")
-        return library in CPU_LIBRARIES if variant == "cpu" else ".so" in library and "python" not in library
-    return name.startswith("nvidia/") and "/lib/" in name and (variant == "cuda" or name.rsplit("/", 1)[1] in ("libcudart.so.12", "libcupti.so.12"))
+        return (
+            library in CPU_LIBRARIES
+            if variant == "cpu"
+            else ".so" in library and "python" not in library
+        )
+    return (
+        name.startswith("nvidia/")
+        and "/lib/" in name
+        and (variant == "cuda" or name.rsplit("/", 1)[1] in ("libcudart.so.12", "libcupti.so.12"))
+    )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""Times ours against the tools that people use: bench.py RELEASE_FOLDER DATASET OUT [RUNS [WHAT...]]
+"""Times ours against the tools that people use: bench.py RELEASE_FOLDER DATASET OUT [RUNS
+[WHAT...]]
 
-Ours is a whole process, start, tables and files on disk included; a peer is timed inside its process, without
-start-up and imports. They run in turn, so that both meet the same machine; medians and their ratio count.
-In resize, both have two threads: ours writes shards and checksums, the peers decode and resize in memory, and so does
-the peer ours-decode-resize, our own code without the rest. resize_large is the same over 60 pictures of 3000x3000
-pixels, made once in OUT/large-images. frozen_recipe is 50 epochs of conf/bone-fracture.toml from shards to a model, its
-features computed anew, with random weights, which take the same time. In evaluate, ours scores 100,000 images with 300,000
-predictions, with 1,000 resamples for the intervals and the report, and pycocotools computes AP alone. Writes OUT/bench.json. A peer that is not
-installed is left out, and said so.
-"""
+Ours is a whole process, start, tables and files on disk included; a peer is timed inside its
+process, without start-up and imports. They run in turn, so that both meet the same machine; medians
+and their ratio count. In resize, both have two threads: ours writes shards and checksums, the peers
+decode and resize in memory, and so does the peer ours-decode-resize, our own code without the rest.
+resize_large is the same over 60 pictures of 3000x3000 pixels, made once in OUT/large-images.
+frozen_recipe is 50 epochs of conf/bone-fracture.toml from shards to a model, its features computed
+anew, with random weights, which take the same time. In evaluate, ours scores 100,000 images with
+300,000 predictions, with 1,000 resamples for the intervals and the report, and pycocotools computes
+AP alone. Writes OUT/bench.json. A peer that is not installed is left out, and said so."""
 
 import json
 import os
@@ -47,7 +48,16 @@ def measured(command, what):
 def stage(name, what, threads=0):
     """A run of a stage over the data of a comparison, in seconds."""
     folder = f"{out}/large" if what in DATASETS else out
-    arguments = ["--dataset", DATASETS.get(what, dataset), "--out", folder, "--set", f"general.threads={threads}", "--quiet", "--force"]
+    arguments = [
+        "--dataset",
+        DATASETS.get(what, dataset),
+        "--out",
+        folder,
+        "--set",
+        f"general.threads={threads}",
+        "--quiet",
+        "--force",
+    ]
 
     def run(more=()):
         start = time.perf_counter()
@@ -62,15 +72,34 @@ def frozen_recipe():
     shutil.rmtree(f"{out}/features", ignore_errors=True)
     train = stage("train", "frozen_recipe")
     start = time.perf_counter()
-    train(["--config", "conf/bone-fracture.toml", "--set", "train.weights=none", "--set", "train.stop_at_train_accuracy=0"])
+    train(
+        [
+            "--config",
+            "conf/bone-fracture.toml",
+            "--set",
+            "train.weights=none",
+            "--set",
+            "train.stop_at_train_accuracy=0",
+        ]
+    )
     return time.perf_counter() - start
 
 
 def evaluate():
     """A run over the large tables, in seconds."""
-    keys = ["evaluate.splits=[\"test\"]", "evaluate.overlays=0"]
+    keys = ['evaluate.splits=["test"]', "evaluate.overlays=0"]
     start = time.perf_counter()
-    measured([f"{release}/ossify-evaluate", "--out", large_tables, "--quiet", "--force", *(part for key in keys for part in ("--set", key))], "evaluate")
+    measured(
+        [
+            f"{release}/ossify-evaluate",
+            "--out",
+            large_tables,
+            "--quiet",
+            "--force",
+            *(part for key in keys for part in ("--set", key)),
+        ],
+        "evaluate",
+    )
     return time.perf_counter() - start
 
 
@@ -78,7 +107,20 @@ def network(what, passes, line):
     """Seconds for 100 images of DenseNet121, batch 16."""
 
     def run():
-        printed = measured([f"{release}/examples/speed", "auto", "densenet121", "224", "16", "0", "5", "recompute", passes], what)
+        printed = measured(
+            [
+                f"{release}/examples/speed",
+                "auto",
+                "densenet121",
+                "224",
+                "16",
+                "0",
+                "5",
+                "recompute",
+                passes,
+            ],
+            what,
+        )
         rate = re.search(rf"^{re.escape(line)} +([0-9.]+) images/s$", printed, re.MULTILINE)
         return 100 / float(rate[1])
 
@@ -105,8 +147,16 @@ def peer_secs(what, peer):
 
 COMPARISONS = [
     ("scan", ["ultralytics", "supervision"], stage("ingest", "scan")),
-    ("resize", ["opencv", "pillow", "torchvision", "ours-decode-resize"], stage("resize", "resize", RESIZE_THREADS)),
-    ("resize_large", ["opencv", "pillow", "torchvision", "ours-decode-resize"], stage("resize", "resize_large", RESIZE_THREADS)),
+    (
+        "resize",
+        ["opencv", "pillow", "torchvision", "ours-decode-resize"],
+        stage("resize", "resize", RESIZE_THREADS),
+    ),
+    (
+        "resize_large",
+        ["opencv", "pillow", "torchvision", "ours-decode-resize"],
+        stage("resize", "resize_large", RESIZE_THREADS),
+    ),
     ("infer", ["pytorch"], network("infer", "forward", "forward")),
     ("train_step", ["pytorch"], network("train_step", "both", "forward + backward")),
     ("frozen_recipe", ["pytorch"], frozen_recipe),
@@ -117,9 +167,16 @@ COMPARISONS = [
 def prepare(what):
     """What is read; says why where it cannot be made."""
     if what == "resize_large":
-        subprocess.run([sys.executable, HERE / "large_images.py", dataset, large_images], check=True)
+        subprocess.run(
+            [sys.executable, HERE / "large_images.py", dataset, large_images], check=True
+        )
     if what == "evaluate":
-        made = subprocess.run([sys.executable, HERE / "evaluate_data.py", large_tables], check=False, capture_output=True, text=True)
+        made = subprocess.run(
+            [sys.executable, HERE / "evaluate_data.py", large_tables],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         if made.returncode != 0:
             return made.stderr.strip().splitlines()[-1]
     if what.startswith("resize") or what == "frozen_recipe":
@@ -131,7 +188,9 @@ def prepare(what):
 
 
 results = []
-print(f"{'what':<14}{'peer':<20}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}{'ours, MiB':>11}{'peer, MiB':>11}")
+print(
+    f"{'what':<14}{'peer':<20}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}{'ours, MiB':>11}{'peer, MiB':>11}"
+)
 for what, peers, ours in COMPARISONS:
     if wanted and what not in wanted:
         continue
@@ -148,13 +207,23 @@ for what, peers, ours in COMPARISONS:
         pairs = [(ours(), peer_secs(what, peer)) for _ in range(1 if what in LONG else runs)]
         ours_secs, their_secs = (statistics.median(column) for column in zip(*pairs))
         ratio = their_secs / ours_secs
-        result = {"what": what, "peer": peer, "ours_secs": round(ours_secs, 4), "peer_secs": round(their_secs, 4), "ratio": round(ratio, 3), "runs": len(pairs)}
+        result = {
+            "what": what,
+            "peer": peer,
+            "ours_secs": round(ours_secs, 4),
+            "peer_secs": round(their_secs, 4),
+            "ratio": round(ratio, 3),
+            "runs": len(pairs),
+        }
         for name, key in (("ours_peak_mib", what), ("peer_peak_mib", (what, peer))):
             if key in peak_mib:
                 result[name] = peak_mib[key]
         results.append(result)
         memory = f"{peak_mib.get(what, ''):>11}{peak_mib.get((what, peer), ''):>11}"
-        print(f"{what:<14}{peer:<20}{ours_secs:>10.3f}{their_secs:>10.3f}{ratio:>8.2f}{memory}", flush=True)
+        print(
+            f"{what:<14}{peer:<20}{ours_secs:>10.3f}{their_secs:>10.3f}{ratio:>8.2f}{memory}",
+            flush=True,
+        )
 Path(out).mkdir(parents=True, exist_ok=True)
 Path(out, "bench.json").write_text(json.dumps(results, indent=2) + "\n")
 print(f"written to {out}/bench.json; a ratio above 1 means that ours is faster")

@@ -1,8 +1,8 @@
 """Makes a dataset of large radiographs of a dataset's small ones: large_images.py DATASET FOLDER
 
-60 JPEGs of 3000x3000 pixels and quality 90: pictures of the dataset, enlarged, with the mild noise of a detector. The
-same DATASET always gives the same pixels. What is already there is kept; data.yaml is written last.
-"""
+60 JPEGs of 3000x3000 pixels and quality 90: pictures of the dataset, enlarged, with the mild noise
+of a detector. The same DATASET always gives the same pixels. What is already there is kept;
+data.yaml is written last."""
 
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +16,11 @@ COUNT, SIDE_PX, QUALITY, NOISE_DEVIATION = 60, 3000, 90, 4.0
 
 def make(number, source, images):
     picture = Image.open(source).convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
-    noise = numpy.random.default_rng(number).normal(0, NOISE_DEVIATION, (SIDE_PX, SIDE_PX, 1)).astype(numpy.float32)
+    noise = (
+        numpy.random.default_rng(number)
+        .normal(0, NOISE_DEVIATION, (SIDE_PX, SIDE_PX, 1))
+        .astype(numpy.float32)
+    )
     noisy = numpy.clip(numpy.asarray(picture) + noise, 0, 255).round().astype(numpy.uint8)
     Image.fromarray(noisy).save(images / f"{number:02}.jpg", quality=QUALITY)
 

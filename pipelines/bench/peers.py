@@ -1,7 +1,7 @@
 """Times one peer on one task, in its own process: peers.py WHAT PEER DATASET
 
-Prints the seconds that the work took, imports and start-up left out, for as many items as ours handles, and the most memory that the process had, MiB.
-"""
+Prints the seconds that the work took, imports and start-up left out, for as many items as ours
+handles, and the most memory that the process had, MiB."""
 
 import contextlib
 import glob
@@ -25,7 +25,12 @@ def scan_ultralytics(dataset):
         copy = shutil.copytree(dataset, f"{work}/dataset")
         start = time.perf_counter()
         for split in splits(copy):
-            YOLODataset(img_path=f"{copy}/{split}/images", data={"names": names, "nc": 80, "channels": 3}, task="segment", imgsz=224)
+            YOLODataset(
+                img_path=f"{copy}/{split}/images",
+                data={"names": names, "nc": 80, "channels": 3},
+                task="segment",
+                imgsz=224,
+            )
         return time.perf_counter() - start
 
 
@@ -34,7 +39,9 @@ def scan_supervision(dataset):
 
     start = time.perf_counter()
     for split in splits(dataset):
-        supervision.DetectionDataset.from_yolo(f"{dataset}/{split}/images", f"{dataset}/{split}/labels", f"{dataset}/data.yaml")
+        supervision.DetectionDataset.from_yolo(
+            f"{dataset}/{split}/images", f"{dataset}/{split}/labels", f"{dataset}/data.yaml"
+        )
     return time.perf_counter() - start
 
 
@@ -42,14 +49,21 @@ def resize_opencv(dataset):
     import cv2
 
     cv2.setNumThreads(1)
-    return over_images(dataset, lambda file: cv2.resize(cv2.imread(file), (224, 224), interpolation=cv2.INTER_AREA))
+    return over_images(
+        dataset, lambda file: cv2.resize(cv2.imread(file), (224, 224), interpolation=cv2.INTER_AREA)
+    )
 
 
 def resize_pillow(dataset):
     import numpy
     from PIL import Image
 
-    return over_images(dataset, lambda file: numpy.asarray(Image.open(file).convert("RGB").resize((224, 224), Image.BILINEAR)))
+    return over_images(
+        dataset,
+        lambda file: numpy.asarray(
+            Image.open(file).convert("RGB").resize((224, 224), Image.BILINEAR)
+        ),
+    )
 
 
 def resize_torchvision(dataset):
@@ -58,7 +72,9 @@ def resize_torchvision(dataset):
     from torchvision.transforms.v2.functional import resize
 
     torch.set_num_threads(1)
-    return over_images(dataset, lambda file: resize(decode_jpeg(read_file(file)), [224, 224], antialias=True))
+    return over_images(
+        dataset, lambda file: resize(decode_jpeg(read_file(file)), [224, 224], antialias=True)
+    )
 
 
 def infer_pytorch(_):
@@ -79,8 +95,14 @@ def densenet(trains):
     torch.backends.cudnn.benchmark = True
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = torchvision.models.densenet121(num_classes=6).to(device, memory_format=torch.channels_last).train(trains)
-    images = torch.randn(16, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
+    model = (
+        torchvision.models.densenet121(num_classes=6)
+        .to(device, memory_format=torch.channels_last)
+        .train(trains)
+    )
+    images = torch.randn(16, 3, 224, 224, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
 
     def step():
         with torch.set_grad_enabled(trains):
@@ -100,26 +122,44 @@ def densenet(trains):
 
 
 def frozen_recipe_pytorch(dataset):
-    """Seconds for 50 epochs of the reference recipe as its notebook has it: the frozen backbone runs in every epoch, over each object of train, and
-    without gradients over each of valid. Eight batches of 16 are timed, four of each, and stand for the rest; reading images is not."""
+    """Seconds for 50 epochs of the reference recipe as its notebook has it: the frozen backbone
+    runs in every epoch, over each object of train, and without gradients over each of valid. Eight
+    batches of 16 are timed, four of each, and stand for the rest; reading images is not."""
     import torch
     import torchvision
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    backbone = torchvision.models.densenet121(weights=None).features.to(device, memory_format=torch.channels_last).eval()
+    backbone = (
+        torchvision.models.densenet121(weights=None)
+        .features.to(device, memory_format=torch.channels_last)
+        .eval()
+    )
     widths = [1024, 1024, 1024, 512]
-    stages = [[torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(i), torch.nn.Linear(i, o), torch.nn.ReLU()] for i, o in zip(widths, widths[1:])]
-    head = torch.nn.Sequential(*(layer for stage in stages for layer in stage), torch.nn.Linear(widths[-1], 6 + 4)).to(device)
+    stages = [
+        [torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(i), torch.nn.Linear(i, o), torch.nn.ReLU()]
+        for i, o in zip(widths, widths[1:])
+    ]
+    head = torch.nn.Sequential(
+        *(layer for stage in stages for layer in stage), torch.nn.Linear(widths[-1], 6 + 4)
+    ).to(device)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-4)
-    images = torch.randn(16, 3, 224, 224, device=device).contiguous(memory_format=torch.channels_last)
-    classes, boxes = torch.zeros(16, dtype=torch.long, device=device), torch.zeros(16, 4, device=device)
+    images = torch.randn(16, 3, 224, 224, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+    classes, boxes = (
+        torch.zeros(16, dtype=torch.long, device=device),
+        torch.zeros(16, 4, device=device),
+    )
 
     def step(trains):
         with torch.no_grad():
             features = backbone(images).relu().mean((2, 3))
         with torch.set_grad_enabled(trains):
             output = head.train(trains)(features)
-            loss = torch.nn.functional.cross_entropy(output[:, :6], classes) + (output[:, 6:] - boxes).square().mean()
+            loss = (
+                torch.nn.functional.cross_entropy(output[:, :6], classes)
+                + (output[:, 6:] - boxes).square().mean()
+            )
         if trains:
             optimizer.zero_grad()
             loss.backward()
@@ -135,7 +175,10 @@ def frozen_recipe_pytorch(dataset):
         return (time.perf_counter() - start) / 4
 
     def batches(split):
-        objects = sum(sum(1 for line in open(file, encoding="utf-8") if line.strip()) for file in glob.glob(f"{dataset}/{split}/labels/*.txt"))
+        objects = sum(
+            sum(1 for line in open(file, encoding="utf-8") if line.strip())
+            for file in glob.glob(f"{dataset}/{split}/labels/*.txt")
+        )
         return -(-objects // 16)
 
     return 50 * (batches("train") * secs(True) + batches("valid") * secs(False))
@@ -156,7 +199,9 @@ def evaluate_pycocotools(dataset):
 
 
 def splits(dataset):
-    return [split for split in ("train", "valid", "test") if os.path.isdir(f"{dataset}/{split}/labels")]
+    return [
+        split for split in ("train", "valid", "test") if os.path.isdir(f"{dataset}/{split}/labels")
+    ]
 
 
 def over_images(dataset, work):
@@ -170,4 +215,7 @@ def over_images(dataset, work):
 
 if __name__ == "__main__":
     what, peer, dataset = sys.argv[1:]
-    print(globals()[f"{what}_{peer}"](dataset), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(
+        globals()[f"{what}_{peer}"](dataset),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    )

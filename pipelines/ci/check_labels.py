@@ -1,13 +1,16 @@
-"""Checks a request that changes labels: first the labels that it changes, then the model that they make.
+"""Checks a request that changes labels: first the labels that it changes, then the model that they
+make.
 
-    python check_labels.py --base origin/main --baseline latest --summary summary.md --config conf/labels.toml
+    python check_labels.py --base origin/main --baseline latest --summary summary.md --config
+    conf/labels.toml
 
-Findings on changed lines are annotated, and errors among them fail the check; all others are counted, and the gates
-of ossify-ingest judge them. Then a model is trained and compared with the baseline, a run that stands in the work folder
-already. Arguments that are not listed below go to every stage: --config, --out, --set, --strict.
+Findings on changed lines are annotated, and errors among them fail the check; all others are
+counted, and the gates of ossify-ingest judge them. Then a model is trained and compared with the
+baseline, a run that stands in the work folder already. Arguments that are not listed below go to
+every stage: --config, --out, --set, --strict.
 
-Exit codes are ossify's: 0 clean, 1 failed, 2 usage or configuration, 3 labels or scores did not pass.
-"""
+Exit codes are ossify's: 0 clean, 1 failed, 2 usage or configuration, 3 labels or scores did not
+pass."""
 
 import argparse
 import ast
@@ -42,7 +45,9 @@ class Check:
 
     def __init__(self, options, stage_arguments):
         self.options = options
-        self.stage_arguments = stage_arguments + (["--dataset", options.dataset] if options.dataset else [])
+        self.stage_arguments = stage_arguments + (
+            ["--dataset", options.dataset] if options.dataset else []
+        )
         self.summary = []
         self.reasons = []
 
@@ -56,18 +61,28 @@ class Check:
         if done.returncode not in (0, NOT_PASSED):
             # Whatever a process that was killed, or that is not ossify, ends with, is a failure.
             code = done.returncode if done.returncode in (FAILED, USAGE) else FAILED
-            raise Stop(code, f"ossify-{program}: {outcome.get('error', f'exit code {done.returncode}; its words are in the log')}")
+            raise Stop(
+                code,
+                f"ossify-{program}: {outcome.get('error', f'exit code {done.returncode}; its words are in the log')}",
+            )
         for gate in outcome["gates"]:
             self.fail(gate["name"], gate["message"])
         return outcome
 
     def call(self, program, *arguments, **how):
         name = f"ossify-{program}"
-        command = [self.options.bin / name if self.options.bin else name, *arguments, *self.stage_arguments]
+        command = [
+            self.options.bin / name if self.options.bin else name,
+            *arguments,
+            *self.stage_arguments,
+        ]
         try:
             return subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", **how)
         except OSError as error:
-            raise Stop(USAGE, f"{name} does not start: {error}; install ossify, or name its folder with --bin") from error
+            raise Stop(
+                USAGE,
+                f"{name} does not start: {error}; install ossify, or name its folder with --bin",
+            ) from error
 
     def fail(self, title, reason):
         self.reasons.append(reason)
@@ -81,8 +96,14 @@ class Check:
     def annotate(self, level, message, **properties):
         if not self.options.github:
             return
-        escape = lambda text: str(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        places = [f"{name}={escape(value).replace(':', '%3A').replace(',', '%2C')}" for name, value in properties.items() if value is not None]
+        escape = lambda text: (
+            str(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        )
+        places = [
+            f"{name}={escape(value).replace(':', '%3A').replace(',', '%2C')}"
+            for name, value in properties.items()
+            if value is not None
+        ]
         print(f"::{level} {','.join(places)}".rstrip() + f"::{escape(message)}", flush=True)
 
     def labels(self):
@@ -95,36 +116,74 @@ class Check:
         touched = [finding for finding in findings if changes and changes.touch(finding["place"])]
         self.show(touched, findings, changes)
         if self.options.code_quality:
-            self.options.code_quality.write_text(json.dumps([code_quality(finding, changes.prefix) for finding in touched], indent=1) + "\n")
+            self.options.code_quality.write_text(
+                json.dumps([code_quality(finding, changes.prefix) for finding in touched], indent=1)
+                + "\n"
+            )
         errors = [finding for finding in touched if finding["severity"] == "error"]
         if errors:
             place = errors[0]["place"]
-            where = ":".join(str(part) for part in (changes.prefix / place["path"], place["line"]) if part)
+            where = ":".join(
+                str(part) for part in (changes.prefix / place["path"], place["line"]) if part
+            )
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
             # Each has its annotation already.
-            self.reasons.append(f"this request changes labels that are wrong: {where}: {errors[0]['message']}{more}")
+            self.reasons.append(
+                f"this request changes labels that are wrong: {where}: {errors[0]['message']}{more}"
+            )
         return Path(outcome["out"])
 
     def dataset(self):
-        return self.options.dataset or Path(tomllib.loads(self.call("ingest", "--print-config").stdout)["dataset"]["path"])
+        return self.options.dataset or Path(
+            tomllib.loads(self.call("ingest", "--print-config").stdout)["dataset"]["path"]
+        )
 
     def show(self, touched, findings, changes):
         shown = Counter()
         for finding in touched:
             shown[finding["severity"]] += 1
             if shown[finding["severity"]] <= MAX_ANNOTATIONS:
-                place, help_line = finding["place"], f"\nhelp: {finding['help']}" if finding["help"] else ""
-                where = {"file": changes.prefix / place["path"], "line": place["line"], "col": place["column"], "title": finding["rule"]}
-                self.annotate(GITHUB_LEVELS[finding["severity"]], finding["message"] + help_line, **where)
+                place, help_line = (
+                    finding["place"],
+                    f"\nhelp: {finding['help']}" if finding["help"] else "",
+                )
+                where = {
+                    "file": changes.prefix / place["path"],
+                    "line": place["line"],
+                    "col": place["column"],
+                    "title": finding["rule"],
+                }
+                self.annotate(
+                    GITHUB_LEVELS[finding["severity"]], finding["message"] + help_line, **where
+                )
         self.summary.append("## Labels\n")
         if touched:
             self.summary.append("| where | severity | rule | what |\n|---|---|---|---|")
             for finding in touched[:MAX_ROWS]:
-                where = ":".join(str(part) for part in (finding["place"]["path"], finding["place"]["line"]) if part)
-                self.summary.append("| " + " | ".join(map(in_line, (where, finding["severity"], finding["rule"], finding["message"]))) + " |")
-            self.summary.append(f"\nand {len(touched) - MAX_ROWS} more\n" if len(touched) > MAX_ROWS else "")
+                where = ":".join(
+                    str(part)
+                    for part in (finding["place"]["path"], finding["place"]["line"])
+                    if part
+                )
+                self.summary.append(
+                    "| "
+                    + " | ".join(
+                        map(
+                            in_line,
+                            (where, finding["severity"], finding["rule"], finding["message"]),
+                        )
+                    )
+                    + " |"
+                )
+            self.summary.append(
+                f"\nand {len(touched) - MAX_ROWS} more\n" if len(touched) > MAX_ROWS else ""
+            )
         here, all_in_all = counted(touched), counted(findings)
-        self.summary.append(f"On what the request changes: {here}. In the whole dataset: {all_in_all}.\n" if changes else f"In the whole dataset: {all_in_all}.\n")
+        self.summary.append(
+            f"On what the request changes: {here}. In the whole dataset: {all_in_all}.\n"
+            if changes
+            else f"In the whole dataset: {all_in_all}.\n"
+        )
 
     def model(self, out):
         """Trains, and compares with the baseline."""
@@ -140,7 +199,9 @@ class Check:
         if is_comparable:
             self.compare(baseline["run"], run)
         for split in splits:
-            self.summary.append((out / "reports" / run / split / "summary.md").read_text(encoding="utf-8"))
+            self.summary.append(
+                (out / "reports" / run / split / "summary.md").read_text(encoding="utf-8")
+            )
 
     def baseline(self, runs):
         """What the manifest says of the run that was there before this one is trained; None without one."""
@@ -148,22 +209,34 @@ class Check:
         if not name:
             return None
         try:
-            name = (runs / "latest").read_text(encoding="utf-8").strip() if name == "latest" else name
-            return json.loads((runs / name / "manifest.json").read_text(encoding="utf-8"))["summary"]
+            name = (
+                (runs / "latest").read_text(encoding="utf-8").strip() if name == "latest" else name
+            )
+            return json.loads((runs / name / "manifest.json").read_text(encoding="utf-8"))[
+                "summary"
+            ]
         except (OSError, ValueError, KeyError) as error:
             if self.options.baseline != "latest":
-                raise Stop(USAGE, f"--baseline {name}: {runs / name} is no finished run ({error})") from error
-            self.warn(f"no baseline: {runs} has no finished run, so the new model is compared with nothing")
+                raise Stop(
+                    USAGE, f"--baseline {name}: {runs / name} is no finished run ({error})"
+                ) from error
+            self.warn(
+                f"no baseline: {runs} has no finished run, so the new model is compared with nothing"
+            )
             return None
 
     def is_comparable(self, baseline, trained):
         if baseline is None:
             return False
         if baseline["run"] == trained["run"]:
-            self.summary.append(f"## Model\n\nLabels, images and recipe are those of the baseline {trained['run']}: the model is the same.\n")
+            self.summary.append(
+                f"## Model\n\nLabels, images and recipe are those of the baseline {trained['run']}: the model is the same.\n"
+            )
             return False
         if baseline.get("class_map") != trained["class_map"]:
-            self.warn(f"the baseline {baseline['run']} was trained on other classes, so it says nothing of the new model")
+            self.warn(
+                f"the baseline {baseline['run']} was trained on other classes, so it says nothing of the new model"
+            )
             return False
         return True
 
@@ -172,7 +245,12 @@ class Check:
         self.summary.append(f"## {run} against the baseline {baseline}\n")
         for split in summary["splits"].values():
             for comparison in split["comparisons"]:
-                self.summary.append(in_line(comparison["in_words"]) + "\n\n```\n" + "\n".join(comparison["table"]) + "\n```\n")
+                self.summary.append(
+                    in_line(comparison["in_words"])
+                    + "\n\n```\n"
+                    + "\n".join(comparison["table"])
+                    + "\n```\n"
+                )
 
     def finish(self, code):
         reasons = [f"- {in_line(reason)}" for reason in self.reasons]
@@ -197,7 +275,18 @@ class Changes:
         self.prefix = PurePosixPath(dataset.resolve().relative_to(Path(top).resolve()))
         names = self.diff("--name-only", "-z").decode("utf-8", "replace").split("\0")
         self.partners = {partner(name) for name in names if name}
-        self.lines = self.changed_lines(self.diff("--text", "--unified=0", "--no-ext-diff", "--no-textconv", "--dst-prefix=b/", "--", "*.txt", "*.y*ml"))
+        self.lines = self.changed_lines(
+            self.diff(
+                "--text",
+                "--unified=0",
+                "--no-ext-diff",
+                "--no-textconv",
+                "--dst-prefix=b/",
+                "--",
+                "*.txt",
+                "*.y*ml",
+            )
+        )
 
     def git(self, *arguments):
         command = ["git", "-C", self.dataset, "-c", "core.quotePath=true", *arguments]
@@ -207,11 +296,22 @@ class Changes:
             raise Stop(USAGE, f"git does not start: {error}") from error
         if done.returncode != 0:
             words = done.stderr.decode("utf-8", "replace").strip()
-            raise Stop(USAGE, f"git does not know what changed in {self.dataset} since {self.base}: {words}; is the commit fetched (fetch-depth, GIT_DEPTH)?")
+            raise Stop(
+                USAGE,
+                f"git does not know what changed in {self.dataset} since {self.base}: {words}; is the commit fetched (fetch-depth, GIT_DEPTH)?",
+            )
         return done.stdout
 
     def diff(self, *arguments):
-        return self.git("diff", "--merge-base", self.base, "--relative", "--no-renames", "--no-color", *arguments)
+        return self.git(
+            "diff",
+            "--merge-base",
+            self.base,
+            "--relative",
+            "--no-renames",
+            "--no-color",
+            *arguments,
+        )
 
     @classmethod
     def changed_lines(cls, patch):
@@ -221,7 +321,9 @@ class Changes:
             if line.startswith(b"+++ "):
                 current = lines.setdefault(cls.name(line[4:]), set())
             elif hunk := cls.HUNK.match(line):
-                removed, start, added = (1 if number is None else int(number) for number in hunk.groups())
+                removed, start, added = (
+                    1 if number is None else int(number) for number in hunk.groups()
+                )
                 current.update(range(start, start + added))
                 # What lines hold may look like a header.
                 for _ in range(removed + added):
@@ -252,7 +354,9 @@ def partner(path):
 def code_quality(finding, prefix):
     """A finding as GitLab's Code Quality report has it."""
     place = finding["place"]
-    digest = hashlib.sha256(json.dumps([finding["rule"], place["path"], place["line"], finding["source"]]).encode())
+    digest = hashlib.sha256(
+        json.dumps([finding["rule"], place["path"], place["line"], finding["source"]]).encode()
+    )
     return {
         "description": finding["message"],
         "check_name": finding["rule"],
@@ -264,7 +368,10 @@ def code_quality(finding, prefix):
 
 def counted(findings):
     counts = Counter(finding["severity"] for finding in findings)
-    return ", ".join(f"{counts[severity]} {severity}{'' if counts[severity] == 1 else 's'}" for severity in GITHUB_LEVELS)
+    return ", ".join(
+        f"{counts[severity]} {severity}{'' if counts[severity] == 1 else 's'}"
+        for severity in GITHUB_LEVELS
+    )
 
 
 def in_line(text):
@@ -274,15 +381,48 @@ def in_line(text):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--base", metavar="COMMIT", help="what the request is compared with; without it nothing counts as changed")
-    parser.add_argument("--dataset", type=Path, metavar="DIR", help="folder of the dataset; without it that of the configuration")
-    parser.add_argument("--baseline", metavar="RUN", help='id of the run to compare with, or "latest": the one that is there now; without it none')
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--base",
+        metavar="COMMIT",
+        help="what the request is compared with; without it nothing counts as changed",
+    )
+    parser.add_argument(
+        "--dataset",
+        type=Path,
+        metavar="DIR",
+        help="folder of the dataset; without it that of the configuration",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="RUN",
+        help='id of the run to compare with, or "latest": the one that is there now; without it none',
+    )
     parser.add_argument("--labels-only", action="store_true", help="trains nothing")
-    parser.add_argument("--github", action="store_true", help="annotations as commands of a GitHub workflow, on standard output")
-    parser.add_argument("--code-quality", type=Path, metavar="FILE", help="writes annotations as a GitLab Code Quality report")
-    parser.add_argument("--summary", type=Path, metavar="FILE", help="adds a summary in Markdown to the file")
-    parser.add_argument("--bin", type=Path, metavar="DIR", help="folder of ossify's programs; without it they are searched on PATH")
+    parser.add_argument(
+        "--github",
+        action="store_true",
+        help="annotations as commands of a GitHub workflow, on standard output",
+    )
+    parser.add_argument(
+        "--code-quality",
+        type=Path,
+        metavar="FILE",
+        help="writes annotations as a GitLab Code Quality report",
+    )
+    parser.add_argument(
+        "--summary", type=Path, metavar="FILE", help="adds a summary in Markdown to the file"
+    )
+    parser.add_argument(
+        "--bin",
+        type=Path,
+        metavar="DIR",
+        help="folder of ossify's programs; without it they are searched on PATH",
+    )
     check = Check(*parser.parse_known_args())
     try:
         out = check.labels()

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 SCHEMA_VERSION = 2
 
-# Column, type, and ? where it can be null: what crates/contract says, written a second time on purpose.
+# Column, type, and ? where it can be null: what crates/contract says, written a second time on
+# purpose.
 IMAGES = """image_id string, split string, label_path string?, width int32, height int32, channels int8, format string,
     bytes int64, exif_orientation int8, source_stem string, status string, object_count int32, issue_count int32"""
 OBJECTS = """image_id string, split string, line int32, class_id int16, class_name string, class_index int16?, shape string,
@@ -34,7 +35,9 @@ PREDICTIONS = """image_id string, split string, rank int32, class_index int16, c
 SHARD = """image_id string, pixels tensor, width int32, height int32, scale_x float32, scale_y float32, offset_x float32, offset_y float32"""
 
 FLOATS = pa.list_(pa.field("item", pa.float32(), nullable=False))
-POINTS = pa.list_(pa.field("item", pa.list_(pa.field("item", pa.float32(), nullable=False), 2), nullable=False))
+POINTS = pa.list_(
+    pa.field("item", pa.list_(pa.field("item", pa.float32(), nullable=False), 2), nullable=False)
+)
 # The contract's word: what pyarrow, DuckDB, polars and pandas (with its nullable types) call it.
 TYPES = {
     "string": (pa.string(), "VARCHAR", pl.String, "string"),
@@ -64,13 +67,18 @@ def columns_of(contract):
 
 
 def check_names(where, expected, found):
-    missing, surplus = [n for n in expected if n not in found], [n for n in found if n not in expected]
+    missing, surplus = (
+        [n for n in expected if n not in found],
+        [n for n in found if n not in expected],
+    )
     for name in missing:
         differ(f"{where}: column {name} is missing")
     for name in surplus:
         differ(f"{where}: column {name} is not in the contract")
     if not missing and not surplus and expected != found:
-        differ(f"{where}: columns are in the order {', '.join(found)}; the contract says {', '.join(expected)}")
+        differ(
+            f"{where}: columns are in the order {', '.join(found)}; the contract says {', '.join(expected)}"
+        )
 
 
 # Each tool reads a table and says of it: types by column, and of each column its nulls and a sum.
@@ -87,7 +95,11 @@ def with_pyarrow(path):
         numbers = pc.utf8_length(column) if pa.types.is_string(column.type) else column
         return nulls, pc.sum(numbers.cast(pa.float64(), safe=False), min_count=0).as_py()
 
-    return {f.name: f.type for f in table.schema}, table.num_rows, {n: measure(table[n]) for n in table.column_names}
+    return (
+        {f.name: f.type for f in table.schema},
+        table.num_rows,
+        {n: measure(table[n]) for n in table.column_names},
+    )
 
 
 def with_duckdb(path):
@@ -96,9 +108,17 @@ def with_duckdb(path):
 
     def measure(name):
         column, kind = f'"{name}"', types[name]
-        number = {"FLOAT[]": f"list_sum({column}::DOUBLE[])", "FLOAT[][]": f"list_sum(flatten({column})::DOUBLE[])", "VARCHAR": f"length({column})"}
-        number = number.get(kind, f"CAST({column} AS DOUBLE)" if kind != "BOOLEAN" else f"{column}::INT")
-        return relation.aggregate(f"count(*) - count({column}), coalesce(sum({number}), 0)").fetchall()[0]
+        number = {
+            "FLOAT[]": f"list_sum({column}::DOUBLE[])",
+            "FLOAT[][]": f"list_sum(flatten({column})::DOUBLE[])",
+            "VARCHAR": f"length({column})",
+        }
+        number = number.get(
+            kind, f"CAST({column} AS DOUBLE)" if kind != "BOOLEAN" else f"{column}::INT"
+        )
+        return relation.aggregate(
+            f"count(*) - count({column}), coalesce(sum({number}), 0)"
+        ).fetchall()[0]
 
     return types, len(relation), {name: measure(name) for name in types}
 
@@ -129,10 +149,19 @@ def with_pandas(path):
             numbers = column.str.len() if pd.api.types.is_string_dtype(column.dtype) else column
         return int(column.isna().sum()), numbers.astype("Float64").sum()
 
-    return {n: str(t) for n, t in frame.dtypes.items()}, len(frame), {n: measure(frame[n]) for n in frame}
+    return (
+        {n: str(t) for n, t in frame.dtypes.items()},
+        len(frame),
+        {n: measure(frame[n]) for n in frame},
+    )
 
 
-TOOLS = {"pyarrow": with_pyarrow, "DuckDB": with_duckdb, "polars": with_polars, "pandas": with_pandas}
+TOOLS = {
+    "pyarrow": with_pyarrow,
+    "DuckDB": with_duckdb,
+    "polars": with_polars,
+    "pandas": with_pandas,
+}
 
 
 def check_tools(where, path, contract, listed_rows):
@@ -151,10 +180,20 @@ def check_tools(where, path, contract, listed_rows):
     check_names(where, expected, list(first_types))
     for tool, (types, _, _) in seen.items():
         if list(types) != list(first_types):
-            differ(f"{where}: {tool} reads the columns {', '.join(types)}; {first} reads {', '.join(first_types)}")
+            differ(
+                f"{where}: {tool} reads the columns {', '.join(types)}; {first} reads {', '.join(first_types)}"
+            )
     for name, kind, _ in columns_of(contract):
-        found = {tool: (types[name], TYPES[kind][place]) for place, (tool, (types, _, _)) in enumerate(seen.items()) if name in types}
-        wrong = [f"{tool} reads {is_now}, not {should_be}" for tool, (is_now, should_be) in found.items() if is_now != should_be]
+        found = {
+            tool: (types[name], TYPES[kind][place])
+            for place, (tool, (types, _, _)) in enumerate(seen.items())
+            if name in types
+        }
+        wrong = [
+            f"{tool} reads {is_now}, not {should_be}"
+            for tool, (is_now, should_be) in found.items()
+            if is_now != should_be
+        ]
         if wrong:
             differ(f"{where}: {name} is {kind} in the contract; {'; '.join(wrong)}")
     if any(rows != listed_rows for _, rows, _ in seen.values()):
@@ -163,8 +202,12 @@ def check_tools(where, path, contract, listed_rows):
     for tool, (_, _, measures) in seen.items():
         for name, (nulls, total) in measures.items():
             first_nulls, first_total = first_measures.get(name, (nulls, total))
-            if nulls != first_nulls or not math.isclose(total, first_total, rel_tol=1e-9, abs_tol=1e-9):
-                differ(f"{where}: {tool} reads {name} with {nulls} nulls and sum {total}; {first} with {first_nulls} and {first_total}")
+            if nulls != first_nulls or not math.isclose(
+                total, first_total, rel_tol=1e-9, abs_tol=1e-9
+            ):
+                differ(
+                    f"{where}: {tool} reads {name} with {nulls} nulls and sum {total}; {first} with {first_nulls} and {first_total}"
+                )
     return True
 
 
@@ -174,21 +217,31 @@ def check_file(where, path, contract):
         metadata, schema = file.metadata, file.schema_arrow
     for name, _, nullable in columns_of(contract):
         if name in schema.names and schema.field(name).nullable != nullable:
-            differ(f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract says the opposite")
+            differ(
+                f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract says the opposite"
+            )
     version = (metadata.metadata or {}).get(b"ossify.schema_version", b"absent").decode()
     if version != str(SCHEMA_VERSION):
         differ(f"{where}: ossify.schema_version is {version}; the contract says {SCHEMA_VERSION}")
-    # By DuckDB, because pyarrow passes over the minima of floats where they are declared to be in IEEE 754 total order.
+    # By DuckDB, because pyarrow passes over the minima of floats where they are declared to be in
+    # IEEE 754 total order.
     ranges = duckdb.execute(
-        "SELECT row_group_id, column_id, stats_min_value, stats_max_value, stats_null_count FROM parquet_metadata(?)", [str(path)]
+        "SELECT row_group_id, column_id, stats_min_value, stats_max_value, stats_null_count FROM parquet_metadata(?)",
+        [str(path)],
     ).fetchall()
     ranges = {(group, column): rest for group, column, *rest in ranges}
     for group in range(metadata.num_row_groups):
         if not metadata.row_group(group).num_rows:
             continue
-        faults = {"are not compressed with zstd": [], "have no page index": [], "have no statistics": []}
+        faults = {
+            "are not compressed with zstd": [],
+            "have no page index": [],
+            "have no statistics": [],
+        }
         without_zstd, without_index, without_statistics = faults.values()
-        for number, chunk in enumerate(map(metadata.row_group(group).column, range(metadata.num_columns))):
+        for number, chunk in enumerate(
+            map(metadata.row_group(group).column, range(metadata.num_columns))
+        ):
             name = chunk.path_in_schema.split(".")[0]
             if chunk.compression != "ZSTD":
                 without_zstd.append(name)
@@ -205,10 +258,15 @@ def check_file(where, path, contract):
 
 def check_shard(where, path, listed_rows, tensor):
     with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as shard:
-        schema, rows = shard.schema, sum(shard.get_batch(n).num_rows for n in range(shard.num_record_batches))
+        schema, rows = (
+            shard.schema,
+            sum(shard.get_batch(n).num_rows for n in range(shard.num_record_batches)),
+        )
     check_names(where, [name for name, _, _ in columns_of(SHARD)], schema.names)
     shape = [tensor["height"], tensor["width"], tensor["channels"]]
-    types = {kind: arrow for kind, (arrow, *_) in TYPES.items()} | {"tensor": pa.fixed_shape_tensor(pa.uint8(), shape, dim_names=["H", "W", "C"])}
+    types = {kind: arrow for kind, (arrow, *_) in TYPES.items()} | {
+        "tensor": pa.fixed_shape_tensor(pa.uint8(), shape, dim_names=["H", "W", "C"])
+    }
     for name, kind, nullable in columns_of(SHARD):
         if name not in schema.names:
             continue
@@ -216,13 +274,22 @@ def check_shard(where, path, listed_rows, tensor):
         if field.type != types[kind]:
             differ(f"{where}: {name} is {field.type}; the contract says {types[kind]}")
         if field.nullable != nullable:
-            differ(f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract says the opposite")
+            differ(
+                f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract says the opposite"
+            )
     if rows != listed_rows:
         differ(f"{where}: {rows} rows; the manifest lists {listed_rows}")
 
 
 def contract_of(folder, file):
-    tables = {"images": IMAGES, "objects": OBJECTS, "issues": ISSUES, "classes": CLASSES, "fingerprints": FINGERPRINTS, "leaks": LEAKS}
+    tables = {
+        "images": IMAGES,
+        "objects": OBJECTS,
+        "issues": ISSUES,
+        "classes": CLASSES,
+        "fingerprints": FINGERPRINTS,
+        "leaks": LEAKS,
+    }
     return PREDICTIONS if "predictions" in folder.parts else tables.get(Path(file).stem)
 
 
@@ -241,7 +308,9 @@ def check_folder(out, folder, required):
         try:
             if not (folder / path).exists():
                 differ(f"{where}: the manifest lists it, and it is not there")
-            elif path.endswith(".parquet") and (contract := contract_of(folder.relative_to(out), path)):
+            elif path.endswith(".parquet") and (
+                contract := contract_of(folder.relative_to(out), path)
+            ):
                 if check_tools(where, folder / path, contract, entry["rows"]):
                     check_file(where, folder / path, contract)
             elif path.endswith(".arrow"):
@@ -254,12 +323,21 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: python check_types.py OUT")
     out = Path(sys.argv[1])
-    check_folder(out, out / "tables", [f"{name}.parquet" for name in ["images", "objects", "issues", "classes"]])
+    check_folder(
+        out,
+        out / "tables",
+        [f"{name}.parquet" for name in ["images", "objects", "issues", "classes"]],
+    )
     if (out / "shards/manifest.json").exists():
-        check_folder(out, out / "shards", [f"{name}.parquet" for name in ["fingerprints", "leaks", "issues"]])
+        check_folder(
+            out, out / "shards", [f"{name}.parquet" for name in ["fingerprints", "leaks", "issues"]]
+        )
     for manifest in sorted(out.glob("predictions/*/manifest.json")):
         check_folder(out, manifest.parent, [])
-    print("\n".join(differences) or f"{out}: names, types and values are the contract's with all four tools")
+    print(
+        "\n".join(differences)
+        or f"{out}: names, types and values are the contract's with all four tools"
+    )
     sys.exit(1 if differences else 0)
 
 

@@ -36,33 +36,48 @@ compared = db.sql("""
 """)
 print("The ledger, and what the tables hold")
 compared.show()
-assert all(row[1] == row[2] + row[3] + row[4] and row[2:4] == row[5:7] for row in compared.fetchall())
+assert all(
+    row[1] == row[2] + row[3] + row[4] and row[2:4] == row[5:7] for row in compared.fetchall()
+)
 
 # %%
-show("Class balance of each split", """
+show(
+    "Class balance of each split",
+    """
     PIVOT objects ON split USING COUNT(*) GROUP BY class_id, class_name ORDER BY class_id
-""")
+""",
+)
 
 # %%
-show("What ingest found, by rule", """
-    SELECT severity, rule, action, COUNT(*) AS findings, COUNT(DISTINCT path) AS files, any_value(message) AS example
-    FROM issues GROUP BY ALL ORDER BY findings DESC, rule LIMIT 10
-""")
+show(
+    "What ingest found, by rule",
+    """
+    SELECT severity, rule, action, COUNT(*) AS findings, COUNT(DISTINCT path) AS files,
+    any_value(message) AS example FROM issues GROUP BY ALL ORDER BY findings DESC, rule LIMIT 10
+""",
+)
 
 # %%
-show("Images with the most findings", """
+show(
+    "Images with the most findings",
+    """
     SELECT image_id, status, issue_count, object_count
     FROM images WHERE issue_count > 0 ORDER BY issue_count DESC, image_id LIMIT 5
-""")
+""",
+)
 
 # %% A share of the image says little to a radiologist: with the join the size is in pixels.
-show("The smallest objects, in pixels of the source", """
-    SELECT class_name, shape, round((xmax - xmin) * width, 1) AS width_px, round((ymax - ymin) * height, 1) AS height_px, image_id
-    FROM objects JOIN images USING (image_id) ORDER BY area LIMIT 5
-""")
+show(
+    "The smallest objects, in pixels of the source",
+    """
+    SELECT class_name, shape, round((xmax - xmin) * width, 1) AS width_px, round((ymax - ymin) *
+    height, 1) AS height_px, image_id FROM objects JOIN images USING (image_id) ORDER BY area LIMIT
+    5
+""",
+)
 
-# %% Polygons: a list of [x, y]. The area again by the shoelace formula, without leaving SQL.
-# The formula counts twice what an outline winds around twice; the column holds no more than the box.
+# %% Polygons: a list of [x, y]. The area again by the shoelace formula, without leaving SQL. The
+# formula counts twice what an outline winds around twice; the column holds no more than the box.
 areas = db.sql("""
     SELECT image_id, line, len(vertices) AS vertex_count, area,
            least((xmax - xmin) * (ymax - ymin), abs(list_sum([
@@ -71,16 +86,25 @@ areas = db.sql("""
     FROM objects WHERE shape = 'polygon'
 """)
 db.register("areas", areas)
-show("Vertices of polygons, and how far their area is from the column", """
-    SELECT COUNT(*) AS polygons, MIN(vertex_count) AS fewest, MEDIAN(vertex_count) AS median, MAX(vertex_count) AS most,
+show(
+    "Vertices of polygons, and how far their area is from the column",
+    """
+    SELECT COUNT(*) AS polygons, MIN(vertex_count) AS fewest, MEDIAN(vertex_count) AS median,
+    MAX(vertex_count) AS most,
            MAX(abs(area - shoelace)) AS largest_difference
     FROM areas
-""")
+""",
+)
 assert not db.sql("FROM areas WHERE vertex_count IS NULL OR abs(area - shoelace) > 1e-4").fetchall()
 
 # %%
-show("Source images that were exported several times, and their classes", """
-    SELECT source_stem, COUNT(DISTINCT image_id) AS images, list_sort(list(DISTINCT i.split)) AS splits,
+show(
+    "Source images that were exported several times, and their classes",
+    """
+    SELECT source_stem, COUNT(DISTINCT image_id) AS images, list_sort(list(DISTINCT i.split)) AS
+    splits,
            list(DISTINCT class_name) FILTER (class_name IS NOT NULL) AS classes
-    FROM images AS i LEFT JOIN objects USING (image_id) GROUP BY source_stem HAVING images > 1 ORDER BY images DESC, source_stem LIMIT 5
-""")
+    FROM images AS i LEFT JOIN objects USING (image_id) GROUP BY source_stem HAVING images > 1 ORDER
+    BY images DESC, source_stem LIMIT 5
+""",
+)

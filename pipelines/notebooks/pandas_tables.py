@@ -16,20 +16,31 @@ OUT = Path("data/work/demo" if argument.startswith("-") else argument)
 
 
 def table(name):
-    # Without nullable types a null makes a column of integers one of floats: class_index, line, column.
+    # Without nullable types a null makes a column of integers one of floats: class_index, line,
+    # column.
     return pd.read_parquet(OUT / f"tables/{name}.parquet", dtype_backend="numpy_nullable")
 
 
-images, objects, issues, classes = (table(name) for name in ["images", "objects", "issues", "classes"])
+images, objects, issues, classes = (
+    table(name) for name in ["images", "objects", "issues", "classes"]
+)
 
 # %% Does the ledger say what the tables hold?
 summary = json.loads((OUT / "tables/manifest.json").read_text())["summary"]
 ledger = pd.DataFrame(summary["ledger"]).T.sort_index()
-counted = pd.crosstab(objects["split"], objects["shape"]).reindex(index=ledger.index, columns=["box", "polygon"], fill_value=0)
+counted = pd.crosstab(objects["split"], objects["shape"]).reindex(
+    index=ledger.index, columns=["box", "polygon"], fill_value=0
+)
 print(ledger.join(counted.add_suffix("_counted")), end="\n\n")
 assert (ledger["lines"] == ledger["boxes"] + ledger["polygons"] + ledger["quarantined"]).all()
 assert (ledger[["boxes", "polygons"]].to_numpy() == counted.to_numpy()).all()
-filtered = objects["class_index"].isna().groupby(objects["split"]).sum().reindex(ledger.index, fill_value=0)
+filtered = (
+    objects["class_index"]
+    .isna()
+    .groupby(objects["split"])
+    .sum()
+    .reindex(ledger.index, fill_value=0)
+)
 assert (filtered == ledger["rare_filtered"]).all()
 
 # %% Class balance: the share of each class within its split. Columns should look alike.
@@ -43,7 +54,12 @@ for split in recount:
     assert (recount[split].reindex(expected.index, fill_value=0) == expected).all(), split
 
 # %% Findings: what became of them, by rule.
-print(issues.groupby(["severity", "rule"]).agg(findings=("path", "size"), files=("path", "nunique"), actions=("action", "unique")), end="\n\n")
+print(
+    issues.groupby(["severity", "rule"]).agg(
+        findings=("path", "size"), files=("path", "nunique"), actions=("action", "unique")
+    ),
+    end="\n\n",
+)
 
 # %% Images with the most findings, with what was found. Findings name the label file or the image.
 worst = images.nlargest(5, "issue_count")[["image_id", "label_path", "status", "issue_count"]]
@@ -52,7 +68,9 @@ worst["rules"] = worst["label_path"].map(found).fillna(worst["image_id"].map(fou
 print(worst.drop(columns="label_path").to_string(index=False), end="\n\n")
 
 # %% Several objects in an image, and of how many classes.
-per_image = objects.groupby("image_id").agg(objects=("line", "size"), classes=("class_name", "nunique"))
+per_image = objects.groupby("image_id").agg(
+    objects=("line", "size"), classes=("class_name", "nunique")
+)
 print(per_image.value_counts().rename("images").to_frame(), end="\n\n")
 pd.testing.assert_series_equal(
     images.set_index("image_id")["object_count"].astype("int64").sort_index(),
@@ -71,8 +89,16 @@ def shoelace(vertices):
 
 
 polygons["vertex_count"] = polygons["vertices"].map(len)
-# The formula counts twice what an outline winds around twice; the column holds no more than the box.
+# The formula counts twice what an outline winds around twice; the column holds no more than the
+# box.
 box = (polygons["xmax"] - polygons["xmin"]) * (polygons["ymax"] - polygons["ymin"])
-polygons["difference"] = (polygons["vertices"].map(shoelace).clip(upper=box) - polygons["area"]).abs()
-print(polygons[["vertex_count", "area", "difference"]].astype(float).describe().loc[["count", "min", "50%", "max"]])
+polygons["difference"] = (
+    polygons["vertices"].map(shoelace).clip(upper=box) - polygons["area"]
+).abs()
+print(
+    polygons[["vertex_count", "area", "difference"]]
+    .astype(float)
+    .describe()
+    .loc[["count", "min", "50%", "max"]]
+)
 assert (polygons["difference"] <= 1e-4).all()

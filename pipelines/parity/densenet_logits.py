@@ -1,10 +1,12 @@
 """Compares DenseNet as built and loaded by ossify-model with torchvision's.
 
-Makes a torchvision network with random weights and filled BatchNorm statistics, saves it as torchvision's files are (names of today, names from before
-2018, and safetensors), lets the Rust example `parity` load each of them, and compares features and logits of the same pixels: random ones, or those of
-pictures of a folder.
+Makes a torchvision network with random weights and filled BatchNorm statistics, saves it as
+torchvision's files are (names of today, names from before 2018, and safetensors), lets the Rust
+example `parity` load each of them, and compares features and logits of the same pixels: random
+ones, or those of pictures of a folder.
 
-    python pipelines/parity/densenet_logits.py PATH/TO/examples/parity [--architecture densenet121] [--device cpu] [--pictures FOLDER]
+    python pipelines/parity/densenet_logits.py PATH/TO/examples/parity [--architecture densenet121]
+    [--device cpu] [--pictures FOLDER]
 
 Needs torch and torchvision. Exit code 0 if everything agrees within the tolerance, 1 otherwise.
 """
@@ -54,7 +56,11 @@ def write_safetensors(path: pathlib.Path, state: dict[str, torch.Tensor]) -> Non
         if tensor.dtype != torch.float32:
             continue
         data = tensor.contiguous().numpy().tobytes()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [len(body), len(body) + len(data)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(tensor.shape),
+            "data_offsets": [len(body), len(body) + len(data)],
+        }
         body += data
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
@@ -69,19 +75,43 @@ def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).abs().max() / max(1.0, float(theirs.abs().max())))
 
 
-def run_rust(program: str, folder: pathlib.Path, weights: pathlib.Path, options: argparse.Namespace) -> None:
-    command = [program, str(weights), str(folder / "pixels.u8"), str(options.images), str(options.side), str(folder / "out"), options.architecture, options.device]
+def run_rust(
+    program: str, folder: pathlib.Path, weights: pathlib.Path, options: argparse.Namespace
+) -> None:
+    command = [
+        program,
+        str(weights),
+        str(folder / "pixels.u8"),
+        str(options.images),
+        str(options.side),
+        str(folder / "out"),
+        options.architecture,
+        options.device,
+    ]
     subprocess.run(command, check=True)
 
 
 def pixels_of(options: argparse.Namespace) -> torch.Tensor:
     """uint8 [images, side, side, 3]."""
     if options.pictures is None:
-        return torch.randint(0, 256, (options.images, options.side, options.side, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+        return torch.randint(
+            0,
+            256,
+            (options.images, options.side, options.side, 3),
+            dtype=torch.uint8,
+            generator=torch.Generator().manual_seed(5),
+        )
     files = sorted(path for path in options.pictures.iterdir() if path.is_file())
     chosen = files[:: max(1, len(files) // options.images)][: options.images]
     size = (options.side, options.side)
-    return torch.stack([torch.from_numpy(numpy.array(PIL.Image.open(file).convert("RGB").resize(size, PIL.Image.BILINEAR))) for file in chosen])
+    return torch.stack(
+        [
+            torch.from_numpy(
+                numpy.array(PIL.Image.open(file).convert("RGB").resize(size, PIL.Image.BILINEAR))
+            )
+            for file in chosen
+        ]
+    )
 
 
 def compare(program: str, folder: pathlib.Path, options: argparse.Namespace) -> bool:
@@ -89,15 +119,24 @@ def compare(program: str, folder: pathlib.Path, options: argparse.Namespace) -> 
     pixels = pixels_of(options)
     options.images = len(pixels)
     (folder / "pixels.u8").write_bytes(pixels.numpy().tobytes())
-    normalized = (pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    normalized = (
+        pixels.permute(0, 3, 1, 2).float() / 255 - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    ) / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
     with torch.no_grad():
         features = torch.nn.functional.relu(network.features(normalized)).mean((2, 3))
 
     state = network.state_dict()
-    files = {name: folder / name for name in ("new-names.pth", "old-names.pth", "legacy-format.pth", "weights.safetensors")}
+    files = {
+        name: folder / name
+        for name in ("new-names.pth", "old-names.pth", "legacy-format.pth", "weights.safetensors")
+    }
     torch.save(state, files["new-names.pth"])
     torch.save({old_name(name): tensor for name, tensor in state.items()}, files["old-names.pth"])
-    torch.save({old_name(name): tensor for name, tensor in state.items()}, files["legacy-format.pth"], _use_new_zipfile_serialization=False)
+    torch.save(
+        {old_name(name): tensor for name, tensor in state.items()},
+        files["legacy-format.pth"],
+        _use_new_zipfile_serialization=False,
+    )
     write_safetensors(files["weights.safetensors"], state)
 
     agrees = True
@@ -113,7 +152,9 @@ def compare(program: str, folder: pathlib.Path, options: argparse.Namespace) -> 
     return agrees
 
 
-def compare_saved(folder: pathlib.Path, normalized: torch.Tensor, options: argparse.Namespace) -> bool:
+def compare_saved(
+    folder: pathlib.Path, normalized: torch.Tensor, options: argparse.Namespace
+) -> bool:
     raw = (folder / "out" / "model.safetensors").read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     header = json.loads(raw[8 : 8 + length])
@@ -125,27 +166,49 @@ def compare_saved(folder: pathlib.Path, normalized: torch.Tensor, options: argpa
         saved[name] = torch.from_numpy(values).reshape(entry["shape"])
 
     backbone = getattr(torchvision.models, options.architecture)(weights=None).features
-    backbone.load_state_dict({name.removeprefix("features."): tensor for name, tensor in saved.items() if name.startswith("features.")})
+    backbone.load_state_dict(
+        {
+            name.removeprefix("features."): tensor
+            for name, tensor in saved.items()
+            if name.startswith("features.")
+        }
+    )
     widths = json.loads(description["head_widths"])
     hidden = torch.nn.functional.relu(backbone.eval()(normalized)).mean((2, 3))
     with torch.no_grad():
         for index in range(len(widths)):
             stage = f"head.stages.{index}"
-            norm = {part: saved[f"{stage}.norm.{part}"] for part in ("running_mean", "running_var", "weight", "bias")}
+            norm = {
+                part: saved[f"{stage}.norm.{part}"]
+                for part in ("running_mean", "running_var", "weight", "bias")
+            }
             hidden = torch.nn.functional.batch_norm(hidden, **norm, eps=1e-3)
-            hidden = torch.relu(torch.nn.functional.linear(hidden, saved[f"{stage}.dense.weight"], saved[f"{stage}.dense.bias"]))
-        outputs = {part: torch.nn.functional.linear(hidden, saved[f"head.{part}.weight"], saved[f"head.{part}.bias"]) for part in ("classes", "boxes")}
+            hidden = torch.relu(
+                torch.nn.functional.linear(
+                    hidden, saved[f"{stage}.dense.weight"], saved[f"{stage}.dense.bias"]
+                )
+            )
+        outputs = {
+            part: torch.nn.functional.linear(
+                hidden, saved[f"head.{part}.weight"], saved[f"head.{part}.bias"]
+            )
+            for part in ("classes", "boxes")
+        }
 
     agrees = True
     for part, file in (("classes", "logits.f32"), ("boxes", "boxes.f32")):
-        found = difference(read_floats(folder / "out" / file, outputs[part].shape[1]), outputs[part])
+        found = difference(
+            read_floats(folder / "out" / file, outputs[part].shape[1]), outputs[part]
+        )
         print(f"{options.architecture} model.safetensors: {part} differ by at most {found:.2e}")
         agrees &= found <= TOLERANCE
     return agrees
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("program", help="the built Rust example `parity`")
     parser.add_argument("--architecture", default="densenet121")
     parser.add_argument("--device", default="cpu")

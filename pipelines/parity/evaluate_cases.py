@@ -67,7 +67,12 @@ def random_case(rng, at_least_two_classes=False):
         for truth in truths:
             for _ in range(int(rng.integers(0, 3))):
                 right = rng.random() < 0.7
-                found.append((truth[1] if right else int(rng.integers(classes)), jittered(rng, truth[2:], grid)))
+                found.append(
+                    (
+                        truth[1] if right else int(rng.integers(classes)),
+                        jittered(rng, truth[2:], grid),
+                    )
+                )
         for _ in range(int(rng.integers(0, 130 if crowded else 4))):
             found.append((int(rng.integers(classes)), random_box(rng, grid)))
         scores = rng.random(len(found))
@@ -77,9 +82,18 @@ def random_case(rng, at_least_two_classes=False):
         for (label, box), score in zip(found, scores):
             probabilities = rng.dirichlet(np.ones(classes))
             if coarse_scores:
-                # Quarters are exact, so equal probabilities stay equal and each row still sums to one.
+                # Quarters are exact, so equal probabilities stay equal and each row still sums to
+                # one.
                 probabilities = rng.multinomial(4, probabilities) / 4
-            case.predictions.append((i, label, float(np.float32(score)), [float(np.float32(p)) for p in probabilities], *box))
+            case.predictions.append(
+                (
+                    i,
+                    label,
+                    float(np.float32(score)),
+                    [float(np.float32(p)) for p in probabilities],
+                    *box,
+                )
+            )
     return case
 
 
@@ -131,10 +145,21 @@ def write(case, out):
     )
     k = len(case.class_names)
     zeros = pa.array([0] * k, pa.int64())
-    counts = {f"{split}_{what}": zeros for what in ("objects", "images") for split in ("train", "valid", "test")}
+    counts = {
+        f"{split}_{what}": zeros
+        for what in ("objects", "images")
+        for split in ("train", "valid", "test")
+    }
     index = pa.array(range(k), pa.int16())
     classes = pa.table(
-        {"class_id": index, "class_name": case.class_names, "class_index": index, **counts, "kept": [True] * k, "reason": pa.nulls(k, pa.string())}
+        {
+            "class_id": index,
+            "class_name": case.class_names,
+            "class_index": index,
+            **counts,
+            "kept": [True] * k,
+            "reason": pa.nulls(k, pa.string()),
+        }
     )
     ranks, seen = [], {}
     for p in case.predictions:
@@ -166,14 +191,33 @@ def publish(folder, stage, tables):
     for name, table in sorted(tables.items()):
         path = folder / f"{name}.parquet"
         pq.write_table(table, path, compression="zstd")
-        files.append({"path": path.name, "rows": table.num_rows, "bytes": path.stat().st_size, "xxh3": xxhash.xxh3_64_hexdigest(path.read_bytes())})
-    manifest = {"schema_version": 2, "ossify_version": "parity", "stage": stage, "fingerprint": "", "created_at": "", "files": files, "summary": {}}
+        files.append(
+            {
+                "path": path.name,
+                "rows": table.num_rows,
+                "bytes": path.stat().st_size,
+                "xxh3": xxhash.xxh3_64_hexdigest(path.read_bytes()),
+            }
+        )
+    manifest = {
+        "schema_version": 2,
+        "ossify_version": "parity",
+        "stage": stage,
+        "fingerprint": "",
+        "created_at": "",
+        "files": files,
+        "summary": {},
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def evaluate(binary, out, samples=0):
     """Runs ossify-evaluate and returns report.json."""
-    keys = [f"evaluate.splits=[\"{SPLIT}\"]", f"evaluate.bootstrap_samples={samples}", "evaluate.overlays=0"]
+    keys = [
+        f'evaluate.splits=["{SPLIT}"]',
+        f"evaluate.bootstrap_samples={samples}",
+        "evaluate.overlays=0",
+    ]
     run(binary, "--out", out, "--quiet", *(part for key in keys for part in ("--set", key)))
     return json.loads((Path(out) / "reports" / "random" / SPLIT / "report.json").read_text())
 
@@ -181,7 +225,9 @@ def evaluate(binary, out, samples=0):
 def run(*command):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr}")
+        raise SystemExit(
+            f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr}"
+        )
 
 
 class Comparison:
@@ -196,7 +242,9 @@ class Comparison:
         self.compared += 1
         if undefined(ours) and undefined(theirs):
             return
-        difference = abs(ours - theirs) if not undefined(ours) and not undefined(theirs) else float("inf")
+        difference = (
+            abs(ours - theirs) if not undefined(ours) and not undefined(theirs) else float("inf")
+        )
         self.largest[name] = max(self.largest.get(name, 0.0), difference)
         if not difference <= self.tolerance:
             self.failures.append(f"case {case}: {name}: ours {ours}, theirs {theirs}")
@@ -205,5 +253,14 @@ class Comparison:
         for name, difference in sorted(self.largest.items()):
             print(f"  {name:32} largest difference {difference:.1e}")
         if self.failures:
-            raise SystemExit("\n".join(self.failures[:20] + [f"{len(self.failures)} of {self.compared} figures differ from {with_whom} by more than {self.tolerance}"]))
-        print(f"{cases} random cases, {self.compared} figures: equal to {with_whom} within {self.tolerance}")
+            raise SystemExit(
+                "\n".join(
+                    self.failures[:20]
+                    + [
+                        f"{len(self.failures)} of {self.compared} figures differ from {with_whom} by more than {self.tolerance}"
+                    ]
+                )
+            )
+        print(
+            f"{cases} random cases, {self.compared} figures: equal to {with_whom} within {self.tolerance}"
+        )

@@ -1,8 +1,10 @@
 """Compares the gradient of every layer with PyTorch's, in training mode, batch statistics and all.
 
-The error of a tensor is the norm of the difference to PyTorch's gradient in double precision over the norm of that gradient. In double precision every
-layer must be within 1e-3, and is within 1e-5. Over many layers single precision loses digits whoever computes, so there PyTorch's own single precision
-is measured beside ours: a layer passes within 1e-3, or within twice of what PyTorch's gives.
+The error of a tensor is the norm of the difference to PyTorch's gradient in double precision over
+the norm of that gradient. In double precision every layer must be within 1e-3, and is within 1e-5.
+Over many layers single precision loses digits whoever computes, so there PyTorch's own single
+precision is measured beside ours: a layer passes within 1e-3, or within twice of what PyTorch's
+gives.
 
     python pipelines/parity/gradients.py PATH/TO/release [DEVICE]
 """
@@ -16,13 +18,15 @@ import torch
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "pytorch"))
-from load import load_model  # noqa: E402
+from load import load_model
 
 IMAGES, SIDE = 8, 64
 TOLERANCE = 1e-3
 
 
-def gradients(path: pathlib.Path, pixels: torch.Tensor, targets: torch.Tensor, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def gradients(
+    path: pathlib.Path, pixels: torch.Tensor, targets: torch.Tensor, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
     model = load_model(path).to(dtype).train()
     # The module's own forward casts pixels to single precision and ends in a softmax.
     images = pixels.permute(0, 3, 1, 2).to(dtype) / 255
@@ -43,7 +47,9 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str, devi
     (folder / "targets.f32").write_bytes(targets.numpy().astype("<f4").tobytes())
     # Random weights of the Rust side itself.
     model = folder / f"{architecture}.safetensors"
-    subprocess.run([release / "examples" / "gradients", "new", model, architecture, str(SIDE)], check=True)
+    subprocess.run(
+        [release / "examples" / "gradients", "new", model, architecture, str(SIDE)], check=True
+    )
     out = folder / "gradients.safetensors"
     files = [folder / "pixels.u8", folder / "targets.f32", str(IMAGES), str(SIDE), out, device]
 
@@ -51,20 +57,33 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str, devi
         subprocess.run([release / "examples" / "gradients", model, *files, precision], check=True)
         return load_file(out)
 
-    double, single = (gradients(model, pixels, targets, dtype) for dtype in (torch.float64, torch.float32))
+    double, single = (
+        gradients(model, pixels, targets, dtype) for dtype in (torch.float64, torch.float32)
+    )
     ours_double, ours_single = ours("float64"), ours("float32")
     assert ours_single.keys() == double.keys(), ours_single.keys() ^ double.keys()
     errors = {name: error(ours_double[name], double[name]) for name in double}
     worst = max(errors, key=errors.get)
-    print(f"{architecture}: {len(errors)} gradients in double precision, worst {errors[worst]:.1e} at {worst}")
+    print(
+        f"{architecture}: {len(errors)} gradients in double precision, worst {errors[worst]:.1e} at {worst}"
+    )
     wrong = [name for name in errors if not errors[name] <= TOLERANCE]
     for name in wrong:
         print(f"  {name}: {errors[name]:.1e} in double precision")
-    found = {name: (error(ours_single[name], double[name]), error(single[name], double[name])) for name in double}
+    found = {
+        name: (error(ours_single[name], double[name]), error(single[name], double[name]))
+        for name in double
+    }
     worst = max(found, key=lambda name: found[name][0])
-    failed = [name for name, (ours_error, single_error) in found.items() if ours_error > max(TOLERANCE, 2 * single_error)]
+    failed = [
+        name
+        for name, (ours_error, single_error) in found.items()
+        if ours_error > max(TOLERANCE, 2 * single_error)
+    ]
     within = sum(ours_error <= TOLERANCE for ours_error, _ in found.values())
-    print(f"{architecture}: {within} of {len(found)} gradients in single precision within {TOLERANCE}; worst {found[worst][0]:.1e} at {worst} (PyTorch in single precision: {found[worst][1]:.1e})")
+    print(
+        f"{architecture}: {within} of {len(found)} gradients in single precision within {TOLERANCE}; worst {found[worst][0]:.1e} at {worst} (PyTorch in single precision: {found[worst][1]:.1e})"
+    )
     for name in failed:
         print(f"  {name}: {found[name][0]:.1e}, PyTorch in single precision {found[name][1]:.1e}")
     return not failed and not wrong
@@ -73,7 +92,10 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str, devi
 def main() -> int:
     release, device = pathlib.Path(sys.argv[1]), (sys.argv[2:] or ["cpu"])[0]
     with tempfile.TemporaryDirectory() as folder:
-        agrees = [compare(release, pathlib.Path(folder), architecture, device) for architecture in ("densenet-compact", "densenet121")]
+        agrees = [
+            compare(release, pathlib.Path(folder), architecture, device)
+            for architecture in ("densenet-compact", "densenet121")
+        ]
     return 0 if all(agrees) else 1
 
 

@@ -1,12 +1,14 @@
-"""Compares training with PyTorch: 30 frozen steps, the exported model, its predictions, ONNX, and the TensorBoard file.
+"""Compares training with PyTorch: 30 frozen steps, the exported model, its predictions, ONNX, and
+the TensorBoard file.
 
-Draws a small phantom dataset and lets ossify-train train the head of a frozen DenseNet121 for 30 epochs of one step (a batch as large as the split, so
-that the order of samples does not matter). A twin in PyTorch takes the weights of an untrained run through `pipelines/pytorch/load.py`, the backbone
-included, and trains on the same shards with Keras' Adam, written out here. Compared are
+Draws a small phantom dataset and lets ossify-train train the head of a frozen DenseNet121 for 30
+epochs of one step (a batch as large as the split, so that the order of samples does not matter). A
+twin in PyTorch takes the weights of an untrained run through `pipelines/pytorch/load.py`, the
+backbone included, and trains on the same shards with Keras' Adam, written out here. Compared are
 
 - the loss of every step, within 1e-3 (dropout off),
-- probabilities and boxes of `predictions.parquet` with those of the exported model, within 1e-3, and of its ONNX form,
-- the scalars that TensorBoard's own reader finds with `metrics.jsonl`.
+- probabilities and boxes of `predictions.parquet` with those of the exported model, within 1e-3,
+and of its ONNX form, - the scalars that TensorBoard's own reader finds with `metrics.jsonl`.
 
     python pipelines/parity/train_head.py PATH/TO/release
 """
@@ -23,15 +25,34 @@ import pyarrow.parquet
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "pytorch"))
-from load import load_model  # noqa: E402
+from load import load_model
 
 TOLERANCE = 1e-3
 STEPS = 30
 RECIPE = {
-    "architecture": "densenet121", "mode": "frozen", "weights": "none", "samples": "object", "epochs": STEPS, "batch_size": 65536, "learning_rate": 1e-3,
-    "schedule": "constant", "warmup_epochs": 0, "optimizer": "adam", "epsilon": "keras", "clip_norm": 1.0, "clip_scope": "parameter", "l2": 0.01,
-    "head_widths": [64, 32], "dropout": 0.0, "box_weight": 2.0, "stop_at_train_accuracy": 0, "input_px": 64, "device": "cpu",
-    "flip": False, "brightness": 0, "shift": 0,
+    "architecture": "densenet121",
+    "mode": "frozen",
+    "weights": "none",
+    "samples": "object",
+    "epochs": STEPS,
+    "batch_size": 65536,
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "warmup_epochs": 0,
+    "optimizer": "adam",
+    "epsilon": "keras",
+    "clip_norm": 1.0,
+    "clip_scope": "parameter",
+    "l2": 0.01,
+    "head_widths": [64, 32],
+    "dropout": 0.0,
+    "box_weight": 2.0,
+    "stop_at_train_accuracy": 0,
+    "input_px": 64,
+    "device": "cpu",
+    "flip": False,
+    "brightness": 0,
+    "shift": 0,
 }
 
 
@@ -40,9 +61,25 @@ class Stages:
         self.release, self.folder = release, folder
 
     def run(self, stage: str, out: str, *more: str, **train) -> dict:
-        settings = ["ingest.min_objects_per_class=1"] + [f"train.{key}={json.dumps(value)}" for key, value in (RECIPE | train).items()]
-        command = [self.release / f"ossify-{stage}", "--config", "conf/demo.toml", "--dataset", self.folder / "dataset", "--out", self.folder / out, "--json", "--quiet"]
-        output = subprocess.run([*command, *(part for setting in settings for part in ("--set", setting)), *more], check=True, capture_output=True)
+        settings = ["ingest.min_objects_per_class=1"] + [
+            f"train.{key}={json.dumps(value)}" for key, value in (RECIPE | train).items()
+        ]
+        command = [
+            self.release / f"ossify-{stage}",
+            "--config",
+            "conf/demo.toml",
+            "--dataset",
+            self.folder / "dataset",
+            "--out",
+            self.folder / out,
+            "--json",
+            "--quiet",
+        ]
+        output = subprocess.run(
+            [*command, *(part for setting in settings for part in ("--set", setting)), *more],
+            check=True,
+            capture_output=True,
+        )
         return json.loads(output.stdout)["summary"]
 
 
@@ -58,19 +95,27 @@ def read_split(work: pathlib.Path, split: str) -> tuple[list[str], torch.Tensor]
     return ids, torch.from_numpy(numpy.concatenate(images).copy())
 
 
-def read_samples(work: pathlib.Path, ids: list[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def read_samples(
+    work: pathlib.Path, ids: list[str]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """For each object of the split: number of its image, class, box."""
     numbers = {image_id: number for number, image_id in enumerate(ids)}
     rows = pyarrow.parquet.read_table(work / "tables" / "objects.parquet").to_pylist()
     rows = [row for row in rows if row["image_id"] in numbers and row["class_index"] is not None]
     images = torch.tensor([numbers[row["image_id"]] for row in rows])
     classes = torch.tensor([row["class_index"] for row in rows])
-    return images, classes, torch.tensor([[row[edge] for edge in ("xmin", "ymin", "xmax", "ymax")] for row in rows])
+    return (
+        images,
+        classes,
+        torch.tensor([[row[edge] for edge in ("xmin", "ymin", "xmax", "ymax")] for row in rows]),
+    )
 
 
 def features(model, images: torch.Tensor) -> torch.Tensor:
     found = []
-    hook = (model.head["stages"][0]["norm"]).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    hook = (model.head["stages"][0]["norm"]).register_forward_pre_hook(
+        lambda module, inputs: found.append(inputs[0])
+    )
     with torch.no_grad():
         for batch in images.split(32):
             model(batch)
@@ -81,8 +126,12 @@ def features(model, images: torch.Tensor) -> torch.Tensor:
 def keras_adam(parameters: list[torch.Tensor], memory: dict, step: int) -> None:
     """Keras' Adam with clipnorm, epsilon hat included (Kingma and Ba 2015, section 2)."""
     for parameter in parameters:
-        gradient = parameter.grad * min(1.0, RECIPE["clip_norm"] / max(1e-30, float(parameter.grad.norm())))
-        first, second = memory.setdefault(parameter, (torch.zeros_like(parameter), torch.zeros_like(parameter)))
+        gradient = parameter.grad * min(
+            1.0, RECIPE["clip_norm"] / max(1e-30, float(parameter.grad.norm()))
+        )
+        first, second = memory.setdefault(
+            parameter, (torch.zeros_like(parameter), torch.zeros_like(parameter))
+        )
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
         memory[parameter] = (first, second)
@@ -100,8 +149,12 @@ def train_twin(model, images: torch.Tensor, samples) -> list[float]:
         for stage in head["stages"]:
             hidden = stage["dense"](stage["norm"](hidden)).relu()
         loss = torch.nn.functional.cross_entropy(head["classes"](hidden), classes)
-        loss = loss + RECIPE["box_weight"] * torch.nn.functional.mse_loss(head["boxes"](hidden), boxes)
-        loss = loss + RECIPE["l2"] * sum(stage["dense"].weight.square().sum() for stage in head["stages"])
+        loss = loss + RECIPE["box_weight"] * torch.nn.functional.mse_loss(
+            head["boxes"](hidden), boxes
+        )
+        loss = loss + RECIPE["l2"] * sum(
+            stage["dense"].weight.square().sum() for stage in head["stages"]
+        )
         head.zero_grad()
         loss.backward()
         keras_adam(parameters, memory, step)
@@ -110,22 +163,43 @@ def train_twin(model, images: torch.Tensor, samples) -> list[float]:
 
 
 def verdict(what: str, difference: float, tolerance: float = TOLERANCE) -> bool:
-    print(f"{what}: differ by at most {difference:.1e}{'' if difference <= tolerance else f', MORE THAN {tolerance}'}")
+    print(
+        f"{what}: differ by at most {difference:.1e}{'' if difference <= tolerance else f', MORE THAN {tolerance}'}"
+    )
     return difference <= tolerance
 
 
 def compare(stages: Stages) -> bool:
     work = stages.folder / "work"
-    subprocess.run([stages.release / "ossify-phantom", "--config", "conf/demo.toml", "--images", "90", "--dataset", stages.folder / "dataset", "--out", work], check=True, capture_output=True)
+    subprocess.run(
+        [
+            stages.release / "ossify-phantom",
+            "--config",
+            "conf/demo.toml",
+            "--images",
+            "90",
+            "--dataset",
+            stages.folder / "dataset",
+            "--out",
+            work,
+        ],
+        check=True,
+        capture_output=True,
+    )
     for stage in ("ingest", "resize"):
         stages.run(stage, "work")
     untrained = stages.run("train", "work", learning_rate=0, epochs=1)["run"]
     trained = stages.run("train", "work")["run"]
     stages.run("predict", "work")
-    metrics = [json.loads(line) for line in (work / "runs" / trained / "metrics.jsonl").read_text().splitlines()]
+    metrics = [
+        json.loads(line)
+        for line in (work / "runs" / trained / "metrics.jsonl").read_text().splitlines()
+    ]
 
     ids, images = read_split(work, "train")
-    twin = train_twin(load_model(work / "runs" / untrained / "model.safetensors"), images, read_samples(work, ids))
+    twin = train_twin(
+        load_model(work / "runs" / untrained / "model.safetensors"), images, read_samples(work, ids)
+    )
     ours = [epoch["train"]["loss"] for epoch in metrics]
     print(f"loss from {ours[0]:.4f} to {ours[-1]:.4f} in {len(ours)} steps")
     agrees = len(ours) == STEPS and ours[-1] < ours[0] - 0.1
@@ -135,16 +209,25 @@ def compare(stages: Stages) -> bool:
     model = load_model(path)
     ids, images = read_split(work, "valid")
     with torch.no_grad():
-        probabilities, boxes = (torch.cat(parts) for parts in zip(*(model(batch) for batch in images.split(16))))
+        probabilities, boxes = (
+            torch.cat(parts) for parts in zip(*(model(batch) for batch in images.split(16)))
+        )
     table = pyarrow.parquet.read_table(work / "predictions" / trained / "valid.parquet")
     assert table["image_id"].to_pylist() == ids
     assert model.class_names == stages.run("predict", "work")["class_names"]
-    agrees &= verdict("probabilities of predictions.parquet", float((torch.tensor(table["probabilities"].to_pylist()) - probabilities).abs().max()))
+    agrees &= verdict(
+        "probabilities of predictions.parquet",
+        float((torch.tensor(table["probabilities"].to_pylist()) - probabilities).abs().max()),
+    )
     # Stretched images have the same shares; predictions are put in order and clamped.
     edges = torch.tensor([table[edge].to_pylist() for edge in ("xmin", "ymin", "xmax", "ymax")]).T
-    ordered = torch.cat([torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1).clamp(0, 1)
+    ordered = torch.cat(
+        [torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1
+    ).clamp(0, 1)
     agrees &= verdict("boxes of predictions.parquet", float((edges - ordered).abs().max()))
-    agrees &= compare_onnx(path, stages.folder / "model.onnx", images[:5], probabilities[:5], boxes[:5])
+    agrees &= compare_onnx(
+        path, stages.folder / "model.onnx", images[:5], probabilities[:5], boxes[:5]
+    )
     return agrees & compare_tensorboard(work / "runs" / trained, metrics)
 
 
@@ -153,8 +236,16 @@ def compare_onnx(model: pathlib.Path, onnx: pathlib.Path, images, probabilities,
 
     loader = pathlib.Path(__file__).parents[1] / "pytorch" / "load.py"
     subprocess.run([sys.executable, loader, model, onnx], check=True, capture_output=True)
-    found = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"]).run(None, {"images": images.numpy()})
-    return verdict("ONNX", max(float((torch.from_numpy(ours) - theirs).abs().max()) for ours, theirs in zip(found, (probabilities, boxes))))
+    found = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"]).run(
+        None, {"images": images.numpy()}
+    )
+    return verdict(
+        "ONNX",
+        max(
+            float((torch.from_numpy(ours) - theirs).abs().max())
+            for ours, theirs in zip(found, (probabilities, boxes))
+        ),
+    )
 
 
 def compare_tensorboard(run: pathlib.Path, metrics: list[dict]) -> bool:
@@ -167,13 +258,23 @@ def compare_tensorboard(run: pathlib.Path, metrics: list[dict]) -> bool:
         for name in ("loss", "classification_loss", "box_loss", "accuracy", "box_mse", "mean_iou"):
             scalars = events.Scalars(f"{name}/{split}")
             assert [scalar.step for scalar in scalars] == [epoch["epoch"] for epoch in metrics]
-            difference = max([difference, *(abs(scalar.value - epoch[split][name]) for scalar, epoch in zip(scalars, metrics))])
+            difference = max(
+                [
+                    difference,
+                    *(
+                        abs(scalar.value - epoch[split][name])
+                        for scalar, epoch in zip(scalars, metrics)
+                    ),
+                ]
+            )
     return verdict("scalars that TensorBoard reads", difference, 1e-5)
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        return 0 if compare(Stages(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(folder))) else 1
+        return (
+            0 if compare(Stages(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(folder))) else 1
+        )
 
 
 if __name__ == "__main__":

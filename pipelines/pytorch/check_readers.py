@@ -1,9 +1,10 @@
-"""Checks that other libraries read the shards, all to the same bytes: check_readers.py [--need LIBRARY]... WORK_FOLDER...
+"""Checks that other libraries read the shards, all to the same bytes: check_readers.py [--need
+LIBRARY]... WORK_FOLDER...
 
-Reads every tensor with pyarrow, PyTorch (see shards.py) and Hugging Face datasets (see hugging_face.py), and compares
-XXH3 of its bytes with the one in the shard's footer. A library that is not installed is left out, and said so, unless
-`--need` names it. Where /proc/self/maps tells what lies at an address, it also checks that nothing was copied.
-"""
+Reads every tensor with pyarrow, PyTorch (see shards.py) and Hugging Face datasets (see
+hugging_face.py), and compares XXH3 of its bytes with the one in the shard's footer. A library that
+is not installed is left out, and said so, unless `--need` names it. Where /proc/self/maps tells
+what lies at an address, it also checks that nothing was copied."""
 
 import argparse
 import importlib.util
@@ -41,9 +42,16 @@ def lies_in(file: Path, address: int) -> bool:
 
 def shards_of(out: Path) -> dict[str, list[Path]]:
     """The shards of each split, in order."""
-    names = [file["path"] for file in json.loads((out / "shards/manifest.json").read_text())["files"] if file["path"].endswith(".arrow")]
+    names = [
+        file["path"]
+        for file in json.loads((out / "shards/manifest.json").read_text())["files"]
+        if file["path"].endswith(".arrow")
+    ]
     splits = dict.fromkeys(name.split("-")[0] for name in names)
-    return {split: [out / "shards" / name for name in names if name.startswith(f"{split}-")] for split in splits}
+    return {
+        split: [out / "shards" / name for name in names if name.startswith(f"{split}-")]
+        for split in splits
+    }
 
 
 def is_compressed(shard: Path) -> bool:
@@ -67,8 +75,12 @@ def read_with_pyarrow(shard: Path) -> Iterator[Row]:
 
 def check_footer(shard: Path, rows: list[Row]) -> bool:
     """Compares with the hashes of the footer, if it has any."""
-    written = (pa.ipc.open_file(pa.memory_map(str(shard))).metadata or {}).get(b"ossify.tensor_xxh3")
-    assert written is None or written.decode() == "".join(digest for _, digest in rows), f"{shard}: other tensors than the footer says"
+    written = (pa.ipc.open_file(pa.memory_map(str(shard))).metadata or {}).get(
+        b"ossify.tensor_xxh3"
+    )
+    assert written is None or written.decode() == "".join(digest for _, digest in rows), (
+        f"{shard}: other tensors than the footer says"
+    )
     return written is not None
 
 
@@ -80,15 +92,28 @@ def check_pytorch(out: Path, expected: dict[str, list[Row]]) -> str:
     for split, dataset in splits.items():
         check_boxes(out, split, dataset)
         # Backwards, so that no row is read after the one before it.
-        rows = [row_of(target["image_id"], pixels.numpy()) for pixels, target in map(dataset.__getitem__, range(len(dataset) - 1, -1, -1))]
+        rows = [
+            row_of(target["image_id"], pixels.numpy())
+            for pixels, target in map(dataset.__getitem__, range(len(dataset) - 1, -1, -1))
+        ]
         assert rows[::-1] == expected[split], f"{out}: PyTorch reads other tensors of {split}"
     everything = [row for rows in expected.values() for row in rows]
     for workers, start_method in [(0, None), (2, "fork"), (2, "spawn")]:
         loader = torch.utils.data.DataLoader(
-            torch.utils.data.ConcatDataset(splits.values()), batch_size=16, num_workers=workers, multiprocessing_context=start_method, collate_fn=collate
+            torch.utils.data.ConcatDataset(splits.values()),
+            batch_size=16,
+            num_workers=workers,
+            multiprocessing_context=start_method,
+            collate_fn=collate,
         )
-        rows = [row_of(target["image_id"], pixels.numpy()) for batch in loader for pixels, target in zip(*batch)]
-        assert rows == everything, f"{out}: a DataLoader with {workers} workers by {start_method} reads other tensors"
+        rows = [
+            row_of(target["image_id"], pixels.numpy())
+            for batch in loader
+            for pixels, target in zip(*batch)
+        ]
+        assert rows == everything, (
+            f"{out}: a DataLoader with {workers} workers by {start_method} reads other tensors"
+        )
 
     split, dataset = next(iter(splits.items()))
     shard = shards_of(out)[split][0]
@@ -96,20 +121,28 @@ def check_pytorch(out: Path, expected: dict[str, list[Row]]) -> str:
     pixels, _ = dataset[0]
     check_not_copied(shard, pixels.data_ptr(), "PyTorch")
     pixels.bitwise_not_()
-    assert xxhash.xxh3_64_hexdigest(shard.read_bytes()) == before, f"{shard}: writing into a tensor changed the file"
+    assert xxhash.xxh3_64_hexdigest(shard.read_bytes()) == before, (
+        f"{shard}: writing into a tensor changed the file"
+    )
     return "without workers, with 2 forked and with 2 spawned ones, and the boxes are in place"
 
 
 def check_boxes(out: Path, split: str, dataset) -> None:
     """The boxes, against the formula that crates/contract/src/transform.rs has, one by one."""
-    shards = [pa.ipc.open_file(pa.memory_map(str(shard))).read_all() for shard in shards_of(out)[split]]
-    head_of = {head["image_id"]: head for head in pa.concat_tables(shards).drop_columns("pixels").to_pylist()}
+    shards = [
+        pa.ipc.open_file(pa.memory_map(str(shard))).read_all() for shard in shards_of(out)[split]
+    ]
+    head_of = {
+        head["image_id"]: head
+        for head in pa.concat_tables(shards).drop_columns("pixels").to_pylist()
+    }
     expected = {image_id: [] for image_id in head_of}
     for object_ in pq.read_table(out / "tables/objects.parquet").to_pylist():
         head = head_of.get(object_["image_id"])
         if head is not None and object_["class_index"] is not None:
             corners = [
-                object_[f"{axis}{end}"] * head[side] * head[f"scale_{axis}"] + head[f"offset_{axis}"]
+                object_[f"{axis}{end}"] * head[side] * head[f"scale_{axis}"]
+                + head[f"offset_{axis}"]
                 for end in ("min", "max")
                 for axis, side in (("x", "width"), ("y", "height"))
             ]
@@ -117,7 +150,10 @@ def check_boxes(out: Path, split: str, dataset) -> None:
     for _, target in map(dataset.__getitem__, range(len(dataset))):
         wanted = np.array(expected[target["image_id"]]).reshape(-1, 5)
         assert target["classes"].tolist() == wanted[:, 4].tolist(), target
-        assert target["boxes"].shape == (len(wanted), 4) and np.abs(target["boxes"].numpy() - wanted[:, :4]).max(initial=0) < 1e-3, target
+        assert (
+            target["boxes"].shape == (len(wanted), 4)
+            and np.abs(target["boxes"].numpy() - wanted[:, :4]).max(initial=0) < 1e-3
+        ), target
 
 
 def check_datasets(out: Path, expected: dict[str, list[Row]]) -> str:
@@ -131,9 +167,17 @@ def check_datasets(out: Path, expected: dict[str, list[Row]]) -> str:
         address = mapped.with_format("arrow")[0]["pixels"].chunk(0).flatten().buffers()[1].address
         check_not_copied(shards_of(out)[split][0], address, "datasets")
         with tempfile.TemporaryDirectory() as cache:
-            cached = datasets.load_dataset("arrow", data_files=shard_paths(out, split), features=mapped.features, split="train", cache_dir=cache)
+            cached = datasets.load_dataset(
+                "arrow",
+                data_files=shard_paths(out, split),
+                features=mapped.features,
+                split="train",
+                cache_dir=cache,
+            )
             for dataset in (mapped, cached.with_format(**mapped.format)):
-                assert [row_of(row["image_id"], row["pixels"]) for row in dataset] == wanted, f"{out}: datasets reads other tensors of {split}"
+                assert [row_of(row["image_id"], row["pixels"]) for row in dataset] == wanted, (
+                    f"{out}: datasets reads other tensors of {split}"
+                )
     return "as they lie, and from its own cache"
 
 
@@ -141,9 +185,17 @@ READERS = {"torch": check_pytorch, "datasets": check_datasets}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="WORK_FOLDER")
-    parser.add_argument("--need", action="append", default=[], choices=READERS, help="a library that must not be left out")
+    parser.add_argument(
+        "--need",
+        action="append",
+        default=[],
+        choices=READERS,
+        help="a library that must not be left out",
+    )
     arguments = parser.parse_args()
     if not PROCESS_MAPS.exists():
         print("copies go unnoticed: this system has no /proc/self/maps", file=sys.stderr)
@@ -155,7 +207,10 @@ def main() -> None:
             expected[split] = [row for rows in rows_of.values() for row in rows]
         footers = "as their footers say" if all(hashed) else "without hashes in their footers"
         packed = "compressed" if is_compressed(shards[0]) else "mapped without a copy"
-        print(f"{out}: pyarrow reads {sum(map(len, expected.values()))} tensors of {len(hashed)} shards, {footers}, {packed}", file=sys.stderr)
+        print(
+            f"{out}: pyarrow reads {sum(map(len, expected.values()))} tensors of {len(hashed)} shards, {footers}, {packed}",
+            file=sys.stderr,
+        )
         for library, check in READERS.items():
             if importlib.util.find_spec(library):
                 print(f"{out}: {library} reads the same, {check(out, expected)}", file=sys.stderr)

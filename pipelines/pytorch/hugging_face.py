@@ -3,16 +3,18 @@
     from hugging_face import open_split
     train = open_split("data/work/demo", "train")
     pixels = train[0]["pixels"].reshape(224, 224, 3)  # uint8; a copy of one tensor
-    row = train.with_format("arrow")[0]["pixels"].chunk(0).flatten().to_numpy()  # the mapped bytes themselves
+    row = train.with_format("arrow")[0]["pixels"].chunk(0).flatten().to_numpy()  # the mapped bytes
+    themselves
 
-`datasets` does not know Arrow's tensor type, so that neither `Dataset.from_file` (for streams; a shard is a file) nor
-`load_dataset("arrow", ...)` opens a shard by itself. Here it gets the list of bytes that lies beneath the type. With
-these features it also makes a dataset in its own cache, which copies all pixels once:
+`datasets` does not know Arrow's tensor type, so that neither `Dataset.from_file` (for streams; a
+shard is a file) nor `load_dataset("arrow", ...)` opens a shard by itself. Here it gets the list of
+bytes that lies beneath the type. With these features it also makes a dataset in its own cache,
+which copies all pixels once:
 
     load_dataset("arrow", data_files={"train": paths}, features=train.features)
 
-Worker processes of `map(num_proc=...)` are sent the pixels of a mapped dataset, and of one in the cache only its path.
-"""
+Worker processes of `map(num_proc=...)` are sent the pixels of a mapped dataset, and of one in the
+cache only its path."""
 
 import json
 from pathlib import Path
@@ -23,12 +25,16 @@ from datasets import Dataset
 
 
 def shard_paths(out: str | Path, split: str) -> list[str]:
-    names = [file["path"] for file in json.loads(Path(out, "shards/manifest.json").read_text())["files"]]
+    names = [
+        file["path"] for file in json.loads(Path(out, "shards/manifest.json").read_text())["files"]
+    ]
     return [str(Path(out, "shards", name)) for name in names if name.startswith(f"{split}-")]
 
 
 def open_split(out: str | Path, split: str) -> Dataset:
-    shards = pa.concat_tables([pa.ipc.open_file(pa.memory_map(path)).read_all() for path in shard_paths(out, split)])
+    shards = pa.concat_tables(
+        [pa.ipc.open_file(pa.memory_map(path)).read_all() for path in shard_paths(out, split)]
+    )
     pixels = pa.chunked_array([chunk.storage for chunk in shards["pixels"].chunks])
     dataset = Dataset(shards.set_column(shards.schema.get_field_index("pixels"), "pixels", pixels))
     # Without a type, its numpy format makes 64-bit integers of bytes.

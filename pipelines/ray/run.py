@@ -1,10 +1,12 @@
 """Runs the stages on a Ray cluster, those that can be divided as many tasks at once.
 
-    python pipelines/ray/run.py --partitions 64 --config conf/mine.toml --dataset /shared/dataset --out /shared/work
+    python pipelines/ray/run.py --partitions 64 --config conf/mine.toml --dataset /shared/dataset
+    --out /shared/work
 
-Run it on a node of the cluster, in a folder that all nodes have, as they have dataset and work folder. Ray places the
-tasks. What fails, or loses its node, is tried again after a pause; exit codes 2 and 3 of a stage end everything. The same
-command goes on from where an earlier one was left: stages know what is there.
+Run it on a node of the cluster, in a folder that all nodes have, as they have dataset and work
+folder. Ray places the tasks. What fails, or loses its node, is tried again after a pause; exit
+codes 2 and 3 of a stage end everything. The same command goes on from where an earlier one was
+left: stages know what is there.
 
 Exit codes are ossify's: 0 clean, 1 failed, 2 usage or configuration, 3 a gate was not met.
 """
@@ -53,15 +55,28 @@ class Ended:
 
 
 @ray.remote(max_retries=0, scheduling_strategy="SPREAD")
-def run_stage(command: list[str], folder: str, settings: dict[str, str], is_streamed: bool) -> Ended:
+def run_stage(
+    command: list[str], folder: str, settings: dict[str, str], is_streamed: bool
+) -> Ended:
     """Runs a stage on the node where Ray put the task; a streamed one's lines go through Ray to the caller's terminal."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OSSIFY__")} | settings
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("OSSIFY__")
+    } | settings
     node, raylet = socket.gethostname(), os.getppid()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         try:
-            process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=None if is_streamed else errors)
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdout=out,
+                stderr=None if is_streamed else errors,
+            )
         except OSError as error:
-            return Ended(FAILED, f"{command[0]} does not start on {node}: {error}; install ossify on every node, or name its folder with --bin")
+            return Ended(
+                FAILED,
+                f"{command[0]} does not start on {node}: {error}; install ossify on every node, or name its folder with --bin",
+            )
         try:
             while process.poll() is None:
                 # Ray forgot this task with its node: the share is another node's by now.
@@ -83,9 +98,17 @@ def ended(code: int, out: bytes, errors: bytes, node: str) -> Ended:
     except ValueError:
         summary = {}
     gates = [f"gate {gate['name']} not met: {gate['message']}" for gate in summary.get("gates", [])]
-    words = summary.get("error") or "\n".join(gates) or errors.decode("utf-8", "replace")[-2000:].strip().removeprefix("error: ")
+    words = (
+        summary.get("error")
+        or "\n".join(gates)
+        or errors.decode("utf-8", "replace")[-2000:].strip().removeprefix("error: ")
+    )
     ending = f"was ended by signal {-code}" if code < 0 else f"ended with {code}"
-    return Ended(code, words if code in (USAGE, GATE) else f"it {ending} on {node}: {words or 'it said nothing'}", summary.get("status") == "current")
+    return Ended(
+        code,
+        words if code in (USAGE, GATE) else f"it {ending} on {node}: {words or 'it said nothing'}",
+        summary.get("status") == "current",
+    )
 
 
 class Pipeline:
@@ -93,9 +116,12 @@ class Pipeline:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        # As if the stages ran here: Ray's workers have the folder and the environment in which their node was started.
+        # As if the stages ran here: Ray's workers have the folder and the environment in which
+        # their node was started.
         self.folder = os.getcwd()
-        self.settings = {name: value for name, value in os.environ.items() if name.startswith("OSSIFY__")}
+        self.settings = {
+            name: value for name, value in os.environ.items() if name.startswith("OSSIFY__")
+        }
         has_gpu = ray.cluster_resources().get("GPU", 0) >= 1
         self.running: set[ray.ObjectRef] = set()
         self.gpus = int(has_gpu) if options.gpus is None else options.gpus
@@ -111,8 +137,15 @@ class Pipeline:
     async def run_shares(self, stage: str) -> None:
         total, cpus, gpus = self.options.partitions, self.options.cpus_per_task, self.gpus_of(stage)
         if largest_node(gpus) < cpus:
-            say(f"{stage}: no node has {cpus} processors{' and a GPU' if gpus else ''} now; the shares wait for one")
-        shares = [self.attempts(f"{stage} {share}/{total}", stage, ["--partition", f"{share}/{total}"], cpus, gpus) for share in range(1, total + 1)]
+            say(
+                f"{stage}: no node has {cpus} processors{' and a GPU' if gpus else ''} now; the shares wait for one"
+            )
+        shares = [
+            self.attempts(
+                f"{stage} {share}/{total}", stage, ["--partition", f"{share}/{total}"], cpus, gpus
+            )
+            for share in range(1, total + 1)
+        ]
         start = said = time.monotonic()
         current = 0
         for done, share in enumerate(asyncio.as_completed(shares), 1):
@@ -120,35 +153,63 @@ class Pipeline:
             now = time.monotonic()
             if done == total or now - said >= SECS_BETWEEN_LINES:
                 said = now
-                say(f"{stage}: {done}/{total} shares, {current} of them already there, {done / max(now - start, 1e-3):.2g} a second")
+                say(
+                    f"{stage}: {done}/{total} shares, {current} of them already there, {done / max(now - start, 1e-3):.2g} a second"
+                )
 
     async def run_one(self, name: str, stage: str, *flags: str) -> None:
         """What is not divided has all processors of a node. A merge computes nothing for which it needs a GPU."""
         start = time.monotonic()
         gpus = 0 if flags else self.gpus_of(stage)
-        done = await self.attempts(name, stage, flags, self.options.cpus or largest_node(gpus) or self.options.cpus_per_task, gpus)
-        say(f"{name}: {'already there' if done.is_current else 'done'}, {time.monotonic() - start:.1f} s")
+        done = await self.attempts(
+            name,
+            stage,
+            flags,
+            self.options.cpus or largest_node(gpus) or self.options.cpus_per_task,
+            gpus,
+        )
+        say(
+            f"{name}: {'already there' if done.is_current else 'done'}, {time.monotonic() - start:.1f} s"
+        )
 
     def gpus_of(self, stage: str) -> int:
         return self.gpus if stage in USES_GPU else 0
 
-    async def attempts(self, name: str, stage: str, flags: Sequence[str], cpus: int, gpus: int) -> Ended:
+    async def attempts(
+        self, name: str, stage: str, flags: Sequence[str], cpus: int, gpus: int
+    ) -> Ended:
         """Runs a stage until it ends well, or ends the pipeline."""
         options = self.options
         # A merge wants the configuration of its shares, of which the device is a part.
         device = ["--device", "cuda:0"] if self.gpus_of(stage) else []
         is_streamed = stage == "train"
-        command = [program(stage, options.bin), "--json", *options.stage_flags, f"--set=general.threads={cpus}", *device, *flags]
+        command = [
+            program(stage, options.bin),
+            "--json",
+            *options.stage_flags,
+            f"--set=general.threads={cpus}",
+            *device,
+            *flags,
+        ]
         task = run_stage.options(name=name, num_cpus=cpus, num_gpus=gpus)
         for attempt in range(options.retries + 1):
-            result = await self.outcome(task.remote(command if is_streamed else [*command, "--quiet"], self.folder, self.settings, is_streamed))
+            result = await self.outcome(
+                task.remote(
+                    command if is_streamed else [*command, "--quiet"],
+                    self.folder,
+                    self.settings,
+                    is_streamed,
+                )
+            )
             if result.code == 0:
                 return result
             if result.code in (USAGE, GATE):
                 raise Stop(result.code, f"{name}: {result.words}")
             if attempt < options.retries:
                 pause = min(2.0**attempt, LONGEST_PAUSE_SECS)
-                say(f"{name}: {result.words}; attempt {attempt + 2} of {options.retries + 1} follows in {pause:.0f} s")
+                say(
+                    f"{name}: {result.words}; attempt {attempt + 2} of {options.retries + 1} follows in {pause:.0f} s"
+                )
                 await asyncio.sleep(pause)
         raise Stop(FAILED, f"{name} failed {options.retries + 1} times: {result.words}")
 
@@ -157,7 +218,9 @@ class Pipeline:
         try:
             result = await task
         except RayError as error:
-            result = Ended(FAILED, f"it was lost with its worker or node: {str(error).strip().splitlines()[0]}")
+            result = Ended(
+                FAILED, f"it was lost with its worker or node: {str(error).strip().splitlines()[0]}"
+            )
         # What an interruption leaves here is for stop().
         self.running.discard(task)
         return result
@@ -199,24 +262,93 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--partitions", type=at_least(1), metavar="N", default=16, help="shares of ingest, resize and predict [default: 16]")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--partitions",
+        type=at_least(1),
+        metavar="N",
+        default=16,
+        help="shares of ingest, resize and predict [default: 16]",
+    )
     parser.add_argument("--config", type=place, metavar="FILE", help="the conf file")
-    parser.add_argument("--dataset", type=place, metavar="DIR", help="folder of the dataset, or its URL; without it that of the configuration")
-    parser.add_argument("--out", type=place, metavar="DIR", help="work folder, or its URL; without it data/work/<name of the conf file>")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="sets one key for all stages; may be repeated")
-    parser.add_argument("--strict", action="store_true", help="takes every error found in the data as a reason for exit code 3")
-    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run [default: evaluate]")
-    parser.add_argument("--cpus-per-task", type=at_least(1), metavar="N", default=4, help="processors of a share, and so its threads [default: 4]")
-    parser.add_argument("--cpus", type=at_least(1), metavar="N", help="processors of a merge, of training and evaluation; without it those of the largest node")
-    parser.add_argument("--gpus", type=int, choices=(0, 1), help="GPUs of training and of a share of prediction; without it 1 if the cluster has any")
-    parser.add_argument("--retries", type=at_least(0), metavar="N", default=4, help="attempts after one that failed or lost its node [default: 4]")
-    parser.add_argument("--bin", type=Path, metavar="DIR", help="folder of ossify's programs; without it each node searches its PATH")
-    parser.add_argument("--address", help="of the cluster, as for ray.init; without it RAY_ADDRESS, a Ray that runs here, or one for this run alone")
+    parser.add_argument(
+        "--dataset",
+        type=place,
+        metavar="DIR",
+        help="folder of the dataset, or its URL; without it that of the configuration",
+    )
+    parser.add_argument(
+        "--out",
+        type=place,
+        metavar="DIR",
+        help="work folder, or its URL; without it data/work/<name of the conf file>",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="sets one key for all stages; may be repeated",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="takes every error found in the data as a reason for exit code 3",
+    )
+    parser.add_argument(
+        "--until",
+        choices=STAGES,
+        default=STAGES[-1],
+        help="the last stage to run [default: evaluate]",
+    )
+    parser.add_argument(
+        "--cpus-per-task",
+        type=at_least(1),
+        metavar="N",
+        default=4,
+        help="processors of a share, and so its threads [default: 4]",
+    )
+    parser.add_argument(
+        "--cpus",
+        type=at_least(1),
+        metavar="N",
+        help="processors of a merge, of training and evaluation; without it those of the largest node",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        choices=(0, 1),
+        help="GPUs of training and of a share of prediction; without it 1 if the cluster has any",
+    )
+    parser.add_argument(
+        "--retries",
+        type=at_least(0),
+        metavar="N",
+        default=4,
+        help="attempts after one that failed or lost its node [default: 4]",
+    )
+    parser.add_argument(
+        "--bin",
+        type=Path,
+        metavar="DIR",
+        help="folder of ossify's programs; without it each node searches its PATH",
+    )
+    parser.add_argument(
+        "--address",
+        help="of the cluster, as for ray.init; without it RAY_ADDRESS, a Ray that runs here, or one for this run alone",
+    )
     options = parser.parse_args()
     paths = {"--config": options.config, "--dataset": options.dataset, "--out": options.out}
     given = [f"{flag}={path}" for flag, path in paths.items() if path]
-    options.stage_flags = [*given, *(f"--set={assignment}" for assignment in options.set), *(["--strict"] if options.strict else [])]
+    options.stage_flags = [
+        *given,
+        *(f"--set={assignment}" for assignment in options.set),
+        *(["--strict"] if options.strict else []),
+    ]
     for stage in STAGES if options.bin else []:
         if not shutil.which(program(stage, options.bin)):
             parser.error(f"--bin {options.bin} has no program ossify-{stage}")
@@ -228,7 +360,9 @@ def main() -> int:
     try:
         ray.init(address=options.address, logging_level="WARNING")
     except (ConnectionError, ValueError) as error:
-        say(f"error: Ray does not answer at {options.address or 'RAY_ADDRESS'}: {error}; is this a node of the cluster?")
+        say(
+            f"error: Ray does not answer at {options.address or 'RAY_ADDRESS'}: {error}; is this a node of the cluster?"
+        )
         return USAGE
     pipeline = Pipeline(options)
     try:

@@ -1,8 +1,9 @@
-"""Stands in for kubectl and the Job controller: lets the containers of a Job run as processes here, one after the other.
+"""Stands in for kubectl and the Job controller: lets the containers of a Job run as processes here,
+one after the other.
 
-It knows what pipelines/kubernetes uses: suspended and Indexed Jobs, attempts for each index, FailJob rules, and
-variables in commands. Mounted folders lie below CLUSTER, which keeps the state, too.
-"""
+It knows what pipelines/kubernetes uses: suspended and Indexed Jobs, attempts for each index,
+FailJob rules, and variables in commands. Mounted folders lie below CLUSTER, which keeps the state,
+too."""
 
 import json
 import os
@@ -29,15 +30,26 @@ def main(arguments):
             condition, message = run(state[name]["job"])
             state[name] |= {"type": condition, "message": message}
         case ["get", "job", name, output]:
-            before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[state[name]["type"]]
-            print(state[name]["message"] if output.endswith(".message}") else f"{before} {state[name]['type']}")
+            before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[
+                state[name]["type"]
+            ]
+            print(
+                state[name]["message"]
+                if output.endswith(".message}")
+                else f"{before} {state[name]['type']}"
+            )
         case _:
             raise SystemExit(f"no such call is known here: {arguments}")
     STATE.write_text(json.dumps(state))
 
 
 def apply(folder):
-    rendered = subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, env=os.environ | {"PATH": os.environ["REAL_PATH"]})
+    rendered = subprocess.run(
+        ["kubectl", "kustomize", folder],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PATH": os.environ["REAL_PATH"]},
+    )
     jobs = {}
     for each in YAML(typ="safe").load_all(rendered.stdout):
         if each["kind"] == "Job":
@@ -56,17 +68,29 @@ def run(job):
     """The condition with which the Job ends, and its message."""
     spec = job["spec"]
     (container,) = spec["template"]["spec"]["containers"]
-    fatal = [code for rule in spec["podFailurePolicy"]["rules"] if rule["action"] == "FailJob" for code in rule["onExitCodes"]["values"]]
+    fatal = [
+        code
+        for rule in spec["podFailurePolicy"]["rules"]
+        if rule["action"] == "FailJob"
+        for code in rule["onExitCodes"]["values"]
+    ]
     indexed = spec.get("completionMode") == "Indexed"
     for index in range(spec.get("completions", 1)):
-        variables = {each["name"]: each["value"] for each in container["env"]} | ({"JOB_COMPLETION_INDEX": str(index)} if indexed else {})
-        command = [local(expand(part, variables)) for part in container["command"] + container["args"]]
+        variables = {each["name"]: each["value"] for each in container["env"]} | (
+            {"JOB_COMPLETION_INDEX": str(index)} if indexed else {}
+        )
+        command = [
+            local(expand(part, variables)) for part in container["command"] + container["args"]
+        ]
         for _ in range(1 + spec.get("backoffLimitPerIndex", 6)):
             code = subprocess.run(command, env=os.environ | variables, stdout=sys.stderr).returncode
             if code == 0 or code in fatal:
                 break
         if code in fatal:
-            return "Failed", f"Container {container['name']} failed with exit code {code} matching FailJob rule"
+            return (
+                "Failed",
+                f"Container {container['name']} failed with exit code {code} matching FailJob rule",
+            )
         if code != 0:
             return "Failed", "Job has reached the specified backoff limit"
     return "Complete", ""
@@ -74,7 +98,11 @@ def run(job):
 
 def expand(text, variables):
     """$(NAME) in a command, as Kubernetes does it: what is not known stays, and $$ is a $ that begins nothing."""
-    return re.sub(r"\$\$|\$\(([^)]*)\)", lambda found: "$" if found[1] is None else variables.get(found[1], found[0]), text)
+    return re.sub(
+        r"\$\$|\$\(([^)]*)\)",
+        lambda found: "$" if found[1] is None else variables.get(found[1], found[0]),
+        text,
+    )
 
 
 if __name__ == "__main__":

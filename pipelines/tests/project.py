@@ -17,15 +17,25 @@ RECIPE = {
     "OSSIFY__TRAIN__INPUT_PX": "56",
     "OSSIFY__EVALUATE__OVERLAYS": "0",
 }
-IDENTITY = {f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+IDENTITY = {
+    f"GIT_{who}_{what}": "test@example.org"
+    for who in ("AUTHOR", "COMMITTER")
+    for what in ("NAME", "EMAIL")
+}
 
 
 def artefacts(out):
     """The bytes of all tables, tensors and weights of a work folder; manifests and metrics hold times."""
-    paths = [path for path in out.rglob("*") if path.suffix in (".parquet", ".arrow", ".safetensors")]
+    paths = [
+        path for path in out.rglob("*") if path.suffix in (".parquet", ".arrow", ".safetensors")
+    ]
     # Parts are what a partition leaves behind, and checkpoints what training does.
-    kept = [path for path in paths if not {"parts", "checkpoints"} & set(path.relative_to(out).parts)]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+    kept = [
+        path for path in paths if not {"parts", "checkpoints"} & set(path.relative_to(out).parts)
+    ]
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept
+    }
 
 
 class Project:
@@ -36,8 +46,17 @@ class Project:
         self.root = Path(self.temporary.name).resolve()
         python = Path(os.environ["OSSIFY_PYTHON"]).absolute().parent
         path = os.pathsep.join([str(BIN), str(python), os.environ["PATH"]])
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "OSSIFY__"))}
-        self.environment = inherited | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"} | IDENTITY | environment
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("GIT_", "OSSIFY__"))
+        }
+        self.environment = (
+            inherited
+            | {"PATH": path, "GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
+            | IDENTITY
+            | environment
+        )
         self.git("init", "--quiet", "--initial-branch", "main")
 
     def draw(self, images):
@@ -46,10 +65,17 @@ class Project:
     def run(self, *command, code=0, **environment):
         """What it said, both streams together; fails where it ends otherwise than with this code."""
         done = subprocess.run(
-            command, cwd=self.root, env=self.environment | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+            command,
+            cwd=self.root,
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
         )
         if code is not None and done.returncode != code:
-            raise AssertionError(f"{' '.join(map(str, command))} ended with {done.returncode}, not {code}:\n...{done.stdout[-2000:]}")
+            raise AssertionError(
+                f"{' '.join(map(str, command))} ended with {done.returncode}, not {code}:\n...{done.stdout[-2000:]}"
+            )
         return done.stdout
 
     def wrap(self, test, stage, script):
@@ -59,7 +85,9 @@ class Project:
             folder.mkdir()
             test.addCleanup(shutil.rmtree, folder)
         wrapper = folder / f"ossify-{stage}"
-        wrapper.write_text(f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\n{script}\nexec "$program" "$@"\n')
+        wrapper.write_text(
+            f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\n{script}\nexec "$program" "$@"\n'
+        )
         wrapper.chmod(0o755)
         return os.pathsep.join([str(folder), self.environment["PATH"]])
 
@@ -78,9 +106,16 @@ class Project:
     def labels(self, split):
         """Label files of a split that hold something and in which nothing is wrong, with their lines."""
         dataset = self.root / "data/dataset"
-        faulty = {Path(fault["path"]).stem for fault in json.loads((dataset / "planted.json").read_text())["faults"]}
+        faulty = {
+            Path(fault["path"]).stem
+            for fault in json.loads((dataset / "planted.json").read_text())["faults"]
+        }
         files = sorted((dataset / split / "labels").glob("*.txt"))
-        return {path: lines for path in files if path.stem not in faulty and (lines := path.read_bytes().splitlines())}
+        return {
+            path: lines
+            for path in files
+            if path.stem not in faulty and (lines := path.read_bytes().splitlines())
+        }
 
     def close(self):
         self.temporary.cleanup()

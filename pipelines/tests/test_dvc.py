@@ -15,7 +15,9 @@ class Repro(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         # The conf file has the epochs: DVC does not see what the environment says.
-        cls.project = project = Project(**{name: value for name, value in RECIPE.items() if name != "OSSIFY__TRAIN__EPOCHS"})
+        cls.project = project = Project(
+            **{name: value for name, value in RECIPE.items() if name != "OSSIFY__TRAIN__EPOCHS"}
+        )
         cls.addClassCleanup(project.close)
         project.draw(40)
         for name in ("dvc.yaml", "ossify.toml", "collect.py"):
@@ -42,7 +44,10 @@ class Repro(unittest.TestCase):
         self.addCleanup(self.configure, new, old)
 
     def shards(self):
-        return {path.name: path.stat().st_ino for path in (self.project.root / "data/work/shards").glob("*.arrow")}
+        return {
+            path.name: path.stat().st_ino
+            for path in (self.project.root / "data/work/shards").glob("*.arrow")
+        }
 
     def scores(self):
         return json.loads((self.project.root / "data/work/scores.json").read_text())
@@ -80,7 +85,9 @@ class Repro(unittest.TestCase):
         self.assertEqual(self.shards(), shards)
         self.assertEqual(len(shards), 3)
 
-    def test_a_key_of_training_runs_training_and_what_follows_and_taking_it_back_brings_the_scores_back(self):
+    def test_a_key_of_training_runs_training_and_what_follows_and_taking_it_back_brings_the_scores_back(
+        self,
+    ):
         before = self.scores()
         self.configure("epochs = 2", "epochs = 3")
         self.assertEqual(self.repro(), ["train", "predict", "evaluate"])

@@ -1,7 +1,8 @@
-"""pipelines/kubernetes against the schemas of Kubernetes and of Argo, and its commands as processes of this machine.
+"""pipelines/kubernetes against the schemas of Kubernetes and of Argo, and its commands as processes
+of this machine.
 
-No cluster is needed, and none is spoken to: `kubectl kustomize` works alone, and job_controller.py lets the Jobs run.
-"""
+No cluster is needed, and none is spoken to: `kubectl kustomize` works alone, and job_controller.py
+lets the Jobs run."""
 
 import copy
 import os
@@ -12,20 +13,26 @@ import unittest
 
 import kubernetes_validate
 from hera.workflows.models import Workflow
-from ruamel.yaml import YAML
-
 from project import PIPELINES, RECIPE, Project, artefacts
+from ruamel.yaml import YAML
 
 FOLDER = PIPELINES / "kubernetes"
 STAGES = ["ingest", "resize", "train", "predict", "evaluate"]
-NEEDS_KUBECTL = unittest.skipUnless(shutil.which("kubectl"), "kubectl is not installed, which puts the Jobs together")
+NEEDS_KUBECTL = unittest.skipUnless(
+    shutil.which("kubectl"), "kubectl is not installed, which puts the Jobs together"
+)
 # The first with attempts for each index that need no feature gate, and the newest that is known.
 VERSIONS = ["1.29", kubernetes_validate.latest_version()]
 
 
 def objects():
-    rendered = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, encoding="utf-8", check=True).stdout
-    return {f"{each['kind']}/{each['metadata']['name']}": each for each in YAML(typ="safe").load_all(rendered)}
+    rendered = subprocess.run(
+        ["kubectl", "kustomize", FOLDER], capture_output=True, encoding="utf-8", check=True
+    ).stdout
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": each
+        for each in YAML(typ="safe").load_all(rendered)
+    }
 
 
 def workflow():
@@ -33,14 +40,22 @@ def workflow():
 
 
 def containers_of_workflow():
-    return {each["name"]: each["container"] for each in workflow()["spec"]["templates"] if "container" in each}
+    return {
+        each["name"]: each["container"]
+        for each in workflow()["spec"]["templates"]
+        if "container" in each
+    }
 
 
 @NEEDS_KUBECTL
 class Jobs(unittest.TestCase):
     def setUp(self):
         self.objects = objects()
-        self.jobs = {name.removeprefix("Job/ossify-"): each["spec"] for name, each in self.objects.items() if name.startswith("Job/")}
+        self.jobs = {
+            name.removeprefix("Job/ossify-"): each["spec"]
+            for name, each in self.objects.items()
+            if name.startswith("Job/")
+        }
 
     def test_every_object_is_one_of_kubernetes(self):
         self.assertEqual(len(self.objects), 10)
@@ -59,7 +74,9 @@ class Jobs(unittest.TestCase):
         for name, job in self.jobs.items():
             with self.subTest(name):
                 self.assertEqual("completions" in job, name in ("ingest", "resize", "predict"))
-                (shares,) = (int(each["value"]) for each in job["template"]["spec"]["containers"][0]["env"])
+                (shares,) = (
+                    int(each["value"]) for each in job["template"]["spec"]["containers"][0]["env"]
+                )
                 self.assertEqual(job.get("completions", shares), shares)
 
     def test_every_pod_is_locked_down_and_training_alone_has_a_gpu(self):
@@ -70,14 +87,21 @@ class Jobs(unittest.TestCase):
                 self.assertIs(pod["securityContext"]["runAsNonRoot"], True)
                 self.assertIs(container["securityContext"]["readOnlyRootFilesystem"], True)
                 self.assertEqual(container["securityContext"]["capabilities"], {"drop": ["ALL"]})
-                self.assertEqual("nvidia.com/gpu" in container["resources"]["limits"], name == "train")
-                self.assertRegex(container["image"], rf"^registry\.example\.org/ossify-{name.removesuffix('-merge')}:[0-9.]+$")
+                self.assertEqual(
+                    "nvidia.com/gpu" in container["resources"]["limits"], name == "train"
+                )
+                self.assertRegex(
+                    container["image"],
+                    rf"^registry\.example\.org/ossify-{name.removesuffix('-merge')}:[0-9.]+$",
+                )
 
 
 class ArgoWorkflow(unittest.TestCase):
     def read(self, document):
         """What Argo's models make of it; a field that they do not know is lost."""
-        return Workflow.model_validate(document).model_dump(by_alias=True, exclude_unset=True, mode="json")
+        return Workflow.model_validate(document).model_dump(
+            by_alias=True, exclude_unset=True, mode="json"
+        )
 
     def test_it_is_one_of_argo(self):
         self.assertEqual(self.read(workflow()), workflow())
@@ -94,17 +118,31 @@ class ArgoWorkflow(unittest.TestCase):
     def test_the_steps_are_the_stages_in_order_each_with_its_merge(self):
         self.assertEqual(
             [step["name"] for step in self.steps()],
-            ["ingest", "ingest-merge", "resize", "resize-merge", "train", "predict", "predict-merge", "evaluate"],
+            [
+                "ingest",
+                "ingest-merge",
+                "resize",
+                "resize-merge",
+                "train",
+                "predict",
+                "predict-merge",
+                "evaluate",
+            ],
         )
         for step in self.steps():
             with self.subTest(step["name"]):
-                inputs = {each["name"]: each["value"] for each in step.get("arguments", {"parameters": []})["parameters"]}
+                inputs = {
+                    each["name"]: each["value"]
+                    for each in step.get("arguments", {"parameters": []})["parameters"]
+                }
                 shares = "{{workflow.parameters.shares}}"
                 match step["name"].split("-"):
                     case ["train" | "evaluate" as stage]:
                         self.assertEqual((step["template"], inputs), (stage, {}))
                     case [stage]:
-                        self.assertEqual(inputs, {"stage": stage, "part": f"--partition={{{{item}}}}/{shares}"})
+                        self.assertEqual(
+                            inputs, {"stage": stage, "part": f"--partition={{{{item}}}}/{shares}"}
+                        )
                         self.assertEqual(step["withSequence"], {"start": "1", "end": shares})
                     case [stage, "merge"]:
                         self.assertEqual(inputs, {"stage": stage, "part": f"--merge={shares}"})
@@ -113,22 +151,35 @@ class ArgoWorkflow(unittest.TestCase):
     def test_every_program_is_tried_again_but_for_the_codes_that_stay(self):
         for each in workflow()["spec"]["templates"]:
             with self.subTest(each["name"]):
-                self.assertEqual(each.get("retryStrategy", {}).get("expression"), 'lastRetry.exitCode not in ["2", "3"]' if "container" in each else None)
+                self.assertEqual(
+                    each.get("retryStrategy", {}).get("expression"),
+                    'lastRetry.exitCode not in ["2", "3"]' if "container" in each else None,
+                )
 
     @NEEDS_KUBECTL
     def test_its_containers_are_those_of_the_jobs(self):
         rendered = objects()
         for template, container in containers_of_workflow().items():
             with self.subTest(template):
-                pod = rendered[f"Job/ossify-{'ingest' if template == 'part' else template}"]["spec"]["template"]["spec"]
+                pod = rendered[f"Job/ossify-{'ingest' if template == 'part' else template}"][
+                    "spec"
+                ]["template"]["spec"]
                 (job,) = pod["containers"]
                 self.assertEqual(workflow()["spec"]["securityContext"], pod["securityContext"])
-                self.assertEqual(workflow()["spec"]["volumes"], sorted(pod["volumes"], key=lambda volume: volume["name"], reverse=True))
+                self.assertEqual(
+                    workflow()["spec"]["volumes"],
+                    sorted(pod["volumes"], key=lambda volume: volume["name"], reverse=True),
+                )
                 for field in ("securityContext", "volumeMounts"):
                     self.assertEqual(container[field], job[field])
-                self.assertEqual([part for part in container["args"] if "part" not in part], job["args"])
+                self.assertEqual(
+                    [part for part in container["args"] if "part" not in part], job["args"]
+                )
                 limits = {name: str(value) for name, value in job["resources"]["limits"].items()}
-                self.assertEqual((container["resources"]["requests"], container["resources"]["limits"]), (job["resources"]["requests"], limits))
+                self.assertEqual(
+                    (container["resources"]["requests"], container["resources"]["limits"]),
+                    (job["resources"]["requests"], limits),
+                )
 
 
 @NEEDS_KUBECTL
@@ -137,34 +188,49 @@ class Run(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.project = project = Project(**RECIPE | {"OSSIFY__TRAIN__EPOCHS": "1", "OSSIFY__GENERAL__THREADS": "1", "POLL": "0"})
+        cls.project = project = Project(
+            **RECIPE | {"OSSIFY__TRAIN__EPOCHS": "1", "OSSIFY__GENERAL__THREADS": "1", "POLL": "0"}
+        )
         cls.addClassCleanup(project.close)
         programs = project.root / "programs"
         programs.mkdir()
-        (programs / "kubectl").write_text(f'#!/bin/sh\nexec {sys.executable} -B {PIPELINES / "tests/job_controller.py"} "$@"\n')
+        (programs / "kubectl").write_text(
+            f'#!/bin/sh\nexec {sys.executable} -B {PIPELINES / "tests/job_controller.py"} "$@"\n'
+        )
         (programs / "kubectl").chmod(0o755)
         path = project.environment["PATH"]
-        project.environment |= {"CLUSTER": str(project.root), "REAL_PATH": path, "PATH": os.pathsep.join([str(programs), path])}
+        project.environment |= {
+            "CLUSTER": str(project.root),
+            "REAL_PATH": path,
+            "PATH": os.pathsep.join([str(programs), path]),
+        }
         project.draw(60)
 
     def test_the_jobs_give_the_bytes_of_one_process_though_a_share_is_lost(self):
         root = self.project.root
         lost = root / "lost"
         path = self.project.wrap(
-            self, "resize", f'case "$*" in *"--partition 3/8"*) if [ ! -e {lost} ]; then touch {lost}; (ulimit -f 512; "$program" "$@"); kill -KILL $$; fi ;; esac'
+            self,
+            "resize",
+            f'case "$*" in *"--partition 3/8"*) if [ ! -e {lost} ]; then touch {lost}; (ulimit -f 512; "$program" "$@"); kill -KILL $$; fi ;; esac',
         )
         said = self.project.run(FOLDER / "run.sh", PATH=path)
         self.assertTrue(lost.exists(), said)
         self.assertIn("report in", said)
         for stage in STAGES:
-            self.project.run(f"ossify-{stage}", "--quiet", "--config", "ossify.toml", "--out", "alone")
+            self.project.run(
+                f"ossify-{stage}", "--quiet", "--config", "ossify.toml", "--out", "alone"
+            )
         self.assertIn("predictions/", " ".join(artefacts(root / "alone")))
         self.assertEqual(artefacts(root / "data/work"), artefacts(root / "alone"))
 
     def test_a_mistake_in_the_configuration_ends_the_chain_at_once_and_says_why(self):
         said = self.project.run(FOLDER / "run.sh", code=1, OSSIFY__RESIZE__NO_SUCH_KEY="1")
         self.assertEqual(said.count("no_such_key"), 1, said)
-        self.assertIn("error: ossify-ingest failed, and what follows does not run: Container ossify failed with exit code 2", said)
+        self.assertIn(
+            "error: ossify-ingest failed, and what follows does not run: Container ossify failed with exit code 2",
+            said,
+        )
 
 
 if __name__ == "__main__":

@@ -14,17 +14,21 @@ from pathlib import Path
 # Before Ray is imported, which would put a key into the user's home.
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
-from ray.cluster_utils import Cluster  # noqa: E402
-
-from project import BIN, PIPELINES, RECIPE, Project  # noqa: E402
+from project import BIN, PIPELINES, RECIPE, Project
+from ray.cluster_utils import Cluster
 
 RUN = PIPELINES / "ray/run.py"
 STAGES = ["ingest", "resize", "train", "predict", "evaluate"]
 SHARES = 4
 OBJECT_STORE = {"object_store_memory": 80 << 20}
 # So small that each share gets a shard.
-SMALL = {"OSSIFY__TRAIN__EPOCHS": "2", "OSSIFY__RESIZE__IMAGES_PER_SHARD": "20", "OSSIFY__INGEST__MIN_OBJECTS_PER_CLASS": "4"}
-# Written once, by the first process that comes here: where it runs, and who it is. Then it stands still.
+SMALL = {
+    "OSSIFY__TRAIN__EPOCHS": "2",
+    "OSSIFY__RESIZE__IMAGES_PER_SHARD": "20",
+    "OSSIFY__INGEST__MIN_OBJECTS_PER_CLASS": "4",
+}
+# Written once, by the first process that comes here: where it runs, and who it is. Then it stands
+# still.
 STAND_STILL = "if mkdir standing; then echo $RAY_RAYLET_PID $$ >standing/new; mv standing/new standing/ids; exec sleep 600; fi"
 
 
@@ -32,12 +36,17 @@ class Pipeline(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         # In /tmp, because a socket's path may not be long.
-        temporary = tempfile.TemporaryDirectory(prefix="ossify-ray-", dir="/tmp", ignore_cleanup_errors=True)
+        temporary = tempfile.TemporaryDirectory(
+            prefix="ossify-ray-", dir="/tmp", ignore_cleanup_errors=True
+        )
         cls.addClassCleanup(temporary.cleanup)
         # Ray notes there which cluster runs, wherever its own folder is, and expects the folder.
         Path("/tmp/ray").mkdir(exist_ok=True)
         # Tasks run on the other nodes; losing this one, Ray ends.
-        cls.cluster = Cluster(initialize_head=True, head_node_args=OBJECT_STORE | {"num_cpus": 0, "temp_dir": temporary.name})
+        cls.cluster = Cluster(
+            initialize_head=True,
+            head_node_args=OBJECT_STORE | {"num_cpus": 0, "temp_dir": temporary.name},
+        )
         cls.addClassCleanup(cls.cluster.shutdown)
         cls.nodes = [cls.cluster.add_node(num_cpus=1, **OBJECT_STORE) for _ in range(2)]
         cls.project = project = Project(**RECIPE | SMALL)
@@ -45,7 +54,16 @@ class Pipeline(unittest.TestCase):
         project.draw(200)
         project.copy("dvc/ossify.toml", "ossify.toml")
         for stage in STAGES:
-            project.run(f"ossify-{stage}", "--quiet", "--config", "ossify.toml", "--out", "alone", "--set", "general.threads=1")
+            project.run(
+                f"ossify-{stage}",
+                "--quiet",
+                "--config",
+                "ossify.toml",
+                "--out",
+                "alone",
+                "--set",
+                "general.threads=1",
+            )
 
     def setUp(self):
         self.out = self.project.root / self.id().rpartition(".")[2]
@@ -59,12 +77,32 @@ class Pipeline(unittest.TestCase):
         """Puts a script, run in the test's folder, before a stage's $program."""
         wrapper = self.programs / f"ossify-{stage}"
         wrapper.unlink()
-        wrapper.write_text(f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\nhere=$PWD\ncd {self.out}\n{script}\ncd "$here"\nexec "$program" "$@"\n')
+        wrapper.write_text(
+            f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\nhere=$PWD\ncd {self.out}\n{script}\ncd "$here"\nexec "$program" "$@"\n'
+        )
         wrapper.chmod(0o755)
 
     def command(self, *flags):
-        flags = ("--address", self.cluster.address, "--bin", self.programs, "--out", self.out / "work", *flags)
-        return [sys.executable, RUN, "--partitions", str(SHARES), "--cpus-per-task", "1", "--config", "ossify.toml", *flags]
+        flags = (
+            "--address",
+            self.cluster.address,
+            "--bin",
+            self.programs,
+            "--out",
+            self.out / "work",
+            *flags,
+        )
+        return [
+            sys.executable,
+            RUN,
+            "--partitions",
+            str(SHARES),
+            "--cpus-per-task",
+            "1",
+            "--config",
+            "ossify.toml",
+            *flags,
+        ]
 
     def pipeline(self, *flags, code=0):
         return self.project.run(*self.command(*flags), code=code)
@@ -79,7 +117,8 @@ class Pipeline(unittest.TestCase):
                 env=self.project.environment,
                 stdout=file,
                 stderr=file,
-                # Tests that run in the background of a shell ignore interrupts, and so would the pipeline.
+                # Tests that run in the background of a shell ignore interrupts, and so would the
+                # pipeline.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.addCleanup(pipeline.wait)
@@ -90,58 +129,84 @@ class Pipeline(unittest.TestCase):
         end = time.monotonic() + seconds
         while not condition():
             said = self.out / "said"
-            self.assertLess(time.monotonic(), end, f"waited in vain for {what}; {said.read_text()[-2000:]}")
+            self.assertLess(
+                time.monotonic(), end, f"waited in vain for {what}; {said.read_text()[-2000:]}"
+            )
             time.sleep(0.1)
 
     def test_losing_a_node_changes_no_byte_and_a_second_run_makes_nothing_anew(self):
         # At its first go, a share breaks off in the middle of a shard.
         broken = '(ulimit -f 512; cd "$here"; "$program" "$@"); echo $? >broken'
-        self.wrap("resize", f'case "$*" in *"--partition 2/{SHARES}"*) if [ ! -e broken ]; then {broken}; fi; {STAND_STILL} ;; esac')
+        self.wrap(
+            "resize",
+            f'case "$*" in *"--partition 2/{SHARES}"*) if [ ! -e broken ]; then {broken}; fi; {STAND_STILL} ;; esac',
+        )
         pipeline, said = self.start()
         parts = self.out / f"work/parts/resize/{SHARES}"
-        self.wait(lambda: self.standing.exists() and list(parts.glob("*/manifest.json")), "a share that is done and one that stands still")
+        self.wait(
+            lambda: self.standing.exists() and list(parts.glob("*/manifest.json")),
+            "a share that is done and one that stands still",
+        )
         self.assertEqual(int((self.out / "broken").read_text()), 128 + signal.SIGXFSZ)
         raylet, process = map(int, self.standing.read_text().split())
         self.lose_node(raylet)
         self.wait(lambda: pipeline.poll() is not None, "the end")
         self.assertEqual(pipeline.returncode, 0, said.read_text())
-        self.assertRegex(said.read_text(), f"resize 2/{SHARES}: it was lost with its worker or node: .*; attempt 2 of 5 follows in 1 s")
+        self.assertRegex(
+            said.read_text(),
+            f"resize 2/{SHARES}: it was lost with its worker or node: .*; attempt 2 of 5 follows in 1 s",
+        )
         self.assertFalse(Path(f"/proc/{process}").exists(), "the stage of a lost node goes on")
         self.assertEqual(artefacts(self.out / "work"), artefacts(self.project.root / "alone"))
 
         before = changes(self.out / "work")
         said = self.pipeline()
         for stage in ("ingest", "resize", "predict"):
-            self.assertIn(f"{stage}: {SHARES}/{SHARES} shares, {SHARES} of them already there", said)
+            self.assertIn(
+                f"{stage}: {SHARES}/{SHARES} shares, {SHARES} of them already there", said
+            )
             self.assertIn(f"{stage} merge: already there", said)
         for stage in ("train", "evaluate"):
             self.assertIn(f"\n{stage}: already there", said)
         self.assertEqual(changes(self.out / "work"), before)
 
     def lose_node(self, raylet):
-        (node,) = [node for node in self.nodes if raylet in (each.process.pid for each in node.all_processes["raylet"])]
+        (node,) = [
+            node
+            for node in self.nodes
+            if raylet in (each.process.pid for each in node.all_processes["raylet"])
+        ]
         self.nodes.remove(node)
-        self.addCleanup(lambda: self.nodes.append(self.cluster.add_node(num_cpus=1, **OBJECT_STORE)))
+        self.addCleanup(
+            lambda: self.nodes.append(self.cluster.add_node(num_cpus=1, **OBJECT_STORE))
+        )
         os.kill(raylet, signal.SIGKILL)
         self.addCleanup(self.cluster.remove_node, node, allow_graceful=False)
 
     def test_a_gate_that_is_not_met_ends_it_with_3_and_the_sentence(self):
         said = self.pipeline("--set", "ingest.max_findings.coordinate-count=0", code=3)
-        self.assertRegex(said, "(?m)^error: ingest merge: gate ingest.max_findings.coordinate-count not met: ")
+        self.assertRegex(
+            said, "(?m)^error: ingest merge: gate ingest.max_findings.coordinate-count not met: "
+        )
         self.assertNotIn("attempt", said)
         self.assertFalse((self.out / "work/parts/resize").exists())
 
     def test_a_mistake_in_the_configuration_ends_it_with_2_and_is_not_tried_again(self):
         self.wrap("ingest", 'echo "$*" >>calls')
         said = self.pipeline("--set", "train.epoch=3", code=2)
-        self.assertRegex(said, rf"(?m)^error: ingest \d/{SHARES}: --set train.epoch=3: unknown key `train.epoch`; did you mean `train.epochs`\?$")
+        self.assertRegex(
+            said,
+            rf"(?m)^error: ingest \d/{SHARES}: --set train.epoch=3: unknown key `train.epoch`; did you mean `train.epochs`\?$",
+        )
         self.assertNotIn("attempt", said)
         calls = (self.out / "calls").read_text().splitlines()
         self.assertEqual(len(calls), len(set(calls)))
         self.assertNotIn("--merge", " ".join(calls))
 
     def test_mistakes_of_the_caller_end_it_with_2_before_anything_runs(self):
-        self.assertIn("--bin nowhere has no program ossify-ingest", self.pipeline("--bin", "nowhere", code=2))
+        self.assertIn(
+            "--bin nowhere has no program ossify-ingest", self.pipeline("--bin", "nowhere", code=2)
+        )
         self.assertIn("0 is no whole number from 1 on", self.pipeline("--partitions", "0", code=2))
         self.assertFalse((self.out / "work").exists())
 
@@ -149,7 +214,9 @@ class Pipeline(unittest.TestCase):
         failing = f'case "$*" in *"--partition 2/{SHARES}"*) if mkdir failed; then echo "error: disk" >&2; exit 1; fi ;; esac'
         self.wrap("ingest", f'echo "$*" >>calls\n{failing}')
         said = self.pipeline("--until", "ingest")
-        self.assertRegex(said, rf"ingest 2/{SHARES}: it ended with 1 on \S+: disk; attempt 2 of 5 follows in 1 s")
+        self.assertRegex(
+            said, rf"ingest 2/{SHARES}: it ended with 1 on \S+: disk; attempt 2 of 5 follows in 1 s"
+        )
         self.assertIn("\ningest merge: done", said)
         calls = (self.out / "calls").read_text().splitlines()
         self.assertEqual(len(calls), SHARES + 1 + 1)
@@ -159,7 +226,10 @@ class Pipeline(unittest.TestCase):
     def test_what_keeps_failing_ends_it_with_1(self):
         self.wrap("ingest", 'case "$*" in *--merge*) kill -KILL $$ ;; esac')
         said = self.pipeline("--retries", "1", code=1)
-        self.assertRegex(said, r"(?m)^error: ingest merge failed 2 times: it was ended by signal 9 on \S+: it said nothing$")
+        self.assertRegex(
+            said,
+            r"(?m)^error: ingest merge failed 2 times: it was ended by signal 9 on \S+: it said nothing$",
+        )
 
     def test_interrupted_it_leaves_no_process_and_the_same_command_goes_on(self):
         self.wrap("ingest", f'case "$*" in *"--partition 2/{SHARES}"*) {STAND_STILL} ;; esac')
@@ -182,28 +252,52 @@ class Pipeline(unittest.TestCase):
             without_device = 'for each do shift; case "$each" in --device | cuda:0) ;; *) set -- "$@" "$each" ;; esac; done'
             self.wrap(stage, f'echo "$CUDA_VISIBLE_DEVICES $*" >>{stage}\n{without_device}')
         self.pipeline("--until", "predict")
-        called = {stage: (self.out / stage).read_text().splitlines() for stage in ("train", "predict")}
+        called = {
+            stage: (self.out / stage).read_text().splitlines() for stage in ("train", "predict")
+        }
         self.assertEqual([len(called["train"]), len(called["predict"])], [1, SHARES + 1])
         computing = called["train"] + [call for call in called["predict"] if "--merge" not in call]
         self.assertTrue(all(call.startswith("0 ") for call in computing), called)
-        self.assertTrue(all("--device cuda:0" in call for call in computing + called["predict"]), called)
-        self.assertEqual(artefacts(self.out / "work", "predictions"), artefacts(self.project.root / "alone", "predictions"))
+        self.assertTrue(
+            all("--device cuda:0" in call for call in computing + called["predict"]), called
+        )
+        self.assertEqual(
+            artefacts(self.out / "work", "predictions"),
+            artefacts(self.project.root / "alone", "predictions"),
+        )
 
 
 def artefacts(out, *folders):
     """What the stages published, without times: digests of files, and manifests. A report's fingerprint has the times of training."""
     folders = folders or ("tables", "shards", "predictions", "reports")
-    files = [path for folder in folders for path in (out / folder).rglob("*") if path.is_file() and path.name != ".lock"]
+    files = [
+        path
+        for folder in folders
+        for path in (out / folder).rglob("*")
+        if path.is_file() and path.name != ".lock"
+    ]
     assert len(files) > 2, files
-    found = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in [*files, *out.glob("runs/*/model.safetensors")]}
+    found = {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in [*files, *out.glob("runs/*/model.safetensors")]
+    }
     manifests = [path for path in files if path.name == "manifest.json"]
-    timed = lambda path: ("created_at", "fingerprint") if "reports" in path.parts else ("created_at",)
-    return found | {str(path.relative_to(out)): json.loads(path.read_text()) | dict.fromkeys(timed(path)) for path in manifests}
+    timed = lambda path: (
+        ("created_at", "fingerprint") if "reports" in path.parts else ("created_at",)
+    )
+    return found | {
+        str(path.relative_to(out)): json.loads(path.read_text()) | dict.fromkeys(timed(path))
+        for path in manifests
+    }
 
 
 def changes(out):
     """When each file changed, but for those that are written each time: locks, and the names of the newest run and predictions."""
-    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name not in (".lock", "latest")}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in (".lock", "latest")
+    }
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from project import PIPELINES
+from ruamel.yaml import YAML
 
 GITHUB, GITLAB = PIPELINES / "ci/github/labels.yml", PIPELINES / "ci/gitlab/labels.yml"
 CHECKER = Path(os.environ["OSSIFY_PYTHON"]).absolute().parent / "check-jsonschema"
@@ -22,7 +21,9 @@ class Schemas(unittest.TestCase):
         self.validate(GITHUB, "--builtin-schema", "vendor.github-workflows")
 
     def test_the_job_is_one_of_gitlab(self):
-        self.validate(GITLAB, "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
+        self.validate(
+            GITLAB, "--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"
+        )
 
 
 class Scripts(unittest.TestCase):
@@ -30,10 +31,14 @@ class Scripts(unittest.TestCase):
         yaml = YAML(typ="safe")
         job = yaml.load(GITLAB)["labels"]
         steps = yaml.load(GITHUB)["jobs"]["labels"]["steps"]
-        scripts = [step["run"] for step in steps if "run" in step] + job["before_script"] + job["script"]
+        scripts = (
+            [step["run"] for step in steps if "run" in step] + job["before_script"] + job["script"]
+        )
         self.assertGreater(len(scripts), 5)
         for script in scripts:
-            done = subprocess.run(["bash", "-n", "-c", script], capture_output=True, encoding="utf-8")
+            done = subprocess.run(
+                ["bash", "-n", "-c", script], capture_output=True, encoding="utf-8"
+            )
             self.assertEqual((done.returncode, done.stderr), (0, ""), script)
 
 
