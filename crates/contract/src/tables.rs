@@ -32,6 +32,15 @@ impl Split {
     }
 }
 
+impl std::str::FromStr for Split {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let named = Split::ALL.into_iter().find(|split| split.as_str() == name);
+        named.ok_or_else(|| "there are train, valid and test".to_owned())
+    }
+}
+
 impl std::fmt::Display for Split {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())

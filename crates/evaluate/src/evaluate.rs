@@ -7,18 +7,20 @@ use ossify_imaging::Limits;
 use ossify_settings::{Context, EvaluateSettings, Gate, Outcome, StageError};
 use serde_json::{Value, json};
 
-use crate::bootstrap::{Interval, intervals, resampling_units};
-use crate::calibration::Fitted;
-use crate::ci::{self, CheckedGate};
-use crate::curves::{self, Figure};
-use crate::inputs::SplitData;
-use crate::matches::match_image;
-use crate::overlays::draw_overlays;
-use crate::page::{self, PageParts};
-use crate::report::{Bootstrap, Parts, Report};
-use crate::scores::{ScoreSheet, Scorer};
-use crate::sources::Sources;
-use crate::words;
+use crate::failures::matches::match_image;
+use crate::failures::overlays::draw_overlays;
+use crate::read::sources::Sources;
+use crate::read::split::SplitData;
+use crate::report::ci::{self, CheckedGate};
+use crate::report::contents::{Parts, Report};
+use crate::report::figures::{self, Figure};
+use crate::report::page::{self, PageParts};
+use crate::report::words;
+use crate::scores::bootstrap::Bootstrap;
+use crate::scores::bootstrap::{Interval, intervals, resampling_units};
+use crate::scores::calibration::Fitted;
+use crate::scores::scorer::Scorer;
+use crate::scores::sheet::ScoreSheet;
 
 /// The stage: a report for each split of `evaluate.splits` that has predictions.
 ///
@@ -156,6 +158,7 @@ impl Evaluation<'_> {
             bootstrap,
         };
         let mut report = Report::assemble(parts);
+        report.limits = words::limits(&report, &data);
         report.limits.extend(self.sources.gaps.iter().cloned());
         let mut text = serde_json::to_string_pretty(&report).context("cannot write report.json")?;
         text.push('\n');
@@ -164,7 +167,7 @@ impl Evaluation<'_> {
 
         let run = self.sources.run()?;
         let figures = score_figures(&data, &scorer, &report);
-        let training = curves::training_figures(&run.metrics);
+        let training = figures::training_figures(&run.metrics);
         for figure in figures.iter().chain(&training) {
             let path = format!("figures/{}.svg", figure.stem);
             publication.write(&path, figure.chart.to_file_text().as_bytes())?;
@@ -234,12 +237,12 @@ fn write_matches(
 
 fn score_figures(data: &SplitData, scorer: &Scorer, report: &Report) -> Vec<Figure> {
     vec![
-        curves::precision_recall_figure(data, scorer),
-        curves::roc_figure(data, scorer, report),
-        curves::reliability_figure(scorer),
-        curves::confusion_figure(report),
-        curves::recall_figure(report),
-        curves::kinds_figure(report),
+        figures::precision_recall_figure(data, scorer),
+        figures::roc_figure(data, scorer, report),
+        figures::reliability_figure(scorer),
+        figures::confusion_figure(report),
+        figures::recall_figure(report),
+        figures::kinds_figure(report),
     ]
 }
 

@@ -14,50 +14,41 @@
 
 #![warn(missing_docs)]
 
-mod bootstrap;
-mod calibration;
-mod ci;
-mod coco;
 mod compare;
-mod confusion;
-mod curves;
-mod drawing;
 mod evaluate;
-mod export;
+mod exchange;
 mod failures;
-mod images;
-mod import;
-mod inputs;
-mod matches;
-mod overlays;
-mod page;
-mod predictions;
+mod read;
 mod report;
 mod scores;
-mod sources;
-mod words;
 
-pub use bootstrap::{
-    Difference, Interval, PairedScores, intervals, paired_intervals, resampling_units,
-};
-pub use calibration::{Fitted, OperatingPoint};
-pub use coco::{ClassDetections, PrecisionRecall, class_detections, precision_recall};
 pub use compare::{
     AgainstBaseline, ClassLevels, ComparedTable, Comparison, ConfusionChange, ImageChange,
     ImageChanges, Levels, Seen, compare, mcnemar_exact,
 };
-pub use confusion::Confusion;
 pub use evaluate::run;
-pub use export::{ExportArgs, export};
-pub use failures::{ConfusedPair, Slice};
-pub use import::{CategoryIds, ImportArgs, ImportError, ImportFormat, import, parse_split};
-pub use inputs::{Excluded, InputError, Light, Prediction, ScoredImage, SplitData, Tables, Truth};
-pub use matches::match_image;
-pub use report::{
-    Bootstrap, CalibrationReport, ClassReport, ConfusionTable, Counts, DetectionClassReport,
-    DetectionReport, LeaklessReport, Report,
+pub use exchange::export::{ExportArgs, export};
+pub use exchange::import::{CategoryIds, ImportArgs, ImportError, ImportFormat, import};
+pub use failures::confused_pairs::ConfusedPair;
+pub use failures::matches::match_image;
+pub use failures::slices::Slice;
+pub use read::error::InputError;
+pub use read::split::{Excluded, Light, Prediction, ScoredImage, SplitData, Truth};
+pub use read::tables::Tables;
+pub use report::contents::{
+    CalibrationReport, ClassReport, ConfusionTable, Counts, DetectionClassReport, DetectionReport,
+    LeaklessReport, Report,
 };
-pub use scores::{
+pub use scores::average_precision::{
+    ClassDetections, PrecisionRecall, class_detections, precision_recall,
+};
+pub use scores::bootstrap::{
+    Bootstrap, Difference, Interval, PairedScores, intervals, paired_intervals, resampling_units,
+};
+pub use scores::calibration::{Fitted, OperatingPoint};
+pub use scores::confusion::Confusion;
+pub use scores::scorer::Scorer;
+pub use scores::sheet::{
     DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores,
-    ScoreSheet, Scorer, ScoresOfClass,
+    ScoreSheet, ScoresOfClass,
 };

@@ -1,6 +1,6 @@
 use maud::html;
 
-use crate::format::{clean, number, shortened};
+use crate::format::{clean, number, percent, shortened};
 use crate::svg::{Plot, Svg, px, text_width};
 
 /// A matrix of numbers, each in its cell and shaded by size: confusion matrices, co-occurrence.
@@ -94,7 +94,7 @@ impl HeatMap {
                     @let x = left + c as f64 * side;
                     rect.empty-cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0)) height=(px(row_height - 2.0)) rx="3" {}
                     rect.cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0)) height=(px(row_height - 2.0)) rx="3" fill-opacity=(px(shade)) {
-                        title { (clean(&self.rows[r])) " → " (clean(column)) ": " (number(value)) @if self.shade_by_row { " (" (crate::percent(shade)) " of the row)" } }
+                        title { (clean(&self.rows[r])) " → " (clean(column)) ": " (number(value)) @if self.shade_by_row { " (" (percent(shade)) " of the row)" } }
                     }
                     text class={ "value middle" @if shade > 0.8 { " on-dark" } } x=(px(x + side / 2.0)) y=(px(y + row_height / 2.0 + 4.0)) { (number(value)) }
                 }

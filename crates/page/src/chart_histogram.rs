@@ -1,6 +1,6 @@
 use maud::html;
 
-use crate::format::number;
+use crate::format::{count, number};
 use crate::svg::{Plot, Svg, nice_range, px};
 
 /// How often values fall into intervals of equal width.
@@ -111,7 +111,7 @@ impl ReliabilityChart {
             (plot.axes("confidence of the prediction", "share that is right"))
             path.reference d={ "M" (px(plot.at_x(0.0))) " " (px(plot.at_y(0.0))) "L" (px(plot.at_x(1.0))) " " (px(plot.at_y(1.0))) } {}
             @for bin in self.bins.iter().filter(|bin| bin.count > 0) {
-                @let tip = format!("confidence {} to {}: {} predictions, mean confidence {}, right {}", number(bin.low), number(bin.high), crate::count(bin.count), number(bin.confidence), number(bin.accuracy));
+                @let tip = format!("confidence {} to {}: {} predictions, mean confidence {}, right {}", number(bin.low), number(bin.high), count(bin.count), number(bin.confidence), number(bin.accuracy));
                 rect.band.s0 x=(px(plot.at_x(bin.low) + 0.75)) y=(px(plot.at_y(bin.accuracy))) width=(px(plot.at_x(bin.high) - plot.at_x(bin.low) - 1.5))
                     height=(px(plot.bottom() - plot.at_y(bin.accuracy))) { title { (tip) } }
                 // The area of a point says how many predictions stand behind it.

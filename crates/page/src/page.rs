@@ -1,7 +1,7 @@
 use maud::{DOCTYPE, PreEscaped, html};
 
-use crate::Section;
 use crate::format::clean;
+use crate::section::Section;
 use crate::svg::CHART_CSS;
 
 const PAGE_CSS: &str = include_str!("page.css");

@@ -1,7 +1,9 @@
 use maud::{Markup, Render, html};
 
 use crate::format::clean;
-use crate::{Gallery, Svg, Table};
+use crate::gallery::Gallery;
+use crate::svg::Svg;
+use crate::table::Table;
 
 /// A figure that stands out: what it is, its value, and optionally a detail below.
 #[derive(Clone, Debug)]

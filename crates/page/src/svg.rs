@@ -2,7 +2,7 @@ use std::fmt::Display;
 
 use maud::{Markup, PreEscaped, Render, html};
 
-use crate::format::clean;
+use crate::format::{clean, number, shortened};
 
 /// Styles of every chart; in a page once, in a chart's own file beside it.
 pub(crate) const CHART_CSS: &str = include_str!("chart.css");
@@ -162,11 +162,11 @@ impl Plot {
         html! {
             @for tick in ticks(self.x.0.min(self.x.1), self.x.0.max(self.x.1), (self.width / 70.0) as usize) {
                 line.grid x1=(px(self.at_x(tick))) x2=(px(self.at_x(tick))) y1=(px(self.top)) y2=(px(self.bottom())) {}
-                text.tick.middle x=(px(self.at_x(tick))) y=(px(self.bottom() + 17.0)) { (crate::number(tick)) }
+                text.tick.middle x=(px(self.at_x(tick))) y=(px(self.bottom() + 17.0)) { (number(tick)) }
             }
             @for tick in ticks(self.y.0.min(self.y.1), self.y.0.max(self.y.1), (self.height / 45.0) as usize) {
                 line.grid x1=(px(self.left)) x2=(px(self.right())) y1=(px(self.at_y(tick))) y2=(px(self.at_y(tick))) {}
-                text.tick.end x=(px(self.left - 7.0)) y=(px(self.at_y(tick) + 4.0)) { (crate::number(tick)) }
+                text.tick.end x=(px(self.left - 7.0)) y=(px(self.at_y(tick) + 4.0)) { (number(tick)) }
             }
             line.axis x1=(px(self.left)) x2=(px(self.right())) y1=(px(self.bottom())) y2=(px(self.bottom())) {}
             text.axis-name.middle x=(px(middle)) y=(px(self.bottom() + 36.0)) { (clean(x_name)) }
@@ -189,7 +189,7 @@ pub(crate) fn legend(
     let (mut x, mut y) = (left, top);
     let mut placed = Vec::new();
     for name in names {
-        let name = crate::format::shortened(name, 28);
+        let name = shortened(name, 28);
         let advance = text_width(&name) + 44.0;
         if x > left && x + advance > left + width + 20.0 {
             (x, y) = (left, y + 19.0);

@@ -1,6 +1,6 @@
 use maud::{Markup, Render, html};
 
-use crate::format::clean;
+use crate::format::{clean, count, number};
 
 /// A column of a [`Table`].
 #[derive(Clone, Debug)]
@@ -61,13 +61,13 @@ impl From<String> for TableCell {
 
 impl From<u64> for TableCell {
     fn from(value: u64) -> Self {
-        TableCell::new(crate::count(value))
+        TableCell::new(count(value))
     }
 }
 
 impl From<f64> for TableCell {
     fn from(value: f64) -> Self {
-        TableCell::new(crate::number(value))
+        TableCell::new(number(value))
     }
 }
 

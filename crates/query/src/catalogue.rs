@@ -4,7 +4,7 @@ use ossify_contract::{ArtefactError, FileEntry, Manifest, Split, WorkFolder, rea
 use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
-use crate::QueryError;
+use crate::error::QueryError;
 
 /// Every table that SQL can name, and what makes it.
 const TABLES: [(&str, &str); 8] = [

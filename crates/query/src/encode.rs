@@ -7,7 +7,7 @@ use polars::prelude::{
     PolarsError, SerWriter,
 };
 
-use crate::QueryError;
+use crate::error::QueryError;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -4,8 +4,8 @@ use std::f64::consts::LN_2;
 
 use serde::Serialize;
 
-use crate::confusion::Confusion;
-use crate::inputs::{ScoredImage, SplitData};
+use crate::read::split::{ScoredImage, SplitData};
+use crate::scores::confusion::Confusion;
 
 /// Images of which the IoU alone changed, on either side.
 const IOU_CHANGES: usize = 20;

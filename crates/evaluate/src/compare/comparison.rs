@@ -2,13 +2,14 @@ use ossify_contract::SCHEMA_VERSION;
 use ossify_settings::Gate;
 use serde::Serialize;
 
-use super::changes::{ConfusionChange, ImageChanges, confusion_changes, image_changes};
-use crate::bootstrap::{Difference, Interval, PairedScores};
-use crate::confusion::Confusion;
-use crate::inputs::SplitData;
-use crate::report::Bootstrap;
-use crate::scores::{
-    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, Scorer, ScoresOfClass,
+use crate::compare::changes::{ConfusionChange, ImageChanges, confusion_changes, image_changes};
+use crate::read::split::SplitData;
+use crate::scores::bootstrap::Bootstrap;
+use crate::scores::bootstrap::{Difference, Interval, PairedScores};
+use crate::scores::confusion::Confusion;
+use crate::scores::scorer::Scorer;
+use crate::scores::sheet::{
+    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, ScoresOfClass,
 };
 
 /// `compare.json`: several predictions tables over the same images of a split.

@@ -3,8 +3,8 @@
 use anyhow::anyhow;
 use ossify_settings::{DropTest, EvaluateSettings, Gate, Margin, MaxDrop, StageError};
 
-use super::comparison::Comparison;
-use crate::bootstrap::{Difference, Interval};
+use crate::compare::comparison::Comparison;
+use crate::scores::bootstrap::{Difference, Interval};
 
 /// Rounding of two scores and of their difference, which is no drop.
 const ROUNDING: f64 = 1e-12;

@@ -16,15 +16,15 @@ use ossify_imaging::Limits;
 use ossify_settings::{Context, Outcome, StageError};
 use serde_json::{Value, json};
 
+use crate::compare::pictures::ChangedPicture;
+use crate::compare::tables::ComparedTables;
 pub use changes::{ConfusionChange, ImageChange, ImageChanges, Seen, mcnemar_exact};
 pub use comparison::{AgainstBaseline, ClassLevels, ComparedTable, Comparison, Levels};
-use pictures::ChangedPicture;
-use tables::ComparedTables;
 
-use crate::bootstrap::{paired_intervals, resampling_units};
-use crate::inputs::SplitData;
-use crate::report::Bootstrap;
-use crate::scores::Scorer;
+use crate::read::split::SplitData;
+use crate::scores::bootstrap::Bootstrap;
+use crate::scores::bootstrap::{paired_intervals, resampling_units};
+use crate::scores::scorer::Scorer;
 
 /// Compares predictions with a baseline over each split of `evaluate.splits`. Both are named as in
 /// `evaluate.predictions`: an id, `latest`, or the path of a predictions table.

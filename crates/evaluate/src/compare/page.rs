@@ -5,14 +5,14 @@ use ossify_page::{
 };
 use ossify_settings::{DropTest, EvaluateSettings, Margin};
 
-use super::changes::{ConfusionChange, ImageChange, Seen};
-use super::comparison::{AgainstBaseline, Comparison};
-use super::pictures::{self, ChangedPicture};
-use super::tables::ComparedTables;
-use super::words::{Reading, difference_interval, difference_value, p_value, signed};
-use crate::bootstrap::Difference;
-use crate::page::score_cell;
-use crate::words::{two, value};
+use crate::compare::changes::{ConfusionChange, ImageChange, Seen};
+use crate::compare::comparison::{AgainstBaseline, Comparison};
+use crate::compare::pictures::{self, ChangedPicture};
+use crate::compare::tables::ComparedTables;
+use crate::compare::words::{Reading, difference_interval, difference_value, p_value, signed};
+use crate::report::digits::score_cell;
+use crate::report::digits::{two, value};
+use crate::scores::bootstrap::Difference;
 
 /// Images and pairs of classes that are shown at once; more are folded away.
 const SHOWN: usize = 12;

@@ -5,10 +5,10 @@ use std::path::Path;
 use ossify_imaging::Limits;
 use ossify_page::{Gallery, NoteKind, Picture, Section};
 
-use super::changes::{ImageChange, ImageChanges, Seen};
-use crate::drawing::{Boxes, DASHED, FINELY_DASHED, draw_all, read_picture};
-use crate::inputs::SplitData;
-use crate::words::two;
+use crate::compare::changes::{ImageChange, ImageChanges, Seen};
+use crate::failures::drawing::{Boxes, DASHED, FINELY_DASHED, draw_all, read_picture};
+use crate::read::split::SplitData;
+use crate::report::digits::two;
 
 /// An image that became better or worse, with its boxes.
 pub(crate) struct ChangedPicture<'a> {

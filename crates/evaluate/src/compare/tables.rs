@@ -7,8 +7,8 @@ use anyhow::anyhow;
 use ossify_contract::{Fingerprint, Split};
 use ossify_settings::{Context, StageError};
 
-use crate::inputs::SplitData;
-use crate::sources::{Sources, plain};
+use crate::read::sources::{Sources, plain};
+use crate::read::split::SplitData;
 
 /// Length of a folder's name, in bytes, that every file system takes, with room for more.
 const LONGEST_FOLDER_NAME: usize = 160;

@@ -2,9 +2,9 @@
 
 use ossify_page::{count, percent};
 
-use super::comparison::{AgainstBaseline, Comparison};
-use crate::bootstrap::Difference;
-use crate::words::{decimals, rounded};
+use crate::compare::comparison::{AgainstBaseline, Comparison};
+use crate::report::digits::{decimals, rounded};
+use crate::scores::bootstrap::Difference;
 
 /// Differences that rounding alone makes.
 const ROUNDING: f64 = 1e-12;

@@ -1,0 +1,367 @@
+//! Predictions of other tools become a predictions table.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use ossify_contract::{
+    ArtefactError, ClassMap, FileEntry, Fingerprint, Manifest, PredictionRow, Publication, Split,
+    TableWriter, hash_file, is_plain_id,
+};
+use ossify_settings::{Context, Gate, Outcome, StageError};
+use serde_json::{Map, Value, json};
+
+mod categories;
+mod coco;
+mod error;
+mod json;
+mod names;
+mod rows;
+mod yolo;
+
+pub use categories::CategoryIds;
+pub use error::ImportError;
+
+use crate::exchange::import::categories::Classes;
+use crate::exchange::import::coco::{GroundTruth, Ids};
+use crate::exchange::import::names::ImageNames;
+use crate::exchange::import::rows::{Imported, LeftOutRows};
+use crate::read::sources::verified_tables;
+
+/// Stage in the manifest of imported predictions.
+const STAGE: &str = "import";
+
+/// What the foreign predictions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ImportFormat {
+    /// COCO results: a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height] in
+    /// pixels, "score"}
+    Coco,
+    /// A folder of .txt files, one an image, with lines of class, x centre, y centre, width, height
+    /// (shares of the image) and confidence, the class as in the dataset's data.yaml
+    Yolo,
+    /// predictions.json as `yolo val save_json=True` writes it
+    Ultralytics,
+}
+
+/// The command line of an import.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ImportArgs {
+    /// The file, or YOLO's folder
+    pub path: PathBuf,
+    /// What it is
+    #[arg(long, value_enum)]
+    pub format: ImportFormat,
+    /// The split that was predicted: train, valid or test
+    #[arg(long)]
+    pub split: Split,
+    /// Name of the predictions, for --set evaluate.predictions=NAME
+    #[arg(long, value_name = "NAME", value_parser = parse_id)]
+    pub id: String,
+    /// The COCO ground truth that belongs to COCO results; images are matched by file name, classes
+    /// by name
+    ///
+    /// Without it an image_id is a path, a file name or a stem, or as a number the stem that has
+    /// these digits, and --category-ids says what a category_id is.
+    #[arg(long, value_name = "FILE", conflicts_with = "category_ids")]
+    pub ground_truth: Option<PathBuf>,
+    /// How a JSON file numbers its classes, where its ids leave that open
+    ///
+    /// Without it and without a ground truth the ids decide: where 0 is among them, classes are
+    /// counted from 0 as in data.yaml; where the number of classes is among them, or where
+    /// Ultralytics wrote file_name beside image_id, from 1; where a dataset of 80 classes has ids
+    /// above 80, they are COCO's. Ids that leave it open are refused.
+    #[arg(long, value_enum, value_name = "NUMBERING")]
+    pub category_ids: Option<CategoryIds>,
+}
+
+/// An id that `evaluate.predictions` takes for one.
+fn parse_id(id: &str) -> Result<String, String> {
+    let is_spelt_well =
+        id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    if !is_plain_id(id) || !is_spelt_well {
+        return Err(
+            "a name has letters, digits, `.`, `_` and `-`, and does not begin with a dot".into()
+        );
+    }
+    if id == "latest" || id.ends_with(".parquet") {
+        return Err(
+            "evaluate.predictions understands that as something else; choose another name".into()
+        );
+    }
+    Ok(id.to_owned())
+}
+
+/// Reads foreign predictions of a split and publishes them as `predictions/<id>/<split>.parquet`,
+/// beside other splits that were imported under the same id.
+///
+/// Boxes become shares of the image and are not cut at its edges, as pycocotools does not cut them;
+/// ranks are by falling score within an image, ties in order of appearance; there are no
+/// probabilities. Rows that cannot be used are counted in the manifest's summary with reason and
+/// example, and stand in the report as excluded. An image without a prediction needs no row:
+/// evaluate counts its objects as missed.
+///
+/// # Errors
+/// [`StageError::Usage`] where the command line does not fit, [`ImportError`] for the rest.
+pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageError> {
+    check_usage(context, args)?;
+    let tables = verified_tables(context)?;
+    let folder = context.out.predictions().join(&args.id);
+    let text_files =
+        if args.format == ImportFormat::Yolo { yolo::text_files(&args.path)? } else { Vec::new() };
+    let inputs = fingerprint(context, args, &tables, &text_files)?;
+    let written = Manifest::read(&folder).ok().flatten();
+    if let Some(manifest) = written.filter(|manifest| manifest.stage != STAGE) {
+        return Err(StageError::Usage(anyhow!(
+            "the predictions `{}` were written by ossify-{}; choose another --id",
+            args.id,
+            manifest.stage
+        )));
+    }
+    if !context.force
+        && let Ok(manifest) = Manifest::require(&folder, "")
+        && manifest.file(&table_name(args.split)).and_then(|file| file.inputs.as_ref())
+            == Some(&inputs)
+    {
+        return Ok(with_gate(context, args, Outcome::current(manifest.summary)));
+    }
+
+    let class_map = ClassMap::read(context.out.tables().join("classes.parquet"))?;
+    let names = ImageNames::read(&context.out.tables().join("images.parquet"), args.split)?;
+    let classes = Classes::new(&class_map);
+    let imported = read(args, &text_files, &names, &classes)?;
+    let left_out = imported.left_out();
+    if imported.rows.is_empty() {
+        let reasons = left_out.iter().map(in_words).collect();
+        return Err(ImportError::NothingUsable {
+            path: args.path.clone(),
+            entries: imported.entries,
+            reasons,
+        }
+        .into());
+    }
+
+    let publication = Publication::begin(&folder)?;
+    let (rows, images) = write(&publication, args.split, &imported, &names, &classes.kept_names)?;
+    let described = FileEntry {
+        inputs: Some(inputs),
+        ..publication.describe(&table_name(args.split), Some(rows))?
+    };
+    let silent_images = names.images.len() as u64 - images;
+    let of_split = json!({
+        "format": format!("{:?}", args.format).to_lowercase(),
+        "source": args.path.display().to_string(),
+        "entries": imported.entries,
+        "predictions": rows,
+        "images": images,
+        "silent_images": silent_images,
+        "boxes_beyond_image": imported.boxes_beyond_image,
+        "category_ids": imported.category_ids,
+        "left_out": left_out,
+    });
+    let digest = class_map.digest();
+    let previous = Manifest::require(&folder, "").ok();
+    let (files, splits) =
+        beside_other_splits(context, previous, &digest, described, args.split, of_split);
+    let fingerprint = files.iter().fold(Fingerprint::new(STAGE), |mut all, file| {
+        all.add(file.inputs.as_deref().unwrap_or(""));
+        all
+    });
+    let summary = json!({ "run": args.id, "splits": splits, "class_names": classes.kept_names, "class_map": digest });
+    let manifest = publication.commit(STAGE, &fingerprint.finish(), files, summary)?;
+
+    for group in &left_out {
+        context.reporter.warn(format_args!("left out {}", in_words(group)));
+    }
+    if imported.boxes_beyond_image > 0 {
+        context.reporter.warn(format_args!(
+            "{} boxes reach beyond their image; they stay as they are",
+            imported.boxes_beyond_image
+        ));
+    }
+    if let Some(numbering) = imported.category_ids {
+        context.reporter.say(format_args!("classes are numbered {numbering}"));
+    }
+    context.reporter.say(format_args!(
+        "{}: {rows} of {} predictions, on {images} images; {silent_images} images have none, and their objects count as missed",
+        args.split, imported.entries
+    ));
+    context.reporter.say(format_args!(
+        "written to {}; score them with ossify-evaluate --set evaluate.predictions={}",
+        folder.display(),
+        args.id
+    ));
+    Ok(with_gate(context, args, Outcome::done(manifest.summary)))
+}
+
+fn check_usage(context: &Context, args: &ImportArgs) -> Result<(), StageError> {
+    let usage = |text: String| Err(StageError::Usage(anyhow!(text)));
+    if args.ground_truth.is_some() && args.format != ImportFormat::Coco {
+        return usage("--ground-truth belongs to --format coco; the other formats name images by themselves, and classes by number".into());
+    }
+    if args.category_ids.is_some() && args.format == ImportFormat::Yolo {
+        return usage("--category-ids belongs to JSON files; classes of YOLO's text files are those of data.yaml".into());
+    }
+    match args.format {
+        ImportFormat::Yolo if !args.path.is_dir() => {
+            return usage(format!(
+                "{} is no folder; --format yolo takes a folder of .txt files",
+                args.path.display()
+            ));
+        }
+        ImportFormat::Coco | ImportFormat::Ultralytics if !args.path.is_file() => {
+            return usage(format!(
+                "{} is no file; this format is one JSON file",
+                args.path.display()
+            ));
+        }
+        _ => {}
+    }
+    if let Some(path) = args.ground_truth.as_ref().filter(|path| !path.is_file()) {
+        return usage(format!("--ground-truth: {} is no file", path.display()));
+    }
+    if context.out.runs().join(&args.id).is_dir() {
+        return usage(format!(
+            "there is a run `{}`, and its curves would stand in the report; choose another --id",
+            args.id
+        ));
+    }
+    Ok(())
+}
+
+/// Hash of all that decides the table of the split.
+fn fingerprint(
+    context: &Context,
+    args: &ImportArgs,
+    tables: &Manifest,
+    text_files: &[PathBuf],
+) -> Result<String, ArtefactError> {
+    let mut fingerprint = context.fingerprint(STAGE, &[]);
+    fingerprint.add(format!("{:?} {} {:?}", args.format, args.split, args.category_ids));
+    for name in ["images.parquet", "classes.parquet"] {
+        fingerprint.add(tables.file(name).map_or("", |file| &file.xxh3));
+    }
+    let hash = |path: &Path| hash_file(path).map(|(_, hash)| format!("{hash:016x}"));
+    match args.format {
+        ImportFormat::Yolo => yolo::add_to(&mut fingerprint, text_files)?,
+        ImportFormat::Coco | ImportFormat::Ultralytics => drop(fingerprint.add(hash(&args.path)?)),
+    }
+    if let Some(path) = &args.ground_truth {
+        fingerprint.add(hash(path)?);
+    }
+    Ok(fingerprint.finish())
+}
+
+fn read(
+    args: &ImportArgs,
+    text_files: &[PathBuf],
+    names: &ImageNames,
+    classes: &Classes,
+) -> Result<Imported, ImportError> {
+    if args.format == ImportFormat::Yolo {
+        return yolo::read(text_files, names, classes);
+    }
+    let truth = args
+        .ground_truth
+        .as_ref()
+        .map(|path| GroundTruth::read(path, names, classes))
+        .transpose()?;
+    let ids = match (&truth, args.category_ids) {
+        (Some(truth), _) => Ids::GroundTruth(truth),
+        (None, Some(numbering)) => Ids::Numbered(numbering),
+        (None, None) => Ids::Evident { is_ultralytics: args.format == ImportFormat::Ultralytics },
+    };
+    coco::read(&args.path, &ids, names, classes)
+}
+
+fn table_name(split: Split) -> String {
+    format!("{split}.parquet")
+}
+
+/// Writes the table in order of image and rank; gives rows, and images that have one.
+fn write(
+    publication: &Publication,
+    split: Split,
+    imported: &Imported,
+    names: &ImageNames,
+    class_names: &[String],
+) -> Result<(u64, u64), ArtefactError> {
+    let mut rows = imported.rows.clone();
+    rows.sort_by(|a, b| a.image.cmp(&b.image).then(b.score.total_cmp(&a.score)));
+    let mut writer = TableWriter::create(publication.stage(&table_name(split))?)?;
+    let (mut images, mut rank, mut last) = (0, 0, None);
+    for row in rows {
+        if last != Some(row.image) {
+            (images, rank, last) = (images + 1, 0, Some(row.image));
+        }
+        rank += 1;
+        writer.push(PredictionRow {
+            image_id: names.images[row.image as usize].image_id.clone(),
+            split,
+            rank,
+            class_index: row.class_index,
+            class_name: class_names.get(row.class_index as usize).cloned().unwrap_or_default(),
+            score: row.score,
+            probabilities: Vec::new(),
+            xmin: row.unit_box.xmin,
+            ymin: row.unit_box.ymin,
+            xmax: row.unit_box.xmax,
+            ymax: row.unit_box.ymax,
+        })?;
+    }
+    Ok((writer.finish()?, images))
+}
+
+/// The files and the summary of all splits. Tables of other splits stay, unless the classes changed
+/// since.
+fn beside_other_splits(
+    context: &Context,
+    previous: Option<Manifest>,
+    class_map: &str,
+    described: FileEntry,
+    split: Split,
+    of_split: Value,
+) -> (Vec<FileEntry>, Map<String, Value>) {
+    let (mut files, mut splits) = (Vec::new(), Map::new());
+    if let Some(mut previous) = previous {
+        if previous.summary["class_map"] == class_map {
+            files = previous.files;
+            if let Value::Object(found) = previous.summary["splits"].take() {
+                splits = found;
+            }
+        } else {
+            context.reporter.warn("the classes of the tables changed since other splits were imported under this id; import those again");
+        }
+    }
+    files.retain(|file| file.path != described.path);
+    files.push(described);
+    splits.insert(split.to_string(), of_split);
+    // Entries of a map keep their order of insertion: the summary must not depend on which split
+    // came first.
+    let ordered =
+        Split::ALL.into_iter().filter_map(|split| splits.remove_entry(split.as_str())).collect();
+    (files, ordered)
+}
+
+fn in_words(group: &LeftOutRows) -> String {
+    format!("{}: {} (as {})", group.count, group.reason, group.example)
+}
+
+/// With `--strict`, rows that are wrong are a reason for exit code 3.
+fn with_gate(context: &Context, args: &ImportArgs, outcome: Outcome) -> Outcome {
+    let groups = outcome.summary["splits"][args.split.as_str()]["left_out"].as_array();
+    let wrong: u64 = groups
+        .into_iter()
+        .flatten()
+        .filter(|group| group["is_error"] == true)
+        .filter_map(|group| group["count"].as_u64())
+        .sum();
+    if !context.strict || wrong == 0 {
+        return outcome;
+    }
+    outcome.with_gate(Gate {
+        name: "--strict".to_owned(),
+        figure: wrong as f64,
+        limit: 0.0,
+        message: format!("{wrong} predictions of {} could not be used", args.path.display()),
+    })
+}

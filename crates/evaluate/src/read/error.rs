@@ -1,0 +1,49 @@
+use std::path::PathBuf;
+
+use ossify_contract::{ArtefactError, Split};
+
+/// Why predictions cannot be scored against these tables.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A table cannot be read.
+    #[error(transparent)]
+    Artefact(#[from] ArtefactError),
+    /// The predictions speak of other classes.
+    #[error(
+        "{} was made with another class map: {}; predict again with a run that was trained on these tables, or evaluate with the tables that belong to it",
+        path.display(), differences.join("; ")
+    )]
+    OtherClasses {
+        /// The predictions.
+        path: PathBuf,
+        /// What differs, one sentence each.
+        differences: Vec<String>,
+    },
+    /// The predictions speak of images that the split does not have.
+    #[error(
+        "{}: {images} of its images are not in the {split} split of the tables, `{example}` among them; these predictions belong to another dataset, or ingest ran again since",
+        path.display()
+    )]
+    OtherImages {
+        /// The predictions.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// How many images are unknown.
+        images: usize,
+        /// One of them.
+        example: String,
+    },
+    /// A value that no prediction can have.
+    #[error("{}, prediction of rank {rank} for `{image_id}`: {reason}", path.display())]
+    BadRow {
+        /// The predictions.
+        path: PathBuf,
+        /// The image.
+        image_id: String,
+        /// The rank.
+        rank: i32,
+        /// What is wrong.
+        reason: String,
+    },
+}

@@ -1,0 +1,8 @@
+//! Label tables and predictions to the data of a split.
+
+pub(crate) mod error;
+pub(crate) mod images;
+mod predictions;
+pub(crate) mod sources;
+pub(crate) mod split;
+pub(crate) mod tables;

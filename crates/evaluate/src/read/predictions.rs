@@ -1,0 +1,168 @@
+//! The predictions of a split, checked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use ossify_contract::{ImageStatus, PredictionRow, Split, TableReader};
+
+use crate::read::error::InputError;
+use crate::read::split::{Excluded, Prediction, exclude};
+
+/// Where the edges of a box can be, in shares of the image: a detector may let a box hang over.
+const PLAUSIBLE_EDGES: RangeInclusive<f32> = -1.0..=2.0;
+
+/// The predictions of one split, with what they are checked against.
+pub(crate) struct PredictionsOfSplit<'a> {
+    pub path: &'a Path,
+    pub split: Split,
+    /// Names of the trained classes in order of `class_index`.
+    pub class_names: &'a [String],
+    /// Numbers of the images that are scored.
+    pub index: &'a HashMap<&'a str, u32>,
+    /// Images of the split that are not scored.
+    pub unscored: &'a HashMap<String, ImageStatus>,
+}
+
+/// Number of the image, and a prediction of it.
+pub(crate) type NumberedPrediction = (u32, Prediction);
+
+impl PredictionsOfSplit<'_> {
+    /// Predictions on the `images` that are scored, in the order of the table, and for each of
+    /// these images the probabilities of its first prediction, NaN where there are none.
+    pub fn read(
+        &self,
+        images: usize,
+        excluded: &mut Vec<Excluded>,
+    ) -> Result<(Vec<NumberedPrediction>, Vec<f32>), InputError> {
+        let classes = self.class_names.len();
+        let mut found = Vec::new();
+        let mut probabilities = vec![f32::NAN; images * classes];
+        // Rank and score of the prediction that an image's probabilities come from.
+        let mut first = vec![(i32::MAX, f32::NEG_INFINITY); images];
+        let (mut strangers, mut unscored) =
+            (BTreeMap::<String, ()>::new(), BTreeMap::<&str, u64>::new());
+        let mut differences = BTreeMap::new();
+        for batch in TableReader::<PredictionRow>::open(self.path)? {
+            for row in batch?.into_iter().filter(|row| row.split == self.split) {
+                self.check(&row)?;
+                let class = usize::try_from(row.class_index)
+                    .ok()
+                    .filter(|class| self.class_names.get(*class) == Some(&row.class_name));
+                let Some(class) = class else {
+                    differences.entry((row.class_index, row.class_name)).or_insert(());
+                    continue;
+                };
+                let Some(&image) = self.index.get(row.image_id.as_str()) else {
+                    match self.unscored.get(&row.image_id) {
+                        Some(status) => *unscored.entry(status.as_str()).or_default() += 1,
+                        None => drop(strangers.insert(row.image_id, ())),
+                    }
+                    continue;
+                };
+                let at = image as usize;
+                if !row.probabilities.is_empty() && row.probabilities.len() != classes {
+                    return Err(self.bad(
+                        &row,
+                        format!(
+                            "{} probabilities for {classes} trained classes",
+                            row.probabilities.len()
+                        ),
+                    ));
+                }
+                let (rank, score) = first[at];
+                if row.rank < rank || row.rank == rank && row.score > score {
+                    first[at] = (row.rank, row.score);
+                    let slot = &mut probabilities[at * classes..(at + 1) * classes];
+                    if row.probabilities.is_empty() {
+                        slot.fill(f32::NAN)
+                    } else {
+                        slot.copy_from_slice(&row.probabilities)
+                    }
+                }
+                found.push((
+                    image,
+                    Prediction {
+                        rank: row.rank,
+                        class: class as u16,
+                        score: row.score,
+                        unit_box: row.unit_box(),
+                    },
+                ));
+            }
+        }
+        if !differences.is_empty() {
+            return Err(InputError::OtherClasses {
+                path: self.path.to_path_buf(),
+                differences: self.describe(differences.into_keys()),
+            });
+        }
+        if let Some((example, ())) = strangers.first_key_value() {
+            return Err(InputError::OtherImages {
+                path: self.path.to_path_buf(),
+                split: self.split,
+                images: strangers.len(),
+                example: example.clone(),
+            });
+        }
+        for (status, count) in unscored {
+            exclude(excluded, "predictions", count, &format!("their image is {status}"));
+        }
+        Ok((found, probabilities))
+    }
+
+    /// Refuses values that would make scores meaningless.
+    fn check(&self, row: &PredictionRow) -> Result<(), InputError> {
+        if !(0.0..=1.0).contains(&row.score) {
+            return Err(self
+                .bad(row, format!("the score is {}; a confidence lies within 0 to 1", row.score)));
+        }
+        let edges = row.unit_box().to_array();
+        if edges.iter().any(|edge| !edge.is_finite()) {
+            return Err(self.bad(row, format!("the box {edges:?} is not made of finite numbers")));
+        }
+        if !edges.iter().all(|edge| PLAUSIBLE_EDGES.contains(edge)) {
+            let reason = format!(
+                "the box {edges:?} lies far outside the image, whose edges are 0 and 1; are these pixels? divide by its width and height"
+            );
+            return Err(self.bad(row, reason));
+        }
+        if row.xmax < row.xmin || row.ymax < row.ymin {
+            let reason = format!(
+                "the box {edges:?} ends before it begins; wanted are xmin, ymin, xmax, ymax, not a corner or centre with a size"
+            );
+            return Err(self.bad(row, reason));
+        }
+        match row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+            Some(p) => {
+                Err(self.bad(row, format!("a probability is {p}; probabilities lie within 0 to 1")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn bad(&self, row: &PredictionRow, reason: String) -> InputError {
+        InputError::BadRow {
+            path: self.path.to_path_buf(),
+            image_id: row.image_id.clone(),
+            rank: row.rank,
+            reason,
+        }
+    }
+
+    fn describe(&self, strange: impl Iterator<Item = (i16, String)>) -> Vec<String> {
+        let sentence = |(class_index, name): (i16, String)| match usize::try_from(class_index)
+            .ok()
+            .and_then(|i| self.class_names.get(i))
+        {
+            Some(ours) => {
+                format!("class_index {class_index} is `{name}` there and `{ours}` in the tables")
+            }
+            None => format!(
+                "class_index {class_index} (`{name}`) is not among the tables' {} trained classes",
+                self.class_names.len()
+            ),
+        };
+        strange.map(sentence).collect()
+    }
+}

@@ -1,0 +1,361 @@
+//! Which predictions are scored, and all files that a report depends on.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use ossify_contract::{
+    ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id,
+    read_latest, read_metrics,
+};
+use ossify_settings::{Context, StageError};
+
+use crate::read::split::{Excluded, SplitData};
+use crate::read::tables::Tables;
+
+/// Tables that a report reads.
+const TABLES: [&str; 3] = ["images.parquet", "objects.parquet", "classes.parquet"];
+const TABLES_HINT: &str = "run ossify-ingest first, with the same --config and --out";
+/// Files of a run that a report shows.
+const RUN_FILES: [&str; 3] = ["metrics.jsonl", "environment.json", "config.toml"];
+
+/// The manifest of the label tables that are read here, whose bytes are checked against it.
+pub(crate) fn verified_tables(context: &Context) -> Result<Manifest, StageError> {
+    let folder = context.out.tables();
+    let manifest = Manifest::require(&folder, TABLES_HINT)?;
+    for file in TABLES.iter().filter_map(|name| manifest.file(name)) {
+        file.verify(&folder)?;
+    }
+    Ok(manifest)
+}
+
+/// The predictions with everything that belongs to them.
+pub(crate) struct Sources {
+    /// Id of the predictions: that of a run, or the stem of a table's file.
+    pub id: String,
+    /// The table of each split to report on; one file may hold several splits.
+    pub predictions: Vec<(Split, PathBuf)>,
+    /// The table of the valid split, on which temperature and thresholds are fitted, where there is
+    /// one.
+    pub valid: Option<PathBuf>,
+    /// Manifest of the predictions, where a stage wrote them.
+    pub manifest: Option<Manifest>,
+    /// In what they do not belong to these tables, a sentence each; empty unless
+    /// `evaluate.allow_gaps` is set.
+    pub gaps: Vec<String>,
+    pub tables: Tables,
+    tables_manifest: Manifest,
+    fingerprints_hash: Option<String>,
+    run_folder: PathBuf,
+}
+
+impl Sources {
+    /// Those of `evaluate.predictions`.
+    pub fn resolve(context: &Context) -> Result<Self, StageError> {
+        Self::named(context, "evaluate.predictions", &context.settings.evaluate.predictions)
+    }
+
+    /// Those that `wanted` names: a path, an id, or `latest`. Messages say that `asked_by` asked
+    /// for them.
+    pub fn named(context: &Context, asked_by: &str, wanted: &str) -> Result<Self, StageError> {
+        let out = &context.out;
+        let tables_manifest = Manifest::require(&out.tables(), TABLES_HINT)?;
+        let shards_manifest = Manifest::read(&out.shards()).ok().flatten();
+        let fingerprints =
+            shards_manifest.as_ref().and_then(|manifest| manifest.file("fingerprints.parquet"));
+        let tables = Tables {
+            folder: out.tables(),
+            fingerprints: fingerprints.map(|file| out.shards().join(&file.path)),
+        };
+        let mut splits: Vec<Split> = Vec::new();
+        for name in &context.settings.evaluate.splits {
+            let split: Split = name.parse().map_err(|_| {
+                StageError::Usage(anyhow!(
+                    "evaluate.splits: \"{name}\" is none of train, valid, test"
+                ))
+            })?;
+            if !splits.contains(&split) {
+                splits.push(split);
+            }
+        }
+        let (id, predictions, manifest) = Self::find(context, asked_by, wanted, &splits)?;
+        if let Some(theirs) =
+            manifest.as_ref().and_then(|manifest| manifest.summary["class_map"].as_str())
+            && theirs != ClassMap::read(tables.folder.join("classes.parquet"))?.digest()
+        {
+            return Err(StageError::Failed(anyhow!(
+                "the model of the predictions {id} was trained with another class map than that of {}: since then classes were renamed, filtered or \
+                 merged otherwise; run ossify-train and ossify-predict again (or import again), or configure [ingest] as it was",
+                tables.folder.display()
+            )));
+        }
+        let mut gaps = Vec::new();
+        if let (Some(predicted), Some(present)) = (
+            manifest.as_ref().and_then(|manifest| manifest.summary["shards"].as_str()),
+            &shards_manifest,
+        ) && predicted != present.content_hash()
+        {
+            gaps.push(format!(
+                "The predictions {id} were made of other shards than those of {}: images came, went or were resized otherwise since.",
+                out.shards().display()
+            ));
+        }
+        if let (Some(gap), false) = (gaps.first(), context.settings.evaluate.allow_gaps) {
+            return Err(StageError::Failed(anyhow!(
+                "{gap} Run ossify-predict again, or score what is there with --set evaluate.allow_gaps=true"
+            )));
+        }
+        let run_folder = out.runs().join(&id);
+        let valid = match &manifest {
+            Some(manifest) => manifest
+                .file("valid.parquet")
+                .map(|file| out.predictions().join(&id).join(&file.path)),
+            None => predictions.first().map(|(_, path)| path.clone()),
+        };
+        let fingerprints_hash = fingerprints.map(|file| file.xxh3.clone());
+        Ok(Sources {
+            id,
+            predictions,
+            valid,
+            manifest,
+            gaps,
+            tables,
+            tables_manifest,
+            fingerprints_hash,
+            run_folder,
+        })
+    }
+
+    #[allow(clippy::type_complexity, reason = "the three parts go straight into the struct")]
+    fn find(
+        context: &Context,
+        asked_by: &str,
+        wanted: &str,
+        splits: &[Split],
+    ) -> Result<(String, Vec<(Split, PathBuf)>, Option<Manifest>), StageError> {
+        let as_path = Path::new(wanted);
+        if as_path.extension().is_some_and(|extension| extension == "parquet")
+            || as_path.components().count() > 1
+        {
+            if !as_path.is_file() {
+                return Err(StageError::Usage(anyhow!(
+                    "{asked_by}: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"",
+                    context.out.predictions().display()
+                )));
+            }
+            return Ok((
+                plain_name(as_path),
+                splits.iter().map(|split| (*split, as_path.to_path_buf())).collect(),
+                None,
+            ));
+        }
+        let folder = context.out.predictions();
+        let id = match wanted {
+            "latest" => read_latest(&folder)?.ok_or_else(|| {
+                anyhow!("no predictions below {} yet: run ossify-predict first, or name a table with --set evaluate.predictions=FILE.parquet", folder.display())
+            })?,
+            id => id.to_owned(),
+        };
+        if !is_plain_id(&id) {
+            return Err(StageError::Usage(anyhow!(
+                "{asked_by}: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"",
+                folder.display()
+            )));
+        }
+        let of_id = folder.join(&id);
+        if !of_id.is_dir() {
+            let known = known_ids(&folder);
+            let known = if known.is_empty() {
+                "there are none yet: run ossify-predict first".to_owned()
+            } else {
+                format!("there are {}", known.join(", "))
+            };
+            return Err(StageError::Usage(anyhow!(
+                "{asked_by}: no predictions `{id}` below {}; {known}",
+                folder.display()
+            )));
+        }
+        let manifest = Manifest::require(&of_id, "run ossify-predict again")?;
+        let there: Vec<(Split, PathBuf)> = splits
+            .iter()
+            .filter(|split| manifest.file(&format!("{split}.parquet")).is_some())
+            .map(|split| (*split, of_id.join(format!("{split}.parquet"))))
+            .collect();
+        for split in splits.iter().filter(|split| !there.iter().any(|(found, _)| found == *split)) {
+            context.reporter.warn(format_args!(
+                "no predictions of the {split} split below {}; it gets no report (predict.splits chooses what is predicted)",
+                of_id.display()
+            ));
+        }
+        if there.is_empty() {
+            let names: Vec<_> = splits.iter().map(|split| split.as_str()).collect();
+            return Err(anyhow!(
+                "{} has predictions of none of the splits {}; run ossify-predict with predict.splits set to them",
+                of_id.display(),
+                names.join(", ")
+            )
+            .into());
+        }
+        Ok((id, there, Some(manifest)))
+    }
+
+    /// Adds all inputs of a split's report; reads small files and foreign predictions only.
+    pub fn add_to(
+        &self,
+        fingerprint: &mut Fingerprint,
+        split: Split,
+        predictions: &Path,
+    ) -> Result<(), StageError> {
+        fingerprint.add(&self.id).add(split.as_str());
+        for name in TABLES {
+            fingerprint.add(self.tables_manifest.file(name).map_or("", |file| &file.xxh3));
+        }
+        fingerprint.add(self.fingerprints_hash.as_deref().unwrap_or(""));
+        let entry = |split: Split| {
+            self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")))
+        };
+        match entry(split) {
+            // Of an import, what it left out stands in the report, and its inputs decide that.
+            Some(entry) => fingerprint.add(&entry.xxh3).add(entry.inputs.as_deref().unwrap_or("")),
+            None => fingerprint.add(format!("{:016x}", hash_file(predictions)?.1)),
+        };
+        fingerprint.add(entry(Split::Valid).map_or("", |entry| &entry.xxh3));
+        for name in RUN_FILES {
+            let path = self.run_folder.join(name);
+            fingerprint.add(if path.is_file() {
+                format!("{:016x}", hash_file(&path)?.1)
+            } else {
+                String::new()
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads a split with its predictions, after a check of the files against their manifests.
+    ///
+    /// # Errors
+    /// Where a file is not what its manifest says, or the predictions do not belong to the tables.
+    pub fn read(
+        &self,
+        context: &Context,
+        split: Split,
+        predictions: &Path,
+    ) -> Result<SplitData, StageError> {
+        self.verify(context, split)?;
+        Ok(self.tables.read_split(split, predictions).map_err(anyhow::Error::from)?)
+    }
+
+    fn verify(&self, context: &Context, split: Split) -> Result<(), StageError> {
+        for file in TABLES.iter().filter_map(|name| self.tables_manifest.file(name)) {
+            file.verify(&context.out.tables())?;
+        }
+        if let Some(manifest) = &self.manifest
+            && let Some(file) = manifest.file(&format!("{split}.parquet"))
+        {
+            file.verify(&context.out.predictions().join(&self.id))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses predictions that lack some of the images though their summary counts images, as that
+    /// of `ossify-predict` does, which has a prediction for each; unless `evaluate.allow_gaps` is
+    /// set. Somebody else's detector may have nothing to say of an image.
+    ///
+    /// # Errors
+    /// Fails with how many lack, and one of them.
+    pub fn check_images(&self, context: &Context, data: &SplitData) -> Result<(), StageError> {
+        let is_one_each = self
+            .manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.summary["images"][data.split.as_str()].is_u64());
+        if !is_one_each || context.settings.evaluate.allow_gaps {
+            return Ok(());
+        }
+        let mut silent = data.images.iter().filter(|image| image.predictions.is_empty());
+        let Some(first) = silent.next() else { return Ok(()) };
+        Err(StageError::Failed(anyhow!(
+            "{} of the {} images of the {} split have no prediction in {}, `{}` among them, though ossify-predict gives one for each: they came since. Run \
+             ossify-predict again, or score what is there with --set evaluate.allow_gaps=true, where they count as wrong",
+            silent.count() + 1,
+            data.images.len(),
+            data.split,
+            self.id,
+            first.image_id
+        )))
+    }
+
+    /// What an import of the predictions left out.
+    pub fn left_out_at_import(&self, split: Split) -> Vec<Excluded> {
+        let groups = self
+            .manifest
+            .as_ref()
+            .and_then(|manifest| manifest.summary["splits"][split.as_str()]["left_out"].as_array());
+        let excluded = |group: &serde_json::Value| {
+            let reason =
+                format!("left out by ossify-evaluate import: {}", group["reason"].as_str()?);
+            Some(Excluded { what: "predictions", count: group["count"].as_u64()?, reason })
+        };
+        groups.into_iter().flatten().filter_map(excluded).collect()
+    }
+
+    /// The run that made the predictions, as far as it is there.
+    pub fn run(&self) -> anyhow::Result<RunFacts> {
+        let metrics = self.run_folder.join("metrics.jsonl");
+        let environment = self.run_folder.join("environment.json");
+        let parse = |text: String| {
+            serde_json::from_str(&text)
+                .with_context(|| format!("{} is not what a run writes", environment.display()))
+        };
+        Ok(RunFacts {
+            metrics: if metrics.is_file() { read_metrics(&metrics)? } else { Vec::new() },
+            environment: std::fs::read_to_string(&environment).ok().map(parse).transpose()?,
+            config: std::fs::read_to_string(self.run_folder.join("config.toml")).ok(),
+        })
+    }
+}
+
+/// What is known of a run.
+#[derive(Default)]
+pub(crate) struct RunFacts {
+    pub metrics: Vec<EpochMetrics>,
+    pub environment: Option<Environment>,
+    pub config: Option<String>,
+}
+
+/// The file's stem as a folder's name.
+fn plain_name(path: &Path) -> String {
+    plain(&path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
+/// The text with nothing but letters, digits, `.`, `_` and `-`, for a folder's name.
+pub(crate) fn plain(text: &str) -> String {
+    let name: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' })
+        .collect();
+    let name = name.trim_start_matches('.');
+    if name.is_empty() { "predictions".into() } else { name.to_owned() }
+}
+
+/// The first ids below a folder, for a message.
+fn known_ids(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut ids: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| is_plain_id(name))
+        .collect();
+    ids.sort();
+    ids.truncate(10);
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_table_gives_a_plain_id() {
+        assert_eq!(plain_name(Path::new("/a/my preds.v2.parquet")), "my-preds.v2");
+        assert_eq!(plain_name(Path::new("..parquet")), "predictions");
+    }
+}

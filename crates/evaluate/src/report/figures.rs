@@ -1,0 +1,200 @@
+//! A report's charts, which go into the page and to files of their own.
+
+use ossify_contract::{EpochMetrics, SplitMetrics};
+use ossify_page::{BarChart, HeatMap, LineChart, ReliabilityBin, ReliabilityChart, Svg};
+
+use crate::read::split::SplitData;
+use crate::report::contents::Report;
+use crate::report::digits::two;
+use crate::scores::average_precision::{RECALLS, precision_recall};
+use crate::scores::scorer::{CALIBRATION_BINS, Scorer};
+
+/// A chart with the stem of its file and what to see in it.
+pub(crate) struct Figure {
+    pub stem: &'static str,
+    pub caption: &'static str,
+    pub chart: Svg,
+}
+
+/// Lines above which a chart of all classes is no longer read; the most frequent classes are drawn.
+const MOST_LINES: usize = 10;
+
+/// Precision against recall at IoU .5, a line a class.
+pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figure {
+    let weights = vec![1; data.images.len()];
+    let mut chart = LineChart::new("Precision and recall at IoU 0.5")
+        .share_axes()
+        .axis_names("recall", "precision");
+    for class in most_frequent(data) {
+        if let Some(curve) = precision_recall(&scorer.detections()[class], &weights) {
+            let points = (0..RECALLS).map(|i| (i as f64 / 100.0, curve.precision[0][i]));
+            chart = chart.line(
+                format!("{} (AP50 {})", data.class_names[class], two(curve.ap_at(0))),
+                points,
+            );
+        }
+    }
+    Figure {
+        stem: "precision-recall",
+        caption: "Of the detections down to a confidence, the share that is right, against the share of objects found; higher and further right is better.",
+        chart: chart.svg(),
+    }
+}
+
+/// ROC curves, each class against the rest.
+pub(crate) fn roc_figure(data: &SplitData, scorer: &Scorer, report: &Report) -> Figure {
+    let mut chart = LineChart::new("ROC, each class against the rest")
+        .share_axes()
+        .axis_names("false positive rate", "true positive rate")
+        .reference((0.0, 0.0), (1.0, 1.0));
+    for class in most_frequent(data) {
+        let points = scorer.roc(class);
+        if !points.is_empty() {
+            chart = chart.line(
+                format!(
+                    "{} ({})",
+                    data.class_names[class],
+                    two(report.per_class[class].scores.auroc.value)
+                ),
+                points,
+            );
+        }
+    }
+    Figure {
+        stem: "roc",
+        caption: "How well the probability of a class tells its images from all others; the dotted line is guessing.",
+        chart: chart.svg(),
+    }
+}
+
+/// Confidence against hit rate.
+pub(crate) fn reliability_figure(scorer: &Scorer) -> Figure {
+    let edge = |i: usize| i as f64 / CALIBRATION_BINS as f64;
+    let bin = |(i, (confidence, accuracy, count)): (usize, (f64, f64, u64))| ReliabilityBin {
+        low: edge(i),
+        high: edge(i + 1),
+        confidence,
+        accuracy,
+        count,
+    };
+    let bins = scorer.reliability(false).into_iter().enumerate().map(bin).collect();
+    Figure {
+        stem: "reliability",
+        caption: "Among images with a confidence, the share that is right. Points below the dotted line: the model promises too much. A larger point stands for more images.",
+        chart: ReliabilityChart::new("Does the confidence mean what it says?", bins).svg(),
+    }
+}
+
+/// The confusion matrix.
+pub(crate) fn confusion_figure(report: &Report) -> Figure {
+    let table = &report.confusion_matrix;
+    let has_silent = table.counts.iter().any(|row| row.last().is_some_and(|count| *count > 0));
+    let mut columns = table.labels.clone();
+    if has_silent {
+        columns.push("(no prediction)".into());
+    }
+    let values = table
+        .counts
+        .iter()
+        .map(|row| row[..columns.len()].iter().map(|count| *count as f64).collect())
+        .collect();
+    let chart = HeatMap::new("Confusion matrix", table.labels.clone(), columns, values)
+        .axis_names("true class", "predicted class")
+        .shade_by_row();
+    Figure {
+        stem: "confusion-matrix",
+        caption: "Objects of each true class by the class that was predicted for their image; shaded by share of the row.",
+        chart: chart.svg(),
+    }
+}
+
+/// Recall of each class with its interval.
+pub(crate) fn recall_figure(report: &Report) -> Figure {
+    let mut chart = BarChart::new("Recall by class")
+        .range(0.0, 1.0)
+        .axis_name("share of objects whose class was predicted, 95 % interval");
+    for class in &report.per_class {
+        let recall = &class.scores.recall;
+        chart = chart.row_with_interval(
+            format!("{} ({})", class.class_name, class.support),
+            recall.value,
+            recall.low,
+            recall.high,
+        );
+    }
+    Figure {
+        stem: "recall-by-class",
+        caption: "In brackets the number of objects. A wide interval: too few to tell.",
+        chart: chart.svg(),
+    }
+}
+
+/// What became of predictions and objects.
+pub(crate) fn kinds_figure(report: &Report) -> Figure {
+    let mut chart = BarChart::new("What became of each prediction")
+        .axis_name("predictions; misses are objects");
+    for (kind, name) in KINDS {
+        chart = chart.row(name, [report.match_kinds.get(kind).copied().unwrap_or(0) as f64]);
+    }
+    Figure {
+        stem: "match-kinds",
+        caption: "In place: IoU of at least 0.5. Near: IoU of at least 0.1.",
+        chart: chart.svg(),
+    }
+}
+
+/// Kinds of matches in words.
+pub(crate) const KINDS: [(&str, &str); 7] = [
+    ("match", "right class, in place"),
+    ("class_error", "wrong class, in place"),
+    ("location_error", "right class, near"),
+    ("both", "wrong class, near"),
+    ("duplicate", "duplicate"),
+    ("background", "on background"),
+    ("miss", "object missed"),
+];
+
+/// Training curves of the run.
+pub(crate) fn training_figures(metrics: &[EpochMetrics]) -> Vec<Figure> {
+    if metrics.is_empty() {
+        return Vec::new();
+    }
+    let chart = |title: &str, name: &str, pick: fn(&SplitMetrics) -> f64| {
+        let train = metrics.iter().map(|epoch| (f64::from(epoch.epoch), pick(&epoch.train)));
+        let valid = metrics
+            .iter()
+            .filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?))));
+        LineChart::new(title).axis_names("epoch", name).line("train", train).line("valid", valid)
+    };
+    vec![
+        Figure {
+            stem: "training-loss",
+            caption: "What training minimised, penalties included.",
+            chart: chart("Loss", "loss", |m| m.loss).svg(),
+        },
+        Figure {
+            stem: "training-accuracy",
+            caption: "A gap between train and valid: the model remembers more than it understands.",
+            chart: chart("Accuracy", "share right", |m| m.accuracy).y_range(0.0, 1.0).svg(),
+        },
+        Figure {
+            stem: "training-iou",
+            caption: "Overlap of predicted and true box.",
+            chart: chart("Mean IoU", "IoU", |m| m.mean_iou).y_range(0.0, 1.0).svg(),
+        },
+    ]
+}
+
+fn most_frequent(data: &SplitData) -> Vec<usize> {
+    let mut counts = vec![0u64; data.class_names.len()];
+    for truth in &data.truths {
+        counts[usize::from(truth.class)] += 1;
+    }
+    let mut classes: Vec<usize> = (0..counts.len()).collect();
+    if classes.len() > MOST_LINES {
+        classes.sort_by_key(|class| (std::cmp::Reverse(counts[*class]), *class));
+        classes.truncate(MOST_LINES);
+        classes.sort_unstable();
+    }
+    classes
+}

@@ -1,0 +1,519 @@
+//! `report.html`.
+
+use ossify_page::{
+    Column, Gallery, NoteKind, Page, Picture, Section, Table, TableCell, Tile, count, percent,
+};
+
+use crate::failures::overlays::Overlay;
+use crate::read::sources::{RunFacts, Sources};
+use crate::read::split::SplitData;
+use crate::report::contents::Report;
+use crate::report::digits::{interval, score_cell, two, value};
+use crate::report::figures::{Figure, KINDS};
+use crate::report::words::lead;
+use crate::scores::bootstrap::Interval;
+
+/// What the page shows beside the report.
+pub(crate) struct PageParts<'a> {
+    pub report: &'a Report,
+    pub data: &'a SplitData,
+    pub sources: &'a Sources,
+    pub run: &'a RunFacts,
+    /// Charts of scores.
+    pub figures: &'a [Figure],
+    /// Charts of the training.
+    pub training: &'a [Figure],
+    pub overlays: &'a [Overlay],
+    /// Images that could not be drawn, a sentence each.
+    pub undrawn: &'a [String],
+}
+
+/// Renders the page.
+pub(crate) fn render(parts: &PageParts<'_>) -> String {
+    let report = parts.report;
+    let mut page = Page::new(
+        format!("Evaluation of {}", report.run),
+        format!(
+            "{} split: {} images, {} objects, {} predictions",
+            report.split,
+            count(report.images),
+            count(report.objects),
+            count(report.counts.predictions)
+        ),
+    );
+    page.push(in_words(report));
+    page.push(scores(report, parts.figures));
+    page.push(by_class(report, parts.figures));
+    if report.calibration.is_some() {
+        page.push(thresholds(report));
+    }
+    if report.without_leaked_images.is_some() {
+        page.push(leaks(report));
+    }
+    page.push(failures(parts));
+    if !parts.training.is_empty() {
+        page.push(
+            Section::new("Training")
+                .charts(parts.training.iter().map(|figure| (figure.caption, figure.chart.clone()))),
+        );
+    }
+    page.push(left_out(report));
+    page.push(how_made(parts));
+    page.footer(format!("ossify-evaluate {}", report.ossify_version));
+    page.render()
+}
+
+fn in_words(report: &Report) -> Section {
+    let tile = |name: &str, score: &Interval| Tile::new(name, value(score)).detail(interval(score));
+    let mut section = Section::new("In words");
+    if report.counts.predictions == 0 {
+        section = section.note(NoteKind::Error, "Nothing was predicted for this split.");
+    }
+    for sentence in lead(report) {
+        section = section.lead(sentence);
+    }
+    section
+        .tiles([
+            tile("image accuracy", &report.image_level.accuracy),
+            tile("macro F1, objects", &report.objects_level.macro_f1),
+            tile("mean IoU", &report.objects_level.mean_iou),
+            tile("AP50", &report.detection.scores.ap50),
+            tile("calibration error", &report.image_level.ece),
+        ])
+        .paragraph("What these figures do not show:")
+        .list(&report.limits)
+}
+
+/// Name, value and interval of a score, and what it is.
+fn score_row(table: &mut Table, name: &str, score: &Interval, meaning: &str) {
+    table.push([
+        TableCell::new(name).remark(meaning),
+        TableCell::new(value(score)),
+        TableCell::new(interval(score)),
+    ]);
+}
+
+fn scores(report: &Report, figures: &[Figure]) -> Section {
+    let columns =
+        || [Column::text("score"), Column::number("value"), Column::number("95 % interval")];
+    let mut images = Table::new(columns()).caption(format!(
+        "{} labelled images: the first prediction against the largest object",
+        count(report.counts.labelled_images)
+    ));
+    let level = &report.image_level;
+    score_row(
+        &mut images,
+        "accuracy",
+        &level.accuracy,
+        "share of images whose class was predicted",
+    );
+    score_row(
+        &mut images,
+        "top-2 accuracy",
+        &level.top2_accuracy,
+        "share whose class is among the two most probable",
+    );
+    score_row(
+        &mut images,
+        "macro F1",
+        &level.macro_f1,
+        "mean over classes of the harmonic mean of precision and recall",
+    );
+    score_row(
+        &mut images,
+        "macro AUROC",
+        &level.macro_auroc,
+        "chance that an image of a class ranks above one of another; 0.5 is guessing",
+    );
+    score_row(
+        &mut images,
+        "log loss",
+        &level.log_loss,
+        "surprise at the true class in nats; 0 is best",
+    );
+    score_row(
+        &mut images,
+        "Brier score",
+        &level.brier,
+        "squared distance of probabilities from the truth, 0 to 2; 0 is best",
+    );
+    score_row(
+        &mut images,
+        "calibration error (ECE)",
+        &level.ece,
+        "gap between confidence and share right, 15 bins; 0 is best",
+    );
+    let mut objects = Table::new(columns()).caption(format!(
+        "{} objects: each against the first prediction of its image",
+        count(report.objects)
+    ));
+    let level = &report.objects_level;
+    score_row(
+        &mut objects,
+        "accuracy",
+        &level.accuracy,
+        "share of objects whose class was predicted",
+    );
+    score_row(
+        &mut objects,
+        "balanced accuracy",
+        &level.balanced_accuracy,
+        "mean recall of the classes",
+    );
+    score_row(
+        &mut objects,
+        "macro F1",
+        &level.macro_f1,
+        "mean over classes of the harmonic mean of precision and recall",
+    );
+    score_row(
+        &mut objects,
+        "mean IoU",
+        &level.mean_iou,
+        "overlap of predicted and true box over what both cover",
+    );
+    score_row(
+        &mut objects,
+        "IoU ≥ 0.5",
+        &level.iou50_rate,
+        "share of objects that are boxed well enough",
+    );
+    score_row(
+        &mut objects,
+        "box error (MSE)",
+        &level.box_mse,
+        "mean squared error of the edges, shares of the image; 0 is best",
+    );
+    let mut detection = Table::new(columns()).caption(format!(
+        "{} images: detection as COCO scores it, class and place together",
+        count(report.images)
+    ));
+    let level = &report.detection.scores;
+    score_row(&mut detection, "AP", &level.ap, "mean average precision over IoU 0.50 to 0.95");
+    score_row(&mut detection, "AP50", &level.ap50, "at IoU 0.50");
+    score_row(&mut detection, "AP75", &level.ap75, "at IoU 0.75");
+    score_row(
+        &mut detection,
+        "AR1",
+        &level.ar1,
+        "objects found with one detection an image, mean over IoU 0.50 to 0.95",
+    );
+    score_row(&mut detection, "AR10", &level.ar10, "with ten");
+    score_row(&mut detection, "AR100", &level.ar100, "with a hundred");
+    Section::new("Scores").table(images).table(objects).table(detection).charts(
+        figures
+            .iter()
+            .filter(|figure| matches!(figure.stem, "precision-recall" | "roc" | "reliability"))
+            .map(|figure| (figure.caption, figure.chart.clone())),
+    )
+}
+
+/// Probabilities after temperature scaling, and thresholds.
+fn thresholds(report: &Report) -> Section {
+    let mut section = Section::new("Probabilities and thresholds");
+    if let Some(calibration) = &report.calibration {
+        section = section.paragraph(format!(
+            "Divided by a temperature of {}, which the {} split asks for, the logits give probabilities that mean what they say as far as one number can make them; \
+             above 1 the model is surer than it should be. {}",
+            two(calibration.temperature),
+            calibration.fitted_on,
+            if report.split == calibration.fitted_on { "It was fitted on these very images, which flatters the scores beside." } else { "These images had no part in it." },
+        ));
+        let mut table = Table::new([
+            Column::text("score"),
+            Column::number("as predicted"),
+            Column::number("with temperature"),
+        ]);
+        let (before, after) = (&report.image_level, &calibration.scores);
+        let rows = [
+            ("calibration error (ECE)", &before.ece, &after.ece),
+            ("Brier score", &before.brier, &after.brier),
+            ("log loss", &before.log_loss, &after.log_loss),
+        ];
+        for (name, before, after) in rows {
+            table.push([TableCell::new(name), score_cell(before), score_cell(after)]);
+        }
+        section = section.table(table);
+    }
+    if report.operating_points.is_empty() {
+        return section;
+    }
+    let mut table = Table::new([
+        Column::text("class"),
+        Column::number("sensitivity wanted"),
+        Column::number("least probability for a yes"),
+        Column::number("sensitivity here"),
+        Column::number("specificity here"),
+    ])
+    .caption("Thresholds for each class against all others: the highest that reaches the wanted sensitivity on the valid split");
+    for point in &report.operating_points {
+        table.push([
+            TableCell::new(&point.class_name),
+            TableCell::new(percent(point.wanted_sensitivity)),
+            TableCell::new(format!("{:.3}", point.threshold)),
+            score_cell(&point.sensitivity),
+            score_cell(&point.specificity),
+        ]);
+    }
+    section.table(table)
+}
+
+/// Scores with and without images that stand in another split, too.
+fn leaks(report: &Report) -> Section {
+    let mut section = Section::new("With and without leaked images");
+    if let Some(kept) = &report.without_leaked_images {
+        section = section.paragraph(format!(
+            "{} of the {} images show a picture that another split has too. What the model learned by heart it knows: the right column is without them.",
+            count(report.images - kept.images),
+            count(report.images)
+        ));
+        let mut table = Table::new([
+            Column::text("score"),
+            Column::number(format!("all {} images", count(report.images))),
+            Column::number(format!("{} images of this split alone", count(kept.images))),
+        ]);
+        let rows = [
+            ("image accuracy", &report.image_level.accuracy, &kept.image_level.accuracy),
+            ("macro F1, images", &report.image_level.macro_f1, &kept.image_level.macro_f1),
+            (
+                "balanced accuracy, objects",
+                &report.objects_level.balanced_accuracy,
+                &kept.objects_level.balanced_accuracy,
+            ),
+            ("mean IoU", &report.objects_level.mean_iou, &kept.objects_level.mean_iou),
+            ("AP50", &report.detection.scores.ap50, &kept.detection.ap50),
+            ("AP", &report.detection.scores.ap, &kept.detection.ap),
+        ];
+        for (name, with, without) in rows {
+            table.push([TableCell::new(name), score_cell(with), score_cell(without)]);
+        }
+        section = section.table(table);
+    }
+    section
+}
+
+fn by_class(report: &Report, figures: &[Figure]) -> Section {
+    let columns = ["precision", "recall", "F1", "AUROC", "mean IoU", "AP50"].map(Column::number);
+    let mut table =
+        Table::new([Column::text("class"), Column::number("objects")].into_iter().chain(columns));
+    for (class, detection) in report.per_class.iter().zip(&report.detection.per_class) {
+        let scores = &class.scores;
+        let figures = [
+            &scores.precision,
+            &scores.recall,
+            &scores.f1,
+            &scores.auroc,
+            &scores.mean_iou,
+            &detection.scores.ap50,
+        ];
+        let cells = figures.map(score_cell);
+        table.push(
+            [TableCell::new(&class.class_name), TableCell::from(class.support)]
+                .into_iter()
+                .chain(cells),
+        );
+    }
+    let charts = figures
+        .iter()
+        .filter(|figure| matches!(figure.stem, "confusion-matrix" | "recall-by-class"));
+    Section::new("By class")
+        .table(table)
+        .charts(charts.map(|figure| (figure.caption, figure.chart.clone())))
+}
+
+fn failures(parts: &PageParts<'_>) -> Section {
+    let report = parts.report;
+    let mut section = Section::new("Where it fails");
+    let charts = parts.figures.iter().filter(|figure| figure.stem == "match-kinds");
+    section = section.charts(charts.map(|figure| (figure.caption, figure.chart.clone())));
+    if !report.most_confused.is_empty() {
+        let mut table = Table::new([
+            Column::text("true class"),
+            Column::text("taken for"),
+            Column::number("objects"),
+            Column::number("of the class"),
+            Column::text("for example"),
+        ])
+        .caption("Classes that are taken for one another most often");
+        for pair in &report.most_confused {
+            table.push([
+                TableCell::new(&pair.true_class_name),
+                TableCell::new(&pair.predicted_class_name),
+                pair.objects.into(),
+                TableCell::new(percent(pair.share)),
+                TableCell::code(pair.examples.first().cloned().unwrap_or_default()),
+            ]);
+        }
+        section = section.table(table);
+    }
+    let mut table = Table::new([
+        Column::text("by"),
+        Column::text("part"),
+        Column::number("objects"),
+        Column::number("right class"),
+        Column::number("mean IoU"),
+    ])
+    .caption("Parts of the objects, each against the first prediction of its image");
+    for slice in report.slices.iter().filter(|slice| slice.objects > 0) {
+        let share = |share: Option<f64>| TableCell::new(two(share.unwrap_or(f64::NAN)));
+        table.push([
+            TableCell::new(slice.by),
+            TableCell::new(&slice.part),
+            slice.objects.into(),
+            share(slice.accuracy),
+            share(slice.mean_iou),
+        ]);
+    }
+    if !table.is_empty() {
+        section = section.table(table);
+    }
+    if !parts.overlays.is_empty() {
+        section = section
+            .paragraph(
+                "The worst and the best images. Solid blue: the true box. Dashed orange: the prediction. Larger pictures lie beside this page in overlays/.",
+            )
+            .gallery(gallery(parts));
+    }
+    if let Some(first) = parts.undrawn.first() {
+        section = section.note(
+            NoteKind::Warning,
+            format!("{} images could not be drawn; the first: {first}", parts.undrawn.len()),
+        );
+    }
+    section
+}
+
+fn gallery(parts: &PageParts<'_>) -> Gallery {
+    let mut gallery = Gallery::new("overlays").filters(["images", "class", "outcome", "score"]);
+    for overlay in parts.overlays {
+        let image = &parts.data.images[overlay.image];
+        let name = |class: u16| parts.data.class_names[usize::from(class)].as_str();
+        let truth = parts.data.largest_truth(image);
+        let first = parts.data.predictions_of(image).first();
+        let true_name = truth.map_or("(none)", |truth| name(truth.class));
+        let iou =
+            first.zip(truth).map_or(0.0, |(first, truth)| first.unit_box.iou(&truth.unit_box));
+        let outcome = match first.zip(truth) {
+            None => "no prediction",
+            Some((first, truth)) if first.class != truth.class => "wrong class",
+            Some(_) if iou < 0.5 => "right class, off place",
+            Some(_) => "right",
+        };
+        let predicted = first.map_or("nothing predicted".to_owned(), |first| {
+            format!("predicted {} with {}", name(first.class), two(f64::from(first.score)))
+        });
+        let others = parts.data.truths_of(image).len().saturating_sub(1);
+        let mut picture =
+            Picture::new("image/jpeg", &overlay.thumbnail, format!("true: {true_name}"))
+                .line(predicted)
+                .line(format!("IoU {}", two(iou)));
+        if others > 0 {
+            picture = picture.line(format!("and {others} more objects"));
+        }
+        let rank = if overlay.is_worst { "worst" } else { "best" };
+        let score = match first.map(|first| first.score) {
+            None => "no score",
+            Some(score) if score < 0.5 => "below 0.5",
+            Some(score) if score < 0.7 => "0.5 to 0.7",
+            Some(score) if score < 0.9 => "0.7 to 0.9",
+            Some(_) => "0.9 and more",
+        };
+        gallery.push(
+            picture
+                .line(image.image_id.rsplit('/').next().unwrap_or(&image.image_id))
+                .facets([rank, true_name, outcome, score]),
+        );
+    }
+    gallery
+}
+
+fn left_out(report: &Report) -> Section {
+    let mut images =
+        Table::new([Column::text("status"), Column::number("images")]).caption(format!(
+            "All images of the {} split; labelled and background ones are scored",
+            report.split
+        ));
+    for (status, images_of_status) in &report.counts.images_by_status {
+        images.push([TableCell::new(*status), (*images_of_status).into()]);
+    }
+    let section = Section::new("What is left out").table(images);
+    if report.excluded.is_empty() {
+        return section.paragraph("Nothing was left out of the scores.");
+    }
+    let mut table =
+        Table::new([Column::number("how many"), Column::text("of what"), Column::text("why")]);
+    for excluded in &report.excluded {
+        table.push([
+            excluded.count.into(),
+            TableCell::new(excluded.what),
+            TableCell::new(&excluded.reason),
+        ]);
+    }
+    section.table(table)
+}
+
+fn how_made(parts: &PageParts<'_>) -> Section {
+    let report = parts.report;
+    let mut table = Table::new([Column::text("what"), Column::text("value")]);
+    let mut row =
+        |what: &str, value: String| table.push([TableCell::new(what), TableCell::code(value)]);
+    row("run", report.run.clone());
+    if let Some(manifest) = &parts.sources.manifest {
+        row(
+            "predictions",
+            format!(
+                "{} {}, fingerprint {}",
+                manifest.stage, manifest.ossify_version, manifest.fingerprint
+            ),
+        );
+    }
+    if let Some(environment) = &parts.run.environment {
+        // When and with which command: in environment.json, so that equal runs give equal pages.
+        row(
+            "trained on",
+            format!("{}, {} threads", environment.device_name, environment.thread_count),
+        );
+        row(
+            "trained by",
+            format!(
+                "ossify {}{}",
+                environment.ossify_version,
+                environment
+                    .git_commit
+                    .as_ref()
+                    .map(|commit| format!(", commit {commit}"))
+                    .unwrap_or_default()
+            ),
+        );
+    }
+    row("report", format!("ossify {}", report.ossify_version));
+    let bootstrap = &report.bootstrap;
+    row(
+        "intervals",
+        format!(
+            "percentile bootstrap, {} resamples of {} units, seed {}",
+            bootstrap.samples,
+            count(bootstrap.units),
+            bootstrap.seed
+        ),
+    );
+    let mut kinds = Section::new("");
+    kinds = kinds.list(KINDS.iter().map(|(kind, words)| format!("{kind}: {words}")));
+    let mut section = Section::new("How it was made")
+        .table(table)
+        .details(
+            "How the scores are defined",
+            Section::new("").list([
+                "Accuracy, balanced accuracy, F1, AUROC, log loss, Brier score: as scikit-learn computes them; an image without a prediction counts as wrong.",
+                "Calibration error: Guo et al., 2017, On Calibration of Modern Neural Networks, 15 bins of equal width.",
+                "AP and AR: the COCO protocol, equal to pycocotools, boxes of all sizes, at most 100 detections an image and class.",
+                "Kinds of errors: after TIDE (Bolya et al., 2020), IoU 0.5 and 0.1.",
+                "Intervals: images, or groups of images that show the same picture, are drawn with replacement; the interval holds the middle 95 % of the scores.",
+            ]),
+        )
+        .details("Kinds in matches.parquet", kinds);
+    if let Some(config) = &parts.run.config {
+        section = section.details("Configuration of the run", Section::new("").code_block(config));
+    }
+    section
+}

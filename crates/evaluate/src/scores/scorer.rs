@@ -1,0 +1,359 @@
+use crate::read::split::SplitData;
+use crate::scores::average_precision::{
+    ClassDetections, PrecisionRecall, THRESHOLDS, class_detections, precision_recall,
+};
+use crate::scores::calibration::{self, Fitted};
+use crate::scores::confusion::{Confusion, mean_of_defined};
+use crate::scores::ranking::Ranking;
+use crate::scores::sheet::{
+    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScaledScores, ScoreSheet,
+    ScoresOfClass,
+};
+
+/// Bins of the expected calibration error.
+pub const CALIBRATION_BINS: usize = 15;
+
+/// An object with what was predicted for its image.
+struct ObjectCase {
+    image: u32,
+    truth: u16,
+    predicted: u16,
+    iou: f64,
+    /// NaN without a prediction.
+    squared_error: f64,
+}
+
+/// A labelled image with what was predicted for its largest object.
+struct ImageCase {
+    image: u32,
+    truth: u16,
+    predicted: u16,
+    in_top2: bool,
+    calibration: Option<Calibration>,
+    /// After temperature scaling.
+    scaled: Option<Calibration>,
+}
+
+struct Calibration {
+    log_loss: f64,
+    brier: f64,
+    confidence: f64,
+    bin: usize,
+}
+
+/// Everything that the scores of a split need, computed once, so that a resample is a pass over
+/// numbers.
+pub struct Scorer {
+    classes: usize,
+    objects: Vec<ObjectCase>,
+    images: Vec<ImageCase>,
+    rankings: Vec<Ranking>,
+    detections: Vec<ClassDetections>,
+}
+
+impl Scorer {
+    /// Prepares a split.
+    pub fn new(data: &SplitData) -> Self {
+        Self::with_fitted(data, None)
+    }
+
+    /// Prepares a split, with what was fitted on the valid one, if anything was.
+    pub fn with_fitted(data: &SplitData, fitted: Option<&Fitted>) -> Self {
+        let classes = data.class_names.len();
+        let nothing = classes as u16;
+        let (mut objects, mut images) = (Vec::with_capacity(data.truths.len()), Vec::new());
+        for (i, image) in data.images.iter().enumerate() {
+            let first = data.predictions_of(image).first();
+            let predicted = first.map_or(nothing, |prediction| prediction.class);
+            for truth in data.truths_of(image) {
+                let iou = first.map_or(0.0, |prediction| prediction.unit_box.iou(&truth.unit_box));
+                let squared = |a: f32, b: f32| (f64::from(a) - f64::from(b)).powi(2);
+                let squared_error = first.map_or(f64::NAN, |prediction| {
+                    prediction
+                        .unit_box
+                        .to_array()
+                        .into_iter()
+                        .zip(truth.unit_box.to_array())
+                        .map(|(a, b)| squared(a, b))
+                        .sum::<f64>()
+                        / 4.0
+                });
+                objects.push(ObjectCase {
+                    image: i as u32,
+                    truth: truth.class,
+                    predicted,
+                    iou,
+                    squared_error,
+                });
+            }
+            if let Some(truth) = data.largest_truth(image) {
+                let probabilities = data.probabilities_of(i);
+                let in_top2 = match probabilities {
+                    Some(p) => is_in_top2(p, usize::from(truth.class)),
+                    None => first_two_classes(
+                        data.predictions_of(image).iter().map(|prediction| prediction.class),
+                    )
+                    .contains(&Some(truth.class)),
+                };
+                let of = |p: &[f64]| {
+                    Calibration::of(p, usize::from(truth.class), usize::from(predicted))
+                };
+                let calibration =
+                    probabilities.map(|p| of(&p.iter().map(|p| f64::from(*p)).collect::<Vec<_>>()));
+                let temperature = fitted.and_then(|fitted| fitted.temperature);
+                let scaled = probabilities
+                    .zip(temperature)
+                    .map(|(p, temperature)| of(&calibration::scaled(p, temperature)));
+                images.push(ImageCase {
+                    image: i as u32,
+                    truth: truth.class,
+                    predicted,
+                    in_top2,
+                    calibration,
+                    scaled,
+                });
+            }
+        }
+        let ranking = |class: usize| {
+            let case = |case: &ImageCase| {
+                let probability = data.probabilities_of(case.image as usize)?[class];
+                Some((probability, case.image, usize::from(case.truth) == class))
+            };
+            let thresholds = fitted.and_then(|fitted| fitted.thresholds.get(class));
+            let thresholds = thresholds.map_or(&[][..], Vec::as_slice);
+            Ranking::of(images.iter().filter_map(case).collect(), thresholds)
+        };
+        let rankings = (0..classes).map(ranking).collect();
+        Scorer { classes, objects, images, rankings, detections: class_detections(data) }
+    }
+
+    /// Detections of each class, for curves.
+    pub fn detections(&self) -> &[ClassDetections] {
+        &self.detections
+    }
+
+    /// Labelled images that have an object of a trained class.
+    pub fn labelled_images(&self) -> usize {
+        self.images.len()
+    }
+
+    /// True against predicted class over objects.
+    pub fn confusion(&self, weights: &[u32]) -> Confusion {
+        let mut confusion = Confusion::new(self.classes);
+        for case in &self.objects {
+            confusion.add(case.truth, case.predicted, weights[case.image as usize]);
+        }
+        confusion
+    }
+
+    /// Share of labelled images that show the most frequent class: what always answering that class
+    /// scores.
+    pub fn majority_share(&self) -> f64 {
+        let mut counts = vec![0u64; self.classes];
+        for case in &self.images {
+            counts[usize::from(case.truth)] += 1;
+        }
+        counts.iter().copied().max().unwrap_or(0) as f64 / self.images.len() as f64
+    }
+
+    /// All scores where image `i` counts `weights[i]` times.
+    pub fn scores(&self, weights: &[u32]) -> ScoreSheet<f64> {
+        let confusion = self.confusion(weights);
+        let (mut aurocs, mut operating) =
+            (Vec::with_capacity(self.classes), Vec::with_capacity(self.classes));
+        for ranking in &self.rankings {
+            let (auroc, points) = ranking.scores(weights);
+            aurocs.push(auroc);
+            operating.push(points);
+        }
+        let (objects, iou_of_class) = self.object_scores(&confusion, weights);
+        let curves: Vec<Option<PrecisionRecall>> =
+            self.detections.iter().map(|class| precision_recall(class, weights)).collect();
+        let per_class = |class: usize| ScoresOfClass {
+            precision: confusion.precision(class),
+            recall: confusion.recall(class),
+            f1: confusion.f1(class),
+            auroc: aurocs[class],
+            mean_iou: iou_of_class[class],
+        };
+        let undefined =
+            DetectionOfClass { ap: f64::NAN, ap50: f64::NAN, ap75: f64::NAN, ar1: f64::NAN };
+        let of_class = |curve: &Option<PrecisionRecall>| {
+            curve.as_ref().map_or(undefined.clone(), |c| DetectionOfClass {
+                ap: c.ap(),
+                ap50: c.ap_at(0),
+                ap75: c.ap_at(THRESHOLDS / 2),
+                ar1: c.ar(0),
+            })
+        };
+        let over_classes = |figure: &dyn Fn(&PrecisionRecall) -> f64| {
+            mean_of_defined(curves.iter().flatten().map(figure))
+        };
+        ScoreSheet {
+            objects,
+            images: self.image_scores(&aurocs, weights),
+            scaled: self.scaled_scores(weights),
+            detection: DetectionScores {
+                ap: over_classes(&PrecisionRecall::ap),
+                ap50: over_classes(&|curve| curve.ap_at(0)),
+                ap75: over_classes(&|curve| curve.ap_at(THRESHOLDS / 2)),
+                ar1: over_classes(&|curve| curve.ar(0)),
+                ar10: over_classes(&|curve| curve.ar(1)),
+                ar100: over_classes(&|curve| curve.ar(2)),
+            },
+            per_class: (0..self.classes).map(per_class).collect(),
+            detection_per_class: curves.iter().map(of_class).collect(),
+            operating,
+        }
+    }
+
+    fn object_scores(
+        &self,
+        confusion: &Confusion,
+        weights: &[u32],
+    ) -> (ObjectScores<f64>, Vec<f64>) {
+        let (mut all, mut with_prediction, mut squared, mut half) = (0.0, 0.0, 0.0, 0.0);
+        let mut iou = vec![(0.0, 0.0); self.classes];
+        for case in &self.objects {
+            let weight = f64::from(weights[case.image as usize]);
+            all += weight;
+            if !case.squared_error.is_nan() {
+                with_prediction += weight;
+                squared += weight * case.squared_error;
+            }
+            if case.iou >= 0.5 {
+                half += weight;
+            }
+            let of_class = &mut iou[usize::from(case.truth)];
+            *of_class = (of_class.0 + weight * case.iou, of_class.1 + weight);
+        }
+        let scores = ObjectScores {
+            accuracy: confusion.accuracy(),
+            balanced_accuracy: confusion.balanced_accuracy(),
+            macro_f1: confusion.macro_f1(),
+            box_mse: squared / with_prediction,
+            mean_iou: iou.iter().map(|(sum, _)| sum).sum::<f64>() / all,
+            iou50_rate: half / all,
+        };
+        (scores, iou.iter().map(|(sum, count)| sum / count).collect())
+    }
+
+    fn image_scores(&self, aurocs: &[f64], weights: &[u32]) -> ImageScores<f64> {
+        let mut confusion = Confusion::new(self.classes);
+        let (mut all, mut top2) = (0.0, 0.0);
+        for case in &self.images {
+            let weight = weights[case.image as usize];
+            confusion.add(case.truth, case.predicted, weight);
+            let weight = f64::from(weight);
+            all += weight;
+            top2 += weight * f64::from(u8::from(case.in_top2));
+        }
+        let ScaledScores { log_loss, brier, ece } =
+            self.calibration_scores(weights, |case| case.calibration.as_ref());
+        ImageScores {
+            accuracy: confusion.accuracy(),
+            top2_accuracy: top2 / all,
+            macro_f1: confusion.macro_f1(),
+            macro_auroc: mean_of_defined(aurocs.iter().copied()),
+            log_loss,
+            brier,
+            ece,
+        }
+    }
+
+    fn scaled_scores(&self, weights: &[u32]) -> ScaledScores<f64> {
+        self.calibration_scores(weights, |case| case.scaled.as_ref())
+    }
+
+    fn calibration_scores(
+        &self,
+        weights: &[u32],
+        of: impl Fn(&ImageCase) -> Option<&Calibration>,
+    ) -> ScaledScores<f64> {
+        let (mut all, mut log_loss, mut brier) = (0.0, 0.0, 0.0);
+        let mut bins = [(0.0, 0.0); CALIBRATION_BINS];
+        for (case, calibration) in self.images.iter().filter_map(|case| Some((case, of(case)?))) {
+            let weight = f64::from(weights[case.image as usize]);
+            all += weight;
+            log_loss += weight * calibration.log_loss;
+            brier += weight * calibration.brier;
+            let bin = &mut bins[calibration.bin];
+            let hit = f64::from(u8::from(case.truth == case.predicted));
+            *bin = (bin.0 + weight * hit, bin.1 + weight * calibration.confidence);
+        }
+        // A bin's share times the gap between its hit rate and mean confidence: its count cancels.
+        let ece =
+            bins.iter().map(|(hits, confidence)| (hits - confidence).abs()).sum::<f64>() / all;
+        ScaledScores { log_loss: log_loss / all, brier: brier / all, ece }
+    }
+
+    /// Bins of the reliability diagram: mean confidence, share that is right, and count; before or
+    /// after temperature scaling.
+    pub fn reliability(&self, is_scaled: bool) -> Vec<(f64, f64, u64)> {
+        let mut bins = vec![(0.0, 0.0, 0u64); CALIBRATION_BINS];
+        for case in &self.images {
+            if let Some(calibration) = if is_scaled { &case.scaled } else { &case.calibration } {
+                let bin = &mut bins[calibration.bin];
+                *bin = (
+                    bin.0 + calibration.confidence,
+                    bin.1 + f64::from(u8::from(case.truth == case.predicted)),
+                    bin.2 + 1,
+                );
+            }
+        }
+        bins.into_iter()
+            .map(|(confidence, hits, count)| {
+                (confidence / count as f64, hits / count as f64, count)
+            })
+            .collect()
+    }
+
+    /// The ROC curve of a class against the rest as (false positive rate, true positive rate);
+    /// empty where the class has no images or all.
+    pub fn roc(&self, class: usize) -> Vec<(f64, f64)> {
+        self.rankings[class].roc()
+    }
+}
+
+impl Calibration {
+    fn of(probabilities: &[f64], truth: usize, predicted: usize) -> Self {
+        let p = probabilities[truth].clamp(f64::EPSILON, 1.0 - f64::EPSILON);
+        let squared = |(class, p): (usize, &f64)| (p - f64::from(u8::from(class == truth))).powi(2);
+        let confidence = probabilities.get(predicted).copied().unwrap_or(0.0);
+        Calibration {
+            log_loss: -p.ln(),
+            brier: probabilities.iter().enumerate().map(squared).sum(),
+            confidence,
+            bin: calibration_bin(confidence),
+        }
+    }
+}
+
+/// The bin `(i / 15, (i + 1) / 15]` that holds the confidence; 0 belongs to the first.
+fn calibration_bin(confidence: f64) -> usize {
+    (0..CALIBRATION_BINS)
+        .find(|bin| confidence <= (bin + 1) as f64 / CALIBRATION_BINS as f64)
+        .unwrap_or(CALIBRATION_BINS - 1)
+}
+
+/// Whether fewer than two classes come before the true one, by falling probability and of equal
+/// ones the higher index first, as in `sklearn.metrics.top_k_accuracy_score`.
+fn is_in_top2(probabilities: &[f32], truth: usize) -> bool {
+    let before = |(class, p): (usize, &f32)| {
+        *p > probabilities[truth] || *p == probabilities[truth] && class > truth
+    };
+    probabilities.iter().enumerate().filter(|case| before(*case)).count() < 2
+}
+
+/// The first two different classes, for tables without probabilities.
+fn first_two_classes(classes: impl Iterator<Item = u16>) -> [Option<u16>; 2] {
+    let mut found = [None; 2];
+    for class in classes {
+        match found {
+            [None, _] => found[0] = Some(class),
+            [Some(first), None] if first != class => found[1] = Some(class),
+            _ => {}
+        }
+    }
+    found
+}
