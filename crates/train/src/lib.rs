@@ -8,33 +8,12 @@
 //! a checkpoint needs no state of any generator: a run that was killed and started again ends with
 //! the bytes of one that was left alone.
 
-mod augment;
-mod average;
-mod batches;
-mod checkpoint;
-mod curves;
-mod features;
-mod input;
+mod data;
 mod interrupt;
-mod loss;
-mod optimiser;
-mod parameters;
-mod phases;
-mod pretrained;
-mod preview;
+mod objective;
+mod optimise;
 mod random;
-mod sampler;
-mod samples;
-mod schedule;
-mod scores;
-mod setup;
-mod stage;
-mod still;
-mod stopping;
-mod summary;
-mod tensorboard;
-mod training;
-mod vary;
+mod run;
 mod watch;
 
-pub use stage::{Asked, run};
+pub use run::stage::{CliRequest, run};

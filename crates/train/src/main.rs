@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ossify_train::Asked;
+use ossify_train::CliRequest;
 
 #[derive(Parser)]
 #[command(
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         |cli, context| {
             ossify_train::run(
                 context,
-                Asked { resume: cli.resume, preview: cli.preview, summary: cli.summary },
+                CliRequest { resume: cli.resume, preview: cli.preview, summary: cli.summary },
             )
         },
     )

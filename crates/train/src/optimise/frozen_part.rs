@@ -3,13 +3,13 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use ossify_model::{Backbone, Classifier};
 
-use crate::batches::Batch;
-use crate::input::InputMaker;
-use crate::phases::{Phase, Trained};
+use crate::data::batches::Batch;
+use crate::data::input::InputMaker;
+use crate::optimise::phases::{Phase, Trained};
 
 /// What of the network does not learn in a phase, in inference mode: its BatchNorm keeps its
 /// statistics.
-pub enum Still {
+pub enum FrozenPart {
     /// The whole backbone; its features are at hand.
     Backbone,
     /// What lies before this block, counted from 1.
@@ -18,13 +18,15 @@ pub enum Still {
     Nothing,
 }
 
-impl Still {
+impl FrozenPart {
     /// In this phase.
     pub fn of(model: &Classifier, phase: &Phase) -> Self {
         match phase.trained {
-            Trained::Head => Still::Backbone,
-            Trained::FromBlock(block) => Still::Blocks(Box::new(model.backbone.valid()), block),
-            Trained::All => Still::Nothing,
+            Trained::Head => FrozenPart::Backbone,
+            Trained::FromBlock(block) => {
+                FrozenPart::Blocks(Box::new(model.backbone.valid()), block)
+            }
+            Trained::All => FrozenPart::Nothing,
         }
     }
 
@@ -39,12 +41,12 @@ impl Still {
         batch: &Batch,
     ) -> Result<Tensor<2>> {
         Ok(match self {
-            Still::Backbone => Tensor::from_inner(input.features(batch)?),
-            Still::Blocks(still, block) => {
+            FrozenPart::Backbone => Tensor::from_inner(input.features(batch)?),
+            FrozenPart::Blocks(still, block) => {
                 let map = still.before_block(input.pixels(batch)?, *block);
                 backbone.features_from(Tensor::from_inner(map), *block)
             }
-            Still::Nothing => backbone.forward(Tensor::from_inner(input.pixels(batch)?)),
+            FrozenPart::Nothing => backbone.forward(Tensor::from_inner(input.pixels(batch)?)),
         })
     }
 }

@@ -2,8 +2,8 @@ use ossify_contract::{SplitMetrics, UnitBox};
 use ossify_settings::BoxLoss;
 use serde::{Deserialize, Serialize};
 
-use crate::batches::Batch;
-use crate::loss::{LEAST_AREA, Loss, place_shares};
+use crate::data::batches::Batch;
+use crate::objective::loss::{LEAST_AREA, Loss, place_shares};
 
 /// Sums over the samples of a pass, in double precision on the host, from the network's outputs. A
 /// checkpoint holds those of the epoch that is under way.
@@ -173,7 +173,7 @@ mod tests {
     use ossify_model::HeadOutput;
 
     use super::*;
-    use crate::batches::Inputs;
+    use crate::data::batches::Inputs;
 
     fn batch() -> Batch {
         let boxes = vec![[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0]];

@@ -31,7 +31,7 @@ pub struct Augmentation {
 /// What happens to one image in one epoch. Places are in shares of the side, from the upper left
 /// corner.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
+pub struct AugmentParams {
     /// Where a place of the image goes: `x' = a x + b y + c`, `y' = d x + e y + f`.
     pub to: [f32; 6],
     /// Where a place of the changed image comes from, in the same form.
@@ -86,7 +86,7 @@ impl Augmentation {
     }
 
     /// What happens in `epoch` to the draw of this number, whose box is `unit`.
-    pub fn change(&self, epoch: u32, number: u64, unit: &[f32; 4]) -> Change {
+    pub fn change(&self, epoch: u32, number: u64, unit: &[f32; 4]) -> AugmentParams {
         let mut stream = Stream::new(self.seed, Purpose::Augmentation, u64::from(epoch), number);
         // All numbers are drawn, also for what is switched off, so that each choice stands for
         // itself.
@@ -109,7 +109,7 @@ impl Augmentation {
                 break;
             }
         }
-        Change {
+        AugmentParams {
             to: to.map(|value| value as f32),
             from: inverse(&to).map(|value| value as f32),
             brightness: brightness as f32,
@@ -121,7 +121,7 @@ impl Augmentation {
     }
 }
 
-impl Change {
+impl AugmentParams {
     /// The box of the changed image: around the four moved corners, cut at the borders.
     pub fn transform_box(&self, unit: &[f32; 4]) -> [f32; 4] {
         UnitBox::from(around(&self.to.map(f64::from), unit)).clamped().to_array()

@@ -8,7 +8,7 @@ use ossify_torch_kernels::optimiser::{
     self, AnyTensor, BETA_2, Clip, Parameter, Rule, StepOptions,
 };
 
-use crate::parameters::{ModulePath, ParameterData, values};
+use crate::optimise::parameters::{ModulePath, ParameterData, values};
 
 /// What a run's optimiser is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -293,7 +293,7 @@ impl ModuleMapper for Putter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parameters::{restore, snapshot};
+    use crate::optimise::parameters::{restore, snapshot};
     use burn::nn::{Linear, LinearConfig};
 
     const KERAS: Recipe = Recipe {

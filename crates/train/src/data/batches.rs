@@ -4,10 +4,10 @@ use std::thread::Scope;
 use anyhow::{Context as _, Result};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::augment::{Augmentation, Change};
-use crate::features::FeatureSet;
-use crate::sampler::{Draw, Pass, number};
-use crate::samples::SplitSamples;
+use crate::data::augment::{AugmentParams, Augmentation};
+use crate::data::features::FeatureSet;
+use crate::data::sampler::{Draw, Pass, number};
+use crate::data::samples::SplitSamples;
 
 /// Batches that wait for the device, over all workers; bounds their memory.
 const QUEUE: usize = 4;
@@ -33,7 +33,7 @@ pub struct Batch {
     /// `xmin, ymin, xmax, ymax` of each sample in shares of the tensor, as it is after its change.
     pub boxes: Vec<[f32; 4]>,
     /// What the device does to each image; empty where images stay as they are.
-    pub changes: Vec<Change>,
+    pub changes: Vec<AugmentParams>,
     /// XXH3 of all of this.
     pub digest: u64,
 }
@@ -170,6 +170,6 @@ fn digest(batch: &Batch) -> u64 {
     }
     batch.classes.iter().for_each(|class| hash.update(&class.to_le_bytes()));
     floats(&mut batch.boxes.iter().flatten().copied(), &mut hash);
-    floats(&mut batch.changes.iter().flat_map(Change::numbers), &mut hash);
+    floats(&mut batch.changes.iter().flat_map(AugmentParams::numbers), &mut hash);
     hash.digest()
 }

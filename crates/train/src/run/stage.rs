@@ -13,24 +13,24 @@ use ossify_model::{Classifier, ModelConfig, on_device, weights};
 use ossify_settings::{Context, Outcome, StageError, TrainMode, TrainPrecision, TrainSettings};
 use serde_json::json;
 
-use crate::augment::Augmentation;
-use crate::batches::Source;
-use crate::checkpoint::{RunState, checkpoint_file};
-use crate::curves::curves;
-use crate::features::FeatureRecipe;
-use crate::input::InputMaker;
+use crate::data::augment::Augmentation;
+use crate::data::batches::Source;
+use crate::data::features::FeatureRecipe;
+use crate::data::input::InputMaker;
+use crate::data::samples::{SplitSamples, check_train};
 use crate::interrupt::Interrupt;
-use crate::loss::Loss;
-use crate::parameters;
-use crate::phases::phases;
-use crate::pretrained::imagenet_weights;
-use crate::preview::write_contact_sheet;
+use crate::objective::loss::Loss;
+use crate::optimise::parameters;
+use crate::optimise::phases::phases;
 use crate::random::{Purpose, random_bits};
-use crate::samples::{SplitSamples, check_train};
-use crate::setup::{check_settings, fingerprint, needs_features};
-use crate::stopping::best_epoch;
-use crate::training::{Finished, Sources, Training};
-use crate::{summary, watch};
+use crate::run::checkpoint::{RunState, checkpoint_file};
+use crate::run::pretrained::imagenet_weights;
+use crate::run::setup::{check_settings, fingerprint, needs_features};
+use crate::run::stopping::best_epoch;
+use crate::run::training::{Finished, Sources, Training};
+use crate::watch::curves::curves;
+use crate::watch::preview::write_contact_sheet;
+use crate::watch::{layer_table, progress};
 
 const RUN_INGEST: &str = "there are no label tables; run ossify-ingest first";
 const RUN_RESIZE: &str = "there are no shards; run ossify-resize first";
@@ -46,7 +46,7 @@ const RUN_FILES: [&str; 6] = [
 
 /// What is asked for on the command line besides the configuration.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked {
+pub struct CliRequest {
     /// There must be a run to continue.
     pub resume: bool,
     /// Draw a contact sheet of varied samples and end.
@@ -60,7 +60,7 @@ pub struct Asked {
 /// # Errors
 /// A configuration that does not fit is [`StageError::Usage`]; everything else that goes wrong is
 /// [`StageError::Failed`].
-pub fn run(context: &Context, asked: Asked) -> Result<Outcome, StageError> {
+pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> {
     let started = Instant::now();
     let settings = &context.settings.train;
     let config = check_settings(settings)?;
@@ -164,7 +164,7 @@ fn check_room(shards: &Path, manifest: &Manifest) -> Result<()> {
 fn tell_layers(context: &Context, config: &ModelConfig) -> Result<Outcome> {
     let classes = ClassMap::read(context.out.tables().join("classes.parquet"))?.kept_names().len();
     let config = ModelConfig { classes, ..config.clone() };
-    let table = summary::table(&config, &phases(&context.settings.train));
+    let table = layer_table::table(&config, &phases(&context.settings.train));
     context.reporter.say(table.trim_end());
     let layers = ossify_model::summary::layers(&config);
     let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
@@ -217,7 +217,7 @@ fn draw_preview(
 }
 
 /// `--resume` is for jobs that must not start over in silence.
-fn check_resume(context: &Context, asked: Asked, folder: &Path) -> Result<(), StageError> {
+fn check_resume(context: &Context, asked: CliRequest, folder: &Path) -> Result<(), StageError> {
     if !asked.resume {
         return Ok(());
     }
@@ -329,7 +329,7 @@ impl Run<'_> {
     }
 
     /// Features of the train and the valid split, in this order.
-    fn features(&self, model: &Classifier) -> Result<Vec<crate::features::FeatureSet>> {
+    fn features(&self, model: &Classifier) -> Result<Vec<crate::data::features::FeatureSet>> {
         let backbone = model.backbone.valid();
         let numbers = parameters::snapshot(&backbone)
             .map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))?;
@@ -470,7 +470,7 @@ fn outcome_line(state: &RunState, best: Option<&EpochMetrics>, folder: &Path) ->
     format!(
         "{} epochs in {}{scores}; written to {}",
         state.epoch,
-        watch::duration(state.elapsed_secs),
+        progress::duration(state.elapsed_secs),
         folder.display()
     )
 }

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 use ossify_model::ModelConfig;
 use ossify_model::summary::{LayerSummary, Part, layers};
 
-use crate::phases::{Phase, Trained};
+use crate::optimise::phases::{Phase, Trained};
 
 /// The layers of a network as a table for people: shapes, parameters, multiply-adds, and what each
 /// phase trains.

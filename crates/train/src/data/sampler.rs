@@ -2,8 +2,8 @@ use std::ops::Range;
 
 use ossify_settings::Sampler;
 
+use crate::data::samples::Sample;
 use crate::random::{Purpose, random_bits};
-use crate::samples::Sample;
 
 /// One place in an epoch's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

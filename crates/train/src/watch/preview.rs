@@ -6,9 +6,9 @@ use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use ossify_contract::{UnitBox, write_atomic};
 
-use crate::batches::{self, Source};
-use crate::input::InputMaker;
-use crate::sampler::Draw;
+use crate::data::batches::{self, Source};
+use crate::data::input::InputMaker;
+use crate::data::sampler::Draw;
 
 /// Samples on a contact sheet, a row each.
 const SAMPLES: usize = 10;

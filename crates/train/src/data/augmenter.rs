@@ -1,14 +1,14 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use ossify_torch_kernels::ops;
 
-use crate::augment::{Augmentation, Change};
+use crate::data::augment::{AugmentParams, Augmentation};
 use crate::random::{Purpose, Stream};
 
 /// White on the scale of the bytes.
 const WHITE: f64 = 255.0;
 
 /// Varies batches of images on the device.
-pub struct Varier {
+pub struct Augmenter {
     augmentation: Augmentation,
     side: usize,
     /// Values of mean 0 and deviation 1, `[2 side, 2 side]` flat, from which each sample's noise is
@@ -16,7 +16,7 @@ pub struct Varier {
     noise: Option<Tensor<1>>,
 }
 
-impl Varier {
+impl Augmenter {
     /// For images of `side` by `side` pixels on `device`, which has no gradients.
     pub fn new(augmentation: Augmentation, side: usize, device: &Device) -> Self {
         let noise = (augmentation.noise > 0.0).then(|| {
@@ -24,12 +24,12 @@ impl Varier {
             let values: Vec<f32> = (0..4 * side * side).map(|_| stream.normal() as f32).collect();
             Tensor::from_data(TensorData::new(values, [4 * side * side]), (device, DType::F32))
         });
-        Varier { augmentation, side, noise }
+        Augmenter { augmentation, side, noise }
     }
 
     /// Images `[N, C, side, side]` of values 0..255, each with its change; what comes in from
     /// outside is black.
-    pub fn apply(&self, images: Tensor<4>, changes: &[Change]) -> Tensor<4> {
+    pub fn apply(&self, images: Tensor<4>, changes: &[AugmentParams]) -> Tensor<4> {
         let mut images =
             if self.augmentation.moves() { self.moved(images, changes) } else { images };
         if self.augmentation.tones() {
@@ -50,7 +50,7 @@ impl Varier {
 
     /// Each pixel of the result is interpolated between the four that are nearest to where it comes
     /// from.
-    fn moved(&self, images: Tensor<4>, changes: &[Change]) -> Tensor<4> {
+    fn moved(&self, images: Tensor<4>, changes: &[AugmentParams]) -> Tensor<4> {
         let [count, ..] = images.dims();
         let (side, device) = (self.side, images.device());
         let (x, y) = self.places(&device);
@@ -74,7 +74,7 @@ impl Varier {
     }
 
     /// Noise `[N, 1, side, side]`, the same for all channels: radiographs are gray.
-    fn noise_of(&self, field: &Tensor<1>, changes: &[Change]) -> Tensor<4> {
+    fn noise_of(&self, field: &Tensor<1>, changes: &[AugmentParams]) -> Tensor<4> {
         let (side, device) = (self.side, field.device());
         let corner = |axis: usize| -> Tensor<3, Int> {
             let numbers: Vec<i32> = changes
@@ -103,7 +103,7 @@ impl Varier {
     }
 
     /// 0 inside the square of each image, 1 outside: `[N, 1, side, side]`.
-    fn uncovered(&self, changes: &[Change], device: &Device) -> Tensor<4> {
+    fn uncovered(&self, changes: &[AugmentParams], device: &Device) -> Tensor<4> {
         let (x, y) = self.places(device);
         let covered = |place: Tensor<3>, axis: usize| {
             let from =
@@ -125,9 +125,9 @@ impl Varier {
 }
 
 /// Brightness and contrast.
-fn toned(images: Tensor<4>, changes: &[Change]) -> Tensor<4> {
+fn toned(images: Tensor<4>, changes: &[AugmentParams]) -> Tensor<4> {
     let device = images.device();
-    let factor = |of: fn(&Change) -> f32| {
+    let factor = |of: fn(&AugmentParams) -> f32| {
         per_image(changes.iter().map(of).collect(), &device).reshape([changes.len(), 1, 1, 1])
     };
     let images = images * factor(|change| change.brightness);
@@ -189,10 +189,10 @@ mod tests {
             ..augmentation()
         };
         for augmentation in [Augmentation { rotation: 0.0, ..only_moves }, only_moves] {
-            let varier = Varier::new(augmentation, SIDE, &device);
+            let augmenter = Augmenter::new(augmentation, SIDE, &device);
             for number in 0..60 {
                 let change = augmentation.change(1, number, &UNIT);
-                let moved = numbers(varier.apply(rectangle(&device), &[change]));
+                let moved = numbers(augmenter.apply(rectangle(&device), &[change]));
                 // Half-lit pixels count by their share, so that edges are found between pixels.
                 let lit = |line: &dyn Fn(usize) -> f32| -> Vec<usize> {
                     (0..SIDE).filter(|at| line(*at) > 1.0).collect()
@@ -223,7 +223,9 @@ mod tests {
             .unwrap();
         let (before, after) = (
             numbers(rectangle(&device)),
-            numbers(Varier::new(augmentation, SIDE, &device).apply(rectangle(&device), &[change])),
+            numbers(
+                Augmenter::new(augmentation, SIDE, &device).apply(rectangle(&device), &[change]),
+            ),
         );
         for (row_before, row_after) in before.chunks(SIDE).zip(after.chunks(SIDE)) {
             assert!(row_before.iter().rev().zip(row_after).all(|(a, b)| (a - b).abs() < 1e-2));
@@ -233,12 +235,12 @@ mod tests {
     #[test]
     fn what_happens_to_a_sample_does_not_depend_on_its_neighbours() {
         let device = Device::flex();
-        let varier = Varier::new(augmentation(), SIDE, &device);
-        let changes: Vec<Change> =
+        let augmenter = Augmenter::new(augmentation(), SIDE, &device);
+        let changes: Vec<AugmentParams> =
             (0..4).map(|number| augmentation().change(1, number, &UNIT)).collect();
-        let together = varier.apply(Tensor::cat(vec![rectangle(&device); 4], 0), &changes);
+        let together = augmenter.apply(Tensor::cat(vec![rectangle(&device); 4], 0), &changes);
         for (index, change) in changes.iter().enumerate() {
-            let alone = numbers(varier.apply(rectangle(&device), &[*change]));
+            let alone = numbers(augmenter.apply(rectangle(&device), &[*change]));
             assert_eq!(numbers(together.clone().narrow(0, index, 1)), alone);
         }
     }
@@ -249,18 +251,19 @@ mod tests {
         let flat = || Tensor::<4>::full([1, 3, SIDE, SIDE], 100.0, &device);
         let identity = Augmentation { seed: 3, ..Default::default() };
         let change = identity.change(1, 1, &UNIT);
-        let with = |augmentation: Augmentation, change: Change| {
-            numbers(Varier::new(augmentation, SIDE, &device).apply(flat(), &[change]))
+        let with = |augmentation: Augmentation, change: AugmentParams| {
+            numbers(Augmenter::new(augmentation, SIDE, &device).apply(flat(), &[change]))
         };
         let bright = with(
             Augmentation { brightness: 0.5, ..identity },
-            Change { brightness: 1.5, contrast: 0.5, ..change },
+            AugmentParams { brightness: 1.5, contrast: 0.5, ..change },
         );
         assert!(
             bright.iter().all(|value| (value - 150.0).abs() < 1e-3),
             "contrast leaves a flat image alone"
         );
-        let noisy = with(Augmentation { noise: 0.1, ..identity }, Change { noise: 0.1, ..change });
+        let noisy =
+            with(Augmentation { noise: 0.1, ..identity }, AugmentParams { noise: 0.1, ..change });
         let mean = noisy.iter().sum::<f32>() / noisy.len() as f32;
         let deviation = (noisy.iter().map(|value| (value - mean).powi(2)).sum::<f32>()
             / noisy.len() as f32)
@@ -271,7 +274,7 @@ mod tests {
         );
         let covered = with(
             Augmentation { cutout: 0.25, ..identity },
-            Change { cutout: [0.5, 0.25], ..change },
+            AugmentParams { cutout: [0.5, 0.25], ..change },
         );
         assert_eq!(covered.iter().filter(|value| **value == 0.0).count(), 3 * 25);
         assert_eq!(covered[5 * SIDE + 10], 0.0);

@@ -3,9 +3,9 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_contract::ShardShape;
 use ossify_model::{Normalization, pixels};
 
-use crate::augment::Augmentation;
-use crate::batches::{Batch, Inputs};
-use crate::vary::Varier;
+use crate::data::augment::Augmentation;
+use crate::data::augmenter::Augmenter;
+use crate::data::batches::{Batch, Inputs};
 
 /// Makes network input of batches, on the device: bytes are moved as they are, averaged down,
 /// varied, normalised.
@@ -14,7 +14,7 @@ pub struct InputMaker {
     input_px: usize,
     normalization: Normalization,
     device: Device,
-    varier: Varier,
+    augmenter: Augmenter,
 }
 
 impl InputMaker {
@@ -27,8 +27,8 @@ impl InputMaker {
         augmentation: Augmentation,
         device: Device,
     ) -> Self {
-        let varier = Varier::new(augmentation, input_px, &device);
-        InputMaker { shape, input_px, normalization, device, varier }
+        let augmenter = Augmenter::new(augmentation, input_px, &device);
+        InputMaker { shape, input_px, normalization, device, augmenter }
     }
 
     /// Images `[N, C, input_px, input_px]` of values 0..255, varied where the batch says so.
@@ -46,7 +46,7 @@ impl InputMaker {
         Ok(if batch.changes.is_empty() {
             images
         } else {
-            self.varier.apply(images, &batch.changes)
+            self.augmenter.apply(images, &batch.changes)
         })
     }
 

@@ -3,7 +3,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_model::HeadOutput;
 use ossify_settings::{BoxLoss, ClassWeights, TrainSettings};
 
-use crate::batches::Batch;
+use crate::data::batches::Batch;
 
 /// What is minimised: cross-entropy of the class, a distance between box edges and what their
 /// overlap lacks, and where the network has a map of places the cross-entropy of the place, each
@@ -198,7 +198,7 @@ fn giou(found: Tensor<3>, wanted: Tensor<3>) -> Tensor<3> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batches::Inputs;
+    use crate::data::batches::Inputs;
 
     fn batch(boxes: Vec<[f32; 4]>) -> Batch {
         Batch {

@@ -1,8 +1,8 @@
 use ossify_contract::EpochMetrics;
 use ossify_settings::{BestBy, TrainSettings};
 
-use crate::checkpoint::RunState;
-use crate::phases::{Phase, phase_of};
+use crate::optimise::phases::{Phase, phase_of};
+use crate::run::checkpoint::RunState;
 
 /// How good an epoch is; more is better. Of the valid split, or of train where that is empty.
 pub fn score(by: BestBy, metrics: &EpochMetrics) -> f64 {
@@ -93,7 +93,7 @@ mod tests {
     use ossify_contract::SplitMetrics;
 
     use super::*;
-    use crate::phases::phases;
+    use crate::optimise::phases::phases;
 
     fn metrics(epoch: u32, accuracy: f64, mean_iou: f64) -> EpochMetrics {
         EpochMetrics {

@@ -9,8 +9,8 @@ use ossify_model::{Backbone, Normalization, pixels};
 use ossify_settings::Reporter;
 use serde_json::json;
 
+use crate::data::samples::SplitSamples;
 use crate::interrupt::Interrupt;
-use crate::samples::SplitSamples;
 
 /// Images of one file of the cache: what a killed run has to compute again at most.
 const CHUNK_IMAGES: usize = 128;

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ossify_contract::EpochMetrics;
 
-use crate::curves::sparkline;
+use crate::watch::curves::sparkline;
 
 /// Seconds since 1970.
 pub fn unix_secs() -> f64 {

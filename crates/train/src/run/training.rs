@@ -12,23 +12,23 @@ use ossify_model::{Classifier, HeadOutput};
 use ossify_settings::{Progress, Reporter, TrainSettings};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::average::WeightAverage;
-use crate::batches::{self, Batch, Source};
-use crate::checkpoint::{self, Checkpoint, RunState, checkpoint_file, next_best_file};
-use crate::input::InputMaker;
+use crate::data::batches::{self, Batch, Source};
+use crate::data::input::InputMaker;
+use crate::data::sampler::Pass;
 use crate::interrupt::Interrupt;
-use crate::loss::Loss;
-use crate::optimiser::{Optimiser, Recipe};
-use crate::parameters::{self, ParameterData};
-use crate::phases::{Phase, Trained, phase_of};
+use crate::objective::loss::Loss;
+use crate::objective::scores::{Outputs, Scores};
+use crate::optimise::average::WeightAverage;
+use crate::optimise::frozen_part::FrozenPart;
+use crate::optimise::optimiser::{Optimiser, Recipe};
+use crate::optimise::parameters::{self, ParameterData};
+use crate::optimise::phases::{Phase, Trained, phase_of};
+use crate::optimise::schedule::LearningRate;
 use crate::random::{Purpose, random_bits};
-use crate::sampler::Pass;
-use crate::schedule::LearningRate;
-use crate::scores::{Outputs, Scores};
-use crate::still::Still;
-use crate::stopping::{self, best_epoch, course};
-use crate::tensorboard::EventFile;
-use crate::watch::{self, RecentLosses};
+use crate::run::checkpoint::{self, Checkpoint, RunState, checkpoint_file, next_best_file};
+use crate::run::stopping::{self, best_epoch, course};
+use crate::watch::progress::{self, RecentLosses};
+use crate::watch::tensorboard::EventFile;
 
 /// A split, as images and, where a phase needs them, as features of the frozen backbone.
 #[derive(Clone, Copy)]
@@ -134,7 +134,7 @@ impl Training<'_> {
         else {
             let state = RunState {
                 fingerprint: self.fingerprint.to_owned(),
-                began_unix_secs: watch::unix_secs(),
+                began_unix_secs: progress::unix_secs(),
                 ..Default::default()
             };
             let events = EventFile::begin(self.folder, state.began_unix_secs, &[])?;
@@ -212,12 +212,12 @@ impl Training<'_> {
             batches_xxh3: format!("{:016x}", state.batches_digest),
             elapsed_secs: state.elapsed_secs,
             images_per_sec: (train.rows - rows_before) as f64 / train_secs.max(1e-9),
-            peak_memory_bytes: watch::peak_memory_bytes(),
+            peak_memory_bytes: progress::peak_memory_bytes(),
         };
         state.metrics.push(metrics.clone());
         let is_best = best_epoch(self.settings.best_by, &state.metrics)
             .is_some_and(|best| best.epoch == epoch);
-        self.reporter.say(watch::epoch_line(
+        self.reporter.say(progress::epoch_line(
             &metrics,
             self.settings.epochs,
             state.epoch_secs,
@@ -246,7 +246,7 @@ impl Training<'_> {
         let expected = pass.draws.len();
         let rate = self.learning_rate(phase, pass.batches.len() as u64);
         let plateaus = course(self.settings, &session.state.metrics, phase.first_epoch).plateaus;
-        let still = Still::of(&session.model, phase);
+        let still = FrozenPart::of(&session.model, phase);
         let mut losses = RecentLosses::default();
         std::thread::scope(|scope| -> Result<()> {
             for batch in batches::spawn(scope, source, pass, epoch, session.state.batches) {
@@ -278,7 +278,7 @@ impl Training<'_> {
         &self,
         session: &mut Session,
         phase: &Phase,
-        still: &Still,
+        still: &FrozenPart,
         learning_rate: f64,
         batch: &Batch,
     ) -> Result<()> {

@@ -5,8 +5,8 @@ use ossify_contract::Manifest;
 use ossify_model::{Architecture, ModelConfig, Normalization};
 use ossify_settings::{Context, StageError, TrainMode, TrainSettings};
 
-use crate::augment::Augmentation;
-use crate::phases::{Trained, phases};
+use crate::data::augment::Augmentation;
+use crate::optimise::phases::{Trained, phases};
 
 /// The network that the settings describe, its classes still to be counted.
 ///

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use ossify_model::Classifier;
 use ossify_torch_kernels::optimiser::{self, AnyTensor};
 
-use crate::phases::Trained;
+use crate::optimise::phases::Trained;
 
 /// Exponential moving average of a network, weights and running statistics of BatchNorm alike, over
 /// the steps of a phase.
@@ -120,7 +120,7 @@ mod tests {
     use ossify_model::{Architecture, ModelConfig, Normalization};
 
     use super::*;
-    use crate::parameters::{ParameterData, restore, snapshot};
+    use crate::optimise::parameters::{ParameterData, restore, snapshot};
 
     fn network(device: &Device) -> Classifier {
         let config = ModelConfig {

@@ -7,8 +7,8 @@ use ossify_contract::{EpochMetrics, write_atomic};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
-use crate::parameters::ParameterData;
-use crate::scores::Scores;
+use crate::objective::scores::Scores;
+use crate::optimise::parameters::ParameterData;
 
 /// Everything about a run that is no tensor. Which samples come next follows from the numbers of
 /// epochs and batches.

@@ -1,0 +1,9 @@
+//! Samples and features, and the batches that are made of them.
+
+pub mod augment;
+pub mod augmenter;
+pub mod batches;
+pub mod features;
+pub mod input;
+pub mod sampler;
+pub mod samples;
