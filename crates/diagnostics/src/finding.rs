@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::printable::printable;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -84,7 +86,7 @@ impl Place {
 impl std::fmt::Display for Place {
     /// `path`, `path:line` or `path:line:column`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", crate::printable(&self.path))?;
+        write!(f, "{}", printable(&self.path))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
             if let Some(column) = self.column {

@@ -5,7 +5,9 @@
 //! and SARIF for machines. Text that comes from files is made printable before it is rendered.
 
 mod finding;
+mod printable;
 mod render;
 
 pub use finding::{Action, Finding, Place, Severity};
-pub use render::{Format, Renderer, printable};
+pub use printable::printable;
+pub use render::{Format, Renderer};

@@ -1,10 +1,10 @@
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 
-use crate::{Finding, Severity};
+use crate::finding::{Finding, Severity};
+use crate::printable::printable;
 
 /// The forms in which findings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,27 +19,6 @@ pub enum Format {
     Github,
     /// One SARIF 2.1.0 document.
     Sarif,
-}
-
-/// Makes text from files safe for a terminal: control characters (line ends, escape sequences,
-/// bidirectional overrides) become `\u{..}` escapes; a tab becomes one space.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let risky = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.chars().any(risky) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '\t' => safe.push(' '),
-            c if risky(c) => safe.extend(c.escape_unicode()),
-            c => safe.push(c),
-        }
-    }
-    Cow::Owned(safe)
 }
 
 /// How wide a source line may be in the full form before it is cut around the caret.
@@ -258,7 +237,7 @@ fn github_property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Action, Place};
+    use crate::finding::{Action, Place};
 
     fn finding() -> Finding {
         Finding::new(

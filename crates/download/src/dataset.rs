@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{ArchiveError, ArchiveLimits, extract};
+use crate::archive::{ArchiveError, ArchiveLimits, extract};
 
 /// A public dataset and what it must hold.
 #[derive(Clone, Copy, Debug)]

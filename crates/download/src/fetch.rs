@@ -10,7 +10,8 @@ use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
-use crate::DownloadError;
+use crate::error::DownloadError;
+use crate::hex::hex;
 use crate::part::{Part, digest_of};
 
 /// What to download, to where, and how to know that it is right.
@@ -173,10 +174,6 @@ pub fn sha256_of(path: &Path) -> Result<String, DownloadError> {
     let mut file = File::open(path).map_err(DownloadError::disk("cannot open", path))?;
     digest_of(&mut file, &mut digest).map_err(DownloadError::disk("cannot read", path))?;
     Ok(hex(&digest.finalize()))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn check_request(request: &Fetch) -> Result<(), DownloadError> {

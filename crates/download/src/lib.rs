@@ -13,6 +13,7 @@ mod archive;
 mod dataset;
 mod error;
 mod fetch;
+mod hex;
 mod kaggle;
 mod part;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::DownloadError;
-use crate::fetch::hex;
+use crate::error::DownloadError;
+use crate::hex::hex;
 
 /// The unfinished file `<destination>.part`, locked against other processes, with its running
 /// digest. `<destination>.part.etag` keeps the validator that the server gave for its content.

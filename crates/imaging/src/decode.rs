@@ -7,90 +7,14 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
+use crate::dicom;
+use crate::error::{DecodeError, HeaderError};
+use crate::format::ImageFormat;
+use crate::header::read_header;
+use crate::image_header::ImageHeader;
 use crate::jpeg::{self, Refusal};
-use crate::{HeaderError, ImageFormat, ImageHeader, Pixels, dicom, read_header};
-
-/// Bytes that a decoder may need a pixel at worst: 16-bit colour with alpha, or the coefficients of
-/// a progressive CMYK JPEG, beside the 8-bit result.
-const WORST_BYTES_PER_PIXEL: u64 = 12;
-
-/// What one image may cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Width times height.
-    pub max_pixels: u64,
-    /// Memory for the file, and memory for its decoding.
-    pub max_memory_bytes: u64,
-}
-
-impl Limits {
-    /// Pictures of up to this many pixels, with the memory that they take at worst.
-    pub fn of_pixels(max_pixels: u64) -> Self {
-        Limits { max_pixels, max_memory_bytes: max_pixels.saturating_mul(WORST_BYTES_PER_PIXEL) }
-    }
-}
-
-impl Default for Limits {
-    /// 100 million pixels, 1.2 GB.
-    fn default() -> Self {
-        Limits::of_pixels(100_000_000)
-    }
-}
-
-/// Why an image cannot be decoded. The message is a sentence without the file's path: whoever knows
-/// the path from the dataset root adds it.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The header already tells.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    /// The end is missing.
-    #[error(
-        "the {format} file was cut short: its end is missing after {bytes} bytes; copy or download it again"
-    )]
-    CutShort {
-        /// The format.
-        format: ImageFormat,
-        /// How long the file is.
-        bytes: u64,
-    },
-    /// More pixels than the limit.
-    #[error("{width}x{height} pixels are more than the limit of {max_pixels} (resize.max_pixels)")]
-    TooManyPixels {
-        /// Pixels across.
-        width: u32,
-        /// Pixels down.
-        height: u32,
-        /// The limit.
-        max_pixels: u64,
-    },
-    /// More memory than the limit.
-    #[error(
-        "it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} (resize.max_memory_bytes)"
-    )]
-    TooMuchMemory {
-        /// What it takes.
-        needed_bytes: u64,
-        /// The limit.
-        max_memory_bytes: u64,
-    },
-    /// The picture behind the header is broken.
-    #[error("the {format} file is damaged: {reason}")]
-    Damaged {
-        /// The format.
-        format: ImageFormat,
-        /// What the decoder says.
-        reason: String,
-    },
-    /// The file may be in order, yet this kind of it is not read here.
-    #[error("this kind of {format} is not supported: {reason}; convert it to PNG")]
-    Unsupported {
-        /// The format.
-        format: ImageFormat,
-        /// Which kind.
-        reason: String,
-    },
-}
+use crate::limits::Limits;
+use crate::pixels::Pixels;
 
 /// Reads an image file, or an object at a URL, into memory, if it is a file and within the limit.
 ///
@@ -144,7 +68,7 @@ pub(crate) fn decode_with_header(
     header: &ImageHeader,
     limits: &Limits,
 ) -> Result<Pixels, DecodeError> {
-    check(header, limits)?;
+    limits.check(header)?;
     // A decoder of others that panics on a hostile file costs that file only.
     let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| match header.format {
         ImageFormat::Jpeg => decode_jpeg(bytes, header),
@@ -164,28 +88,6 @@ pub(crate) fn decode_with_header(
         )));
     }
     Ok(pixels)
-}
-
-pub(crate) fn check(header: &ImageHeader, limits: &Limits) -> Result<(), DecodeError> {
-    let pixels = u64::from(header.width) * u64::from(header.height);
-    if pixels > limits.max_pixels {
-        return Err(DecodeError::TooManyPixels {
-            width: header.width,
-            height: header.height,
-            max_pixels: limits.max_pixels,
-        });
-    }
-    let needed_bytes = pixels.saturating_mul(WORST_BYTES_PER_PIXEL);
-    if needed_bytes > limits.max_memory_bytes {
-        return Err(DecodeError::TooMuchMemory {
-            needed_bytes,
-            max_memory_bytes: limits.max_memory_bytes,
-        });
-    }
-    if !header.complete {
-        return Err(DecodeError::CutShort { format: header.format, bytes: header.bytes });
-    }
-    Ok(())
 }
 
 fn decode_jpeg(bytes: &[u8], header: &ImageHeader) -> Result<Pixels, DecodeError> {

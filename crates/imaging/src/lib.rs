@@ -10,14 +10,25 @@
 
 mod decode;
 mod dicom;
+mod error;
+mod format;
 mod geometry;
 mod header;
+mod image_header;
 mod jpeg;
+mod limits;
 mod picture;
 mod pixels;
+mod source;
+mod tensor;
 
-pub use decode::{DecodeError, Limits, decode, read_file};
-pub use geometry::{Channels, Filter, Geometry, TensorSpec, to_tensor, to_tensor_into, transform};
-pub use header::{HeaderError, ImageFormat, ImageHeader, probe, probe_with_stat, read_header};
+pub use decode::{decode, read_file};
+pub use error::{DecodeError, HeaderError};
+pub use format::ImageFormat;
+pub use geometry::{Channels, Filter, Geometry, TensorSpec, transform};
+pub use header::{probe, probe_with_stat, read_header};
+pub use image_header::ImageHeader;
+pub use limits::Limits;
 pub use picture::{Picture, decode_picture};
 pub use pixels::{Pixels, luma};
+pub use tensor::{to_tensor, to_tensor_into};

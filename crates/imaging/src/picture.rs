@@ -1,9 +1,13 @@
 use std::panic::AssertUnwindSafe;
 
-use crate::decode::{DecodeError, Limits, check, decode_with_header};
+use crate::decode::decode_with_header;
+use crate::error::DecodeError;
+use crate::format::ImageFormat;
+use crate::geometry::TensorSpec;
+use crate::header::read_header;
 use crate::jpeg::{self, Plane, Refusal};
-use crate::pixels::turned_upright;
-use crate::{ImageFormat, Pixels, TensorSpec, read_header};
+use crate::limits::Limits;
+use crate::pixels::{Pixels, turned_upright};
 
 /// An upright picture on its way to a tensor. Gray is one plane even where the file stores it as
 /// colour, and a JPEG has no more pixels than its tensor needs.
@@ -102,7 +106,7 @@ pub fn decode_picture(
 ) -> Result<Picture, DecodeError> {
     let header = read_header(bytes)?;
     if header.format == ImageFormat::Jpeg {
-        check(&header, limits)?;
+        limits.check(&header)?;
         let n = spec.eighths((header.width, header.height));
         // Our own decoder takes the common files; the general one has the say on all others, and
         // words for what is wrong.

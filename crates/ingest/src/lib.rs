@@ -2,31 +2,23 @@
 //!
 //! Every line of every label file ends as exactly one of box, polygon, or quarantined; what was
 //! found wrong stands in `issues.parquet` with file, line, column, rule and what was done. The
-//! source files are never touched. [`rules`] documents what is looked for, [`label::parse_labels`]
-//! reads one label file, [`layout::find`] finds the parts of a dataset, and [`run`] is the stage.
+//! source files are never touched.
+//!
+//! The modules follow the data: `find` the files, `read` them to records, `write` the records to
+//! tables; `shares` keeps records of a part of the dataset until all are there. [`rules`] documents
+//! what is looked for, [`parse_labels`] reads one label file, and [`run`] is the stage.
 
-pub mod classes;
-pub mod data_yaml;
-mod drawings;
-mod examine;
-mod findings;
-mod geometry;
-mod ingest;
-pub mod label;
-pub mod layout;
-mod line;
-pub mod listing;
-mod merge;
-mod page;
-mod part;
-pub mod paths;
-mod reading;
-mod record;
+mod find;
+mod read;
 pub mod rules;
-mod spool;
-mod summary;
-mod tables;
-mod tally;
+mod shares;
+mod stage;
+mod wording;
+mod write;
 
-pub use findings::FindingFormat;
-pub use ingest::run;
+pub use find::class_names::ClassNames;
+pub use read::label::{LabelFile, parse_labels};
+pub use read::label_rules::LabelRules;
+pub use read::object::LabelObject;
+pub use stage::run;
+pub use write::findings::FindingFormat;

@@ -11,9 +11,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use expectation::difference;
-use ossify_ingest::classes::ClassNames;
-use ossify_ingest::label::{LabelFile, LabelRules, parse_labels};
 use ossify_ingest::rules::{Rule, RuleBook};
+use ossify_ingest::{ClassNames, LabelFile, LabelRules, parse_labels};
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")

@@ -2,9 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use ossify_ingest::classes::ClassNames;
-use ossify_ingest::label::{LabelRules, parse_labels};
 use ossify_ingest::rules::RuleBook;
+use ossify_ingest::{ClassNames, LabelRules, parse_labels};
 use proptest::prelude::*;
 
 #[path = "common/invariants.rs"]

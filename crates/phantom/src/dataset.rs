@@ -12,9 +12,11 @@ use rayon::prelude::*;
 use crate::anatomy::Anatomy;
 use crate::dice::{Dice, Stream};
 use crate::encode::{Format, encode};
+use crate::item::Item;
 use crate::leak::{Leak, leaks};
+use crate::parameters::Parameters;
 use crate::picture::{Picture, Shot};
-use crate::plan::{Item, Parameters, plan};
+use crate::plan::plan;
 use crate::plant::{Expected, Fault, LabelShape, label_file, label_lines};
 use crate::planted::{
     Conditional, FolderSize, Innocent, Planted, PlantedClass, PlantedSplit, SpecialImage,

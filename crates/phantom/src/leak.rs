@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dice::{Dice, Stream};
 use crate::encode::Format;
-use crate::plan::{Item, Parameters};
+use crate::item::Item;
+use crate::parameters::Parameters;
 
 /// What became of an image on its way into the other split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

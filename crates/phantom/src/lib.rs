@@ -21,7 +21,9 @@ pub mod draw;
 pub mod encode;
 pub mod fracture;
 pub mod geometry;
+pub mod item;
 pub mod leak;
+mod parameters;
 pub mod picture;
 pub mod plan;
 pub mod plant;
@@ -32,7 +34,7 @@ use ossify_contract::Split;
 use ossify_settings::{Context, Outcome, StageError};
 
 pub use dataset::{PLANTED_FILE, PhantomError, existing, generate};
-pub use plan::Parameters;
+pub use parameters::Parameters;
 pub use planted::Planted;
 
 /// Makes the phantom dataset in `context.dataset` unless it is there; the summary is the content of

@@ -5,75 +5,11 @@ use ossify_contract::Split;
 use crate::anatomy::Anatomy;
 use crate::dice::{Dice, Stream};
 use crate::encode::Format;
+use crate::item::Item;
 use crate::leak::prepare_originals;
+use crate::parameters::Parameters;
 use crate::picture::Order;
 use crate::plant::{Fault, LabelShape};
-
-/// What decides a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parameters {
-    /// Images over all splits, at least [`Parameters::MIN_IMAGES`].
-    pub images: u64,
-    /// Seed of everything.
-    pub seed: u64,
-    /// Labels beside one tiny picture under many names, instead of radiographs.
-    pub labels_only: bool,
-    /// Images of train that stand once more in valid or test, beyond `images`; fewer where train
-    /// has fewer sound images without objects, and none with `labels_only`.
-    pub leaks: u64,
-}
-
-impl Parameters {
-    /// With fewer images a split would lack common classes altogether.
-    pub const MIN_IMAGES: u64 = 20;
-    /// From so many images on, every fault finds a file of its own; below, the first ones of the
-    /// list do.
-    pub const MIN_IMAGES_FOR_ALL_FAULTS: u64 = 60;
-    /// Each so many images hold the whole list of faults once.
-    pub const IMAGES_PER_ROUND: u64 = 600;
-    /// Objects of the rare class in train.
-    pub const RARE_TRAIN_OBJECTS: usize = 3;
-
-    /// The leaks that are asked for and can be.
-    pub(crate) fn planted_leaks(&self) -> u64 {
-        if self.labels_only { 0 } else { self.leaks }
-    }
-}
-
-/// One image with its label file.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// Its split.
-    pub split: Split,
-    /// Its number, from 0 over all splits; decides view, exposure and noise.
-    pub number: u64,
-    /// The patient; images that share it are takes of one source picture.
-    pub source: u64,
-    /// What it shows.
-    pub order: Order,
-    /// How it is stored.
-    pub format: Format,
-    /// Quality of the JPEG.
-    pub quality: u8,
-    /// File name without extension.
-    pub name: String,
-    /// Whether its objects are labelled as boxes or polygons.
-    pub shape: LabelShape,
-    /// What is wrong with it.
-    pub fault: Option<Fault>,
-}
-
-impl Item {
-    /// Path of the image from the dataset root.
-    pub fn image_path(&self) -> String {
-        format!("{}/images/{}.{}", self.split.as_str(), self.name, self.format.extension())
-    }
-
-    /// Path of the label file from the dataset root.
-    pub fn label_path(&self) -> String {
-        format!("{}/labels/{}.txt", self.split.as_str(), self.name)
-    }
-}
 
 /// Plans every image: its split, patient, view, format and fault. The same parameters give the same
 /// plan.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::anatomy::Anatomy;
 use crate::leak::PlantedLeak;
-use crate::plan::Parameters;
+use crate::parameters::Parameters;
 use crate::plant::Expected;
 
 /// What a dataset holds and what ingest is to find in it; the content of `planted.json`.

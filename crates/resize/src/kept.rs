@@ -9,8 +9,8 @@ use ossify_contract::{
 };
 use rayon::prelude::*;
 
+use crate::names::{FINGERPRINTS, ISSUES};
 use crate::plan::Plan;
-use crate::resize::{FINGERPRINTS, ISSUES};
 use crate::shard_record::{Failure, RowRecord, ShardRecord, Store};
 
 /// A shard of the last output, and which shard of the plan it is.

@@ -6,19 +6,24 @@
 //! whatever the number of threads, and whether or not the run was killed and taken up again.
 
 mod circle;
+mod clock;
 mod fingerprint;
 mod kept;
 pub mod leaks;
 mod light;
+mod names;
 mod parts;
 mod plan;
-mod resize;
+mod run;
 mod shard_record;
+mod stage;
 mod summary;
+mod tables;
 mod tensor;
 mod tensors;
+mod whole;
 mod write;
 
 pub use fingerprint::{MIRRORED_BITS, TensorView, perceptual_hash};
 pub use light::Light;
-pub use resize::run;
+pub use run::run;

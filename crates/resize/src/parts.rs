@@ -11,8 +11,9 @@ use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
 
 use crate::kept::give_second_name;
-use crate::resize::{STAGE, Stage, with_gate};
+use crate::names::STAGE;
 use crate::shard_record::{ShardRecord, Store, record_name_in_part};
+use crate::stage::{Stage, with_gate};
 use crate::summary::failed_images;
 
 /// What a part says of itself, in the summary of its manifest.
@@ -34,134 +35,125 @@ struct ShardInPart {
     record: String,
 }
 
-impl Stage<'_> {
-    pub(crate) fn part(&mut self, partition: Partition) -> Result<Outcome, StageError> {
-        let context = self.context;
-        let share = self.plan.share(partition);
-        self.plan.look_up(&context.dataset, |shard| share[shard])?;
-        self.clock.lap("looked files up");
-        let summary = PartSummary {
-            partition: partition.to_string(),
-            configuration: self.configuration.clone(),
-            shards: self.shards_in_part(&share),
-        };
-        let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
-        let fingerprint =
-            context.fingerprint("resize-part", &[STAGE]).add(summary.to_string()).finish();
-        let folder = PartFolder::create(context.out.part(STAGE, partition))?;
-        if let Some(manifest) =
-            Manifest::is_current(folder.path(), &fingerprint).filter(|_| !context.force)
-        {
-            return Ok(Outcome::current(manifest.summary));
-        }
-        let mut known = Vec::with_capacity(share.len());
-        for (shard, is_own) in self.plan.shards.iter().zip(&share) {
-            known.push(!is_own || (!context.force && Store::Part(&folder).has(shard)?));
-        }
-        self.make_shards(|shard| !known[shard], Store::Part(&folder))?;
-        let (mut files, mut is_final) = (Vec::new(), true);
-        for (shard, _) in self.plan.shards.iter().zip(&share).filter(|(_, is_own)| **is_own) {
-            let record = Store::Part(&folder).record(shard)?;
-            is_final &= record.is_of(shard);
-            files.extend(record.entry);
-            files.push(FileEntry::of(folder.path(), &record_name_in_part(shard), None)?);
-        }
-        // What the file system withheld is asked for by the next run.
-        let fingerprint = if is_final {
-            fingerprint
-        } else {
-            format!("{fingerprint}, not all files could be read")
-        };
-        let manifest = folder.publish("resize-part", &fingerprint, files, summary)?;
-        let rows: u64 = manifest.files.iter().filter_map(|file| file.rows).sum();
-        context.reporter.say(format_args!(
-            "part {partition}: {rows} images; written to {}",
-            folder.path().display()
-        ));
-        Ok(Outcome::done(manifest.summary))
+/// Makes the shards of a share, and publishes them as a part.
+pub(crate) fn part(stage: &mut Stage, partition: Partition) -> Result<Outcome, StageError> {
+    let context = stage.context;
+    let share = stage.plan.share(partition);
+    stage.plan.look_up(&context.dataset, |shard| share[shard])?;
+    stage.clock.lap("looked files up");
+    let summary = PartSummary {
+        partition: partition.to_string(),
+        configuration: stage.configuration.clone(),
+        shards: shards_in_part(stage, &share),
+    };
+    let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
+    let fingerprint =
+        context.fingerprint("resize-part", &[STAGE]).add(summary.to_string()).finish();
+    let folder = PartFolder::create(context.out.part(STAGE, partition))?;
+    if let Some(manifest) =
+        Manifest::is_current(folder.path(), &fingerprint).filter(|_| !context.force)
+    {
+        return Ok(Outcome::current(manifest.summary));
     }
-
-    fn shards_in_part(&self, share: &[bool]) -> Vec<ShardInPart> {
-        let own = self.plan.shards.iter().zip(share).filter(|(_, is_own)| **is_own);
-        own.map(|(shard, _)| ShardInPart {
-            file: shard.file.clone(),
-            content: shard.content.clone(),
-            inputs: shard.inputs.clone(),
-            record: record_name_in_part(shard),
-        })
-        .collect()
+    let mut known = Vec::with_capacity(share.len());
+    for (shard, is_own) in stage.plan.shards.iter().zip(&share) {
+        known.push(!is_own || (!context.force && Store::Part(&folder).has(shard)?));
     }
-
-    pub(crate) fn merge(&mut self, count: u32) -> Result<Outcome, StageError> {
-        let context = self.context;
-        let mut found = self.find_shards(count)?;
-        let mut records = Vec::with_capacity(self.plan.shards.len());
-        for shard in &mut self.plan.shards {
-            let (folder, in_part) = found.remove(&shard.file).ok_or_else(|| {
-                anyhow!("no part has {}; this is a defect of ossify-resize", shard.file)
-            })?;
-            if in_part.content != shard.content {
-                return Err(
-                    anyhow!("{}: {} is of other images than the tables have; run the partition again with --force", folder.display(), shard.file).into()
-                );
-            }
-            shard.inputs = in_part.inputs;
-            records.push((folder, in_part.record));
-        }
-        let folder = context.out.shards();
-        if let Some(manifest) =
-            Manifest::is_current(&folder, &self.plan.fingerprint()).filter(|_| !context.force)
-        {
-            let failed = failed_images(&manifest.summary);
-            return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
-        }
-        let publication = Publication::begin(&folder)?;
-        for (shard, (folder, record)) in self.plan.shards.iter().zip(&records) {
-            let path = folder.join(record);
-            let mut record = ShardRecord::read(&path)?;
-            if record.inputs != shard.inputs || record.images() != shard.images {
-                return Err(ArtefactError::corrupt(
-                    path,
-                    format!(
-                        "not the record of {}; run the partition again with --force",
-                        shard.file
-                    ),
-                )
-                .into());
-            }
-            if let Some(entry) = record.entry.take() {
-                give_second_name(&folder.join(&entry.path), &publication.stage(&shard.file)?)?;
-                record.entry = Some(FileEntry { path: shard.file.clone(), ..entry });
-            }
-            Store::Staging(&publication).keep_record(shard, &record)?;
-        }
-        self.clock.lap("took over the parts' shards");
-        self.publish(publication)
+    stage.make_shards(|shard| !known[shard], Store::Part(&folder))?;
+    let (mut files, mut is_final) = (Vec::new(), true);
+    for (shard, _) in stage.plan.shards.iter().zip(&share).filter(|(_, is_own)| **is_own) {
+        let record = Store::Part(&folder).record(shard)?;
+        is_final &= record.is_of(shard);
+        files.extend(record.entry);
+        files.push(FileEntry::of(folder.path(), &record_name_in_part(shard), None)?);
     }
+    // What the file system withheld is asked for by the next run.
+    let fingerprint =
+        if is_final { fingerprint } else { format!("{fingerprint}, not all files could be read") };
+    let manifest = folder.publish("resize-part", &fingerprint, files, summary)?;
+    let rows: u64 = manifest.files.iter().filter_map(|file| file.rows).sum();
+    context.reporter.say(format_args!(
+        "part {partition}: {rows} images; written to {}",
+        folder.path().display()
+    ));
+    Ok(Outcome::done(manifest.summary))
+}
 
-    /// All shards of the parts, by name, each with the folder of its part.
-    fn find_shards(
-        &self,
-        count: u32,
-    ) -> Result<HashMap<String, (PathBuf, ShardInPart)>, StageError> {
-        let mut found = HashMap::new();
-        for Part { partition, folder, summary, .. } in
-            read_parts::<PartSummary>(&self.context.out, STAGE, count)?
-        {
-            if summary.configuration != self.configuration {
-                return Err(anyhow!(
-                    "part {partition} was made with another configuration or from another images.parquet; run ossify-resize --partition {partition} with \
-                     those of the merge"
-                )
-                .into());
-            }
-            found.extend(
-                summary
-                    .shards
-                    .into_iter()
-                    .map(|shard| (shard.file.clone(), (folder.clone(), shard))),
+fn shards_in_part(stage: &Stage, share: &[bool]) -> Vec<ShardInPart> {
+    let own = stage.plan.shards.iter().zip(share).filter(|(_, is_own)| **is_own);
+    own.map(|(shard, _)| ShardInPart {
+        file: shard.file.clone(),
+        content: shard.content.clone(),
+        inputs: shard.inputs.clone(),
+        record: record_name_in_part(shard),
+    })
+    .collect()
+}
+
+/// Makes the parts of all shares the output; no tensor is copied.
+pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError> {
+    let context = stage.context;
+    let mut found = find_shards(stage, count)?;
+    let mut records = Vec::with_capacity(stage.plan.shards.len());
+    for shard in &mut stage.plan.shards {
+        let (folder, in_part) = found.remove(&shard.file).ok_or_else(|| {
+            anyhow!("no part has {}; this is a defect of ossify-resize", shard.file)
+        })?;
+        if in_part.content != shard.content {
+            return Err(
+                anyhow!("{}: {} is of other images than the tables have; run the partition again with --force", folder.display(), shard.file).into()
             );
         }
-        Ok(found)
+        shard.inputs = in_part.inputs;
+        records.push((folder, in_part.record));
     }
+    let folder = context.out.shards();
+    if let Some(manifest) =
+        Manifest::is_current(&folder, &stage.plan.fingerprint()).filter(|_| !context.force)
+    {
+        let failed = failed_images(&manifest.summary);
+        return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
+    }
+    let publication = Publication::begin(&folder)?;
+    for (shard, (folder, record)) in stage.plan.shards.iter().zip(&records) {
+        let path = folder.join(record);
+        let mut record = ShardRecord::read(&path)?;
+        if record.inputs != shard.inputs || record.images() != shard.images {
+            return Err(ArtefactError::corrupt(
+                path,
+                format!("not the record of {}; run the partition again with --force", shard.file),
+            )
+            .into());
+        }
+        if let Some(entry) = record.entry.take() {
+            give_second_name(&folder.join(&entry.path), &publication.stage(&shard.file)?)?;
+            record.entry = Some(FileEntry { path: shard.file.clone(), ..entry });
+        }
+        Store::Staging(&publication).keep_record(shard, &record)?;
+    }
+    stage.clock.lap("took over the parts' shards");
+    stage.publish(publication)
+}
+
+/// All shards of the parts, by name, each with the folder of its part.
+fn find_shards(
+    stage: &Stage,
+    count: u32,
+) -> Result<HashMap<String, (PathBuf, ShardInPart)>, StageError> {
+    let mut found = HashMap::new();
+    for Part { partition, folder, summary, .. } in
+        read_parts::<PartSummary>(&stage.context.out, STAGE, count)?
+    {
+        if summary.configuration != stage.configuration {
+            return Err(anyhow!(
+                "part {partition} was made with another configuration or from another images.parquet; run ossify-resize --partition {partition} with \
+                 those of the merge"
+            )
+            .into());
+        }
+        found.extend(
+            summary.shards.into_iter().map(|shard| (shard.file.clone(), (folder.clone(), shard))),
+        );
+    }
+    Ok(found)
 }

@@ -28,13 +28,14 @@ pub(crate) fn write_shards(
     plan: &Plan,
     is_missing: impl Fn(usize) -> bool,
     store: Store,
-    from: From,
+    images: ImageSource,
     recipe: &Recipe,
     threads: usize,
     progress: &Progress,
 ) -> Result<(), ArtefactError> {
-    let images = (BATCH_BYTES / recipe.spec.bytes()).clamp(1, BATCH_IMAGES);
-    let jobs = Mutex::new(Jobs { sources: plan.sources(is_missing).peekable(), images, next: 0 });
+    let batch_images = (BATCH_BYTES / recipe.spec.bytes()).clamp(1, BATCH_IMAGES);
+    let sources = plan.sources(is_missing).peekable();
+    let jobs = Mutex::new(Jobs { sources, batch_images, next: 0 });
     let (buffers, free) = channel();
     for _ in 0..threads + 2 {
         let _ = buffers.send(Vec::new());
@@ -50,7 +51,7 @@ pub(crate) fn write_shards(
                 while let Some(buffer) = next(free) {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(job) = job else { return };
-                    let batch = job.and_then(|job| job.run(buffer, from, recipe, progress));
+                    let batch = job.and_then(|job| job.run(buffer, images, recipe, progress));
                     let failed = batch.is_err();
                     if done.send(batch).is_err() || failed {
                         return;
@@ -75,7 +76,7 @@ fn next<T>(receiver: &Mutex<Receiver<T>>) -> Option<T> {
 /// Cuts the images into record batches.
 struct Jobs<I: Iterator> {
     sources: Peekable<I>,
-    images: usize,
+    batch_images: usize,
     next: usize,
 }
 
@@ -103,7 +104,7 @@ impl<I: Iterator<Item = Result<(usize, Source), ArtefactError>>> Jobs<I> {
             Err(e) => return Some(Err(e)),
         };
         let mut sources = vec![first];
-        while sources.len() < self.images {
+        while sources.len() < self.batch_images {
             match self.sources.next_if(|next| next.as_ref().is_ok_and(|(of, _)| *of == shard)) {
                 Some(Ok((_, source))) => sources.push(source),
                 _ => break,
@@ -118,7 +119,7 @@ impl Job {
     fn run(
         self,
         mut pixels: Vec<u8>,
-        from: From,
+        images: ImageSource,
         recipe: &Recipe,
         progress: &Progress,
     ) -> Result<Batch, ArtefactError> {
@@ -129,7 +130,7 @@ impl Job {
             Vec::with_capacity(self.sources.len()),
             Vec::new(),
         );
-        for (source, bytes) in self.sources.iter().zip(from.images(&self.sources, &recipe.limits)) {
+        for (source, bytes) in self.sources.iter().zip(images.read(&self.sources, &recipe.limits)) {
             let tensor = &mut pixels[rows.len() * size..][..size];
             match recipe.tensor(source, bytes?, tensor) {
                 Ok((row, record)) => {
@@ -147,17 +148,17 @@ impl Job {
 
 /// Where images come from.
 #[derive(Clone, Copy)]
-pub(crate) struct From<'a> {
+pub(crate) struct ImageSource<'a> {
     pub(crate) dataset: &'a Path,
     /// How many images of an object store each thread has asked for, beside the one that it works
     /// on.
     pub(crate) ahead: usize,
 }
 
-impl From<'_> {
+impl ImageSource<'_> {
     /// Reads images, in order. The error ends the run: an object store did not answer, which says
     /// nothing of the image.
-    fn images(
+    fn read(
         self,
         sources: &[Source],
         limits: &Limits,

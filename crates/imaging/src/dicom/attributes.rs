@@ -1,17 +1,13 @@
 //! What the data set says of its picture, checked.
 
-use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use dicom_encoding::transfer_syntax::{TransferSyntax, TransferSyntaxIndex as _};
-use dicom_object::InMemDicomObject;
-use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
-use dicom_transfer_syntax_registry::entries::{
-    EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN,
-};
 
 use super::data_set::{DataSet, Kept};
 use super::lut::Lut;
-use crate::{HeaderError, ImageFormat};
+use super::samples::Bits;
+use super::values::Values;
+use crate::error::HeaderError;
+use crate::format::ImageFormat;
 
 /// What samples mean (PS3.3 section C.7.6.3.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +54,6 @@ pub(super) enum Interest {
     Table(Lut),
     /// The lowest value of the picture to its highest.
     FullRange,
-}
-
-/// The bits of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bits {
-    /// 8, 16 or 32.
-    pub allocated: u16,
-    /// 1 to `allocated`.
-    pub stored: u16,
-    /// Bits below the lowest of those that are stored.
-    pub below: u16,
-    pub is_signed: bool,
 }
 
 /// What the data set says of its picture.
@@ -305,67 +289,4 @@ fn palette(values: &Values) -> Result<[Lut; 3], HeaderError> {
             "blue palette",
         )?,
     ])
-}
-
-/// Elements with their values. Errors are sentences.
-pub(super) struct Values(InMemDicomObject);
-
-impl Values {
-    pub(super) fn read(kept: &Kept) -> Result<Self, String> {
-        let uid = match (kept.encoding.is_explicit, kept.encoding.is_big_endian) {
-            (true, true) => EXPLICIT_VR_BIG_ENDIAN.uid(),
-            (true, false) => EXPLICIT_VR_LITTLE_ENDIAN.uid(),
-            (false, _) => IMPLICIT_VR_LITTLE_ENDIAN.uid(),
-        };
-        let syntax: &TransferSyntax = TransferSyntaxRegistry
-            .get(uid)
-            .ok_or_else(|| format!("transfer syntax {uid} is not known"))?;
-        InMemDicomObject::read_dataset_with_ts(&kept.raw[..], syntax)
-            .map(Values)
-            .map_err(|e| format!("its elements cannot be read: {e}"))
-    }
-
-    fn has(&self, tag: Tag) -> bool {
-        self.0.get(tag).is_some()
-    }
-
-    /// All integers of an element; `None` where it is not there or empty.
-    pub(super) fn integers(&self, tag: Tag, name: &str) -> Result<Option<Vec<i64>>, String> {
-        let Some(element) = self.0.get(tag) else { return Ok(None) };
-        let values =
-            element.to_multi_int::<i64>().map_err(|_| format!("its {name} is no whole number"))?;
-        Ok((!values.is_empty()).then_some(values))
-    }
-
-    /// The first integer.
-    fn u16(&self, tag: Tag, name: &str) -> Result<Option<u16>, String> {
-        let Some(value) = self.integers(tag, name)?.and_then(|values| values.first().copied())
-        else {
-            return Ok(None);
-        };
-        u16::try_from(value).map(Some).map_err(|_| format!("its {name} is {value}"))
-    }
-
-    fn required(&self, tag: Tag, name: &str) -> Result<u16, String> {
-        self.u16(tag, name)?.ok_or_else(|| format!("it does not say its {name}"))
-    }
-
-    /// The first number; `None` where there is nothing but blanks, too.
-    fn number(&self, tag: Tag, name: &str) -> Result<Option<f64>, String> {
-        let Some(element) = self.0.get(tag) else { return Ok(None) };
-        if self.word(tag).is_none_or(|word| word.is_empty()) {
-            return Ok(None);
-        }
-        let values = element.to_multi_float64().map_err(|_| format!("its {name} is no number"))?;
-        match values.first() {
-            Some(value) if !value.is_finite() => Err(format!("its {name} is {value}")),
-            value => Ok(value.copied()),
-        }
-    }
-
-    /// The first word, without blanks around it.
-    fn word(&self, tag: Tag) -> Option<String> {
-        let words = self.0.get(tag)?.to_multi_str().ok()?;
-        words.first().map(|word| word.trim_matches([' ', '\0']).to_owned())
-    }
 }

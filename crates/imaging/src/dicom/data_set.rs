@@ -9,8 +9,9 @@ use dicom_dictionary_std::tags;
 use super::inflate::Inflated;
 use super::syntax::{Coding, Syntax};
 use super::walk::{Element, Encoding, ITEM, ITEM_END, SEQUENCE_END, Walk, WalkError};
-use crate::header::{ReadAt, Source};
-use crate::{HeaderError, ImageFormat};
+use crate::error::HeaderError;
+use crate::format::ImageFormat;
+use crate::source::{ReadAt, Source};
 
 /// Bytes of all values that are read, look-up tables among them; a table has at most 128 KiB.
 const MAX_KEPT_BYTES: u64 = 2 << 20;

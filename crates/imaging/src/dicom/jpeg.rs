@@ -6,7 +6,9 @@ use std::io::Cursor;
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat, UnsupportedFeature};
 
 use super::syntax::DECOMPRESS;
-use crate::{DecodeError, HeaderError, ImageFormat, Limits};
+use crate::error::{DecodeError, HeaderError};
+use crate::format::ImageFormat;
+use crate::limits::Limits;
 
 /// Bytes that the decoder may hold for each sample at worst: differences and values of lossless
 /// samples, twice.

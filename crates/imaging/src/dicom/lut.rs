@@ -2,7 +2,7 @@
 
 use dicom_core::Tag;
 
-use super::attributes::Values;
+use super::values::Values;
 
 const TWELVE_BITS: u16 = 4095;
 

@@ -16,6 +16,7 @@ mod lut;
 mod rle;
 mod samples;
 mod syntax;
+mod values;
 mod walk;
 
 use std::borrow::Cow;
@@ -28,12 +29,12 @@ use inflate::Inflated;
 use samples::Samples;
 use syntax::{Coding, DECOMPRESS};
 
-use crate::header::{ReadAt, Source};
-use crate::{DecodeError, HeaderError, ImageFormat, ImageHeader, Limits, Pixels};
-
-/// Where `DICM` stands, behind a preamble that is anyone's.
-pub(crate) const MAGIC_AT: Range<usize> = 128..132;
-pub(crate) const MAGIC: &[u8] = b"DICM";
+use crate::error::{DecodeError, HeaderError};
+use crate::format::ImageFormat;
+use crate::image_header::ImageHeader;
+use crate::limits::Limits;
+use crate::pixels::Pixels;
+use crate::source::{ReadAt, Source};
 
 /// Reads the elements before the pixels, and whether those reach their end. Kinds of files that are
 /// not read here are refused already now.

@@ -1,6 +1,16 @@
 use std::borrow::Cow;
 
-use super::attributes::Bits;
+/// The bits of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bits {
+    /// 8, 16 or 32.
+    pub allocated: u16,
+    /// 1 to `allocated`.
+    pub stored: u16,
+    /// Bits below the lowest of those that are stored.
+    pub below: u16,
+    pub is_signed: bool,
+}
 
 /// The samples of a picture, decoded, as they are stored.
 pub(super) struct Samples<'a> {

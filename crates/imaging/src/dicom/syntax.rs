@@ -5,7 +5,7 @@ use dicom_encoding::TransferSyntaxIndex as _;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::walk::{Encoding, Walk, WalkError};
-use crate::header::ReadAt;
+use crate::source::ReadAt;
 
 /// Bytes before the first element: the preamble and `DICM` (PS3.10 section 7.1).
 const PREAMBLE_BYTES: u64 = 132;

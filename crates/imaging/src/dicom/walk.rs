@@ -6,8 +6,9 @@ use std::io;
 
 use dicom_core::Tag;
 
-use crate::header::{ReadAt, Source};
-use crate::{HeaderError, ImageFormat};
+use crate::error::HeaderError;
+use crate::format::ImageFormat;
+use crate::source::{ReadAt, Source};
 
 /// Begins an item of a sequence, or a fragment of encoded pixels.
 pub(super) const ITEM: Tag = Tag(0xfffe, 0xe000);

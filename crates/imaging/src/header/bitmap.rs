@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::{HeaderError, ImageFormat, ImageHeader, ReadAt, Source};
+use crate::error::HeaderError;
+use crate::format::ImageFormat;
+use crate::image_header::ImageHeader;
+use crate::source::{ReadAt, Source};
 
 /// Reads the file header and the DIB header.
 pub(super) fn bmp<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {

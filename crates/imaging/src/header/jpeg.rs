@@ -1,6 +1,10 @@
 use std::io;
 
-use super::{HeaderError, ImageFormat, ImageHeader, ReadAt, Source, exif, upright};
+use super::exif;
+use crate::error::HeaderError;
+use crate::format::ImageFormat;
+use crate::image_header::{ImageHeader, upright};
+use crate::source::{ReadAt, Source};
 
 /// More segments than this before the first scan are no header but an attack on patience.
 const MAX_SEGMENTS: usize = 4096;

@@ -4,7 +4,6 @@ mod bitmap;
 mod exif;
 mod jpeg;
 mod png;
-mod source;
 
 use std::fs::File;
 use std::io;
@@ -12,143 +11,12 @@ use std::path::Path;
 
 use image::ImageDecoder;
 use ossify_storage::{ObjectReader, Stat, is_url};
-pub(crate) use source::{ReadAt, Source};
 
 use crate::dicom;
-
-/// A format that [`crate::decode`] reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ImageFormat {
-    /// JPEG, baseline or progressive.
-    Jpeg,
-    /// PNG.
-    Png,
-    /// Windows bitmap.
-    Bmp,
-    /// TIFF; its first picture.
-    Tiff,
-    /// WebP; its first frame.
-    Webp,
-    /// DICOM with one frame.
-    Dicom,
-}
-
-impl ImageFormat {
-    /// The word in tables: `jpeg`, `png`, `bmp`, `tiff`, `webp`, `dicom`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ImageFormat::Jpeg => "jpeg",
-            ImageFormat::Png => "png",
-            ImageFormat::Bmp => "bmp",
-            ImageFormat::Tiff => "tiff",
-            ImageFormat::Webp => "webp",
-            ImageFormat::Dicom => "dicom",
-        }
-    }
-
-    /// The format whose signature these first bytes are; 132 bytes decide. DICOM comes first: the
-    /// bytes before its signature are free, and some writers make them a TIFF's.
-    pub fn of_signature(start: &[u8]) -> Option<Self> {
-        match start {
-            _ if start.get(dicom::MAGIC_AT) == Some(dicom::MAGIC) => Some(ImageFormat::Dicom),
-            [0xff, 0xd8, 0xff, ..] => Some(ImageFormat::Jpeg),
-            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(ImageFormat::Png),
-            [b'B', b'M', ..] => Some(ImageFormat::Bmp),
-            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(ImageFormat::Tiff),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
-                Some(ImageFormat::Webp)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for ImageFormat {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// What an image file says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageHeader {
-    /// The format, by content and not by file name.
-    pub format: ImageFormat,
-    /// Pixels across, after EXIF orientation; at least 1.
-    pub width: u32,
-    /// Pixels down, after EXIF orientation; at least 1.
-    pub height: u32,
-    /// Channels as stored: 1 gray, 2 gray and alpha, 3 colour or palette, 4 colour and alpha or
-    /// CMYK.
-    pub channels: i8,
-    /// EXIF orientation, 1 to 8; 1 where there is none.
-    pub exif_orientation: i8,
-    /// Size of the file.
-    pub bytes: u64,
-    /// Whether the file reaches its end mark (JPEG, PNG) or the extent that its header announces
-    /// (BMP, TIFF, WebP, DICOM). A file that is not complete was cut short and does not decode.
-    pub complete: bool,
-    /// Bytes after the end mark of a JPEG or PNG that does not end with it: padding or another
-    /// program's data. Decoders pass over them, and so do we; the picture is whole.
-    pub trailing_bytes: u64,
-}
-
-/// Why a file's header cannot be read. The message is a sentence without the file's path: whoever
-/// knows the path from the dataset root adds it.
-#[derive(Debug, thiserror::Error)]
-pub enum HeaderError {
-    /// The file system said no.
-    #[error("the file cannot be opened or read: {0}")]
-    Io(#[source] io::Error),
-    /// The name belongs to a folder.
-    #[error("this is a folder, not an image file")]
-    Folder,
-    /// The name belongs to a pipe, a socket or a device.
-    #[error("this is a pipe, a socket or a device, not an image file")]
-    NotAFile,
-    /// The file has no bytes.
-    #[error("the file is empty (0 bytes)")]
-    Empty,
-    /// The first bytes are no known format's.
-    #[error("{0}")]
-    UnknownFormat(String),
-    /// The header breaks off or contradicts itself or the file.
-    #[error("this {format} file's header cannot be right: {reason}")]
-    Malformed {
-        /// The format by its signature.
-        format: ImageFormat,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The file may be in order, yet this kind of it is not read here.
-    #[error("this kind of {format} is not supported: {reason}")]
-    Unsupported {
-        /// The format by its signature.
-        format: ImageFormat,
-        /// Which kind, and what to do.
-        reason: String,
-    },
-}
-
-impl HeaderError {
-    pub(crate) fn malformed(format: ImageFormat, reason: impl Into<String>) -> Self {
-        HeaderError::Malformed { format, reason: reason.into() }
-    }
-
-    pub(crate) fn unsupported(format: ImageFormat, reason: impl Into<String>) -> Self {
-        HeaderError::Unsupported { format, reason: reason.into() }
-    }
-
-    /// A read past the end means that the header breaks off; all else is the disk's.
-    pub(crate) fn reading(format: ImageFormat) -> impl Fn(io::Error) -> Self {
-        move |e| match e.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                HeaderError::malformed(format, "the file ends inside its header")
-            }
-            _ => HeaderError::Io(e),
-        }
-    }
-}
+use crate::error::HeaderError;
+use crate::format::ImageFormat;
+use crate::image_header::{ImageHeader, upright};
+use crate::source::{ReadAt, Source};
 
 /// Reads the header of a file: one block from its start, a few bytes from its end, more only where
 /// the file is unusual. Nothing is decoded.
@@ -312,9 +180,4 @@ fn open_error(format: ImageFormat, error: image::ImageError) -> HeaderError {
         }
         e => HeaderError::malformed(format, e.to_string()),
     }
-}
-
-/// Width and height after orientations 5 to 8, which turn by a quarter.
-fn upright(width: u32, height: u32, exif_orientation: i8) -> (u32, u32) {
-    if exif_orientation >= 5 { (height, width) } else { (width, height) }
 }

@@ -1,6 +1,10 @@
 use std::io;
 
-use super::{HeaderError, ImageFormat, ImageHeader, ReadAt, Source, exif, upright};
+use super::exif;
+use crate::error::HeaderError;
+use crate::format::ImageFormat;
+use crate::image_header::{ImageHeader, upright};
+use crate::source::{ReadAt, Source};
 
 const SIGNATURE_BYTES: u64 = 8;
 /// Length, name and check sum around a chunk's content.

@@ -3,8 +3,8 @@
 use super::bits::Bits;
 use super::huffman::Huffman;
 use super::idct::{Basis, Coefficients, fill, transform};
+use super::plane::{Plane, Refusal};
 use super::segments::{Component, Plan, place};
-use super::{Plane, Refusal};
 
 /// For a block whose last coefficient has the zigzag number `k`: how many vertical and horizontal
 /// frequencies it may have.

@@ -4,8 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ossify_ingest::classes::ClassNames;
-use ossify_ingest::label::{LabelRules, parse_labels};
+use ossify_ingest::{ClassNames, LabelRules, parse_labels};
 use ossify_ingest::rules::RuleBook;
 
 #[path = "../../tests/common/invariants.rs"]

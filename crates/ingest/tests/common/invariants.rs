@@ -1,7 +1,7 @@
 //! What holds of every label file; the property tests and the fuzz target check it.
 
 use ossify_diagnostics::Action;
-use ossify_ingest::label::LabelFile;
+use ossify_ingest::LabelFile;
 
 /// What holds of every label file.
 pub fn check(file: &LabelFile, bytes: &[u8]) {

@@ -3,9 +3,10 @@
 use ossify_contract::{LeakTier, Result};
 
 use super::groups::Groups;
+use super::pair::LeakPair;
 use super::pairs::Pairs;
+use super::print::Print;
 use super::sorted::Sorted;
-use super::{LeakPair, Print};
 
 /// One of a row's hashes, with what else the search needs of it.
 #[derive(Clone, Copy)]

@@ -5,12 +5,15 @@ use std::collections::HashMap;
 use ossify_contract::{LeakTier, Result};
 use rayon::prelude::*;
 
+use super::alike::{Alike, LEAST_CORRELATION, lay_on};
+use super::candidates::Candidate;
 use super::groups::Groups;
+use super::pair::LeakPair;
 use super::pairs::Pairs;
+use super::picture::Picture;
 use super::row_table::RowTable;
 use super::scratch::Scratch;
 use super::sorted::Sorter;
-use super::{Alike, Candidate, LEAST_CORRELATION, LeakPair, Picture, lay_on};
 
 /// Candidates that are looked at together, on all threads; each has two pictures of up to 100 KB in
 /// memory.

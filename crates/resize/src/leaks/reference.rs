@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::near::BATCH;
 use super::pieces::{ball, pieces};
+use super::search::find_leaks_within;
 use super::*;
 use crate::fingerprint::{MIRRORED_BITS, TensorView};
 

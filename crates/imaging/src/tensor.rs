@@ -1,0 +1,149 @@
+//! From a picture to its tensor.
+
+use std::cell::RefCell;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use ossify_contract::Transform;
+
+use crate::geometry::{Channels, Filter, Plan, TensorSpec};
+use crate::picture::{Layer, Layers, Picture};
+use crate::pixels::{Pixels, luma, spread_gray};
+
+/// The tensor of a picture: `side_px * side_px * channels` bytes in rows, columns, channels,
+/// 0..=255, and the way from the picture's pixels to it.
+pub fn to_tensor(pixels: &Pixels, spec: &TensorSpec) -> (Vec<u8>, Transform) {
+    let mut tensor = vec![0; spec.bytes()];
+    let transform = to_tensor_into(&Picture::from(pixels.clone()), spec, &mut tensor);
+    (tensor, transform)
+}
+
+/// As [`to_tensor`], of a picture that may have been decoded at a fraction of its size; the tensor
+/// goes to `out`, which has [`TensorSpec::bytes`] bytes.
+pub fn to_tensor_into(picture: &Picture, spec: &TensorSpec, out: &mut [u8]) -> Transform {
+    thread_local! {
+        // It keeps its buffers from one picture to the next.
+        static WORKBENCH: RefCell<Workbench> = RefCell::new(Workbench::default());
+    }
+    let plan = spec.plan(picture.size());
+    WORKBENCH.with_borrow_mut(|workbench| {
+        let inner = workbench.resized(picture, spec, &plan);
+        if inner.len() == out.len() {
+            out.copy_from_slice(inner);
+        } else {
+            pad(inner, spec, &plan, out);
+        }
+    });
+    plan.transform()
+}
+
+#[derive(Default)]
+struct Workbench {
+    resizer: Resizer,
+    layers: [Vec<u8>; 3],
+    joined: Vec<u8>,
+}
+
+impl Workbench {
+    /// The inner part of the tensor, in its channels.
+    fn resized(&mut self, picture: &Picture, spec: &TensorSpec, plan: &Plan) -> &[u8] {
+        let pixels = (plan.width * plan.height) as usize;
+        match (&picture.layers, spec.channels) {
+            (Layers::Gray(gray), channels) => {
+                self.layer(0, gray, PixelType::U8, spec, plan);
+                if channels == Channels::Gray {
+                    return &self.layers[0];
+                }
+                self.joined.resize(pixels * 3, 0);
+                spread_gray(&self.layers[0], &mut self.joined);
+            }
+            (Layers::LumaAndColor(layers), Channels::Gray) => {
+                self.layer(0, &layers[0], PixelType::U8, spec, plan);
+                return &self.layers[0];
+            }
+            (Layers::LumaAndColor(layers), Channels::Rgb) => {
+                for (number, layer) in layers.iter().enumerate() {
+                    self.layer(number, layer, PixelType::U8, spec, plan);
+                }
+                self.joined.resize(pixels * 3, 0);
+                let [luma, blue, red] = &self.layers;
+                let samples = luma.iter().zip(blue).zip(red);
+                for (((luma, blue), red), out) in samples.zip(self.joined.as_chunks_mut::<3>().0) {
+                    *out = rgb_of(*luma, *blue, *red);
+                }
+            }
+            (Layers::Rgb(rgb), channels) => {
+                self.layer(0, rgb, PixelType::U8x3, spec, plan);
+                if channels == Channels::Rgb {
+                    return &self.layers[0];
+                }
+                self.joined.clear();
+                self.joined.extend(
+                    self.layers[0].as_chunks::<3>().0.iter().map(|[r, g, b]| luma(*r, *g, *b)),
+                );
+            }
+        }
+        &self.joined
+    }
+
+    fn layer(
+        &mut self,
+        number: usize,
+        layer: &Layer,
+        kind: PixelType,
+        spec: &TensorSpec,
+        plan: &Plan,
+    ) {
+        let resized = &mut self.layers[number];
+        resized.resize(plan.width as usize * plan.height as usize * kind.size(), 0);
+        let (left, top, width, height) = plan.crop;
+        let (scale_x, scale_y) = layer.scale;
+        let (left, top) = (left * scale_x + layer.offset.0, top * scale_y + layer.offset.1);
+        // A sum may end a rounding error beyond the samples.
+        let (width, height) = (
+            (width * scale_x).min(f64::from(layer.width) - left),
+            (height * scale_y).min(f64::from(layer.height) - top),
+        );
+        let options =
+            ResizeOptions::new().resize_alg(algorithm(spec)).crop(left, top, width, height);
+        let source = ImageRef::new(layer.width, layer.height, &layer.data, kind);
+        let target = Image::from_slice_u8(plan.width, plan.height, resized, kind);
+        if let (Ok(source), Ok(mut target)) = (source, target) {
+            // These check sizes and crop only, which hold by the construction of `Picture` and
+            // `Plan`.
+            let done = self.resizer.resize(&source, &mut target, &options);
+            debug_assert!(done.is_ok());
+        }
+    }
+}
+
+fn algorithm(spec: &TensorSpec) -> ResizeAlg {
+    let kernel = match spec.filter {
+        Filter::Nearest => return ResizeAlg::Nearest,
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Hamming => FilterType::Hamming,
+        Filter::CatmullRom => FilterType::CatmullRom,
+        Filter::Mitchell => FilterType::Mitchell,
+        Filter::Lanczos3 => FilterType::Lanczos3,
+    };
+    if spec.antialias { ResizeAlg::Convolution(kernel) } else { ResizeAlg::Interpolation(kernel) }
+}
+
+/// ITU-T T.871, section 7, in steps of 1 / 65536.
+fn rgb_of(luma: u8, blue: u8, red: u8) -> [u8; 3] {
+    let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
+    let part = |sum: i32| (luma + ((sum + 32768) >> 16)).clamp(0, 255) as u8;
+    [part(91881 * red), part(-22554 * blue - 46802 * red), part(116130 * blue)]
+}
+
+/// The inner part between black bars.
+fn pad(inner: &[u8], spec: &TensorSpec, plan: &Plan, out: &mut [u8]) {
+    let channels = spec.channels.count();
+    let (row_bytes, inner_bytes) =
+        (spec.side_px as usize * channels, plan.width as usize * channels);
+    out.fill(0);
+    for (y, row) in inner.chunks_exact(inner_bytes).enumerate() {
+        let from = (plan.top as usize + y) * row_bytes + plan.left as usize * channels;
+        out[from..from + inner_bytes].copy_from_slice(row);
+    }
+}

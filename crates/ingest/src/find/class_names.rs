@@ -1,0 +1,79 @@
+//! The names of a dataset's classes.
+
+use std::collections::BTreeMap;
+
+use crate::wording::plural;
+
+/// Names by class id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClassNames {
+    names: BTreeMap<i16, String>,
+}
+
+impl ClassNames {
+    /// Names of ids that count from 0.
+    pub fn from_list<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
+        ClassNames { names: (0..=i16::MAX).zip(names.into_iter().map(Into::into)).collect() }
+    }
+
+    /// Names of any ids.
+    pub fn from_map(names: BTreeMap<i16, String>) -> Self {
+        ClassNames { names }
+    }
+
+    /// Gives the classes other names, in order of their ids; `None` where their number differs.
+    pub fn renamed(&self, names: &[String]) -> Option<Self> {
+        (names.len() == self.names.len()).then(|| ClassNames {
+            names: self.names.keys().copied().zip(names.iter().cloned()).collect(),
+        })
+    }
+
+    /// Whether there is a class of this id.
+    pub fn contains(&self, id: i16) -> bool {
+        self.names.contains_key(&id)
+    }
+
+    /// The class's name.
+    pub fn name(&self, id: i16) -> &str {
+        self.names.get(&id).map_or("", String::as_str)
+    }
+
+    /// The id of the class with this name, letters' case aside.
+    pub fn id_of(&self, name: &str) -> Option<i16> {
+        self.names.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(id, _)| *id)
+    }
+
+    /// Number of classes.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is no class.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Ids and names in order of ids.
+    pub fn iter(&self) -> impl Iterator<Item = (i16, &str)> {
+        self.names.iter().map(|(id, name)| (*id, name.as_str()))
+    }
+
+    /// Two ids that share a name, if any do.
+    pub fn shared_name(&self) -> Option<(i16, i16, &str)> {
+        let mut seen = BTreeMap::new();
+        self.iter().find_map(|(id, name)| seen.insert(name, id).map(|earlier| (earlier, id, name)))
+    }
+
+    /// The ids that there are, as a clause.
+    pub(crate) fn extent(&self) -> String {
+        match (self.names.first_key_value(), self.names.last_key_value()) {
+            (Some((first, _)), Some((last, _))) => {
+                format!(
+                    "the dataset has {}, ids {first} to {last}",
+                    plural(self.len() as u64, "class", "classes")
+                )
+            }
+            _ => "the dataset has no classes".to_owned(),
+        }
+    }
+}

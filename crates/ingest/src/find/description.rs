@@ -1,0 +1,261 @@
+//! What a dataset's data.yaml says, in the forms that Ultralytics accepts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use ossify_diagnostics::printable;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::class_names::ClassNames;
+use super::error::LayoutError;
+use crate::wording::plural;
+
+/// Names under which a dataset's description is looked for, before any other YAML file.
+pub(crate) const USUAL_NAMES: [&str; 4] = ["data.yaml", "data.yml", "dataset.yaml", "dataset.yml"];
+
+/// Largest data.yaml that is read.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// A dataset's description.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DataYaml {
+    /// Where the file is.
+    pub file: PathBuf,
+    /// `path`: the folder that the splits are relative to.
+    pub path: Option<String>,
+    /// `train`: folders or lists of images.
+    pub train: Vec<String>,
+    /// `val`, or `valid`.
+    pub valid: Vec<String>,
+    /// `test`.
+    pub test: Vec<String>,
+    /// `names`; `None` where they are not there.
+    pub names: Option<ClassNames>,
+    /// `nc`, the number of classes.
+    pub class_count: Option<u64>,
+}
+
+impl DataYaml {
+    /// Reads a description.
+    ///
+    /// # Errors
+    /// Fails where the file cannot be read, is no YAML, or contradicts itself.
+    pub fn read(file: &Path) -> Result<Self, LayoutError> {
+        let invalid = |reason: String| LayoutError::Malformed { path: file.to_path_buf(), reason };
+        let size = ossify_storage::stat(file).map_err(LayoutError::io(file))?.bytes();
+        if size > MAX_BYTES {
+            return Err(invalid(format!(
+                "{size} bytes; a dataset's description has a few kilobytes"
+            )));
+        }
+        let bytes = ossify_storage::read(file, MAX_BYTES).map_err(LayoutError::io(file))?;
+        let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes))
+            .map_err(|e| invalid(format!("not UTF-8: {e}")))?;
+        let described = Self::parse(text).map_err(invalid)?;
+        Ok(DataYaml { file: file.to_path_buf(), ..described })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+            return Ok(DataYaml::default());
+        }
+        let options = serde_saphyr::options! { with_snippet: false };
+        let raw: RawYaml = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+            let reason = e.without_snippet().to_string();
+            printable(reason.lines().next().unwrap_or_default().trim_start_matches("error: "))
+                .into_owned()
+        })?;
+        let names = raw.names.map(|names| names.check()).transpose()?;
+        if let (Some(names), Some(declared)) = (&names, raw.nc)
+            && names.len() as u64 != declared
+        {
+            return Err(format!(
+                "names has {} and nc says {declared}; correct one of them",
+                plural(names.len() as u64, "class", "classes")
+            ));
+        }
+        let valid = if raw.val.0.is_empty() { raw.valid.0 } else { raw.val.0 };
+        Ok(DataYaml {
+            file: PathBuf::new(),
+            path: raw.path,
+            train: raw.train.0,
+            valid,
+            test: raw.test.0,
+            names,
+            class_count: raw.nc,
+        })
+    }
+
+    /// Whether it says anything about a dataset at all.
+    pub fn describes_a_dataset(&self) -> bool {
+        self.names.is_some() || self.class_count.is_some() || self.has_splits()
+    }
+
+    /// Whether it names a split.
+    pub fn has_splits(&self) -> bool {
+        !(self.train.is_empty() && self.valid.is_empty() && self.test.is_empty())
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawYaml {
+    path: Option<String>,
+    train: Sources,
+    val: Sources,
+    valid: Sources,
+    test: Sources,
+    names: Option<Names>,
+    nc: Option<u64>,
+}
+
+/// Nothing, one path, or a list of paths.
+#[derive(Default)]
+struct Sources(Vec<String>);
+
+impl<'de> Deserialize<'de> for Sources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SourcesVisitor;
+        impl<'de> Visitor<'de> for SourcesVisitor {
+            type Value = Sources;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a folder, a list of folders, or a .txt list of images")
+            }
+            fn visit_str<E>(self, path: &str) -> Result<Sources, E> {
+                Ok(Sources(if path.is_empty() { Vec::new() } else { vec![path.to_owned()] }))
+            }
+            fn visit_unit<E>(self) -> Result<Sources, E> {
+                Ok(Sources::default())
+            }
+            fn visit_none<E>(self) -> Result<Sources, E> {
+                Ok(Sources::default())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Sources, A::Error> {
+                let mut paths = Vec::new();
+                while let Some(path) = items.next_element()? {
+                    paths.push(path);
+                }
+                Ok(Sources(paths))
+            }
+        }
+        deserializer.deserialize_any(SourcesVisitor)
+    }
+}
+
+/// Class names as a list, or as a map from ids.
+struct Names(Vec<(u64, String)>);
+
+impl Names {
+    fn check(self) -> Result<ClassNames, String> {
+        let mut names = BTreeMap::new();
+        for (id, name) in self.0 {
+            let id = i16::try_from(id)
+                .map_err(|_| format!("names has class {id}; ids run to {}", i16::MAX))?;
+            names.insert(id, name);
+        }
+        Ok(ClassNames::from_map(names))
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NamesVisitor;
+        impl<'de> Visitor<'de> for NamesVisitor {
+            type Value = Names;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("class names as a list, or as a map from ids")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = items.next_element()? {
+                    names.push((names.len() as u64, name));
+                }
+                Ok(Names(names))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some(entry) = items.next_entry()? {
+                    names.push(entry);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_any(NamesVisitor)
+    }
+}
+
+/// Looks for the description in a dataset's folder: the usual names, else the only YAML file that
+/// describes a dataset.
+///
+/// # Errors
+/// Fails where it cannot be read, or where several files could be it.
+pub(crate) fn find(root: &Path) -> Result<Option<DataYaml>, LayoutError> {
+    let mut files = ossify_storage::files_in(root).map_err(LayoutError::io(root))?;
+    if let Some(file) =
+        USUAL_NAMES.iter().map(|name| root.join(name)).find(|file| files.contains(file))
+    {
+        return DataYaml::read(&file).map(Some);
+    }
+    files.retain(|file| {
+        file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+    });
+    let mut described: Vec<DataYaml> = files
+        .iter()
+        .filter_map(|file| DataYaml::read(file).ok())
+        .filter(DataYaml::describes_a_dataset)
+        .collect();
+    if described.len() > 1 {
+        return Err(LayoutError::SeveralYaml {
+            files: described.into_iter().map(|yaml| yaml.file).collect(),
+        });
+    }
+    Ok(described.pop())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_be_a_list_or_a_map() {
+        let list = DataYaml::parse("names: ['a', b]\nnc: 2\n").unwrap().names.unwrap();
+        let map = DataYaml::parse("names:\n  0: a\n  1: b\n").unwrap().names.unwrap();
+        assert_eq!(list, map);
+        let gap = DataYaml::parse("names: {0: a, 5: b}").unwrap().names.unwrap();
+        assert!(gap.contains(5) && !gap.contains(1));
+    }
+
+    #[test]
+    fn words_and_numbers_are_names_too() {
+        let names = DataYaml::parse("names: [yes, 3, 1.5]").unwrap().names.unwrap();
+        assert_eq!(names.iter().map(|(_, name)| name).collect::<Vec<_>>(), ["yes", "3", "1.5"]);
+    }
+
+    #[test]
+    fn splits_may_be_folders_lists_or_missing() {
+        let yaml = DataYaml::parse(
+            "train: [a/images, b/images]\nval: list.txt\ntest:\nroboflow:\n  version: 4\n",
+        )
+        .unwrap();
+        assert_eq!(
+            (yaml.train.len(), yaml.valid, yaml.test.len()),
+            (2, vec!["list.txt".to_owned()], 0)
+        );
+        assert_eq!(DataYaml::parse("valid: v").unwrap().valid, ["v"]);
+        assert!(!DataYaml::parse("# nothing\n").unwrap().describes_a_dataset());
+    }
+
+    #[test]
+    fn what_does_not_fit_names_its_place() {
+        let error = DataYaml::parse("nc: 3\nnames: [a, b]\n").unwrap_err();
+        assert_eq!(error, "names has 2 classes and nc says 3; correct one of them");
+        let error = DataYaml::parse("names: [a,\n  b").unwrap_err();
+        assert!(error.contains("line 1, column 8"), "{error}");
+        let error = DataYaml::parse("train: {a: b}").unwrap_err();
+        assert!(error.contains("a folder, a list of folders"), "{error}");
+        let error = DataYaml::parse("names: {0: a, 0: b}").unwrap_err();
+        assert!(error.contains("duplicate"), "{error}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The files of a split: its images, its label files, and which belongs to which.
+
+pub(crate) mod census;
+mod found;
+mod list_file;
+mod matching;
+mod names;
+mod split_files;
+mod walk;
+
+pub(crate) use list_file::MAX_TEXT_BYTES;
+pub(crate) use split_files::{Listing, list};

@@ -1,0 +1,192 @@
+//! The images and label files below a folder.
+
+use std::io;
+use std::path::Path;
+
+use ossify_contract::Partition;
+use ossify_diagnostics::{Place, printable};
+use ossify_storage::is_url;
+use walkdir::WalkDir;
+
+use super::found::{FoundFiles, escape_finding};
+use super::names::{is_image_name, is_label_name, is_passed_over};
+use crate::find::error::LayoutError;
+use crate::find::layout::Layout;
+use crate::find::paths::{is_normal, join, normalized};
+use crate::rules::RuleBook;
+
+/// What is looked for in a folder.
+#[derive(Clone, Copy)]
+pub(super) struct Wants {
+    pub images: bool,
+    pub labels: bool,
+}
+
+/// A folder that is listed with all below it.
+pub(super) struct Walk<'a> {
+    pub layout: &'a Layout,
+    /// The folder, from the dataset root.
+    pub folder: &'a str,
+    pub wants: Wants,
+    pub partition: Option<Partition>,
+    pub book: &'a RuleBook,
+}
+
+impl Walk<'_> {
+    /// Lists the folder. Links are rare, and to follow them takes a look at every file: that is
+    /// done where there is one.
+    ///
+    /// # Errors
+    /// Fails where a folder cannot be listed, as nobody knows what is in it.
+    pub fn run(&self) -> Result<FoundFiles, LayoutError> {
+        if is_url(&self.layout.root) {
+            return self.objects();
+        }
+        match self.tree(false)? {
+            Some(found) => Ok(found),
+            None => Ok(self.tree(true)?.unwrap_or_default()),
+        }
+    }
+
+    /// Lists a folder of an object store, which has neither links nor names that are not UTF-8.
+    fn objects(&self) -> Result<FoundFiles, LayoutError> {
+        let mut found = FoundFiles::of_share(self.partition);
+        let base = self.layout.locate(self.folder);
+        for object in ossify_storage::list(&base).map_err(LayoutError::io(&base))? {
+            let (inner, _) = object.map_err(LayoutError::io(&base))?;
+            // As on a disk, nothing in a folder that is passed over counts.
+            let (folders, name) = inner.rsplit_once('/').unwrap_or(("", &inner));
+            if folders.split('/').any(is_passed_over) {
+                continue;
+            }
+            let path = join(self.folder, &inner);
+            if is_passed_over(name) {
+                found.ignored += 1;
+            } else if self.wants.images && is_image_name(&path) {
+                found.add_image(&path);
+            } else if self.wants.labels && is_label_name(&path) {
+                found.add_label(&path);
+            } else {
+                found.ignored += 1;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lists a folder of this machine; without following links, `None` where there is one.
+    fn tree(&self, follows_links: bool) -> Result<Option<FoundFiles>, LayoutError> {
+        let mut found = FoundFiles::of_share(self.partition);
+        let base = self.layout.locate(self.folder);
+        let base_text = base.to_str().unwrap_or("\0");
+        let mut entries = WalkDir::new(&base).follow_links(follows_links).into_iter();
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.skip_or_fail(&mut found, &base, error)?;
+                    continue;
+                }
+            };
+            if entry.depth() == 0 {
+                continue;
+            }
+            if entry.file_type().is_symlink() {
+                return Ok(None);
+            }
+            let name = entry.file_name().to_string_lossy();
+            let is_folder = entry.file_type().is_dir();
+            if is_passed_over(&name) {
+                found.ignored += u64::from(!is_folder);
+                if is_folder {
+                    entries.skip_current_dir();
+                }
+                continue;
+            }
+            // Almost all names are normal already, and listings are long.
+            let normal = entry
+                .path()
+                .to_str()
+                .and_then(|path| path.strip_prefix(base_text))
+                .map(|inner| inner.trim_start_matches('/'))
+                .filter(|inner| is_normal(inner));
+            let (path, is_escaped) = match normal {
+                Some(inner) => (join(self.folder, inner), false),
+                None => {
+                    let (inner, is_escaped) =
+                        normalized(entry.path().strip_prefix(&base).unwrap_or(entry.path()));
+                    (join(self.folder, &inner), is_escaped)
+                }
+            };
+            let is_refused =
+                entry.path_is_symlink() && self.refuse_link(&mut found, entry.path(), &path);
+            if is_folder {
+                if is_refused {
+                    entries.skip_current_dir();
+                }
+                continue;
+            }
+            if self.wants.images && is_image_name(&path) {
+                found.add_image(&path);
+                if is_escaped {
+                    found.escaped.insert(path);
+                }
+            } else if self.wants.labels
+                && is_label_name(&path)
+                && entry.file_type().is_file()
+                && !is_escaped
+            {
+                if !is_refused {
+                    found.add_label(&path);
+                }
+            } else {
+                found.ignored += 1;
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// A link that leads nowhere is an image that cannot be read; a link to a folder around it is
+    /// passed over; all else ends the run.
+    fn skip_or_fail(
+        &self,
+        found: &mut FoundFiles,
+        base: &Path,
+        error: walkdir::Error,
+    ) -> Result<(), LayoutError> {
+        let path = error.path().map_or_else(|| base.to_path_buf(), Path::to_path_buf);
+        let inner = normalized(path.strip_prefix(base).unwrap_or(&path)).0;
+        if error.loop_ancestor().is_some() {
+            found.remarks.push(format!(
+                "{} is a link to a folder around it; it was not entered",
+                printable(&join(self.folder, &inner))
+            ));
+            return Ok(());
+        }
+        let is_dangling = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        if is_dangling {
+            if self.wants.images && is_image_name(&inner) {
+                found.add_image(&join(self.folder, &inner));
+            } else {
+                found.ignored += 1;
+            }
+            return Ok(());
+        }
+        let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of links"));
+        Err(LayoutError::Io { path, source })
+    }
+
+    /// Whether a link leads outside the dataset and may not be followed, with a finding.
+    fn refuse_link(&self, found: &mut FoundFiles, full: &Path, path: &str) -> bool {
+        if self.layout.follow_links {
+            return false;
+        }
+        let Ok(target) = full.canonicalize() else { return false };
+        if target.starts_with(&self.layout.canonical_root) {
+            return false;
+        }
+        let message = format!("a link to {}, outside the dataset", target.display());
+        found.add_finding(escape_finding(self.book, Place::file(path), message));
+        found.refused.insert(path.to_owned());
+        true
+    }
+}

@@ -1,0 +1,134 @@
+//! What the stage says of its work: for the manifest, and for people.
+
+use std::path::Path;
+
+use ossify_contract::{ClassRow, Split};
+use ossify_diagnostics::printable;
+use ossify_settings::{Gate, Reporter};
+use serde_json::{Map, Value, json};
+
+use super::tally::Tally;
+use crate::find::layout::Layout;
+use crate::wording::{count, plural};
+
+/// The dataset's own name: that of its folder.
+pub(crate) fn dataset_name(layout: &Layout) -> String {
+    layout
+        .canonical_root
+        .file_name()
+        .map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The summary of the manifest.
+pub(crate) fn json(
+    layout: &Layout,
+    tally: &Tally,
+    classes: &[ClassRow],
+    gates: Vec<Gate>,
+) -> Value {
+    let rules: Map<String, Value> =
+        tally.rules.iter().map(|(name, rule)| (name.clone(), json!(rule.count))).collect();
+    let filtered: Vec<Value> = classes
+        .iter()
+        .filter(|class| class.class_index.is_none())
+        .map(|class| json!({ "class_id": class.class_id, "class_name": class.class_name, "reason": class.reason }))
+        .collect();
+    let merged: Vec<Value> = classes
+        .iter()
+        .filter(|class| !class.kept && class.class_index.is_some())
+        .map(|class| json!({ "class_id": class.class_id, "class_name": class.class_name, "class_index": class.class_index, "reason": class.reason }))
+        .collect();
+    let kept = classes.iter().filter(|class| class.kept).count();
+    let [notes, warnings, errors] = tally.severities;
+    json!({
+        "dataset": dataset_name(layout),
+        "splits": tally.splits,
+        "ledger": tally.ledger,
+        "quarantined_share": tally.quarantined_share(),
+        "repaired_objects": tally.repaired,
+        "classes": { "total": classes.len(), "kept": kept, "filtered": filtered, "merged": merged },
+        "findings": { "errors": errors, "warnings": warnings, "notes": notes, "by_rule": rules },
+        "remarks": layout.remarks,
+        "gates": gates,
+    })
+}
+
+/// Tells people what was found and where it is.
+pub(crate) fn say(
+    reporter: &Reporter,
+    layout: &Layout,
+    tally: &Tally,
+    classes: &[ClassRow],
+    tables: &Path,
+) {
+    let (total, ledger) = tally.total();
+    reporter.say(format_args!(
+        "{}: {} in {}",
+        printable(&dataset_name(layout)),
+        count(total.images, "image"),
+        plural(tally.splits.len() as u64, "split", "splits")
+    ));
+    reporter.say("  split    images  labelled  background  unlabelled  unreadable    lines  objects  quarantined");
+    for split in Split::ALL {
+        let (Some(counts), Some(ledger)) = (tally.splits.get(&split), tally.ledger.get(&split))
+        else {
+            continue;
+        };
+        reporter.say(format_args!(
+            "  {split:6} {:8}  {:8}  {:10}  {:10}  {:10}  {:7}  {:7}  {:11}",
+            counts.images,
+            counts.labelled,
+            counts.background,
+            counts.unlabelled,
+            counts.unreadable,
+            ledger.lines,
+            counts.objects,
+            ledger.quarantined
+        ));
+    }
+    let kept = classes.iter().filter(|class| class.kept).count() as u64;
+    let others = match classes.iter().any(|class| !class.kept && class.class_index.is_some()) {
+        _ if kept == classes.len() as u64 => "",
+        true => ", filtered or merged:",
+        false => ", filtered:",
+    };
+    reporter.say(format_args!("{} kept{others}", plural(kept, "class", "classes")));
+    for class in classes.iter().filter(|class| !class.kept) {
+        let reason = class.reason.as_deref().unwrap_or_default();
+        reporter.say(format_args!(
+            "  {} {}: {reason}",
+            class.class_id,
+            printable(&class.class_name)
+        ));
+    }
+    if ledger.rare_filtered > 0 {
+        reporter.say(format_args!(
+            "  {} of filtered classes stay in objects.parquet without a class_index",
+            count(ledger.rare_filtered, "object")
+        ));
+    }
+    let [notes, warnings, errors] = tally.severities;
+    if notes + warnings + errors > 0 {
+        reporter.say(format_args!(
+            "findings: {}, {}, {}",
+            count(errors, "error"),
+            count(warnings, "warning"),
+            count(notes, "note")
+        ));
+        for (name, rule) in &tally.rules {
+            reporter.say(format_args!("  {name}: {}", rule.count));
+        }
+    } else {
+        reporter.say("findings: none");
+    }
+    if tally.repaired > 0 {
+        reporter.say(format_args!("{} repaired", count(tally.repaired, "object")));
+    }
+    if total.ignored_files > 0 {
+        reporter.detail(format_args!(
+            "{} neither images nor labels were passed over",
+            plural(total.ignored_files, "file that is", "files that are")
+        ));
+    }
+    reporter.say(format_args!("tables: {} (look at ingest.html)", tables.display()));
+}

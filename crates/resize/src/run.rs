@@ -1,0 +1,41 @@
+//! The stage's way in.
+
+use anyhow::{Context as _, anyhow};
+use ossify_settings::{Context, Outcome, Share, StageError};
+
+use crate::stage::Stage;
+use crate::{parts, whole};
+
+/// Reads the tables and the images and publishes the shards, or a part of them, unless they are
+/// there already. Or merges the parts of all shares.
+///
+/// # Errors
+/// [`StageError::Usage`] where the dataset's folder does not exist. [`StageError::Failed`] without
+/// tables, where no image at all can be decoded, where the disk fails or is full, where another
+/// process writes the same output, or where a part is missing or does not belong to the others. A
+/// single bad image is no error: it is left out and listed in the summary.
+pub fn run(context: &Context, share: Share) -> Result<Outcome, StageError> {
+    // A merge reads no image.
+    let has_dataset = || {
+        ossify_storage::is_dir(&context.dataset)
+            .with_context(|| format!("cannot look up {}", context.dataset.display()))
+    };
+    if !matches!(share, Share::Merge(_)) && !has_dataset()? {
+        let path = context.dataset.display();
+        return Err(StageError::Usage(anyhow!(
+            "the dataset's folder {path} does not exist; name it with --dataset or dataset.path"
+        )));
+    }
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(context.reading_threads())
+        .build()
+        .context("cannot start threads")?;
+    threads.install(|| {
+        let mut stage = Stage::plan(context)?;
+        match share {
+            Share::Whole => whole::run(&mut stage),
+            Share::Part(partition) => parts::part(&mut stage, partition),
+            Share::Merge(count) => parts::merge(&mut stage, count),
+        }
+    })
+}

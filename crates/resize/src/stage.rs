@@ -1,0 +1,147 @@
+//! What all ways to run the stage have in common.
+
+use std::time::Instant;
+
+use anyhow::anyhow;
+use ossify_contract::{Manifest, Publication};
+use ossify_settings::{Context, Outcome, StageError};
+
+use crate::clock::Clock;
+use crate::leaks::LeakCounts;
+use crate::names::{IMAGES, STAGE};
+use crate::plan::Plan;
+use crate::shard_record::Store;
+use crate::summary::{show, strict_gate};
+use crate::tables::write_tables;
+use crate::tensor::Recipe;
+use crate::write::{ImageSource, write_shards};
+
+/// The plan and the recipe, with what making and publishing shards takes.
+pub(crate) struct Stage<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) plan: Plan,
+    pub(crate) recipe: Recipe,
+    /// Hash of the configuration and of the table of images.
+    pub(crate) configuration: String,
+    pub(crate) clock: Clock<'a>,
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn plan(context: &'a Context) -> Result<Self, StageError> {
+        let settings = &context.settings.resize;
+        let tables = context.out.tables();
+        let tables_manifest = Manifest::require(&tables, "run ossify-ingest first")?;
+        let images = tables_manifest.file(IMAGES).ok_or_else(|| {
+            anyhow!("{} lists no {IMAGES}; run ossify-ingest again with --force", tables.display())
+        })?;
+        images.verify(&tables)?;
+        // Of the tables only the images' ids, splits, sizes and readability count, so that a change
+        // of labels resizes nothing.
+        let mut clock = Clock::new(context);
+        let recipe = Recipe::new(settings);
+        let configuration = context.fingerprint(STAGE, &[STAGE]);
+        let table = tables.join(IMAGES);
+        let plan = Plan::read(
+            &table,
+            settings.images_per_shard,
+            &recipe.fingerprint(),
+            configuration.clone(),
+        )?;
+        if plan.images() == 0 {
+            return Err(anyhow!(
+                "{} has no readable image; see the issues that ossify-ingest found",
+                table.display()
+            )
+            .into());
+        }
+        clock.lap("planned");
+        let configuration = configuration.clone().add(&images.xxh3).finish();
+        Ok(Stage { context, plan, recipe, configuration, clock })
+    }
+
+    /// Makes the tensors of the shards that `is_missing` names.
+    pub(crate) fn make_shards(
+        &mut self,
+        is_missing: impl Fn(usize) -> bool,
+        store: Store,
+    ) -> Result<(), StageError> {
+        let (context, started) = (self.context, Instant::now());
+        let images: usize = self
+            .plan
+            .shards
+            .iter()
+            .enumerate()
+            .filter(|(shard, _)| is_missing(*shard))
+            .map(|(_, shard)| shard.images)
+            .sum();
+        let progress = context.reporter.progress("resize", "images", Some(images as u64));
+        let images_of = ImageSource {
+            dataset: &context.dataset,
+            ahead: context.settings.storage.requests.div_ceil(context.threads()),
+        };
+        write_shards(
+            &self.plan,
+            is_missing,
+            store,
+            images_of,
+            &self.recipe,
+            context.threads(),
+            &progress,
+        )?;
+        drop(progress);
+        let seconds = started.elapsed().as_secs_f64();
+        self.clock.lap("made tensors");
+        if images > 0 {
+            context.reporter.say(format_args!(
+                "resize: {images} images decoded in {seconds:.1} s, {:.0} images/s",
+                images as f64 / seconds.max(1e-9)
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes the tables beside the staged shards and makes all of them the folder's content.
+    pub(crate) fn publish(&mut self, publication: Publication) -> Result<Outcome, StageError> {
+        let (context, plan) = (self.context, &self.plan);
+        let settings = &context.settings.resize;
+        let (files, counts) =
+            write_tables(plan, settings.leak_candidates_per_image, &publication, &mut self.clock)?;
+        self.clock.lap("wrote tables");
+        show(&counts, &context.dataset, &context.reporter);
+        if counts.rows == 0 {
+            return Err(anyhow!(
+                "none of the {} images could be decoded; is {} the dataset of these tables?",
+                plan.images(),
+                context.dataset.display()
+            )
+            .into());
+        }
+        let summary = counts.summary(plan, &self.recipe, settings);
+        let shards = files.iter().filter(|file| file.inputs.is_some()).count();
+        publication.commit(STAGE, &plan.fingerprint(), files, summary.clone())?;
+        self.clock.lap("published");
+        context.reporter.say(format_args!(
+            "resize: {} images in {shards} shards; {} failed, {} unreadable by the tables",
+            counts.rows, counts.failed, plan.unreadable
+        ));
+        warn_of_leaks(context, counts.leaks);
+        Ok(with_gate(Outcome::done(summary), context, counts.failed))
+    }
+}
+
+pub(crate) fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Outcome {
+    match strict_gate(failed).filter(|_| context.strict) {
+        Some(gate) => outcome.with_gate(gate),
+        None => outcome,
+    }
+}
+
+fn warn_of_leaks(context: &Context, leaks: LeakCounts) {
+    if leaks.groups > 0 {
+        context.reporter.warn(format_args!(
+            "{} images in {} groups show the same picture in more than one split (pairs: {} with the same bytes, {} with the same pixels, {} near): \
+             scores on them are no test; leaks.parquet names them",
+            leaks.images, leaks.groups, leaks.same_bytes, leaks.same_pixels, leaks.near
+        ));
+    }
+}

@@ -1,0 +1,92 @@
+//! All shards at once, going on from what is there.
+
+use std::fs::File;
+
+use ossify_contract::{IssueRow, Manifest, Publication, TableReader};
+use ossify_settings::{Context, Outcome, StageError};
+use ossify_storage::is_url;
+
+use crate::kept::keep_published;
+use crate::names::ISSUES;
+use crate::plan::Plan;
+use crate::shard_record::{Failure, Store};
+use crate::stage::{Stage, with_gate};
+use crate::summary::failed_images;
+
+/// Makes the shards that are missing, and publishes all.
+pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
+    let context = stage.context;
+    stage.plan.look_up(&context.dataset, |_| true)?;
+    stage.clock.lap("looked files up");
+    let folder = context.out.shards();
+    if let Some(manifest) = Manifest::is_current(&folder, &stage.plan.fingerprint())
+        && !context.force
+        && !can_now_be_read(context, &manifest)
+    {
+        let failed = failed_images(&manifest.summary);
+        return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
+    }
+    let publication =
+        if context.force { Publication::begin(&folder)? } else { Publication::resume(&folder)? };
+    let known = known_shards(context, &stage.plan, &publication)?;
+    stage.make_shards(|shard| !known[shard], Store::Staging(&publication))?;
+    stage.publish(publication)
+}
+
+/// Which shards of the plan need not be made: those that a killed run finished, and those of the
+/// last output that still hold what they should.
+fn known_shards(
+    context: &Context,
+    plan: &Plan,
+    publication: &Publication,
+) -> Result<Vec<bool>, StageError> {
+    let mut known = Vec::with_capacity(plan.shards.len());
+    for shard in &plan.shards {
+        known.push(Store::Staging(publication).has(shard)?);
+    }
+    let count = |known: &[bool]| {
+        plan.shards
+            .iter()
+            .zip(known)
+            .filter(|(_, known)| **known)
+            .map(|(shard, _)| shard.images)
+            .sum::<usize>()
+    };
+    let finished = count(&known);
+    if finished > 0 {
+        context.reporter.say(format_args!(
+            "resize: going on where the last run was stopped; {finished} of {} images are done",
+            plan.images()
+        ));
+    }
+    if !context.force {
+        keep_published(plan, &mut known, publication)?;
+        let kept = count(&known) - finished;
+        if kept > 0 {
+            context.reporter.say(format_args!(
+                "resize: {kept} of {} images are in shards that stay as they are",
+                plan.images()
+            ));
+        }
+    }
+    Ok(known)
+}
+
+/// Whether an image that the file system withheld from the last run can be opened now.
+fn can_now_be_read(context: &Context, manifest: &Manifest) -> bool {
+    if failed_images(&manifest.summary) == 0 {
+        return false;
+    }
+    let Ok(issues) = TableReader::<IssueRow>::open(context.out.shards().join(ISSUES)) else {
+        return true;
+    };
+    let withheld = issues.flatten().flatten().filter(|issue| issue.rule == Failure::NOT_READ);
+    withheld.into_iter().any(|issue| {
+        let path = context.dataset.join(issue.path);
+        if is_url(&path) {
+            ossify_storage::is_file(&path).unwrap_or(true)
+        } else {
+            File::open(path).is_ok()
+        }
+    })
+}
