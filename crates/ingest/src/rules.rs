@@ -1,7 +1,7 @@
 //! What is looked for, with the documentation of each rule.
 
 use ossify_diagnostics::{Action, Finding, Place, Severity};
-use ossify_settings::{Latitude, RuleLevel, RuleLevels};
+use ossify_settings::{RuleLevel, RuleLevels, RulePolicy};
 
 /// The documentation of a rule, in parts.
 #[derive(Clone, Copy, Debug)]
@@ -245,9 +245,9 @@ impl RuleBook {
                 levels.level(rule.name()),
                 RuleLevel::Error | RuleLevel::NoteAndDrop | RuleLevel::WarnAndDrop
             );
-            let action = match (rule.latitude(), drops) {
-                (Latitude::Judged, true) => Action::Dropped,
-                (Latitude::Judged, false) => page.otherwise,
+            let action = match (rule.policy(), drops) {
+                (RulePolicy::FullyConfigurable, true) => Action::Dropped,
+                (RulePolicy::FullyConfigurable, false) => page.otherwise,
                 _ => page.action,
             };
             Some(Verdict { severity, action })
@@ -280,8 +280,8 @@ impl RuleBook {
 
 impl Rule {
     /// Which levels `[ingest.rules]` may give it.
-    pub fn latitude(self) -> Latitude {
-        RuleLevels::latitude(self.name()).unwrap_or(Latitude::Reported)
+    pub fn policy(self) -> RulePolicy {
+        RuleLevels::policy(self.name()).unwrap_or(RulePolicy::AlwaysReported)
     }
 
     /// Name in kebab case.
@@ -330,7 +330,7 @@ pub fn explain(rule: Rule) -> String {
     {
         text.push_str(&format!("\n{title}\n{}", wrapped(body)));
     }
-    let words: Vec<&str> = rule.latitude().levels().iter().map(|level| level.as_str()).collect();
+    let words: Vec<&str> = rule.policy().levels().iter().map(|level| level.as_str()).collect();
     let level = RuleLevels::default().level(page.name).as_str();
     text.push_str(&format!(
         "\nLevel\n{}",

@@ -16,7 +16,7 @@ mod stage;
 pub use layers::{ConfigError, Layers, Origin, nearest};
 pub use margins::{DropTest, Margin, MaxDrop, OffWord};
 pub use reporter::{Progress, Reporter, Verbosity};
-pub use rules::{Latitude, RuleLevel, RuleLevels};
+pub use rules::{RuleLevel, RuleLevels, RulePolicy};
 pub use sections::{
     BestBy, BoxLoss, Channels, ClassWeights, ClipScope, Compression, DatasetSettings, Epsilon,
     EvaluateSettings, Filter, GeneralSettings, Geometry, IngestSettings, Key, MissingLabels,

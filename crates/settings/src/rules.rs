@@ -39,53 +39,52 @@ impl RuleLevel {
 
 /// Which levels a rule may be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Latitude {
-    /// What it finds cannot be used whatever one thinks of it, and is never left out in silence:
-    /// note, warn or error.
-    Reported,
+pub enum RulePolicy {
+    /// What it finds can never be used, and never disappears without a report: note, warn or error.
+    AlwaysReported,
     /// It decides nothing about lines: off, note, warn or error.
-    Told,
-    /// What it finds can be kept or dropped: every level.
-    Judged,
+    NoLineEffect,
+    /// Whether what it finds is kept or dropped is the user's choice: every level.
+    FullyConfigurable,
 }
 
-impl Latitude {
+impl RulePolicy {
     /// The levels.
     pub fn levels(self) -> &'static [RuleLevel] {
         match self {
-            Latitude::Reported => &RuleLevel::ALL[1..4],
-            Latitude::Told => &RuleLevel::ALL[..4],
-            Latitude::Judged => &RuleLevel::ALL,
+            RulePolicy::AlwaysReported => &RuleLevel::ALL[1..4],
+            RulePolicy::NoLineEffect => &RuleLevel::ALL[..4],
+            RulePolicy::FullyConfigurable => &RuleLevel::ALL,
         }
     }
 }
 
-/// Every rule with its latitude and its built-in level.
-const RULES: [(&str, Latitude, RuleLevel); 21] = {
-    use Latitude::{Judged, Reported, Told};
+/// Every rule with its policy and its built-in level.
+const RULES: [(&str, RulePolicy, RuleLevel); 21] = {
     use RuleLevel::{Error, Note, Warn, WarnAndDrop};
+    use RulePolicy::{AlwaysReported, FullyConfigurable, NoLineEffect};
     [
-        ("not-utf8", Reported, Error),
-        ("byte-order-mark", Told, Note),
-        ("class-not-integer", Reported, Error),
-        ("class-unknown", Reported, Error),
-        ("coordinate-not-a-number", Reported, Error),
-        ("coordinate-count", Reported, Error),
-        ("polygon-too-few-vertices", Judged, Error),
-        ("coordinate-out-of-range", Judged, Error),
-        ("coordinate-clamped", Judged, Warn),
-        ("box-clipped", Judged, Warn),
-        ("zero-area", Reported, Error),
-        ("self-intersecting", Judged, Warn),
-        ("duplicate-label", Judged, WarnAndDrop),
-        ("mixed-shapes", Told, Note),
-        ("image-missing", Reported, Error),
-        ("label-missing", Told, Warn),
-        ("image-unreadable", Reported, Error),
-        ("image-too-small", Judged, Error),
-        ("stem-collision", Reported, Error),
-        ("path-escapes-dataset", Reported, Error),
-        ("class-rare", Told, Warn),
+        ("not-utf8", AlwaysReported, Error),
+        ("byte-order-mark", NoLineEffect, Note),
+        ("class-not-integer", AlwaysReported, Error),
+        ("class-unknown", AlwaysReported, Error),
+        ("coordinate-not-a-number", AlwaysReported, Error),
+        ("coordinate-count", AlwaysReported, Error),
+        ("polygon-too-few-vertices", FullyConfigurable, Error),
+        ("coordinate-out-of-range", FullyConfigurable, Error),
+        ("coordinate-clamped", FullyConfigurable, Warn),
+        ("box-clipped", FullyConfigurable, Warn),
+        ("zero-area", AlwaysReported, Error),
+        ("self-intersecting", FullyConfigurable, Warn),
+        ("duplicate-label", FullyConfigurable, WarnAndDrop),
+        ("mixed-shapes", NoLineEffect, Note),
+        ("image-missing", AlwaysReported, Error),
+        ("label-missing", NoLineEffect, Warn),
+        ("image-unreadable", AlwaysReported, Error),
+        ("image-too-small", FullyConfigurable, Error),
+        ("stem-collision", AlwaysReported, Error),
+        ("path-escapes-dataset", AlwaysReported, Error),
+        ("class-rare", NoLineEffect, Warn),
     ]
 };
 
@@ -107,8 +106,8 @@ impl RuleLevels {
     }
 
     /// Which levels a rule may be given; `None` for a name that is no rule's.
-    pub fn latitude(rule: &str) -> Option<Latitude> {
-        RULES.iter().find(|(name, ..)| *name == rule).map(|(_, latitude, _)| *latitude)
+    pub fn policy(rule: &str) -> Option<RulePolicy> {
+        RULES.iter().find(|(name, ..)| *name == rule).map(|(_, policy, _)| *policy)
     }
 
     /// The level of a rule; that of an unknown one is an error.
@@ -118,7 +117,7 @@ impl RuleLevels {
 
     /// Says why a level does not fit a rule.
     pub(crate) fn check(rule: &str, value: &toml::Value) -> Result<(), String> {
-        let allowed = Self::latitude(rule).unwrap_or(Latitude::Judged).levels();
+        let allowed = Self::policy(rule).unwrap_or(RulePolicy::FullyConfigurable).levels();
         let written = value.as_str().unwrap_or_default();
         if allowed.iter().any(|level| level.as_str() == written) {
             return Ok(());
