@@ -143,7 +143,7 @@ pub fn assemble(source: &Source<'_>, draws: &[Draw], epoch: u32) -> Result<Batch
         let shape = shards.shape().context("a split without shards")?;
         let mut pixels = Vec::with_capacity(samples.len() * shape.bytes());
         for sample in &samples {
-            shards.append_tensor(sample.image as usize, &mut pixels)?;
+            shards.append_tensor(sample.image, &mut pixels)?;
         }
         if let Some(augmentation) = &source.augmentation {
             for (draw, unit) in draws.iter().zip(&mut boxes) {

@@ -1,50 +1,70 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use burn::tensor::Device;
-use ossify_contract::{FileEntry, Fingerprint, Manifest, Publication, Split, write_atomic};
+use ossify_contract::{
+    ArtefactError, FileEntry, Fingerprint, Manifest, Publication, Split, write_atomic,
+};
 use ossify_model::{Backbone, Normalization, pixels};
 use ossify_settings::Reporter;
 use serde_json::json;
 
+use crate::data::recent::Recent;
 use crate::data::samples::SplitSamples;
 use crate::interrupt::Interrupt;
 
-/// Images of one file of the cache: what a killed run has to compute again at most.
+/// Images of one file of the cache: the most that a killed run has to compute again.
 const CHUNK_IMAGES: usize = 128;
 /// Images that go through the backbone together. Fixed, because float results can depend on it.
 const BATCH_IMAGES: usize = 16;
 
+/// Files of the cache that are open at a time, a split.
+const MAX_OPEN_CHUNKS: usize = 16;
+/// Between two looks at a cache that another process is filling.
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(200);
+
 /// The pooled backbone features of one split's images, on disk.
 pub struct FeatureSet {
-    chunks: Vec<File>,
+    folder: PathBuf,
+    split: Split,
     width: usize,
-    /// Numbers of the images in the shards, ascending; the place is the row.
+    /// Numbers of the images in the shards, ascending: 4 bytes an image; the index is the row.
     images: Vec<u32>,
+    open: Recent<File>,
 }
 
 impl FeatureSet {
+    /// The features of these images, ascending, in a folder that has them.
+    fn new(folder: &Path, split: Split, width: usize, images: Vec<u32>) -> Self {
+        let open = Recent::new(MAX_OPEN_CHUNKS);
+        FeatureSet { folder: folder.to_path_buf(), split, width, images, open }
+    }
+
     /// Numbers of a row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Reads the features of an image into `row`, which has [`FeatureSet::width`] places.
+    /// Reads the features of an image into `row`, [`FeatureSet::width`] numbers.
     ///
     /// # Errors
     /// Fails where the image has none, or where the file cannot be read.
     pub fn read(&self, image: u32, row: &mut [f32]) -> Result<()> {
-        let at = self
+        let index = self
             .images
             .binary_search(&image)
             .map_err(|_| anyhow!("no features of image {image}"))?;
-        let file =
-            self.chunks.get(at / CHUNK_IMAGES).context("a file of the features is missing")?;
+        let path = self.folder.join(chunk_file(self.split, index / CHUNK_IMAGES));
+        let file = self.open.get(index / CHUNK_IMAGES, || {
+            File::open(&path).with_context(|| format!("cannot open {}", path.display()))
+        })?;
         let mut bytes = vec![0; size_of_val(row)];
-        let offset = (at % CHUNK_IMAGES) * bytes.len();
-        file.read_exact_at(&mut bytes, offset as u64).context("cannot read features")?;
+        let offset = (index % CHUNK_IMAGES) * bytes.len();
+        file.read_exact_at(&mut bytes, u64::try_from(offset)?)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         for (value, bytes) in row.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *value = f32::from_le_bytes(*bytes);
         }
@@ -104,33 +124,74 @@ impl FeatureRecipe<'_> {
         let fingerprint = self.fingerprint(splits);
         let folder = folder.join(&fingerprint[..16]);
         let width = self.backbone.feature_channels();
-        let is_whole = Manifest::is_current(&folder, &fingerprint)
-            .is_some_and(|manifest| manifest.files.iter().all(|file| file.verify(&folder).is_ok()));
-        if is_whole {
+        if let Some(publication) =
+            self.lock_unless_whole(&folder, &fingerprint, reporter, interrupt)?
+        {
+            self.compute(publication, &fingerprint, splits, reporter, interrupt)?;
+        } else {
             reporter.say(format_args!(
                 "features of the frozen backbone: taken from {}",
                 folder.display()
             ));
-        } else {
-            self.compute(&folder, &fingerprint, splits, reporter, interrupt)?;
         }
-        splits.iter().map(|split| open(&folder, split, width)).collect()
+        let open = |split: &&SplitSamples| {
+            FeatureSet::new(&folder, split.split, width, split.used_images())
+        };
+        Ok(splits.iter().map(open).collect())
+    }
+
+    /// The right to fill the folder, or `None` where it is whole. Where another process is filling
+    /// it, waits until that has ended, whichever way.
+    fn lock_unless_whole(
+        &self,
+        folder: &Path,
+        fingerprint: &str,
+        reporter: &Reporter,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Publication>> {
+        let is_whole = || {
+            Manifest::is_current(folder, fingerprint).is_some_and(|manifest| {
+                manifest.files.iter().all(|file| file.verify(folder).is_ok())
+            })
+        };
+        let mut is_waiting = false;
+        loop {
+            if is_whole() {
+                return Ok(None);
+            }
+            match Publication::resume(folder) {
+                // What was whole when the lock came free needs no second look.
+                Ok(_) if is_waiting && is_whole() => return Ok(None),
+                Ok(publication) => return Ok(Some(publication)),
+                Err(ArtefactError::Busy { .. }) if !is_waiting => {
+                    is_waiting = true;
+                    reporter.say(format_args!(
+                        "features of the frozen backbone: another process computes them in {}; \
+                         waiting for it",
+                        folder.display()
+                    ));
+                }
+                Err(ArtefactError::Busy { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            interrupt.check("the other process goes on")?;
+            std::thread::sleep(LOCK_RETRY_DELAY);
+        }
     }
 
     fn compute(
         &self,
-        folder: &Path,
+        publication: Publication,
         fingerprint: &str,
         splits: &[&SplitSamples],
         reporter: &Reporter,
         interrupt: &Interrupt,
     ) -> Result<()> {
-        let publication = Publication::resume(folder)?;
         let images: usize = splits.iter().map(|split| split.used_images().len()).sum();
         let width = self.backbone.feature_channels();
         reporter.say(format_args!(
             "features of the frozen backbone: computed once for {images} images, kept in {}",
-            folder.display()
+            publication.folder().display()
         ));
         let progress = reporter.progress("features", "images", Some(images as u64));
         let mut files: Vec<FileEntry> = Vec::new();
@@ -172,7 +233,7 @@ impl FeatureRecipe<'_> {
         let shape = split.shards.shape().context("a split without shards")?;
         let mut bytes = Vec::with_capacity(images.len() * shape.bytes());
         for image in images {
-            split.shards.append_tensor(*image as usize, &mut bytes)?;
+            split.shards.append_tensor(*image, &mut bytes)?;
         }
         let dimensions =
             [images.len(), shape.height as usize, shape.width as usize, shape.channels as usize];
@@ -183,17 +244,43 @@ impl FeatureRecipe<'_> {
     }
 }
 
-fn open(folder: &Path, split: &SplitSamples, width: usize) -> Result<FeatureSet> {
-    let images = split.used_images();
-    let file = |number| -> Result<File> {
-        let path: PathBuf = folder.join(chunk_file(split.split, number));
-        File::open(&path).with_context(|| format!("cannot open {}", path.display()))
-    };
-    let chunks = (0..images.len().div_ceil(CHUNK_IMAGES)).map(file).collect::<Result<_>>()?;
-    Ok(FeatureSet { chunks, width, images })
-}
-
 /// Little-endian float32, one row an image.
 fn chunk_file(split: Split, number: usize) -> String {
     format!("{split}-{number:05}.f32")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn however_many_rows_there_are_few_files_are_open() {
+        const ROWS: u32 = 200_000;
+        let folder = tempfile::tempdir().unwrap();
+        let images: Vec<u32> = (0..ROWS).map(|row| row * 2).collect();
+        for (number, chunk) in images.chunks(CHUNK_IMAGES).enumerate() {
+            let bytes: Vec<u8> =
+                chunk.iter().flat_map(|image| (*image as f32).to_le_bytes()).collect();
+            std::fs::write(folder.path().join(chunk_file(Split::Train, number)), bytes).unwrap();
+        }
+        let open_here = || {
+            let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            links
+                .filter(|link| {
+                    std::fs::read_link(link.path())
+                        .is_ok_and(|file| file.starts_with(folder.path()))
+                })
+                .count()
+        };
+        let set = FeatureSet::new(folder.path(), Split::Train, 1, images);
+        let mut row = [0.0];
+        for draw in 0..5_000 {
+            let image = (draw * 7919 % ROWS) * 2;
+            set.read(image, &mut row).unwrap();
+            assert_eq!(row, [image as f32]);
+        }
+        assert_eq!(open_here(), MAX_OPEN_CHUNKS);
+        assert!(set.read(1, &mut row).is_err());
+    }
 }

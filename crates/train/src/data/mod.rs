@@ -5,5 +5,7 @@ pub mod augmenter;
 pub mod batches;
 pub mod features;
 pub mod input;
+pub mod recent;
 pub mod sampler;
 pub mod samples;
+pub mod shard_set;

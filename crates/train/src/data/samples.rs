@@ -3,71 +3,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{
-    Access, ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardImage, ShardReader,
-    ShardShape, Split, TableReader, shards_of,
+    ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardShape, Split, TableReader,
 };
 use ossify_settings::Samples;
+use xxhash_rust::xxh3::xxh3_128;
 
-/// The shards of one split, mapped into memory; images are numbered through all of them.
-pub struct ShardSet {
-    shards: Vec<ShardReader>,
-    /// Number of the first image of each shard.
-    first_images: Vec<usize>,
-    images: usize,
-}
-
-impl ShardSet {
-    /// Opens the shards of `split` that the manifest lists.
-    ///
-    /// # Errors
-    /// Fails where a shard cannot be read, or where shards differ in their tensors' shape.
-    pub fn open(folder: &Path, manifest: &Manifest, split: Split) -> Result<Self> {
-        let mut set = ShardSet { shards: Vec::new(), first_images: Vec::new(), images: 0 };
-        for file in shards_of(manifest, split) {
-            let shard = ShardReader::open_for(Access::Scattered, folder.join(&file.path))?;
-            if set.shape().is_some_and(|shape| shape != shard.shape()) {
-                bail!(
-                    "{}: tensors of another shape than in the shards before it; run ossify-resize with --force",
-                    folder.join(&file.path).display()
-                );
-            }
-            set.first_images.push(set.images);
-            set.images += shard.len();
-            set.shards.push(shard);
-        }
-        Ok(set)
-    }
-
-    /// How many images.
-    pub fn len(&self) -> usize {
-        self.images
-    }
-
-    /// Shape of the tensors; `None` without shards.
-    pub fn shape(&self) -> Option<ShardShape> {
-        self.shards.first().map(ShardReader::shape)
-    }
-
-    /// The image of this number.
-    pub fn get(&self, image: usize) -> Option<ShardImage<'_>> {
-        let (shard, row) = self.place(image)?;
-        shard.get(row)
-    }
-
-    /// Appends the tensor of the image of this number to `out`.
-    ///
-    /// # Errors
-    /// Fails where there is no such image, and where its bytes are not as they were written.
-    pub fn append_tensor(&self, image: usize, out: &mut Vec<u8>) -> Result<()> {
-        let (shard, row) = self.place(image).context("an image past the end of the shards")?;
-        Ok(shard.append_tensor(row, out)?)
-    }
-
-    fn place(&self, image: usize) -> Option<(&ShardReader, usize)> {
-        let shard = self.first_images.partition_point(|first| *first <= image).checked_sub(1)?;
-        Some((&self.shards[shard], image - self.first_images[shard]))
-    }
-}
+use crate::data::shard_set::ShardSet;
 
 /// One training example: an image, a class, and a box.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,7 +21,9 @@ pub struct Sample {
     pub box_unit_xyxy: [f32; 4],
 }
 
-/// The samples of one split, in the order of the tables.
+/// The samples of one split, in the order of the tables. While a run trains, memory holds
+/// [`Sample`]s, 24 bytes each, and nothing else that grows with the dataset but the order of an
+/// epoch: see [`crate::data::sampler::Pass`].
 pub struct SplitSamples {
     /// The split.
     pub split: Split,
@@ -90,11 +33,25 @@ pub struct SplitSamples {
     pub samples: Vec<Sample>,
     /// Objects left out because their image could not be decoded.
     pub undecoded_objects: u64,
+    /// Objects left out because the tensor shows nothing of them.
+    pub outside_objects: u64,
 }
+
+/// A labelled image, while tables and shards are joined.
+struct LabelledImage {
+    /// Width and height of the source, pixels.
+    size: (u32, u32),
+    /// In the shards; `None` where they lack it.
+    number: Option<u32>,
+}
+
+/// Labelled images by the XXH3 (128 bits) of their id: some 50 bytes an image, as long as the join
+/// lasts.
+type LabelledImages = HashMap<u128, LabelledImage>;
 
 impl SplitSamples {
     /// Joins tables and shards: one sample an object with a class in a labelled image, or one an
-    /// image, of its largest object.
+    /// image, of the object that has the largest area left in the tensor.
     ///
     /// # Errors
     /// Fails where an artefact cannot be read, or where the shards do not belong to the tables.
@@ -105,18 +62,22 @@ impl SplitSamples {
         split: Split,
         samples: Samples,
     ) -> Result<Self> {
-        let shards = ShardSet::open(shards_folder, shards_manifest, split)?;
-        let shape = shards.shape().unwrap_or(ShardShape { height: 1, width: 1, channels: 3 });
-        let mut numbers: HashMap<String, u32> = HashMap::with_capacity(shards.len());
-        for image in 0..shards.len() {
-            if let Some(found) = shards.get(image) {
-                numbers.insert(found.image_id.to_owned(), image as u32);
+        let mut labelled = labelled_images(&tables.join("images.parquet"), split)?;
+        let shards = ShardSet::open(shards_folder, shards_manifest, split, |number, image_id| {
+            if let Some(image) = labelled.get_mut(&id_hash(image_id)) {
+                image.number = Some(number);
             }
-        }
-        let labelled = labelled_images(&tables.join("images.parquet"), split)?;
-        let mut result = SplitSamples { split, shards, samples: Vec::new(), undecoded_objects: 0 };
-        // Where one sample an image is asked for: number of the image -> (its sample, area of the
-        // object).
+        })?;
+        let shape = shards.shape().unwrap_or(ShardShape { height: 1, width: 1, channels: 3 });
+        let mut result = SplitSamples {
+            split,
+            shards,
+            samples: Vec::new(),
+            undecoded_objects: 0,
+            outside_objects: 0,
+        };
+        // Where one sample an image is asked for: number of the image -> (index of its sample,
+        // area that the tensor shows of the object).
         let mut largest: HashMap<u32, (usize, f32)> = HashMap::new();
         let mut missing: Vec<String> = Vec::new();
         for rows in TableReader::<ObjectRow>::open(tables.join("objects.parquet"))? {
@@ -126,39 +87,44 @@ impl SplitSamples {
                 else {
                     continue;
                 };
-                let Some(size) = labelled.get(&object.image_id) else { continue };
-                let Some(number) = numbers.get(&object.image_id).copied() else {
+                let Some(image) = labelled.get(&id_hash(&object.image_id)) else { continue };
+                let Some(number) = image.number else {
                     result.undecoded_objects += 1;
                     missing.push(object.image_id);
                     continue;
                 };
-                let Some(image) = result.shards.get(number as usize) else { continue };
-                if (image.width, image.height) != *size {
+                let (size, transform) = result.shards.source(number)?;
+                if size != image.size {
                     bail!(
-                        "{}: {}x{} pixels in the shards and {}x{} in the tables; the shards are older than the tables, run ossify-resize again",
+                        "{}: {}x{} pixels in the shards and {}x{} in the tables; \
+                         the shards are older than the tables, run ossify-resize again",
                         object.image_id,
-                        image.width,
-                        image.height,
                         size.0,
-                        size.1
+                        size.1,
+                        image.size.0,
+                        image.size.1
                     );
                 }
-                let unit = image
-                    .transform
-                    .to_tensor(&object.unit_box(), *size, (shape.width, shape.height))
-                    .clamped();
-                let sample = Sample { image: number, class_index, box_unit_xyxy: unit.to_array() };
-                let area = object.unit_box().area();
+                let source = object.unit_box();
+                let whole = transform.to_tensor(&source, size, (shape.width, shape.height));
+                let shown = whole.clamped();
+                if shown.area() <= 0.0 {
+                    result.outside_objects += 1;
+                    continue;
+                }
+                let sample = Sample { image: number, class_index, box_unit_xyxy: shown.to_array() };
+                // Where nothing was cut off, the quotient is 1 to the digit.
+                let area = source.area() * (shown.area() / whole.area());
                 match (samples, largest.get_mut(&number)) {
                     (Samples::Object, _) => result.samples.push(sample),
                     (Samples::Image, None) => {
                         largest.insert(number, (result.samples.len(), area));
                         result.samples.push(sample);
                     }
-                    (Samples::Image, Some((at, largest_area))) => {
+                    (Samples::Image, Some((index, largest_area))) => {
                         if area > *largest_area {
                             *largest_area = area;
-                            result.samples[*at] = sample;
+                            result.samples[*index] = sample;
                         }
                     }
                 }
@@ -189,18 +155,25 @@ impl SplitSamples {
     }
 }
 
-/// Size of each labelled image of the split.
-fn labelled_images(path: &Path, split: Split) -> Result<HashMap<String, (u32, u32)>> {
-    let mut sizes = HashMap::new();
+/// The labelled images of the split, not yet looked up in the shards.
+fn labelled_images(path: &Path, split: Split) -> Result<LabelledImages> {
+    let mut images = HashMap::new();
     for rows in TableReader::<ImageRow>::open(path)? {
-        for image in rows?
+        let labelled = rows?
             .into_iter()
-            .filter(|image| image.split == split && image.status == ImageStatus::Labelled)
-        {
-            sizes.insert(image.image_id, (image.width.max(0) as u32, image.height.max(0) as u32));
+            .filter(|image| image.split == split && image.status == ImageStatus::Labelled);
+        for image in labelled {
+            let [width, height] =
+                [image.width, image.height].map(|side| u32::try_from(side).unwrap_or(0));
+            let found = LabelledImage { size: (width, height), number: None };
+            images.insert(id_hash(&image.image_id), found);
         }
     }
-    Ok(sizes)
+    Ok(images)
+}
+
+fn id_hash(image_id: &str) -> u128 {
+    xxh3_128(image_id.as_bytes())
 }
 
 /// Images that the resize stage tells of as undecodable may be missing from the shards; others may

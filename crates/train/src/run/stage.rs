@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use burn::module::Module;
 use ossify_contract::{
     ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Manifest,
-    Publication, Split, now_rfc3339, write_atomic, write_latest,
+    Publication, Split, now_rfc3339, read_latest, write_atomic, write_latest,
 };
 use ossify_model::device::{self, ComputeDevice, DeviceChoice, Precision};
 use ossify_model::{Classifier, ModelConfig, on_device, weights};
@@ -81,7 +81,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     if !context.force
         && let Some(manifest) = Manifest::is_current(&folder, &fingerprint)
     {
-        write_latest(&runs, &id)?;
+        name_latest(&runs, &id)?;
         return Ok(Outcome::current(manifest.summary));
     }
     check_resume(context, asked, &folder)?;
@@ -141,10 +141,19 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     let mut summary = run_summary(&id, &state, best, &reason, &train, &valid);
     summary["class_map"] = json!(classes.digest());
     let manifest = publication.commit("train", &fingerprint, files, summary)?;
-    write_latest(&runs, &id)?;
+    name_latest(&runs, &id)?;
     context.reporter.say(format_args!("stopped: {reason}"));
     context.reporter.say(outcome_line(&state, best, &folder));
     Ok(Outcome::done(manifest.summary))
+}
+
+/// Names the run as the newest; where it is so already, nothing is written, since the folder may be
+/// read-only.
+fn name_latest(runs: &Path, id: &str) -> Result<()> {
+    if read_latest(runs)?.as_deref() != Some(id) {
+        write_latest(runs, id)?;
+    }
+    Ok(())
 }
 
 /// Training reads all shards in any order: those of an object store must all have room here.
@@ -410,6 +419,13 @@ fn tell(
             split.undecoded_objects, split.split
         ));
     }
+    for split in [train, valid].into_iter().filter(|split| split.outside_objects > 0) {
+        reporter.warn(format_args!(
+            "{} objects of {} are left out: nothing of them is in the tensors, which show the \
+             middle of each image (resize.geometry)",
+            split.outside_objects, split.split
+        ));
+    }
     if valid.samples.is_empty() {
         reporter.warn("the valid split has no sample: the best epoch is chosen by train");
     }
@@ -453,6 +469,7 @@ fn run_summary(
         "train_samples": train.samples.len(),
         "valid_samples": valid.samples.len(),
         "undecoded_objects": train.undecoded_objects + valid.undecoded_objects,
+        "outside_objects": train.outside_objects + valid.outside_objects,
         "train": best.map(|metrics| metrics.train),
         "valid": best.and_then(|metrics| metrics.valid),
         "elapsed_secs": state.elapsed_secs,

@@ -12,6 +12,9 @@ use ossify_contract::{
 use serde_json::json;
 
 pub const SIDE: u32 = 32;
+/// All of an image of 64 x 64 pixels.
+pub const STRETCH: Transform =
+    Transform { scale_x: 0.5, scale_y: 0.5, offset_x: 0.0, offset_y: 0.0 };
 
 /// A work folder with tables and shards of small pictures: a bright square on the left or on the
 /// right, one class each.
@@ -151,15 +154,25 @@ impl Work {
         publication.commit("ingest", "test", files, json!({})).unwrap();
     }
 
+    /// Two shards a split, so that numbers run through both.
     pub fn write_shards(&self, images: &[(Split, usize)]) {
+        self.write_shards_of(images, |count| count.div_ceil(2).max(1), |_| STRETCH);
+    }
+
+    /// Shards of as many images as `shard_size` says for so many of a split.
+    pub fn write_shards_of(
+        &self,
+        images: &[(Split, usize)],
+        shard_size: impl Fn(usize) -> usize,
+        transform: impl Fn(usize) -> Transform,
+    ) {
         let publication = Publication::begin(self.out().join("shards")).unwrap();
         let shape = ShardShape { height: SIDE, width: SIDE, channels: 3 };
         let mut files = Vec::new();
         for split in [Split::Train, Split::Valid] {
-            // Two shards a split, so that numbers run through both.
             let mine: Vec<usize> =
                 images.iter().filter(|(of, _)| *of == split).map(|(_, i)| *i).collect();
-            for (number, part) in mine.chunks(mine.len().div_ceil(2).max(1)).enumerate() {
+            for (number, part) in mine.chunks(shard_size(mine.len())).enumerate() {
                 let name = format!("{split}-{number:05}.arrow");
                 let mut writer = ShardWriter::create(
                     publication.stage(&name).unwrap(),
@@ -168,8 +181,8 @@ impl Work {
                 )
                 .unwrap();
                 for i in part {
-                    let transform = Transform::stretch((64, 64), (SIDE, SIDE));
-                    let row = ShardRow::new(image_id(split, *i), (64, 64), transform, &picture(*i));
+                    let row =
+                        ShardRow::new(image_id(split, *i), (64, 64), transform(*i), &picture(*i));
                     writer.write(&[row], picture(*i)).unwrap();
                 }
                 files.push(writer.finish(&name).unwrap());
