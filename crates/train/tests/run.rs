@@ -5,8 +5,10 @@
 
 mod common;
 
-use common::{Work, text, timeless};
-use ossify_contract::Manifest;
+use std::os::unix::fs::MetadataExt as _;
+
+use common::{STRETCH, Work, text, timeless};
+use ossify_contract::{Manifest, Split, Transform};
 
 #[test]
 fn a_run_leaves_what_the_contract_says_and_a_second_one_does_nothing() {
@@ -53,6 +55,72 @@ fn the_same_seed_gives_the_same_model_and_another_seed_another() {
     let first = model("1");
     assert!(first == model("1"));
     assert!(first != model("2"));
+}
+
+#[test]
+fn objects_outside_of_the_tensor_are_left_out_and_told_of() {
+    let work = Work::new(16, 6);
+    let images: Vec<_> =
+        (0..16).map(|i| (Split::Train, i)).chain((0..6).map(|i| (Split::Valid, i))).collect();
+    // The tensor shows the right half of every fourth image at twice the width: what is on the left
+    // is outside.
+    let right = Transform { scale_x: 1.0, offset_x: -32.0, ..STRETCH };
+    let shown = |i: usize| if i % 4 < 2 { right } else { STRETCH };
+    work.write_shards_of(&images, |count| count, shown);
+    for samples in ["object", "image"] {
+        let output = work.train(&[&format!("samples=\"{samples}\""), "--json"]).output().unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let outside = summary["summary"]["outside_objects"].as_u64().unwrap();
+        // Even images have their square on the left.
+        assert_eq!(outside, 4 + 2, "{said}");
+        assert!(said.contains("4 objects of train are left out"), "{said}");
+        assert_eq!(work.metrics()[0].train.rows, 12);
+    }
+}
+
+#[test]
+fn a_valid_loss_that_is_not_finite_is_an_error() {
+    let work = Work::new(16, 6);
+    // One step an epoch: its weights meet the valid split before they meet train.
+    let recipe = [
+        "epochs=20",
+        "batch_size=16",
+        "optimizer=\"sgd\"",
+        "learning_rate=10",
+        "l2=1e6",
+        "clip_norm=0",
+    ];
+    let output = work.train(&recipe).output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the valid loss became NaN or infinite in epoch"), "{said}");
+    assert!(!work.out().join("runs/latest").exists());
+}
+
+#[test]
+fn a_finished_run_is_found_without_writing_anything() {
+    let work = Work::new(8, 4);
+    assert!(work.train(&["--quiet"]).status().unwrap().success());
+    let state = || {
+        let mut found = Vec::new();
+        let mut folders = vec![work.out()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+                let metadata = entry.metadata().unwrap();
+                if metadata.is_dir() {
+                    folders.push(entry.path());
+                }
+                found.push((entry.path(), metadata.ino(), metadata.mtime_nsec()));
+            }
+        }
+        found.sort();
+        found
+    };
+    let before = state();
+    assert!(work.train(&["--quiet"]).status().unwrap().success());
+    assert_eq!(state(), before);
 }
 
 #[test]

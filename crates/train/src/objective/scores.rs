@@ -56,9 +56,11 @@ impl Scores {
         self.rows
     }
 
-    /// Whether the loss is still a number.
+    /// Whether no score is NaN or infinite.
     pub fn is_finite(&self) -> bool {
-        self.loss.is_finite()
+        let Scores { loss, classification_loss, box_loss, box_mse, iou, correct: _, rows: _ } =
+            self;
+        [loss, classification_loss, box_loss, box_mse, iou].into_iter().all(|sum| sum.is_finite())
     }
 
     /// The means.

@@ -87,7 +87,7 @@ pub struct Optimiser {
     memory: HashMap<String, Memory>,
     steps: u64,
     /// Sum of the squares that the penalty was on in the last step, before it.
-    penalised: Option<Tensor<1>>,
+    penalised_squares: Option<Tensor<1>>,
 }
 
 /// What is remembered of a parameter: see [`Parameter`].
@@ -103,7 +103,7 @@ fn is_penalised(name: &str) -> bool {
 impl Optimiser {
     /// A fresh optimiser.
     pub fn new(recipe: Recipe) -> Self {
-        Optimiser { recipe, memory: HashMap::new(), steps: 0, penalised: None }
+        Optimiser { recipe, memory: HashMap::new(), steps: 0, penalised_squares: None }
     }
 
     /// Steps that this optimiser made.
@@ -136,7 +136,7 @@ impl Optimiser {
         }
         let flags =
             names.iter().map(|(name, _)| self.recipe.l2 > 0.0 && is_penalised(name)).collect();
-        let Some((moved, penalised)) = optimiser::step(
+        let Some((moved, squares)) = optimiser::step(
             states,
             gradients,
             flags,
@@ -144,7 +144,7 @@ impl Optimiser {
         ) else {
             return;
         };
-        self.penalised = Some(penalised);
+        self.penalised_squares = Some(squares);
         let mut putter =
             Putter { path: ModulePath::default(), moved: HashMap::with_capacity(moved.len()) };
         for ((name, requires_gradient), Parameter { weights, first, second }) in
@@ -158,17 +158,10 @@ impl Optimiser {
         *module = module.clone().map(&mut putter);
     }
 
-    /// The penalty that was part of the last step's loss.
-    ///
-    /// # Errors
-    /// Fails where the device does not hand out its numbers.
-    pub fn penalty(&self) -> Result<f64, String> {
-        match &self.penalised {
-            Some(sum) if self.recipe.l2 > 0.0 => {
-                Ok(values(sum.clone())?.first().copied().map_or(0.0, f64::from) * self.recipe.l2)
-            }
-            _ => Ok(0.0),
-        }
+    /// Sum of the squares of the weights that the penalty of the last step's loss was on, `[1]` on
+    /// the device; `None` without a penalty.
+    pub fn penalised_squares(&self) -> Option<Tensor<1>> {
+        self.penalised_squares.clone().filter(|_| self.recipe.l2 > 0.0)
     }
 
     /// What it remembers, on the host: `<path>.first` and `<path>.second`.
@@ -219,7 +212,7 @@ impl Optimiser {
                 memory.insert(name, (tensor(first), second.map(tensor)));
             }
         }
-        Ok(Optimiser { recipe, memory, steps, penalised: None })
+        Ok(Optimiser { recipe, memory, steps, penalised_squares: None })
     }
 }
 
@@ -459,7 +452,9 @@ mod tests {
                     let gradients = GradientsParams::from_grads(loss.backward(), &net);
                     optimiser.step(RATE, &mut net, gradients);
                     penalties.push((
-                        optimiser.penalty().unwrap(),
+                        optimiser
+                            .penalised_squares()
+                            .map_or(0.0, |sum| f64::from(sum.into_scalar::<f32>()) * L2),
                         f64::from(squares.into_scalar::<f32>()),
                     ));
                 }

@@ -2,15 +2,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
-use ossify_contract::{EpochMetrics, write_atomic};
+use anyhow::{Context as _, Result, anyhow, bail};
+use ossify_contract::{EpochMetrics, Fingerprint, write_atomic};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::scores::Scores;
 use crate::optimise::parameters::ParameterData;
 
-/// Everything about a run that is no tensor. Which samples come next follows from the numbers of
+/// Everything about a run but its tensors. Which samples come next follows from the numbers of
 /// epochs and batches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
@@ -26,7 +26,7 @@ pub struct RunState {
     pub scores: Scores,
     /// Of all batches so far.
     pub batches_digest: u64,
-    /// Steps of the optimiser, which begins anew with each phase.
+    /// Steps of the optimiser, which each phase starts afresh.
     pub optimiser_steps: u64,
     /// When the run began, seconds since 1970.
     pub began_unix_secs: f64,
@@ -53,9 +53,24 @@ pub struct Checkpoint {
     pub average: BTreeMap<String, ParameterData>,
 }
 
+impl Checkpoint {
+    /// Every tensor by its name in the file, in one order.
+    fn tensors(&self) -> impl Iterator<Item = (String, &ParameterData)> {
+        let parts = [(MODEL, &self.model), (OPTIMISER, &self.optimiser), (AVERAGE, &self.average)];
+        parts.into_iter().flat_map(|(prefix, part)| {
+            part.iter().map(move |(name, data)| (format!("{prefix}{name}"), data))
+        })
+    }
+}
+
 /// Path of the one file of a checkpoint: `checkpoints/last/checkpoint.safetensors`.
 pub fn checkpoint_file(run: &Path, name: &str) -> PathBuf {
     run.join("checkpoints").join(name).join("checkpoint.safetensors")
+}
+
+/// The checkpoint before the last one.
+fn previous_file(run: &Path) -> PathBuf {
+    run.join("checkpoints").join("last").join("previous.safetensors")
 }
 
 /// Where the next best checkpoint waits until the last one names its epoch: two files cannot be
@@ -96,24 +111,72 @@ pub fn settle_best(run: &Path, best_epoch: Option<u32>) -> Result<()> {
 /// # Errors
 /// Fails where the disk does.
 pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<()> {
-    let parts = [
-        (MODEL, &checkpoint.model),
-        (OPTIMISER, &checkpoint.optimiser),
-        (AVERAGE, &checkpoint.average),
-    ];
-    let tensors = parts.into_iter().flat_map(|(prefix, part)| {
-        part.iter().map(move |(name, data)| (format!("{prefix}{name}"), Numbers(data)))
-    });
-    let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&checkpoint.state)?)]);
+    let tensors = checkpoint.tensors().map(|(name, data)| (name, Numbers(data)));
+    let state = serde_json::to_string(&checkpoint.state)?;
+    let hash = content_hash(&state, checkpoint);
+    let metadata = HashMap::from([(STATE.to_owned(), state), (HASH.to_owned(), hash)]);
     let bytes = safetensors::serialize(tensors, Some(metadata))
         .map_err(|e| anyhow!("{}: cannot encode the checkpoint: {e}", path.display()))?;
     Ok(write_atomic(path, &bytes)?)
 }
 
+/// As [`save`], of the last step; the checkpoint of the step before it is kept, should this one be
+/// damaged.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn save_last(run: &Path, checkpoint: &Checkpoint) -> Result<()> {
+    let (last, previous) = (checkpoint_file(run, "last"), previous_file(run));
+    if last.exists() {
+        second_name(&last, &previous)?;
+    }
+    save(&last, checkpoint)
+}
+
+/// Gives a file a second name, which may be in use for another one: as a link where the file system
+/// has them, else as a copy.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn second_name(path: &Path, other: &Path) -> Result<()> {
+    if let Some(folder) = other.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    }
+    match std::fs::remove_file(other) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("cannot remove {}", other.display()));
+        }
+        _ => {}
+    }
+    std::fs::hard_link(path, other)
+        .or_else(|_| std::fs::copy(path, other).map(|_| ()))
+        .with_context(|| format!("cannot copy {} to {}", path.display(), other.display()))
+}
+
+/// The checkpoint of the last step, or where it is damaged the one before it; `None` where there is
+/// none. `warn` gets what is wrong with the last one.
+///
+/// # Errors
+/// Fails where neither can be used.
+pub fn load_last(run: &Path, warn: impl FnOnce(String)) -> Result<Option<Checkpoint>> {
+    let damage = match load(&checkpoint_file(run, "last")) {
+        Ok(found) => return Ok(found),
+        Err(damage) => damage,
+    };
+    match load(&previous_file(run)) {
+        Ok(Some(previous)) => {
+            warn(format!("{damage:#}; going on from the checkpoint before it"));
+            Ok(Some(previous))
+        }
+        Ok(None) | Err(_) => Err(damage.context("there is nothing to go on from; use --force")),
+    }
+}
+
 /// Reads a checkpoint; `None` where there is none.
 ///
 /// # Errors
-/// Fails where the file is there and is no checkpoint.
+/// Fails where the file is there and is damaged, or is not a checkpoint.
 pub fn load(path: &Path) -> Result<Option<Checkpoint>> {
     ossify_storage::fetch(path).with_context(|| format!("cannot fetch {}", path.display()))?;
     let bytes = match std::fs::read(path) {
@@ -122,17 +185,18 @@ pub fn load(path: &Path) -> Result<Option<Checkpoint>> {
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
     decode(&bytes).map(Some).with_context(|| {
-        format!("{} is no checkpoint of this version; start over with --force", path.display())
+        format!("{} is damaged, or not a checkpoint of this version", path.display())
     })
 }
 
 fn decode(bytes: &[u8]) -> Result<Checkpoint> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
-    let state = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|entries| entries.get("state"))
-        .context("no state in it")?;
+    let text = |key: &str| {
+        let entries = metadata.metadata().as_ref()?;
+        entries.get(key)
+    };
+    let state = text(STATE).context("it has no state")?;
+    let hash = text(HASH).context("it has no checksum")?;
     let mut checkpoint = Checkpoint { state: serde_json::from_str(state)?, ..Default::default() };
     for (name, view) in SafeTensors::deserialize(bytes)?.iter() {
         let values = view
@@ -154,8 +218,25 @@ fn decode(bytes: &[u8]) -> Result<Checkpoint> {
             part.insert(name.to_owned(), data);
         }
     }
+    if content_hash(state, &checkpoint) != *hash {
+        bail!("its content does not have the checksum that it was saved with");
+    }
     Ok(checkpoint)
 }
+
+/// XXH3 (128 bits) of all that a checkpoint holds, 32 hexadecimal digits.
+fn content_hash(state: &str, checkpoint: &Checkpoint) -> String {
+    let mut fingerprint = Fingerprint::new("checkpoint");
+    fingerprint.add(state);
+    for (name, data) in checkpoint.tensors() {
+        fingerprint.add(name).add(format!("{:?}", data.shape)).add(Numbers(data).data());
+    }
+    fingerprint.finish()
+}
+
+/// Keys of a checkpoint's metadata.
+const STATE: &str = "state";
+const HASH: &str = "xxh3";
 
 const MODEL: &str = "model.";
 const OPTIMISER: &str = "optimiser.";
@@ -239,24 +320,47 @@ mod tests {
         assert_eq!((best(), next_best_file(run).exists()), (Some(1), false));
     }
 
+    fn one_tensor(epoch: u32) -> Checkpoint {
+        Checkpoint {
+            state: RunState { epoch, ..Default::default() },
+            model: BTreeMap::from([("a".to_owned(), numbers(&[1.0]))]),
+            ..Default::default()
+        }
+    }
+
     #[test]
     fn a_checkpoint_cut_short_is_an_error_that_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = checkpoint_file(folder.path(), "last");
-        save(
-            &path,
-            &Checkpoint {
-                model: BTreeMap::from([("a".to_owned(), numbers(&[1.0]))]),
-                ..Default::default()
-            },
-        )
-        .unwrap();
+        save(&path, &one_tensor(1)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        let error = load(&path).err().unwrap().to_string();
+        let error = format!("{:#}", load_last(folder.path(), |_| ()).unwrap_err());
         assert!(
-            error.ends_with("is no checkpoint of this version; start over with --force"),
+            error.starts_with("there is nothing to go on from; use --force: ")
+                && error.contains("is damaged, or not a checkpoint of this version"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn whichever_bit_is_flipped_is_noticed_and_the_checkpoint_before_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = checkpoint_file(folder.path(), "last");
+        let saved = [1, 2].map(one_tensor);
+        saved.iter().for_each(|saved| save_last(folder.path(), saved).unwrap());
+        let whole = std::fs::read(&path).unwrap();
+        let mut fell_back = 0;
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &damaged).unwrap();
+            let mut warning = String::new();
+            let found = load_last(folder.path(), |text| warning = text).unwrap().unwrap();
+            // Of the file's own framing a bit may change nothing.
+            assert_eq!(found, saved[if warning.is_empty() { 1 } else { 0 }], "bit {bit}");
+            fell_back += usize::from(!warning.is_empty());
+        }
+        assert!(fell_back > whole.len() * 7, "{fell_back} of {} bits", whole.len() * 8);
     }
 }

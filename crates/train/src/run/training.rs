@@ -129,8 +129,8 @@ impl Training<'_> {
     /// Model, optimiser and state as the last checkpoint has them, or fresh ones.
     fn start(&self, model: Classifier) -> Result<Session> {
         let path = checkpoint_file(self.folder, "last");
-        let Some(saved) =
-            checkpoint::load(&path)?.filter(|saved| saved.state.fingerprint == self.fingerprint)
+        let Some(saved) = checkpoint::load_last(self.folder, |damage| self.reporter.warn(damage))?
+            .filter(|saved| saved.state.fingerprint == self.fingerprint)
         else {
             let state = RunState {
                 fingerprint: self.fingerprint.to_owned(),
@@ -304,15 +304,13 @@ impl Training<'_> {
         state.batches += 1;
         state.optimiser_steps = session.optimiser.steps();
         state.batches_digest = xxh3_64_with_seed(&batch.digest.to_le_bytes(), state.batches_digest);
-        let penalty = session
-            .optimiser
-            .penalty()
-            .map_err(|reason| anyhow!("cannot read the penalty from the device: {reason}"))?;
-        add(&mut state.scores, &self.loss, output, penalty, batch)?;
+        let (outputs, squares) = read(output, session.optimiser.penalised_squares())?;
+        state.scores.add(&self.loss, &outputs, f64::from(squares) * self.settings.l2, batch);
         if !state.scores.is_finite() {
             let (step, epoch) = (state.step, epoch_under_way(state));
             bail!(
-                "the loss is no number any more at step {step} (epoch {epoch}); lower train.learning_rate, or set train.clip_norm"
+                "the loss became NaN or infinite at step {step} (epoch {epoch}); \
+                 lower train.learning_rate, or set train.clip_norm"
             );
         }
         Ok(())
@@ -348,7 +346,8 @@ impl Training<'_> {
                         model.forward(self.input.pixels(&batch)?)
                     }
                 };
-                add(&mut scores, &self.loss, output, penalty, &batch)?;
+                let (outputs, _) = read(output, None)?;
+                scores.add(&self.loss, &outputs, penalty, &batch);
                 progress.inc(batch.len() as u64);
                 if self.interrupt.is_requested() {
                     return self.leave(session);
@@ -357,6 +356,14 @@ impl Training<'_> {
             Ok(())
         })?;
         check_seen(&scores, samples, "valid")?;
+        if !scores.is_finite() {
+            bail!(
+                "the valid loss became NaN or infinite in epoch {}, though that of train did not: \
+                 lower train.learning_rate, or set train.clip_norm; the same command tries the \
+                 epoch again from the last checkpoint, --force starts over",
+                session.state.epoch + 1
+            );
+        }
         Ok(Some(scores.metrics()))
     }
 
@@ -431,10 +438,7 @@ impl Training<'_> {
             .unwrap_or_default();
         let elapsed_secs = session.earlier_secs + self.started.elapsed().as_secs_f64();
         let state = RunState { elapsed_secs, ..session.state.clone() };
-        checkpoint::save(
-            &checkpoint_file(self.folder, "last"),
-            &Checkpoint { state, model, optimiser, average },
-        )
+        checkpoint::save_last(self.folder, &Checkpoint { state, model, optimiser, average })
     }
 
     /// Whether some phase trains more than the head; else checkpoints hold the head alone.
@@ -497,21 +501,24 @@ fn epoch_under_way(state: &RunState) -> u32 {
     if state.batches > 0 { state.epoch + 1 } else { state.epoch }
 }
 
-/// Reads a batch's outputs from the device and adds them up.
-fn add(
-    scores: &mut Scores,
-    loss: &Loss,
-    output: HeadOutput,
-    penalty: f64,
-    batch: &Batch,
-) -> Result<()> {
-    let outputs = Outputs {
-        logits: numbers(output.logits)?,
-        places: numbers(output.places)?,
-        candidates: numbers(output.candidates)?,
-    };
-    scores.add(loss, &outputs, penalty, batch);
-    Ok(())
+/// Reads a batch's outputs from the device, and beside them one number where there is one, else 0:
+/// all at once, since each read waits until the device has done its work.
+fn read(output: HeadOutput, beside: Option<Tensor<1>>) -> Result<(Outputs, f32)> {
+    let HeadOutput { logits, places, candidates } = output;
+    let [rows, classes] = logits.dims();
+    let [_, place_count] = places.dims();
+    let parts = [
+        Some(logits.without_autodiff().reshape([rows * classes])),
+        Some(places.without_autodiff().reshape([rows * place_count])),
+        Some(candidates.without_autodiff().reshape([rows * place_count * 4])),
+        beside,
+    ];
+    let mut values = numbers(Tensor::cat(parts.into_iter().flatten().collect(), 0))?;
+    let beside = values.get(rows * (classes + place_count * 5)).copied().unwrap_or_default();
+    values.truncate(rows * (classes + place_count * 5));
+    let candidates = values.split_off(rows * (classes + place_count));
+    let places = values.split_off(rows * classes);
+    Ok((Outputs { logits: values, places, candidates }, beside))
 }
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
