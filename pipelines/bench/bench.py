@@ -77,9 +77,9 @@ def frozen_recipe():
             "--config",
             "conf/bone-fracture.toml",
             "--set",
-            "train.weights=none",
+            "train.model.weights=none",
             "--set",
-            "train.stop_at_train_accuracy=0",
+            "train.stopping.train_accuracy=0",
         ]
     )
     return time.perf_counter() - start

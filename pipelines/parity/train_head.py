@@ -30,29 +30,29 @@ from load import load_model
 TOLERANCE = 1e-3
 STEPS = 30
 RECIPE = {
-    "architecture": "densenet121",
+    "model.architecture": "densenet121",
     "mode": "frozen",
-    "weights": "none",
-    "samples": "object",
+    "model.weights": "none",
+    "sampler.unit": "object",
     "epochs": STEPS,
     "batch_size": 65536,
-    "learning_rate": 1e-3,
-    "schedule": "constant",
-    "warmup_epochs": 0,
-    "optimizer": "adam",
-    "epsilon": "keras",
-    "clip_norm": 1.0,
-    "clip_scope": "parameter",
-    "l2": 0.01,
-    "head_widths": [64, 32],
-    "dropout": 0.0,
-    "box_weight": 2.0,
-    "stop_at_train_accuracy": 0,
-    "input_px": 64,
+    "optimizer.learning_rate": 1e-3,
+    "schedule.kind": "constant",
+    "schedule.warmup_epochs": 0,
+    "optimizer.kind": "adam",
+    "optimizer.epsilon": "keras",
+    "optimizer.clip_norm": 1.0,
+    "optimizer.clip_scope": "parameter",
+    "loss.l2": 0.01,
+    "model.head_widths": [64, 32],
+    "model.dropout": 0.0,
+    "loss.box_weight": 2.0,
+    "stopping.train_accuracy": 0,
+    "model.input_px": 64,
     "device": "cpu",
-    "flip": False,
-    "brightness": 0,
-    "shift": 0,
+    "augment.flip": False,
+    "augment.brightness": 0,
+    "augment.shift": 0,
 }
 
 
@@ -60,9 +60,9 @@ class Stages:
     def __init__(self, release: pathlib.Path, folder: pathlib.Path):
         self.release, self.folder = release, folder
 
-    def run(self, stage: str, out: str, *more: str, **train) -> dict:
+    def run(self, stage: str, out: str, *more: str, train: dict | None = None) -> dict:
         settings = ["ingest.min_objects_per_class=1"] + [
-            f"train.{key}={json.dumps(value)}" for key, value in (RECIPE | train).items()
+            f"train.{key}={json.dumps(value)}" for key, value in (RECIPE | (train or {})).items()
         ]
         command = [
             self.release / f"ossify-{stage}",
@@ -188,7 +188,7 @@ def compare(stages: Stages) -> bool:
     )
     for stage in ("ingest", "resize"):
         stages.run(stage, "work")
-    untrained = stages.run("train", "work", learning_rate=0, epochs=1)["run"]
+    untrained = stages.run("train", "work", train={"optimizer.learning_rate": 0, "epochs": 1})["run"]
     trained = stages.run("train", "work")["run"]
     stages.run("predict", "work")
     metrics = [

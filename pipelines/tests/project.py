@@ -14,7 +14,7 @@ BIN = Path(os.environ["OSSIFY_BIN"]).resolve()
 RECIPE = {
     "OSSIFY__INGEST__MAX_QUARANTINED_SHARE": "1",
     "OSSIFY__TRAIN__EPOCHS": "16",
-    "OSSIFY__TRAIN__INPUT_PX": "56",
+    "OSSIFY__TRAIN__MODEL__INPUT_PX": "56",
     "OSSIFY__EVALUATE__OVERLAYS": "0",
 }
 IDENTITY = {

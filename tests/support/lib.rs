@@ -64,18 +64,18 @@ min_objects_per_class = 5
 images_per_shard = 32
 
 [train]
-architecture = "densenet-compact"
-weights = "none"
 mode = "scratch"
-samples = "image"
 epochs = 2
 batch_size = 16
-learning_rate = 2e-3
-head_widths = [16]
-dropout = 0.1
-l2 = 1e-4
-stop_at_train_accuracy = 0
-input_px = 32
+model.architecture = "densenet-compact"
+model.weights = "none"
+model.input_px = 32
+model.head_widths = [16]
+model.dropout = 0.1
+sampler.unit = "image"
+loss.l2 = 1e-4
+optimizer.learning_rate = 2e-3
+stopping.train_accuracy = 0
 
 [evaluate]
 bootstrap_samples = 50

@@ -18,7 +18,7 @@ pub struct EpochMetrics {
     /// Over the batches as they were trained.
     pub train: SplitMetrics,
     /// Over every sample of the valid split exactly once, by the averaged weights where
-    /// `train.ema_decay` is set; null where the split has none.
+    /// `train.optimizer.ema_decay` is set; null where the split has none.
     pub valid: Option<SplitMetrics>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,

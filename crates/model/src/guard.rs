@@ -72,14 +72,15 @@ mod tests {
     #[test]
     fn out_of_memory_says_what_to_lower() {
         let torch = r#"called `Result::unwrap()` on an `Err` value: Torch("CUDA out of memory. Tried to allocate 20.00 GiB.\nException raised from malloc")"#;
-        let error = on_device::<(), DeviceFailure>("train.batch_size or train.input_px", || {
-            panic!("{torch}")
-        })
-        .unwrap_err()
-        .to_string();
+        let error =
+            on_device::<(), DeviceFailure>("train.batch_size or train.model.input_px", || {
+                panic!("{torch}")
+            })
+            .unwrap_err()
+            .to_string();
         assert!(
             error.starts_with(
-                "the device is out of memory: lower train.batch_size or train.input_px"
+                "the device is out of memory: lower train.batch_size or train.model.input_px"
             ),
             "{error}"
         );

@@ -5,24 +5,42 @@
 //! [`run_stage`] is the frame around a stage: it resolves the configuration, gives the stage a
 //! [`Context`], and turns its [`Outcome`] or [`StageError`] into messages and an exit code.
 
+mod choice;
+mod conf_file;
+mod environment;
+mod error;
 mod layers;
 mod margins;
+mod nearest;
+mod origin;
+mod print;
+mod ranges;
+mod renamed;
 mod reporter;
 mod rules;
+mod schema;
 mod sections;
 mod share;
 mod stage;
+#[cfg(test)]
+mod tests;
+mod value;
 
-pub use layers::{ConfigError, Layers, Origin, nearest};
+pub use error::{ConfigError, RenamedKey};
+pub use layers::Layers;
 pub use margins::{DropTest, Margin, MaxDrop, OffWord};
+pub use nearest::nearest;
+pub use origin::Origin;
 pub use reporter::{Progress, Reporter, Verbosity};
 pub use rules::{RuleLevel, RuleLevels, RulePolicy};
+pub use schema::Effect;
 pub use sections::{
-    BestBy, BoxLoss, Channels, ClassWeights, ClipScope, Compression, DatasetSettings, Epsilon,
-    EvaluateSettings, Filter, GeneralSettings, Geometry, IngestSettings, Key, MissingLabels,
-    NamedTable, Normalization, OptimizerKind, PhantomSettings, PredictSettings, RareClasses,
-    ResizeSettings, Sampler, Samples, Schedule, Settings, StorageSettings, TrainMode,
-    TrainPrecision, TrainSettings, keys, tables,
+    AugmentSettings, BestBy, BoxLoss, Channels, CheckpointSettings, ClassWeights, ClipScope,
+    Compression, DatasetSettings, Epsilon, EvaluateSettings, Filter, FinetuneSettings,
+    GeneralSettings, Geometry, IngestSettings, LossSettings, MissingLabels, ModelSettings,
+    Normalization, OptimizerKind, OptimizerSettings, PhantomSettings, PredictSettings, RareClasses,
+    ResizeSettings, Sampler, SamplerSettings, Samples, Schedule, ScheduleSettings, Settings,
+    StoppingSettings, StorageSettings, TrainMode, TrainPrecision, TrainSettings,
 };
 pub use share::{Share, ShareArgs};
 pub use stage::{Context, Gate, Outcome, StageArgs, StageError, run_stage};

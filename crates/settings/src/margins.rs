@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::sections::choice;
+use crate::choice::choice;
+use crate::schema::Entries;
+use crate::value::KeyValue;
 
 choice! {
     /// When a score of another table counts as dropped by more than its margin below that of the
@@ -73,14 +75,23 @@ impl MaxDrop {
         vec!["accuracy", "macro_f1", "mean_iou", "ap50"]
     }
 
-    /// Says why a margin does not fit.
-    pub(crate) fn check(_: &str, value: &toml::Value) -> Result<(), String> {
-        let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64));
-        match (number, value.as_str()) {
-            (Some(number), _) if (0.0..=1.0).contains(&number) => Ok(()),
-            (Some(number), _) => Err(format!("{number} is not within 0 to 1")),
-            (None, Some("off")) => Ok(()),
-            _ => Err("it may be a number from 0 to 1, or \"off\"".into()),
+    /// The margin, or why it does not fit.
+    pub(crate) fn check(_: &str, value: &toml::Value) -> Result<toml::Value, String> {
+        match (f64::from_toml(value), value.as_str()) {
+            (Some(number), _) if (0.0..=1.0).contains(&number) => Ok(number.to_toml()),
+            (None, Some("off")) => Ok(value.clone()),
+            _ => Err("it should be a number between 0 and 1, or \"off\"".into()),
         }
+    }
+}
+
+impl Entries for MaxDrop {
+    fn to_entries(&self) -> toml::Table {
+        let margins = [self.accuracy, self.macro_f1, self.mean_iou, self.ap50];
+        let values = margins.map(|margin| match margin {
+            Margin::Most(most) => most.to_toml(),
+            Margin::Off(_) => toml::Value::String("off".into()),
+        });
+        Self::names().into_iter().map(str::to_owned).zip(values).collect()
     }
 }

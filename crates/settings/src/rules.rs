@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sections::choice;
+use crate::choice::choice;
+use crate::schema::Entries;
+use crate::value::KeyValue;
 
 choice! {
     /// How a rule of ingest is treated: how loudly a finding is told, and what becomes of the line.
@@ -22,19 +24,6 @@ choice! {
         /// An error; the line is kept, or repaired and kept.
         ErrorAndKeep = "error+keep",
     }
-}
-
-impl RuleLevel {
-    /// All levels, from the quietest.
-    pub const ALL: [RuleLevel; 7] = [
-        RuleLevel::Off,
-        RuleLevel::Note,
-        RuleLevel::Warn,
-        RuleLevel::Error,
-        RuleLevel::NoteAndDrop,
-        RuleLevel::WarnAndDrop,
-        RuleLevel::ErrorAndKeep,
-    ];
 }
 
 /// Which levels a rule may be given.
@@ -115,22 +104,29 @@ impl RuleLevels {
         self.0.get(rule).copied().unwrap_or(RuleLevel::Error)
     }
 
-    /// Says why a level does not fit a rule.
-    pub(crate) fn check(rule: &str, value: &toml::Value) -> Result<(), String> {
+    /// The level, or why it does not fit the rule.
+    pub(crate) fn check(rule: &str, value: &toml::Value) -> Result<toml::Value, String> {
         let allowed = Self::policy(rule).unwrap_or(RulePolicy::FullyConfigurable).levels();
-        let written = value.as_str().unwrap_or_default();
-        if allowed.iter().any(|level| level.as_str() == written) {
-            return Ok(());
+        let written = RuleLevel::from_toml(value);
+        if written.is_some_and(|level| allowed.contains(&level)) {
+            return Ok(value.clone());
         }
-        let words: Vec<&str> = allowed.iter().map(|level| level.as_str()).collect();
-        let why = match RuleLevel::ALL.iter().any(|level| level.as_str() == written) {
-            true if written == "off" => {
-                "what it finds cannot be used, and nothing is left out in silence; "
+        let words: Vec<String> =
+            allowed.iter().map(|level| format!("\"{}\"", level.as_str())).collect();
+        let why = match written {
+            Some(RuleLevel::Off) => {
+                "lines with this finding cannot be used, and are never left out in silence; "
             }
-            true if allowed.contains(&RuleLevel::Off) => "it decides nothing about lines; ",
-            true => "what it finds cannot be kept, and is dropped at every level; ",
-            false => "",
+            Some(_) if allowed.contains(&RuleLevel::Off) => "it has no effect on lines; ",
+            Some(_) => "lines with this finding cannot be used, and are dropped at every level; ",
+            None => "",
         };
-        Err(format!("{why}it may be {}", words.join(", ")))
+        Err(format!("{why}it should be one of {}", words.join(", ")))
+    }
+}
+
+impl Entries for RuleLevels {
+    fn to_entries(&self) -> toml::Table {
+        self.0.iter().map(|(name, level)| (name.clone(), level.to_toml())).collect()
     }
 }

@@ -10,8 +10,10 @@ use ossify_contract::{ArtefactError, Fingerprint, WorkFolder};
 use ossify_storage::{Mirror, Moved, Requests, is_url};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{ConfigError, Layers};
+use crate::error::ConfigError;
+use crate::layers::Layers;
 use crate::reporter::{Reporter, Verbosity};
+use crate::schema::Effect;
 use crate::sections::Settings;
 
 /// The command line that all stages share.
@@ -192,13 +194,22 @@ impl Context {
     }
 
     /// The beginning of a stage's fingerprint: its name, the program's version, and the resolved
-    /// values of these sections. The stage adds its inputs. Where the dataset lies and how many
-    /// threads run never count.
+    /// values of these sections that decide the output. The stage adds its inputs.
     pub fn fingerprint(&self, stage: &str, sections: &[&str]) -> Fingerprint {
+        self.fingerprint_of(stage, sections, &[Effect::Output, Effect::Length])
+    }
+
+    /// As [`Context::fingerprint`], of the keys with these effects alone.
+    pub fn fingerprint_of(
+        &self,
+        stage: &str,
+        sections: &[&str],
+        effects: &[Effect],
+    ) -> Fingerprint {
         let mut fingerprint = Fingerprint::new(stage);
         fingerprint.add(env!("CARGO_PKG_VERSION")).add(ossify_contract::SCHEMA_VERSION.to_string());
         for section in sections {
-            fingerprint.add(section).add(self.layers.canonical(section));
+            fingerprint.add(section).add(self.layers.canonical(section, effects));
         }
         fingerprint
     }

@@ -64,22 +64,22 @@ fn what_does_not_fit_together_is_a_usage_error() {
     let work = Work::new(4, 2);
     refused(
         &work,
-        &["weights=\"imagenet\"", "mode=\"finetune\""],
+        &["model.weights=\"imagenet\"", "mode=\"finetune\""],
         2,
         "for torchvision's networks alone",
     );
-    refused(&work, &["weights=\"weights.pth\""], 2, "starts from random weights");
-    refused(&work, &["frozen_epochs=2"], 2, "are for train.mode = \"finetune\"");
+    refused(&work, &["model.weights=\"weights.pth\""], 2, "starts from random weights");
+    refused(&work, &["finetune.frozen_epochs=2"], 2, "are for train.mode = \"finetune\"");
     refused(
         &work,
-        &["mode=\"finetune\"", "finetune_from=4"],
+        &["mode=\"finetune\"", "finetune.from_block=4"],
         2,
         "densenet-compact has 3 dense blocks",
     );
-    refused(&work, &["classification_weight=0", "box_weight=0"], 2, "nothing to learn");
+    refused(&work, &["loss.classification_weight=0", "loss.box_weight=0"], 2, "nothing to learn");
     refused(&work, &["mode=\"frozen\""], 2, "so images cannot vary");
-    refused(&work, &["input_px=8"], 2, "needs at least");
-    refused(&work, &["optimiser=\"sgd\""], 2, "did you mean `train.optimizer`?");
+    refused(&work, &["model.input_px=8"], 2, "needs at least");
+    refused(&work, &["optimiser=\"sgd\""], 2, "did you mean the table [train.optimizer]?");
 }
 
 #[test]
@@ -110,19 +110,20 @@ fn a_precision_that_the_device_lacks_is_refused() {
 fn a_weight_file_that_does_not_fit_is_refused() {
     let work = Work::new(4, 2);
     std::fs::write(work.path().join("weights.pth"), "no weights").unwrap();
-    refused(&work, &["weights=\"weights.pth\"", "mode=\"finetune\""], 1, "weights.pth");
-    refused(&work, &["weights=\"nowhere.pth\"", "mode=\"finetune\""], 1, "nowhere.pth");
+    refused(&work, &["model.weights=\"weights.pth\"", "mode=\"finetune\""], 1, "weights.pth");
+    refused(&work, &["model.weights=\"nowhere.pth\"", "mode=\"finetune\""], 1, "nowhere.pth");
 }
 
 #[test]
 fn offline_the_three_ways_to_pretrained_weights_are_named() {
     let work = Work::new(4, 2);
-    let more = ["architecture=\"densenet121\"", "weights=\"imagenet\"", "mode=\"finetune\""];
+    let more =
+        ["model.architecture=\"densenet121\"", "model.weights=\"imagenet\"", "mode=\"finetune\""];
     let output =
         work.train(&more).env("OSSIFY_WEIGHTS_URL", "http://127.0.0.1:9").output().unwrap();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    for way in ["connect and run again", "by hand", "train.weights = \"none\""] {
+    for way in ["connect and run again", "by hand", "train.model.weights = \"none\""] {
         assert!(said.contains(way), "{said}");
     }
 }
@@ -130,5 +131,5 @@ fn offline_the_three_ways_to_pretrained_weights_are_named() {
 #[test]
 fn an_input_larger_than_the_tensors_says_so() {
     let work = Work::new(4, 2);
-    refused(&work, &["input_px=64"], 1, "cannot be enlarged");
+    refused(&work, &["model.input_px=64"], 1, "cannot be enlarged");
 }

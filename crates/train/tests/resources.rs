@@ -10,7 +10,8 @@ use std::process::{Command, Output, Stdio};
 use common::{STRETCH, Work, text};
 use ossify_contract::Split;
 
-const FROZEN: [&str; 4] = ["mode=\"frozen\"", "shift=0", "brightness=0", "epochs=1"];
+const FROZEN: [&str; 4] =
+    ["mode=\"frozen\"", "augment.shift=0", "augment.brightness=0", "epochs=1"];
 
 /// The command under limits that `ulimit` takes.
 #[cfg(target_os = "linux")]
@@ -42,7 +43,11 @@ fn two_thousand_shards_need_few_descriptors() {
 #[test]
 fn trainings_that_need_the_same_features_wait_for_each_other() {
     let work = Work::new(300, 20);
-    let rates = ["learning_rate=0.001", "learning_rate=0.002", "learning_rate=0.003"];
+    let rates = [
+        "optimizer.learning_rate=0.001",
+        "optimizer.learning_rate=0.002",
+        "optimizer.learning_rate=0.003",
+    ];
     let runs = rates.map(|rate| {
         let mut command = work.train(&[&FROZEN[..], &[rate]].concat());
         command.stderr(Stdio::piped()).spawn().unwrap()

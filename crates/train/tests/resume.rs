@@ -14,21 +14,21 @@ use common::{Work, text, timeless};
 /// momenta, averages.
 const RECIPE: [&str; 17] = [
     "epochs=5",
-    "sampler=\"balanced\"",
-    "flip=true",
-    "rotation=15.0",
-    "scale=0.2",
-    "contrast=0.2",
-    "noise=0.05",
-    "cutout=0.2",
-    "optimizer=\"adamw\"",
-    "clip_scope=\"global\"",
-    "ema_decay=0.8",
-    "schedule=\"plateau\"",
-    "plateau_patience=1",
-    "giou_weight=1.0",
-    "class_weights=\"sqrt\"",
-    "checkpoint_steps=1",
+    "sampler.kind=\"balanced\"",
+    "augment.flip=true",
+    "augment.rotation=15.0",
+    "augment.scale=0.2",
+    "augment.contrast=0.2",
+    "augment.noise=0.05",
+    "augment.cutout=0.2",
+    "optimizer.kind=\"adamw\"",
+    "optimizer.clip_scope=\"global\"",
+    "optimizer.ema_decay=0.8",
+    "schedule.kind=\"plateau\"",
+    "schedule.plateau_patience=1",
+    "loss.giou_weight=1.0",
+    "loss.class_weights=\"sqrt\"",
+    "checkpoint.every_steps=1",
     "--quiet",
 ];
 
@@ -103,8 +103,12 @@ fn a_run_that_is_killed_at_ten_random_steps_ends_as_an_undisturbed_one() {
 #[cfg(unix)]
 #[test]
 fn so_does_one_with_a_frozen_phase_before_the_fine_tuning() {
-    let phases =
-        ["mode=\"finetune\"", "frozen_epochs=2", "finetune_from=2", "finetune_learning_rate=0.001"];
+    let phases = [
+        "mode=\"finetune\"",
+        "finetune.frozen_epochs=2",
+        "finetune.from_block=2",
+        "finetune.learning_rate=0.001",
+    ];
     killed_ten_times(&[&RECIPE[..], &phases].concat(), 7);
 }
 
@@ -112,7 +116,7 @@ fn so_does_one_with_a_frozen_phase_before_the_fine_tuning() {
 #[test]
 fn a_signal_saves_the_step_says_so_and_the_next_run_goes_on_in_mid_epoch() {
     let work = Work::new(64, 12);
-    let recipe = ["epochs=300", "checkpoint_steps=1"];
+    let recipe = ["epochs=300", "checkpoint.every_steps=1"];
     let mut child = work.train(&recipe).stderr(Stdio::piped()).spawn().unwrap();
     assert!(reaches(&mut child, &work, 3));
     assert!(

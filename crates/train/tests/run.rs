@@ -68,7 +68,8 @@ fn objects_outside_of_the_tensor_are_left_out_and_told_of() {
     let shown = |i: usize| if i % 4 < 2 { right } else { STRETCH };
     work.write_shards_of(&images, |count| count, shown);
     for samples in ["object", "image"] {
-        let output = work.train(&[&format!("samples=\"{samples}\""), "--json"]).output().unwrap();
+        let output =
+            work.train(&[&format!("sampler.unit=\"{samples}\""), "--json"]).output().unwrap();
         let said = text(&output.stderr);
         assert!(output.status.success(), "{said}");
         let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -87,10 +88,10 @@ fn a_valid_loss_that_is_not_finite_is_an_error() {
     let recipe = [
         "epochs=20",
         "batch_size=16",
-        "optimizer=\"sgd\"",
-        "learning_rate=10",
-        "l2=1e6",
-        "clip_norm=0",
+        "optimizer.kind=\"sgd\"",
+        "optimizer.learning_rate=10",
+        "loss.l2=1e6",
+        "optimizer.clip_norm=0",
     ];
     let output = work.train(&recipe).output().unwrap();
     let said = text(&output.stderr);
@@ -126,7 +127,7 @@ fn a_finished_run_is_found_without_writing_anything() {
 #[test]
 fn frozen_features_are_computed_once_and_used_by_later_runs() {
     let work = Work::new(16, 6);
-    let recipe = ["mode=\"frozen\"", "shift=0", "brightness=0"];
+    let recipe = ["mode=\"frozen\"", "augment.shift=0", "augment.brightness=0"];
     let first = work.train(&recipe).output().unwrap();
     let said = text(&first.stderr);
     assert!(first.status.success(), "{said}");
@@ -135,7 +136,8 @@ fn frozen_features_are_computed_once_and_used_by_later_runs() {
             && said.contains("a frozen backbone with random weights"),
         "{said}"
     );
-    let other = work.train(&[&recipe[..], &["learning_rate=0.005"]].concat()).output().unwrap();
+    let other =
+        work.train(&[&recipe[..], &["optimizer.learning_rate=0.005"]].concat()).output().unwrap();
     assert!(
         text(&other.stderr).contains("features of the frozen backbone: taken from"),
         "{}",
@@ -147,7 +149,7 @@ fn frozen_features_are_computed_once_and_used_by_later_runs() {
 #[test]
 fn a_changed_cache_of_features_is_computed_again() {
     let work = Work::new(16, 6);
-    let recipe = ["mode=\"frozen\"", "shift=0", "brightness=0"];
+    let recipe = ["mode=\"frozen\"", "augment.shift=0", "augment.brightness=0"];
     assert!(work.train(&recipe).output().unwrap().status.success());
     let model = std::fs::read(work.run_folder().join("model.safetensors")).unwrap();
     let cache =
@@ -168,12 +170,12 @@ fn a_frozen_phase_and_a_fine_tuning_from_a_block_on_leave_the_blocks_before_it_a
     let recipe = [
         "mode=\"finetune\"",
         "epochs=2",
-        "frozen_epochs=1",
-        "learning_rate=1e-9",
-        "finetune_from=2",
-        "finetune_learning_rate=0.01",
-        "schedule=\"cosine\"",
-        "best_by=\"loss\"",
+        "finetune.frozen_epochs=1",
+        "optimizer.learning_rate=1e-9",
+        "finetune.from_block=2",
+        "finetune.learning_rate=0.01",
+        "schedule.kind=\"cosine\"",
+        "checkpoint.best_by=\"loss\"",
     ];
     let output = work.train(&recipe).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -194,32 +196,37 @@ fn a_frozen_phase_and_a_fine_tuning_from_a_block_on_leave_the_blocks_before_it_a
 
 #[test]
 fn each_recipe_learns_to_tell_left_from_right() {
-    let base =
-        ["epochs=6", "stop_at_train_accuracy=0.0", "shift=0.0", "brightness=0.0", "dropout=0.0"];
+    let base = [
+        "epochs=6",
+        "stopping.train_accuracy=0.0",
+        "augment.shift=0.0",
+        "augment.brightness=0.0",
+        "model.dropout=0.0",
+    ];
     let recipes: [&[&str]; 3] = [
         &[
-            "optimizer=\"adamw\"",
-            "epsilon=\"torch\"",
-            "clip_scope=\"global\"",
-            "box_loss=\"smooth-l1\"",
-            "giou_weight=1.0",
-            "sampler=\"balanced\"",
+            "optimizer.kind=\"adamw\"",
+            "optimizer.epsilon=\"torch\"",
+            "optimizer.clip_scope=\"global\"",
+            "loss.box_distance=\"smooth-l1\"",
+            "loss.giou_weight=1.0",
+            "sampler.kind=\"balanced\"",
         ],
         &[
-            "optimizer=\"sgd\"",
-            "learning_rate=0.02",
-            "class_weights=\"balanced\"",
-            "label_smoothing=0.05",
-            "schedule=\"plateau\"",
-            "plateau_patience=1",
+            "optimizer.kind=\"sgd\"",
+            "optimizer.learning_rate=0.02",
+            "loss.class_weights=\"balanced\"",
+            "loss.label_smoothing=0.05",
+            "schedule.kind=\"plateau\"",
+            "schedule.plateau_patience=1",
         ],
         &[
-            "rotation=10.0",
-            "scale=0.1",
-            "contrast=0.2",
-            "noise=0.02",
-            "cutout=0.1",
-            "best_by=\"loss\"",
+            "augment.rotation=10.0",
+            "augment.scale=0.1",
+            "augment.contrast=0.2",
+            "augment.noise=0.02",
+            "augment.cutout=0.1",
+            "checkpoint.best_by=\"loss\"",
         ],
     ];
     for recipe in recipes {
@@ -243,7 +250,13 @@ fn each_recipe_learns_to_tell_left_from_right() {
 fn the_best_epoch_is_left_behind_and_patience_ends_a_run() {
     let work = Work::new(16, 6);
     let output = work
-        .train(&["epochs=50", "patience=2", "min_delta=0.5", "best_by=\"accuracy\"", "--json"])
+        .train(&[
+            "epochs=50",
+            "stopping.patience=2",
+            "stopping.min_delta=0.5",
+            "checkpoint.best_by=\"accuracy\"",
+            "--json",
+        ])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -253,7 +266,7 @@ fn the_best_epoch_is_left_behind_and_patience_ends_a_run() {
     let best = summary["summary"]["best_epoch"].as_u64().unwrap() as usize;
     let accuracy = |index: usize| metrics[index].valid.unwrap().accuracy;
     assert!((0..metrics.len()).all(|index| accuracy(index) <= accuracy(best - 1)));
-    assert!(summary["summary"]["stopped"].as_str().unwrap().ends_with("(train.patience)"));
+    assert!(summary["summary"]["stopped"].as_str().unwrap().ends_with("(train.stopping.patience)"));
 }
 
 #[test]
@@ -268,8 +281,10 @@ fn a_summary_and_a_preview_train_nothing() {
         "{said}"
     );
 
-    let output =
-        work.train(&["rotation=20.0", "flip=true", "cutout=0.2", "--preview"]).output().unwrap();
+    let output = work
+        .train(&["augment.rotation=20.0", "augment.flip=true", "augment.cutout=0.2", "--preview"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let sheet = image::open(work.out().join("preview.png")).unwrap().to_rgb8();
     // Eight samples, each as it is and in seven epochs, 32 pixels enlarged to 160, 4 between them.

@@ -59,14 +59,14 @@ impl Augmentation {
     pub fn new(settings: &TrainSettings, seed: u64) -> Self {
         Augmentation {
             seed,
-            flip: settings.flip,
-            rotation: settings.rotation,
-            scale: settings.scale,
-            shift: settings.shift,
-            brightness: settings.brightness,
-            contrast: settings.contrast,
-            noise: settings.noise,
-            cutout: settings.cutout,
+            flip: settings.augment.flip,
+            rotation: settings.augment.rotation,
+            scale: settings.augment.scale,
+            shift: settings.augment.shift,
+            brightness: settings.augment.brightness,
+            contrast: settings.augment.contrast,
+            noise: settings.augment.noise,
+            cutout: settings.augment.cutout,
         }
     }
 

@@ -35,14 +35,14 @@ impl Loss {
     /// The loss that the settings ask for, with `class_counts` training samples of each class.
     pub fn new(settings: &TrainSettings, class_counts: &[u64]) -> Self {
         Loss {
-            classification_weight: settings.classification_weight,
-            class_weights: class_weights(settings.class_weights, class_counts),
-            label_smoothing: settings.label_smoothing,
-            box_loss: settings.box_loss,
-            smooth_l1_beta: settings.smooth_l1_beta,
-            box_weight: settings.box_weight,
-            giou_weight: settings.giou_weight,
-            place_weight: settings.place_weight,
+            classification_weight: settings.loss.classification_weight,
+            class_weights: class_weights(settings.loss.class_weights, class_counts),
+            label_smoothing: settings.loss.label_smoothing,
+            box_loss: settings.loss.box_distance,
+            smooth_l1_beta: settings.loss.smooth_l1_beta,
+            box_weight: settings.loss.box_weight,
+            giou_weight: settings.loss.giou_weight,
+            place_weight: settings.loss.cell_weight,
         }
     }
 

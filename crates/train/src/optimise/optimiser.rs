@@ -35,13 +35,13 @@ impl Recipe {
     /// What the settings ask for.
     pub fn new(settings: &TrainSettings) -> Self {
         Recipe {
-            kind: settings.optimizer,
-            epsilon: settings.epsilon,
-            weight_decay: settings.weight_decay,
-            momentum: settings.momentum,
-            clip_norm: settings.clip_norm,
-            clip_scope: settings.clip_scope,
-            l2: settings.l2,
+            kind: settings.optimizer.kind,
+            epsilon: settings.optimizer.epsilon,
+            weight_decay: settings.optimizer.weight_decay,
+            momentum: settings.optimizer.momentum,
+            clip_norm: settings.optimizer.clip_norm,
+            clip_scope: settings.optimizer.clip_scope,
+            l2: settings.loss.l2,
         }
     }
 

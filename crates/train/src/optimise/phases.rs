@@ -31,20 +31,20 @@ pub fn phases(settings: &TrainSettings) -> Vec<Phase> {
         first_epoch: 1,
         epochs: settings.epochs,
         trained,
-        learning_rate: settings.learning_rate,
+        learning_rate: settings.optimizer.learning_rate,
     };
     match settings.mode {
         TrainMode::Frozen => vec![whole(Trained::Head)],
         TrainMode::Scratch => vec![whole(Trained::All)],
         TrainMode::Finetune => {
-            let trained = if settings.finetune_from == 0 {
+            let trained = if settings.finetune.from_block == 0 {
                 Trained::All
             } else {
-                Trained::FromBlock(settings.finetune_from)
+                Trained::FromBlock(settings.finetune.from_block)
             };
-            let frozen_epochs = settings.frozen_epochs.min(settings.epochs);
-            let learning_rate = match settings.finetune_learning_rate {
-                0.0 => settings.learning_rate,
+            let frozen_epochs = settings.finetune.frozen_epochs.min(settings.epochs);
+            let learning_rate = match settings.finetune.learning_rate {
+                0.0 => settings.optimizer.learning_rate,
                 rate => rate,
             };
             let frozen = Phase { epochs: frozen_epochs, ..whole(Trained::Head) };
@@ -66,19 +66,17 @@ pub fn phase_of(phases: &[Phase], epoch: u32) -> Option<&Phase> {
 
 #[cfg(test)]
 mod tests {
+    use ossify_settings::FinetuneSettings;
+
     use super::*;
 
     #[test]
     fn a_frozen_phase_comes_before_the_fine_tuning() {
-        let settings = TrainSettings {
-            mode: TrainMode::Finetune,
-            epochs: 10,
-            frozen_epochs: 3,
-            finetune_from: 4,
-            learning_rate: 1e-3,
-            finetune_learning_rate: 1e-5,
-            ..Default::default()
-        };
+        let mut settings =
+            TrainSettings { mode: TrainMode::Finetune, epochs: 10, ..Default::default() };
+        settings.finetune =
+            FinetuneSettings { from_block: 4, frozen_epochs: 3, learning_rate: 1e-5 };
+        settings.optimizer.learning_rate = 1e-3;
         let found = phases(&settings);
         let frozen =
             Phase { first_epoch: 1, epochs: 3, trained: Trained::Head, learning_rate: 1e-3 };
@@ -94,16 +92,13 @@ mod tests {
                 .map(|epoch| phase_of(&found, epoch).unwrap().trained == Trained::Head),
             [true, true, false, false, false]
         );
-        let all = phases(&TrainSettings {
-            frozen_epochs: 0,
-            finetune_from: 0,
-            finetune_learning_rate: 0.0,
-            ..settings.clone()
-        });
+        let all =
+            phases(&TrainSettings { finetune: FinetuneSettings::default(), ..settings.clone() });
         assert_eq!(
             all,
             [Phase { first_epoch: 1, epochs: 10, trained: Trained::All, learning_rate: 1e-3 }]
         );
-        assert_eq!(phases(&TrainSettings { frozen_epochs: 50, ..settings }).len(), 1);
+        settings.finetune.frozen_epochs = 50;
+        assert_eq!(phases(&settings).len(), 1);
     }
 }

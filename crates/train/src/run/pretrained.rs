@@ -79,7 +79,7 @@ fn ways_out(error: &DownloadError, url: &str, destination: &Path) -> String {
             "the pretrained weights could not be stored".to_owned()
         }
         _ => format!(
-            "the pretrained weights could not be fetched. Three ways out: connect and run again; or fetch {url} by hand, put it at {} or name it with train.weights = \"PATH\"; or start at random with train.weights = \"none\"",
+            "the pretrained weights could not be fetched. Three ways out: connect and run again; or fetch {url} by hand, put it at {} or name it with train.model.weights = \"PATH\"; or start at random with train.model.weights = \"none\"",
             destination.display()
         ),
     }
@@ -124,7 +124,7 @@ mod tests {
         for way in [
             "connect and run again",
             "by hand",
-            "train.weights = \"none\"",
+            "train.model.weights = \"none\"",
             &format!("http://127.0.0.1:{port}/densenet121-a639ec97.pth"),
         ] {
             assert!(text.contains(way), "{text}");

@@ -14,51 +14,54 @@ use crate::optimise::phases::{Trained, phases};
 /// Fails where settings contradict each other.
 pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageError> {
     let usage = |text: String| Err(StageError::Usage(anyhow!(text)));
-    let architecture: Architecture =
-        settings.architecture.parse().map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
-    if settings.weights == "imagenet" && architecture == Architecture::DenseNetCompact {
+    let architecture: Architecture = settings
+        .model
+        .architecture
+        .parse()
+        .map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
+    if settings.model.weights == "imagenet" && architecture == Architecture::DenseNetCompact {
         return usage(format!(
-            "train.weights = \"imagenet\" is there for torchvision's networks alone; for {architecture} use \"none\", or a file"
+            "train.model.weights = \"imagenet\" is there for torchvision's networks alone; for {architecture} use \"none\", or a file"
         ));
     }
-    if settings.mode == TrainMode::Scratch && settings.weights != "none" {
-        return usage("train.mode = \"scratch\" starts from random weights: set train.weights = \"none\", or train.mode = \"finetune\"".into());
+    if settings.mode == TrainMode::Scratch && settings.model.weights != "none" {
+        return usage("train.mode = \"scratch\" starts from random weights: set train.model.weights = \"none\", or train.mode = \"finetune\"".into());
     }
     if settings.mode == TrainMode::Frozen && Augmentation::new(settings, 0).is_on() {
         return usage(
-            "train.mode = \"frozen\" computes the features of each image once, so images cannot vary: switch off train.flip, rotation, scale, shift, brightness, contrast, noise and cutout, or set train.mode = \"finetune\"".into(),
+            "train.mode = \"frozen\" computes the features of each image once, so images cannot vary: switch off all of [train.augment], or set train.mode = \"finetune\"".into(),
         );
     }
     if settings.mode != TrainMode::Finetune
-        && (settings.finetune_from > 0
-            || settings.frozen_epochs > 0
-            || settings.finetune_learning_rate > 0.0)
+        && (settings.finetune.from_block > 0
+            || settings.finetune.frozen_epochs > 0
+            || settings.finetune.learning_rate > 0.0)
     {
         return usage(format!(
-            "train.finetune_from, train.frozen_epochs and train.finetune_learning_rate are for train.mode = \"finetune\", not \"{}\"",
+            "train.finetune.from_block, train.finetune.frozen_epochs and train.finetune.learning_rate are for train.mode = \"finetune\", not \"{}\"",
             settings.mode.as_str()
         ));
     }
     let blocks = architecture.shape().block_layers.len();
-    if settings.finetune_from > blocks {
+    if settings.finetune.from_block > blocks {
         return usage(format!(
-            "train.finetune_from is {}, but {architecture} has {blocks} dense blocks",
-            settings.finetune_from
+            "train.finetune.from_block is {}, but {architecture} has {blocks} dense blocks",
+            settings.finetune.from_block
         ));
     }
-    if settings.classification_weight == 0.0
-        && settings.box_weight == 0.0
-        && settings.giou_weight == 0.0
+    if settings.loss.classification_weight == 0.0
+        && settings.loss.box_weight == 0.0
+        && settings.loss.giou_weight == 0.0
     {
-        return usage("train.classification_weight, train.box_weight and train.giou_weight are all 0: there is nothing to learn".into());
+        return usage("train.loss.classification_weight, train.loss.box_weight and train.loss.giou_weight are all 0: there is nothing to learn".into());
     }
     let config = ModelConfig {
         architecture,
         classes: 1,
-        head_widths: settings.head_widths.clone(),
-        dropout: settings.dropout,
-        input_px: settings.input_px as usize,
-        normalization: match settings.normalization {
+        head_widths: settings.model.head_widths.clone(),
+        dropout: settings.model.dropout,
+        input_px: settings.model.input_px as usize,
+        normalization: match settings.model.normalization {
             ossify_settings::Normalization::ImageNet => Normalization::ImageNet,
             ossify_settings::Normalization::None => Normalization::None,
         },
@@ -85,10 +88,10 @@ pub fn fingerprint(context: &Context, tables: &Manifest, shards: &Manifest) -> R
         .add(context.seed().to_string())
         .add(tables.content_hash())
         .add(shards.content_hash());
-    let file = &context.settings.train.weights;
+    let file = &context.settings.train.model.weights;
     if !["imagenet", "none"].contains(&file.as_str()) {
         let (bytes, hash) = ossify_contract::hash_file(Path::new(file))
-            .context("train.weights is \"imagenet\", \"none\", or the path of a file")?;
+            .context("train.model.weights is \"imagenet\", \"none\", or the path of a file")?;
         fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
     }
     Ok(fingerprint.finish())

@@ -75,7 +75,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
         return Ok(draw_preview(context, &config, &shards_manifest)?);
     }
     let fingerprint = fingerprint(context, &tables_manifest, &shards_manifest)?;
-    let id = format!("{}-{}", settings.architecture, &fingerprint[..8]);
+    let id = format!("{}-{}", settings.model.architecture, &fingerprint[..8]);
     let runs = context.out.runs();
     let folder = runs.join(&id);
     if !context.force
@@ -98,8 +98,9 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     Manifest::open(&tables, RUN_INGEST)?;
     Manifest::open(&shards, RUN_RESIZE)?;
     let classes = ClassMap::read(tables.join("classes.parquet"))?;
-    let read =
-        |split| SplitSamples::read(&tables, &shards, &shards_manifest, split, settings.samples);
+    let read = |split| {
+        SplitSamples::read(&tables, &shards, &shards_manifest, split, settings.sampler.unit)
+    };
     let (train, valid) = (read(Split::Train)?, read(Split::Valid)?);
     check_train(&train, &classes)?;
     tell(context, &device, &train, &valid, &classes);
@@ -125,7 +126,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
         started,
     };
     let Finished { model, state, reason } =
-        on_device("train.batch_size or train.input_px", || run.train(&folder, &fingerprint))?;
+        on_device("train.batch_size or train.model.input_px", || run.train(&folder, &fingerprint))?;
 
     let config = run.config;
     let description = weights::Metadata { config, class_names: classes.kept_names() };
@@ -137,7 +138,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     for path in RUN_FILES {
         files.push(FileEntry::of(&folder, path, None)?);
     }
-    let best = best_epoch(settings.best_by, &state.metrics);
+    let best = best_epoch(settings.checkpoint.best_by, &state.metrics);
     let mut summary = run_summary(&id, &state, best, &reason, &train, &valid);
     summary["class_map"] = json!(classes.digest());
     let manifest = publication.commit("train", &fingerprint, files, summary)?;
@@ -195,7 +196,7 @@ fn draw_preview(
         &context.out.shards(),
         shards_manifest,
         Split::Train,
-        settings.samples,
+        settings.sampler.unit,
     )?;
     let shape = train.shards.shape().context("the train split has no image")?;
     let device = device::choose(&settings.device)?;
@@ -208,7 +209,7 @@ fn draw_preview(
         workers: 1,
     };
     let path = context.out.root().join("preview.png");
-    on_device("train.input_px", || {
+    on_device("train.model.input_px", || {
         let input = InputMaker::new(
             shape,
             config.input_px,
@@ -287,7 +288,7 @@ impl Run<'_> {
             Sources { pixels, features }
         };
         let shape = self.train.shards.shape().context("a split without shards")?;
-        let input_px = self.settings.input_px as usize;
+        let input_px = self.settings.model.input_px as usize;
         let training = Training {
             settings: self.settings,
             phases: &phases(self.settings),
@@ -313,7 +314,7 @@ impl Run<'_> {
     }
 
     fn load_pretrained(&self, model: &mut Classifier) -> Result<()> {
-        let path = match self.settings.weights.as_str() {
+        let path = match self.settings.model.weights.as_str() {
             "none" => return Ok(()),
             "imagenet" => imagenet_weights(self.config.architecture, &self.context.reporter)?,
             path => path.into(),
@@ -405,7 +406,7 @@ fn tell(
     let (settings, reporter) = (&context.settings.train, &context.reporter);
     reporter.say(format_args!(
         "trains {} ({}) on {}, {} threads: {} train and {} valid samples of {} classes",
-        settings.architecture,
+        settings.model.architecture,
         settings.mode.as_str(),
         device.name(),
         device.threads(),
@@ -429,8 +430,8 @@ fn tell(
     if valid.samples.is_empty() {
         reporter.warn("the valid split has no sample: the best epoch is chosen by train");
     }
-    if settings.mode == TrainMode::Frozen && settings.weights == "none" {
-        reporter.warn("a frozen backbone with random weights (train.weights = \"none\") learns little; use train.mode = \"scratch\" or pretrained weights");
+    if settings.mode == TrainMode::Frozen && settings.model.weights == "none" {
+        reporter.warn("a frozen backbone with random weights (train.model.weights = \"none\") learns little; use train.mode = \"scratch\" or pretrained weights");
     }
 }
 

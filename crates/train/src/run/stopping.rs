@@ -25,9 +25,9 @@ pub fn best_epoch(by: BestBy, metrics: &[EpochMetrics]) -> Option<&EpochMetrics>
 /// How a phase has gone so far. Follows from the metrics alone, so there is nothing to save.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Course {
-    /// Epochs since one was better than all before by more than `train.min_delta`.
+    /// Epochs since one was better than all before by more than `train.stopping.min_delta`.
     pub since_better: u32,
-    /// How often `train.plateau_patience` epochs passed without a better one.
+    /// How often `train.schedule.plateau_patience` epochs passed without a better one.
     pub plateaus: u32,
 }
 
@@ -36,14 +36,14 @@ pub fn course(settings: &TrainSettings, metrics: &[EpochMetrics], first_epoch: u
     let mut course = Course::default();
     let (mut best, mut waited) = (f64::NEG_INFINITY, 0);
     for metrics in metrics.iter().filter(|metrics| metrics.epoch >= first_epoch) {
-        let score = score(settings.best_by, metrics);
-        if score > best + settings.min_delta {
+        let score = score(settings.checkpoint.best_by, metrics);
+        if score > best + settings.stopping.min_delta {
             (best, waited, course.since_better) = (score, 0, 0);
             continue;
         }
         course.since_better += 1;
         waited += 1;
-        if waited >= settings.plateau_patience {
+        if waited >= settings.schedule.plateau_patience {
             (course.plateaus, waited) = (course.plateaus + 1, 0);
         }
     }
@@ -60,11 +60,11 @@ pub fn reason_to_stop(
 ) -> Option<String> {
     let last = state.metrics.last()?;
     let projected = state.elapsed_secs + state.epoch_secs;
-    if settings.max_minutes > 0.0 && projected > settings.max_minutes * 60.0 {
+    if settings.stopping.max_minutes > 0.0 && projected > settings.stopping.max_minutes * 60.0 {
         let minutes = state.elapsed_secs / 60.0;
         return Some(format!(
-            "{minutes:.1} minutes have passed, another epoch would end after train.max_minutes = {}",
-            settings.max_minutes
+            "{minutes:.1} minutes have passed, another epoch would end after train.stopping.max_minutes = {}",
+            settings.stopping.max_minutes
         ));
     }
     let first_epoch = phase_of(phases, u32::MAX)?.first_epoch;
@@ -72,15 +72,15 @@ pub fn reason_to_stop(
         return None;
     }
     let since_better = course(settings, &state.metrics, first_epoch).since_better;
-    if settings.stop_at_train_accuracy > 0.0
-        && last.train.accuracy >= settings.stop_at_train_accuracy
+    if settings.stopping.train_accuracy > 0.0
+        && last.train.accuracy >= settings.stopping.train_accuracy
     {
         Some(format!(
-            "train accuracy {:.4} reached train.stop_at_train_accuracy = {}",
-            last.train.accuracy, settings.stop_at_train_accuracy
+            "train accuracy {:.4} reached train.stopping.train_accuracy = {}",
+            last.train.accuracy, settings.stopping.train_accuracy
         ))
-    } else if settings.patience > 0 && since_better >= settings.patience {
-        Some(format!("no better epoch in {since_better} (train.patience)"))
+    } else if settings.stopping.patience > 0 && since_better >= settings.stopping.patience {
+        Some(format!("no better epoch in {since_better} (train.stopping.patience)"))
     } else if state.epoch >= settings.epochs {
         Some(format!("all {} epochs done", settings.epochs))
     } else {
@@ -136,12 +136,10 @@ mod tests {
 
     #[test]
     fn small_gains_do_not_count_and_plateaus_add_up() {
-        let settings = TrainSettings {
-            best_by: BestBy::Accuracy,
-            min_delta: 0.05,
-            plateau_patience: 2,
-            ..Default::default()
-        };
+        let mut settings = TrainSettings::default();
+        settings.checkpoint.best_by = BestBy::Accuracy;
+        settings.stopping.min_delta = 0.05;
+        settings.schedule.plateau_patience = 2;
         let found = |accuracies: &[f64]| course(&settings, &history(accuracies), 1);
         assert_eq!(found(&[0.5, 0.6, 0.7]), Course { since_better: 0, plateaus: 0 });
         assert_eq!(found(&[0.5, 0.52, 0.54]), Course { since_better: 2, plateaus: 1 });
@@ -158,13 +156,10 @@ mod tests {
 
     #[test]
     fn each_rule_stops_for_its_reason() {
-        let settings = TrainSettings {
-            epochs: 5,
-            stop_at_train_accuracy: 0.9,
-            patience: 2,
-            max_minutes: 2.0,
-            ..Default::default()
-        };
+        let mut settings = TrainSettings { epochs: 5, ..Default::default() };
+        settings.stopping.train_accuracy = 0.9;
+        settings.stopping.patience = 2;
+        settings.stopping.max_minutes = 2.0;
         let phases = phases(&settings);
         let state = |accuracies: &[f64], train_accuracy: f64, elapsed_secs: f64| {
             let mut metrics = history(accuracies);
@@ -184,28 +179,28 @@ mod tests {
         assert_eq!(reason(state(&[0.5, 0.5], 0.5, 10.0)), "");
         assert_eq!(
             reason(state(&[0.5, 0.5], 0.95, 10.0)),
-            "train accuracy 0.9500 reached train.stop_at_train_accuracy = 0.9"
+            "train accuracy 0.9500 reached train.stopping.train_accuracy = 0.9"
         );
         assert_eq!(
             reason(state(&[0.5, 0.5, 0.5], 0.5, 10.0)),
-            "no better epoch in 2 (train.patience)"
+            "no better epoch in 2 (train.stopping.patience)"
         );
         assert_eq!(
             reason(state(&[0.5, 0.6, 0.7], 0.5, 93.0)),
-            "1.6 minutes have passed, another epoch would end after train.max_minutes = 2"
+            "1.6 minutes have passed, another epoch would end after train.stopping.max_minutes = 2"
         );
         assert_eq!(reason(state(&[0.1, 0.2, 0.3, 0.4, 0.5], 0.5, 10.0)), "all 5 epochs done");
     }
 
     #[test]
     fn a_frozen_phase_is_not_stopped_by_what_is_meant_for_the_fine_tuning() {
-        let settings = TrainSettings {
+        let mut settings = TrainSettings {
             mode: ossify_settings::TrainMode::Finetune,
-            frozen_epochs: 3,
             epochs: 5,
-            patience: 1,
             ..Default::default()
         };
+        settings.finetune.frozen_epochs = 3;
+        settings.stopping.patience = 1;
         let metrics = history(&[0.5, 0.5]);
         let state = RunState { epoch: 2, metrics, ..Default::default() };
         assert_eq!(reason_to_stop(&settings, &phases(&settings), &state), None);

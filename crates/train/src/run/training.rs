@@ -138,7 +138,7 @@ impl Training<'_> {
                 ..Default::default()
             };
             let events = EventFile::begin(self.folder, state.began_unix_secs, &[])?;
-            let average = WeightAverage::new(self.settings.ema_decay);
+            let average = WeightAverage::new(self.settings.optimizer.ema_decay);
             return Ok(Session {
                 model,
                 optimiser: Optimiser::new(self.recipe()),
@@ -151,7 +151,8 @@ impl Training<'_> {
         let state = saved.state;
         checkpoint::settle_best(
             self.folder,
-            best_epoch(self.settings.best_by, &state.metrics).map(|metrics| metrics.epoch),
+            best_epoch(self.settings.checkpoint.best_by, &state.metrics)
+                .map(|metrics| metrics.epoch),
         )?;
         self.reporter.say(format_args!(
             "continues after step {} (epoch {}) of an earlier run that was cut short",
@@ -171,7 +172,7 @@ impl Training<'_> {
         let averaged = (!saved.average.is_empty())
             .then(|| self.restore(model.valid(), saved.average, &path))
             .transpose()?;
-        let average = WeightAverage::restore(self.settings.ema_decay, averaged);
+        let average = WeightAverage::restore(self.settings.optimizer.ema_decay, averaged);
         Ok(Session { model, optimiser, average, state, earlier_secs, events })
     }
 
@@ -215,7 +216,7 @@ impl Training<'_> {
             peak_memory_bytes: progress::peak_memory_bytes(),
         };
         state.metrics.push(metrics.clone());
-        let is_best = best_epoch(self.settings.best_by, &state.metrics)
+        let is_best = best_epoch(self.settings.checkpoint.best_by, &state.metrics)
             .is_some_and(|best| best.epoch == epoch);
         self.reporter.say(progress::epoch_line(
             &metrics,
@@ -238,7 +239,7 @@ impl Training<'_> {
         let source = self.train.of(phase)?;
         let pass = Pass::training(
             &source.samples.samples,
-            self.settings.sampler,
+            self.settings.sampler.kind,
             self.settings.batch_size,
             self.seed,
             epoch,
@@ -261,8 +262,8 @@ impl Training<'_> {
                 if self.interrupt.is_requested() {
                     return self.leave(session);
                 }
-                if self.settings.checkpoint_steps > 0
-                    && step.is_multiple_of(self.settings.checkpoint_steps)
+                if self.settings.checkpoint.every_steps > 0
+                    && step.is_multiple_of(self.settings.checkpoint.every_steps)
                 {
                     self.keep_last(session)?;
                 }
@@ -305,12 +306,12 @@ impl Training<'_> {
         state.optimiser_steps = session.optimiser.steps();
         state.batches_digest = xxh3_64_with_seed(&batch.digest.to_le_bytes(), state.batches_digest);
         let (outputs, squares) = read(output, session.optimiser.penalised_squares())?;
-        state.scores.add(&self.loss, &outputs, f64::from(squares) * self.settings.l2, batch);
+        state.scores.add(&self.loss, &outputs, f64::from(squares) * self.settings.loss.l2, batch);
         if !state.scores.is_finite() {
             let (step, epoch) = (state.step, epoch_under_way(state));
             bail!(
                 "the loss became NaN or infinite at step {step} (epoch {epoch}); \
-                 lower train.learning_rate, or set train.clip_norm"
+                 lower train.optimizer.learning_rate, or set train.optimizer.clip_norm"
             );
         }
         Ok(())
@@ -359,20 +360,20 @@ impl Training<'_> {
         if !scores.is_finite() {
             bail!(
                 "the valid loss became NaN or infinite in epoch {}, though that of train did not: \
-                 lower train.learning_rate, or set train.clip_norm; the same command tries the \
-                 epoch again from the last checkpoint, --force starts over",
+                 lower train.optimizer.learning_rate, or set train.optimizer.clip_norm; the same \
+                 command tries the epoch again from the last checkpoint, --force starts over",
                 session.state.epoch + 1
             );
         }
         Ok(Some(scores.metrics()))
     }
 
-    /// `train.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it
+    /// `train.loss.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it
     /// to the loss.
     fn penalty(&self, model: &Classifier) -> Result<f64> {
-        match (self.settings.l2 > 0.0).then(|| model.head.l2_penalty()).flatten() {
+        match (self.settings.loss.l2 > 0.0).then(|| model.head.l2_penalty()).flatten() {
             Some(sum) => {
-                Ok(numbers(sum)?.first().copied().map_or(0.0, f64::from) * self.settings.l2)
+                Ok(numbers(sum)?.first().copied().map_or(0.0, f64::from) * self.settings.loss.l2)
             }
             None => Ok(0.0),
         }
@@ -385,11 +386,12 @@ impl Training<'_> {
     fn learning_rate(&self, phase: &Phase, steps_of_an_epoch: u64) -> LearningRate {
         LearningRate {
             peak: phase.learning_rate,
-            schedule: self.settings.schedule,
-            warmup_steps: (self.settings.warmup_epochs * steps_of_an_epoch as f64).round() as u64,
+            schedule: self.settings.schedule.kind,
+            warmup_steps: (self.settings.schedule.warmup_epochs * steps_of_an_epoch as f64).round()
+                as u64,
             total_steps: steps_of_an_epoch * u64::from(phase.epochs),
-            final_share: self.settings.final_rate_share,
-            plateau_factor: self.settings.plateau_factor,
+            final_share: self.settings.schedule.final_share,
+            plateau_factor: self.settings.schedule.plateau_factor,
         }
     }
 
@@ -478,8 +480,8 @@ impl Training<'_> {
 
     /// The network of the best epoch, averaged where there is an average.
     fn best(&self, session: &Session) -> Result<Classifier> {
-        let best =
-            best_epoch(self.settings.best_by, &session.state.metrics).map(|metrics| metrics.epoch);
+        let best = best_epoch(self.settings.checkpoint.best_by, &session.state.metrics)
+            .map(|metrics| metrics.epoch);
         if session.state.batches == 0 && best.is_none_or(|best| best == session.state.epoch) {
             return Ok(session.average.network(&session.model));
         }

@@ -75,20 +75,20 @@ impl Work {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ossify-train"));
         command.current_dir(self.path()).arg("--out").arg(self.out());
         let recipe = [
-            "architecture=\"densenet-compact\"",
-            "weights=\"none\"",
+            "model.architecture=\"densenet-compact\"",
+            "model.weights=\"none\"",
             "mode=\"scratch\"",
             "epochs=3",
             "batch_size=8",
-            "learning_rate=0.002",
-            "input_px=32",
-            "head_widths=[16]",
-            "dropout=0.2",
-            "flip=false",
-            "shift=0.1",
-            "brightness=0.2",
-            "schedule=\"cosine\"",
-            "stop_at_train_accuracy=0.0",
+            "optimizer.learning_rate=0.002",
+            "model.input_px=32",
+            "model.head_widths=[16]",
+            "model.dropout=0.2",
+            "augment.flip=false",
+            "augment.shift=0.1",
+            "augment.brightness=0.2",
+            "schedule.kind=\"cosine\"",
+            "stopping.train_accuracy=0.0",
             "device=\"auto\"",
         ];
         for assignment in recipe.iter().chain(more.iter().filter(|more| !more.starts_with("--"))) {

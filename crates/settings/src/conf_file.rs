@@ -1,0 +1,151 @@
+use std::path::Path;
+
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value};
+
+use crate::error::{ConfigError, RenamedKey};
+use crate::layers::Layers;
+use crate::origin::Origin;
+use crate::renamed::new_path;
+
+impl Layers {
+    /// Lays a conf file over.
+    ///
+    /// # Errors
+    /// Names the file, and the line and column of what does not fit.
+    pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
+        self.add_text(path, &text)
+    }
+
+    pub(crate) fn add_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let source = Source { path, text };
+        let table = DeTable::parse(text).map_err(|e| ConfigError::Syntax {
+            origin: source.origin(e.span().map_or(0, |span| span.start)),
+            reason: e.message().to_owned(),
+        })?;
+        let mut renamed = Vec::new();
+        self.find_renamed(&source, "", table.get_ref(), &mut renamed);
+        if !renamed.is_empty() {
+            renamed.sort_by_key(|(offset, _)| *offset);
+            let renamed = renamed.into_iter().map(|(_, renamed)| renamed).collect();
+            return Err(ConfigError::RenamedKeys { renamed });
+        }
+        self.add_table(&source, "", table.get_ref())
+    }
+
+    /// All keys of earlier releases, so that one message names them all.
+    fn find_renamed(
+        &self,
+        source: &Source<'_>,
+        path: &str,
+        table: &DeTable<'_>,
+        renamed: &mut Vec<(usize, RenamedKey)>,
+    ) {
+        for (key, value) in table {
+            let (offset, old) = (key.span().start, below(path, key.get_ref()));
+            match (new_path(&old), value.get_ref()) {
+                (_, DeValue::Table(content)) => self.find_renamed(source, &old, content, renamed),
+                (Some(new), _) => {
+                    renamed.push((offset, RenamedKey { origin: source.origin(offset), old, new }));
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn add_table(
+        &mut self,
+        source: &Source<'_>,
+        path: &str,
+        table: &DeTable<'_>,
+    ) -> Result<(), ConfigError> {
+        for (key, value) in table {
+            let (name, origin) = (key.get_ref(), source.origin(key.span().start));
+            let key_path = below(path, name);
+            let is_named = self.named(path).is_some();
+            if name.contains('.') && !is_named {
+                return Err(self.unknown(&key_path, origin));
+            }
+            match value.get_ref() {
+                DeValue::Table(content)
+                    if self.table(&key_path).is_some() || self.named(&key_path).is_some() =>
+                {
+                    self.add_table(source, &key_path, content)?;
+                }
+                _ if is_named => {
+                    let value = source.value(&key_path, value)?;
+                    self.set_entry(path, name, value, origin)?;
+                }
+                _ => {
+                    let value = source.value(&key_path, value)?;
+                    self.set(&key_path, value, origin)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// A conf file with its text.
+struct Source<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn origin(&self, offset: usize) -> Origin {
+        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Origin::File {
+            path: self.path.to_path_buf(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    /// The value, whose numbers the parser left as text.
+    fn value(&self, key: &str, parsed: &Spanned<DeValue<'_>>) -> Result<Value, ConfigError> {
+        let too_large = |number: &str, reason| ConfigError::NumberTooLarge {
+            origin: self.origin(parsed.span().start),
+            key: key.to_owned(),
+            number: number.to_owned(),
+            reason,
+        };
+        Ok(match parsed.get_ref() {
+            DeValue::String(text) => Value::String(text.to_string()),
+            DeValue::Boolean(value) => Value::Boolean(*value),
+            DeValue::Datetime(value) => Value::Datetime(*value),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map(Value::Integer)
+                .map_err(|_| too_large(&number.to_string(), WHOLE_NUMBERS))?,
+            DeValue::Float(number) => match number.as_str().parse::<f64>() {
+                Ok(value) if value.is_finite() || number.as_str().contains("inf") => {
+                    Value::Float(value)
+                }
+                // "nan" in TOML is not a finite number either, and parses as such.
+                Ok(value) if value.is_nan() => Value::Float(value),
+                _ => return Err(too_large(number.as_str(), FLOATS)),
+            },
+            DeValue::Array(items) => Value::Array(
+                items.iter().map(|item| self.value(key, item)).collect::<Result<_, _>>()?,
+            ),
+            DeValue::Table(content) => {
+                let values = content.iter().map(|(name, value)| {
+                    let name = name.get_ref();
+                    Ok((name.to_string(), self.value(&below(key, name), value)?))
+                });
+                Value::Table(values.collect::<Result<_, ConfigError>>()?)
+            }
+        })
+    }
+}
+
+const WHOLE_NUMBERS: &str =
+    "whole numbers lie between -9223372036854775808 and 9223372036854775807";
+const FLOATS: &str = "numbers lie between -1.7976931348623157e308 and 1.7976931348623157e308";

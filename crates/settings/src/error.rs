@@ -1,0 +1,98 @@
+use std::path::PathBuf;
+
+use crate::origin::Origin;
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The conf file cannot be read.
+    #[error("cannot read the conf file {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The work folder's URL cannot be used.
+    #[error("cannot use the work folder {}: {source}", path.display())]
+    WorkFolder {
+        /// The URL.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The conf file is not TOML.
+    #[error("{origin}: not valid TOML: {reason}")]
+    Syntax {
+        /// Where it goes wrong.
+        origin: Origin,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A number that is larger than any key takes.
+    #[error("{origin}: {key} = {number}: {reason}")]
+    NumberTooLarge {
+        /// Where the number is.
+        origin: Origin,
+        /// The path of its key.
+        key: String,
+        /// As it was written.
+        number: String,
+        /// Which numbers there are.
+        reason: &'static str,
+    },
+    /// A key that does not exist.
+    #[error("{origin}: unknown key `{key}`{hint}")]
+    UnknownKey {
+        /// Where it is.
+        origin: Origin,
+        /// As it was written.
+        key: String,
+        /// The nearest known key, as a sentence.
+        hint: String,
+    },
+    /// Keys that have a new name since an earlier release.
+    #[error("{}", lines(renamed))]
+    RenamedKeys {
+        /// Each key, in the order in which they were found.
+        renamed: Vec<RenamedKey>,
+    },
+    /// A value that does not fit its key.
+    #[error("{origin}: {key} = {value}: {reason}\n  {key}: {doc}")]
+    BadValue {
+        /// Where it is.
+        origin: Origin,
+        /// The path of the key.
+        key: String,
+        /// As it was written.
+        value: String,
+        /// Why not.
+        reason: String,
+        /// What the key means.
+        doc: &'static str,
+    },
+    /// A `--set` without an equals sign.
+    #[error("--set {0}: should be SECTION.KEY=VALUE, as in --set train.epochs=10")]
+    BadSet(String),
+}
+
+/// A key by the name that it had in an earlier release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenamedKey {
+    /// Where it is.
+    pub origin: Origin,
+    /// As it was written.
+    pub old: String,
+    /// Its path now.
+    pub new: &'static str,
+}
+
+impl std::fmt::Display for RenamedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {} is now {}", self.origin, self.old, self.new)
+    }
+}
+
+fn lines(renamed: &[RenamedKey]) -> String {
+    renamed.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}

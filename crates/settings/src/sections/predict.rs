@@ -1,0 +1,20 @@
+use crate::ranges::{between, device, splits};
+use crate::schema::table;
+
+table! {
+    /// A model to predictions.
+    PredictSettings {
+        /// Id of the run, or "latest".
+        run: String [Output] = "latest".into();
+        /// Splits to predict.
+        splits: Vec<String> [Output] = vec!["valid".into(), "test".into()] => |v| splits(v);
+        /// Images of a batch.
+        batch_size: usize [Output] = 32 => |v| between(v, 1, 65_536);
+        /// Predict each image mirrored, too, and take the mean of both; twice the time.
+        flip: bool [Output] = false;
+        /// A folder of images to predict instead of the shards.
+        images: String [Output] = String::new();
+        /// "auto", "cpu", "cuda:N" or "flex".
+        device: String [Output] = "auto".into() => |v| device(v);
+    }
+}

@@ -1,0 +1,49 @@
+use crate::choice::choice;
+use crate::ranges::{between, one_of};
+use crate::schema::table;
+
+choice! {
+    /// How bytes become the network's input.
+    Normalization {
+        /// To 0..1, minus ImageNet's mean, by its deviation, a channel each.
+        ImageNet = "imagenet",
+        /// To 0..1.
+        None = "none",
+    }
+}
+
+const ARCHITECTURES: [&str; 5] =
+    ["densenet121", "densenet161", "densenet169", "densenet201", "densenet-compact"];
+/// Layers that a head may have.
+const MAX_HEAD_LAYERS: usize = 16;
+/// Activations of one head layer: at 65,536 to 65,536 a layer has 16 GiB of float32 weights.
+const MAX_HEAD_WIDTH: usize = 65_536;
+
+table! {
+    /// The network and its input.
+    ModelSettings {
+        /// "densenet121", "densenet161", "densenet169", "densenet201" or "densenet-compact".
+        architecture: String [Output] = "densenet121".into() => |v| one_of(v, &ARCHITECTURES);
+        /// The backbone's first weights: "imagenet" (torchvision's, fetched), "none" (random), or
+        /// a file.
+        weights: String [Output] = "imagenet".into();
+        /// Widths of the head's dense layers.
+        head_widths: Vec<usize> [Output] = vec![1024, 1024, 512] => |v| head_widths(v);
+        /// Share of the head's activations that are dropped in training.
+        dropout: f64 [Output] = 0.5 => |v| between(v, 0.0, 0.99);
+        /// Side that tensors are averaged down to before the network, pixels.
+        input_px: u32 [Output] = 224 => |v| between(v, 8, 4096);
+        /// "imagenet" or "none".
+        normalization: Normalization [Output] = Normalization::ImageNet;
+    }
+}
+
+fn head_widths(widths: &[usize]) -> Result<(), String> {
+    if widths.len() > MAX_HEAD_LAYERS {
+        return Err(format!(
+            "it should list {MAX_HEAD_LAYERS} layers at most, but lists {}",
+            widths.len()
+        ));
+    }
+    widths.iter().try_for_each(|width| between(width, 1, MAX_HEAD_WIDTH))
+}

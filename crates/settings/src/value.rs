@@ -1,0 +1,103 @@
+use toml::Value;
+
+/// A type that a key of the configuration may have.
+pub(crate) trait KeyValue: Sized {
+    /// What a value has to be, to follow "it should be".
+    fn expected() -> String;
+
+    /// The value, or `None` where it has another type or does not fit into this one.
+    fn from_toml(value: &Value) -> Option<Self>;
+
+    /// The value as `--print-config` shows it and as fingerprints take it.
+    fn to_toml(&self) -> Value;
+}
+
+macro_rules! whole_number {
+    ($($type:ty),*) => {$(
+        impl KeyValue for $type {
+            fn expected() -> String {
+                let max = i64::try_from(<$type>::MAX).unwrap_or(i64::MAX);
+                format!("a whole number from 0 to {max}")
+            }
+
+            fn from_toml(value: &Value) -> Option<Self> {
+                value.as_integer().and_then(|whole| whole.try_into().ok())
+            }
+
+            fn to_toml(&self) -> Value {
+                Value::Integer(i64::try_from(*self).unwrap_or(i64::MAX))
+            }
+        }
+    )*};
+}
+whole_number!(u32, u64, usize);
+
+impl KeyValue for f64 {
+    fn expected() -> String {
+        "a number".into()
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        // 1 is a fine way to write 1.0
+        value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Float(*self)
+    }
+}
+
+impl KeyValue for bool {
+    fn expected() -> String {
+        "true or false".into()
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_bool()
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
+impl KeyValue for String {
+    fn expected() -> String {
+        "text in quotes".into()
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_str().map(str::to_owned)
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::String(self.clone())
+    }
+}
+
+impl<T: KeyValue> KeyValue for Vec<T> {
+    fn expected() -> String {
+        format!("a list in brackets, each item {}", T::expected())
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_array()?.iter().map(T::from_toml).collect()
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Array(self.iter().map(T::to_toml).collect())
+    }
+}
+
+/// The value, checked against the range of its key.
+///
+/// # Errors
+/// Says what the value should be.
+pub(crate) fn typed<T: KeyValue>(
+    value: &Value,
+    check: impl Fn(&T) -> Result<(), String>,
+) -> Result<Value, String> {
+    let typed = T::from_toml(value).ok_or_else(|| format!("it should be {}", T::expected()))?;
+    check(&typed)?;
+    Ok(typed.to_toml())
+}
