@@ -20,28 +20,50 @@ import time
 import zipfile
 from pathlib import Path
 
-TORCH = "torch==2.9.0"
-# libtorch_cpu.so of the CUDA wheel is linked against these two, also where no GPU is.
-CPU_PACKAGES = {
-    TORCH: "51de31219c97c51cf4bf2be94d622e3deb5dcc526c6dc00e97c17eaec0fc1d67",
-    "nvidia-cuda-runtime-cu12==12.8.90": "adade8dcbd0edf427b7204d480d6066d33902cab2a4707dcfc48a2d0fd44ab90",
-    "nvidia-cuda-cupti-cu12==12.8.90": "ea0cb07ebda26bb9b29ba82cda34849e73c166c18162d3913575b0c9db9a6182",
-}
-CUDA_PACKAGES = CPU_PACKAGES | {
-    "nvidia-cublas-cu12==12.8.4.1": "8ac4e771d5a348c551b2a426eda6193c19aa630236b418086020df5ba9667142",
-    "nvidia-cuda-nvrtc-cu12==12.8.93": "a7756528852ef889772a84c6cd89d41dfa74667e24cca16bb31f8f061e3e9994",
-    "nvidia-cudnn-cu12==9.10.2.21": "949452be657fa16687d0930933f032835951ef0892b37d2d53824d1a84dc97a8",
-    "nvidia-cufft-cu12==11.3.3.83": "4d2dd21ec0b88cf61b62e6b43564355e5222e4a3fb394cac0db101f2dd0d4f74",
-    "nvidia-cufile-cu12==1.13.1.3": "1d069003be650e131b21c932ec3d8969c1715379251f8d23a1860554b1cb24fc",
-    "nvidia-curand-cu12==10.3.9.90": "b32331d4f4df5d6eefa0554c565b626c7216f87a06a4f56fab27c3b68a830ec9",
-    "nvidia-cusolver-cu12==11.7.3.90": "4376c11ad263152bd50ea295c05370360776f8c3427b30991df774f9fb26c450",
-    "nvidia-cusparse-cu12==12.5.8.93": "1ec05d76bbbd8b61b06a80e1eaf8cf4959c3d4ce8e711b65ebd0443bb0ebb13b",
-    "nvidia-cusparselt-cu12==0.7.1": "f1bb701d6b930d5a7cea44c19ceb973311500847f81b634d802b7b539dc55623",
-    "nvidia-nccl-cu12==2.27.5": "ad730cf15cb5d25fe849c6e6ca9eb5b76db16a80f13f425ac68d8e2e55624457",
-    "nvidia-nvjitlink-cu12==12.8.93": "81ff63371a7ebd6e6451970684f916be2eab07321b73c9d244dc2b4da7f73b88",
-    "nvidia-nvshmem-cu12==3.3.20": "d00f26d3f9b2e3c3065be895e3059d6479ea5c638a3f38c9fec49b1b9dd7c1e5",
-    "nvidia-nvtx-cu12==12.8.90": "5b17e2001cc0d751a5bc2c6ec6d26ad95913324a4adb86788c944f8ce9ba441f",
-}
+
+def digests(text):
+    """SHA-256 of each package's wheel, from a text with both in turn."""
+    words = text.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+# libtorch_cpu.so of the CUDA wheel is linked against NVIDIA's two, even on a machine without a GPU.
+CPU_PACKAGES = digests("""
+    torch==2.9.0
+        51de31219c97c51cf4bf2be94d622e3deb5dcc526c6dc00e97c17eaec0fc1d67
+    nvidia-cuda-runtime-cu12==12.8.90
+        adade8dcbd0edf427b7204d480d6066d33902cab2a4707dcfc48a2d0fd44ab90
+    nvidia-cuda-cupti-cu12==12.8.90
+        ea0cb07ebda26bb9b29ba82cda34849e73c166c18162d3913575b0c9db9a6182
+""")
+CUDA_PACKAGES = CPU_PACKAGES | digests("""
+    nvidia-cublas-cu12==12.8.4.1
+        8ac4e771d5a348c551b2a426eda6193c19aa630236b418086020df5ba9667142
+    nvidia-cuda-nvrtc-cu12==12.8.93
+        a7756528852ef889772a84c6cd89d41dfa74667e24cca16bb31f8f061e3e9994
+    nvidia-cudnn-cu12==9.10.2.21
+        949452be657fa16687d0930933f032835951ef0892b37d2d53824d1a84dc97a8
+    nvidia-cufft-cu12==11.3.3.83
+        4d2dd21ec0b88cf61b62e6b43564355e5222e4a3fb394cac0db101f2dd0d4f74
+    nvidia-cufile-cu12==1.13.1.3
+        1d069003be650e131b21c932ec3d8969c1715379251f8d23a1860554b1cb24fc
+    nvidia-curand-cu12==10.3.9.90
+        b32331d4f4df5d6eefa0554c565b626c7216f87a06a4f56fab27c3b68a830ec9
+    nvidia-cusolver-cu12==11.7.3.90
+        4376c11ad263152bd50ea295c05370360776f8c3427b30991df774f9fb26c450
+    nvidia-cusparse-cu12==12.5.8.93
+        1ec05d76bbbd8b61b06a80e1eaf8cf4959c3d4ce8e711b65ebd0443bb0ebb13b
+    nvidia-cusparselt-cu12==0.7.1
+        f1bb701d6b930d5a7cea44c19ceb973311500847f81b634d802b7b539dc55623
+    nvidia-nccl-cu12==2.27.5
+        ad730cf15cb5d25fe849c6e6ca9eb5b76db16a80f13f425ac68d8e2e55624457
+    nvidia-nvjitlink-cu12==12.8.93
+        81ff63371a7ebd6e6451970684f916be2eab07321b73c9d244dc2b4da7f73b88
+    nvidia-nvshmem-cu12==3.3.20
+        d00f26d3f9b2e3c3065be895e3059d6479ea5c638a3f38c9fec49b1b9dd7c1e5
+    nvidia-nvtx-cu12==12.8.90
+        5b17e2001cc0d751a5bc2c6ec6d26ad95913324a4adb86788c944f8ce9ba441f
+""")
 VARIANTS = {"cpu": CPU_PACKAGES, "cuda": CUDA_PACKAGES}
 DOWNLOAD_MEGABYTES = {"cpu": 910, "cuda": 3500}
 NEEDED_MEGABYTES = {"cpu": 1900, "cuda": 10500}
@@ -106,7 +128,8 @@ def check_machine():
     pip = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True)
     if pip.returncode != 0:
         raise InstallError(
-            f"{sys.executable} has no pip; install it (on Debian and Ubuntu: apt install python3-pip), then run again"
+            f"{sys.executable} has no pip; install it (on Debian and Ubuntu: apt install "
+            f"python3-pip), then run again"
         )
 
 
@@ -131,7 +154,8 @@ def install(variant, folder):
         check_space(variant, folder)
         what = "the CPU build" if variant == "cpu" else "the build with CUDA"
         say(
-            f"installing libtorch 2.9.0, {what}: {DOWNLOAD_MEGABYTES[variant]} MB to download, half a minute to ten minutes, once"
+            f"installing libtorch 2.9.0, {what}: {DOWNLOAD_MEGABYTES[variant]} MB to download, "
+            f"half a minute to ten minutes, once"
         )
         start = time.monotonic()
         paths = [download(package, digest, wheels, stage) for package, digest in packages.items()]
@@ -157,7 +181,8 @@ def check_space(variant, folder):
     free = shutil.disk_usage(folder).free // 1_000_000
     if free < NEEDED_MEGABYTES[variant]:
         raise InstallError(
-            f"{folder} has {free} MB of free space, and {NEEDED_MEGABYTES[variant]} MB are needed on the way; free some, or name another folder with OSSIFY_LIBTORCH_DIR"
+            f"{folder} has {free} MB of free space, and {NEEDED_MEGABYTES[variant]} MB are needed "
+            f"on the way; free some, or name another folder with OSSIFY_LIBTORCH_DIR"
         )
 
 
@@ -170,7 +195,7 @@ def sha256(path):
 
 
 def download(package, digest, wheels, stage):
-    """The package's wheel with this SHA-256; pip checks it, and so do we, since a wheel may be of an earlier run."""
+    """Path of the wheel with this SHA-256, which is checked here too: it may be an old file."""
     prefix = package.split("==")[0].replace("-", "_") + "-"
     for path in wheels.glob(f"{prefix}*.whl"):
         if sha256(path) == digest:
@@ -207,13 +232,15 @@ def download(package, digest, wheels, stage):
             say(outcome.stdout + outcome.stderr)
     if outcome.returncode != 0:
         raise InstallError(
-            f"pip could not download {package} (its words are above): is this machine online, and the disk not full?"
+            f"pip could not download {package} (its words are above): is this machine online, and "
+            f"the disk not full?"
         )
     for path in wheels.glob(f"{prefix}*.whl"):
         if sha256(path) == digest:
             return path
     raise InstallError(
-        f"the wheel of {package} does not have the SHA-256 {digest}; run again, and do not use what came"
+        f"the wheel of {package} does not have the SHA-256 {digest}; run again, and do not use "
+        f"what came"
     )
 
 

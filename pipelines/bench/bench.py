@@ -30,7 +30,8 @@ large_images = f"{out}/large-images"
 large_tables = f"{out}/large-tables"
 DATASETS = {"resize_large": large_images, "evaluate": large_tables}
 LONG = {"frozen_recipe", "evaluate"}  # runs once, without a run to warm up
-peak_mib = {}  # the most memory of a process, ours by the name of the comparison, peers' by comparison and peer
+# Peak memory of a process: ours by comparison, the others' by comparison and peer.
+peak_mib = {}
 
 
 def measured(command, what):
@@ -189,7 +190,8 @@ def prepare(what):
 
 results = []
 print(
-    f"{'what':<14}{'peer':<20}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}{'ours, MiB':>11}{'peer, MiB':>11}"
+    f"{'what':<14}{'peer':<20}{'ours, s':>10}{'peer, s':>10}{'ratio':>8}"
+    f"{'ours, MiB':>11}{'peer, MiB':>11}"
 )
 for what, peers, ours in COMPARISONS:
     if wanted and what not in wanted:

@@ -86,7 +86,10 @@ def train_step_pytorch(_):
 
 
 def densenet(trains):
-    """Seconds for 100 images of DenseNet121 in channels-last, batch 16, in the PRECISION of the environment: float32, tf32 or bf16."""
+    """Seconds for 100 images of DenseNet121, channels-last, in batches of 16.
+
+    PRECISION in the environment is float32, tf32 or bf16.
+    """
     import torch
     import torchvision
 

@@ -142,7 +142,8 @@ found = [measure("ingest", "tables", labels, images_of(out / "ingest-whole/table
 found.append(measure("resize", "shards", images, images_of(out / "resize-whole/tables")))
 for stage in found:
     print(
-        f"{stage['stage']}: {stage['count']} images, two workers to one {stage['two_workers_to_one']}"
+        f"{stage['stage']}: {stage['count']} images, two workers to one "
+        f"{stage['two_workers_to_one']}"
     )
     for what, secs in stage["secs"].items():
         print(f"  {what:28} {secs:9.3f} s  {secs / stage['count'] * 1e6:9.1f} s a million")

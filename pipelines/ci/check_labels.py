@@ -63,7 +63,8 @@ class Check:
             code = done.returncode if done.returncode in (FAILED, USAGE) else FAILED
             raise Stop(
                 code,
-                f"ossify-{program}: {outcome.get('error', f'exit code {done.returncode}; its words are in the log')}",
+                f"ossify-{program}: "
+                f"{outcome.get('error', f'exit code {done.returncode}; its words are in the log')}",
             )
         for gate in outcome["gates"]:
             self.fail(gate["name"], gate["message"])
@@ -204,7 +205,7 @@ class Check:
             )
 
     def baseline(self, runs):
-        """What the manifest says of the run that was there before this one is trained; None without one."""
+        """Manifest summary of the run to compare with, read before training; None without one."""
         name = self.options.baseline
         if not name:
             return None
@@ -221,7 +222,8 @@ class Check:
                     USAGE, f"--baseline {name}: {runs / name} is no finished run ({error})"
                 ) from error
             self.warn(
-                f"no baseline: {runs} has no finished run, so the new model is compared with nothing"
+                f"no baseline: {runs} has no finished run, so the new model is compared with "
+                f"nothing"
             )
             return None
 
@@ -230,12 +232,14 @@ class Check:
             return False
         if baseline["run"] == trained["run"]:
             self.summary.append(
-                f"## Model\n\nLabels, images and recipe are those of the baseline {trained['run']}: the model is the same.\n"
+                f"## Model\n\nLabels, images and recipe are those of the baseline "
+                f"{trained['run']}: the model is the same.\n"
             )
             return False
         if baseline.get("class_map") != trained["class_map"]:
             self.warn(
-                f"the baseline {baseline['run']} was trained on other classes, so it says nothing of the new model"
+                f"the baseline {baseline['run']} was trained on other classes, so it says nothing "
+                f"of the new model"
             )
             return False
         return True
@@ -298,7 +302,8 @@ class Changes:
             words = done.stderr.decode("utf-8", "replace").strip()
             raise Stop(
                 USAGE,
-                f"git does not know what changed in {self.dataset} since {self.base}: {words}; is the commit fetched (fetch-depth, GIT_DEPTH)?",
+                f"git does not know what changed in {self.dataset} since {self.base}: {words}; is "
+                f"the commit fetched (fetch-depth, GIT_DEPTH)?",
             )
         return done.stdout
 
@@ -339,7 +344,11 @@ class Changes:
         return text.removeprefix(b"b/").decode("utf-8", "replace")
 
     def touch(self, place):
-        """Whether a finding is on a changed line; one about a whole file, whether it, its image or its label file changed."""
+        """Whether a finding concerns a change.
+
+        With a line: whether that line changed. Without: whether the file, its image or its label
+        file did.
+        """
         if place["line"]:
             return place["line"] in self.lines.get(place["path"], ())
         return partner(place["path"]) in self.partners
@@ -400,7 +409,8 @@ def main():
     parser.add_argument(
         "--baseline",
         metavar="RUN",
-        help='id of the run to compare with, or "latest": the one that is there now; without it none',
+        help='id of the run to compare with, or "latest": the one that is there now; without it '
+        "none",
     )
     parser.add_argument("--labels-only", action="store_true", help="trains nothing")
     parser.add_argument(

@@ -18,21 +18,42 @@ SCHEMA_VERSION = 2
 
 # Column, type, and ? where it can be null: what crates/contract says, written a second time on
 # purpose.
-IMAGES = """image_id string, split string, label_path string?, width int32, height int32, channels int8, format string,
-    bytes int64, exif_orientation int8, source_stem string, status string, object_count int32, issue_count int32"""
-OBJECTS = """image_id string, split string, line int32, class_id int16, class_name string, class_index int16?, shape string,
-    vertices points?, xmin float32, ymin float32, xmax float32, ymax float32, area float32, repaired bool"""
-ISSUES = """split string, path string, line int32?, column int32?, rule string, severity string, action string,
-    message string, text string?"""
-CLASSES = """class_id int16, class_name string, class_index int16?, train_objects int64, valid_objects int64, test_objects int64,
-    train_images int64, valid_images int64, test_images int64, kept bool, reason string?"""
-FINGERPRINTS = """image_id string, split string, bytes_xxh3 uint64, pixels_xxh3 uint64, perceptual_hash uint64,
-    brightness float32, contrast float32, leak_group int32?"""
-LEAKS = """leak_group int32, tier string, image_id string, split string, other_image_id string, other_split string,
-    hash_distance int32, correlation float32?, rotation_degrees float32?, mirrored bool"""
-PREDICTIONS = """image_id string, split string, rank int32, class_index int16, class_name string, score float32,
-    probabilities floats, xmin float32, ymin float32, xmax float32, ymax float32"""
-SHARD = """image_id string, pixels tensor, width int32, height int32, scale_x float32, scale_y float32, offset_x float32, offset_y float32"""
+IMAGES = """
+    image_id string, split string, label_path string?, width int32, height int32, channels int8,
+    format string, bytes int64, exif_orientation int8, source_stem string, status string,
+    object_count int32, issue_count int32
+"""
+OBJECTS = """
+    image_id string, split string, line int32, class_id int16, class_name string, class_index
+    int16?, shape string, vertices points?, xmin float32, ymin float32, xmax float32, ymax
+    float32, area float32, repaired bool
+"""
+ISSUES = """
+    split string, path string, line int32?, column int32?, rule string, severity string, action
+    string, message string, text string?
+"""
+CLASSES = """
+    class_id int16, class_name string, class_index int16?, train_objects int64, valid_objects
+    int64, test_objects int64, train_images int64, valid_images int64, test_images int64, kept
+    bool, reason string?
+"""
+FINGERPRINTS = """
+    image_id string, split string, bytes_xxh3 uint64, pixels_xxh3 uint64, perceptual_hash uint64,
+    brightness float32, contrast float32, leak_group int32?
+"""
+LEAKS = """
+    leak_group int32, tier string, image_id string, split string, other_image_id string,
+    other_split string, hash_distance int32, correlation float32?, rotation_degrees float32?,
+    mirrored bool
+"""
+PREDICTIONS = """
+    image_id string, split string, rank int32, class_index int16, class_name string, score
+    float32, probabilities floats, xmin float32, ymin float32, xmax float32, ymax float32
+"""
+SHARD = """
+    image_id string, pixels tensor, width int32, height int32, scale_x float32, scale_y float32,
+    offset_x float32, offset_y float32
+"""
 
 FLOATS = pa.list_(pa.field("item", pa.float32(), nullable=False))
 POINTS = pa.list_(
@@ -77,7 +98,8 @@ def check_names(where, expected, found):
         differ(f"{where}: column {name} is not in the contract")
     if not missing and not surplus and expected != found:
         differ(
-            f"{where}: columns are in the order {', '.join(found)}; the contract says {', '.join(expected)}"
+            f"{where}: columns are in the order {', '.join(found)}; the contract says "
+            f"{', '.join(expected)}"
         )
 
 
@@ -165,7 +187,7 @@ TOOLS = {
 
 
 def check_tools(where, path, contract, listed_rows):
-    """Names, order and types with each tool, and that all read the same values; whether all could read."""
+    """Checks names, order, types and values in each tool; returns whether all could read it."""
     seen = {}
     for tool, read in TOOLS.items():
         try:
@@ -181,7 +203,8 @@ def check_tools(where, path, contract, listed_rows):
     for tool, (types, _, _) in seen.items():
         if list(types) != list(first_types):
             differ(
-                f"{where}: {tool} reads the columns {', '.join(types)}; {first} reads {', '.join(first_types)}"
+                f"{where}: {tool} reads the columns {', '.join(types)}; {first} reads "
+                f"{', '.join(first_types)}"
             )
     for name, kind, _ in columns_of(contract):
         found = {
@@ -206,19 +229,21 @@ def check_tools(where, path, contract, listed_rows):
                 total, first_total, rel_tol=1e-9, abs_tol=1e-9
             ):
                 differ(
-                    f"{where}: {tool} reads {name} with {nulls} nulls and sum {total}; {first} with {first_nulls} and {first_total}"
+                    f"{where}: {tool} reads {name} with {nulls} nulls and sum {total}; {first} "
+                    f"with {first_nulls} and {first_total}"
                 )
     return True
 
 
 def check_file(where, path, contract):
-    """What only the file's metadata says: nullability, version, compression, statistics and page index."""
+    """Checks the metadata: nullability, version, compression, statistics and page index."""
     with pq.ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
     for name, _, nullable in columns_of(contract):
         if name in schema.names and schema.field(name).nullable != nullable:
             differ(
-                f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract says the opposite"
+                f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract "
+                f"says the opposite"
             )
     version = (metadata.metadata or {}).get(b"ossify.schema_version", b"absent").decode()
     if version != str(SCHEMA_VERSION):
@@ -226,7 +251,8 @@ def check_file(where, path, contract):
     # By DuckDB, because pyarrow passes over the minima of floats where they are declared to be in
     # IEEE 754 total order.
     ranges = duckdb.execute(
-        "SELECT row_group_id, column_id, stats_min_value, stats_max_value, stats_null_count FROM parquet_metadata(?)",
+        "SELECT row_group_id, column_id, stats_min_value, stats_max_value, stats_null_count FROM "
+        "parquet_metadata(?)",
         [str(path)],
     ).fetchall()
     ranges = {(group, column): rest for group, column, *rest in ranges}
@@ -275,7 +301,8 @@ def check_shard(where, path, listed_rows, tensor):
             differ(f"{where}: {name} is {field.type}; the contract says {types[kind]}")
         if field.nullable != nullable:
             differ(
-                f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract says the opposite"
+                f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract "
+                f"says the opposite"
             )
     if rows != listed_rows:
         differ(f"{where}: {rows} rows; the manifest lists {listed_rows}")

@@ -25,13 +25,20 @@ db.read_json(str(OUT / "tables/manifest.json")).create_view("manifest")
 # Splits are keys in the JSON, so that each has to be named.
 db.sql("""
     CREATE VIEW ledger AS
-    SELECT split, CAST(entry->>'lines' AS BIGINT) AS lines, CAST(entry->>'boxes' AS BIGINT) AS boxes,
-           CAST(entry->>'polygons' AS BIGINT) AS polygons, CAST(entry->>'quarantined' AS BIGINT) AS quarantined
-    FROM (SELECT unnest(['train', 'valid', 'test']) AS split, to_json(summary)->'ledger'->split AS entry FROM manifest)
+    SELECT split,
+           CAST(entry->>'lines' AS BIGINT) AS lines,
+           CAST(entry->>'boxes' AS BIGINT) AS boxes,
+           CAST(entry->>'polygons' AS BIGINT) AS polygons,
+           CAST(entry->>'quarantined' AS BIGINT) AS quarantined
+    FROM (SELECT unnest(['train', 'valid', 'test']) AS split,
+                 to_json(summary)->'ledger'->split AS entry
+          FROM manifest)
     WHERE entry IS NOT NULL
 """)
 compared = db.sql("""
-    SELECT l.*, COUNT(*) FILTER (o.shape = 'box') AS boxes_counted, COUNT(*) FILTER (o.shape = 'polygon') AS polygons_counted
+    SELECT l.*,
+           COUNT(*) FILTER (o.shape = 'box') AS boxes_counted,
+           COUNT(*) FILTER (o.shape = 'polygon') AS polygons_counted
     FROM ledger AS l LEFT JOIN objects AS o USING (split) GROUP BY ALL ORDER BY split
 """)
 print("The ledger, and what the tables hold")
@@ -81,7 +88,8 @@ show(
 areas = db.sql("""
     SELECT image_id, line, len(vertices) AS vertex_count, area,
            least((xmax - xmin) * (ymax - ymin), abs(list_sum([
-               vertices[i][1] * vertices[i % len(vertices) + 1][2] - vertices[i % len(vertices) + 1][1] * vertices[i][2]
+               vertices[i][1] * vertices[i % len(vertices) + 1][2]
+                   - vertices[i % len(vertices) + 1][1] * vertices[i][2]
                FOR i IN range(1, len(vertices) + 1)])) / 2) AS shoelace
     FROM objects WHERE shape = 'polygon'
 """)

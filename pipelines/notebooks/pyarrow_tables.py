@@ -36,7 +36,8 @@ for row in balance.sort_by(
     [("class_name_count", "descending"), ("class_name", "ascending")]
 ).to_pylist():
     print(
-        f"{row['class_name']:<20} {row['class_name_count']:>8} objects in {row['image_id_count_distinct']} images"
+        f"{row['class_name']:<20} {row['class_name_count']:>8} objects in "
+        f"{row['image_id_count_distinct']} images"
     )
 
 # %% What lets a filter pass over a row group: its smallest and largest values. Rows are in order of
@@ -50,7 +51,8 @@ for number in range(file.num_row_groups):
         if column.path_in_schema in ("split", "line", "class_id"):
             smallest, largest = str(column.statistics.min), str(column.statistics.max)
             print(
-                f"{number}: {column.path_in_schema:<12} {smallest:>8} to {largest:<8} {column.total_compressed_size} bytes"
+                f"{number}: {column.path_in_schema:<12} {smallest:>8} to {largest:<8} "
+                f"{column.total_compressed_size} bytes"
             )
 
 # %% Nested lists lie flat in memory: one array of floats and where each polygon begins. The
@@ -74,7 +76,8 @@ if polygons.num_rows:
     # box.
     difference = np.abs(np.minimum(shoelace, (xmax - xmin) * (ymax - ymin)) - area)
     print(
-        f"\n{len(counts)} polygons of {counts.min()} to {counts.max()} vertices; areas differ by at most {difference.max():.1e}"
+        f"\n{len(counts)} polygons of {counts.min()} to {counts.max()} vertices; areas differ by "
+        f"at most {difference.max():.1e}"
     )
     assert difference.max() <= 1e-4
 
@@ -100,7 +103,8 @@ for path in shards:
         f"\n{path.name}: {reader.num_record_batches} batches of {batch.schema.field('pixels').type}"
     )
     print(
-        f"last batch {pixels.shape}, mean {pixels.mean():.1f}; {mapped.size()} bytes mapped, {pa.total_allocated_bytes() - before} allocated"
+        f"last batch {pixels.shape}, mean {pixels.mean():.1f}; {mapped.size()} bytes mapped, "
+        f"{pa.total_allocated_bytes() - before} allocated"
     )
     assert pa.total_allocated_bytes() - before < pixels[0].nbytes, "pixels were copied"
 

@@ -71,7 +71,7 @@ def read_floats(path: pathlib.Path, columns: int) -> torch.Tensor:
 
 
 def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest absolute difference, in units of the reference's largest value where that exceeds 1."""
+    """Largest absolute difference, relative to the reference's largest value if that exceeds 1."""
     return float((ours - theirs).abs().max() / max(1.0, float(theirs.abs().max())))
 
 

@@ -223,7 +223,8 @@ def compare(binary, path, name):
     difference = np.abs(ours.astype(int) - expected.astype(int))
     agrees = difference.max() <= tolerance_of(image)
     print(
-        f"{name}: largest difference {difference.max()}, mean {difference.mean():.4f}{'' if agrees else ', TOO LARGE'}"
+        f"{name}: largest difference {difference.max()}, mean "
+        f"{difference.mean():.4f}{'' if agrees else ', TOO LARGE'}"
     )
     return agrees
 
@@ -255,7 +256,8 @@ def main():
                 outcomes.append(compare(args.binary, path, f"{name} (big endian)"))
     compared = [outcome for outcome in outcomes if outcome is not None]
     print(
-        f"{sum(compared)} of {len(compared)} files agree, {len(outcomes) - len(compared)} were not compared"
+        f"{sum(compared)} of {len(compared)} files agree, {len(outcomes) - len(compared)} were "
+        f"not compared"
     )
     sys.exit(0 if all(compared) else 1)
 

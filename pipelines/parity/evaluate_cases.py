@@ -1,4 +1,4 @@
-"""Random label tables and predictions in the contract's format, for the comparisons of ossify-evaluate."""
+"""Random label tables and predictions in ossify's format, for comparisons of ossify-evaluate."""
 
 import json
 import subprocess
@@ -257,10 +257,12 @@ class Comparison:
                 "\n".join(
                     self.failures[:20]
                     + [
-                        f"{len(self.failures)} of {self.compared} figures differ from {with_whom} by more than {self.tolerance}"
+                        f"{len(self.failures)} of {self.compared} figures differ from {with_whom} "
+                        f"by more than {self.tolerance}"
                     ]
                 )
             )
         print(
-            f"{cases} random cases, {self.compared} figures: equal to {with_whom} within {self.tolerance}"
+            f"{cases} random cases, {self.compared} figures: equal to {with_whom} within "
+            f"{self.tolerance}"
         )

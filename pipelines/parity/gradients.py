@@ -65,7 +65,8 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str, devi
     errors = {name: error(ours_double[name], double[name]) for name in double}
     worst = max(errors, key=errors.get)
     print(
-        f"{architecture}: {len(errors)} gradients in double precision, worst {errors[worst]:.1e} at {worst}"
+        f"{architecture}: {len(errors)} gradients in double precision, worst {errors[worst]:.1e} "
+        f"at {worst}"
     )
     wrong = [name for name in errors if not errors[name] <= TOLERANCE]
     for name in wrong:
@@ -82,7 +83,9 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str, devi
     ]
     within = sum(ours_error <= TOLERANCE for ours_error, _ in found.values())
     print(
-        f"{architecture}: {within} of {len(found)} gradients in single precision within {TOLERANCE}; worst {found[worst][0]:.1e} at {worst} (PyTorch in single precision: {found[worst][1]:.1e})"
+        f"{architecture}: {within} of {len(found)} gradients in single precision within "
+        f"{TOLERANCE}; worst {found[worst][0]:.1e} at {worst} (PyTorch in single precision: "
+        f"{found[worst][1]:.1e})"
     )
     for name in failed:
         print(f"  {name}: {found[name][0]:.1e}, PyTorch in single precision {found[name][1]:.1e}")

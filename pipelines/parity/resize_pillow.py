@@ -48,7 +48,8 @@ for entry in json.loads((out / "shards/manifest.json").read_text())["files"]:
 of_images = np.array(list(differences.values()))
 mean, p99, largest = of_images.mean(), np.percentile(of_images, 99), of_images.max()
 print(
-    f"mean absolute difference over {len(of_images)} images: {mean:.3f} of 255; of one image at the 99th percentile {p99:.3f}, at most {largest:.3f}"
+    f"mean absolute difference over {len(of_images)} images: {mean:.3f} of 255; of one image at "
+    f"the 99th percentile {p99:.3f}, at most {largest:.3f}"
 )
 print(f"the furthest: {max(differences, key=differences.get)}")
 if mean > LARGEST_MEAN:

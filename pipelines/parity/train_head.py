@@ -164,7 +164,8 @@ def train_twin(model, images: torch.Tensor, samples) -> list[float]:
 
 def verdict(what: str, difference: float, tolerance: float = TOLERANCE) -> bool:
     print(
-        f"{what}: differ by at most {difference:.1e}{'' if difference <= tolerance else f', MORE THAN {tolerance}'}"
+        f"{what}: differ by at most "
+        f"{difference:.1e}{'' if difference <= tolerance else f', MORE THAN {tolerance}'}"
     )
     return difference <= tolerance
 

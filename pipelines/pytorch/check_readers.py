@@ -30,7 +30,7 @@ def row_of(image_id: str, pixels: np.ndarray) -> Row:
 
 
 def lies_in(file: Path, address: int) -> bool:
-    """Whether the memory at the address is a map of the file; taken for true where the system does not tell."""
+    """Whether the address lies in a mapping of the file; assumed true without /proc."""
     if not PROCESS_MAPS.exists():
         return True
     for line in PROCESS_MAPS.read_text().splitlines():
@@ -208,7 +208,8 @@ def main() -> None:
         footers = "as their footers say" if all(hashed) else "without hashes in their footers"
         packed = "compressed" if is_compressed(shards[0]) else "mapped without a copy"
         print(
-            f"{out}: pyarrow reads {sum(map(len, expected.values()))} tensors of {len(hashed)} shards, {footers}, {packed}",
+            f"{out}: pyarrow reads {sum(map(len, expected.values()))} tensors of {len(hashed)} "
+            f"shards, {footers}, {packed}",
             file=sys.stderr,
         )
         for library, check in READERS.items():

@@ -111,7 +111,9 @@ class Classifier(nn.Module):
             if name == self.before_last:
                 fine = map
         hidden, place, head = map.relu().mean((2, 3)), self.places, self.head
-        if place:  # a score and distances to the box's edges at each place; the box is that of the highest score
+        # Each cell of the map has a score and distances to the box's edges; the best cell's box
+        # counts.
+        if place:
             coarse = nn.functional.interpolate(
                 place["conv_coarse"](map.relu()), fine.shape[-2:], mode="bilinear"
             )

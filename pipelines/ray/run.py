@@ -58,7 +58,10 @@ class Ended:
 def run_stage(
     command: list[str], folder: str, settings: dict[str, str], is_streamed: bool
 ) -> Ended:
-    """Runs a stage on the node where Ray put the task; a streamed one's lines go through Ray to the caller's terminal."""
+    """Runs a stage on the node where Ray put the task.
+
+    If `is_streamed`, its lines go through Ray to the caller's terminal.
+    """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("OSSIFY__")
     } | settings
@@ -75,7 +78,8 @@ def run_stage(
         except OSError as error:
             return Ended(
                 FAILED,
-                f"{command[0]} does not start on {node}: {error}; install ossify on every node, or name its folder with --bin",
+                f"{command[0]} does not start on {node}: {error}; install ossify on every node, "
+                f"or name its folder with --bin",
             )
         try:
             while process.poll() is None:
@@ -138,7 +142,8 @@ class Pipeline:
         total, cpus, gpus = self.options.partitions, self.options.cpus_per_task, self.gpus_of(stage)
         if largest_node(gpus) < cpus:
             say(
-                f"{stage}: no node has {cpus} processors{' and a GPU' if gpus else ''} now; the shares wait for one"
+                f"{stage}: no node has {cpus} processors{' and a GPU' if gpus else ''} now; the "
+                f"shares wait for one"
             )
         shares = [
             self.attempts(
@@ -154,11 +159,12 @@ class Pipeline:
             if done == total or now - said >= SECS_BETWEEN_LINES:
                 said = now
                 say(
-                    f"{stage}: {done}/{total} shares, {current} of them already there, {done / max(now - start, 1e-3):.2g} a second"
+                    f"{stage}: {done}/{total} shares, {current} of them already there, "
+                    f"{done / max(now - start, 1e-3):.2g} a second"
                 )
 
     async def run_one(self, name: str, stage: str, *flags: str) -> None:
-        """What is not divided has all processors of a node. A merge computes nothing for which it needs a GPU."""
+        """Runs an undivided stage with all processors of a node; merges (`flags`) need no GPU."""
         start = time.monotonic()
         gpus = 0 if flags else self.gpus_of(stage)
         done = await self.attempts(
@@ -169,7 +175,8 @@ class Pipeline:
             gpus,
         )
         say(
-            f"{name}: {'already there' if done.is_current else 'done'}, {time.monotonic() - start:.1f} s"
+            f"{name}: {'already there' if done.is_current else 'done'}, "
+            f"{time.monotonic() - start:.1f} s"
         )
 
     def gpus_of(self, stage: str) -> int:
@@ -208,7 +215,8 @@ class Pipeline:
             if attempt < options.retries:
                 pause = min(2.0**attempt, LONGEST_PAUSE_SECS)
                 say(
-                    f"{name}: {result.words}; attempt {attempt + 2} of {options.retries + 1} follows in {pause:.0f} s"
+                    f"{name}: {result.words}; attempt {attempt + 2} of {options.retries + 1} "
+                    f"follows in {pause:.0f} s"
                 )
                 await asyncio.sleep(pause)
         raise Stop(FAILED, f"{name} failed {options.retries + 1} times: {result.words}")
@@ -226,7 +234,7 @@ class Pipeline:
         return result
 
     def stop(self) -> None:
-        """Ends what still runs, and waits for that: Ray 2.60 crashes where a task ends while it is being left."""
+        """Ends what still runs and waits: Ray 2.60 crashes if a task ends while Ray disconnects."""
         for task in self.running:
             ray.cancel(task)
         if self.running:
@@ -316,7 +324,8 @@ def arguments() -> argparse.Namespace:
         "--cpus",
         type=at_least(1),
         metavar="N",
-        help="processors of a merge, of training and evaluation; without it those of the largest node",
+        help="processors of a merge, of training and evaluation; without it those of the largest "
+        "node",
     )
     parser.add_argument(
         "--gpus",
@@ -339,7 +348,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--address",
-        help="of the cluster, as for ray.init; without it RAY_ADDRESS, a Ray that runs here, or one for this run alone",
+        help="of the cluster, as for ray.init; without it RAY_ADDRESS, a Ray that runs here, or "
+        "one for this run alone",
     )
     options = parser.parse_args()
     paths = {"--config": options.config, "--dataset": options.dataset, "--out": options.out}
@@ -361,7 +371,8 @@ def main() -> int:
         ray.init(address=options.address, logging_level="WARNING")
     except (ConnectionError, ValueError) as error:
         say(
-            f"error: Ray does not answer at {options.address or 'RAY_ADDRESS'}: {error}; is this a node of the cluster?"
+            f"error: Ray does not answer at {options.address or 'RAY_ADDRESS'}: {error}; is this "
+            f"a node of the cluster?"
         )
         return USAGE
     pipeline = Pipeline(options)

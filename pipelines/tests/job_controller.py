@@ -97,7 +97,7 @@ def run(job):
 
 
 def expand(text, variables):
-    """$(NAME) in a command, as Kubernetes does it: what is not known stays, and $$ is a $ that begins nothing."""
+    """Expands $(NAME) as Kubernetes does: unknown names stay, and $$ is a literal $."""
     return re.sub(
         r"\$\$|\$\(([^)]*)\)",
         lambda found: "$" if found[1] is None else variables.get(found[1], found[0]),

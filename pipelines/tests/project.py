@@ -25,7 +25,7 @@ IDENTITY = {
 
 
 def artefacts(out):
-    """The bytes of all tables, tensors and weights of a work folder; manifests and metrics hold times."""
+    """Bytes of all tables, tensors and weights; manifests and metrics contain times."""
     paths = [
         path for path in out.rglob("*") if path.suffix in (".parquet", ".arrow", ".safetensors")
     ]
@@ -63,7 +63,7 @@ class Project:
         self.run("ossify-phantom", "--quiet", "--dataset", "data/dataset", "--images", str(images))
 
     def run(self, *command, code=0, **environment):
-        """What it said, both streams together; fails where it ends otherwise than with this code."""
+        """Runs a command, checks its exit code and returns standard output and error together."""
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -74,12 +74,13 @@ class Project:
         )
         if code is not None and done.returncode != code:
             raise AssertionError(
-                f"{' '.join(map(str, command))} ended with {done.returncode}, not {code}:\n...{done.stdout[-2000:]}"
+                f"{' '.join(map(str, command))} ended with {done.returncode}, not "
+                f"{code}:\n...{done.stdout[-2000:]}"
             )
         return done.stdout
 
     def wrap(self, test, stage, script):
-        """Puts a script before a stage's $program for as long as the test lasts, and gives the PATH with which it is found."""
+        """Runs a script before a stage's $program in this test; returns the PATH that finds it."""
         folder = self.root / "wrapped"
         if not folder.exists():
             folder.mkdir()
@@ -104,7 +105,7 @@ class Project:
         return Path(shutil.copy(PIPELINES / source, target))
 
     def labels(self, split):
-        """Label files of a split that hold something and in which nothing is wrong, with their lines."""
+        """Lines of each label file of a split that is not empty and has no fault."""
         dataset = self.root / "data/dataset"
         faulty = {
             Path(fault["path"]).stem

@@ -1,4 +1,4 @@
-"""check_labels.py, by itself and as the jobs of GitHub and GitLab call it, on requests in a real repository."""
+"""check_labels.py on requests in a real repository, alone and as GitHub and GitLab call it."""
 
 import json
 import re
@@ -87,7 +87,8 @@ class Requests(unittest.TestCase):
         said = self.request(code=3)
         self.assertEqual(len(annotations(said)), 1, said)
         self.assertIn(
-            f"::error file={path},line=2,col=3,title=coordinate-out-of-range::x centre 1.3 is not within",
+            f"::error file={path},line=2,col=3,title=coordinate-out-of-range::x centre 1.3 is not "
+            f"within",
             said,
         )
         self.assertIn(
@@ -100,7 +101,8 @@ class Requests(unittest.TestCase):
         )
         self.assertRegex(
             self.summary(),
-            r"(?s)\*\*Not passed:\*\*.*1 error, 0 warnings, 0 notes\. In the whole dataset: 2\d errors",
+            r"(?s)\*\*Not passed:\*\*.*1 error, 0 warnings, 0 notes\. In the whole dataset: 2\d "
+            r"errors",
         )
         self.assertEqual(
             (self.project.root / "data/work/labels/runs/latest").read_text().strip(), self.baseline
@@ -117,7 +119,8 @@ class Requests(unittest.TestCase):
         self.assertTrue(self.summary().startswith("**Passed.**"))
         self.assertRegex(
             self.summary(),
-            f"(?s)against the baseline {self.baseline}.*holds the same predictions as.*## Evaluation of",
+            f"(?s)against the baseline {self.baseline}.*holds the same predictions as.*## "
+            f"Evaluation of",
         )
         self.assertEqual(json.loads((self.project.root / "code-quality.json").read_text()), [])
 
@@ -130,7 +133,10 @@ class Requests(unittest.TestCase):
             path.write_bytes(b"\n".join(turned) + b"\n")
         self.project.commit()
         said = self.request("--set", "evaluate.drop_test=measured", code=3)
-        sentence = rf"the image accuracy of \S+ on the valid split is [\d.]+, [\d.]+ below that of {self.baseline}"
+        sentence = (
+            rf"the image accuracy of \S+ on the valid split is [\d.]+, [\d.]+ below that of "
+            rf"{self.baseline}"
+        )
         self.assertRegex(said, f"(?m)^::error title=evaluate.max_drop.accuracy::{sentence}")
         self.assertRegex(self.summary(), rf"(?s)\*\*Not passed:\*\*\n\n- {sentence}")
 

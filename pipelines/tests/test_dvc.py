@@ -85,9 +85,7 @@ class Repro(unittest.TestCase):
         self.assertEqual(self.shards(), shards)
         self.assertEqual(len(shards), 3)
 
-    def test_a_key_of_training_runs_training_and_what_follows_and_taking_it_back_brings_the_scores_back(
-        self,
-    ):
+    def test_a_changed_training_key_reruns_training_and_undoing_it_restores_the_scores(self):
         before = self.scores()
         self.configure("epochs = 2", "epochs = 3")
         self.assertEqual(self.repro(), ["train", "predict", "evaluate"])

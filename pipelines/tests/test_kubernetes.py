@@ -212,7 +212,8 @@ class Run(unittest.TestCase):
         path = self.project.wrap(
             self,
             "resize",
-            f'case "$*" in *"--partition 3/8"*) if [ ! -e {lost} ]; then touch {lost}; (ulimit -f 512; "$program" "$@"); kill -KILL $$; fi ;; esac',
+            f'case "$*" in *"--partition 3/8"*) if [ ! -e {lost} ]; then touch {lost}; (ulimit -f '
+            f'512; "$program" "$@"); kill -KILL $$; fi ;; esac',
         )
         said = self.project.run(FOLDER / "run.sh", PATH=path)
         self.assertTrue(lost.exists(), said)
@@ -228,7 +229,8 @@ class Run(unittest.TestCase):
         said = self.project.run(FOLDER / "run.sh", code=1, OSSIFY__RESIZE__NO_SUCH_KEY="1")
         self.assertEqual(said.count("no_such_key"), 1, said)
         self.assertIn(
-            "error: ossify-ingest failed, and what follows does not run: Container ossify failed with exit code 2",
+            "error: ossify-ingest failed, and what follows does not run: Container ossify failed "
+            "with exit code 2",
             said,
         )
 

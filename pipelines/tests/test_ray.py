@@ -29,7 +29,10 @@ SMALL = {
 }
 # Written once, by the first process that comes here: where it runs, and who it is. Then it stands
 # still.
-STAND_STILL = "if mkdir standing; then echo $RAY_RAYLET_PID $$ >standing/new; mv standing/new standing/ids; exec sleep 600; fi"
+STAND_STILL = (
+    "if mkdir standing; then echo $RAY_RAYLET_PID $$ >standing/new; mv standing/new standing/ids; "
+    "exec sleep 600; fi"
+)
 
 
 class Pipeline(unittest.TestCase):
@@ -78,7 +81,8 @@ class Pipeline(unittest.TestCase):
         wrapper = self.programs / f"ossify-{stage}"
         wrapper.unlink()
         wrapper.write_text(
-            f'#!/bin/sh\nprogram={BIN}/{wrapper.name}\nhere=$PWD\ncd {self.out}\n{script}\ncd "$here"\nexec "$program" "$@"\n'
+            f"#!/bin/sh\nprogram={BIN}/{wrapper.name}\nhere=$PWD\ncd {self.out}\n{script}\ncd "
+            f'"$here"\nexec "$program" "$@"\n'
         )
         wrapper.chmod(0o755)
 
@@ -139,7 +143,8 @@ class Pipeline(unittest.TestCase):
         broken = '(ulimit -f 512; cd "$here"; "$program" "$@"); echo $? >broken'
         self.wrap(
             "resize",
-            f'case "$*" in *"--partition 2/{SHARES}"*) if [ ! -e broken ]; then {broken}; fi; {STAND_STILL} ;; esac',
+            f'case "$*" in *"--partition 2/{SHARES}"*) if [ ! -e broken ]; then {broken}; fi; '
+            f"{STAND_STILL} ;; esac",
         )
         pipeline, said = self.start()
         parts = self.out / f"work/parts/resize/{SHARES}"
@@ -154,7 +159,8 @@ class Pipeline(unittest.TestCase):
         self.assertEqual(pipeline.returncode, 0, said.read_text())
         self.assertRegex(
             said.read_text(),
-            f"resize 2/{SHARES}: it was lost with its worker or node: .*; attempt 2 of 5 follows in 1 s",
+            f"resize 2/{SHARES}: it was lost with its worker or node: .*; attempt 2 of 5 follows "
+            f"in 1 s",
         )
         self.assertFalse(Path(f"/proc/{process}").exists(), "the stage of a lost node goes on")
         self.assertEqual(artefacts(self.out / "work"), artefacts(self.project.root / "alone"))
@@ -196,7 +202,8 @@ class Pipeline(unittest.TestCase):
         said = self.pipeline("--set", "train.epoch=3", code=2)
         self.assertRegex(
             said,
-            rf"(?m)^error: ingest \d/{SHARES}: --set train.epoch=3: unknown key `train.epoch`; did you mean `train.epochs`\?$",
+            rf"(?m)^error: ingest \d/{SHARES}: --set train.epoch=3: unknown key `train.epoch`; "
+            rf"did you mean `train.epochs`\?$",
         )
         self.assertNotIn("attempt", said)
         calls = (self.out / "calls").read_text().splitlines()
@@ -211,7 +218,10 @@ class Pipeline(unittest.TestCase):
         self.assertFalse((self.out / "work").exists())
 
     def test_what_fails_is_tried_again_with_the_threads_that_it_was_given(self):
-        failing = f'case "$*" in *"--partition 2/{SHARES}"*) if mkdir failed; then echo "error: disk" >&2; exit 1; fi ;; esac'
+        failing = (
+            f'case "$*" in *"--partition 2/{SHARES}"*) if mkdir failed; then echo "error: disk" '
+            f">&2; exit 1; fi ;; esac"
+        )
         self.wrap("ingest", f'echo "$*" >>calls\n{failing}')
         said = self.pipeline("--until", "ingest")
         self.assertRegex(
@@ -228,7 +238,8 @@ class Pipeline(unittest.TestCase):
         said = self.pipeline("--retries", "1", code=1)
         self.assertRegex(
             said,
-            r"(?m)^error: ingest merge failed 2 times: it was ended by signal 9 on \S+: it said nothing$",
+            r"(?m)^error: ingest merge failed 2 times: it was ended by signal 9 on \S+: it said "
+            r"nothing$",
         )
 
     def test_interrupted_it_leaves_no_process_and_the_same_command_goes_on(self):
@@ -249,7 +260,10 @@ class Pipeline(unittest.TestCase):
         self.cluster.wait_for_nodes()
         # There is none: it computes on processors.
         for stage in ("train", "predict"):
-            without_device = 'for each do shift; case "$each" in --device | cuda:0) ;; *) set -- "$@" "$each" ;; esac; done'
+            without_device = (
+                'for each do shift; case "$each" in --device | cuda:0) ;; *) set -- "$@" "$each" '
+                ";; esac; done"
+            )
             self.wrap(stage, f'echo "$CUDA_VISIBLE_DEVICES $*" >>{stage}\n{without_device}')
         self.pipeline("--until", "predict")
         called = {
@@ -268,7 +282,10 @@ class Pipeline(unittest.TestCase):
 
 
 def artefacts(out, *folders):
-    """What the stages published, without times: digests of files, and manifests. A report's fingerprint has the times of training."""
+    """Digests and manifests of what the stages published, without times.
+
+    A report's fingerprint depends on the times of training.
+    """
     folders = folders or ("tables", "shards", "predictions", "reports")
     files = [
         path
@@ -292,7 +309,7 @@ def artefacts(out, *folders):
 
 
 def changes(out):
-    """When each file changed, but for those that are written each time: locks, and the names of the newest run and predictions."""
+    """Time of change of each file, except locks and `latest`, which every run writes."""
     return {
         path: path.stat().st_mtime_ns
         for path in out.rglob("*")

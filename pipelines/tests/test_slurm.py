@@ -1,4 +1,4 @@
-"""pipelines/slurm on a Slurm of one node, which is started in a temporary folder where its programs are installed."""
+"""pipelines/slurm on a Slurm cluster of one node in a temporary folder, if Slurm is installed."""
 
 import os
 import re
@@ -166,7 +166,7 @@ def free_ports(count):
     f"Slurm is not installed, {', '.join(MISSING)} missing; on Debian: apt install slurm-wlm munge",
 )
 class Chain(unittest.TestCase):
-    """Each test has a cluster of its own, and all have one dataset, which one process after the other went through."""
+    """Each test has its own cluster; all share a dataset and what a single process made of it."""
 
     @classmethod
     def setUpClass(cls):
@@ -213,7 +213,9 @@ class Chain(unittest.TestCase):
             self,
             "resize",
             f"""case "$*" in *"--partition 2/{SHARES}"*)
-                if [ ! -e {standing} ]; then (ulimit -f 512; "$program" "$@"); echo $? >{standing}; sleep 600; fi ;;
+                if [ ! -e {standing} ]; then
+                    (ulimit -f 512; "$program" "$@"); echo $? >{standing}; sleep 600
+                fi ;;
             esac""",
         )
         # At its first go, training stands still behind an epoch, so that it is there to be

@@ -1,4 +1,4 @@
-"""The YAML that users copy, against the schemas of GitHub and GitLab that check-jsonschema brings along."""
+"""Checks the YAML that users copy against the GitHub and GitLab schemas of check-jsonschema."""
 
 import os
 import subprocess
