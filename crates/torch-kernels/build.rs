@@ -20,6 +20,10 @@ fn main() {
 
     compile_kernels(&library_folder);
     let arguments = link_arguments(&library_folder);
+    if is_sanitized() {
+        println!("cargo::rustc-link-arg=-lasan");
+        println!("cargo::rustc-link-arg=-lubsan");
+    }
     for argument in &arguments {
         println!("cargo::rustc-link-arg={argument}");
     }
@@ -28,6 +32,11 @@ fn main() {
         "cargo::rustc-env=OSSIFY_LIBTORCH_VERSION={}",
         version(&library_folder).unwrap_or_else(|| "unknown".to_owned())
     );
+}
+
+/// Whether the kernels are compiled with sanitizers, for this crate's own tests.
+fn is_sanitized() -> bool {
+    env::var_os("CARGO_FEATURE_SANITIZERS").is_some()
 }
 
 fn compile_kernels(library_folder: &Path) {
@@ -42,6 +51,11 @@ fn compile_kernels(library_folder: &Path) {
         .pic(true)
         .warnings(false)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str());
+    if is_sanitized() {
+        // The first report ends the process: a test must not pass with one.
+        build.opt_level(1).flag("-fno-omit-frame-pointer");
+        build.flag("-fsanitize=address,undefined").flag("-fno-sanitize-recover=all");
+    }
     // Without OpenMP at::parallel_for runs on one thread and says nothing.
     build.flag_if_supported("-fopenmp");
     for folder in include_folder(library_folder)
