@@ -76,7 +76,11 @@ def compare(number, case, report, comparison):
     )
     if truth:
         theirs = metrics.confusion_matrix(truth, predicted, labels=range(classes + 1))[:classes]
-        assert theirs.tolist() == report["confusion_matrix"]["counts"], (
+        ours = np.zeros_like(theirs)
+        for cell in report["confusion_matrix"]["cells"]:
+            column = cell["predicted_class"]
+            ours[cell["true_class"], classes if column is None else column] = cell["objects"]
+        assert (theirs == ours).all(), (
             f"case {number}: confusion matrix"
         )
         precision, recall, f1, support = metrics.precision_recall_fscore_support(

@@ -22,6 +22,9 @@ use crate::scores::calibration::Fitted;
 use crate::scores::scorer::Scorer;
 use crate::scores::sheet::ScoreSheet;
 
+/// Changes where a report of the same inputs gets other files or fields.
+const FORMAT: &str = "report 2: confusion_matrix.cells";
+
 /// The stage: a report for each split of `evaluate.splits` that has predictions.
 ///
 /// Gates (`evaluate.min_*`) are about the first split that is reported on: accuracy and macro F1
@@ -40,9 +43,10 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
     let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
     for (i, (split, predictions)) in sources.predictions.iter().enumerate() {
         let folder = context.out.reports().join(&sources.id).join(split.as_str());
-        // Gates are about the first split: the same split must run again where it takes or loses
-        // that place.
+        // Gates are about the first split: the same split must run again where it becomes the first
+        // one or no longer is.
         let mut fingerprint = context.fingerprint("evaluate", &["general", "evaluate"]);
+        fingerprint.add(FORMAT);
         fingerprint.add(if i == 0 { "first" } else { "further" }).add(
             if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
                 "drawn"

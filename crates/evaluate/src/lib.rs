@@ -36,8 +36,8 @@ pub use read::error::InputError;
 pub use read::split::{Excluded, Light, Prediction, ScoredImage, SplitData, Truth};
 pub use read::tables::Tables;
 pub use report::contents::{
-    CalibrationReport, ClassReport, ConfusionTable, Counts, DetectionClassReport, DetectionReport,
-    LeaklessReport, Report,
+    CalibrationReport, ClassReport, ConfusionCell, ConfusionTable, Counts, DetectionClassReport,
+    DetectionReport, LeaklessReport, Report,
 };
 pub use scores::average_precision::{
     ClassDetections, PrecisionRecall, class_detections, precision_recall,
@@ -46,7 +46,7 @@ pub use scores::bootstrap::{
     Bootstrap, Difference, Interval, PairedScores, intervals, paired_intervals, resampling_units,
 };
 pub use scores::calibration::{Fitted, OperatingPoint};
-pub use scores::confusion::Confusion;
+pub use scores::confusion::{ClassCounts, Confusion};
 pub use scores::scorer::Scorer;
 pub use scores::sheet::{
     DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores,

@@ -199,7 +199,14 @@ fn figures_of_a_small_case_are_those_worked_out_by_hand() {
     close("/detection/ap50", 0.75 * 51.0 / 101.0);
     close("/detection/ap75", 0.5 * 51.0 / 101.0);
     close("/detection/ar1", (0.5 + 0.05) / 2.0);
-    assert_eq!(report["confusion_matrix"]["counts"], serde_json::json!([[1, 1, 0], [0, 2, 0]]));
+    assert_eq!(
+        report["confusion_matrix"]["cells"],
+        serde_json::json!([
+            { "true_class": 0, "predicted_class": 0, "objects": 1 },
+            { "true_class": 0, "predicted_class": 1, "objects": 1 },
+            { "true_class": 1, "predicted_class": 1, "objects": 2 },
+        ])
+    );
     assert_eq!(
         report["match_kinds"],
         serde_json::json!({ "match": 2, "class_error": 1, "background": 1, "miss": 1 })
@@ -730,4 +737,48 @@ fn overlays_are_drawn_from_the_dataset_and_stand_in_the_page() {
     assert_eq!((first.width(), first.height()), (640, 43));
     let page = std::fs::read_to_string(of_split.join("report.html")).unwrap();
     assert_eq!(page.matches("data:image/jpeg;base64,").count(), 11);
+}
+
+/// Class `i` has one object, class 0 has three more; all are taken for the next class.
+fn many_classes(classes: usize) -> Work {
+    let names: Vec<&'static str> = (0..classes).map(|i| &*format!("class {i}").leak()).collect();
+    let mut work = Work::with_classes(&names);
+    for i in 0..classes + 3 {
+        let class = if i < classes { i } else { 0 };
+        work.image(&format!("valid/images/{i:05}.png"), ImageStatus::Labelled)
+            .object(Some(class as i16), [0.1, 0.1, 0.5, 0.5])
+            .predict(((class + 1) % classes) as i16, 0.9, [0.1, 0.1, 0.5, 0.5]);
+        work.predictions.last_mut().unwrap().probabilities.clear();
+    }
+    work
+}
+
+#[test]
+fn files_grow_with_the_classes_and_not_with_their_square() {
+    let size_of = |classes: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        many_classes(classes).write(folder.path());
+        evaluate(folder.path(), &["--set", "evaluate.bootstrap_samples=4"]).code(0);
+        let reports = folder.path().join("reports/run-1/valid");
+        let size = |name: &str| std::fs::metadata(reports.join(name)).unwrap().len();
+        let sizes = ["report.html", "report.json", "figures/confusion-matrix.svg"].map(size);
+        (
+            sizes,
+            std::fs::read_to_string(reports.join("report.html")).unwrap(),
+            report(folder.path()),
+        )
+    };
+    let (few, ..) = size_of(150);
+    let (many, page, report) = size_of(600);
+    for (few, many) in few.into_iter().zip(many) {
+        assert!(many < 5 * few, "four times the classes: {few} bytes grew to {many}");
+    }
+    assert!(many[0] < 600_000 && many[2] < 300_000, "{many:?}");
+    assert!(page.contains("The 30 of 600 classes with the most objects; report.json has all."));
+    assert!(page.contains("(other classes)"));
+    let cells = report["confusion_matrix"]["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 600);
+    assert_eq!(cells[0], serde_json::json!({"true_class": 0, "predicted_class": 1, "objects": 4}));
+    assert_eq!(report["per_class"].as_array().unwrap().len(), 600);
+    assert_eq!(report["most_confused"][0]["true_class_name"], "class 0");
 }

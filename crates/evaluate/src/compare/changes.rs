@@ -1,5 +1,6 @@
 //! Which images and which confusions changed between two tables.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::f64::consts::LN_2;
 
 use serde::Serialize;
@@ -186,41 +187,49 @@ pub(crate) fn confusion_changes(
     confusion: [&Confusion; 2],
 ) -> Vec<ConfusionChange> {
     let names = &data[0].class_names;
-    let cells = (0..names.len())
-        .flat_map(|truth| (0..=names.len()).map(move |predicted| (truth, predicted)));
-    let change = |(truth, predicted): (usize, usize)| {
-        let [baseline, other] = confusion.map(|confusion| confusion.count(truth, predicted));
-        let change = other as i64 - baseline as i64;
-        if truth == predicted || change == 0 {
-            return None;
-        }
-        let taken_for = |data: &SplitData, image: usize| {
-            let image = &data.images[image];
-            data.predictions_of(image).first().map_or(names.len(), |first| usize::from(first.class))
-                == predicted
-        };
-        let shows = |image: &ScoredImage| {
-            data[0].truths_of(image).iter().any(|object| usize::from(object.class) == truth)
-        };
-        let (newer, older) = if change > 0 { (data[1], data[0]) } else { (data[0], data[1]) };
-        let is_example = |image: &usize| {
-            shows(&data[0].images[*image]) && taken_for(newer, *image) && !taken_for(older, *image)
-        };
-        let examples = (0..data[0].images.len())
-            .filter(is_example)
-            .take(EXAMPLES)
-            .map(|image| data[0].images[image].image_id.clone())
-            .collect();
-        Some(ConfusionChange {
-            true_class_name: names[truth].clone(),
-            predicted_class_name: names.get(predicted).cloned(),
-            baseline,
-            other,
-            change,
-            examples,
+    let pairs: BTreeSet<(u16, u16)> = confusion
+        .iter()
+        .flat_map(|confusion| confusion.cells().map(|(pair, _)| pair))
+        .filter(|(truth, predicted)| truth != predicted)
+        .collect();
+    let mut changes: BTreeMap<(u16, u16), ConfusionChange> = pairs
+        .into_iter()
+        .filter_map(|(truth, predicted)| {
+            let [baseline, other] = confusion.map(|confusion| confusion.count(truth, predicted));
+            let change = other as i64 - baseline as i64;
+            let described = ConfusionChange {
+                true_class_name: names[usize::from(truth)].clone(),
+                predicted_class_name: names.get(usize::from(predicted)).cloned(),
+                baseline,
+                other,
+                change,
+                examples: Vec::new(),
+            };
+            (change != 0).then_some(((truth, predicted), described))
         })
-    };
-    let mut changes: Vec<ConfusionChange> = cells.filter_map(change).collect();
+        .collect();
+    for (of_baseline, of_other) in data[0].images.iter().zip(&data[1].images) {
+        let predicted = |data: &SplitData, image| {
+            data.predictions_of(image).first().map_or(names.len() as u16, |first| first.class)
+        };
+        let (before, after) = (predicted(data[0], of_baseline), predicted(data[1], of_other));
+        if before == after {
+            continue;
+        }
+        let truths: BTreeSet<u16> =
+            data[0].truths_of(of_baseline).iter().map(|object| object.class).collect();
+        for truth in truths {
+            for (predicted, has_grown) in [(after, true), (before, false)] {
+                if let Some(change) = changes.get_mut(&(truth, predicted))
+                    && (change.change > 0) == has_grown
+                    && change.examples.len() < EXAMPLES
+                {
+                    change.examples.push(of_baseline.image_id.clone());
+                }
+            }
+        }
+    }
+    let mut changes: Vec<ConfusionChange> = changes.into_values().collect();
     changes.sort_by_key(|change| std::cmp::Reverse(change.change));
     changes
 }

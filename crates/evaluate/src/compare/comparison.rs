@@ -6,7 +6,7 @@ use crate::compare::changes::{ConfusionChange, ImageChanges, confusion_changes, 
 use crate::read::split::SplitData;
 use crate::scores::bootstrap::Bootstrap;
 use crate::scores::bootstrap::{Difference, Interval, PairedScores};
-use crate::scores::confusion::Confusion;
+use crate::scores::confusion::{ClassCounts, Confusion};
 use crate::scores::scorer::Scorer;
 use crate::scores::sheet::{
     DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, ScoresOfClass,
@@ -142,12 +142,12 @@ const SCORE_NAMES: [ScoreName; 19] = [
 ];
 
 impl<T: Copy> Levels<T> {
-    fn new(sheet: ScoreSheet<T>, data: &SplitData, confusion: &Confusion) -> Self {
+    fn new(sheet: ScoreSheet<T>, data: &SplitData, counts: &ClassCounts) -> Self {
         let classes =
             data.class_names.iter().zip(sheet.per_class).zip(sheet.detection_per_class).enumerate();
         let per_class = classes.map(|(class, ((name, scores), detection))| ClassLevels {
             class_name: name.clone(),
-            support: confusion.support(class),
+            support: counts.support(class),
             scores,
             detection,
         });
@@ -191,8 +191,8 @@ impl Comparison {
         bootstrap: Bootstrap,
     ) -> Self {
         let every = vec![1; data[0].images.len()];
-        let confusions: Vec<Confusion> =
-            scorers.iter().map(|scorer| scorer.confusion(&every)).collect();
+        let confusions: Vec<Confusion> = scorers.iter().map(Scorer::confusion).collect();
+        let counts = scorers[0].class_counts(&every);
         let tables =
             names.iter().zip(data).zip(paired.scores).map(|((name, data), scores)| ComparedTable {
                 name: (*name).to_owned(),
@@ -202,14 +202,14 @@ impl Comparison {
                     .iter()
                     .filter(|image| !image.truths.is_empty() && image.predictions.is_empty())
                     .count() as u64,
-                scores: Levels::new(scores, data, &confusions[0]),
+                scores: Levels::new(scores, data, &counts),
             });
         let comparisons = paired.differences.into_iter().enumerate().map(|(at, differences)| {
             let other = at + 1;
             AgainstBaseline {
                 name: names[other].to_owned(),
                 is_same: is_same(&data[0], &data[other]),
-                differences: Levels::new(differences, &data[other], &confusions[0]),
+                differences: Levels::new(differences, &data[other], &counts),
                 images: image_changes(&data[0], &data[other]),
                 confusions: confusion_changes(
                     [&data[0], &data[other]],
@@ -241,13 +241,14 @@ impl Comparison {
 /// Whether two tables hold the same predictions.
 fn is_same(a: &SplitData, b: &SplitData) -> bool {
     // NaN stands for "no probabilities", which is the same in both.
-    let bits =
-        |data: &SplitData| data.probabilities.iter().map(|p| p.to_bits()).collect::<Vec<_>>();
     a.images
         .iter()
         .zip(&b.images)
         .all(|(of_a, of_b)| a.predictions_of(of_a) == b.predictions_of(of_b))
-        && bits(a) == bits(b)
+        && a.probabilities
+            .iter()
+            .map(|p| p.to_bits())
+            .eq(b.probabilities.iter().map(|p| p.to_bits()))
 }
 
 #[cfg(test)]

@@ -12,12 +12,18 @@ use crate::compare::tables::ComparedTables;
 use crate::compare::words::{Reading, difference_interval, difference_value, p_value, signed};
 use crate::report::digits::score_cell;
 use crate::report::digits::{two, value};
+use crate::report::largest::{largest_classes, left_out_sentence};
 use crate::scores::bootstrap::Difference;
 
 /// Images and pairs of classes that are shown at once; more are folded away.
 const SHOWN: usize = 12;
 /// Images that are folded away; `compare.json` has the rest.
 const FOLDED: usize = 100;
+
+/// Rows of a table of classes.
+const MAX_CLASS_ROWS: usize = 200;
+/// Classes in a chart.
+const MAX_CLASSES_DRAWN: usize = 60;
 
 /// Renders the page. `drawn` are pictures and reasons for missing ones of each table that is
 /// compared; `judged` are the settings of the gates, where this split decides on them.
@@ -158,9 +164,9 @@ fn score_forest(comparison: &Comparison) -> Svg {
 fn class_forest(comparison: &Comparison) -> Svg {
     let mut chart =
         forest(comparison, &format!("F1 by class, less that of {}", comparison.baseline().name));
-    for (class, levels) in comparison.baseline().scores.per_class.iter().enumerate() {
+    for class in shown_classes(comparison, MAX_CLASSES_DRAWN) {
         chart = chart.row(
-            &levels.class_name,
+            &comparison.baseline().scores.per_class[class].class_name,
             comparison
                 .comparisons
                 .iter()
@@ -230,14 +236,10 @@ fn by_class(comparison: &Comparison) -> Section {
             other.name,
             comparison.baseline().name
         ));
-        let classes = comparison
-            .baseline()
-            .scores
-            .per_class
-            .iter()
-            .zip(&comparison.tables[i + 1].scores.per_class)
-            .zip(&other.differences.per_class);
-        for ((before, after), change) in classes {
+        for class in shown_classes(comparison, MAX_CLASS_ROWS) {
+            let before = &comparison.baseline().scores.per_class[class];
+            let after = &comparison.tables[i + 1].scores.per_class[class];
+            let change = &other.differences.per_class[class];
             let cell = |difference: &Difference, before: f64, after: f64| {
                 TableCell::new(difference_value(difference)).remark(format!(
                     "{} → {}",
@@ -263,7 +265,15 @@ fn by_class(comparison: &Comparison) -> Section {
         }
         section = section.table(table);
     }
-    section
+    let classes = comparison.baseline().scores.per_class.len();
+    let left_out = left_out_sentence(MAX_CLASS_ROWS, classes, "compare.json");
+    if left_out.is_empty() { section } else { section.paragraph(left_out) }
+}
+
+/// The classes that have room.
+fn shown_classes(comparison: &Comparison, room: usize) -> Vec<usize> {
+    let classes = &comparison.baseline().scores.per_class;
+    largest_classes(classes.iter().map(|class| class.support), room)
 }
 
 fn images(comparison: &Comparison, other: &AgainstBaseline) -> Section {

@@ -3,10 +3,14 @@
 use serde::Serialize;
 
 use crate::read::split::{ScoredImage, SplitData};
-use crate::scores::confusion::Confusion;
+use crate::scores::confusion::{ClassCounts, Confusion};
 
 /// Pairs that are listed.
 const CONFUSED_PAIRS: usize = 8;
+/// Pairs that are listed where the classes are too many for a picture of all pairs.
+const CONFUSED_PAIRS_OF_MANY_CLASSES: usize = 40;
+/// Classes up to which the confusion matrix is drawn whole.
+pub(crate) const MAX_DRAWN_CLASSES: usize = 30;
 
 /// Objects of one class that were taken for another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,29 +28,32 @@ pub struct ConfusedPair {
 }
 
 /// The most frequent confusions, the largest first.
-pub(crate) fn most_confused(data: &SplitData, confusion: &Confusion) -> Vec<ConfusedPair> {
+pub(crate) fn most_confused(
+    data: &SplitData,
+    confusion: &Confusion,
+    counts: &ClassCounts,
+) -> Vec<ConfusedPair> {
     let classes = data.class_names.len();
-    let cells =
-        (0..classes).flat_map(|truth| (0..classes).map(move |predicted| (truth, predicted)));
-    let mut pairs: Vec<_> = cells
-        .filter(|(truth, predicted)| truth != predicted && confusion.count(*truth, *predicted) > 0)
+    let mut pairs: Vec<((u16, u16), u64)> = confusion
+        .cells()
+        .filter(|((truth, predicted), _)| truth != predicted && usize::from(*predicted) < classes)
         .collect();
-    pairs.sort_by_key(|(truth, predicted)| {
-        (std::cmp::Reverse(confusion.count(*truth, *predicted)), *truth, *predicted)
+    pairs.sort_by_key(|(pair, count)| (std::cmp::Reverse(*count), *pair));
+    pairs.truncate(if classes > MAX_DRAWN_CLASSES {
+        CONFUSED_PAIRS_OF_MANY_CLASSES
+    } else {
+        CONFUSED_PAIRS
     });
-    pairs.truncate(CONFUSED_PAIRS);
-    let pair = |(truth, predicted): (usize, usize)| {
+    let pair = |((truth, predicted), objects): ((u16, u16), u64)| {
         let shows = |image: &&ScoredImage| {
-            data.predictions_of(image)
-                .first()
-                .is_some_and(|first| usize::from(first.class) == predicted)
-                && data.truths_of(image).iter().any(|object| usize::from(object.class) == truth)
+            data.predictions_of(image).first().is_some_and(|first| first.class == predicted)
+                && data.truths_of(image).iter().any(|object| object.class == truth)
         };
         ConfusedPair {
-            true_class_name: data.class_names[truth].clone(),
-            predicted_class_name: data.class_names[predicted].clone(),
-            objects: confusion.count(truth, predicted),
-            share: confusion.count(truth, predicted) as f64 / confusion.support(truth) as f64,
+            true_class_name: data.class_names[usize::from(truth)].clone(),
+            predicted_class_name: data.class_names[usize::from(predicted)].clone(),
+            objects,
+            share: objects as f64 / counts.support(usize::from(truth)) as f64,
             examples: data
                 .images
                 .iter()

@@ -12,6 +12,9 @@ use crate::read::split::{Excluded, Prediction, exclude};
 /// Where the edges of a box can be, in shares of the image: a detector may let a box hang over.
 const PLAUSIBLE_EDGES: RangeInclusive<f32> = -1.0..=2.0;
 
+/// Classes that a message about other classes names.
+const MAX_DIFFERENCES: usize = 10;
+
 /// The predictions of one split, with what they are checked against.
 pub(crate) struct PredictionsOfSplit<'a> {
     pub path: &'a Path,
@@ -94,7 +97,7 @@ impl PredictionsOfSplit<'_> {
         if !differences.is_empty() {
             return Err(InputError::OtherClasses {
                 path: self.path.to_path_buf(),
-                differences: self.describe(differences.into_keys()),
+                differences: self.describe(differences.into_keys().collect()),
             });
         }
         if let Some((example, ())) = strangers.first_key_value() {
@@ -150,8 +153,8 @@ impl PredictionsOfSplit<'_> {
         }
     }
 
-    fn describe(&self, strange: impl Iterator<Item = (i16, String)>) -> Vec<String> {
-        let sentence = |(class_index, name): (i16, String)| match usize::try_from(class_index)
+    fn describe(&self, strange: Vec<(i16, String)>) -> Vec<String> {
+        let sentence = |(class_index, name): &(i16, String)| match usize::try_from(*class_index)
             .ok()
             .and_then(|i| self.class_names.get(i))
         {
@@ -159,10 +162,13 @@ impl PredictionsOfSplit<'_> {
                 format!("class_index {class_index} is `{name}` there and `{ours}` in the tables")
             }
             None => format!(
-                "class_index {class_index} (`{name}`) is not among the tables' {} trained classes",
+                "class_index {class_index} (`{name}`) is not among the tables' {} trained \
+                     classes",
                 self.class_names.len()
             ),
         };
-        strange.map(sentence).collect()
+        let more = strange.len().saturating_sub(MAX_DIFFERENCES);
+        let shown = strange.iter().take(MAX_DIFFERENCES).map(sentence);
+        shown.chain((more > 0).then(|| format!("and {more} more"))).collect()
     }
 }

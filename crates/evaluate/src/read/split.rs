@@ -181,3 +181,14 @@ pub(crate) fn exclude(excluded: &mut Vec<Excluded>, what: &'static str, count: u
         excluded.push(Excluded { what, count, reason: reason.to_owned() });
     }
 }
+
+/// Names that a sentence lists.
+const MAX_NAMES: usize = 20;
+
+/// `a, b, c`; of many names the first ones, and how many more there are.
+pub(crate) fn first_of(names: Vec<String>) -> String {
+    match names.len().checked_sub(MAX_NAMES) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..MAX_NAMES].join(", ")),
+    }
+}

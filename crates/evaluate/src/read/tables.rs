@@ -11,7 +11,7 @@ use ossify_contract::{
 use crate::read::error::InputError;
 use crate::read::images::SplitImages;
 use crate::read::predictions::PredictionsOfSplit;
-use crate::read::split::{Excluded, Light, ScoredImage, SplitData, Truth, exclude};
+use crate::read::split::{Excluded, Light, ScoredImage, SplitData, Truth, exclude, first_of};
 
 /// Where the label tables and the optional fingerprints are.
 #[derive(Clone, Debug)]
@@ -140,12 +140,14 @@ impl Tables {
             }
         }
         exclude(excluded, "objects", unscored, "their image is unreadable or unlabelled");
-        let rare_names: Vec<&str> = rare.keys().map(String::as_str).collect();
         exclude(
             excluded,
             "objects",
             rare.values().sum(),
-            &format!("rare class, not trained: {}; their images stay", rare_names.join(", ")),
+            &format!(
+                "rare class, not trained: {}; their images stay",
+                first_of(rare.into_keys().collect())
+            ),
         );
         Ok(truths)
     }

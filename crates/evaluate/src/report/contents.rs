@@ -139,13 +139,24 @@ pub struct ClassReport {
     pub scores: ScoresOfClass<Interval>,
 }
 
-/// Counts of true (rows) against predicted class (columns).
+/// Counts of true against predicted class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConfusionTable {
-    /// Names of the rows; the columns have these and a last one for images without a prediction.
+    /// Names of the classes.
     pub labels: Vec<String>,
-    /// `counts[true][predicted]`.
-    pub counts: Vec<Vec<u64>>,
+    /// The pairs that occur, in order of true and then of predicted class; all others are 0.
+    pub cells: Vec<ConfusionCell>,
+}
+
+/// Objects of one true and one predicted class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ConfusionCell {
+    /// Index of the true class in [`ConfusionTable::labels`].
+    pub true_class: u16,
+    /// Index of the predicted class; null where the image has no prediction.
+    pub predicted_class: Option<u16>,
+    /// How many objects; at least 1.
+    pub objects: u64,
 }
 
 /// What a report is made of, beside the scores themselves.
@@ -165,7 +176,8 @@ impl Report {
     pub(crate) fn assemble(parts: Parts<'_>) -> Self {
         let Parts { run, data, scorer, fitted, scores, without_leaks, match_kinds, bootstrap } =
             parts;
-        let confusion = scorer.confusion(&vec![1; data.images.len()]);
+        let confusion = scorer.confusion();
+        let class_counts = scorer.class_counts(&vec![1; data.images.len()]);
         let classes = data.class_names.len();
         let counts = Counts {
             images_by_status: data.images_by_status.clone(),
@@ -220,20 +232,24 @@ impl Report {
                 .enumerate()
                 .map(|(class, (class_name, scores))| ClassReport {
                     class_name,
-                    support: confusion.support(class),
+                    support: class_counts.support(class),
                     scores,
                 })
                 .collect(),
             confusion_matrix: ConfusionTable {
                 labels: data.class_names.clone(),
-                counts: (0..classes)
-                    .map(|truth| {
-                        (0..=classes).map(|predicted| confusion.count(truth, predicted)).collect()
+                cells: confusion
+                    .cells()
+                    .map(|((true_class, predicted), objects)| ConfusionCell {
+                        true_class,
+                        predicted_class: Some(predicted)
+                            .filter(|predicted| usize::from(*predicted) < classes),
+                        objects,
                     })
                     .collect(),
             },
             match_kinds,
-            most_confused: most_confused(data, &confusion),
+            most_confused: most_confused(data, &confusion, &class_counts),
             slices: slices(data),
             excluded: data.excluded.clone(),
             bootstrap,

@@ -3,21 +3,25 @@
 use ossify_contract::{EpochMetrics, SplitMetrics};
 use ossify_page::{BarChart, HeatMap, LineChart, ReliabilityBin, ReliabilityChart, Svg};
 
+use crate::failures::confused_pairs::MAX_DRAWN_CLASSES;
 use crate::read::split::SplitData;
 use crate::report::contents::Report;
 use crate::report::digits::two;
+use crate::report::largest::{largest_classes, left_out_sentence};
 use crate::scores::average_precision::{RECALLS, precision_recall};
 use crate::scores::scorer::{CALIBRATION_BINS, Scorer};
 
 /// A chart with the stem of its file and what to see in it.
 pub(crate) struct Figure {
     pub stem: &'static str,
-    pub caption: &'static str,
+    pub caption: String,
     pub chart: Svg,
 }
 
-/// Lines above which a chart of all classes is no longer read; the most frequent classes are drawn.
-const MOST_LINES: usize = 10;
+/// Lines that a reader can tell apart; of more classes the most frequent ones are drawn.
+const MAX_LINES: usize = 10;
+/// Classes in a bar chart.
+const MAX_BARS: usize = 60;
 
 /// Precision against recall at IoU .5, a line a class.
 pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figure {
@@ -36,7 +40,7 @@ pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figu
     }
     Figure {
         stem: "precision-recall",
-        caption: "Of the detections down to a confidence, the share that is right, against the share of objects found; higher and further right is better.",
+        caption: "Of the detections down to a confidence, the share that is right, against the share of objects found; higher and further right is better.".into(),
         chart: chart.svg(),
     }
 }
@@ -62,7 +66,7 @@ pub(crate) fn roc_figure(data: &SplitData, scorer: &Scorer, report: &Report) -> 
     }
     Figure {
         stem: "roc",
-        caption: "How well the probability of a class tells its images from all others; the dotted line is guessing.",
+        caption: "How well the probability of a class tells its images from all others; the dotted line is guessing.".into(),
         chart: chart.svg(),
     }
 }
@@ -80,30 +84,51 @@ pub(crate) fn reliability_figure(scorer: &Scorer) -> Figure {
     let bins = scorer.reliability(false).into_iter().enumerate().map(bin).collect();
     Figure {
         stem: "reliability",
-        caption: "Among images with a confidence, the share that is right. Points below the dotted line: the model promises too much. A larger point stands for more images.",
+        caption: "Among images with a confidence, the share that is right. Points below the dotted line: the model promises too much. A larger point stands for more images.".into(),
         chart: ReliabilityChart::new("Does the confidence mean what it says?", bins).svg(),
     }
 }
 
-/// The confusion matrix.
+/// The confusion matrix, of the largest classes where all have no room.
 pub(crate) fn confusion_figure(report: &Report) -> Figure {
     let table = &report.confusion_matrix;
-    let has_silent = table.counts.iter().any(|row| row.last().is_some_and(|count| *count > 0));
-    let mut columns = table.labels.clone();
-    if has_silent {
+    let classes = table.labels.len();
+    let shown =
+        largest_classes(report.per_class.iter().map(|class| class.support), MAX_DRAWN_CLASSES);
+    let name = |class: &usize| table.labels[*class].clone();
+    let mut columns: Vec<String> = shown.iter().map(name).collect();
+    let rows = columns.clone();
+    let has_others = shown.len() < classes;
+    if has_others {
+        columns.push("(other classes)".into());
+    }
+    let others = shown.len();
+    let silent = columns.len();
+    if table.cells.iter().any(|cell| cell.predicted_class.is_none()) {
         columns.push("(no prediction)".into());
     }
-    let values = table
-        .counts
+    let mut counts = vec![vec![0; columns.len()]; rows.len()];
+    for cell in &table.cells {
+        let Ok(row) = shown.binary_search(&usize::from(cell.true_class)) else { continue };
+        let column = match cell.predicted_class {
+            None => silent,
+            Some(class) => shown.binary_search(&usize::from(class)).unwrap_or(others),
+        };
+        counts[row][column] += cell.objects;
+    }
+    let values = counts
         .iter()
-        .map(|row| row[..columns.len()].iter().map(|count| *count as f64).collect())
+        .map(|row: &Vec<u64>| row.iter().map(|count| *count as f64).collect())
         .collect();
-    let chart = HeatMap::new("Confusion matrix", table.labels.clone(), columns, values)
+    let chart = HeatMap::new("Confusion matrix", rows, columns, values)
         .axis_names("true class", "predicted class")
         .shade_by_row();
+    let caption = "Objects of each true class by the class that was predicted for their image; \
+                   shaded by share of the row.";
+    let left_out = left_out_sentence(shown.len(), classes, "report.json");
     Figure {
         stem: "confusion-matrix",
-        caption: "Objects of each true class by the class that was predicted for their image; shaded by share of the row.",
+        caption: format!("{caption} {left_out}").trim_end().to_owned(),
         chart: chart.svg(),
     }
 }
@@ -113,7 +138,8 @@ pub(crate) fn recall_figure(report: &Report) -> Figure {
     let mut chart = BarChart::new("Recall by class")
         .range(0.0, 1.0)
         .axis_name("share of objects whose class was predicted, 95 % interval");
-    for class in &report.per_class {
+    let shown = largest_classes(report.per_class.iter().map(|class| class.support), MAX_BARS);
+    for class in shown.iter().map(|class| &report.per_class[*class]) {
         let recall = &class.scores.recall;
         chart = chart.row_with_interval(
             format!("{} ({})", class.class_name, class.support),
@@ -122,9 +148,11 @@ pub(crate) fn recall_figure(report: &Report) -> Figure {
             recall.high,
         );
     }
+    let caption = "In brackets the number of objects. A wide interval: too few to tell.";
+    let left_out = left_out_sentence(shown.len(), report.per_class.len(), "report.json");
     Figure {
         stem: "recall-by-class",
-        caption: "In brackets the number of objects. A wide interval: too few to tell.",
+        caption: format!("{caption} {left_out}").trim_end().to_owned(),
         chart: chart.svg(),
     }
 }
@@ -138,7 +166,7 @@ pub(crate) fn kinds_figure(report: &Report) -> Figure {
     }
     Figure {
         stem: "match-kinds",
-        caption: "In place: IoU of at least 0.5. Near: IoU of at least 0.1.",
+        caption: "In place: IoU of at least 0.5. Near: IoU of at least 0.1.".into(),
         chart: chart.svg(),
     }
 }
@@ -169,17 +197,18 @@ pub(crate) fn training_figures(metrics: &[EpochMetrics]) -> Vec<Figure> {
     vec![
         Figure {
             stem: "training-loss",
-            caption: "What training minimised, penalties included.",
+            caption: "What training minimised, penalties included.".into(),
             chart: chart("Loss", "loss", |m| m.loss).svg(),
         },
         Figure {
             stem: "training-accuracy",
-            caption: "A gap between train and valid: the model remembers more than it understands.",
+            caption: "A gap between train and valid: the model remembers more than it understands."
+                .into(),
             chart: chart("Accuracy", "share right", |m| m.accuracy).y_range(0.0, 1.0).svg(),
         },
         Figure {
             stem: "training-iou",
-            caption: "Overlap of predicted and true box.",
+            caption: "Overlap of predicted and true box.".into(),
             chart: chart("Mean IoU", "IoU", |m| m.mean_iou).y_range(0.0, 1.0).svg(),
         },
     ]
@@ -190,11 +219,5 @@ fn most_frequent(data: &SplitData) -> Vec<usize> {
     for truth in &data.truths {
         counts[usize::from(truth.class)] += 1;
     }
-    let mut classes: Vec<usize> = (0..counts.len()).collect();
-    if classes.len() > MOST_LINES {
-        classes.sort_by_key(|class| (std::cmp::Reverse(counts[*class]), *class));
-        classes.truncate(MOST_LINES);
-        classes.sort_unstable();
-    }
-    classes
+    largest_classes(counts.into_iter(), MAX_LINES)
 }

@@ -4,5 +4,6 @@ pub(crate) mod ci;
 pub(crate) mod contents;
 pub(crate) mod digits;
 pub(crate) mod figures;
+pub(crate) mod largest;
 pub(crate) mod page;
 pub(crate) mod words;

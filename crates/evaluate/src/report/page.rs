@@ -1,5 +1,7 @@
 //! `report.html`.
 
+use std::collections::HashSet;
+
 use ossify_page::{
     Column, Gallery, NoteKind, Page, Picture, Section, Table, TableCell, Tile, count, percent,
 };
@@ -10,8 +12,14 @@ use crate::read::split::SplitData;
 use crate::report::contents::Report;
 use crate::report::digits::{interval, score_cell, two, value};
 use crate::report::figures::{Figure, KINDS};
+use crate::report::largest::{largest_classes, left_out_sentence};
 use crate::report::words::lead;
 use crate::scores::bootstrap::Interval;
+
+/// Rows of the table of classes.
+const MAX_CLASS_ROWS: usize = 200;
+/// Classes in the table of thresholds, which has a row for each wanted sensitivity.
+const MAX_CLASSES_WITH_THRESHOLDS: usize = 100;
 
 /// What the page shows beside the report.
 pub(crate) struct PageParts<'a> {
@@ -53,8 +61,9 @@ pub(crate) fn render(parts: &PageParts<'_>) -> String {
     page.push(failures(parts));
     if !parts.training.is_empty() {
         page.push(
-            Section::new("Training")
-                .charts(parts.training.iter().map(|figure| (figure.caption, figure.chart.clone()))),
+            Section::new("Training").charts(
+                parts.training.iter().map(|figure| (&figure.caption, figure.chart.clone())),
+            ),
         );
     }
     page.push(left_out(report));
@@ -204,7 +213,7 @@ fn scores(report: &Report, figures: &[Figure]) -> Section {
         figures
             .iter()
             .filter(|figure| matches!(figure.stem, "precision-recall" | "roc" | "reliability"))
-            .map(|figure| (figure.caption, figure.chart.clone())),
+            .map(|figure| (&figure.caption, figure.chart.clone())),
     )
 }
 
@@ -246,7 +255,14 @@ fn thresholds(report: &Report) -> Section {
         Column::number("specificity here"),
     ])
     .caption("Thresholds for each class against all others: the highest that reaches the wanted sensitivity on the valid split");
-    for point in &report.operating_points {
+    let shown = largest_classes(
+        report.per_class.iter().map(|class| class.support),
+        MAX_CLASSES_WITH_THRESHOLDS,
+    );
+    let names: HashSet<&str> =
+        shown.iter().map(|class| report.per_class[*class].class_name.as_str()).collect();
+    let points = report.operating_points.iter();
+    for point in points.filter(|point| names.contains(point.class_name.as_str())) {
         table.push([
             TableCell::new(&point.class_name),
             TableCell::new(percent(point.wanted_sensitivity)),
@@ -255,7 +271,9 @@ fn thresholds(report: &Report) -> Section {
             score_cell(&point.specificity),
         ]);
     }
-    section.table(table)
+    let left_out = left_out_sentence(shown.len(), report.per_class.len(), "report.json");
+    let section = section.table(table);
+    if left_out.is_empty() { section } else { section.paragraph(left_out) }
 }
 
 /// Scores with and without images that stand in another split, too.
@@ -296,7 +314,13 @@ fn by_class(report: &Report, figures: &[Figure]) -> Section {
     let columns = ["precision", "recall", "F1", "AUROC", "mean IoU", "AP50"].map(Column::number);
     let mut table =
         Table::new([Column::text("class"), Column::number("objects")].into_iter().chain(columns));
-    for (class, detection) in report.per_class.iter().zip(&report.detection.per_class) {
+    let shown = largest_classes(report.per_class.iter().map(|class| class.support), MAX_CLASS_ROWS);
+    let left_out = left_out_sentence(shown.len(), report.per_class.len(), "report.json");
+    if !left_out.is_empty() {
+        table = table.caption(left_out);
+    }
+    for class in shown {
+        let (class, detection) = (&report.per_class[class], &report.detection.per_class[class]);
         let scores = &class.scores;
         let figures = [
             &scores.precision,
@@ -318,14 +342,14 @@ fn by_class(report: &Report, figures: &[Figure]) -> Section {
         .filter(|figure| matches!(figure.stem, "confusion-matrix" | "recall-by-class"));
     Section::new("By class")
         .table(table)
-        .charts(charts.map(|figure| (figure.caption, figure.chart.clone())))
+        .charts(charts.map(|figure| (&figure.caption, figure.chart.clone())))
 }
 
 fn failures(parts: &PageParts<'_>) -> Section {
     let report = parts.report;
     let mut section = Section::new("Where it fails");
     let charts = parts.figures.iter().filter(|figure| figure.stem == "match-kinds");
-    section = section.charts(charts.map(|figure| (figure.caption, figure.chart.clone())));
+    section = section.charts(charts.map(|figure| (&figure.caption, figure.chart.clone())));
     if !report.most_confused.is_empty() {
         let mut table = Table::new([
             Column::text("true class"),

@@ -2,7 +2,7 @@
 
 use ossify_page::count;
 
-use crate::read::split::SplitData;
+use crate::read::split::{SplitData, first_of};
 use crate::report::contents::Report;
 use crate::report::digits::{two, with_interval};
 
@@ -90,16 +90,13 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
             count(shared)
         ));
     }
-    let few: Vec<String> = report
-        .per_class
-        .iter()
-        .filter(|class| class.support < FEW_OBJECTS)
-        .map(|class| format!("{} ({})", class.class_name, class.support))
-        .collect();
+    let few = report.per_class.iter().filter(|class| class.support < FEW_OBJECTS);
+    let few = few.map(|class| format!("{} ({})", class.class_name, class.support));
+    let few = first_of(few.collect());
     if !few.is_empty() {
         limits.push(format!(
             "Classes with fewer than {FEW_OBJECTS} objects, whose scores mean little: {}.",
-            few.join(", ")
+            few
         ));
     }
     limits

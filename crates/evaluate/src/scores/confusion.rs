@@ -1,77 +1,98 @@
-/// Counts of true against predicted class, weighted; the last column is "no prediction".
+use std::collections::BTreeMap;
+
+/// Cases, predictions and hits of each class, weighted: all that the scores of a class need, in
+/// memory that grows with the classes and not with their square.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Confusion {
-    classes: usize,
-    counts: Vec<u64>,
+pub struct ClassCounts {
+    cases: Vec<u64>,
+    predicted: Vec<u64>,
+    hits: Vec<u64>,
 }
 
-impl Confusion {
-    /// An empty matrix.
+impl ClassCounts {
+    /// Counts of 0 for so many classes.
     pub fn new(classes: usize) -> Self {
-        Confusion { classes, counts: vec![0; classes * (classes + 1)] }
+        let zeros = vec![0; classes];
+        ClassCounts { cases: zeros.clone(), predicted: zeros.clone(), hits: zeros }
     }
 
     /// Adds `weight` cases. A `predicted` of the number of classes means that there was no
     /// prediction.
     pub fn add(&mut self, truth: u16, predicted: u16, weight: u32) {
-        let at = usize::from(truth) * (self.classes + 1) + usize::from(predicted).min(self.classes);
-        self.counts[at] += u64::from(weight);
-    }
-
-    /// Cases of class `truth` that were predicted as `predicted`.
-    pub fn count(&self, truth: usize, predicted: usize) -> u64 {
-        self.counts[truth * (self.classes + 1) + predicted]
+        let weight = u64::from(weight);
+        self.cases[usize::from(truth)] += weight;
+        if let Some(count) = self.predicted.get_mut(usize::from(predicted)) {
+            *count += weight;
+        }
+        if truth == predicted {
+            self.hits[usize::from(truth)] += weight;
+        }
     }
 
     /// Cases of a class.
     pub fn support(&self, class: usize) -> u64 {
-        (0..=self.classes).map(|predicted| self.count(class, predicted)).sum()
+        self.cases[class]
     }
 
-    fn predicted(&self, class: usize) -> u64 {
-        (0..self.classes).map(|truth| self.count(truth, class)).sum()
-    }
-
-    fn total(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// Share of cases on the diagonal; NaN without cases.
+    /// Share of cases whose class was predicted; NaN without cases.
     pub fn accuracy(&self) -> f64 {
-        let hits: u64 = (0..self.classes).map(|class| self.count(class, class)).sum();
-        hits as f64 / self.total() as f64
+        self.hits.iter().sum::<u64>() as f64 / self.cases.iter().sum::<u64>() as f64
     }
 
     /// Share of predictions of the class that are right. As `sklearn.metrics.precision_score` with
     /// `zero_division=0`: 0 where the class was never predicted; NaN where it has no cases either.
     pub fn precision(&self, class: usize) -> f64 {
-        match (self.predicted(class), self.support(class)) {
+        match (self.predicted[class], self.cases[class]) {
             (0, 0) => f64::NAN,
             (0, _) => 0.0,
-            (predicted, _) => self.count(class, class) as f64 / predicted as f64,
+            (predicted, _) => self.hits[class] as f64 / predicted as f64,
         }
     }
 
     /// Share of cases of the class that are predicted as such; NaN without cases.
     pub fn recall(&self, class: usize) -> f64 {
-        self.count(class, class) as f64 / self.support(class) as f64
+        self.hits[class] as f64 / self.cases[class] as f64
     }
 
     /// Harmonic mean of precision and recall, `2 tp / (2 tp + fp + fn)`; NaN where the class has
     /// neither cases nor predictions.
     pub fn f1(&self, class: usize) -> f64 {
-        2.0 * self.count(class, class) as f64 / (self.support(class) + self.predicted(class)) as f64
+        2.0 * self.hits[class] as f64 / (self.cases[class] + self.predicted[class]) as f64
     }
 
     /// Mean recall of the classes that have cases: `sklearn.metrics.balanced_accuracy_score`.
     pub fn balanced_accuracy(&self) -> f64 {
-        mean_of_defined((0..self.classes).map(|class| self.recall(class)))
+        mean_of_defined((0..self.cases.len()).map(|class| self.recall(class)))
     }
 
     /// Mean F1 of the classes that have cases or predictions:
     /// `sklearn.metrics.f1_score(average="macro")`.
     pub fn macro_f1(&self) -> f64 {
-        mean_of_defined((0..self.classes).map(|class| self.f1(class)))
+        mean_of_defined((0..self.cases.len()).map(|class| self.f1(class)))
+    }
+}
+
+/// How often each true class was predicted as which, for the pairs that occur: at most one a case,
+/// however many classes there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confusion {
+    cells: BTreeMap<(u16, u16), u64>,
+}
+
+impl Confusion {
+    /// Adds a case. A `predicted` of the number of classes means that there was no prediction.
+    pub fn add(&mut self, truth: u16, predicted: u16) {
+        *self.cells.entry((truth, predicted)).or_default() += 1;
+    }
+
+    /// Cases of class `truth` that were predicted as `predicted`.
+    pub fn count(&self, truth: u16, predicted: u16) -> u64 {
+        self.cells.get(&(truth, predicted)).copied().unwrap_or(0)
+    }
+
+    /// The pairs that occur, with their cases, in order of true and then of predicted class.
+    pub fn cells(&self) -> impl Iterator<Item = ((u16, u16), u64)> {
+        self.cells.iter().map(|(pair, count)| (*pair, *count))
     }
 }
 
@@ -89,38 +110,34 @@ mod tests {
 
     /// Three classes: 0 twice right and once taken for 1; 1 never found, once without a prediction;
     /// 2 absent.
-    fn example() -> Confusion {
-        let mut confusion = Confusion::new(3);
-        confusion.add(0, 0, 2);
-        confusion.add(0, 1, 1);
-        confusion.add(1, 0, 1);
-        confusion.add(1, 3, 1);
-        confusion
+    fn example() -> ClassCounts {
+        let mut counts = ClassCounts::new(3);
+        counts.add(0, 0, 2);
+        counts.add(0, 1, 1);
+        counts.add(1, 0, 1);
+        counts.add(1, 3, 1);
+        counts
     }
 
     #[test]
     fn figures_are_those_worked_out_by_hand() {
-        let confusion = example();
-        assert_eq!(confusion.accuracy(), 2.0 / 5.0);
-        assert_eq!(confusion.recall(0), 2.0 / 3.0);
-        assert_eq!(confusion.recall(1), 0.0);
-        assert!(
-            confusion.recall(2).is_nan()
-                && confusion.precision(2).is_nan()
-                && confusion.f1(2).is_nan()
-        );
-        assert_eq!(confusion.precision(0), 2.0 / 3.0);
-        assert_eq!(confusion.balanced_accuracy(), 1.0 / 3.0);
-        assert_eq!(confusion.macro_f1(), 1.0 / 3.0);
+        let counts = example();
+        assert_eq!(counts.accuracy(), 2.0 / 5.0);
+        assert_eq!(counts.recall(0), 2.0 / 3.0);
+        assert_eq!(counts.recall(1), 0.0);
+        assert!(counts.recall(2).is_nan() && counts.precision(2).is_nan() && counts.f1(2).is_nan());
+        assert_eq!(counts.precision(0), 2.0 / 3.0);
+        assert_eq!(counts.balanced_accuracy(), 1.0 / 3.0);
+        assert_eq!(counts.macro_f1(), 1.0 / 3.0);
     }
 
     #[test]
     fn without_cases_nothing_is_defined() {
-        let confusion = Confusion::new(2);
+        let counts = ClassCounts::new(2);
         assert!(
-            confusion.accuracy().is_nan()
-                && confusion.macro_f1().is_nan()
-                && confusion.balanced_accuracy().is_nan()
+            counts.accuracy().is_nan()
+                && counts.macro_f1().is_nan()
+                && counts.balanced_accuracy().is_nan()
         );
     }
 }

@@ -1,9 +1,11 @@
+use rayon::prelude::*;
+
 use crate::read::split::SplitData;
 use crate::scores::average_precision::{
     ClassDetections, PrecisionRecall, THRESHOLDS, class_detections, precision_recall,
 };
 use crate::scores::calibration::{self, Fitted};
-use crate::scores::confusion::{Confusion, mean_of_defined};
+use crate::scores::confusion::{ClassCounts, Confusion, mean_of_defined};
 use crate::scores::ranking::Ranking;
 use crate::scores::sheet::{
     DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScaledScores, ScoreSheet,
@@ -123,7 +125,7 @@ impl Scorer {
             let thresholds = thresholds.map_or(&[][..], Vec::as_slice);
             Ranking::of(images.iter().filter_map(case).collect(), thresholds)
         };
-        let rankings = (0..classes).map(ranking).collect();
+        let rankings = (0..classes).into_par_iter().map(ranking).collect();
         Scorer { classes, objects, images, rankings, detections: class_detections(data) }
     }
 
@@ -137,13 +139,23 @@ impl Scorer {
         self.images.len()
     }
 
-    /// True against predicted class over objects.
-    pub fn confusion(&self, weights: &[u32]) -> Confusion {
-        let mut confusion = Confusion::new(self.classes);
+    /// True against predicted class over objects, each image counted once.
+    pub fn confusion(&self) -> Confusion {
+        let mut confusion = Confusion::default();
         for case in &self.objects {
-            confusion.add(case.truth, case.predicted, weights[case.image as usize]);
+            confusion.add(case.truth, case.predicted);
         }
         confusion
+    }
+
+    /// Cases, predictions and hits of each class over objects, where image `i` counts `weights[i]`
+    /// times.
+    pub fn class_counts(&self, weights: &[u32]) -> ClassCounts {
+        let mut counts = ClassCounts::new(self.classes);
+        for case in &self.objects {
+            counts.add(case.truth, case.predicted, weights[case.image as usize]);
+        }
+        counts
     }
 
     /// Share of labelled images that show the most frequent class: what always answering that class
@@ -158,7 +170,7 @@ impl Scorer {
 
     /// All scores where image `i` counts `weights[i]` times.
     pub fn scores(&self, weights: &[u32]) -> ScoreSheet<f64> {
-        let confusion = self.confusion(weights);
+        let counts = self.class_counts(weights);
         let (mut aurocs, mut operating) =
             (Vec::with_capacity(self.classes), Vec::with_capacity(self.classes));
         for ranking in &self.rankings {
@@ -166,13 +178,13 @@ impl Scorer {
             aurocs.push(auroc);
             operating.push(points);
         }
-        let (objects, iou_of_class) = self.object_scores(&confusion, weights);
+        let (objects, iou_of_class) = self.object_scores(&counts, weights);
         let curves: Vec<Option<PrecisionRecall>> =
             self.detections.iter().map(|class| precision_recall(class, weights)).collect();
         let per_class = |class: usize| ScoresOfClass {
-            precision: confusion.precision(class),
-            recall: confusion.recall(class),
-            f1: confusion.f1(class),
+            precision: counts.precision(class),
+            recall: counts.recall(class),
+            f1: counts.f1(class),
             auroc: aurocs[class],
             mean_iou: iou_of_class[class],
         };
@@ -209,7 +221,7 @@ impl Scorer {
 
     fn object_scores(
         &self,
-        confusion: &Confusion,
+        counts: &ClassCounts,
         weights: &[u32],
     ) -> (ObjectScores<f64>, Vec<f64>) {
         let (mut all, mut with_prediction, mut squared, mut half) = (0.0, 0.0, 0.0, 0.0);
@@ -228,9 +240,9 @@ impl Scorer {
             *of_class = (of_class.0 + weight * case.iou, of_class.1 + weight);
         }
         let scores = ObjectScores {
-            accuracy: confusion.accuracy(),
-            balanced_accuracy: confusion.balanced_accuracy(),
-            macro_f1: confusion.macro_f1(),
+            accuracy: counts.accuracy(),
+            balanced_accuracy: counts.balanced_accuracy(),
+            macro_f1: counts.macro_f1(),
             box_mse: squared / with_prediction,
             mean_iou: iou.iter().map(|(sum, _)| sum).sum::<f64>() / all,
             iou50_rate: half / all,
@@ -239,11 +251,11 @@ impl Scorer {
     }
 
     fn image_scores(&self, aurocs: &[f64], weights: &[u32]) -> ImageScores<f64> {
-        let mut confusion = Confusion::new(self.classes);
+        let mut counts = ClassCounts::new(self.classes);
         let (mut all, mut top2) = (0.0, 0.0);
         for case in &self.images {
             let weight = weights[case.image as usize];
-            confusion.add(case.truth, case.predicted, weight);
+            counts.add(case.truth, case.predicted, weight);
             let weight = f64::from(weight);
             all += weight;
             top2 += weight * f64::from(u8::from(case.in_top2));
@@ -251,9 +263,9 @@ impl Scorer {
         let ScaledScores { log_loss, brier, ece } =
             self.calibration_scores(weights, |case| case.calibration.as_ref());
         ImageScores {
-            accuracy: confusion.accuracy(),
+            accuracy: counts.accuracy(),
             top2_accuracy: top2 / all,
-            macro_f1: confusion.macro_f1(),
+            macro_f1: counts.macro_f1(),
             macro_auroc: mean_of_defined(aurocs.iter().copied()),
             log_loss,
             brier,
