@@ -20,6 +20,7 @@ mod table;
 mod tables;
 mod transform;
 mod unit_box;
+mod user_file;
 mod work_folder;
 
 pub use cell::Cell;
@@ -51,6 +52,7 @@ pub use tables::{
 };
 pub use transform::Transform;
 pub use unit_box::UnitBox;
+pub use user_file::write_user_file;
 pub use work_folder::WorkFolder;
 
 /// Version of every schema in this crate; it stands in each manifest and in each table's metadata.

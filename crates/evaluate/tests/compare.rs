@@ -139,7 +139,11 @@ fn a_worse_table_gives_exit_code_3_with_a_reason_again_and_again() {
         .code(3);
         let text = stderr(done);
         assert!(
-            text.contains("gate evaluate.max_drop.accuracy not met: the image accuracy of run-2 on the valid split is 0.7500, 0.2500 below that of run-1 (1.0000); the 95 % interval of the drop, 0.1"),
+            text.contains(
+                "gate evaluate.max_drop.accuracy not met: the image accuracy of run-2 on \
+                the valid split is 0.7500, 0.2500 below that of run-1 (1.0000); the 95 % interval \
+                of the drop, 0.1"
+            ),
             "{text}"
         );
         assert!(
@@ -203,7 +207,13 @@ fn what_counts_as_a_drop_is_chosen() {
         .contains("reaches above 0.03")
     );
     let text = code(&["--set", "evaluate.bootstrap_samples=0"], 2);
-    assert!(text.contains("evaluate.drop_test = \"clear\" judges by intervals, and evaluate.bootstrap_samples = 0 makes none"), "{text}");
+    assert!(
+        text.contains(
+            "evaluate.drop_test = \"clear\" judges by intervals, and \
+        evaluate.bootstrap_samples = 0 makes none"
+        ),
+        "{text}"
+    );
     let text =
         code(&["--set", "evaluate.bootstrap_samples=0", "--set", "evaluate.drop_test=measured"], 3);
     assert!(
@@ -215,7 +225,7 @@ fn what_counts_as_a_drop_is_chosen() {
 }
 
 #[test]
-fn images_and_confusions_that_changed_are_told_the_worst_first() {
+fn images_and_confusions_that_changed_are_listed_the_worst_first() {
     let folder = tempfile::tempdir().unwrap();
     let mut work = forty_images();
     // The baseline has image 4 wrong.
@@ -242,11 +252,18 @@ fn images_and_confusions_that_changed_are_told_the_worst_first() {
     let text = stderr(done);
     assert!(
         text.contains(
-            "Of 40 labelled images 3 turned from right to wrong and 1 from wrong to right, which chance may explain (McNemar's exact test, p = 0.62)"
+            "Of 40 labelled images 3 turned from right to wrong and 1 from wrong to right, which \
+                chance may explain (McNemar's exact test, p = 0.62)"
         ),
         "{text}"
     );
-    assert!(text.contains("detector has no prediction for 1 labelled images, and run-1 for 0; they count as wrong."), "{text}");
+    assert!(
+        text.contains(
+            "detector has no prediction for 1 labelled images, and run-1 for 0; they \
+        count as wrong."
+        ),
+        "{text}"
+    );
     let comparison = comparison(folder.path(), "run-1-vs-detector");
     let images = &comparison["comparisons"][0]["images"];
     let ids = |list: &str| -> Vec<String> {
@@ -449,7 +466,9 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
     refused(
         "fewer",
         1,
-        "error: 5 of the 42 images of the valid split have no prediction in fewer, `valid/00.png` among them, though ossify-predict gives one for each: they came since. Run ossify-predict again",
+        "error: 5 of the 42 images of the valid split have no prediction in fewer, `valid/00.png` \
+            among them, though ossify-predict gives one for each: they came since. Run \
+            ossify-predict again",
     );
     let mut rows = work.predictions.clone();
     rows[0].image_id = "elsewhere.png".into();
@@ -473,7 +492,8 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
     refused(
         "test.parquet",
         1,
-        "error: run-1 has predictions of the valid split and test has none, so they cannot be compared on it; predict it for test, or leave valid out of evaluate.splits\n",
+        "error: run-1 has predictions of the valid split and test has none, so they cannot be \
+            compared on it; predict it for test, or leave valid out of evaluate.splits\n",
     );
     refused("run-9", 2, "compare: no predictions `run-9`");
     assert!(!folder.path().join("reports/compare").exists());

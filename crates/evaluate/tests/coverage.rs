@@ -17,7 +17,7 @@ const RESAMPLES: u32 = 400;
 /// Chance that an image's class is right.
 const ACCURACY: f64 = 0.8;
 /// Of a right class, the confidence is spread evenly from here to 1; the Brier score follows.
-const LEAST_CONFIDENCE: f64 = 0.6;
+const MIN_CONFIDENCE: f64 = 0.6;
 
 /// Images with one object each. Boxes are 0.4 wide and shifted by up to their width, evenly: with
 /// shift `s` in widths the IoU is (1 - s) / (1 + s).
@@ -29,7 +29,7 @@ fn drawn(number: u64) -> SplitData {
     for i in 0..IMAGES {
         let class = random.random_range(0..2_u16);
         let predicted = if random.random::<f64>() < ACCURACY { class } else { 1 - class };
-        let confidence = LEAST_CONFIDENCE + (1.0 - LEAST_CONFIDENCE) * random.random::<f64>();
+        let confidence = MIN_CONFIDENCE + (1.0 - MIN_CONFIDENCE) * random.random::<f64>();
         let shift = 0.4 * random.random::<f64>() as f32;
         let box_at = |left: f32| UnitBox { xmin: left, ymin: 0.1, xmax: left + 0.4, ymax: 0.5 };
         truths.push(Truth { line: 1, class, unit_box: box_at(0.1), area: 0.16 });
@@ -78,8 +78,8 @@ fn intervals_hold_the_true_score_in_95_of_100_datasets() {
     // 2 (1 - c)² where the class is right and 2 c² where not, with c even over 0.6..1.
     let mean_of_square = |from: f64, to: f64| (to.powi(3) - from.powi(3)) / 3.0 / (to - from);
     let brier = 2.0
-        * (ACCURACY * mean_of_square(0.0, 1.0 - LEAST_CONFIDENCE)
-            + (1.0 - ACCURACY) * mean_of_square(LEAST_CONFIDENCE, 1.0));
+        * (ACCURACY * mean_of_square(0.0, 1.0 - MIN_CONFIDENCE)
+            + (1.0 - ACCURACY) * mean_of_square(MIN_CONFIDENCE, 1.0));
     let mut held = [0_u32; 5];
     for number in 0..DATASETS {
         let data = drawn(number);

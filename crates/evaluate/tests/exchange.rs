@@ -77,68 +77,67 @@ fn work() -> Work {
     work
 }
 
-const EXPECTED: &str = "; expected is [{\"image_id\": .., \"category_id\": .., \"bbox\": [x, y, width, height], \"score\": ..}, ..]";
+const EXPECTED: &str = "; expected is [{\"image_id\": .., \"category_id\": .., \"bbox\": [x, y, \
+    width, height], \"score\": ..}, ..]";
 
 /// Each bad file or folder with the flags it is imported with, and the error, or what is left out.
 const CORPUS: [(&str, &[&str], &[&str]); 18] = [
     (
         "empty.json",
         COCO,
-        &[
-            "empty.json is no list of detections: EOF while parsing a value at line 1 column 0; expected..",
-        ],
+        &["empty.json is not a list of detections: EOF while parsing a value at line 1 column 0; \
+                expected.."],
     ),
     ("empty_list.json", COCO, &["empty_list.json has no predictions: the list has no entry"]),
     (
         "table.json",
         COCO,
-        &["table.json is no list of detections: expected value at line 1 column 1; expected.."],
+        &["table.json is not a list of detections: expected value at line 1 column 1; expected.."],
     ),
     (
         "truncated.json",
         COCO,
         &[
-            "truncated.json is no list of detections: EOF while parsing a string at line 3 column 26; expected..",
+            "truncated.json is not a list of detections: EOF while parsing a string at line 3 column \
+                26; expected..",
         ],
     ),
     (
         "ground_truth.json",
         COCO,
-        &[
-            "ground_truth.json is no list of detections: invalid type: map, expected a list at line 1 column 1; expected..",
-        ],
+        &["ground_truth.json is not a list of detections: invalid type: map, expected a list at \
+                line 1 column 1; expected.."],
     ),
     (
         "undecided.json",
         COCO,
-        &[
-            "the ids do not say how the classes are numbered: neither 0 nor 4 is among them, which would tell whether the dataset's classes 0 to 3 are \
-           counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results the --ground-truth that they belong to",
-        ],
+        &["the ids do not say how the classes are numbered: neither 0 nor 4 is among them, which \
+                would tell whether the dataset's classes 0 to 3 are \
+           counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results the \
+           --ground-truth that they belong to"],
     ),
     (
         "contradictory.json",
         COCO,
-        &[
-            "the ids contradict each other: there is category_id 0 and also category_id 4, though the dataset's classes are 0 to 3; \
-           these are predictions of other classes, or --category-ids has to say how they are numbered",
-        ],
+        &["the ids contradict each other: there is category_id 0 and also category_id 4, though \
+                the dataset's classes are 0 to 3; \
+           these are predictions of other classes, or --category-ids has to say how they are \
+           numbered"],
     ),
     (
         "contradictory_ultralytics.json",
         ULTRALYTICS,
-        &[
-            "the ids contradict each other: there is category_id 0 and also file_name, which Ultralytics writes since it counts from 1, though the \
-           dataset's classes are 0 to 3; these are predictions of other classes, or --category-ids has to say how they are numbered",
-        ],
+        &["the ids contradict each other: there is category_id 0 and also file_name, which \
+                Ultralytics writes since it counts from 1, though the \
+           dataset's classes are 0 to 3; these are predictions of other classes, or --category-ids \
+           has to say how they are numbered"],
     ),
     (
         "strangers.json",
         COCO,
-        &[
-            "strangers.json: none of its 3 predictions can be used: 1: no object with image_id, category_id, bbox and score (as strangers.json: entry 3: \
-           3); 2: its image is not in the tables (as strangers.json: entry 1: `zz`)",
-        ],
+        &["strangers.json: none of its 3 predictions can be used: 1: no object with image_id, \
+                category_id, bbox and score (as strangers.json: entry 3: \
+           3); 2: its image is not in the tables (as strangers.json: entry 1: `zz`)"],
     ),
     (
         "rows.json",
@@ -146,15 +145,20 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
         &[
             "3 predictions",
             "9: no object with image_id, category_id, bbox and score (rows.json: entry 2: 7)",
-            "5: the score is no number within 0..=1 (rows.json: entry 17: score is NaN)",
-            "6: the box is not made of finite numbers with a size of 0 or more (rows.json: entry 11: bbox is [1, 2, 3], and should be x, y, width and \
+            "5: the score is not a number within 0..=1 (rows.json: entry 17: score is NaN)",
+            "6: the box is not made of finite numbers with a size of 0 or more (rows.json: entry \
+                11: bbox is [1, 2, 3], and should be x, y, width and \
              height)",
             "2: its image is not in the tables (rows.json: entry 22: `stranger.png`)",
-            "1: several images of the split have that name (rows.json: entry 24: `d` is that of `x/d.png` and of others)",
-            "1: the tables do not know the size of its image, so pixels cannot become shares (rows.json: entry 25: `sizeless.png`)",
-            "2: its class is not in the tables (rows.json: entry 28: class 99; the dataset's are 0 to 3)",
+            "1: several images of the split have that name (rows.json: entry 24: `d` is that of \
+                `x/d.png` and of others)",
+            "1: the tables do not know the size of its image, so pixels cannot become shares \
+                (rows.json: entry 25: `sizeless.png`)",
+            "2: its class is not in the tables (rows.json: entry 28: class 99; the dataset's are 0 \
+                to 3)",
             "1: its image is in another split (rows.json: entry 26: `t.png` is in train)",
-            "1: its class was filtered as rare and is not scored (rows.json: entry 27: class 3 (`rare`))",
+            "1: its class was filtered as rare and is not scored (rows.json: entry 27: class 3 \
+                (`rare`))",
         ],
     ),
     (
@@ -162,12 +166,15 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
         YOLO,
         &[
             "3 predictions",
-            "4: not the six columns: class, x centre, y centre, width, height, confidence (yolo/a.txt:3: 5 columns; without a confidence: save it, as \
+            "4: not the six columns: class, x centre, y centre, width, height, confidence \
+                (yolo/a.txt:3: 5 columns; without a confidence: save it, as \
              with save_conf=True)",
-            "2: the score is no number within 0..=1 (yolo/c.txt:4: score 1.1)",
-            "3: the box is not made of finite numbers with a size of 0 or more (yolo/c.txt:1: box [NaN, 0.5, 0.2, 0.2])",
+            "2: the score is not a number within 0..=1 (yolo/c.txt:4: score 1.1)",
+            "3: the box is not made of finite numbers with a size of 0 or more (yolo/c.txt:1: box \
+                [NaN, 0.5, 0.2, 0.2])",
             "2: its image is not in the tables (yolo/classes.txt:1: `classes`)",
-            "1: several images of the split have that name (yolo/d.txt:1: `d` is that of `x/d.png` and of others)",
+            "1: several images of the split have that name (yolo/d.txt:1: `d` is that of `x/d.png` \
+                and of others)",
             "5: its class is not in the tables (yolo/b.txt:1: class NaN)",
             "1: its image is in another split (yolo/t.txt:1: `t.png` is in train)",
             "1: its class was filtered as rare and is not scored (yolo/b.txt:4: class 3 (`rare`))",
@@ -177,40 +184,35 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
     (
         "yolo_without_text",
         YOLO,
-        &[
-            "yolo_without_text has no predictions: no .txt file stands in it (Ultralytics puts them into `labels`)",
-        ],
+        &["yolo_without_text has no predictions: there is no .txt file in it (Ultralytics puts \
+                them into `labels`)"],
     ),
     (
         "truth_without_categories.json",
         &["--format", "coco", "--ground-truth", "truth_without_categories.json"],
-        &[
-            "the ground truth truth_without_categories.json cannot be used: missing field `categories` at line 1 column 45; it needs `images` with id and \
-           file_name, and `categories` with id and name",
-        ],
+        &["the ground truth truth_without_categories.json cannot be used: missing field \
+                `categories` at line 1 column 45; it needs `images` with id and \
+           file_name, and `categories` with id and name"],
     ),
     (
         "truth_with_an_id_twice.json",
         &["--format", "coco", "--ground-truth", "truth_with_an_id_twice.json"],
-        &[
-            "the ground truth truth_with_an_id_twice.json cannot be used: images, entry 2: id 1 stands twice; it needs `images` with id and file_name, \
-           and `categories` with id and name",
-        ],
+        &["the ground truth truth_with_an_id_twice.json cannot be used: images, entry 2: id 1 \
+                occurs twice; it needs `images` with id and file_name, \
+           and `categories` with id and name"],
     ),
     (
         "truth_with_a_named_category.json",
         &["--format", "coco", "--ground-truth", "truth_with_a_named_category.json"],
-        &[
-            "the ground truth truth_with_a_named_category.json cannot be used: invalid type: string \"one\", expected i64 at line 2 column 28; it needs \
-           `images` with id and file_name, and `categories` with id and name",
-        ],
+        &["the ground truth truth_with_a_named_category.json cannot be used: invalid type: \
+                string \"one\", expected i64 at line 2 column 28; it needs \
+           `images` with id and file_name, and `categories` with id and name"],
     ),
     (
         "truth.json",
         &["--format", "coco", "--ground-truth", "truth.json"],
-        &[
-            "truth.json is no list of detections: invalid type: map, expected a list at line 1 column 1; expected..",
-        ],
+        &["truth.json is not a list of detections: invalid type: map, expected a list at line 1 \
+                column 1; expected.."],
     ),
     (
         "results_of_truth.json",
@@ -218,11 +220,14 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
         &[
             "3 predictions",
             "2: its image is not in the tables (results_of_truth.json: entry 3: `stranger.png`)",
-            "1: the ground truth has its image with width and height exchanged: as stored, not as its EXIF orientation turns it (results_of_truth.json: \
+            "1: the ground truth has its image with width and height exchanged: as stored, not as \
+                its EXIF orientation turns it (results_of_truth.json: \
              entry 2: `b.png` is 48x64 there)",
             "2: its class is not in the tables (results_of_truth.json: entry 8: class `knee`)",
-            "1: its image is in another split (results_of_truth.json: entry 4: `t.png` is in train)",
-            "1: its class was filtered as rare and is not scored (results_of_truth.json: entry 9: class 3 (`rare`))",
+            "1: its image is in another split (results_of_truth.json: entry 4: `t.png` is in \
+                train)",
+            "1: its class was filtered as rare and is not scored (results_of_truth.json: entry 9: \
+                class 3 (`rare`))",
         ],
     ),
 ];
@@ -231,7 +236,7 @@ const YOLO: &[&str] = &["--format", "yolo"];
 const ULTRALYTICS: &[&str] = &["--format", "ultralytics"];
 
 #[test]
-fn bad_files_are_told_exactly_and_never_hide_good_neighbours() {
+fn bad_files_are_reported_exactly_and_never_hide_good_neighbours() {
     let folder = tempfile::tempdir().unwrap();
     work().write(folder.path());
     for (path, flags, expected) in CORPUS {
@@ -402,7 +407,8 @@ fn the_numbering_of_ultralytics_is_seen_or_asked_for() {
     let path = file.to_str().unwrap();
     let classes_of = |ids: [i64; 2], with_file_name: bool, more: &[&str]| {
         let entry = |(image, category): (Value, i64)| {
-            let mut entry = json!({ "image_id": image, "category_id": category, "bbox": [0.0, 0.0, 32.0, 24.0], "score": 0.5 });
+            let mut entry = json!({ "image_id": image, "category_id": category, "bbox": [0.0, 0.0,
+                32.0, 24.0], "score": 0.5 });
             if with_file_name {
                 entry["file_name"] = json!(if image == 7 { "7.png" } else { "a.png" });
             }
@@ -472,9 +478,9 @@ fn the_command_line_is_checked_before_anything_is_read() {
     work().write(folder.path());
     std::fs::create_dir_all(folder.path().join("runs/mine")).unwrap();
     for (flags, expected) in [
-        (&["--format", "coco", "nowhere.json"][..], "nowhere.json is no file"),
-        (&["--format", "yolo", "rows.json"], "rows.json is no folder"),
-        (&["--format", "coco", "yolo"], "yolo is no file"),
+        (&["--format", "coco", "nowhere.json"][..], "nowhere.json is not a file"),
+        (&["--format", "yolo", "rows.json"], "rows.json is not a folder"),
+        (&["--format", "coco", "yolo"], "yolo is not a file"),
         (&["--format", "voc", "rows.json"], "invalid value 'voc'"),
         (&["--format", "yolo", "yolo", "--category-ids", "from-1"], "belongs to JSON files"),
         (
@@ -483,7 +489,7 @@ fn the_command_line_is_checked_before_anything_is_read() {
         ),
         (
             &["--format", "coco", "rows.json", "--ground-truth", "nowhere.json"],
-            "nowhere.json is no file",
+            "nowhere.json is not a file",
         ),
         (
             &[
@@ -545,13 +551,15 @@ fn an_export_is_what_is_scored_and_the_same_bytes_each_time() {
     let done = export(folder.path(), &["--to", file.to_str().unwrap()]).code(0);
     assert_eq!(
         stdout(&done)["summary"],
-        json!({ "split": "valid", "images": 7, "images_left_out": 2, "annotations": 5, "objects_left_out": 2 })
+        json!({ "split": "valid", "images": 7, "images_left_out": 2, "annotations": 5,
+            "objects_left_out": 2 })
     );
     let bytes = std::fs::read(&file).unwrap();
     let truth = json_of(&bytes);
     assert_eq!(
         truth["categories"],
-        json!([{ "id": 1, "name": "wrist" }, { "id": 2, "name": "elbow" }, { "id": 3, "name": "humerus" }])
+        json!([{ "id": 1, "name": "wrist" }, { "id": 2, "name": "elbow" }, { "id": 3,
+            "name": "humerus" }])
     );
     assert_eq!(
         truth["images"][3],
@@ -560,7 +568,8 @@ fn an_export_is_what_is_scored_and_the_same_bytes_each_time() {
     assert_eq!(
         truth["annotations"][3],
         json!({
-            "id": 4, "image_id": 4, "category_id": 3, "bbox": [0.0, 12.0, 32.0, 36.0], "area": 576.0,
+            "id": 4, "image_id": 4, "category_id": 3, "bbox": [0.0, 12.0, 32.0, 36.0],
+                "area": 576.0,
             "segmentation": [[0.0, 12.0, 32.0, 12.0, 16.0, 48.0]], "iscrowd": 0,
         })
     );
@@ -614,4 +623,62 @@ fn exported_results_come_back_as_the_same_predictions() {
             && text.contains("no file of the split has that number as its name"),
         "{text}"
     );
+}
+
+#[test]
+fn a_box_far_outside_its_image_is_left_out_alone_and_the_rest_is_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    work().write(folder.path());
+    let path = folder.path().join("far.json");
+    let rows = r#"[
+        {"image_id": "a", "category_id": 0, "bbox": [16, 12, 32, 24], "score": 0.9},
+        {"image_id": "b", "category_id": 0, "bbox": [640, 12, 32, 24], "score": 0.8}
+    ]"#;
+    std::fs::write(&path, rows).unwrap();
+    let args = [path.to_str().unwrap(), "--format", "coco"];
+    let said = stderr(&import(folder.path(), &args).code(0));
+    assert!(said.contains("1: the box lies far outside its image"), "{said}");
+    assert!(said.contains("[640.0, 12.0, 32.0, 24.0] on an image of 64 x 48 pixels"), "{said}");
+    assert_eq!(imported(folder.path()).len(), 1);
+    evaluate(folder.path(), &["--set", "evaluate.predictions=theirs"]).code(0);
+    let args = [&args[..], &["--strict"]].concat();
+    import(folder.path(), &args).code(3);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_goes_where_it_is_sent_and_replaces_no_link_or_device() {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+    let folder = tempfile::tempdir().unwrap();
+    work().write(folder.path());
+    let file = folder.path().join("truth.json");
+    export(folder.path(), &["--to", file.to_str().unwrap()]).code(0);
+    let whole = std::fs::read(&file).unwrap();
+
+    let link = folder.path().join("link.json");
+    symlink(&file, &link).unwrap();
+    std::fs::write(&file, "old").unwrap();
+    // What an earlier version would have opened and followed.
+    let planted = folder.path().join("planted");
+    symlink(&planted, folder.path().join(".truth.json.tmp")).unwrap();
+    symlink(&planted, folder.path().join(".link.json.tmp")).unwrap();
+    export(folder.path(), &["--to", link.to_str().unwrap()]).code(0);
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(std::fs::read(&file).unwrap(), whole);
+    assert!(!planted.exists());
+
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::read(pipe).unwrap()
+    });
+    export(folder.path(), &["--to", pipe.to_str().unwrap()]).code(0);
+    assert!(pipe.symlink_metadata().unwrap().file_type().is_fifo());
+    assert_eq!(reader.join().unwrap(), whole);
+
+    let said = stderr(&export(folder.path(), &["--to", "/dev/full"]).code(1));
+    assert!(said.contains("cannot write /dev/full"), "{said}");
+    assert!(Path::new("/dev/full").metadata().unwrap().file_type().is_char_device());
 }

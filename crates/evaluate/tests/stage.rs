@@ -293,7 +293,10 @@ fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
     work.write(folder.path());
     let text = stderr(evaluate(folder.path(), &[]).code(1));
     assert!(
-        text.contains("class_index 0 is `knee` there and `wrist` in the tables; class_index 7 (`elbow`) is not among the tables' 3 trained classes"),
+        text.contains(
+            "class_index 0 is `knee` there and `wrist` in the tables; class_index 7 \
+            (`elbow`) is not among the tables' 3 trained classes"
+        ),
         "{text}"
     );
     assert!(!folder.path().join("reports/run-1/valid/manifest.json").exists());
@@ -341,7 +344,8 @@ fn a_table_that_cannot_be_scored_is_refused_with_place_and_reason() {
     };
     with_box([12.0, 30.0, 40.0, 44.0]);
     refused(
-        "prediction of rank 1 for `valid/images/02.png`: the box [12.0, 30.0, 40.0, 44.0] lies far outside the image, whose edges are 0 and 1; are these pixels?",
+        "prediction of rank 1 for `valid/images/02.png`: the box [12.0, 30.0, 40.0, 44.0] lies far \
+            outside the image, whose edges are 0 and 1; are these pixels?",
     );
     with_box([0.6, 0.5, 0.2, 0.9]);
     refused("the box [0.6, 0.5, 0.2, 0.9] ends before it begins");
@@ -401,7 +405,7 @@ fn predictions_of_a_model_with_another_class_map_are_refused_though_the_names_ag
 }
 
 #[test]
-fn missing_inputs_are_told_with_what_to_run() {
+fn missing_inputs_are_reported_with_what_to_run() {
     let folder = tempfile::tempdir().unwrap();
     let text = stderr(evaluate(folder.path(), &[]).code(1));
     assert!(text.contains("run ossify-ingest first"), "{text}");
@@ -557,7 +561,10 @@ fn slices_by_brightness_are_thirds_of_the_images() {
     let by = |by: &str| -> Vec<Value> {
         slices.iter().filter(|slice| slice["by"] == by).cloned().collect()
     };
-    let slice = |by: &str, part: &str, objects: u64, accuracy: f64, mean_iou: f64| serde_json::json!({"by": by, "part": part, "objects": objects, "accuracy": accuracy, "mean_iou": mean_iou});
+    let slice = |by: &str, part: &str, objects: u64, accuracy: f64, mean_iou: f64| {
+        serde_json::json!({"by": by, "part": part, "objects": objects,
+            "accuracy": accuracy, "mean_iou": mean_iou})
+    };
     let expected = |name, parts: [&str; 3]| {
         let figures = [(2, 0.0, 1.0), (2, 1.0, 1.0), (2, 1.0, 0.0), (1, 1.0, 1.0)];
         let parts = parts.into_iter().chain(["not known: the image is in no shard"]);
@@ -609,7 +616,8 @@ fn predictions_that_lack_images_are_refused_unless_gaps_are_allowed() {
     let refused = stderr(evaluate(folder.path(), &[]).code(1));
     assert!(
         refused.contains(
-            "3 of the 14 images of the valid split have no prediction in run-1, `valid/images/03.png` among them, though ossify-predict gives one for each"
+            "3 of the 14 images of the valid split have no prediction in run-1, \
+                `valid/images/03.png` among them, though ossify-predict gives one for each"
         ),
         "{refused}"
     );
@@ -703,7 +711,13 @@ fn gates_stand_in_junit_xml_and_scores_in_markdown() {
     evaluate(folder.path(), &["--set", "evaluate.min_accuracy=0.9"]).code(3);
     let junit = read("junit.xml");
     assert!(junit.contains("failures=\"1\""), "{junit}");
-    assert!(junit.contains("<failure message=\"the image accuracy on the valid split is 0.0000, below 0.9\" type=\"gate\"/>"), "{junit}");
+    assert!(
+        junit.contains(
+            "<failure message=\"the image accuracy on the valid split is 0.0000, \
+        below 0.9\" type=\"gate\"/>"
+        ),
+        "{junit}"
+    );
     let markdown = read("summary.md");
     assert!(
         markdown.contains("| image accuracy | 0.00 |")
@@ -781,4 +795,25 @@ fn files_grow_with_the_classes_and_not_with_their_square() {
     assert_eq!(cells[0], serde_json::json!({"true_class": 0, "predicted_class": 1, "objects": 4}));
     assert_eq!(report["per_class"].as_array().unwrap().len(), 600);
     assert_eq!(report["most_confused"][0]["true_class_name"], "class 0");
+}
+
+#[test]
+fn objects_of_another_tool_that_cannot_be_scored_are_refused_with_row_and_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut work = one_object_each();
+    work.predict_perfectly();
+    let mut refused = |change: &dyn Fn(&mut ossify_contract::ObjectRow), reason: &str| {
+        let good = work.objects[2].clone();
+        change(&mut work.objects[2]);
+        work.write(folder.path());
+        work.objects[2] = good;
+        let text = stderr(evaluate(folder.path(), &[]).code(1));
+        let row = "objects.parquet: object of `valid/images/02.png`, line 1: ";
+        assert!(text.contains(row) && text.contains(reason), "{text}");
+    };
+    refused(&|row| row.xmax = f32::INFINITY, "is not made of finite numbers");
+    refused(&|row| (row.xmin, row.xmax) = (0.6, 0.2), "ends before it begins");
+    refused(&|row| row.ymax = 480.0, "are these pixels?");
+    refused(&|row| row.area = f32::NAN, "the area is NaN");
+    refused(&|row| row.class_index = Some(-1), "class_index is not in classes.parquet");
 }

@@ -8,8 +8,14 @@ fn main() {
         Page::new("Every part of a page", "what the library can draw, with made-up numbers");
     page.push(
         Section::new("Words")
-            .lead("On 173 labelled images the model names the right class in 0.84 (0.78 to 0.89) of them.")
-            .paragraph("A paragraph explains what the figures mean and how they were made. It is kept to a width that reads well.")
+            .lead(
+                "On 173 labelled images the model names the right class in 0.84 (0.78 to 0.89) \
+                of them.",
+            )
+            .paragraph(
+                "A paragraph explains what the figures mean and how they were made. It is \
+                kept to a width that reads well.",
+            )
             .list(["A point.", "Another point, with <markup> & \"quotes\" that stay as they are."])
             .note(NoteKind::Info, "Good to know.")
             .note(NoteKind::Warning, "Changes how the figures are to be read.")

@@ -96,7 +96,8 @@ impl BarChart {
         let mut groups: Vec<Markup> = Vec::new();
         for (row, label) in self.rows.iter().zip(&labels) {
             groups.push(html! {
-                text.tick.end x=(px(left - 8.0)) y=(px(y + group(row) / 2.0 - 0.5)) { title { (clean(&row.label)) } (label) }
+                text.tick.end x=(px(left - 8.0)) y=(px(y + group(row) / 2.0 - 0.5)) { title {
+                    (clean(&row.label)) } (label) }
                 @for (i, value) in row.values.iter().enumerate() {
                     (self.bar(row, i, *value, y + 4.0 + i as f64 * BAR, &at, low))
                 }
@@ -109,7 +110,8 @@ impl BarChart {
                 text.tick.middle x=(px(at(tick))) y=(px(bottom + 17.0)) { (number(tick)) }
             }
             line.axis x1=(px(at(low))) x2=(px(at(low))) y1=(px(top)) y2=(px(bottom)) {}
-            text.axis-name.middle x=(px(left + plot_width / 2.0)) y=(px(bottom + 36.0)) { (clean(&self.axis_name)) }
+            text.axis-name.middle x=(px(left + plot_width / 2.0)) y=(px(bottom + 36.0)) {
+                (clean(&self.axis_name)) }
         };
         let height = bottom + if self.axis_name.is_empty() { 26.0 } else { 44.0 };
         Svg::new(
@@ -140,10 +142,13 @@ impl BarChart {
         let end = if value.is_finite() { at(value) } else { at(low) };
         let label_at = interval.map_or(end, |(_, high)| at(*high).max(end)) + 6.0;
         html! {
-            rect class={ "fill s" (i % SERIES_COLORS) } x=(px(at(low))) y=(px(y)) width=(px((end - at(low)).max(0.0))) height=(px(BAR - 3.0)) rx="2" { title { (tip) } }
+            rect class={ "fill s" (i % SERIES_COLORS) } x=(px(at(low))) y=(px(y)) width=(px((end -
+                at(low)).max(0.0))) height=(px(BAR - 3.0)) rx="2" { title { (tip) } }
             @if let Some((from, to)) = interval {
-                line.whisker x1=(px(at(*from))) x2=(px(at(*to))) y1=(px(y + 7.0)) y2=(px(y + 7.0)) {}
-                line.whisker x1=(px(at(*from))) x2=(px(at(*from))) y1=(px(y + 3.0)) y2=(px(y + 11.0)) {}
+                line.whisker x1=(px(at(*from))) x2=(px(at(*to))) y1=(px(y + 7.0)) y2=(px(y + 7.0))
+                    {}
+                line.whisker x1=(px(at(*from))) x2=(px(at(*from))) y1=(px(y + 3.0)) y2=(px(y +
+                    11.0)) {}
                 line.whisker x1=(px(at(*to))) x2=(px(at(*to))) y1=(px(y + 3.0)) y2=(px(y + 11.0)) {}
             }
             text.value x=(px(label_at)) y=(px(y + 11.5)) { (number(value)) }

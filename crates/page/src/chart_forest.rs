@@ -73,9 +73,11 @@ impl ForestChart {
         let mut groups: Vec<Markup> = Vec::new();
         for ((full_label, marks), label) in self.rows.iter().zip(&labels) {
             groups.push(html! {
-                text.tick.end x=(px(left - 8.0)) y=(px(y + group(marks) / 2.0 + 4.0)) { title { (clean(full_label)) } (label) }
+                text.tick.end x=(px(left - 8.0)) y=(px(y + group(marks) / 2.0 + 4.0)) { title {
+                    (clean(full_label)) } (label) }
                 @for (i, whisker) in marks.iter().enumerate() {
-                    (self.whisker(full_label, i, *whisker, y + 4.0 + (i as f64 + 0.5) * LINE, left + plot_width + 8.0, &at))
+                    (self.whisker(full_label, i, *whisker, y + 4.0 + (i as f64 + 0.5) * LINE, left
+                        + plot_width + 8.0, &at))
                 }
             });
             y += group(marks);
@@ -93,8 +95,10 @@ impl ForestChart {
                 text.tick.middle x=(px(at(tick))) y=(px(bottom + 17.0)) { (signed(tick)) }
             }
             line.axis x1=(px(at(0.0))) x2=(px(at(0.0))) y1=(px(top - 4.0)) y2=(px(bottom + 4.0)) {}
-            @if !self.sides.0.is_empty() { text.axis-name x=(px(left)) y=(px(bottom + 36.0)) { "← " (clean(&self.sides.0)) } }
-            @if !self.sides.1.is_empty() { text.axis-name.end x=(px(left + plot_width)) y=(px(bottom + 36.0)) { (clean(&self.sides.1)) " →" } }
+            @if !self.sides.0.is_empty() { text.axis-name x=(px(left)) y=(px(bottom + 36.0)) {
+                "← " (clean(&self.sides.0)) } }
+            @if !self.sides.1.is_empty() { text.axis-name.end x=(px(left + plot_width))
+                y=(px(bottom + 36.0)) { (clean(&self.sides.1)) " →" } }
             @for group in &groups { (group) }
         };
         let has_sides = !self.sides.0.is_empty() || !self.sides.1.is_empty();
@@ -128,7 +132,8 @@ impl ForestChart {
                 title { (clean(label)) (series) ": " (signed(value)) (range) }
                 @if has_interval {
                     line.whisker x1=(px(at(low))) x2=(px(at(high))) y1=(px(y)) y2=(px(y)) {}
-                    @for end in [low, high] { line.whisker x1=(px(at(end))) x2=(px(at(end))) y1=(px(y - 3.5)) y2=(px(y + 3.5)) {} }
+                    @for end in [low, high] { line.whisker x1=(px(at(end))) x2=(px(at(end)))
+                        y1=(px(y - 3.5)) y2=(px(y + 3.5)) {} }
                 }
                 @if value.is_finite() { (mark(i, at(value), y, is_clear)) }
                 text.value x=(px(text_at)) y=(px(y + 4.0)) { (signed(value)) }

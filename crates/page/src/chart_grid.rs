@@ -78,25 +78,34 @@ impl HeatMap {
             .fold(0.0, |most: f64, v| most.max(*v));
         let body = html! {
             text.axis-name x="0" y=(px(top - 8.0)) { (clean(&self.row_axis)) }
-            text.axis-name x=(px(left)) y=(px(top + grid_height + 19.0)) { (clean(&self.column_axis)) }
+            text.axis-name x=(px(left)) y=(px(top + grid_height + 19.0)) {
+                (clean(&self.column_axis)) }
             @for (c, head) in heads.iter().enumerate() {
                 @let x = left + (c as f64 + 0.5) * side;
-                text.tick transform={ "translate(" (px(x)) " " (px(top - 8.0)) ") rotate(-40)" } { title { (clean(&self.columns[c])) } (head) }
+                text.tick transform={ "translate(" (px(x)) " " (px(top - 8.0)) ") rotate(-40)" } {
+                    title { (clean(&self.columns[c])) } (head) }
             }
             @for (r, label) in labels.iter().enumerate() {
                 @let y = top + r as f64 * row_height;
                 @let row: &[f64] = self.values.get(r).map_or(&[], Vec::as_slice);
-                @let sum = if self.shade_by_row { row.iter().filter(|v| v.is_finite()).sum() } else { most };
-                text.tick.end x=(px(left - 8.0)) y=(px(y + row_height / 2.0 + 4.0)) { title { (clean(&self.rows[r])) } (label) }
+                @let sum = if self.shade_by_row { row.iter().filter(|v| v.is_finite()).sum() }
+                    else { most };
+                text.tick.end x=(px(left - 8.0)) y=(px(y + row_height / 2.0 + 4.0)) { title {
+                    (clean(&self.rows[r])) } (label) }
                 @for (c, column) in self.columns.iter().enumerate() {
                     @let value = row.get(c).copied().unwrap_or(f64::NAN);
-                    @let shade = if sum > 0.0 && value.is_finite() { (value / sum).clamp(0.0, 1.0) } else { 0.0 };
+                    @let shade = if sum > 0.0 && value.is_finite() { (value / sum).clamp(0.0, 1.0)
+                        } else { 0.0 };
                     @let x = left + c as f64 * side;
-                    rect.empty-cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0)) height=(px(row_height - 2.0)) rx="3" {}
-                    rect.cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0)) height=(px(row_height - 2.0)) rx="3" fill-opacity=(px(shade)) {
-                        title { (clean(&self.rows[r])) " → " (clean(column)) ": " (number(value)) @if self.shade_by_row { " (" (percent(shade)) " of the row)" } }
+                    rect.empty-cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0))
+                        height=(px(row_height - 2.0)) rx="3" {}
+                    rect.cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0))
+                        height=(px(row_height - 2.0)) rx="3" fill-opacity=(px(shade)) {
+                        title { (clean(&self.rows[r])) " → " (clean(column)) ": " (number(value))
+                            @if self.shade_by_row { " (" (percent(shade)) " of the row)" } }
                     }
-                    text class={ "value middle" @if shade > 0.8 { " on-dark" } } x=(px(x + side / 2.0)) y=(px(y + row_height / 2.0 + 4.0)) { (number(value)) }
+                    text class={ "value middle" @if shade > 0.8 { " on-dark" } } x=(px(x + side /
+                        2.0)) y=(px(y + row_height / 2.0 + 4.0)) { (number(value)) }
                 }
             }
         };
@@ -167,9 +176,12 @@ impl DensityMap {
                     @if *value > 0.0 {
                         // The square root lets rare places show beside frequent ones.
                         @let shade = 0.12 + 0.88 * (value / most).sqrt();
-                        @let line = if self.origin_at_top { r as f64 } else { cells - 1.0 - r as f64 };
-                        rect.cell x=(px(plot.left + c as f64 * side / cells)) y=(px(plot.top + line * side / cells))
-                            width=(px(side / cells)) height=(px(side / cells)) fill-opacity=(px(shade)) { title { (number(*value)) } }
+                        @let line = if self.origin_at_top { r as f64 } else { cells - 1.0 - r as
+                            f64 };
+                        rect.cell x=(px(plot.left + c as f64 * side / cells)) y=(px(plot.top +
+                            line * side / cells))
+                            width=(px(side / cells)) height=(px(side / cells))
+                                fill-opacity=(px(shade)) { title { (number(*value)) } }
                     }
                 }
             }

@@ -60,8 +60,10 @@ impl Histogram {
             (plot.axes(&self.axis_names.0, &self.axis_names.1))
             @for (i, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
                 @let from = self.low + i as f64 * step;
-                rect.fill.s0 x=(px(plot.at_x(from) + 0.75)) y=(px(plot.at_y(*count))) width=(px((plot.at_x(from + step) - plot.at_x(from) - 1.5).max(0.5)))
-                    height=(px(plot.bottom() - plot.at_y(*count))) { title { (number(from)) " to " (number(from + step)) ": " (number(*count)) } }
+                rect.fill.s0 x=(px(plot.at_x(from) + 0.75)) y=(px(plot.at_y(*count)))
+                    width=(px((plot.at_x(from + step) - plot.at_x(from) - 1.5).max(0.5)))
+                    height=(px(plot.bottom() - plot.at_y(*count))) { title { (number(from)) " to "
+                        (number(from + step)) ": " (number(*count)) } }
             }
         };
         Svg::new(&self.title, 520.0, plot.bottom() + 44.0, body)
@@ -109,13 +111,19 @@ impl ReliabilityChart {
         let most = self.bins.iter().map(|bin| bin.count).max().unwrap_or(1).max(1) as f64;
         let body = html! {
             (plot.axes("confidence of the prediction", "share that is right"))
-            path.reference d={ "M" (px(plot.at_x(0.0))) " " (px(plot.at_y(0.0))) "L" (px(plot.at_x(1.0))) " " (px(plot.at_y(1.0))) } {}
+            path.reference d={ "M" (px(plot.at_x(0.0))) " " (px(plot.at_y(0.0))) "L"
+                (px(plot.at_x(1.0))) " " (px(plot.at_y(1.0))) } {}
             @for bin in self.bins.iter().filter(|bin| bin.count > 0) {
-                @let tip = format!("confidence {} to {}: {} predictions, mean confidence {}, right {}", number(bin.low), number(bin.high), count(bin.count), number(bin.confidence), number(bin.accuracy));
-                rect.band.s0 x=(px(plot.at_x(bin.low) + 0.75)) y=(px(plot.at_y(bin.accuracy))) width=(px(plot.at_x(bin.high) - plot.at_x(bin.low) - 1.5))
+                @let tip = format!("confidence {} to {}: {} predictions, mean confidence {}, right \
+                    {}", number(bin.low), number(bin.high), count(bin.count),
+                        number(bin.confidence), number(bin.accuracy));
+                rect.band.s0 x=(px(plot.at_x(bin.low) + 0.75)) y=(px(plot.at_y(bin.accuracy)))
+                    width=(px(plot.at_x(bin.high) - plot.at_x(bin.low) - 1.5))
                     height=(px(plot.bottom() - plot.at_y(bin.accuracy))) { title { (tip) } }
                 // The area of a point says how many predictions stand behind it.
-                circle.point.s0 cx=(px(plot.at_x(bin.confidence))) cy=(px(plot.at_y(bin.accuracy))) r=(px(3.0 + 9.0 * (bin.count as f64 / most).sqrt())) { title { (tip) } }
+                circle.point.s0 cx=(px(plot.at_x(bin.confidence)))
+                    cy=(px(plot.at_y(bin.accuracy))) r=(px(3.0 + 9.0 * (bin.count as f64 /
+                        most).sqrt())) { title { (tip) } }
             }
         };
         Svg::new(&self.title, 440.0, plot.bottom() + 44.0, body)

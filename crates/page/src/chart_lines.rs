@@ -110,11 +110,14 @@ impl LineChart {
             (plot.axes(&self.x_name, &self.y_name))
             @if let Some(reference) = &self.reference { path.reference d=(path(reference)) {} }
             @for (i, (name, points)) in self.lines.iter().enumerate() {
-                @let last = points.last().map(|(x, y)| format!("{}, last point {}, {}", clean(name), number(*x), number(*y))).unwrap_or_default();
+                @let last = points.last().map(|(x, y)| format!("{}, last point {}, {}",
+                    clean(name), number(*x), number(*y))).unwrap_or_default();
                 @if points.len() == 1 {
-                    circle class={ "point s" (i % SERIES_COLORS) } cx=(px(plot.at_x(points[0].0))) cy=(px(plot.at_y(points[0].1))) r="4" { title { (last) } }
+                    circle class={ "point s" (i % SERIES_COLORS) } cx=(px(plot.at_x(points[0].0)))
+                        cy=(px(plot.at_y(points[0].1))) r="4" { title { (last) } }
                 } @else if !points.is_empty() {
-                    path class={ "line s" (i % SERIES_COLORS) " d" (i / SERIES_COLORS % 3) } d=(path(points)) { title { (last) } }
+                    path class={ "line s" (i % SERIES_COLORS) " d" (i / SERIES_COLORS % 3) }
+                        d=(path(points)) { title { (last) } }
                 }
             }
         };

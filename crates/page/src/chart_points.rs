@@ -64,7 +64,8 @@ impl ScatterChart {
             @for (i, (name, points)) in self.groups.iter().enumerate() {
                 g { title { (clean(name)) }
                     @for (x, y) in points {
-                        circle class={ "point s" (i % SERIES_COLORS) } cx=(px(plot.at_x(*x))) cy=(px(plot.at_y(*y))) r="3.5" fill-opacity="0.75" {}
+                        circle class={ "point s" (i % SERIES_COLORS) } cx=(px(plot.at_x(*x)))
+                            cy=(px(plot.at_y(*y))) r="3.5" fill-opacity="0.75" {}
                     }
                 }
             }

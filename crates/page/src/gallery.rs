@@ -103,15 +103,19 @@ impl Picture {
     }
 
     fn image(&self) -> Markup {
-        let img = html! { img src={ "data:" (self.media_type) ";base64," (self.base64) } alt=(clean(&self.title)) loading="lazy"; };
+        let img = html! { img src={ "data:" (self.media_type) ";base64," (self.base64) }
+        alt=(clean(&self.title)) loading="lazy"; };
         let Some((width, height)) = self.size else { return img };
         // A share of the frame stays free on each side where shapes reach past the picture.
         let margin = if self.outlines.iter().any(Outline::reaches_outside) { 12 } else { 0 };
         html! {
             div.frame {
-                div.view style={ "aspect-ratio:" (width) "/" (height) ";--proportion:" (format!("{:.4}", f64::from(width) / f64::from(height))) ";--margin:" (margin) "%" } {
+                div.view style={ "aspect-ratio:" (width) "/" (height) ";--proportion:"
+                    (format!("{:.4}", f64::from(width) / f64::from(height))) ";--margin:" (margin)
+                        "%" } {
                     (img)
-                    svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true" {
+                    svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"
+                        preserveAspectRatio="none" aria-hidden="true" {
                         @for outline in &self.outlines { (outline) }
                     }
                 }
@@ -172,7 +176,11 @@ impl Gallery {
         for (f, _) in self.filters.iter().enumerate() {
             for (c, _) in self.choices(f).iter().enumerate() {
                 let class = format!("{}-{f}-{c}", self.name);
-                rules.push_str(&format!("#gallery-{}:has(#pick-{class}:checked) .picture:not(.is-{class}){{display:none}}\n", self.name));
+                rules.push_str(&format!(
+                    "#gallery-{}:has(#pick-{class}:checked) \
+                    .picture:not(.is-{class}){{display:none}}\n",
+                    self.name
+                ));
             }
         }
         rules
@@ -196,13 +204,16 @@ impl Render for Gallery {
         html! {
             div.gallery-frame id={ "gallery-" (self.name) } {
                 style { (PreEscaped(self.rules())) }
-                @for (f, filter) in self.filters.iter().enumerate().filter(|(f, _)| choices[*f].len() > 1) {
+                @for (f, filter) in self.filters.iter().enumerate().filter(|(f, _)|
+                    choices[*f].len() > 1) {
                     fieldset.filter {
                         legend { (clean(filter)) }
-                        input type="radio" name={ (self.name) "-" (f) } id={ "pick-" (self.name) "-" (f) "-all" } checked;
+                        input type="radio" name={ (self.name) "-" (f) } id={ "pick-" (self.name)
+                            "-" (f) "-all" } checked;
                         label for={ "pick-" (self.name) "-" (f) "-all" } { "all" }
                         @for (c, choice) in choices[f].iter().enumerate() {
-                            input type="radio" name={ (self.name) "-" (f) } id={ "pick-" (self.name) "-" (f) "-" (c) };
+                            input type="radio" name={ (self.name) "-" (f) } id={ "pick-"
+                                (self.name) "-" (f) "-" (c) };
                             label for={ "pick-" (self.name) "-" (f) "-" (c) } { (clean(choice)) }
                         }
                     }
@@ -211,7 +222,8 @@ impl Render for Gallery {
                     @for picture in &self.pictures {
                         figure class={ "picture" (classes(picture)) } {
                             (picture.image())
-                            figcaption { strong { (clean(&picture.title)) } @for line in &picture.lines { span { (clean(line)) } } }
+                            figcaption { strong { (clean(&picture.title)) } @for line in
+                                &picture.lines { span { (clean(line)) } } }
                         }
                     }
                 }
@@ -230,7 +242,10 @@ mod tests {
         gallery.push(Picture::new("image/png", b"x", "a").facets(["match"]));
         gallery.push(Picture::new("image/png", b"y", "b").facets(["miss\"><script>"]));
         let html = gallery.render().into_string();
-        assert!(html.contains("#gallery-worst1:has(#pick-worst1-0-1:checked) .picture:not(.is-worst1-0-1){display:none}"));
+        assert!(html.contains(
+            "#gallery-worst1:has(#pick-worst1-0-1:checked) \
+            .picture:not(.is-worst1-0-1){display:none}"
+        ));
         assert!(
             html.contains("class=\"picture is-worst1-0-1\"")
                 && html.contains("id=\"pick-worst1-0-1\"")

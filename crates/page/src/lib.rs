@@ -17,11 +17,15 @@
 //! page.push(
 //!     Section::new("Overview")
 //!         .paragraph("Every line of the label files ended as exactly one of these.")
-//!         .tiles([Tile::new("lines", "1,204"), Tile::new("quarantined", "9").detail("0.7 % of the lines")]),
+//!         .tiles([Tile::new("lines", "1,204"), Tile::new("quarantined", "9").detail("0.7 % of the
+//! lines")]),
 //! );
-//! let chart = BarChart::new("Objects by class").series(["train", "valid"]).row("wrist", [228.0, 20.0]).row("elbow", [339.0, 28.0]);
-//! let table = Table::new([Column::text("rule"), Column::number("lines")]).row(["zero-area", "4"]).row(["class-unknown", "5"]);
-//! page.push(Section::new("Classes").chart("How many objects each class has.", chart.svg()).table(table));
+//! let chart = BarChart::new("Objects by class").series(["train", "valid"]).row("wrist", [228.0,
+//! 20.0]).row("elbow", [339.0, 28.0]);
+//! let table = Table::new([Column::text("rule"), Column::number("lines")]).row(["zero-area",
+//! "4"]).row(["class-unknown", "5"]);
+//! page.push(Section::new("Classes").chart("How many objects each class has.",
+//! chart.svg()).table(table));
 //! let html = page.render();
 //! assert!(html.starts_with("<!DOCTYPE html>"));
 //! ```

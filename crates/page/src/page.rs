@@ -54,7 +54,8 @@ impl Page {
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
                     meta http-equiv="Content-Security-Policy"
-                        content={ "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" (SORT_SCRIPT_SHA256) "'" };
+                        content={ "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                            script-src 'sha256-" (SORT_SCRIPT_SHA256) "'" };
                     title { (clean(&self.title)) }
                     style { (PreEscaped(PAGE_CSS)) (PreEscaped(CHART_CSS)) }
                 }
@@ -63,10 +64,12 @@ impl Page {
                         h1 { (clean(&self.title)) }
                         p.subtitle { (clean(&self.subtitle)) }
                         @if titled().count() > 2 {
-                            nav aria-label="Sections" { @for (i, section) in titled() { a href={ "#" (anchor(i)) } { (clean(section.title())) } } }
+                            nav aria-label="Sections" { @for (i, section) in titled() { a href={
+                                "#" (anchor(i)) } { (clean(section.title())) } } }
                         }
                     }
-                    main { @for (i, section) in self.sections.iter().enumerate() { (section.render(&anchor(i))) } }
+                    main { @for (i, section) in self.sections.iter().enumerate() {
+                        (section.render(&anchor(i))) } }
                     @if !self.footer.is_empty() { footer { (clean(&self.footer)) } }
                     script { (PreEscaped(SORT_SCRIPT)) }
                 }
@@ -177,7 +180,8 @@ mod tests {
             let (page, files) = page_of(&format!("c{text}"));
             // Wide labels leave room for fewer ticks, so the kinds of tags are compared and not
             // their number.
-            let kinds = |html: &str| tags(html).into_iter().collect::<std::collections::BTreeSet<_>>();
+            let kinds = |html: &str|
+                tags(html).into_iter().collect::<std::collections::BTreeSet<_>>();
             prop_assert_eq!(kinds(&page), kinds(&calm));
             prop_assert_eq!(kinds(&files), kinds(&calm_files));
             prop_assert!(!files.chars().any(|c| c.is_control() && c != '\n'));

@@ -153,7 +153,8 @@ impl Section {
     /// What is folded away until the reader asks for it; in print it is open.
     pub fn details(self, summary: impl AsRef<str>, content: Section) -> Self {
         let summary = clean(summary.as_ref());
-        self.part(html! { details { summary { (summary) } div.details-content { @for part in &content.parts { (part) } } } })
+        self.part(html! { details { summary { (summary) } div.details-content { @for part in
+        &content.parts { (part) } } } })
     }
 
     pub(crate) fn render(&self, anchor: &str) -> Markup {

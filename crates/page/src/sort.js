@@ -3,7 +3,7 @@ for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0], heads = table.tHead ? [...table.tHead.rows[0].cells] : [];
   if (!body || body.rows.length < 2) continue;
   const value = (row, at) => {
-    const text = row.cells[at] ? row.cells[at].firstChild ? row.cells[at].firstChild.textContent.trim() : "" : "";
+    const text = row.cells[at]?.firstChild?.textContent.trim() ?? "";
     const number = Number(text.replaceAll(",", "").replace("\u2212", "-").replace(/ ?%$/, ""));
     return text === "" || text === "\u2013" ? null : Number.isNaN(number) ? text : number;
   };
@@ -13,7 +13,8 @@ for (const table of document.querySelectorAll("table")) {
       : String(a).localeCompare(String(b));
   heads.forEach((head, at) => {
     const sort = () => {
-      const down = head.getAttribute("aria-sort") === "ascending" || (head.className === "number" && !head.hasAttribute("aria-sort"));
+      const sorted = head.getAttribute("aria-sort");
+      const down = sorted === "ascending" || (head.className === "number" && sorted === null);
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
       const rows = [...body.rows].map((row) => [value(row, at), row]);

@@ -61,7 +61,8 @@ impl Svg {
 
     fn markup(&self, before: Markup) -> Markup {
         html! {
-            svg.chart xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (px(self.width)) " " (px(self.height)) }
+            svg.chart xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (px(self.width)) " "
+                (px(self.height)) }
                 width=(px(self.width)) height=(px(self.height)) role="img" aria-label=(self.title) {
                 (before)
                 text.heading x="0" y="15" { (self.title) }
@@ -160,15 +161,22 @@ impl Plot {
     pub fn axes(&self, x_name: &str, y_name: &str) -> Markup {
         let middle = self.left + self.width / 2.0;
         html! {
-            @for tick in ticks(self.x.0.min(self.x.1), self.x.0.max(self.x.1), (self.width / 70.0) as usize) {
-                line.grid x1=(px(self.at_x(tick))) x2=(px(self.at_x(tick))) y1=(px(self.top)) y2=(px(self.bottom())) {}
-                text.tick.middle x=(px(self.at_x(tick))) y=(px(self.bottom() + 17.0)) { (number(tick)) }
+            @for tick in ticks(self.x.0.min(self.x.1), self.x.0.max(self.x.1), (self.width / 70.0)
+                as usize) {
+                line.grid x1=(px(self.at_x(tick))) x2=(px(self.at_x(tick))) y1=(px(self.top))
+                    y2=(px(self.bottom())) {}
+                text.tick.middle x=(px(self.at_x(tick))) y=(px(self.bottom() + 17.0)) {
+                    (number(tick)) }
             }
-            @for tick in ticks(self.y.0.min(self.y.1), self.y.0.max(self.y.1), (self.height / 45.0) as usize) {
-                line.grid x1=(px(self.left)) x2=(px(self.right())) y1=(px(self.at_y(tick))) y2=(px(self.at_y(tick))) {}
-                text.tick.end x=(px(self.left - 7.0)) y=(px(self.at_y(tick) + 4.0)) { (number(tick)) }
+            @for tick in ticks(self.y.0.min(self.y.1), self.y.0.max(self.y.1), (self.height /
+                45.0) as usize) {
+                line.grid x1=(px(self.left)) x2=(px(self.right())) y1=(px(self.at_y(tick)))
+                    y2=(px(self.at_y(tick))) {}
+                text.tick.end x=(px(self.left - 7.0)) y=(px(self.at_y(tick) + 4.0)) {
+                    (number(tick)) }
             }
-            line.axis x1=(px(self.left)) x2=(px(self.right())) y1=(px(self.bottom())) y2=(px(self.bottom())) {}
+            line.axis x1=(px(self.left)) x2=(px(self.right())) y1=(px(self.bottom()))
+                y2=(px(self.bottom())) {}
             text.axis-name.middle x=(px(middle)) y=(px(self.bottom() + 36.0)) { (clean(x_name)) }
             text.axis-name x=(px(0.0)) y=(px(self.top - 9.0)) { (clean(y_name)) }
         }
@@ -200,9 +208,11 @@ pub(crate) fn legend(
     let markup = html! {
         @for (i, (x, y, name)) in placed.iter().enumerate() {
             @if line_like {
-                path class={ "line s" (i % SERIES_COLORS) " d" (i / SERIES_COLORS % 3) } d={ "M" (px(*x)) " " (px(y + 7.0)) "h22" } {}
+                path class={ "line s" (i % SERIES_COLORS) " d" (i / SERIES_COLORS % 3) } d={ "M"
+                    (px(*x)) " " (px(y + 7.0)) "h22" } {}
             } @else {
-                rect class={ "fill s" (i % SERIES_COLORS) } x=(px(x + 6.0)) y=(px(y + 1.0)) width="12" height="12" rx="2" {}
+                rect class={ "fill s" (i % SERIES_COLORS) } x=(px(x + 6.0)) y=(px(y + 1.0))
+                    width="12" height="12" rx="2" {}
             }
             text.tick x=(px(x + 27.0)) y=(px(y + 11.5)) { (name) }
         }

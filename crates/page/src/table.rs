@@ -122,14 +122,17 @@ impl Render for Table {
             div.table-frame tabindex="0" {
                 table {
                     @if let Some(caption) = &self.caption { caption { (clean(caption)) } }
-                    thead { tr { @for (i, column) in self.columns.iter().enumerate() { th scope="col" class=(class(i)) { (clean(&column.name)) } } } }
+                    thead { tr { @for (i, column) in self.columns.iter().enumerate() { th
+                        scope="col" class=(class(i)) { (clean(&column.name)) } } } }
                     tbody {
                         @for row in &self.rows {
                             tr {
                                 @for (i, cell) in row.iter().enumerate() {
                                     td class=(class(i)) {
-                                        @if cell.is_code { code { (clean(&cell.text)) } } @else { (clean(&cell.text)) }
-                                        @if let Some(remark) = &cell.remark { " " small { (clean(remark)) } }
+                                        @if cell.is_code { code { (clean(&cell.text)) } } @else {
+                                            (clean(&cell.text)) }
+                                        @if let Some(remark) = &cell.remark { " " small {
+                                            (clean(remark)) } }
                                     }
                                 }
                             }

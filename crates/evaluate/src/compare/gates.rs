@@ -17,7 +17,8 @@ pub(crate) fn check_settings(settings: &EvaluateSettings) -> Result<(), StageErr
     let has_margin = margins(&settings.max_drop).into_iter().any(|margin| margin.most().is_some());
     if has_margin && settings.bootstrap_samples == 0 && settings.drop_test != DropTest::Measured {
         return Err(StageError::Usage(anyhow!(
-            "evaluate.drop_test = \"{}\" judges by intervals, and evaluate.bootstrap_samples = 0 makes none; set evaluate.drop_test=measured, \
+            "evaluate.drop_test = \"{}\" judges by intervals, and evaluate.bootstrap_samples = 0 \
+                makes none; set evaluate.drop_test=measured, \
              or ask for resamples",
             settings.drop_test.as_str()
         )));
@@ -82,7 +83,8 @@ fn judge(
     if score.value.is_nan() {
         // It is reported as the whole score lost, because JSON has no NaN.
         let message = format!(
-            "the {words} of {table} on the {split} split is not defined, and that of {baseline_name} is {:.4}",
+            "the {words} of {table} on the {split} split is not defined, and that of \
+                {baseline_name} is {:.4}",
             baseline.value
         );
         return Some((baseline.value, message));
@@ -100,7 +102,8 @@ fn judge(
     }
     let side = if drop < 0.0 { "above" } else { "below" };
     let measured = format!(
-        "the {words} of {table} on the {split} split is {:.4}, {:.4} {side} that of {baseline_name} ({:.4})",
+        "the {words} of {table} on the {split} split is {:.4}, {:.4} {side} that of \
+            {baseline_name} ({:.4})",
         score.value,
         drop.abs(),
         baseline.value

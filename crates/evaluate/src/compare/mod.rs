@@ -88,7 +88,11 @@ pub fn compare(
         splits.insert(split.to_string(), summary);
     }
     if splits.is_empty() {
-        return Err(anyhow!("no split of evaluate.splits has predictions in these tables, so there is nothing to compare").into());
+        return Err(anyhow!(
+            "no split of evaluate.splits has predictions in these tables, so there \
+            is nothing to compare"
+        )
+        .into());
     }
     let names: Vec<&str> = tables.names().collect();
     let summary =
@@ -191,11 +195,12 @@ fn summary(comparison: &Comparison) -> Value {
             "table": words::terminal_table(comparison, at),
         })
     };
+    let against_baseline = comparison.comparisons.iter().enumerate().map(against_baseline);
     json!({
         "images": comparison.images,
         "labelled_images": comparison.labelled_images,
         "objects": comparison.objects,
-        "comparisons": comparison.comparisons.iter().enumerate().map(against_baseline).collect::<Vec<_>>(),
+        "comparisons": against_baseline.collect::<Vec<_>>(),
         "gates": comparison.gates,
     })
 }

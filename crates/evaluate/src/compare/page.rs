@@ -111,7 +111,9 @@ fn in_words(comparison: &Comparison, judged: Option<&EvaluateSettings>) -> Secti
 
 fn margins_in_words(judged: Option<&EvaluateSettings>) -> String {
     let Some(settings) = judged else {
-        return "Margins (evaluate.max_drop) are judged on the first split of evaluate.splits, which is another one.".into();
+        return "Margins (evaluate.max_drop) are judged on the first split of evaluate.splits, \
+            which is another one."
+            .into();
     };
     let margins = settings.max_drop;
     let named = [
@@ -120,10 +122,9 @@ fn margins_in_words(judged: Option<&EvaluateSettings>) -> String {
         ("mean IoU", margins.mean_iou),
         ("AP50", margins.ap50),
     ];
-    let told =
-        |(words, margin): (&str, Margin)| margin.most().map(|most| format!("{words} {most}"));
-    let told: Vec<String> = named.into_iter().filter_map(told).collect();
-    if told.is_empty() {
+    let set = |(words, margin): (&str, Margin)| margin.most().map(|most| format!("{words} {most}"));
+    let set: Vec<String> = named.into_iter().filter_map(set).collect();
+    if set.is_empty() {
         return "No margin is set (evaluate.max_drop): no drop is too large.".into();
     }
     let test = match settings.drop_test {
@@ -131,7 +132,7 @@ fn margins_in_words(judged: Option<&EvaluateSettings>) -> String {
         DropTest::Clear => "a drop counts where its whole 95 % interval is larger",
         DropTest::Possible => "a drop counts where its 95 % interval reaches further",
     };
-    format!("Margins (evaluate.max_drop): {}; {test} (evaluate.drop_test).", told.join(", "))
+    format!("Margins (evaluate.max_drop): {}; {test} (evaluate.drop_test).", set.join(", "))
 }
 
 fn whisker(difference: &Difference) -> (f64, f64, f64) {
@@ -179,7 +180,8 @@ fn class_forest(comparison: &Comparison) -> Svg {
 fn differences(comparison: &Comparison) -> Section {
     let mut section = Section::new("Differences").charts([
         (
-            "Each mark is a difference, its line the 95 % interval. A full mark has its whole interval on one side of 0; a hollow one may be chance. Scores of \
+            "Each mark is a difference, its line the 95 % interval. A full mark has its whole \
+                interval on one side of 0; a hollow one may be chance. Scores of \
              which smaller ones are better stand in the table alone.",
             score_forest(comparison),
         ),
@@ -298,7 +300,8 @@ fn images(comparison: &Comparison, other: &AgainstBaseline) -> Section {
     let mut section = Section::new(titled(comparison, "Images that changed", other)).table(counts);
     if changes.right_to_wrong + changes.wrong_to_right > 0 {
         section = section.paragraph(format!(
-            "McNemar's exact test: {}. It asks whether as many images turn wrong as turn right, and counts each image on its own, also those that show \
+            "McNemar's exact test: {}. It asks whether as many images turn wrong as turn right, \
+                and counts each image on its own, also those that show \
              the same picture.",
             p_value(changes.mcnemar_p)
         ));
@@ -439,12 +442,19 @@ fn how_made(comparison: &Comparison, tables: &ComparedTables) -> Section {
     Section::new("How it was made").table(table).details(
         "How to read it",
         Section::new("").list([
-            "Paired: each resample draws the same images for all tables, so that what is hard for all of them cancels; the interval of a difference is narrower than the intervals of the scores suggest.",
-            "Units: images, or groups of images that show the same picture, which are drawn together. The interval holds the middle 95 % of the differences.",
+            "Paired: each resample draws the same images for all tables, so that what is hard for \
+                all of them cancels; the interval of a difference is narrower than the intervals \
+                of the scores suggest.",
+            "Units: images, or groups of images that show the same picture, which are drawn \
+                together. The interval holds the middle 95 % of the differences.",
             "Above 0: the share of resamples in which the difference is larger than 0.",
-            "Of twenty scores that do not differ, one has an interval without 0 all the same. Decide on the score that matters before you look.",
-            "The intervals say how far the differences would move with other images of the same source. They say nothing of another training of the same recipe, which may move the scores as much.",
-            "Scores are those of report.html, defined there. An image without a prediction counts as wrong.",
+            "Of twenty scores that do not differ, one has an interval without 0 all the same. \
+                Decide on the score that matters before you look.",
+            "The intervals say how far the differences would move with other images of the same \
+                source. They say nothing of another training of the same recipe, which may move \
+                the scores as much.",
+            "Scores are those of report.html, defined there. An image without a prediction counts \
+                as wrong.",
         ]),
     )
 }

@@ -100,7 +100,8 @@ pub(crate) fn show(
         }
         section = section
             .paragraph(format!(
-                "Solid blue: the true boxes. Dashed orange: {baseline}. Finely dashed purple: {other}. The box of the first prediction is the thick one."
+                "Solid blue: the true boxes. Dashed orange: {baseline}. Finely dashed purple: \
+                    {other}. The box of the first prediction is the thick one."
             ))
             .gallery(gallery);
     }

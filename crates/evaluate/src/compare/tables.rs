@@ -157,7 +157,8 @@ impl ComparedTables {
 
 fn one_sided(with: &str, without: &str, split: Split) -> StageError {
     StageError::Failed(anyhow!(
-        "{with} has predictions of the {split} split and {without} has none, so they cannot be compared on it; predict it for {without}, \
+        "{with} has predictions of the {split} split and {without} has none, so they cannot be \
+            compared on it; predict it for {without}, \
          or leave {split} out of evaluate.splits"
     ))
 }

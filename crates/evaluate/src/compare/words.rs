@@ -118,7 +118,7 @@ fn listed(items: &[String]) -> String {
     }
 }
 
-/// What a reader should know first of the comparison at this place.
+/// What a reader should know first of the comparison with this index.
 pub(crate) fn verdict(comparison: &Comparison, at: usize) -> Vec<String> {
     let (other, table, baseline) =
         (&comparison.comparisons[at], &comparison.tables[at + 1], comparison.baseline());
@@ -138,13 +138,23 @@ pub(crate) fn verdict(comparison: &Comparison, at: usize) -> Vec<String> {
     let mut sentences = vec![scores_in_words(comparison, other)];
     let images = &other.images;
     sentences.push(match images.right_to_wrong + images.wrong_to_right {
-        0 => format!("Each of the {} labelled images is right or wrong as before.", count(comparison.labelled_images)),
+        0 => format!(
+            "Each of the {} labelled images is right or wrong as \
+            before.",
+            count(comparison.labelled_images)
+        ),
         _ => format!(
-            "Of {} labelled images {} turned from right to wrong and {} from wrong to right, {} (McNemar's exact test, {}).",
+            "Of {} labelled images {} turned from right to wrong and {} from wrong to right, {} \
+                (McNemar's exact test, {}).",
             count(comparison.labelled_images),
             count(images.right_to_wrong),
             count(images.wrong_to_right),
-            if images.mcnemar_p < 0.05 { "which is hardly chance" } else { "which chance may explain" },
+            if images.mcnemar_p < 0.05 {
+                "which is hardly chance"
+            } else {
+                "which chance may \
+                explain"
+            },
             p_value(images.mcnemar_p)
         ),
     });
@@ -195,7 +205,8 @@ fn scores_in_words(comparison: &Comparison, other: &AgainstBaseline) -> String {
     if comparison.bootstrap.samples == 0 {
         let all = with(&[Reading::Better, Reading::Worse, Reading::Unclear, Reading::Same], true);
         return format!(
-            "On the {split} split {name} differs from {baseline} by {}; without resamples (evaluate.bootstrap_samples = 0) nothing says which of it is chance.",
+            "On the {split} split {name} differs from {baseline} by {}; without resamples \
+                (evaluate.bootstrap_samples = 0) nothing says which of it is chance.",
             listed(&all)
         );
     }
@@ -204,7 +215,8 @@ fn scores_in_words(comparison: &Comparison, other: &AgainstBaseline) -> String {
     let clear = match (worse.is_empty(), better.is_empty()) {
         (true, true) => {
             return format!(
-                "On the {split} split {name} does not differ clearly from {baseline}: the intervals of all differences hold 0."
+                "On the {split} split {name} does not differ clearly from {baseline}: the \
+                    intervals of all differences hold 0."
             );
         }
         (false, true) => format!("clearly worse than {baseline} in {}", listed(&worse)),
@@ -228,7 +240,7 @@ fn scores_in_words(comparison: &Comparison, other: &AgainstBaseline) -> String {
     format!("On the {split} split {name} is {clear}.{rest}")
 }
 
-/// The headline scores of the comparison at this place, as lines of plain text.
+/// The headline scores of the comparison with this index, as lines of plain text.
 pub(crate) fn terminal_table(comparison: &Comparison, at: usize) -> Vec<String> {
     let (other, table, baseline) =
         (&comparison.comparisons[at], &comparison.tables[at + 1], comparison.baseline());

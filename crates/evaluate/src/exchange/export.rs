@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use ossify_contract::{
-    ArtefactError, ClassMap, ImageStatus, ObjectRow, Split, TableReader, UnitBox, write_atomic,
+    ArtefactError, ClassMap, ImageStatus, ObjectRow, Split, TableReader, UnitBox, write_user_file,
 };
 use ossify_settings::{Context, Outcome, StageError};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::read::boxes::check_object;
 use crate::read::images::SplitImages;
 use crate::read::sources::{Sources, verified_tables};
 
@@ -105,13 +106,15 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
         .as_ref()
         .map(|path| Ok::<_, StageError>((path, results(context, args, &tables)?)))
         .transpose()?;
-    let mut summary = json!({ "split": args.split, "images": tables.images.scored.len(), "images_left_out": tables.images_left_out() });
+    let mut summary = json!({ "split": args.split, "images": tables.images.scored.len(),
+        "images_left_out": tables.images_left_out() });
     if let Some((path, truth)) = truth {
         write(path, &truth.file)?;
         summary["annotations"] = truth.file.annotations.len().into();
         summary["objects_left_out"] = truth.objects_left_out.into();
         context.reporter.say(format_args!(
-            "{}: {} images and {} objects of {} classes written to {}; left out are {} images that are unlabelled or unreadable, and {} objects of \
+            "{}: {} images and {} objects of {} classes written to {}; left out are {} images that \
+                are unlabelled or unreadable, and {} objects of \
              classes that are not trained or on such images",
             args.split,
             tables.images.scored.len(),
@@ -127,7 +130,8 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
         summary["predictions"] = detections.len().into();
         summary["predictions_left_out"] = left_out.into();
         context.reporter.say(format_args!(
-            "{}: {} predictions written to {}; left out are {left_out} on images that are unlabelled or unreadable",
+            "{}: {} predictions written to {}; left out are {left_out} on images that are \
+                unlabelled or unreadable",
             args.split,
             detections.len(),
             path.display()
@@ -140,7 +144,7 @@ fn write(path: &Path, value: &impl Serialize) -> Result<(), StageError> {
     let mut text =
         serde_json::to_vec(value).with_context(|| format!("cannot write {}", path.display()))?;
     text.push(b'\n');
-    Ok(write_atomic(path, &text)?)
+    Ok(write_user_file(path, &text)?)
 }
 
 /// The part of the tables that is written.
@@ -202,8 +206,10 @@ impl Tables {
         let category_ids: HashMap<i16, i64> =
             self.categories().map(|(category, index)| (index, category.id)).collect();
         let (mut found, mut objects_left_out) = (Vec::new(), 0);
-        for batch in TableReader::<ObjectRow>::open(self.folder.join("objects.parquet"))? {
+        let path = self.folder.join("objects.parquet");
+        for batch in TableReader::<ObjectRow>::open(&path)? {
             for row in batch?.into_iter().filter(|row| row.split == self.split) {
+                check_object(&path, &row)?;
                 let category_id =
                     row.class_index.and_then(|class_index| category_ids.get(&class_index));
                 match (index.get(row.image_id.as_str()), category_id) {

@@ -22,9 +22,9 @@ pub struct Slice {
 /// Sources that are listed.
 const WORST_SOURCES: usize = 8;
 /// Objects that a source needs to be listed: one alone is an image, not a source.
-const LEAST_OF_SOURCE: u64 = 3;
+const MIN_OF_SOURCE: u64 = 3;
 
-/// Scores by size of the object, by its place, by how many objects its image has, by how light the
+/// Scores by size of the object, by where it lies, by how many objects its image has, by how light the
 /// image is, and of the sources with the lowest ones.
 pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
     const PARTS: [(&str, &str); 8] = [
@@ -48,12 +48,12 @@ pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
             area if area < 0.10 => 1,
             _ => 2,
         };
-        let place = if is_middle(box_of.xmin, box_of.xmax) && is_middle(box_of.ymin, box_of.ymax) {
+        let region = if is_middle(box_of.xmin, box_of.xmax) && is_middle(box_of.ymin, box_of.ymax) {
             3
         } else {
             4
         };
-        for part in [size, place, 4 + image.truths.len().min(3)] {
+        for part in [size, region, 4 + image.truths.len().min(3)] {
             sums[part].add(answer);
         }
         if let Some(of_source) = by_source.get_mut(image.source as usize) {
@@ -82,7 +82,7 @@ pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
         .sources
         .iter()
         .zip(by_source)
-        .filter(|(_, sums)| sums.objects >= LEAST_OF_SOURCE)
+        .filter(|(_, sums)| sums.objects >= MIN_OF_SOURCE)
         .collect();
     let per_object =
         |sums: &Sums| (sums.hits as f64 / sums.objects as f64, sums.iou / sums.objects as f64);

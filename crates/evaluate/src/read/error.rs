@@ -10,7 +10,8 @@ pub enum InputError {
     Artefact(#[from] ArtefactError),
     /// The predictions speak of other classes.
     #[error(
-        "{} was made with another class map: {}; predict again with a run that was trained on these tables, or evaluate with the tables that belong to it",
+        "{} was made with another class map: {}; predict again with a run that was trained on \
+            these tables, or evaluate with the tables that belong to it",
         path.display(), differences.join("; ")
     )]
     OtherClasses {
@@ -21,7 +22,8 @@ pub enum InputError {
     },
     /// The predictions speak of images that the split does not have.
     #[error(
-        "{}: {images} of its images are not in the {split} split of the tables, `{example}` among them; these predictions belong to another dataset, or ingest ran again since",
+        "{}: {images} of its images are not in the {split} split of the tables, `{example}` among \
+            them; these predictions belong to another dataset, or ingest ran again since",
         path.display()
     )]
     OtherImages {

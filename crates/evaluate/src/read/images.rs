@@ -61,7 +61,7 @@ impl SplitImages {
         self.by_status.get(status.as_str()).copied().unwrap_or(0)
     }
 
-    /// Places in [`SplitImages::scored`] by `image_id`.
+    /// Indices in [`SplitImages::scored`] by `image_id`.
     pub fn index(&self) -> HashMap<&str, u32> {
         self.scored
             .iter()

@@ -1,16 +1,13 @@
 //! The predictions of a split, checked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
 use std::path::Path;
 
 use ossify_contract::{ImageStatus, PredictionRow, Split, TableReader};
 
+use crate::read::boxes::check_box;
 use crate::read::error::InputError;
 use crate::read::split::{Excluded, Prediction, exclude};
-
-/// Where the edges of a box can be, in shares of the image: a detector may let a box hang over.
-const PLAUSIBLE_EDGES: RangeInclusive<f32> = -1.0..=2.0;
 
 /// Classes that a message about other classes names.
 const MAX_DIFFERENCES: usize = 10;
@@ -120,22 +117,7 @@ impl PredictionsOfSplit<'_> {
             return Err(self
                 .bad(row, format!("the score is {}; a confidence lies within 0 to 1", row.score)));
         }
-        let edges = row.unit_box().to_array();
-        if edges.iter().any(|edge| !edge.is_finite()) {
-            return Err(self.bad(row, format!("the box {edges:?} is not made of finite numbers")));
-        }
-        if !edges.iter().all(|edge| PLAUSIBLE_EDGES.contains(edge)) {
-            let reason = format!(
-                "the box {edges:?} lies far outside the image, whose edges are 0 and 1; are these pixels? divide by its width and height"
-            );
-            return Err(self.bad(row, reason));
-        }
-        if row.xmax < row.xmin || row.ymax < row.ymin {
-            let reason = format!(
-                "the box {edges:?} ends before it begins; wanted are xmin, ymin, xmax, ymax, not a corner or centre with a size"
-            );
-            return Err(self.bad(row, reason));
-        }
+        check_box(&row.unit_box()).map_err(|reason| self.bad(row, reason))?;
         match row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
             Some(p) => {
                 Err(self.bad(row, format!("a probability is {p}; probabilities lie within 0 to 1")))

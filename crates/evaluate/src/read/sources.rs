@@ -83,8 +83,10 @@ impl Sources {
             && theirs != ClassMap::read(tables.folder.join("classes.parquet"))?.digest()
         {
             return Err(StageError::Failed(anyhow!(
-                "the model of the predictions {id} was trained with another class map than that of {}: since then classes were renamed, filtered or \
-                 merged otherwise; run ossify-train and ossify-predict again (or import again), or configure [ingest] as it was",
+                "the model of the predictions {id} was trained with another class map than that of \
+                    {}: since then classes were renamed, filtered or \
+                 merged otherwise; run ossify-train and ossify-predict again (or import again), or \
+                 configure [ingest] as it was",
                 tables.folder.display()
             )));
         }
@@ -95,13 +97,15 @@ impl Sources {
         ) && predicted != present.content_hash()
         {
             gaps.push(format!(
-                "The predictions {id} were made of other shards than those of {}: images came, went or were resized otherwise since.",
+                "The predictions {id} were made of other shards than those of {}: images came, \
+                    went or were resized otherwise since.",
                 out.shards().display()
             ));
         }
         if let (Some(gap), false) = (gaps.first(), context.settings.evaluate.allow_gaps) {
             return Err(StageError::Failed(anyhow!(
-                "{gap} Run ossify-predict again, or score what is there with --set evaluate.allow_gaps=true"
+                "{gap} Run ossify-predict again, or score what is there with --set \
+                    evaluate.allow_gaps=true"
             )));
         }
         let run_folder = out.runs().join(&id);
@@ -138,7 +142,8 @@ impl Sources {
         {
             if !as_path.is_file() {
                 return Err(StageError::Usage(anyhow!(
-                    "{asked_by}: there is no file {wanted}; name a predictions table, an id below {}, or \"latest\"",
+                    "{asked_by}: there is no file {wanted}; name a predictions table, an id below \
+                        {}, or \"latest\"",
                     context.out.predictions().display()
                 )));
             }
@@ -151,13 +156,18 @@ impl Sources {
         let folder = context.out.predictions();
         let id = match wanted {
             "latest" => read_latest(&folder)?.ok_or_else(|| {
-                anyhow!("no predictions below {} yet: run ossify-predict first, or name a table with --set evaluate.predictions=FILE.parquet", folder.display())
+                anyhow!(
+                    "no predictions below {} yet: run ossify-predict first, or name a table \
+                    with --set evaluate.predictions=FILE.parquet",
+                    folder.display()
+                )
             })?,
             id => id.to_owned(),
         };
         if !is_plain_id(&id) {
             return Err(StageError::Usage(anyhow!(
-                "{asked_by}: \"{id}\" is no id; name a folder below {}, a .parquet file, or \"latest\"",
+                "{asked_by}: \"{id}\" is not an id; name a folder below {}, a .parquet file, \
+                    or \"latest\"",
                 folder.display()
             )));
         }
@@ -182,14 +192,16 @@ impl Sources {
             .collect();
         for split in splits.iter().filter(|split| !there.iter().any(|(found, _)| found == *split)) {
             context.reporter.warn(format_args!(
-                "no predictions of the {split} split below {}; it gets no report (predict.splits chooses what is predicted)",
+                "no predictions of the {split} split below {}; it gets no report (predict.splits \
+                    chooses what is predicted)",
                 of_id.display()
             ));
         }
         if there.is_empty() {
             let names: Vec<_> = splits.iter().map(|split| split.as_str()).collect();
             return Err(anyhow!(
-                "{} has predictions of none of the splits {}; run ossify-predict with predict.splits set to them",
+                "{} has predictions of none of the splits {}; run ossify-predict with \
+                    predict.splits set to them",
                 of_id.display(),
                 names.join(", ")
             )
@@ -273,8 +285,10 @@ impl Sources {
         let mut silent = data.images.iter().filter(|image| image.predictions.is_empty());
         let Some(first) = silent.next() else { return Ok(()) };
         Err(StageError::Failed(anyhow!(
-            "{} of the {} images of the {} split have no prediction in {}, `{}` among them, though ossify-predict gives one for each: they came since. Run \
-             ossify-predict again, or score what is there with --set evaluate.allow_gaps=true, where they count as wrong",
+            "{} of the {} images of the {} split have no prediction in {}, `{}` among them, though \
+                ossify-predict gives one for each: they came since. Run \
+             ossify-predict again, or score what is there with --set evaluate.allow_gaps=true, \
+             where they count as wrong",
             silent.count() + 1,
             data.images.len(),
             data.split,

@@ -50,9 +50,9 @@ pub struct ScoredImage {
     pub image_id: String,
     /// Labelled or background.
     pub status: ImageStatus,
-    /// Where its objects stand in [`SplitData::truths`].
+    /// Its objects in [`SplitData::truths`].
     pub truths: Range<usize>,
-    /// Where its predictions stand in [`SplitData::predictions`], best first.
+    /// Its predictions in [`SplitData::predictions`], best first.
     pub predictions: Range<usize>,
     /// Images that show the same picture share a number; the bootstrap draws them together.
     pub leak_group: Option<i32>,
@@ -168,9 +168,11 @@ impl SplitData {
                 without_probabilities += 1;
             }
         }
-        let reason = "no prediction though there is an object: they count as wrong, yet AUROC, log loss, Brier score, calibration and box error are over the other images";
+        let reason = "no prediction though there is an object: they count as wrong, yet AUROC, log \
+            loss, Brier score, calibration and box error are over the other images";
         exclude(&mut self.excluded, "images", silent, reason);
-        let reason = "the first prediction has no probabilities: AUROC, log loss, Brier score and calibration are over the other images";
+        let reason = "the first prediction has no probabilities: AUROC, log loss, Brier score and \
+            calibration are over the other images";
         exclude(&mut self.excluded, "images", without_probabilities, reason);
     }
 }

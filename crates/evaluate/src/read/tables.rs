@@ -8,6 +8,7 @@ use ossify_contract::{
     ArtefactError, ClassMap, FingerprintRow, ImageStatus, ObjectRow, Split, TableReader,
 };
 
+use crate::read::boxes::check_object;
 use crate::read::error::InputError;
 use crate::read::images::SplitImages;
 use crate::read::predictions::PredictionsOfSplit;
@@ -39,7 +40,8 @@ impl Tables {
             images.of_status(ImageStatus::Unreadable),
             "unreadable: the file does not decode or is too small",
         );
-        let reason = "unlabelled: nobody said what is on them, so a prediction there is neither right nor wrong";
+        let reason = "unlabelled: nobody said what is on them, so a prediction there is neither \
+            right nor wrong";
         exclude(&mut excluded, "images", images.of_status(ImageStatus::Unlabelled), reason);
 
         let index = images.index();
@@ -112,6 +114,7 @@ impl Tables {
         let (mut truths, mut rare, mut unscored) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
         for batch in TableReader::<ObjectRow>::open(&path)? {
             for row in batch?.into_iter().filter(|row| row.split == split) {
+                check_object(&path, &row)?;
                 let Some(&image) = index.get(row.image_id.as_str()) else {
                     unscored += 1;
                     continue;
@@ -131,7 +134,8 @@ impl Tables {
                     }
                     Some(_) => {
                         let reason = format!(
-                            "`{}` line {}: class_index is not in classes.parquet; run ossify-ingest again with --force",
+                            "object of `{}`, line {}: class_index is not in classes.parquet; run \
+                             ossify-ingest again with --force",
                             row.image_id, row.line
                         );
                         return Err(ArtefactError::corrupt(&path, reason).into());

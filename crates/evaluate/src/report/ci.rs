@@ -39,11 +39,13 @@ pub(crate) fn junit(report: &Report, gates: &[CheckedGate]) -> String {
         let _ = match is_met {
             true => writeln!(
                 xml,
-                "    <testcase classname=\"{class}\" name=\"{name}\"><system-out>{message}</system-out></testcase>"
+                "    <testcase classname=\"{class}\" \
+                    name=\"{name}\"><system-out>{message}</system-out></testcase>"
             ),
             false => writeln!(
                 xml,
-                "    <testcase classname=\"{class}\" name=\"{name}\"><failure message=\"{message}\" type=\"gate\"/></testcase>"
+                "    <testcase classname=\"{class}\" name=\"{name}\"><failure \
+                    message=\"{message}\" type=\"gate\"/></testcase>"
             ),
         };
     }

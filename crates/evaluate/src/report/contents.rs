@@ -104,7 +104,7 @@ pub struct CalibrationReport {
     pub scores: ScaledScores<Interval>,
 }
 
-/// Scores of the images that stand in this split alone.
+/// Scores of the images that are in this split alone.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LeaklessReport {
     /// How many images.

@@ -40,7 +40,9 @@ pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figu
     }
     Figure {
         stem: "precision-recall",
-        caption: "Of the detections down to a confidence, the share that is right, against the share of objects found; higher and further right is better.".into(),
+        caption: "Of the detections down to a confidence, the share that is right, against the \
+            share of objects found; higher and further right is better."
+            .into(),
         chart: chart.svg(),
     }
 }
@@ -66,7 +68,10 @@ pub(crate) fn roc_figure(data: &SplitData, scorer: &Scorer, report: &Report) -> 
     }
     Figure {
         stem: "roc",
-        caption: "How well the probability of a class tells its images from all others; the dotted line is guessing.".into(),
+        caption:
+            "How well the probability of a class separates its images from all others; the dotted \
+            line is guessing."
+                .into(),
         chart: chart.svg(),
     }
 }
@@ -84,7 +89,10 @@ pub(crate) fn reliability_figure(scorer: &Scorer) -> Figure {
     let bins = scorer.reliability(false).into_iter().enumerate().map(bin).collect();
     Figure {
         stem: "reliability",
-        caption: "Among images with a confidence, the share that is right. Points below the dotted line: the model promises too much. A larger point stands for more images.".into(),
+        caption:
+            "Among images with a confidence, the share that is right. Points below the dotted \
+            line: the model promises too much. A larger point stands for more images."
+                .into(),
         chart: ReliabilityChart::new("Does the confidence mean what it says?", bins).svg(),
     }
 }
@@ -148,7 +156,7 @@ pub(crate) fn recall_figure(report: &Report) -> Figure {
             recall.high,
         );
     }
-    let caption = "In brackets the number of objects. A wide interval: too few to tell.";
+    let caption = "In brackets the number of objects. A wide interval: too few objects to judge.";
     let left_out = left_out_sentence(shown.len(), report.per_class.len(), "report.json");
     Figure {
         stem: "recall-by-class",
@@ -166,17 +174,17 @@ pub(crate) fn kinds_figure(report: &Report) -> Figure {
     }
     Figure {
         stem: "match-kinds",
-        caption: "In place: IoU of at least 0.5. Near: IoU of at least 0.1.".into(),
+        caption: "Box right: IoU of at least 0.5. Box near: IoU of at least 0.1.".into(),
         chart: chart.svg(),
     }
 }
 
 /// Kinds of matches in words.
 pub(crate) const KINDS: [(&str, &str); 7] = [
-    ("match", "right class, in place"),
-    ("class_error", "wrong class, in place"),
-    ("location_error", "right class, near"),
-    ("both", "wrong class, near"),
+    ("match", "right class, box right"),
+    ("class_error", "wrong class, box right"),
+    ("location_error", "right class, box near"),
+    ("both", "wrong class, box near"),
     ("duplicate", "duplicate"),
     ("background", "on background"),
     ("miss", "object missed"),

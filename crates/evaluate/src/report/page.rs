@@ -194,7 +194,7 @@ fn scores(report: &Report, figures: &[Figure]) -> Section {
         "mean squared error of the edges, shares of the image; 0 is best",
     );
     let mut detection = Table::new(columns()).caption(format!(
-        "{} images: detection as COCO scores it, class and place together",
+        "{} images: detection as COCO scores it, class and box together",
         count(report.images)
     ));
     let level = &report.detection.scores;
@@ -222,11 +222,17 @@ fn thresholds(report: &Report) -> Section {
     let mut section = Section::new("Probabilities and thresholds");
     if let Some(calibration) = &report.calibration {
         section = section.paragraph(format!(
-            "Divided by a temperature of {}, which the {} split asks for, the logits give probabilities that mean what they say as far as one number can make them; \
+            "Divided by a temperature of {}, which the {} split asks for, the logits give \
+                probabilities that mean what they say as far as one number can make them; \
              above 1 the model is surer than it should be. {}",
             two(calibration.temperature),
             calibration.fitted_on,
-            if report.split == calibration.fitted_on { "It was fitted on these very images, which flatters the scores beside." } else { "These images had no part in it." },
+            if report.split == calibration.fitted_on {
+                "It was fitted on these very images, which \
+                flatters the scores beside."
+            } else {
+                "These images had no part in it."
+            },
         ));
         let mut table = Table::new([
             Column::text("score"),
@@ -254,7 +260,10 @@ fn thresholds(report: &Report) -> Section {
         Column::number("sensitivity here"),
         Column::number("specificity here"),
     ])
-    .caption("Thresholds for each class against all others: the highest that reaches the wanted sensitivity on the valid split");
+    .caption(
+        "Thresholds for each class against all others: the highest that reaches the wanted \
+        sensitivity on the valid split",
+    );
     let shown = largest_classes(
         report.per_class.iter().map(|class| class.support),
         MAX_CLASSES_WITH_THRESHOLDS,
@@ -276,12 +285,13 @@ fn thresholds(report: &Report) -> Section {
     if left_out.is_empty() { section } else { section.paragraph(left_out) }
 }
 
-/// Scores with and without images that stand in another split, too.
+/// Scores with and without images that are also in another split.
 fn leaks(report: &Report) -> Section {
     let mut section = Section::new("With and without leaked images");
     if let Some(kept) = &report.without_leaked_images {
         section = section.paragraph(format!(
-            "{} of the {} images show a picture that another split has too. What the model learned by heart it knows: the right column is without them.",
+            "{} of the {} images show a picture that another split has too. What the model learned \
+                by heart it knows: the right column is without them.",
             count(report.images - kept.images),
             count(report.images)
         ));
@@ -394,7 +404,8 @@ fn failures(parts: &PageParts<'_>) -> Section {
     if !parts.overlays.is_empty() {
         section = section
             .paragraph(
-                "The worst and the best images. Solid blue: the true box. Dashed orange: the prediction. Larger pictures lie beside this page in overlays/.",
+                "The worst and the best images. Solid blue: the true box. Dashed orange: the \
+                    prediction. Larger pictures lie beside this page in overlays/.",
             )
             .gallery(gallery(parts));
     }
@@ -420,7 +431,7 @@ fn gallery(parts: &PageParts<'_>) -> Gallery {
         let outcome = match first.zip(truth) {
             None => "no prediction",
             Some((first, truth)) if first.class != truth.class => "wrong class",
-            Some(_) if iou < 0.5 => "right class, off place",
+            Some(_) if iou < 0.5 => "right class, box off",
             Some(_) => "right",
         };
         let predicted = first.map_or("nothing predicted".to_owned(), |first| {
@@ -528,11 +539,15 @@ fn how_made(parts: &PageParts<'_>) -> Section {
         .details(
             "How the scores are defined",
             Section::new("").list([
-                "Accuracy, balanced accuracy, F1, AUROC, log loss, Brier score: as scikit-learn computes them; an image without a prediction counts as wrong.",
-                "Calibration error: Guo et al., 2017, On Calibration of Modern Neural Networks, 15 bins of equal width.",
-                "AP and AR: the COCO protocol, equal to pycocotools, boxes of all sizes, at most 100 detections an image and class.",
+                "Accuracy, balanced accuracy, F1, AUROC, log loss, Brier score: as scikit-learn \
+                    computes them; an image without a prediction counts as wrong.",
+                "Calibration error: Guo et al., 2017, On Calibration of Modern Neural Networks, 15 \
+                    bins of equal width.",
+                "AP and AR: the COCO protocol, equal to pycocotools, boxes of all sizes, at most \
+                    100 detections an image and class.",
                 "Kinds of errors: after TIDE (Bolya et al., 2020), IoU 0.5 and 0.1.",
-                "Intervals: images, or groups of images that show the same picture, are drawn with replacement; the interval holds the middle 95 % of the scores.",
+                "Intervals: images, or groups of images that show the same picture, are drawn with \
+                    replacement; the interval holds the middle 95 % of the scores.",
             ]),
         )
         .details("Kinds in matches.parquet", kinds);

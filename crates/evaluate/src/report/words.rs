@@ -19,7 +19,9 @@ pub(crate) fn lead(report: &Report) -> Vec<String> {
     }
     if report.counts.predictions == 0 {
         return vec![format!(
-            "The predictions table has no prediction for the {} images of the {} split: nothing was predicted, so nothing was found, and the shares are 0. Scores that need a prediction are not defined.",
+            "The predictions table has no prediction for the {} images of the {} split: nothing \
+                was predicted, so nothing was found, and the shares are 0. Scores that need a \
+                prediction are not defined.",
             count(report.images),
             report.split
         )];
@@ -27,7 +29,8 @@ pub(crate) fn lead(report: &Report) -> Vec<String> {
     let mut sentences = Vec::new();
     if report.counts.labelled_images > 0 {
         sentences.push(format!(
-            "On {} labelled images of the {} split the model names the right class in {} of them; always answering the most frequent class would be right in {}.",
+            "On {} labelled images of the {} split the model names the right class in {} of them; \
+                always answering the most frequent class would be right in {}.",
             count(report.counts.labelled_images),
             report.split,
             with_interval(&report.image_level.accuracy),
@@ -36,14 +39,16 @@ pub(crate) fn lead(report: &Report) -> Vec<String> {
     }
     if report.objects > 0 {
         sentences.push(format!(
-            "Its first box reaches an IoU of at least 0.5 with {} of the {} objects; the mean IoU is {}.",
+            "Its first box reaches an IoU of at least 0.5 with {} of the {} objects; the mean IoU \
+                is {}.",
             with_interval(&report.objects_level.iou50_rate),
             count(report.objects),
             with_interval(&report.objects_level.mean_iou),
         ));
         let scores = &report.detection.scores;
         sentences.push(format!(
-            "As a detector, class and place together over all {} images, it reaches AP50 {} and AP {}.",
+            "As a detector, class and box together over all {} images, it reaches AP50 {} and AP \
+                {}.",
             count(report.images),
             with_interval(&scores.ap50),
             with_interval(&scores.ap),
@@ -55,21 +60,33 @@ pub(crate) fn lead(report: &Report) -> Vec<String> {
 /// What the figures do not show, and what to keep in mind when reading them.
 pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
     let mut limits = vec![
-        "The intervals say how far the scores would move with other images of the same source. They say nothing of other hospitals, devices or patients, and nothing of labels that are wrong.".to_owned(),
+        "The intervals say how far the scores would move with other images of the same source. \
+            They say nothing of other hospitals, devices or patients, and nothing of labels that \
+            are wrong."
+            .to_owned(),
     ];
     if report.split == "valid" {
         limits.push(
-            "The valid split may have steered the training, such as when it stopped and which checkpoint was kept; its scores flatter the model a little."
+            "The valid split may have steered the training, such as when it stopped and which \
+                checkpoint was kept; its scores flatter the model a little."
                 .into(),
         );
     } else if report.split == "train" {
-        limits.push("The model was trained on these images: the scores say how well it remembers them, not how well it works.".into());
+        limits.push(
+            "The model was trained on these images: the scores say how well it remembers \
+            them, not how well it works."
+                .into(),
+        );
     }
     limits.push(match report.counts.leaked_images {
-        None => "Whether images of this split also stand in another one was not looked at (there is no fingerprints.parquet; ossify-resize writes it); if they do, the scores flatter the model. Scores by brightness and contrast are left out for the same reason.".into(),
+        None => "Whether images of this split are also in another one was not checked (there \
+            is no fingerprints.parquet; ossify-resize writes it); if they do, the scores flatter \
+            the model. Scores by brightness and contrast are left out for the same reason."
+            .into(),
         Some(0) => "No image of this split shows a picture that another split has too.".into(),
         Some(leaked) => format!(
-            "{} of the {} images show a picture that another split has too; scores on them flatter the model. Images of one picture were resampled together.",
+            "{} of the {} images show a picture that another split has too; scores on them flatter \
+                the model. Images of one picture were resampled together.",
             count(leaked),
             count(report.images)
         ),
@@ -77,7 +94,9 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
     let backgrounds = report.counts.images_by_status.get("background").copied().unwrap_or(0);
     if report.counts.predicted_backgrounds > 0 {
         limits.push(format!(
-            "On {} of the {} background images, where the labeller saw nothing to mark, the model predicts an object all the same; each is a false alarm in AP and no matter to the other scores.",
+            "On {} of the {} background images, where the labeller saw nothing to mark, the model \
+                predicts an object all the same; each is a false alarm in AP and no matter to the \
+                other scores.",
             count(report.counts.predicted_backgrounds),
             count(backgrounds)
         ));
@@ -86,7 +105,8 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
     let shared = report.objects - report.counts.labelled_images.min(report.objects);
     if one_each && shared > 0 && report.counts.predictions > 0 {
         limits.push(format!(
-            "{} objects share their image with a larger one; a model that predicts one object an image cannot find them as well.",
+            "{} objects share their image with a larger one; a model that predicts one object an \
+                image cannot find them as well.",
             count(shared)
         ));
     }

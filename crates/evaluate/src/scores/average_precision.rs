@@ -29,8 +29,8 @@ pub struct ClassDetections {
     images: Vec<u32>,
     /// Bit `t` is set where the detection matched an object at IoU threshold `t`.
     matched: Vec<u16>,
-    /// Place within its image and class, from 0.
-    places: Vec<u8>,
+    /// Rank within its image and class, from 0.
+    ranks: Vec<u8>,
     /// Confidence.
     scores: Vec<f32>,
     /// Images that have objects of the class, and how many.
@@ -105,10 +105,10 @@ pub fn class_detections(data: &SplitData) -> Vec<ClassDetections> {
             if !truths.is_empty() {
                 of_class.truths.push((i as u32, truths.len() as u32));
             }
-            for (place, (prediction, matched)) in found.iter().zip(matched).enumerate() {
+            for (rank, (prediction, matched)) in found.iter().zip(matched).enumerate() {
                 of_class.images.push(i as u32);
                 of_class.matched.push(matched);
-                of_class.places.push(place as u8);
+                of_class.ranks.push(rank as u8);
                 of_class.scores.push(prediction.score);
             }
         }
@@ -146,7 +146,7 @@ fn match_detections(ious: &[Vec<f64>], truths: usize) -> Vec<u16> {
 }
 
 impl ClassDetections {
-    /// Sorts by falling score; equal scores stay in order of image and place.
+    /// Sorts by falling score; equal scores stay in order of image and rank.
     fn best_first(self) -> Self {
         let mut order: Vec<u32> = (0..self.scores.len() as u32).collect();
         order.sort_by(|a, b| self.scores[*b as usize].total_cmp(&self.scores[*a as usize]));
@@ -154,7 +154,7 @@ impl ClassDetections {
         ClassDetections {
             images: order.iter().map(|i| self.images[at(i)]).collect(),
             matched: order.iter().map(|i| self.matched[at(i)]).collect(),
-            places: order.iter().map(|i| self.places[at(i)]).collect(),
+            ranks: order.iter().map(|i| self.ranks[at(i)]).collect(),
             scores: order.iter().map(|i| self.scores[at(i)]).collect(),
             truths: self.truths,
         }
@@ -191,7 +191,7 @@ pub fn precision_recall(class: &ClassDetections, weights: &[u32]) -> Option<Prec
     let needed = hits_for_recalls(truths);
     let mut hits = [[0u64; THRESHOLDS]; 3];
     let mut seen = 0u64;
-    for ((image, matched), place) in class.images.iter().zip(&class.matched).zip(&class.places) {
+    for ((image, matched), rank) in class.images.iter().zip(&class.matched).zip(&class.ranks) {
         let weight = u64::from(weights[*image as usize]);
         if weight == 0 {
             continue;
@@ -201,9 +201,9 @@ pub fn precision_recall(class: &ClassDetections, weights: &[u32]) -> Option<Prec
             let curve = &mut curves[t];
             curve.hits += weight;
             curve.visit(seen, &needed);
-            if *place < 10 {
+            if *rank < 10 {
                 hits[1][t] += weight;
-                if *place == 0 {
+                if *rank == 0 {
                     hits[0][t] += weight;
                 }
             }

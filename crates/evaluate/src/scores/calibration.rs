@@ -8,7 +8,7 @@ use crate::read::split::SplitData;
 /// Temperatures that are considered.
 const TEMPERATURES: (f64, f64) = (0.05, 20.0);
 /// Probabilities below this are taken for it: their logarithms are finite.
-const LEAST_PROBABILITY: f64 = f64::EPSILON;
+const MIN_PROBABILITY: f64 = f64::EPSILON;
 
 /// What is fitted on the valid split.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +66,7 @@ pub(crate) fn scaled(probabilities: &[f32], temperature: f64) -> Vec<f64> {
 }
 
 fn log(p: f32) -> f64 {
-    f64::from(p).max(LEAST_PROBABILITY).ln()
+    f64::from(p).max(MIN_PROBABILITY).ln()
 }
 
 /// The temperature of the least mean log loss. The loss is convex in the temperature's inverse, so

@@ -309,14 +309,14 @@ impl GroundTruth {
             let key = Key::of(&image.id)
                 .ok_or_else(|| bad(format!("images, entry {}: id is {}", i + 1, image.id)))?;
             if images.insert(key, placed(image, names)).is_some() {
-                return Err(bad(format!("images, entry {}: id {} stands twice", i + 1, image.id)));
+                return Err(bad(format!("images, entry {}: id {} occurs twice", i + 1, image.id)));
             }
         }
         let mut categories = HashMap::new();
         for (i, category) in truth.categories.iter().enumerate() {
             if categories.insert(category.id, classes.of_name(&category.name)).is_some() {
                 return Err(bad(format!(
-                    "categories, entry {}: id {} stands twice",
+                    "categories, entry {}: id {} occurs twice",
                     i + 1,
                     category.id
                 )));

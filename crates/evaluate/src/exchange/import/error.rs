@@ -11,7 +11,8 @@ pub enum ImportError {
     Artefact(#[from] ArtefactError),
     /// The file is not what the format says.
     #[error(
-        "{path} is no list of detections: {source}; expected is [{{\"image_id\": .., \"category_id\": .., \"bbox\": [x, y, width, height], \"score\": ..}}, ..]"
+        "{path} is not a list of detections: {source}; expected is [{{\"image_id\": \
+            .., \"category_id\": .., \"bbox\": [x, y, width, height], \"score\": ..}}, ..]"
     )]
     NotDetections {
         /// The file.
@@ -20,7 +21,8 @@ pub enum ImportError {
         source: serde_json::Error,
     },
     /// The ground truth is none.
-    #[error("the ground truth {} cannot be used: {reason}; it needs `images` with id and file_name, and `categories` with id and name", path.display())]
+    #[error("the ground truth {} cannot be used: {reason}; it needs `images` with id and \
+        file_name, and `categories` with id and name", path.display())]
     GroundTruth {
         /// The file.
         path: PathBuf,
@@ -36,7 +38,8 @@ pub enum ImportError {
         what: &'static str,
     },
     /// No row can be used.
-    #[error("{}: none of its {entries} predictions can be used: {}", path.display(), reasons.join("; "))]
+    #[error("{}: none of its {entries} predictions can be used: \
+        {}", path.display(), reasons.join("; "))]
     NothingUsable {
         /// The file or folder.
         path: PathBuf,
@@ -47,8 +50,10 @@ pub enum ImportError {
     },
     /// The ids fit two numberings.
     #[error(
-        "the ids do not say how the classes are numbered: neither 0 nor {} is among them, which would tell whether the dataset's classes 0 to {last} \
-         are counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results the --ground-truth that they belong to", last + 1
+        "the ids do not say how the classes are numbered: neither 0 nor {} is among them, which \
+            would tell whether the dataset's classes 0 to {last} \
+         are counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results \
+         the --ground-truth that they belong to", last + 1
     )]
     UndecidedIds {
         /// The last class of the dataset.
@@ -56,7 +61,8 @@ pub enum ImportError {
     },
     /// The ids fit no numbering.
     #[error(
-        "the ids contradict each other: there is category_id 0 and also {other}, though the dataset's classes are 0 to {last}; \
+        "the ids contradict each other: there is category_id 0 and also {other}, though the \
+            dataset's classes are 0 to {last}; \
          these are predictions of other classes, or --category-ids has to say how they are numbered"
     )]
     ContradictoryIds {

@@ -52,7 +52,7 @@ fn lenient(reader: impl BufRead) -> impl Read {
     BufReader::new(PythonNumbers { inner: reader, ready: Vec::new(), at: 0, state: State::Between })
 }
 
-/// A value of whatever type; hostile ones take no more memory than they need to be told of.
+/// A value of whatever type; hostile ones take no more memory than a message about them needs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Loose {
     /// Not there, or null.
@@ -297,7 +297,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_is_an_element() {
-        let found = elements(r#"[1, 2.5, -3, "a\"N", null, true, {"a": [1, {}]}, [1, [2], 3, 4, 5, 6, 7], 18446744073709551615, 3.0]"#).unwrap();
+        let found = elements(
+            r#"[1, 2.5, -3, "a\"N", null, true, {"a": [1, {}]}, [1, [2], 3, 4, 5, 6, 7],
+            18446744073709551615, 3.0]"#,
+        )
+        .unwrap();
         let words: Vec<String> = found.iter().map(Loose::to_string).collect();
         assert_eq!(
             words,

@@ -166,7 +166,8 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         all.add(file.inputs.as_deref().unwrap_or(""));
         all
     });
-    let summary = json!({ "run": args.id, "splits": splits, "class_names": classes.kept_names, "class_map": digest });
+    let summary = json!({ "run": args.id, "splits": splits, "class_names": classes.kept_names,
+        "class_map": digest });
     let manifest = publication.commit(STAGE, &fingerprint.finish(), files, summary)?;
 
     for group in &left_out {
@@ -182,7 +183,8 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         context.reporter.say(format_args!("classes are numbered {numbering}"));
     }
     context.reporter.say(format_args!(
-        "{}: {rows} of {} predictions, on {images} images; {silent_images} images have none, and their objects count as missed",
+        "{}: {rows} of {} predictions, on {images} images; {silent_images} images have none, and \
+            their objects count as missed",
         args.split, imported.entries
     ));
     context.reporter.say(format_args!(
@@ -196,32 +198,40 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
 fn check_usage(context: &Context, args: &ImportArgs) -> Result<(), StageError> {
     let usage = |text: String| Err(StageError::Usage(anyhow!(text)));
     if args.ground_truth.is_some() && args.format != ImportFormat::Coco {
-        return usage("--ground-truth belongs to --format coco; the other formats name images by themselves, and classes by number".into());
+        return usage(
+            "--ground-truth belongs to --format coco; the other formats name images by \
+            themselves, and classes by number"
+                .into(),
+        );
     }
     if args.category_ids.is_some() && args.format == ImportFormat::Yolo {
-        return usage("--category-ids belongs to JSON files; classes of YOLO's text files are those of data.yaml".into());
+        return usage(
+            "--category-ids belongs to JSON files; classes of YOLO's text files are those \
+            of data.yaml"
+                .into(),
+        );
     }
     match args.format {
         ImportFormat::Yolo if !args.path.is_dir() => {
             return usage(format!(
-                "{} is no folder; --format yolo takes a folder of .txt files",
+                "{} is not a folder; --format yolo takes a folder of .txt files",
                 args.path.display()
             ));
         }
         ImportFormat::Coco | ImportFormat::Ultralytics if !args.path.is_file() => {
             return usage(format!(
-                "{} is no file; this format is one JSON file",
+                "{} is not a file; this format is one JSON file",
                 args.path.display()
             ));
         }
         _ => {}
     }
     if let Some(path) = args.ground_truth.as_ref().filter(|path| !path.is_file()) {
-        return usage(format!("--ground-truth: {} is no file", path.display()));
+        return usage(format!("--ground-truth: {} is not a file", path.display()));
     }
     if context.out.runs().join(&args.id).is_dir() {
         return usage(format!(
-            "there is a run `{}`, and its curves would stand in the report; choose another --id",
+            "there is a run `{}`, and its curves would appear in the report; choose another --id",
             args.id
         ));
     }
@@ -329,7 +339,10 @@ fn beside_other_splits(
                 splits = found;
             }
         } else {
-            context.reporter.warn("the classes of the tables changed since other splits were imported under this id; import those again");
+            context.reporter.warn(
+                "the classes of the tables changed since other splits were \
+                imported under this id; import those again",
+            );
         }
     }
     files.retain(|file| file.path != described.path);

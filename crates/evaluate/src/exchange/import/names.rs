@@ -120,7 +120,7 @@ enum Found {
     Several(u32),
 }
 
-/// Names to places in a list of images.
+/// Names to indices in a list of images.
 #[derive(Default)]
 struct Index {
     by_id: HashMap<String, Found>,

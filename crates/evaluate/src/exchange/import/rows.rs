@@ -6,9 +6,11 @@ use std::fmt::{self, Display};
 use ossify_contract::UnitBox;
 use serde::Serialize;
 
+use crate::read::boxes::is_far_outside;
+
 /// Shares of an image larger than this are pixels.
 const MAX_SHARE: f64 = 2.0;
-/// A box that leaves the image by more than this share is told.
+/// A box that leaves the image by more than this share is counted.
 const BEYOND_SHARE: f32 = 0.01;
 /// Characters of a foreign text that a message shows.
 const MAX_SHOWN: usize = 60;
@@ -20,6 +22,7 @@ pub(crate) enum Reason {
     BadLine,
     BadScore,
     BadBox,
+    FarBox,
     UnknownImage,
     AmbiguousImage,
     SizelessImage,
@@ -40,13 +43,23 @@ impl Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::BadEntry => "no object with image_id, category_id, bbox and score",
-            Reason::BadLine => "not the six columns: class, x centre, y centre, width, height, confidence",
-            Reason::BadScore => "the score is no number within 0..=1",
+            Reason::BadLine => {
+                "not the six columns: class, x centre, y centre, width, height, \
+                confidence"
+            }
+            Reason::BadScore => "the score is not a number within 0..=1",
             Reason::BadBox => "the box is not made of finite numbers with a size of 0 or more",
+            Reason::FarBox => "the box lies far outside its image",
             Reason::UnknownImage => "its image is not in the tables",
             Reason::AmbiguousImage => "several images of the split have that name",
-            Reason::SizelessImage => "the tables do not know the size of its image, so pixels cannot become shares",
-            Reason::TurnedImage => "the ground truth has its image with width and height exchanged: as stored, not as its EXIF orientation turns it",
+            Reason::SizelessImage => {
+                "the tables do not know the size of its image, so pixels \
+                cannot become shares"
+            }
+            Reason::TurnedImage => {
+                "the ground truth has its image with width and height \
+                exchanged: as stored, not as its EXIF orientation turns it"
+            }
             Reason::UnknownClass => "its class is not in the tables",
             Reason::OtherSplit => "its image is in another split",
             Reason::UntrainedClass => "its class was filtered as rare and is not scored",
@@ -81,7 +94,7 @@ pub(crate) struct LeftOutRows {
 /// A foreign prediction that can be scored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Accepted {
-    /// Place of the image among those of the split.
+    /// Index of the image among those of the split.
     pub image: u32,
     pub class_index: i16,
     pub score: f32,
@@ -102,8 +115,8 @@ pub(crate) struct Imported {
 }
 
 impl Imported {
-    /// Takes a row in, or counts why not; `place` is asked for the first of each reason alone.
-    pub fn push(&mut self, row: Result<Accepted, Unfit>, place: impl FnOnce() -> String) {
+    /// Takes a row in, or counts why not; `location` is asked for the first of each reason alone.
+    pub fn push(&mut self, row: Result<Accepted, Unfit>, location: impl FnOnce() -> String) {
         self.entries += 1;
         match row {
             Ok(row) => {
@@ -117,7 +130,7 @@ impl Imported {
                 let group = self
                     .left_out
                     .entry(reason)
-                    .or_insert_with(|| (0, format!("{}: {detail}", place())));
+                    .or_insert_with(|| (0, format!("{}: {detail}", location())));
                 group.0 += 1;
             }
         }
@@ -149,8 +162,11 @@ pub(crate) fn score(value: f64) -> Result<f32, Unfit> {
 pub(crate) fn box_of_pixels(xywh_px: [f64; 4], size_px: (f64, f64)) -> Result<UnitBox, Unfit> {
     let [x, y, width, height] = xywh_px;
     let shares = [x / size_px.0, y / size_px.1, (x + width) / size_px.0, (y + height) / size_px.1];
-    checked(shares, (width, height))
-        .ok_or_else(|| Unfit::new(Reason::BadBox, format!("bbox {xywh_px:?}")))
+    let describe = || {
+        let (width, height) = size_px;
+        format!("bbox {xywh_px:?} on an image of {width} x {height} pixels")
+    };
+    checked(shares, (width, height), describe)
 }
 
 /// A box of shares, its centre, width and height.
@@ -165,14 +181,23 @@ pub(crate) fn box_of_shares(cxcywh: [f64; 4]) -> Result<UnitBox, Unfit> {
         ));
     }
     let shares = [x - width / 2.0, y - height / 2.0, x + width / 2.0, y + height / 2.0];
-    checked(shares, (width, height))
-        .ok_or_else(|| Unfit::new(Reason::BadBox, format!("box {cxcywh:?}")))
+    checked(shares, (width, height), || format!("box {cxcywh:?}"))
 }
 
-fn checked(edges: [f64; 4], size: (f64, f64)) -> Option<UnitBox> {
+fn checked(
+    edges: [f64; 4],
+    size: (f64, f64),
+    describe: impl FnOnce() -> String,
+) -> Result<UnitBox, Unfit> {
     let edges = edges.map(|edge| edge as f32);
-    (edges.iter().all(|edge| edge.is_finite()) && size.0 >= 0.0 && size.1 >= 0.0)
-        .then(|| UnitBox::from(edges))
+    let unit_box = UnitBox::from(edges);
+    if !edges.iter().all(|edge| edge.is_finite()) || size.0 < 0.0 || size.1 < 0.0 {
+        Err(Unfit::new(Reason::BadBox, describe()))
+    } else if is_far_outside(&unit_box) {
+        Err(Unfit::new(Reason::FarBox, describe()))
+    } else {
+        Ok(unit_box)
+    }
 }
 
 /// A foreign text for a message: no control characters, not too long.

@@ -32,7 +32,7 @@ pub(crate) fn text_files(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
     if files.is_empty() {
         return Err(ImportError::Empty {
             path: folder.display().to_string(),
-            what: "no .txt file stands in it (Ultralytics puts them into `labels`)",
+            what: "there is no .txt file in it (Ultralytics puts them into `labels`)",
         });
     }
     Ok(files)
@@ -115,7 +115,7 @@ fn row(image: u32, line: &str, classes: &Classes) -> Result<Accepted, Unfit> {
     };
     let number = |text: &str| {
         text.parse::<f64>()
-            .map_err(|_| Unfit::new(Reason::BadLine, format!("{} is no number", shown(text))))
+            .map_err(|_| Unfit::new(Reason::BadLine, format!("{} is not a number", shown(text))))
     };
     let class = number(class)?;
     if class.fract() != 0.0 || class.abs() > f64::from(i16::MAX) {
