@@ -6,7 +6,8 @@ use ossify_contract::ArtefactError;
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     /// The work folder has no table at all.
-    #[error("{} has no tables yet; run `make ingest` first, or name another work folder with --out", .0.display())]
+    #[error("{} has no tables yet; run `make ingest` first, or name another work folder with \
+        --out", .0.display())]
     NoTables(PathBuf),
     /// The query names a table that is not there.
     #[error("there is no table `{name}`; {known}")]
@@ -21,7 +22,8 @@ pub enum QueryError {
     Sql(String),
     /// The answer cannot be written in this format.
     #[error(
-        "column `{column}` holds {what}, which {format} cannot; leave it out of the SELECT, or take --format {instead}"
+        "column `{column}` holds {what}, which {format} cannot; leave it out of the SELECT, or \
+            take --format {instead}"
     )]
     Format {
         /// The first such column.

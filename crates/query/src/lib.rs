@@ -5,7 +5,8 @@
 //! use ossify_query::{Catalogue, Format, encode};
 //!
 //! let catalogue = Catalogue::open(&WorkFolder::new("data/work/demo"))?;
-//! let mut answer = catalogue.query("SELECT class_name, COUNT(*) AS objects FROM objects GROUP BY class_name")?;
+//! let mut answer = catalogue.query("SELECT class_name, COUNT(*) AS objects FROM objects GROUP BY
+//! class_name")?;
 //! print!("{}", String::from_utf8_lossy(&encode(&mut answer, Format::Table)?));
 //! # Ok::<(), ossify_query::QueryError>(())
 //! ```

@@ -4,21 +4,25 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Parser;
-use ossify_contract::write_atomic;
+use ossify_contract::write_user_file;
 use ossify_query::{Catalogue, Format, QueryError, encode};
-use ossify_settings::{Context, StageArgs};
+use ossify_settings::{Context, StageArgs, StageError};
 
 #[derive(Parser)]
 #[command(
     name = "ossify-query",
     version,
-    about = "SQL over images, objects, issues, classes, fingerprints, leaks, predictions and matches"
+    about = "SQL over images, objects, issues, classes, fingerprints, leaks, predictions and \
+        matches"
 )]
 struct Cli {
     /// The query
-    #[arg(conflicts_with_all = ["file", "tables"], required_unless_present_any = ["file", "tables"])]
+    #[arg(
+        conflicts_with_all = ["file", "tables"],
+        required_unless_present_any = ["file", "tables"]
+    )]
     sql: Option<String>,
     /// Reads the query from a file, as in pipelines/sql/class_balance.sql
     #[arg(long, value_name = "FILE", conflicts_with = "tables")]
@@ -41,56 +45,58 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            let is_usage = matches!(
-                error.downcast_ref::<QueryError>(),
-                Some(
-                    QueryError::Sql(_)
-                        | QueryError::UnknownTable { .. }
-                        | QueryError::Format { .. }
-                )
-            );
-            if is_usage || error.is::<ossify_settings::ConfigError>() {
-                ExitCode::from(2)
-            } else {
-                ExitCode::FAILURE
-            }
+    let (error, code) = match run(&Cli::parse()) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(StageError::Failed(error)) => (error, 1),
+        Err(StageError::Usage(error)) => (error, 2),
+    };
+    // A closed standard error leaves nobody to read the message.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Queries that cannot be run are wrong usage; all else has failed.
+fn judge(error: QueryError) -> StageError {
+    match error {
+        QueryError::Sql(_) | QueryError::UnknownTable { .. } | QueryError::Format { .. } => {
+            StageError::Usage(error.into())
         }
+        _ => StageError::Failed(error.into()),
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+fn run(cli: &Cli) -> Result<(), StageError> {
     let default_out = cli.config.is_none().then(|| PathBuf::from("data/work/demo"));
     let args = StageArgs {
         config: cli.config.clone(),
         out: cli.out.clone().or(default_out),
         ..Default::default()
     };
-    let context = Context::resolve(&args)?;
+    let context = Context::resolve(&args).map_err(|error| StageError::Usage(error.into()))?;
     context.pull(&["tables", "shards", "predictions", "reports"].map(str::to_owned))?;
-    let catalogue = Catalogue::open(&context.out)?;
+    let catalogue = Catalogue::open(&context.out).map_err(judge)?;
     if cli.tables {
-        return print(list(&catalogue)?.as_bytes());
+        return Ok(print(list(&catalogue).map_err(judge)?.as_bytes())?);
     }
     let sql = match (&cli.sql, &cli.file) {
         (Some(sql), _) => sql.clone(),
         (None, Some(file)) => std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read the query {}", file.display()))?,
-        (None, None) => bail!("no query given"),
+            .with_context(|| format!("cannot read the query {}", file.display()))
+            .map_err(StageError::Usage)?,
+        (None, None) => return Err(StageError::Usage(anyhow!("no query given"))),
     };
     let format =
         cli.format.unwrap_or_else(|| cli.output.as_deref().map_or(Format::Table, format_of));
     if format == Format::Parquet && cli.output.is_none() && io::stdout().is_terminal() {
-        bail!("Parquet is no text for a terminal; name a file with --output");
+        return Err(StageError::Usage(anyhow!(
+            "Parquet is binary and not for a terminal; name a file with --output"
+        )));
     }
-    let mut answer = catalogue.query(&sql)?;
-    let bytes = encode(&mut answer, format)?;
+    let mut answer = catalogue.query(&sql).map_err(judge)?;
+    let bytes = encode(&mut answer, format).map_err(judge)?;
     match &cli.output {
-        Some(path) => Ok(write_atomic(path, &bytes)?),
-        None => print(&bytes),
+        Some(path) => Ok(write_user_file(path, &bytes)?),
+        None => Ok(print(&bytes)?),
     }
 }
 
@@ -103,7 +109,7 @@ fn format_of(path: &Path) -> Format {
     }
 }
 
-fn list(catalogue: &Catalogue) -> anyhow::Result<String> {
+fn list(catalogue: &Catalogue) -> Result<String, QueryError> {
     let mut text = format!("tables of {}\n", catalogue.root().display());
     for table in catalogue.tables() {
         let rows = table.rows().map_or_else(String::new, |rows| format!(", {rows} rows"));

@@ -39,9 +39,8 @@ fn an_answer_is_a_table_for_people() {
     support::write_all(&work);
     let (code, text, errors) = query(
         &work,
-        &[
-            "SELECT class_name, COUNT(*) AS objects, AVG(area) AS area FROM objects GROUP BY class_name ORDER BY 1",
-        ],
+        &["SELECT class_name, COUNT(*) AS objects, AVG(area) AS area FROM objects GROUP BY \
+                class_name ORDER BY 1"],
     );
     assert_eq!((code, errors.as_str()), (0, ""));
     let lines = [
@@ -98,7 +97,7 @@ fn a_query_in_a_file_is_run() {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/sql/filtered_classes.sql");
     let (code, text, _) = query(&work, &["--file", file.to_str().unwrap()]);
     assert!(code == 0 && text.contains("humerus"), "{text}");
-    assert_eq!(query(&work, &["--file", "nowhere.sql"]).0, 1);
+    assert_eq!(query(&work, &["--file", "nowhere.sql"]).0, 2);
 }
 
 #[test]
@@ -144,7 +143,11 @@ fn what_is_not_there_is_said_with_what_is() {
     support::write_tables(&work);
     let (code, _, errors) = query(&work, &["SELECT * FROM picture"]);
     assert!(
-        code == 2 && errors.contains("no table `picture`; here are images, objects, issues, classes; not made yet: fingerprints (make resize)"),
+        code == 2
+            && errors.contains(
+                "no table `picture`; here are images, objects, issues, \
+            classes; not made yet: fingerprints (make resize)"
+            ),
         "{errors}"
     );
     let (code, _, errors) = query(&work, &["SELECT * FROM predictions"]);
@@ -171,4 +174,31 @@ fn a_changed_table_is_not_read() {
         0,
         "a query that does not name it does not mind"
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_answer_that_cannot_be_written_is_exit_code_1_wherever_it_goes() {
+    use std::os::unix::fs::{FileTypeExt as _, symlink};
+    let (folder, work) = work();
+    support::write_all(&work);
+    let sql = "SELECT class_name FROM objects ORDER BY 1";
+    let binary = env!("CARGO_BIN_EXE_ossify-query");
+    for args in [&[sql][..], &["--tables"], &[sql, "--format", "csv"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut command = std::process::Command::new(binary);
+        command.arg("--out").arg(work.root()).args(args).stdout(full);
+        assert_eq!(command.status().unwrap().code(), Some(1), "{args:?}");
+    }
+    let (code, _, errors) = query(&work, &[sql, "--output", "/dev/full"]);
+    assert_eq!(code, 1, "{errors}");
+    assert!(fs::metadata("/dev/full").unwrap().file_type().is_char_device());
+
+    let (file, link) = (folder.path().join("answer.csv"), folder.path().join("link.csv"));
+    fs::write(&file, "").unwrap();
+    symlink(&file, &link).unwrap();
+    assert_eq!(query(&work, &[sql, "--output", link.to_str().unwrap()]).0, 0);
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert!(fs::read_to_string(&file).unwrap().starts_with("class_name\n"));
+    assert_eq!(query(&work, &["--file", "nowhere.sql"]).0, 2);
 }

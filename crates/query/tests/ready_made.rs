@@ -20,28 +20,32 @@ fn expected() -> BTreeMap<&'static str, (usize, Value)> {
             "class_balance",
             (
                 5,
-                json!({"split": "train", "class_name": "elbow", "objects": 1, "images": 1, "share": 1.0 / 3.0}),
+                json!({"split": "train", "class_name": "elbow", "objects": 1, "images": 1,
+                    "share": 1.0 / 3.0}),
             ),
         ),
         (
             "split_summary",
             (
                 4,
-                json!({"split": "train", "status": "labelled", "images": 2, "objects": 3, "findings": 1}),
+                json!({"split": "train", "status": "labelled", "images": 2, "objects": 3,
+                    "findings": 1}),
             ),
         ),
         (
             "findings_per_rule",
             (
                 2,
-                json!({"rule": "coordinate-out-of-range", "severity": "error", "action": "dropped", "findings": 2, "files": 2}),
+                json!({"rule": "coordinate-out-of-range", "severity": "error",
+                    "action": "dropped", "findings": 2, "files": 2}),
             ),
         ),
         (
             "most_findings",
             (
                 2,
-                json!({"image_id": "train/images/b.jpg", "split": "train", "status": "unreadable", "issue_count": 2, "object_count": 0}),
+                json!({"image_id": "train/images/b.jpg", "split": "train", "status": "unreadable",
+                    "issue_count": 2, "object_count": 0}),
             ),
         ),
         (
@@ -52,7 +56,8 @@ fn expected() -> BTreeMap<&'static str, (usize, Value)> {
             "several_objects",
             (
                 2,
-                json!({"image_id": "train/images/a.rf.1.jpg", "split": "train", "objects": 2, "classes": 2}),
+                json!({"image_id": "train/images/a.rf.1.jpg", "split": "train", "objects": 2,
+                    "classes": 2}),
             ),
         ),
         (
@@ -63,42 +68,48 @@ fn expected() -> BTreeMap<&'static str, (usize, Value)> {
             "image_sizes",
             (
                 2,
-                json!({"split": "train", "format": "jpeg", "images": 2, "min_width": 400, "median_height": 500.0, "megabytes": 0.04}),
+                json!({"split": "train", "format": "jpeg", "images": 2, "min_width": 400,
+                    "median_height": 500.0, "megabytes": 0.04}),
             ),
         ),
         (
             "filtered_classes",
             (
                 1,
-                json!({"class_id": 2, "class_name": "humerus", "train_objects": 1, "reason": "1 object in train"}),
+                json!({"class_id": 2, "class_name": "humerus", "train_objects": 1, "reason": "1 \
+                    object in train"}),
             ),
         ),
         (
             "leaked_images",
             (
                 2,
-                json!({"leak_group": 0, "split": "train", "image_id": "train/images/a.rf.1.jpg", "status": "labelled"}),
+                json!({"leak_group": 0, "split": "train", "image_id": "train/images/a.rf.1.jpg",
+                    "status": "labelled"}),
             ),
         ),
         (
             "worst_predictions",
             (
                 2,
-                json!({"image_id": "valid/images/a.rf.3.jpg", "kind": "class_error", "predicted_class_name": "elbow", "score": 0.75}),
+                json!({"image_id": "valid/images/a.rf.3.jpg", "kind": "class_error",
+                    "predicted_class_name": "elbow", "score": 0.75}),
             ),
         ),
         (
             "confusion_pairs",
             (
                 1,
-                json!({"true_class_name": "wrist", "predicted_class_name": "elbow", "predictions": 1, "mean_score": 0.75}),
+                json!({"true_class_name": "wrist", "predicted_class_name": "elbow",
+                    "predictions": 1, "mean_score": 0.75}),
             ),
         ),
         (
             "missed_objects",
             (
                 1,
-                json!({"image_id": "valid/images/a.rf.3.jpg", "line": 3, "true_class_name": "elbow", "shape": "box"}),
+                json!({"image_id": "valid/images/a.rf.3.jpg", "line": 3,
+                    "true_class_name": "elbow", "shape": "box"}),
             ),
         ),
         (
@@ -112,7 +123,8 @@ fn expected() -> BTreeMap<&'static str, (usize, Value)> {
             "unsure_predictions",
             (
                 2,
-                json!({"image_id": "valid/images/c.jpg", "split": "valid", "class_name": "wrist", "score": 0.375, "status": "background"}),
+                json!({"image_id": "valid/images/c.jpg", "split": "valid", "class_name": "wrist",
+                    "score": 0.375, "status": "background"}),
             ),
         ),
     ])
