@@ -28,11 +28,76 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+/// What a walk through a folder has found.
+#[derive(Default)]
+struct Found {
+    ids: Vec<String>,
+    /// Images whose names no table can hold.
+    unnamed: Vec<Unreadable>,
+    loops: Vec<String>,
+}
+
+impl Found {
+    /// Adds a file. A link that leads nowhere is an image that cannot be read; a link to a folder
+    /// around it is passed over.
+    fn add(
+        &mut self,
+        root: &Path,
+        entry: Result<walkdir::DirEntry, walkdir::Error>,
+    ) -> Result<(), walkdir::Error> {
+        let path = match entry {
+            Ok(entry) if entry.file_type().is_file() => entry.into_path(),
+            Ok(_) => return Ok(()),
+            Err(error) => match (error.path(), error.loop_ancestor()) {
+                (Some(path), Some(_)) => {
+                    self.loops.push(escaped(path.strip_prefix(root).unwrap_or(path)));
+                    return Ok(());
+                }
+                (Some(path), None)
+                    if path != root
+                        && path.symlink_metadata().is_ok_and(|found| found.is_symlink()) =>
+                {
+                    path.to_path_buf()
+                }
+                _ => return Err(error),
+            },
+        };
+        if !is_image(&path) {
+            return Ok(());
+        }
+        let inner = path.strip_prefix(root).unwrap_or(&path);
+        match inner.to_str() {
+            Some(id) => self.ids.push(id.to_owned()),
+            None => self.unnamed.push(Unreadable {
+                image_id: escaped(inner),
+                reason: "its name is not UTF-8; rename the file".to_owned(),
+            }),
+        }
+        Ok(())
+    }
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// The path with bytes that are not UTF-8 as `\xFF`.
+fn escaped(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
+    }
+    text
+}
+
 /// The images below a folder.
 pub struct ImageFolder {
     root: PathBuf,
     /// Paths from the root with `/` separators, in order.
     ids: Vec<String>,
+    loops: Vec<String>,
     spec: TensorSpec,
     limits: Limits,
     unreadable: Mutex<Vec<Unreadable>>,
@@ -44,37 +109,22 @@ impl ImageFolder {
     /// # Errors
     /// Fails where the folder cannot be read or has no image.
     pub fn list(root: &Path, resize: &ResizeSettings) -> Result<Self> {
-        let mut ids = Vec::new();
-        let is_known = |extension: Option<String>| {
-            extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-        };
-        let extension_of = |path: &Path| {
-            path.extension().map(|extension| extension.to_string_lossy().to_lowercase())
-        };
         let failed = || format!("cannot list the images of {}", root.display());
+        let mut found = Found::default();
         if is_url(root) {
             for object in ossify_storage::list(root).with_context(failed)? {
                 let (id, _) = object.with_context(failed)?;
-                if is_known(extension_of(Path::new(&id))) {
-                    ids.push(id);
+                if is_image(Path::new(&id)) {
+                    found.ids.push(id);
                 }
             }
-        }
-        let walk =
-            (!is_url(root)).then(|| WalkDir::new(root).follow_links(true).sort_by_file_name());
-        for entry in walk.into_iter().flatten() {
-            let entry = entry.with_context(failed)?;
-            if entry.file_type().is_file() && is_known(extension_of(entry.path())) {
-                let parts = entry.path().strip_prefix(root).unwrap_or(entry.path()).components();
-                ids.push(
-                    parts
-                        .map(|part| part.as_os_str().to_string_lossy())
-                        .collect::<Vec<_>>()
-                        .join("/"),
-                );
+        } else {
+            for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
+                found.add(root, entry).with_context(failed)?;
             }
         }
-        if ids.is_empty() {
+        let Found { mut ids, unnamed, loops } = found;
+        if ids.is_empty() && unnamed.is_empty() {
             bail!("{} has no image; known are {}", root.display(), EXTENSIONS.join(", "));
         }
         ids.sort();
@@ -83,15 +133,21 @@ impl ImageFolder {
         Ok(ImageFolder {
             root: root.to_path_buf(),
             ids,
+            loops,
             spec: tensor_spec(resize),
             limits,
-            unreadable: Mutex::new(Vec::new()),
+            unreadable: Mutex::new(unnamed),
         })
     }
 
-    /// How many images.
+    /// How many images will be read.
     pub fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Links to folders around them, which were not entered.
+    pub fn loops(&self) -> &[String] {
+        &self.loops
     }
 
     /// Shape of the tensors.
@@ -109,6 +165,9 @@ impl ImageFolder {
     /// Fails where an object store does not answer.
     pub fn add_to(&self, fingerprint: &mut Fingerprint) -> Result<()> {
         fingerprint.add(format!("{:?}", self.spec));
+        for image in self.unreadable.lock().iter().flat_map(|unnamed| unnamed.iter()) {
+            fingerprint.add("unnamed").add(&image.image_id);
+        }
         for id in &self.ids {
             fingerprint.add(id);
             if let Some(stat) = ossify_storage::find(&self.root.join(id))

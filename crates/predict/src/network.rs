@@ -86,8 +86,17 @@ impl Network {
         let dimensions =
             [images, shape.height as usize, shape.width as usize, shape.channels as usize];
         let config = &self.description.config;
-        let input = pixels::to_input(bytes, dimensions, &self.device, config.normalization, config.input_px)
-            .context("these tensors are not of the kind that the network was trained on; set resize.side_px as for the run")?;
+        let input = pixels::to_input(
+            bytes,
+            dimensions,
+            &self.device,
+            config.normalization,
+            config.input_px,
+        )
+        .context(
+            "these tensors are not of the kind that the network was trained on; set \
+                resize.side_px as for the run",
+        )?;
         let output = if self.flip {
             let mirrored = self.model.forward(input.clone().flip([3])).mirrored();
             self.model.forward(input).mean(mirrored)

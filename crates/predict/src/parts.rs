@@ -11,7 +11,7 @@ use ossify_model::on_device;
 use ossify_settings::Outcome;
 use serde::{Deserialize, Serialize};
 
-use crate::stage::{LOWER, STAGE, ShardWork, open_network, table_name};
+use crate::stage::{MEMORY_KEY, STAGE, ShardWork, open_network, table_name};
 
 /// What a part says of itself, in the summary of its manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,8 @@ impl ShardWork<'_> {
         let (mut files, mut tables) = (Vec::new(), BTreeMap::new());
         for (split, shards) in by_split(self.share(partition)) {
             let path = folder.begin_path()?;
-            let rows = on_device(LOWER, || self.predict_split(&network, &path, split, &shards))?;
+            let rows =
+                on_device(MEMORY_KEY, || self.predict_split(&network, &path, split, &shards))?;
             let (bytes, hash) = hash_file(&path)?;
             let entry = FileEntry {
                 path: String::new(),
@@ -96,7 +97,8 @@ impl ShardWork<'_> {
         {
             if summary.whole != self.fingerprint {
                 bail!(
-                    "part {partition} was made with another configuration, run (its is {}, that of the merge {}) or other shards; run ossify-predict --partition \
+                    "part {partition} was made with another configuration, run (its is {}, that of \
+                        the merge {}) or other shards; run ossify-predict --partition \
                      {partition} with those of the merge",
                     summary.run,
                     self.run.id
@@ -125,7 +127,8 @@ impl ShardWork<'_> {
             let expected: u64 = shards.iter().filter_map(|file| file.rows).sum();
             if rows != expected {
                 bail!(
-                    "the parts have {rows} of the {expected} images of {split}; this is a defect of ossify-predict"
+                    "the parts have {rows} of the {expected} images of {split}; this is a defect \
+                        of ossify-predict"
                 );
             }
             files.push(publication.describe(&table, Some(rows))?);

@@ -20,7 +20,7 @@ pub struct Origin {
 /// `logits` has one number a class; `box_unit_xyxy` is in shares of the tensor.
 ///
 /// # Errors
-/// Fails where the network gave something that is no number.
+/// Fails where the network gave NaN or infinity.
 pub fn row(
     origin: &Origin,
     split: Split,
@@ -30,7 +30,7 @@ pub fn row(
 ) -> Result<PredictionRow> {
     if logits.iter().chain(&box_unit_xyxy).any(|value| !value.is_finite()) {
         bail!(
-            "{}: the network's output is no number; the weights are damaged, train again",
+            "{}: the network gave NaN or infinity; the weights are damaged, train again",
             origin.image_id
         );
     }
@@ -98,10 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_an_error_with_the_image() {
+    fn nan_and_infinity_are_an_error_with_the_image() {
         let error = row(&origin(), Split::Test, &[f32::NAN, 0.0], [0.0; 4], &names())
             .unwrap_err()
             .to_string();
-        assert!(error.starts_with("a.jpg: the network's output is no number"), "{error}");
+        assert!(error.starts_with("a.jpg: the network gave NaN or infinity"), "{error}");
     }
 }

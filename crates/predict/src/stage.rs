@@ -21,7 +21,8 @@ const MODEL: &str = "model.safetensors";
 pub(crate) const STAGE: &str = "predict";
 /// Shards that are fetched while one is predicted, where they lie in an object store.
 const SHARDS_AHEAD: usize = 2;
-pub(crate) const LOWER: &str = "predict.batch_size";
+/// The key that a run which has too little memory should lower.
+pub(crate) const MEMORY_KEY: &str = "predict.batch_size";
 
 /// The run that predicts.
 pub(crate) struct Run {
@@ -50,17 +51,19 @@ pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Out
                 .with_context(|| format!("cannot look up {}", folder.display()))? =>
         {
             Err(StageError::Usage(anyhow!(
-                "{} is no folder; name a folder of images",
+                "{} is not a folder; name a folder of images",
                 folder.display()
             )))
         }
         Some(_) if share != Share::Whole => Err(StageError::Usage(anyhow!(
-            "--partition and --merge are for shards; give each worker a folder of its own with --images"
+            "--partition and --merge are for shards; give each worker a folder of its own with \
+                --images"
         ))),
         Some(folder) => Ok(predict_images(context, &find_run(context)?, &folder)?),
         None => {
+            let splits = splits_of(&context.settings.predict.splits)?;
             let run = find_run(context)?;
-            let work = ShardWork::find(context, &run)?;
+            let work = ShardWork::find(context, &run, splits)?;
             Ok(match share {
                 Share::Whole => work.whole(),
                 Share::Part(partition) => work.part(partition),
@@ -70,7 +73,20 @@ pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Out
     }
 }
 
-fn find_run(context: &Context) -> Result<Run> {
+/// The splits of these names, in the order of the tables.
+fn splits_of(names: &[String]) -> Result<Vec<Split>, StageError> {
+    let split = |name: &String| {
+        name.parse().map_err(|known| {
+            StageError::Usage(anyhow!("predict.splits: \"{name}\" is not a split; {known}"))
+        })
+    };
+    let mut splits = names.iter().map(split).collect::<Result<Vec<Split>, _>>()?;
+    splits.sort();
+    splits.dedup();
+    Ok(splits)
+}
+
+fn find_run(context: &Context) -> Result<Run, StageError> {
     let runs = context.out.runs();
     let id = match context.settings.predict.run.as_str() {
         "latest" => read_latest(&runs)?
@@ -78,16 +94,21 @@ fn find_run(context: &Context) -> Result<Run> {
         id => id.to_owned(),
     };
     if !is_plain_id(&id) {
-        bail!(
-            "`{id}` is no id of a run; predict.run is \"latest\", or the name of a folder in {}",
+        return Err(StageError::Usage(anyhow!(
+            "predict.run: \"{id}\" is not the id of a run; it is \"latest\", or the name of a \
+             folder in {}",
             runs.display()
-        );
+        )));
     }
     let folder = runs.join(&id);
-    let manifest = Manifest::require(
-        &folder,
-        "there is no such run, or it was cut short; run ossify-train first",
-    )?;
+    if !folder.is_dir() {
+        return Err(StageError::Usage(anyhow!(
+            "predict.run: there is no run `{id}` in {}; run ossify-train first, or name another",
+            runs.display()
+        )));
+    }
+    let manifest =
+        Manifest::require(&folder, "the run was cut short; run ossify-train to go on with it")?;
     let model = manifest.file(MODEL).with_context(|| {
         format!("{} lists no {MODEL}; run ossify-train with --force", folder.display())
     })?;
@@ -109,7 +130,7 @@ pub(crate) fn open_network(context: &Context, run: &Run) -> Result<Network> {
         device.name(),
         device.threads()
     ));
-    on_device(LOWER, || {
+    on_device(MEMORY_KEY, || {
         Network::read(&run.folder.join(MODEL), device.inference(), context.settings.predict.flip)
     })
 }
@@ -119,6 +140,7 @@ pub(crate) struct ShardWork<'a> {
     pub(crate) context: &'a Context,
     pub(crate) run: &'a Run,
     shards: PathBuf,
+    splits: Vec<Split>,
     /// Of the shards of the requested splits, in order.
     pub(crate) files: Vec<(Split, FileEntry)>,
     content_hash: String,
@@ -127,16 +149,15 @@ pub(crate) struct ShardWork<'a> {
 }
 
 impl<'a> ShardWork<'a> {
-    fn find(context: &'a Context, run: &'a Run) -> Result<Self> {
+    fn find(context: &'a Context, run: &'a Run, splits: Vec<Split>) -> Result<Self> {
         let shards = context.out.shards();
         let manifest = Manifest::require(&shards, "there are no shards; run ossify-resize first")?;
         let content_hash = manifest.content_hash();
         let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
         fingerprint.add(&run.id).add(&run.model_hash).add(&content_hash);
-        let splits = Split::ALL.into_iter().filter(|split| {
-            context.settings.predict.splits.iter().any(|name| name == split.as_str())
-        });
         let files: Vec<_> = splits
+            .iter()
+            .copied()
             .flat_map(|split| shards_of(&manifest, split).map(move |file| (split, file.clone())))
             .collect();
         if files.is_empty() {
@@ -150,6 +171,7 @@ impl<'a> ShardWork<'a> {
             context,
             run,
             shards,
+            splits,
             files,
             content_hash,
             fingerprint: fingerprint.finish(),
@@ -164,24 +186,22 @@ impl<'a> ShardWork<'a> {
         let network = open_network(self.context, self.run)?;
         let publication = Publication::begin(&folder)?;
         let (started, mut files, mut images) = (Instant::now(), Vec::new(), 0);
-        for split in Split::ALL {
+        for split in self.splits.iter().copied() {
             let of_split: Vec<&FileEntry> =
                 self.files.iter().filter(|(of, _)| *of == split).map(|(_, file)| file).collect();
             if of_split.is_empty() {
-                if self.context.settings.predict.splits.iter().any(|name| name == split.as_str()) {
-                    self.context.reporter.say(format_args!("{split}: no images"));
-                }
+                self.context.reporter.say(format_args!("{split}: no images"));
                 continue;
             }
             let table = table_name(split.as_str());
-            let rows = on_device(LOWER, || {
+            let rows = on_device(MEMORY_KEY, || {
                 self.predict_split(&network, &publication.stage(&table)?, split, &of_split)
             })?;
             images += rows;
             files.push(publication.describe(&table, Some(rows))?);
         }
         let outcome = self.publish(publication, files, network.class_names())?;
-        tell(self.context, images, started, &folder);
+        report_speed(self.context, images, started, &folder);
         Ok(outcome)
     }
 
@@ -240,14 +260,17 @@ impl<'a> ShardWork<'a> {
             ossify_storage::fetch_ahead(next.map(|file| self.shards.join(&file.path)).collect());
             // Each tensor is checked as it is read.
             let shard = ShardReader::open(self.shards.join(&file.path))?;
-            let batch_size = self.context.settings.predict.batch_size;
+            let batch_size = self.context.settings.predict.batch_size.min(shard.len().max(1));
+            check_size(shard.shape(), batch_size)
+                .with_context(|| format!("cannot predict {}", file.path))?;
             let predicted =
                 network.predict(shard.shape(), split, &mut writer, &progress, |sender| {
                     send_shard(&shard, batch_size, sender)
                 })?;
             if predicted != shard.len() as u64 {
                 bail!(
-                    "{}: {predicted} of {} images were predicted; this is a defect of ossify-predict",
+                    "{}: {predicted} of {} images were predicted; this is a defect of \
+                        ossify-predict",
                     file.path,
                     shard.len()
                 );
@@ -259,6 +282,29 @@ impl<'a> ShardWork<'a> {
 
 pub(crate) fn table_name(stem: &str) -> String {
     format!("{stem}.parquet")
+}
+
+/// Refuses batches whose size libtorch cannot count: it has numbers of 32 bits.
+///
+/// # Errors
+/// What to lower, in words.
+fn check_size(shape: ShardShape, images: usize) -> Result<()> {
+    let ShardShape { height, width, channels } = shape;
+    let of_image = u128::from(height) * u128::from(width) * u128::from(channels);
+    const MAX_VALUES: u128 = i32::MAX as u128;
+    if of_image > MAX_VALUES {
+        bail!(
+            "its images are of {width} x {height} pixels and {channels} channels, more than the \
+             {MAX_VALUES} values that a network takes; make smaller tensors (resize.side_px)"
+        );
+    }
+    if of_image * images as u128 > MAX_VALUES {
+        bail!(
+            "{images} images of {width} x {height} pixels are more than the {MAX_VALUES} values \
+             that a network takes at once; lower {MEMORY_KEY}"
+        );
+    }
+    Ok(())
 }
 
 fn send_shard(shard: &ShardReader, batch_size: usize, sender: &SyncSender<Result<Batch>>) {
@@ -304,8 +350,13 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
     let text = std::fs::read_to_string(&config)
         .with_context(|| format!("cannot read {}", config.display()))?;
     let trained: Trained = toml::from_str(&text)
-        .with_context(|| format!("{} is no configuration of this version", config.display()))?;
+        .with_context(|| format!("{} is not a configuration of this version", config.display()))?;
     let images = ImageFolder::list(root, &trained.resize)?;
+    for link in images.loops() {
+        context
+            .reporter
+            .warn(format_args!("{link} is a link to a folder around it; it was not entered"));
+    }
     let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
     fingerprint.add(&run.id).add(&run.model_hash);
     images.add_to(&mut fingerprint)?;
@@ -315,7 +366,7 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
     if !context.force
         && let Some(manifest) = Manifest::is_current(&folder, &fingerprint)
     {
-        return Ok(Outcome::current(manifest.summary));
+        return Ok(with_strict_gate(context, Outcome::current(manifest.summary)));
     }
 
     let network = open_network(context, run)?;
@@ -326,32 +377,29 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
         TableWriter::<PredictionRow>::create(publication.stage(&table_name("images"))?)?;
     let batch_size = context.settings.predict.batch_size;
     // The table has a split in each row; images of a folder are in none, and count as test.
-    on_device(LOWER, || {
+    on_device(MEMORY_KEY, || {
         network.predict(images.shape(), Split::Test, &mut writer, &progress, |sender| {
             images.send(batch_size, sender)
         })
     })?;
     drop(progress);
     let rows = writer.finish()?;
-    let listed = images.len();
     let unreadable = images.unreadable();
     warn_of_unreadable(context, &unreadable);
     if rows == 0 {
-        bail!("none of the {listed} images of {} could be read", root.display());
+        bail!("none of the {} images of {} could be read", unreadable.len(), root.display());
     }
     let files = vec![publication.describe(&table_name("images"), Some(rows))?];
-    let gates: Vec<Gate> = strict_gate(context, unreadable.len()).into_iter().collect();
     let summary = json!({
         "run": run.id,
         "images": { "images": rows },
         "unreadable": unreadable,
         "class_names": network.class_names(),
         "model_xxh3": run.model_hash,
-        "gates": gates,
     });
     let manifest = publication.commit(STAGE, &fingerprint, files, summary)?;
-    tell(context, rows, started, &folder);
-    Ok(Outcome::done(manifest.summary))
+    report_speed(context, rows, started, &folder);
+    Ok(with_strict_gate(context, Outcome::done(manifest.summary)))
 }
 
 fn warn_of_unreadable(context: &Context, unreadable: &[Unreadable]) {
@@ -367,8 +415,15 @@ fn warn_of_unreadable(context: &Context, unreadable: &[Unreadable]) {
     }
 }
 
-fn strict_gate(context: &Context, unreadable: usize) -> Option<Gate> {
-    (context.strict && unreadable > 0).then(|| Gate {
+/// `--strict` belongs to a call and not to what it makes: its gate is judged each time, and never
+/// kept.
+fn with_strict_gate(context: &Context, mut outcome: Outcome) -> Outcome {
+    outcome.gates.clear();
+    let unreadable = outcome.summary["unreadable"].as_array().map_or(0, Vec::len);
+    if !context.strict || unreadable == 0 {
+        return outcome;
+    }
+    outcome.with_gate(Gate {
         name: "--strict".to_owned(),
         figure: unreadable as f64,
         limit: 0.0,
@@ -376,11 +431,30 @@ fn strict_gate(context: &Context, unreadable: usize) -> Option<Gate> {
     })
 }
 
-fn tell(context: &Context, images: u64, started: Instant, folder: &Path) {
+fn report_speed(context: &Context, images: u64, started: Instant, folder: &Path) {
     let secs = started.elapsed().as_secs_f64();
     context.reporter.say(format_args!(
         "{images} images in {secs:.1} s, {:.0} images/s; written to {}",
         images as f64 / secs.max(1e-9),
         folder.display()
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_libtorch_cannot_count_are_refused_in_words() {
+        let shape = |side, channels| ShardShape { height: side, width: side, channels };
+        check_size(shape(224, 3), 1024).unwrap();
+        for (shape, images, words) in [
+            (shape(65_536, 1), 1, "resize.side_px"),
+            (shape(u32::MAX, u32::MAX), 1, "resize.side_px"),
+            (shape(1024, 3), 100_000, "lower predict.batch_size"),
+        ] {
+            let error = check_size(shape, images).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
 }

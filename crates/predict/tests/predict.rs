@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use image::{ImageBuffer, Rgb};
 use ossify_contract::{
     Manifest, PredictionRow, Publication, ShardCompression, ShardRow, ShardShape, ShardWriter,
-    Split, read_table, shard_file_name, write_latest,
+    Split, Transform, read_table, shard_file_name, write_latest,
 };
 use ossify_imaging::{Limits, TensorSpec, decode, to_tensor};
 use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, weights};
@@ -319,23 +319,79 @@ fn a_folder_of_images_is_predicted_as_the_shards_are() {
 }
 
 #[test]
-fn an_image_that_cannot_be_read_is_told_and_a_gate_when_strict() {
+fn an_image_that_cannot_be_read_is_reported_and_a_gate_when_strict() {
     let work = Work::new(3, 0);
     std::fs::write(work.pictures().join("01.png"), "no picture").unwrap();
     let folder = work.pictures();
     let images = ["--images", folder.to_str().unwrap()];
     assert!(succeeds(work.predict(&images)).contains("01.png"));
     assert_eq!(work.rows(&format!("{RUN}-images"), "images.parquet").len(), 2);
-    let strict = work.predict(&[&images[..], &["--strict", "--force"]].concat());
-    fails(&strict, 3, "1 images could not be read");
+    for more in [&["--strict"][..], &[], &["--strict", "--force"], &[], &["--strict"]] {
+        let output = work.predict(&[&images[..], more].concat());
+        if more.contains(&"--strict") {
+            fails(&output, 3, "1 images could not be read");
+        } else {
+            assert!(succeeds(output).contains("already there"));
+        }
+    }
+}
+
+#[test]
+fn links_in_a_circle_and_names_that_are_not_utf_8_cost_themselves_alone() {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+    let work = Work::new(2, 0);
+    let folder = work.pictures();
+    symlink(&folder, folder.join("around")).unwrap();
+    symlink(folder.join("nowhere"), folder.join("dangling.png")).unwrap();
+    symlink(folder.join("nowhere"), folder.join("dangling")).unwrap();
+    std::fs::copy(folder.join("00.png"), folder.join("q\u{FFFD}.png")).unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"q\xFF.png");
+    std::fs::copy(folder.join("01.png"), folder.join(name)).unwrap();
+    let said = succeeds(work.predict(&["--images", folder.to_str().unwrap()]));
+    assert!(said.contains("around is a link to a folder around it"), "{said}");
+    assert!(said.contains("q\\xFF.png: its name is not UTF-8"), "{said}");
+    assert!(said.contains("dangling.png: "), "{said}");
+    let rows = work.rows(&format!("{RUN}-images"), "images.parquet");
+    let ids: Vec<&str> = rows.iter().map(|row| row.image_id.as_str()).collect();
+    assert_eq!(ids, ["00.png", "01.png", "q\u{FFFD}.png"]);
+    let of = |id: &str| rows.iter().find(|row| row.image_id == id).unwrap().score;
+    assert_eq!(of("q\u{FFFD}.png"), of("00.png"));
+}
+
+#[test]
+fn shards_are_more_than_files_may_be_open() {
+    let work = Work::new(1, 0);
+    let publication = Publication::begin(work.out().join("shards")).unwrap();
+    let shape = ShardShape { height: SIDE, width: SIDE, channels: 3 };
+    let mut files = Vec::new();
+    for number in 0..200 {
+        let name = shard_file_name(Split::Valid, number);
+        let path = publication.stage(&name).unwrap();
+        let mut writer = ShardWriter::create(path, shape, ShardCompression::None).unwrap();
+        let tensor = vec![number as u8; shape.bytes()];
+        let transform = Transform { scale_x: 1.0, scale_y: 1.0, offset_x: 0.0, offset_y: 0.0 };
+        let id = format!("valid/images/{number:03}.png");
+        writer.write(&[ShardRow::new(id, (SIDE, SIDE), transform, &tensor)], tensor).unwrap();
+        files.push(writer.finish(&name).unwrap());
+    }
+    publication.commit("resize", "test", files, json!({})).unwrap();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_ossify-predict")])
+        .arg("--out")
+        .arg(work.out())
+        .output()
+        .unwrap();
+    succeeds(output);
+    assert_eq!(work.rows(RUN, "valid.parquet").len(), 200);
 }
 
 #[test]
 fn what_is_missing_is_named_with_what_to_do() {
     let work = Work::new(2, 0);
-    fails(&work.predict(&["--set", "predict.run=\"nowhere\""]), 1, "there is no such run");
-    fails(&work.predict(&["--set", "predict.run=\"../runs\""]), 1, "is no id of a run");
-    fails(&work.predict(&["--images", "/nowhere"]), 2, "/nowhere is no folder");
+    fails(&work.predict(&["--set", "predict.run=\"nowhere\""]), 2, "there is no run `nowhere`");
+    fails(&work.predict(&["--set", "predict.run=\"../runs\""]), 2, "is not the id of a run");
+    fails(&work.predict(&["--images", "/nowhere"]), 2, "/nowhere is not a folder");
     fails(&work.predict(&["--set", "predict.splits=[\"test\"]"]), 1, "has no image of test");
     let empty = tempfile::tempdir().unwrap();
     fails(
