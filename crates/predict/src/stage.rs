@@ -209,7 +209,11 @@ impl<'a> ShardWork<'a> {
     pub(crate) fn current(&self, folder: &Path) -> Result<Option<Outcome>> {
         match Manifest::is_current(folder, &self.fingerprint).filter(|_| !self.context.force) {
             Some(manifest) => {
-                write_latest(&self.context.out.predictions(), &self.run.id)?;
+                let predictions = self.context.out.predictions();
+                // Where nothing is to be written, a folder that is read-only is no obstacle.
+                if read_latest(&predictions)?.as_deref() != Some(self.run.id.as_str()) {
+                    write_latest(&predictions, &self.run.id)?;
+                }
                 Ok(Some(Outcome::current(manifest.summary)))
             }
             None => Ok(None),
