@@ -23,7 +23,7 @@ const FOLDED: usize = 100;
 /// Rows of a table of classes.
 const MAX_CLASS_ROWS: usize = 200;
 /// Classes in a chart.
-const MAX_CLASSES_DRAWN: usize = 60;
+const MAX_CLASSES_DRAWN: usize = 30;
 
 /// Renders the page. `drawn` are pictures and reasons for missing ones of each table that is
 /// compared; `judged` are the settings of the gates, where this split decides on them.

@@ -21,7 +21,7 @@ pub(crate) struct Figure {
 /// Lines that a reader can tell apart; of more classes the most frequent ones are drawn.
 const MAX_LINES: usize = 10;
 /// Classes in a bar chart.
-const MAX_BARS: usize = 60;
+const MAX_BARS: usize = 30;
 
 /// Precision against recall at IoU .5, a line a class.
 pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figure {

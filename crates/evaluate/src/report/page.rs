@@ -21,6 +21,9 @@ const MAX_CLASS_ROWS: usize = 200;
 /// Classes in the table of thresholds, which has a row for each wanted sensitivity.
 const MAX_CLASSES_WITH_THRESHOLDS: usize = 100;
 
+/// Classes up to which two charts of all classes have room beside each other.
+const MAX_CLASSES_SIDE_BY_SIDE: usize = 12;
+
 /// What the page shows beside the report.
 pub(crate) struct PageParts<'a> {
     pub report: &'a Report,
@@ -347,12 +350,16 @@ fn by_class(report: &Report, figures: &[Figure]) -> Section {
                 .chain(cells),
         );
     }
-    let charts = figures
+    let charts: Vec<_> = figures
         .iter()
-        .filter(|figure| matches!(figure.stem, "confusion-matrix" | "recall-by-class"));
-    Section::new("By class")
-        .table(table)
-        .charts(charts.map(|figure| (&figure.caption, figure.chart.clone())))
+        .filter(|figure| matches!(figure.stem, "confusion-matrix" | "recall-by-class"))
+        .map(|figure| (&figure.caption, figure.chart.clone()))
+        .collect();
+    let section = Section::new("By class").table(table);
+    if report.per_class.len() <= MAX_CLASSES_SIDE_BY_SIDE {
+        return section.charts(charts);
+    }
+    charts.into_iter().fold(section, |section, (caption, chart)| section.chart(caption, chart))
 }
 
 fn failures(parts: &PageParts<'_>) -> Section {
