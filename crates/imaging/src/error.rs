@@ -114,4 +114,10 @@ pub enum DecodeError {
         /// Which kind.
         reason: String,
     },
+    /// The picture was decoded, and no tensor can be made of it.
+    #[error("the picture cannot be resized: {reason}")]
+    NotResized {
+        /// What the resizer says.
+        reason: String,
+    },
 }

@@ -6,35 +6,46 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use ossify_contract::Transform;
 
+use crate::error::DecodeError;
 use crate::geometry::{Channels, Filter, Plan, TensorSpec};
 use crate::picture::{Layer, Layers, Picture};
 use crate::pixels::{Pixels, luma, spread_gray};
 
 /// The tensor of a picture: `side_px * side_px * channels` bytes in rows, columns, channels,
 /// 0..=255, and the way from the picture's pixels to it.
-pub fn to_tensor(pixels: &Pixels, spec: &TensorSpec) -> (Vec<u8>, Transform) {
+///
+/// # Errors
+/// [`DecodeError::NotResized`].
+pub fn to_tensor(pixels: &Pixels, spec: &TensorSpec) -> Result<(Vec<u8>, Transform), DecodeError> {
     let mut tensor = vec![0; spec.bytes()];
-    let transform = to_tensor_into(&Picture::from(pixels.clone()), spec, &mut tensor);
-    (tensor, transform)
+    let transform = to_tensor_into(&Picture::from(pixels.clone()), spec, &mut tensor)?;
+    Ok((tensor, transform))
 }
 
 /// As [`to_tensor`], of a picture that may have been decoded at a fraction of its size; the tensor
 /// goes to `out`, which has [`TensorSpec::bytes`] bytes.
-pub fn to_tensor_into(picture: &Picture, spec: &TensorSpec, out: &mut [u8]) -> Transform {
+///
+/// # Errors
+/// [`DecodeError::NotResized`]; `out` then has nothing that may be used.
+pub fn to_tensor_into(
+    picture: &Picture,
+    spec: &TensorSpec,
+    out: &mut [u8],
+) -> Result<Transform, DecodeError> {
     thread_local! {
         // It keeps its buffers from one picture to the next.
         static WORKBENCH: RefCell<Workbench> = RefCell::new(Workbench::default());
     }
     let plan = spec.plan(picture.size());
     WORKBENCH.with_borrow_mut(|workbench| {
-        let inner = workbench.resized(picture, spec, &plan);
+        let inner = workbench.resized(picture, spec, &plan)?;
         if inner.len() == out.len() {
             out.copy_from_slice(inner);
         } else {
             pad(inner, spec, &plan, out);
         }
-    });
-    plan.transform()
+        Ok(plan.transform())
+    })
 }
 
 #[derive(Default)]
@@ -46,24 +57,29 @@ struct Workbench {
 
 impl Workbench {
     /// The inner part of the tensor, in its channels.
-    fn resized(&mut self, picture: &Picture, spec: &TensorSpec, plan: &Plan) -> &[u8] {
+    fn resized(
+        &mut self,
+        picture: &Picture,
+        spec: &TensorSpec,
+        plan: &Plan,
+    ) -> Result<&[u8], DecodeError> {
         let pixels = (plan.width * plan.height) as usize;
         match (&picture.layers, spec.channels) {
             (Layers::Gray(gray), channels) => {
-                self.layer(0, gray, PixelType::U8, spec, plan);
+                self.layer(0, gray, PixelType::U8, spec, plan)?;
                 if channels == Channels::Gray {
-                    return &self.layers[0];
+                    return Ok(&self.layers[0]);
                 }
                 self.joined.resize(pixels * 3, 0);
                 spread_gray(&self.layers[0], &mut self.joined);
             }
             (Layers::LumaAndColor(layers), Channels::Gray) => {
-                self.layer(0, &layers[0], PixelType::U8, spec, plan);
-                return &self.layers[0];
+                self.layer(0, &layers[0], PixelType::U8, spec, plan)?;
+                return Ok(&self.layers[0]);
             }
             (Layers::LumaAndColor(layers), Channels::Rgb) => {
                 for (number, layer) in layers.iter().enumerate() {
-                    self.layer(number, layer, PixelType::U8, spec, plan);
+                    self.layer(number, layer, PixelType::U8, spec, plan)?;
                 }
                 self.joined.resize(pixels * 3, 0);
                 let [luma, blue, red] = &self.layers;
@@ -73,9 +89,9 @@ impl Workbench {
                 }
             }
             (Layers::Rgb(rgb), channels) => {
-                self.layer(0, rgb, PixelType::U8x3, spec, plan);
+                self.layer(0, rgb, PixelType::U8x3, spec, plan)?;
                 if channels == Channels::Rgb {
-                    return &self.layers[0];
+                    return Ok(&self.layers[0]);
                 }
                 self.joined.clear();
                 self.joined.extend(
@@ -83,7 +99,7 @@ impl Workbench {
                 );
             }
         }
-        &self.joined
+        Ok(&self.joined)
     }
 
     fn layer(
@@ -93,7 +109,8 @@ impl Workbench {
         kind: PixelType,
         spec: &TensorSpec,
         plan: &Plan,
-    ) {
+    ) -> Result<(), DecodeError> {
+        let failed = |reason: String| DecodeError::NotResized { reason };
         let resized = &mut self.layers[number];
         resized.resize(plan.width as usize * plan.height as usize * kind.size(), 0);
         let (left, top, width, height) = plan.crop;
@@ -106,14 +123,12 @@ impl Workbench {
         );
         let options =
             ResizeOptions::new().resize_alg(algorithm(spec)).crop(left, top, width, height);
-        let source = ImageRef::new(layer.width, layer.height, &layer.data, kind);
-        let target = Image::from_slice_u8(plan.width, plan.height, resized, kind);
-        if let (Ok(source), Ok(mut target)) = (source, target) {
-            // These check sizes and crop only, which hold by the construction of `Picture` and
-            // `Plan`.
-            let done = self.resizer.resize(&source, &mut target, &options);
-            debug_assert!(done.is_ok());
-        }
+        let source = ImageRef::new(layer.width, layer.height, &layer.data, kind)
+            .map_err(|e| failed(e.to_string()))?;
+        let mut target = Image::from_slice_u8(plan.width, plan.height, resized, kind)
+            .map_err(|e| failed(e.to_string()))?;
+        // Otherwise the buffer still holds the picture before.
+        self.resizer.resize(&source, &mut target, &options).map_err(|e| failed(e.to_string()))
     }
 }
 
@@ -145,5 +160,33 @@ fn pad(inner: &[u8], spec: &TensorSpec, plan: &Plan, out: &mut [u8]) {
     for (y, row) in inner.chunks_exact(inner_bytes).enumerate() {
         let from = (plan.top as usize + y) * row_bytes + plan.left as usize * channels;
         out[from..from + inner_bytes].copy_from_slice(row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Geometry;
+
+    #[test]
+    fn a_picture_that_cannot_be_resized_is_an_error_and_not_the_picture_before() {
+        let spec = TensorSpec {
+            side_px: 8,
+            channels: Channels::Gray,
+            geometry: Geometry::Stretch,
+            filter: Filter::Bilinear,
+            antialias: true,
+        };
+        let white = Pixels::new(20, 10, 1, vec![255; 200]).unwrap();
+        assert_eq!(to_tensor(&white, &spec).unwrap().0, [255; 64]);
+        let mut broken = Picture::from(Pixels::new(20, 10, 1, vec![0; 200]).unwrap());
+        for (data, offset) in [(vec![0; 199], 0.0), (vec![0; 200], 30.0)] {
+            let Layers::Gray(layer) = &mut broken.layers else { panic!() };
+            (layer.data, layer.offset.0) = (data, offset);
+            let mut tensor = vec![7; 64];
+            let error = to_tensor_into(&broken, &spec, &mut tensor).unwrap_err().to_string();
+            assert!(error.starts_with("the picture cannot be resized: "), "{error}");
+            assert_eq!(tensor, [7; 64]);
+        }
     }
 }

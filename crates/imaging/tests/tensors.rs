@@ -82,7 +82,7 @@ fn stretching_agrees_with_the_plain_definition() {
     for (width, height) in [(97, 61), (40, 133), (20, 11), (48, 48)] {
         for (channels, wanted) in [(3, Channels::Rgb), (1, Channels::Gray)] {
             let pixels = picture(width, height, channels);
-            let (tensor, _) = to_tensor(&pixels, &spec(48, wanted, Geometry::Stretch));
+            let (tensor, _) = to_tensor(&pixels, &spec(48, wanted, Geometry::Stretch)).unwrap();
             let reference = reference_resize(&pixels, (48, 48));
             let worst = tensor
                 .iter()
@@ -98,7 +98,8 @@ fn stretching_agrees_with_the_plain_definition() {
 #[test]
 fn letterbox_is_the_stretch_of_its_inner_part_between_black_bars() {
     let pixels = picture(90, 30, 3);
-    let (tensor, transform) = to_tensor(&pixels, &spec(60, Channels::Rgb, Geometry::Letterbox));
+    let (tensor, transform) =
+        to_tensor(&pixels, &spec(60, Channels::Rgb, Geometry::Letterbox)).unwrap();
     assert_eq!(
         transform,
         Transform { scale_x: 60.0 / 90.0, scale_y: 20.0 / 30.0, offset_x: 0.0, offset_y: 20.0 }
@@ -116,7 +117,8 @@ fn center_crop_sees_the_middle_square_alone() {
         row[20..40].fill(200);
     }
     let pixels = Pixels::new(60, 20, 1, data).unwrap();
-    let (tensor, transform) = to_tensor(&pixels, &spec(40, Channels::Gray, Geometry::CenterCrop));
+    let (tensor, transform) =
+        to_tensor(&pixels, &spec(40, Channels::Gray, Geometry::CenterCrop)).unwrap();
     assert_eq!(transform, Transform { scale_x: 2.0, scale_y: 2.0, offset_x: -40.0, offset_y: 0.0 });
     // At the very edge the kernel reaches beyond the crop.
     assert!(tensor.chunks_exact(40).all(|row| row[2..38].iter().all(|value| *value == 200)));
@@ -125,13 +127,16 @@ fn center_crop_sees_the_middle_square_alone() {
 #[test]
 fn channels_are_made_and_merged() {
     let gray = picture(30, 20, 1);
-    let (tensor, _) = to_tensor(&gray, &spec(16, Channels::Rgb, Geometry::Letterbox));
+    let (tensor, _) = to_tensor(&gray, &spec(16, Channels::Rgb, Geometry::Letterbox)).unwrap();
     assert_eq!(tensor.len(), 16 * 16 * 3);
     assert!(tensor.as_chunks::<3>().0.iter().all(|[r, g, b]| r == g && g == b));
     let red = Pixels::new(2, 2, 3, [255, 0, 0].repeat(4)).unwrap();
-    assert_eq!(to_tensor(&red, &spec(8, Channels::Gray, Geometry::Stretch)).0, [76; 64]);
+    assert_eq!(to_tensor(&red, &spec(8, Channels::Gray, Geometry::Stretch)).unwrap().0, [76; 64]);
     let white = Pixels::new(2, 2, 3, vec![255; 12]).unwrap();
-    assert_eq!(to_tensor(&white, &spec(8, Channels::Gray, Geometry::Stretch)).0, [255; 64]);
+    assert_eq!(
+        to_tensor(&white, &spec(8, Channels::Gray, Geometry::Stretch)).unwrap().0,
+        [255; 64]
+    );
 }
 
 #[test]
@@ -140,11 +145,13 @@ fn nearest_and_plain_bilinear_are_not_averaged() {
     let stripes = Pixels::new(64, 64, 1, data).unwrap();
     let base = spec(16, Channels::Gray, Geometry::Stretch);
     let mean = |spec: &TensorSpec| {
-        to_tensor(&stripes, spec).0.iter().map(|value| f64::from(*value)).sum::<f64>() / 256.0
+        to_tensor(&stripes, spec).unwrap().0.iter().map(|value| f64::from(*value)).sum::<f64>()
+            / 256.0
     };
     assert!((mean(&base) - 63.75).abs() < 3.0);
     assert!((mean(&TensorSpec { antialias: false, ..base }) - 127.5).abs() < 3.0);
-    let (nearest, _) = to_tensor(&stripes, &TensorSpec { filter: Filter::Nearest, ..base });
+    let (nearest, _) =
+        to_tensor(&stripes, &TensorSpec { filter: Filter::Nearest, ..base }).unwrap();
     assert!(nearest.iter().all(|value| [0, 255].contains(value)));
 }
 
@@ -155,7 +162,7 @@ proptest! {
     fn any_size_gives_a_tensor_in_every_mode(width in 1u32..200, height in 1u32..200, side in 1u32..64, mode in 0usize..3, filter in 0usize..6, antialias: bool) {
         let spec = TensorSpec { side_px: side, channels: Channels::Rgb, geometry: GEOMETRIES[mode], filter: FILTERS[filter], antialias };
         let pixels = Pixels::new(width, height, 3, vec![90; (width * height * 3) as usize]).unwrap();
-        let (tensor, found) = to_tensor(&pixels, &spec);
+        let (tensor, found) = to_tensor(&pixels, &spec).unwrap();
         prop_assert_eq!(tensor.len(), spec.bytes());
         prop_assert_eq!(found, transform(&spec, (width, height)));
         // An even picture stays even, whatever the kernel.
@@ -188,7 +195,7 @@ proptest! {
         let (patch_width, patch_height) = (width / 6, height / 6);
         let inside = |x: u32, y: u32| (left..left + patch_width).contains(&x) && (top..top + patch_height).contains(&y);
         let data = (0..width * height).map(|i| if inside(i % width, i / width) { 255 } else { 0 }).collect();
-        let (tensor, found) = to_tensor(&Pixels::new(width, height, 1, data).unwrap(), &spec);
+        let (tensor, found) = to_tensor(&Pixels::new(width, height, 1, data).unwrap(), &spec).unwrap();
         let unit = UnitBox::new(left as f32 / width as f32, top as f32 / height as f32, (left + patch_width) as f32 / width as f32, (top + patch_height) as f32 / height as f32);
         let mapped = found.to_tensor(&unit, (width, height), (96, 96)).clamped();
         let mass: f64 = tensor.iter().map(|value| f64::from(*value) / 255.0).sum();

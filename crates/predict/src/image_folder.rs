@@ -237,15 +237,16 @@ impl ImageFolder {
             Some(Err(e)) if is_outage(&e) => return Err(e).context("cannot read an image"),
             Some(object) => object.map_err(|e| HeaderError::Io(e).into()),
         };
-        let picture = match bytes.and_then(|bytes| decode_picture(&bytes, &self.limits, &self.spec))
-        {
-            Ok(picture) => picture,
+        let mut pixels = vec![0; self.spec.bytes()];
+        let made = bytes
+            .and_then(|bytes| decode_picture(&bytes, &self.limits, &self.spec))
+            .and_then(|picture| Ok((to_tensor_into(&picture, &self.spec, &mut pixels)?, picture)));
+        let (transform, picture) = match made {
+            Ok(made) => made,
             Err(e) => {
                 return Ok(Err(Unreadable { image_id: id.to_owned(), reason: e.to_string() }));
             }
         };
-        let mut pixels = vec![0; self.spec.bytes()];
-        let transform = to_tensor_into(&picture, &self.spec, &mut pixels);
         let tensor = (self.spec.side_px, self.spec.side_px);
         Ok(Ok((
             pixels,

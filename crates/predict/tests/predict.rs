@@ -107,7 +107,7 @@ impl Work {
                 for i in shard {
                     let bytes = std::fs::read(self.pictures().join(format!("{i:02}.png"))).unwrap();
                     let pixels = decode(&bytes, &Limits::of_pixels(1_000_000)).unwrap();
-                    let (tensor, transform) = to_tensor(&pixels, &spec);
+                    let (tensor, transform) = to_tensor(&pixels, &spec).unwrap();
                     let tensor = change(tensor);
                     let row = ShardRow::new(
                         format!("{split}/images/{i:02}.png"),

@@ -114,7 +114,7 @@ impl Recipe {
             );
             return Err(failure(Failure::CHANGED, reason));
         }
-        let transform = to_tensor_into(&picture, &self.spec, out);
+        let transform = to_tensor_into(&picture, &self.spec, out).map_err(of_decoding)?;
         let view = TensorView { pixels: out, shape: self.shape(), source: size, transform };
         let mut pixels_hash = Xxh3::new();
         pixels_hash.update(&size.0.to_le_bytes());

@@ -110,7 +110,7 @@ impl Image {
 
 fn read(split: Split, file: &[u8], spec: &TensorSpec) -> Image {
     let pixels = decode(file, &Limits::default()).unwrap();
-    let (tensor, transform) = to_tensor(&pixels, spec);
+    let (tensor, transform) = to_tensor(&pixels, spec).unwrap();
     let shape = ShardShape {
         height: spec.side_px,
         width: spec.side_px,

@@ -52,6 +52,6 @@ fuzz_target!(init: let_panics_of_others_pass(), |bytes: &[u8]| {
     let spec = spec(1 + bytes.len() as u32 % 64);
     if let Ok(picture) = decode_picture(bytes, &Limits::of_pixels(MAX_PIXELS), &spec) {
         let mut tensor = vec![0; spec.bytes()];
-        to_tensor_into(&picture, &spec, &mut tensor);
+        to_tensor_into(&picture, &spec, &mut tensor).unwrap();
     }
 });

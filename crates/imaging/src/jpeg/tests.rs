@@ -119,8 +119,8 @@ fn tensors_of_fractions_are_those_of_whole_pictures() {
                     };
                     let picture = decode_picture(&bytes, &Limits::default(), &spec).unwrap();
                     let mut tensor = vec![0; spec.bytes()];
-                    let transform = to_tensor_into(&picture, &spec, &mut tensor);
-                    let (expected, expected_transform) = to_tensor(&whole(&bytes), &spec);
+                    let transform = to_tensor_into(&picture, &spec, &mut tensor).unwrap();
+                    let (expected, expected_transform) = to_tensor(&whole(&bytes), &spec).unwrap();
                     assert_eq!(transform, expected_transform);
                     let mean = tensor
                         .iter()
@@ -159,8 +159,8 @@ fn turned_fractions_are_those_of_turned_pictures() {
         let pixels = whole(&turned);
         assert_eq!(picture.size(), pixels.size());
         let mut tensor = vec![0; spec.bytes()];
-        to_tensor_into(&picture, &spec, &mut tensor);
-        let (expected, _) = to_tensor(&pixels, &spec);
+        to_tensor_into(&picture, &spec, &mut tensor).unwrap();
+        let (expected, _) = to_tensor(&pixels, &spec).unwrap();
         let mean =
             tensor.iter().zip(&expected).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>()
                 / expected.len() as f64;

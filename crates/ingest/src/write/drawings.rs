@@ -150,7 +150,7 @@ fn picture(layout: &Layout, image: &DrawnImage) -> Option<Picture> {
             let encoder = JpegEncoder::new_with_quality(&mut jpeg, THUMBNAIL_QUALITY);
             encoder
                 .write_image(
-                    &to_tensor(&pixels, &spec).0,
+                    &to_tensor(&pixels, &spec).ok()?.0,
                     THUMBNAIL_PX,
                     THUMBNAIL_PX,
                     ExtendedColorType::Rgb8,
