@@ -1,10 +1,14 @@
+//! Random access to a file, in few reads.
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Bytes of a file's start that are read in one go; most headers lie within.
 const START_BYTES: usize = 4096;
+/// Bytes that are read where fewer are asked for: headers are read in small steps.
+const BLOCK_BYTES: usize = 4096;
 
-/// What can be read at any place.
+/// What can be read at any offset.
 pub(crate) trait ReadAt: Read + Seek {
     /// Fills `buffer` from `position` on.
     fn read_exact_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -24,11 +28,13 @@ impl ReadAt for File {
     }
 }
 
-/// Random access to a file whose first block is already in memory.
+/// Random access to a file whose first block is in memory, and the block that was read last.
 pub(crate) struct Source<R> {
     reader: R,
     start: [u8; START_BYTES],
     start_bytes: usize,
+    block: Vec<u8>,
+    block_at: u64,
     bytes: u64,
 }
 
@@ -46,7 +52,7 @@ impl<R: ReadAt> Source<R> {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Source { reader, start, start_bytes, bytes })
+        Ok(Source { reader, start, start_bytes, block: Vec::new(), block_at: 0, bytes })
     }
 
     /// The first bytes, up to 4096.
@@ -64,14 +70,27 @@ impl<R: ReadAt> Source<R> {
     /// # Errors
     /// `UnexpectedEof` where the file ends before the buffer is full, else the disk's error.
     pub(crate) fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let known = usize::try_from(position)
-            .ok()
-            .and_then(|from| self.start().get(from..from.checked_add(buffer.len())?));
-        if let Some(known) = known {
+        if let Some(known) = slice_at(self.start(), position, buffer.len()) {
             buffer.copy_from_slice(known);
             return Ok(());
         }
-        self.reader.read_exact_at(position, buffer)
+        if slice_at(&self.block, position.wrapping_sub(self.block_at), buffer.len()).is_none() {
+            let left = usize::try_from(self.bytes.saturating_sub(position)).unwrap_or(usize::MAX);
+            if buffer.len() >= BLOCK_BYTES.min(left) {
+                return self.reader.read_exact_at(position, buffer);
+            }
+            self.block.resize(BLOCK_BYTES.min(left), 0);
+            self.block_at = position;
+            if let Err(e) = self.reader.read_exact_at(position, &mut self.block) {
+                self.block.clear();
+                return Err(e);
+            }
+        }
+        match slice_at(&self.block, position - self.block_at, buffer.len()) {
+            Some(known) => buffer.copy_from_slice(known),
+            None => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+        Ok(())
     }
 
     /// The bytes at `position`.
@@ -100,4 +119,9 @@ impl<R: ReadAt> Source<R> {
     pub(crate) fn rewound(&mut self) -> io::Result<&mut R> {
         self.from(0)
     }
+}
+
+fn slice_at(bytes: &[u8], at: u64, length: usize) -> Option<&[u8]> {
+    let from = usize::try_from(at).ok()?;
+    bytes.get(from..from.checked_add(length)?)
 }

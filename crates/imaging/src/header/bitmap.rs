@@ -107,6 +107,10 @@ fn strips_end<R: ReadAt>(source: &mut Source<R>) -> io::Result<Option<u64>> {
             279 | 325 => &mut lists[1],
             _ => continue,
         };
+        // A list may be long: only the first of its kind is read.
+        if list.is_some() {
+            continue;
+        }
         let bytes = u64::from(count) * if wide { 4 } else { 2 };
         let values_at = if bytes <= 4 { at + 8 } else { u64::from(u32_of(source.array(at + 8)?)) };
         if count > MAX_STRIPS || values_at + bytes > source.len() {
@@ -134,6 +138,22 @@ pub(super) fn webp_is_complete<R: ReadAt>(source: &Source<R>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Refuses a WebP of more chunks than a picture has: its decoder looks at each of them.
+pub(super) fn check_webp_chunks<R: ReadAt>(source: &mut Source<R>) -> Result<(), HeaderError> {
+    const MAX_CHUNKS: usize = 1 << 16;
+    let mut position = 12;
+    for _ in 0..MAX_CHUNKS {
+        if position + 8 > source.len() {
+            return Ok(());
+        }
+        let length: [u8; 4] =
+            source.array(position + 4).map_err(HeaderError::reading(ImageFormat::Webp))?;
+        position += 8 + u64::from(u32::from_le_bytes(length)).next_multiple_of(2);
+    }
+    let reason = format!("it has more than {MAX_CHUNKS} chunks");
+    Err(HeaderError::malformed(ImageFormat::Webp, reason))
 }
 
 /// The header of a WebP that was cut short, from its first chunk (RFC 9649, section 2).

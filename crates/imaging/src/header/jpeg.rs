@@ -6,8 +6,12 @@ use crate::format::ImageFormat;
 use crate::image_header::{ImageHeader, upright};
 use crate::source::{ReadAt, Source};
 
-/// More segments than this before the first scan are no header but an attack on patience.
+/// A header with more segments than this before the first scan is an attack.
 const MAX_SEGMENTS: usize = 4096;
+/// Bytes before the first scan that belong to no segment. Decoders skip a few; more is not a JPEG.
+const MAX_STRAY_BYTES: u64 = 64 << 10;
+/// Bytes that are searched for the end mark where the file does not end with it.
+const MAX_SEARCHED_BYTES: u64 = 1 << 30;
 
 const SOS: u8 = 0xda;
 const EOI: u8 = 0xd9;
@@ -23,12 +27,15 @@ struct Frame {
 pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
     let broken = HeaderError::reading(ImageFormat::Jpeg);
     let (mut frame, mut exif_orientation, mut scan_start) = (None, 1, None);
-    let mut position = 2;
+    let (mut position, mut stray_bytes) = (2, 0);
     for _ in 0..MAX_SEGMENTS {
-        let segment = match next_segment(source, position) {
+        let segment = match next_segment(source, position, &mut stray_bytes) {
             Ok(segment) => segment,
             // Cut between the frame header and the scan: the size is known all the same.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && frame.is_some() => break,
+            Err(e) if e.get_ref().is_some_and(|e| e.is::<TooManyStrays>()) => {
+                return Err(HeaderError::malformed(ImageFormat::Jpeg, e.to_string()));
+            }
             Err(e) => return Err(broken(e)),
         };
         match segment.marker {
@@ -79,6 +86,10 @@ pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, H
     })
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("more than {MAX_STRAY_BYTES} bytes before its picture belong to no segment")]
+struct TooManyStrays;
+
 struct Segment {
     marker: u8,
     /// Where its content begins.
@@ -87,13 +98,23 @@ struct Segment {
     end: u64,
 }
 
-fn next_segment<R: ReadAt>(source: &mut Source<R>, mut position: u64) -> io::Result<Segment> {
-    // Fill bytes and strays between segments are passed over, as decoders do.
+/// The next segment from `position` on. Fill bytes and strays before it are passed over, as
+/// decoders do, and counted.
+fn next_segment<R: ReadAt>(
+    source: &mut Source<R>,
+    mut position: u64,
+    stray_bytes: &mut u64,
+) -> io::Result<Segment> {
     let marker = loop {
-        match source.array(position)? {
+        let stray = match source.array(position)? {
             [0xff, marker @ (0x02..=0xcf | 0xd9..=0xfe)] => break marker,
-            [0xff, 0x01 | 0xd0..=0xd8] => position += 2,
-            _ => position += 1,
+            [0xff, 0x01 | 0xd0..=0xd8] => 2,
+            _ => 1,
+        };
+        position += stray;
+        *stray_bytes += stray;
+        if *stray_bytes > MAX_STRAY_BYTES {
+            return Err(io::Error::other(TooManyStrays));
         }
     };
     if marker == EOI {
@@ -177,6 +198,9 @@ fn end_mark<R: ReadAt>(source: &mut Source<R>, scan_start: u64) -> io::Result<(b
             }
         }
         position += length as u64;
+        if position - scan_start > MAX_SEARCHED_BYTES {
+            return Ok((false, 0));
+        }
     }
 }
 

@@ -143,7 +143,10 @@ where
     let bytes = source.len();
     let (complete, start) = match format {
         ImageFormat::Tiff => (bitmap::tiff_is_complete(source).map_err(HeaderError::Io)?, None),
-        _ => (bitmap::webp_is_complete(source), Some(source.start().to_vec())),
+        _ => {
+            bitmap::check_webp_chunks(source)?;
+            (bitmap::webp_is_complete(source), Some(source.start().to_vec()))
+        }
     };
     let reader = source.rewound().map_err(HeaderError::Io)?;
     let mut decoder = match open(io::BufReader::new(reader)) {
@@ -179,5 +182,112 @@ fn open_error(format: ImageFormat, error: image::ImageError) -> HeaderError {
             HeaderError::unsupported(format, format!("{e}; convert it to PNG"))
         }
         e => HeaderError::malformed(format, e.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek, SeekFrom};
+
+    use super::*;
+
+    /// A file of which only the first bytes are not zero; it counts how often it is read.
+    struct Sparse {
+        start: Vec<u8>,
+        bytes: u64,
+        position: u64,
+        reads: u64,
+    }
+
+    impl Sparse {
+        fn fill(&mut self, position: u64, buffer: &mut [u8]) -> usize {
+            self.reads += 1;
+            let length = buffer.len().min((self.bytes - position) as usize);
+            for (at, byte) in (position..).zip(&mut buffer[..length]) {
+                *byte = self.start.get(at as usize).copied().unwrap_or(0);
+            }
+            length
+        }
+    }
+
+    impl Read for Sparse {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = self.fill(self.position, buffer);
+            self.position += length as u64;
+            Ok(length)
+        }
+    }
+
+    impl Seek for Sparse {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.position = match to {
+                SeekFrom::Start(position) => position,
+                SeekFrom::Current(by) => self.position.saturating_add_signed(by),
+                SeekFrom::End(by) => self.bytes.saturating_add_signed(by),
+            }
+            .min(self.bytes);
+            Ok(self.position)
+        }
+    }
+
+    impl ReadAt for Sparse {
+        fn read_exact_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+            if position + buffer.len() as u64 > self.bytes {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.fill(position, buffer);
+            Ok(())
+        }
+    }
+
+    fn reads(start: &[u8], bytes: u64) -> (u64, Result<ImageHeader, HeaderError>) {
+        let file = Sparse { start: start.to_vec(), bytes, position: 0, reads: 0 };
+        let mut source = Source::new(file, bytes).unwrap();
+        let header = header_of(&mut source);
+        (source.rewound().unwrap().reads, header)
+    }
+
+    #[test]
+    fn a_hostile_file_is_read_in_few_blocks() {
+        let dib: Vec<u8> = [&b"BM"[..], &[0; 8], &[54, 0, 0, 0, 40, 0, 0, 0]].concat();
+        let ihdr = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x04\0\0\0\x04\x08\0\0\0\0\0\0\0\0";
+        let text: Vec<u8> = [&ihdr[..], &b"\0\0\0\0tEXt\0\0\0\0".repeat(300_000)].concat();
+        let directory: Vec<u8> = std::iter::repeat_n(
+            [17, 1, 4, 0, 0, 0, 16, 0, 0, 0, 0, 0], // 2^20 strips, a list at the file's start
+            65_535,
+        )
+        .flatten()
+        .collect();
+        let tiff: Vec<u8> = [&b"II*\0\x08\0\0\0\xff\xff"[..], &directory[..], &[0; 4]].concat();
+        let webp = b"RIFF\xf0\xff\xff\xffWEBPVP8X\x0a\0\0\0\0\0\0\0\x03\0\0\x03\0\0";
+        let dicom: Vec<u8> = [&[0; 128][..], b"DICM"].concat();
+        for (name, start, bytes) in [
+            ("strays of a JPEG", &b"\xff\xd8\xff"[..], 1 << 40),
+            ("fill bytes of a JPEG", &[&b"\xff\xd8"[..], &[0xff; 80_000]].concat(), 1 << 40),
+            ("a JPEG of nothing but padding", &b"\xff\xd8\xff\xe0\0\x02"[..], 1 << 40),
+            ("nameless chunks of a PNG", &ihdr[..], 1 << 40),
+            ("empty chunks of a PNG", &text[..], 1 << 40),
+            ("a BMP without a header", &dib[..], 1 << 40),
+            ("one list of strips after the other", &tiff[..], 1 << 24),
+            ("elements of zeros", &dicom[..], 1 << 40),
+            ("empty chunks of a WebP", &webp[..], u64::from(u32::MAX)),
+        ] {
+            let (reads, header) = reads(start, bytes);
+            assert!(reads <= 2000, "{name}: {reads} reads, {header:?}");
+        }
+    }
+
+    #[test]
+    fn stray_bytes_of_a_jpeg_are_bounded_and_a_few_are_passed_over() {
+        let jpeg = include_bytes!("../../tests/fixtures/baseline.jpg");
+        let with_strays = |count: usize| {
+            // Behind the first segment.
+            let at = 4 + usize::from(u16::from_be_bytes([jpeg[4], jpeg[5]]));
+            let bytes = [&jpeg[..at], &vec![0; count], &jpeg[at..]].concat();
+            read_header(&bytes)
+        };
+        assert_eq!(with_strays(3000).unwrap().width, read_header(jpeg).unwrap().width);
+        let error = with_strays(70_000).unwrap_err().to_string();
+        assert!(error.contains("belong to no segment"), "{error}");
     }
 }

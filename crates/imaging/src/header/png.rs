@@ -15,8 +15,10 @@ const END: [u8; 12] = [0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x8
 const MAX_DEFLATE_RATIO: u64 = 1032;
 /// An EXIF block larger than this is not read for its orientation.
 const MAX_EXIF_BYTES: u32 = 1 << 20;
-/// More chunks than this before the picture are no header but an attack on patience.
+/// A header with more chunks than this before the picture is an attack.
 const MAX_CHUNKS: usize = 4096;
+/// Chunks that are walked in search of the end where the file does not end with it.
+const MAX_CHUNKS_TO_END: usize = 1 << 20;
 
 /// Reads IHDR, an eXIf chunk before the picture, and the end.
 pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
@@ -77,12 +79,15 @@ struct Chunk {
     end: u64,
 }
 
-/// The chunk at `position`; `None` where the file ends before its content does.
+/// The chunk at `position`; `None` where there is none, or the file ends before its content does.
 fn chunk<R: ReadAt>(source: &mut Source<R>, position: u64) -> io::Result<Option<Chunk>> {
     if position + CHUNK_FRAME_BYTES > source.len() {
         return Ok(None);
     }
     let [l3, l2, l1, l0, n0, n1, n2, n3] = source.array(position)?;
+    if ![n0, n1, n2, n3].iter().all(u8::is_ascii_alphabetic) {
+        return Ok(None);
+    }
     let length = u32::from_be_bytes([l3, l2, l1, l0]);
     let end = position + CHUNK_FRAME_BYTES + u64::from(length);
     Ok((end <= source.len()).then_some(Chunk {
@@ -119,11 +124,12 @@ fn end<R: ReadAt>(source: &mut Source<R>) -> io::Result<(bool, u64)> {
         return Ok((true, 0));
     }
     let mut position = SIGNATURE_BYTES;
-    while let Some(found) = chunk(source, position)? {
-        if found.name == *b"IEND" {
-            return Ok((true, bytes - found.end));
+    for _ in 0..MAX_CHUNKS_TO_END {
+        match chunk(source, position)? {
+            Some(found) if found.name == *b"IEND" => return Ok((true, bytes - found.end)),
+            Some(found) => position = found.end,
+            None => break,
         }
-        position = found.end;
     }
     Ok((false, 0))
 }
