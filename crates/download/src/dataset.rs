@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::archive::{ArchiveError, ArchiveLimits, extract};
@@ -160,8 +161,13 @@ pub fn install_archive(
         target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(DatasetError::disk("cannot create the folder", parent))?;
     let lock_path = target.with_file_name(format!(".{name}.lock"));
-    let lock =
-        fs::File::create(&lock_path).map_err(DatasetError::disk("cannot create", &lock_path))?;
+    // What a link of this name leads to belongs to somebody else.
+    let lock = fs::File::options()
+        .write(true)
+        .create(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(&lock_path)
+        .map_err(DatasetError::disk("cannot create", &lock_path))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {

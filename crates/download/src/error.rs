@@ -84,6 +84,37 @@ pub enum DownloadError {
         /// As the server says, or as they came.
         found: u64,
     },
+    /// More came, or is to come, than any file of this kind has. It was removed.
+    #[error(
+        "{url}: is longer than {max_bytes} bytes, which no such file is; check the address, or \
+         whether the server sends without end"
+    )]
+    TooLong {
+        /// The address, without its query.
+        url: String,
+        /// The most that is fetched.
+        max_bytes: u64,
+    },
+    /// The server answers with a page for people.
+    #[error(
+        "{url}: the server sends a page ({content_type}) and not the file; a login, a licence or \
+         a proxy may stand before it: open the address in a browser"
+    )]
+    Page {
+        /// The address, without its query.
+        url: String,
+        /// The answer's `Content-Type`.
+        content_type: String,
+    },
+    /// The destination is a link, a device or a folder.
+    #[error(
+        "{} is not a regular file, and is not replaced; remove it, or name another file",
+        path.display()
+    )]
+    NotAFile {
+        /// The destination, or the unfinished file beside it.
+        path: PathBuf,
+    },
     /// Another process writes the same file.
     #[error("{} is being downloaded by another process; wait for it to end, then run again", path.display())]
     Busy {

@@ -1,4 +1,4 @@
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use crate::error::DownloadError;
 use crate::hex::hex;
 use crate::part::{Part, digest_of};
 
+/// The most that is fetched unless a request says otherwise: 64 GiB.
+const MAX_BYTES: u64 = 64 << 30;
+
 /// What to download, to where, and how to know that it is right.
 #[derive(Clone)]
 pub struct Fetch {
@@ -22,6 +25,7 @@ pub struct Fetch {
     headers: Vec<(String, String)>,
     sha256: Option<String>,
     bytes: Option<u64>,
+    max_bytes: u64,
     retries: u32,
     first_pause: Duration,
     patience: Duration,
@@ -50,6 +54,7 @@ impl Fetch {
             headers: Vec::new(),
             sha256: None,
             bytes: None,
+            max_bytes: MAX_BYTES,
             retries: 5,
             first_pause: Duration::from_millis(500),
             patience: Duration::from_secs(60),
@@ -72,6 +77,12 @@ impl Fetch {
     /// Expects this size.
     pub fn bytes(mut self, bytes: u64) -> Self {
         self.bytes = Some(bytes);
+        self
+    }
+
+    /// Fetches no more than this (default 64 GiB), whatever the server says or sends.
+    pub fn max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
         self
     }
 
@@ -138,7 +149,11 @@ pub fn fetch(
         match transfer_with_retries(request, &agent, &mut part, &mut progress) {
             Ok(kept) => kept_bytes = kept_bytes.min(kept),
             Err(error) => {
-                if part.bytes() == 0 || matches!(error, DownloadError::SizeMismatch { .. }) {
+                let is_wrong = matches!(
+                    error,
+                    DownloadError::SizeMismatch { .. } | DownloadError::TooLong { .. }
+                );
+                if part.bytes() == 0 || is_wrong {
                     part.discard()?;
                 }
                 return Err(error);
@@ -199,19 +214,22 @@ fn check_request(request: &Fetch) -> Result<(), DownloadError> {
     }
 }
 
+/// The destination, if it is what is wanted. Only a regular file may be replaced by another.
 fn already_there(request: &Fetch) -> Result<Option<Fetched>, DownloadError> {
-    let Ok(metadata) = std::fs::metadata(&request.destination) else { return Ok(None) };
-    if !metadata.is_file() || request.bytes.is_some_and(|expected| expected != metadata.len()) {
-        return Ok(None);
+    let path = &request.destination;
+    let metadata = std::fs::metadata(path).ok();
+    if let Some(metadata) = metadata.filter(Metadata::is_file)
+        && request.bytes.is_none_or(|expected| expected == metadata.len())
+    {
+        let (bytes, sha256) = (metadata.len(), sha256_of(path)?);
+        if request.matches(&sha256) {
+            return Ok(Some(Fetched { path: path.clone(), bytes, sha256, kept_bytes: bytes }));
+        }
     }
-    let sha256 = sha256_of(&request.destination)?;
-    let fetched = Fetched {
-        path: request.destination.clone(),
-        bytes: metadata.len(),
-        sha256,
-        kept_bytes: metadata.len(),
-    };
-    Ok(request.matches(&fetched.sha256).then_some(fetched))
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(DownloadError::NotAFile { path: path.clone() }),
+        _ => Ok(None),
+    }
 }
 
 fn agent(request: &Fetch) -> Result<Agent, DownloadError> {
@@ -314,6 +332,9 @@ fn transfer(
     let mut response = ask(request, agent, part)?;
     let headers = response.headers();
     let validator = validator_of(headers);
+    if response.status().is_success() {
+        refuse_page(request, headers)?;
+    }
     let total = match response.status() {
         StatusCode::PARTIAL_CONTENT => {
             let range = ContentRange::of(headers);
@@ -347,6 +368,7 @@ fn transfer(
     };
     if let Some(total) = total {
         check_size(request, total)?;
+        check_length(request, total)?;
     }
     progress(part.bytes(), total.or(request.bytes));
     let mut body = response.body_mut().as_reader();
@@ -354,7 +376,10 @@ fn transfer(
     loop {
         match body.read(&mut buffer) {
             Ok(0) => break,
-            Ok(n) => part.append(&buffer[..n])?,
+            Ok(n) => {
+                check_length(request, part.bytes() + n as u64)?;
+                part.append(&buffer[..n])?;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(broken(request, e.into())),
         }
@@ -422,6 +447,23 @@ fn check_size(request: &Fetch, found: u64) -> Result<(), Break> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_length(request: &Fetch, bytes: u64) -> Result<(), DownloadError> {
+    if bytes <= request.max_bytes {
+        return Ok(());
+    }
+    Err(DownloadError::TooLong { url: request.shown_url(), max_bytes: request.max_bytes })
+}
+
+/// Servers answer with a page for people, and success, where a login or a proxy comes first.
+fn refuse_page(request: &Fetch, headers: &HeaderMap) -> Result<(), DownloadError> {
+    let content_type = header(headers, "content-type").unwrap_or_default();
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    if !["text/html", "application/xhtml+xml"].iter().any(|page| kind.eq_ignore_ascii_case(page)) {
+        return Ok(());
+    }
+    Err(DownloadError::Page { url: request.shown_url(), content_type: kind.to_owned() })
 }
 
 fn refusal(request: &Fetch, status: StatusCode, headers: &HeaderMap) -> Break {

@@ -115,7 +115,9 @@ fn download(known: &KnownDataset, data: &Path, url: &str) -> anyhow::Result<Path
     );
     let mut progress = Progress::new("bytes");
     let fetched = fetch(
-        &Fetch::new(url, &archive).header("Authorization", credentials.authorization()),
+        &Fetch::new(url, &archive)
+            .header("Authorization", credentials.authorization())
+            .max_bytes(known.archive_megabytes * 10_000_000),
         |done, total| progress.update(done, total),
     );
     progress.finish();

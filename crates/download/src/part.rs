@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -57,8 +57,13 @@ impl Part {
         self.digest = Sha256::new();
         self.bytes = 0;
         match &validator {
-            Some(text) => fs::write(&self.validator_path, text)
-                .map_err(DownloadError::disk("cannot write", &self.validator_path))?,
+            // What a link of this name leads to belongs to somebody else.
+            Some(text) => {
+                remove_if_there(&self.validator_path)?;
+                File::create_new(&self.validator_path)
+                    .and_then(|mut file| file.write_all(text.as_bytes()))
+                    .map_err(DownloadError::disk("cannot write", &self.validator_path))?;
+            }
             None => remove_if_there(&self.validator_path)?,
         }
         self.validator = validator;
@@ -103,8 +108,12 @@ fn open_locked(path: &Path) -> Result<File, DownloadError> {
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
             .open(path)
-            .map_err(DownloadError::disk("cannot create", path))?;
+            .map_err(|e| match path.is_symlink() {
+                true => DownloadError::NotAFile { path: path.to_path_buf() },
+                false => DownloadError::disk("cannot create", path)(e),
+            })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -114,9 +123,7 @@ fn open_locked(path: &Path) -> Result<File, DownloadError> {
         }
         let opened = file.metadata().map_err(DownloadError::disk("cannot read", path))?;
         if !opened.is_file() {
-            return Err(DownloadError::disk("cannot write", path)(io::Error::other(
-                "it is no regular file; remove it",
-            )));
+            return Err(DownloadError::NotAFile { path: path.to_path_buf() });
         }
         if fs::metadata(path)
             .is_ok_and(|named| named.ino() == opened.ino() && named.dev() == opened.dev())

@@ -321,5 +321,68 @@ fn a_part_that_is_no_regular_file_is_refused() {
     let folder = TempDir::new().unwrap();
     std::os::unix::fs::symlink("/dev/null", folder.path().join("x.part")).unwrap();
     let error = get(&Fetch::new(&server.url, folder.path().join("x"))).unwrap_err().to_string();
-    assert!(error.contains("no regular file"), "{error}");
+    assert!(error.contains("not a regular file"), "{error}");
+}
+
+#[test]
+fn a_server_that_sends_without_end_is_left() {
+    let server = Server::start(|_, _| {
+        let mut reply = Reply::new(200, &content());
+        reply.without_length = true;
+        reply
+    });
+    let (_folder, path, request) = request(&server);
+    let error = get(&request.clone().max_bytes(500_000)).unwrap_err();
+    assert!(matches!(error, DownloadError::TooLong { max_bytes: 500_000, .. }), "{error}");
+    assert!(names(path.parent().unwrap()).is_empty());
+    get(&request.max_bytes(1_200_000)).unwrap();
+
+    let server = Server::start(|_, request| Reply::file(request, &content(), ETAG));
+    let (_folder, _, request) = self::request(&server);
+    let error = get(&request.max_bytes(500_000)).unwrap_err();
+    assert!(matches!(error, DownloadError::TooLong { .. }), "{error}");
+}
+
+#[test]
+fn a_page_for_people_is_not_the_file() {
+    let server = Server::start(|_, _| {
+        Reply::new(200, b"<html>Please log in</html>")
+            .header("Content-Type", "Text/HTML; charset=utf-8")
+    });
+    let (_folder, path, request) = request(&server);
+    let error = get(&request).unwrap_err();
+    assert!(matches!(error, DownloadError::Page { .. }), "{error}");
+    assert_eq!(server.requests().len(), 1);
+    assert!(names(path.parent().unwrap()).is_empty());
+}
+
+#[test]
+fn links_and_devices_are_neither_replaced_nor_followed() {
+    let server = Server::start(|_, request| Reply::file(request, &content(), ETAG));
+    let (folder, path, request) = request(&server);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let other = folder.path().join("other");
+    fs::write(&other, "mine").unwrap();
+    let beside = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    let request = request.sha256(sha256(&content()));
+    for target in [other.as_path(), Path::new("/dev/null"), Path::new("nowhere")] {
+        std::os::unix::fs::symlink(target, &path).unwrap();
+        let error = get(&request).unwrap_err();
+        assert!(matches!(error, DownloadError::NotAFile { .. }), "{error}");
+        assert!(path.is_symlink());
+        fs::remove_file(&path).unwrap();
+    }
+    std::os::unix::fs::symlink(&other, beside(".part")).unwrap();
+    let error = get(&request).unwrap_err();
+    assert!(matches!(error, DownloadError::NotAFile { .. }), "{error}");
+    fs::remove_file(beside(".part")).unwrap();
+    std::os::unix::fs::symlink(&other, beside(".part.etag")).unwrap();
+    get(&request).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), content());
+    assert_eq!(fs::read_to_string(&other).unwrap(), "mine");
+    // A link to the right content is as good as the file.
+    let link = folder.path().join("link.pth");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let request = Fetch::new(format!("{}/model.pth", server.url), &link).sha256(sha256(&content()));
+    assert_eq!(get(&request).unwrap().kept_bytes, 1_200_000);
 }
