@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -43,6 +44,12 @@ pub enum PhantomError {
         Parameters::MIN_IMAGES
     )]
     TooFewImages {
+        /// What was asked for.
+        images: u64,
+    },
+    /// The plan would not fit into memory.
+    #[error("{images} images are too many; take at most {}", Parameters::MAX_IMAGES)]
+    TooManyImages {
         /// What was asked for.
         images: u64,
     },
@@ -105,6 +112,17 @@ pub fn generate(
     if parameters.images < Parameters::MIN_IMAGES {
         return Err(PhantomError::TooFewImages { images: parameters.images });
     }
+    if parameters.images > Parameters::MAX_IMAGES {
+        return Err(PhantomError::TooManyImages { images: parameters.images });
+    }
+    // A link stays what it is: the folder that it leads to is written.
+    let folder = &match fs::canonicalize(folder) {
+        Ok(target) => target,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !folder.is_symlink() => {
+            folder.to_path_buf()
+        }
+        Err(e) => return Err(ArtefactError::io("cannot use the folder", folder)(e).into()),
+    };
     check_replaceable(folder)?;
     let parent =
         folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -499,7 +517,13 @@ fn check_replaceable(folder: &Path) -> Result<()> {
 }
 
 fn lock(path: &Path, folder: &Path) -> Result<File> {
-    let file = File::create(path).map_err(ArtefactError::io("cannot create", path))?;
+    // What a link leads to belongs to somebody else.
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+        .map_err(ArtefactError::io("cannot create", path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -69,6 +69,7 @@ pub fn run(context: &Context, parameters: &Parameters) -> Result<Outcome, StageE
     drop(progress);
     let planted = made.map_err(|error| match error {
         PhantomError::TooFewImages { .. }
+        | PhantomError::TooManyImages { .. }
         | PhantomError::Occupied { .. }
         | PhantomError::NoName { .. } => StageError::Usage(error.into()),
         error => StageError::Failed(error.into()),

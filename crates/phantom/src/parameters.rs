@@ -17,6 +17,8 @@ pub struct Parameters {
 impl Parameters {
     /// With fewer images a split would lack common classes altogether.
     pub const MIN_IMAGES: u64 = 20;
+    /// The plan of so many images takes about 2 GB of memory.
+    pub const MAX_IMAGES: u64 = 10_000_000;
     /// From so many images on, every fault finds a file of its own; below, the first ones of the
     /// list do.
     pub const MIN_IMAGES_FOR_ALL_FAULTS: u64 = 60;

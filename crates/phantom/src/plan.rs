@@ -16,7 +16,8 @@ use crate::plant::{Fault, LabelShape};
 pub fn plan(parameters: &Parameters) -> Vec<Item> {
     let mut dice = Dice::new(parameters.seed, Stream::Plan);
     let images = parameters.images as usize;
-    let (train, valid) = ((images * 70 + 50) / 100, (images * 15 + 50) / 100);
+    let part = |percent| images.saturating_mul(percent).saturating_add(50) / 100;
+    let (train, valid) = (part(70), part(15));
     let mut planner = Planner { items: Vec::with_capacity(images), sources: 0, numbers: [0; 7] };
     for (split, count) in
         [(Split::Train, train), (Split::Valid, valid), (Split::Test, images - train - valid)]

@@ -297,4 +297,37 @@ fn the_program_prints_what_it_planted_and_does_nothing_twice() {
     let few = run(&["--images", "10"]);
     assert_eq!(few.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&few.stderr).contains("at least 20"));
+    for too_many in ["10000001", "9223372036854775807", "18446744073709551615"] {
+        let output = run(&["--images", too_many]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{too_many}: {error}");
+        assert!(error.contains("at most 10000000"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_written_through_and_planted_ones_are_not_followed() {
+    use std::os::unix::fs::symlink;
+    let home = tempfile::tempdir().unwrap();
+    let small = Parameters { labels_only: true, ..SMALL };
+    let (folder, link) = (home.path().join("large-disk/phantom"), home.path().join("phantom"));
+    fs::create_dir_all(&folder).unwrap();
+    symlink(&folder, &link).unwrap();
+    generate(&link, &small, &|_| {}).unwrap();
+    assert!(link.is_symlink() && folder.join(PLANTED_FILE).is_file());
+    // Another dataset replaces it in the same way.
+    generate(&link, &Parameters { seed: 9, ..small }, &|_| {}).unwrap();
+    assert!(link.is_symlink() && existing(&folder, &Parameters { seed: 9, ..small }).is_some());
+
+    let dangling = home.path().join("dangling");
+    symlink("nowhere", &dangling).unwrap();
+    generate(&dangling, &small, &|_| {}).unwrap_err();
+    assert!(dangling.is_symlink());
+    let mine = home.path().join("mine");
+    fs::write(&mine, "all my work").unwrap();
+    symlink(&mine, home.path().join(".other.lock")).unwrap();
+    generate(&home.path().join("other"), &small, &|_| {}).unwrap_err();
+    assert_eq!(fs::read(&mine).unwrap(), b"all my work");
+    generate(Path::new("/dev/null"), &small, &|_| {}).unwrap_err();
 }
