@@ -1,6 +1,6 @@
 //! The names of a dataset's classes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::wording::plural;
 
@@ -8,24 +8,30 @@ use crate::wording::plural;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassNames {
     names: BTreeMap<i16, String>,
+    /// The first id of each name in lower case: labels may name classes in millions of lines.
+    ids: HashMap<String, i16>,
 }
 
 impl ClassNames {
     /// Names of ids that count from 0.
     pub fn from_list<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
-        ClassNames { names: (0..=i16::MAX).zip(names.into_iter().map(Into::into)).collect() }
+        Self::from_map((0..=i16::MAX).zip(names.into_iter().map(Into::into)).collect())
     }
 
     /// Names of any ids.
     pub fn from_map(names: BTreeMap<i16, String>) -> Self {
-        ClassNames { names }
+        let mut ids = HashMap::with_capacity(names.len());
+        for (id, name) in &names {
+            ids.entry(name.to_ascii_lowercase()).or_insert(*id);
+        }
+        ClassNames { names, ids }
     }
 
     /// Gives the classes other names, in order of their ids; `None` where their number differs.
     pub fn renamed(&self, names: &[String]) -> Option<Self> {
-        (names.len() == self.names.len()).then(|| ClassNames {
-            names: self.names.keys().copied().zip(names.iter().cloned()).collect(),
-        })
+        let ids = self.names.keys().copied();
+        (names.len() == self.names.len())
+            .then(|| Self::from_map(ids.zip(names.iter().cloned()).collect()))
     }
 
     /// Whether there is a class of this id.
@@ -40,7 +46,7 @@ impl ClassNames {
 
     /// The id of the class with this name, letters' case aside.
     pub fn id_of(&self, name: &str) -> Option<i16> {
-        self.names.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(id, _)| *id)
+        self.ids.get(&name.to_ascii_lowercase()).copied()
     }
 
     /// Number of classes.
@@ -67,12 +73,10 @@ impl ClassNames {
     /// The ids that there are, as a clause.
     pub(crate) fn extent(&self) -> String {
         match (self.names.first_key_value(), self.names.last_key_value()) {
-            (Some((first, _)), Some((last, _))) => {
-                format!(
-                    "the dataset has {}, ids {first} to {last}",
-                    plural(self.len() as u64, "class", "classes")
-                )
-            }
+            (Some((first, _)), Some((last, _))) => format!(
+                "the dataset has {}, ids {first} to {last}",
+                plural(self.len() as u64, "class", "classes")
+            ),
             _ => "the dataset has no classes".to_owned(),
         }
     }

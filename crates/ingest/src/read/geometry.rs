@@ -185,12 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_polygon_ends_in_time() {
+    fn the_search_gives_up_on_a_hostile_polygon() {
         // Long edges side by side: each overlaps all others in x.
         let zigzag: Vec<_> =
             (0..100_000).map(|i| [f64::from(i % 2), f64::from(i) / 100_000.0]).collect();
-        let started = std::time::Instant::now();
-        find_crossing(&zigzag);
-        assert!(started.elapsed().as_secs() < 5);
+        assert_eq!(find_crossing(&zigzag), Crossing::Unknown);
     }
 }

@@ -1,6 +1,6 @@
 //! How often the classes of a dataset occur, and which are too rare to train.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ossify_contract::{ClassRow, Split};
 use ossify_diagnostics::{Finding, Place, printable};
@@ -59,14 +59,16 @@ impl RarePolicy {
     /// # Errors
     /// Says where `merge_rare_into` names no class, or one that is itself merged.
     pub fn new(settings: &IngestSettings, names: &ClassNames) -> Result<Self, String> {
+        let mut ids: HashMap<&str, i16> = HashMap::new();
+        for (id, name) in names.iter() {
+            ids.entry(name).or_insert(id);
+        }
         let id = |name: &str| {
-            let known: Vec<&str> = names.iter().map(|(_, name)| name).collect();
-            let found = names.iter().find(|(_, known)| *known == name).map(|(id, _)| id);
-            found.ok_or_else(|| {
+            ids.get(name).copied().ok_or_else(|| {
                 format!(
                     "ingest.merge_rare_into: there is no class `{}`; the dataset's are {}",
                     printable(name),
-                    printable(&known.join(", "))
+                    printable(&listed(names))
                 )
             })
         };
@@ -109,6 +111,16 @@ impl RarePolicy {
     }
 }
 
+/// The names of the first classes, for a message.
+fn listed(names: &ClassNames) -> String {
+    const MAX_LISTED: usize = 20;
+    let first: Vec<&str> = names.iter().take(MAX_LISTED).map(|(_, name)| name).collect();
+    match names.len().saturating_sub(MAX_LISTED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
 /// The classes with their numbers, and which of them are rare.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NumberedClasses {
@@ -136,20 +148,19 @@ pub(crate) fn number_classes(
     let merged = |id: i16| policy.merges.get(&id).copied().filter(|_| alone.contains_key(&id));
     // What a class is given counts for it. An image may hold both: the sum of images is an upper
     // bound, so the most that is certain counts.
-    let with_merged = |into: i16| {
-        names.iter().filter(|(id, _)| merged(*id) == Some(into)).map(|(id, _)| in_train(id)).fold(
-            in_train(into),
-            |sum, other| ClassCount {
-                objects: sum.objects + other.objects,
-                images: sum.images.max(other.images),
-            },
-        )
-    };
+    let mut with_merged: BTreeMap<i16, ClassCount> = BTreeMap::new();
+    for (id, _) in names.iter() {
+        if let Some(into) = merged(id) {
+            let sum = with_merged.entry(into).or_insert_with(|| in_train(into));
+            sum.objects += in_train(id).objects;
+            sum.images = sum.images.max(in_train(id).images);
+        }
+    }
     let rare: BTreeMap<i16, String> = names
         .iter()
         .filter_map(|(id, _)| match merged(id) {
             Some(_) => alone.get(&id).map(|reason| (id, reason.clone())),
-            None => rarity(id, with_merged(id)),
+            None => rarity(id, with_merged.get(&id).copied().unwrap_or_else(|| in_train(id))),
         })
         .collect();
     let is_trained =

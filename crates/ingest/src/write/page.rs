@@ -1,5 +1,7 @@
 //! ingest.html: the dataset at a glance, and what is wrong with it.
 
+use std::cmp::Reverse;
+
 use ossify_contract::{ClassRow, Split};
 use ossify_page::{
     BarChart, Column, DensityMap, Histogram, NoteKind, Page, Section, Table, TableCell, Tile,
@@ -14,6 +16,9 @@ use crate::rules::Rule;
 
 /// Image sizes named in the table.
 const COMMON_SIZES: usize = 8;
+/// Classes that are drawn, and that are listed.
+const MAX_CHARTED_CLASSES: usize = 100;
+const MAX_SHOWN_CLASSES: usize = 1000;
 /// Bars of the histograms of widths and heights.
 const SIDE_BINS: usize = 32;
 
@@ -111,11 +116,22 @@ fn class_balance(tally: &Tally, classes: &[ClassRow]) -> Section {
             .chain(numbers)
             .chain([Column::text("")]),
     );
-    for class in classes {
+    let total = |class: &ClassRow| class.train_objects + class.valid_objects + class.test_objects;
+    let mut shown: Vec<&ClassRow> = classes.iter().collect();
+    // The most frequent ones, in order of their ids.
+    shown.sort_by_key(|class| (Reverse(total(class)), class.class_id));
+    shown.truncate(MAX_SHOWN_CLASSES);
+    let mut charted = shown.clone();
+    charted.truncate(MAX_CHARTED_CLASSES);
+    shown.sort_by_key(|class| class.class_id);
+    charted.sort_by_key(|class| class.class_id);
+    for class in &charted {
         chart = chart.row(
             class.class_name.clone(),
             splits.iter().map(|split| objects(class, *split) as f64),
         );
+    }
+    for class in &shown {
         let index = class.class_index.map_or_else(|| "–".to_owned(), |index| index.to_string());
         let counts = splits.iter().map(|split| count(objects(class, *split).unsigned_abs()));
         let row = [class.class_id.to_string(), class.class_name.clone(), index]
@@ -127,6 +143,18 @@ fn class_balance(tally: &Tally, classes: &[ClassRow]) -> Section {
     let mut section = Section::new("Classes")
         .chart("How many objects each class has in each split.", chart.svg())
         .table(table);
+    if charted.len() < classes.len() {
+        section = section.note(
+            NoteKind::Info,
+            format!(
+                "Of {} classes the {} most frequent are drawn and {} are listed; classes.parquet \
+                 has all.",
+                classes.len(),
+                charted.len(),
+                shown.len()
+            ),
+        );
+    }
     if let Some(largest) =
         classes.iter().filter(|class| class.kept).map(|class| class.train_objects).max()
         && let Some(smallest) =
