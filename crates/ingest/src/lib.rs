@@ -9,6 +9,7 @@
 //! what is looked for, [`parse_labels`] reads one label file, and [`run`] is the stage.
 
 mod find;
+mod gates;
 mod read;
 pub mod rules;
 mod shares;

@@ -4,10 +4,9 @@ use std::io::IsTerminal;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
-    ClassRow, Fingerprint, MANIFEST_FILE, Manifest, PartFolder, Partition, Publication, Split,
+    Fingerprint, MANIFEST_FILE, Manifest, PartFolder, Partition, Publication, Split,
 };
-use ossify_diagnostics::printable;
-use ossify_settings::{Context, Gate, Outcome, RareClasses, Share, StageError};
+use ossify_settings::{Context, Outcome, Share, StageError};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
@@ -15,6 +14,7 @@ use crate::find::error::LayoutError;
 use crate::find::layout::{self, Layout};
 use crate::find::listing::{self, Listing, MAX_TEXT_BYTES};
 use crate::find::stamp::{SplitStamp, stamp_of};
+use crate::gates::judged;
 use crate::read::examine::Examiner;
 use crate::read::label_rules::LabelRules;
 use crate::read::record::Record;
@@ -23,11 +23,10 @@ use crate::rules::RuleBook;
 use crate::shares::merge::{Parts, STAGE};
 use crate::shares::part::{PartSummary, RecordWriter};
 use crate::wording::count;
-use crate::write::classes::{NumberedClasses, RarePolicy};
+use crate::write::classes::RarePolicy;
 use crate::write::findings::{FindingFormat, FindingStream, show};
 use crate::write::summary;
 use crate::write::tables::{Finished, LabelTables};
-use crate::write::tally::Tally;
 
 impl From<LayoutError> for StageError {
     fn from(error: LayoutError) -> Self {
@@ -96,7 +95,7 @@ impl Stage<'_> {
         if !self.context.force && self.format.is_none() && folder.join(MANIFEST_FILE).exists() {
             let fingerprint = self.fingerprint(&self.stamps(&listings)).finish();
             if let Some(manifest) = Manifest::is_current(&folder, &fingerprint) {
-                return Ok(with_strict_gate(self.context, Outcome::current(manifest.summary)));
+                return Ok(judged(self.context, Outcome::current(manifest.summary)));
             }
         }
         self.tell_remarks(&listings);
@@ -186,7 +185,7 @@ impl Stage<'_> {
                 .merged_fingerprint()
                 .and_then(|fingerprint| Manifest::is_current(&folder, &fingerprint))
         {
-            return Ok(with_strict_gate(self.context, Outcome::current(manifest.summary)));
+            return Ok(judged(self.context, Outcome::current(manifest.summary)));
         }
         self.tell_remarks(&[]);
         let publication = Publication::begin(&folder)?;
@@ -199,12 +198,13 @@ impl Stage<'_> {
                 .map(|split| split.images)
                 .sum(),
         );
+        let scratch = publication.stage("")?;
         let mut stamps = Vec::new();
         for (split, _) in &self.layout.splits {
             let label_files = parts.splits(*split).map(|split| split.label_files).sum();
             let ignored_files = parts.splits(*split).next().map_or(0, |split| split.ignored_files);
             tables.begin_split(*split, label_files, ignored_files);
-            parts.read_split(*split, |record| {
+            parts.read_split(*split, &scratch, |record| {
                 progress.inc(u64::from(matches!(record, Record::Image(_))));
                 tables.take(record)
             })?;
@@ -228,13 +228,12 @@ impl Stage<'_> {
         let finished = tables.finish(self.pool)?;
         let files = finished.files(&publication)?;
         let Finished { tally, classes, .. } = finished;
-        let gates = unmet_gates(context, &tally, &classes);
+        let summary = summary::json(self.layout, &tally, &classes);
         let classes = classes.rows;
-        let summary = summary::json(self.layout, &tally, &classes, gates);
         publication.commit(STAGE, fingerprint, files, summary.clone())?;
         show(&tally, self.root, &context.reporter);
         summary::say(&context.reporter, self.layout, &tally, &classes, &context.out.tables());
-        Ok(with_strict_gate(context, Outcome::done(summary)))
+        Ok(judged(context, Outcome::done(summary)))
     }
 
     fn list(&self, partition: Option<Partition>) -> Result<Vec<Listing>, StageError> {
@@ -414,70 +413,4 @@ fn check_splits(listings: &[Listing]) -> Result<(), StageError> {
         }
     }
     Ok(())
-}
-
-/// Gates of the configuration that were not met.
-fn unmet_gates(context: &Context, tally: &Tally, classes: &NumberedClasses) -> Vec<Gate> {
-    let settings = &context.settings.ingest;
-    let mut gates = Vec::new();
-    let limit = settings.max_quarantined_share;
-    let figure = tally.quarantined_share();
-    let ledger = tally.total().1;
-    if figure > limit {
-        gates.push(Gate {
-            name: "ingest.max_quarantined_share".into(),
-            figure,
-            limit,
-            message: format!("{} of {} label lines were quarantined, a share of {figure:.4}; the limit is {limit}", ledger.quarantined, ledger.lines),
-        });
-    }
-    for (rule, &limit) in &settings.max_findings {
-        let found = tally.rules.get(rule).map_or(0, |tally| tally.count);
-        if found > limit {
-            let message = format!("{} of this rule; the limit is {limit}", count(found, "finding"));
-            gates.push(Gate {
-                name: format!("ingest.max_findings.{rule}"),
-                figure: found as f64,
-                limit: limit as f64,
-                message,
-            });
-        }
-    }
-    if settings.rare_classes == RareClasses::Fail {
-        let is_named = |row: &&ClassRow| row.kept && classes.rare.contains_key(&row.class_id);
-        for row in classes.rows.iter().filter(is_named) {
-            let reason = classes.rare.get(&row.class_id).map(String::as_str).unwrap_or_default();
-            let objects = row.train_objects
-                < i64::try_from(settings.min_objects_per_class).unwrap_or(i64::MAX);
-            let (key, figure, limit) = match objects {
-                true => (
-                    "ingest.min_objects_per_class",
-                    row.train_objects,
-                    settings.min_objects_per_class,
-                ),
-                false => {
-                    ("ingest.min_images_per_class", row.train_images, settings.min_images_per_class)
-                }
-            };
-            let message =
-                format!("class {} `{}`: {reason}", row.class_id, printable(&row.class_name));
-            gates.push(Gate {
-                name: key.into(),
-                figure: figure as f64,
-                limit: limit as f64,
-                message,
-            });
-        }
-    }
-    gates
-}
-
-/// `--strict` is no part of the configuration, so that its gate is not kept with the tables.
-fn with_strict_gate(context: &Context, outcome: Outcome) -> Outcome {
-    let errors = outcome.summary["findings"]["errors"].as_u64().unwrap_or(0);
-    if !context.strict || errors == 0 {
-        return outcome;
-    }
-    let message = format!("{} in the labels and images; --strict allows 0", count(errors, "error"));
-    outcome.with_gate(Gate { name: "--strict".into(), figure: errors as f64, limit: 0.0, message })
 }

@@ -255,3 +255,18 @@ fn class_names_of_the_conf_win_and_must_be_as_many() {
     assert_eq!(code(&output), 2);
     assert_snapshot!(dataset.portable(&output.stderr));
 }
+
+#[test]
+fn gates_are_judged_at_each_call_and_not_kept() {
+    let dataset = Dataset::faulty();
+    let gated = ["--set", "ingest.max_findings.class-unknown=0"];
+    for arguments in [&["--force"][..], &[]] {
+        let arguments: Vec<&str> = arguments.iter().chain(&gated).copied().collect();
+        let output = dataset.ingest(&arguments);
+        assert_eq!(code(&output), 3, "{}", stderr(&output));
+        let manifest = std::fs::read_to_string(dataset.tables().join("manifest.json")).unwrap();
+        assert!(!manifest.contains("\"gates\""), "{manifest}");
+        assert_eq!(code(&dataset.ingest(&[])), 0);
+        assert_eq!(code(&dataset.ingest(&["--strict"])), 3);
+    }
+}

@@ -400,6 +400,39 @@ fn a_file_name_that_is_not_utf8_is_a_finding() {
 
 #[cfg(unix)]
 #[test]
+fn a_file_name_that_is_not_utf8_hides_no_image_that_is_called_as_it_is_shown() {
+    use std::os::unix::ffi::OsStrExt;
+    let dataset = Dataset::small();
+    dataset.pair("train/images/x\\xFF.png", "0 0.5 0.5 0.2 0.1\n");
+    let name = std::ffi::OsStr::from_bytes(b"x\xff.png");
+    let images = dataset.path().join("train/images");
+    std::fs::copy(images.join("a.png"), images.join(name)).unwrap();
+    let output = dataset.ingest(&[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_eq!(status(&dataset, "train/images/x\\xFF.png"), ImageStatus::Labelled);
+    let text = stderr(&output);
+    assert!(text.contains("not UTF-8, and is shown as that of another image"), "{text}");
+    assert!(!text.contains("more than once"), "{text}");
+}
+
+#[test]
+fn tens_of_thousands_of_classes_neither_fill_the_page_nor_the_terminal() {
+    let dataset = Dataset::small();
+    let names: Vec<String> = (0..32_000).map(|id| format!("class {id}")).collect();
+    let names = names.join(", ");
+    dataset.write(
+        "data.yaml",
+        &format!("train: ../train/images\nval: ../valid/images\nnames: [{names}]\n"),
+    );
+    let output = dataset.ingest(&[]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).lines().count() < 100, "{}", stderr(&output));
+    let html = std::fs::metadata(dataset.tables().join("ingest.html")).unwrap().len();
+    assert!(html < 2_000_000, "{html} bytes");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_label_file_that_cannot_be_read_fails_the_run() {
     let dataset = Dataset::small();
     let label = dataset.path().join("train/labels/a.txt");

@@ -241,3 +241,27 @@ fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     part(&dataset, &out, "1/3", &["--force".into()]);
     assert!(stderr(&merge(&dataset, &out, 3, &[])).contains("already there"));
 }
+
+#[test]
+fn many_parts_are_merged_with_few_open_files() {
+    let dataset = Dataset::faulty();
+    for image in 0..200 {
+        dataset.pair(&format!("train/images/many{image:03}.png"), "1 0.5 0.5 0.2 0.1\n");
+    }
+    assert_eq!(code(&dataset.ingest(&[])), 0);
+    let out = other_out(&dataset, "many");
+    let shares = 150;
+    for number in 1..=shares {
+        let output = part(&dataset, &out, &format!("{number}/{shares}"), &[]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    let merge = command(&dataset.path(), &out, &["--merge", "150", "--set", "general.threads=2"]);
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 100 && exec \"$@\"", "sh"])
+        .arg(merge.get_program())
+        .args(merge.get_args())
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert_same(&dataset, &out, "150 parts");
+}

@@ -8,6 +8,7 @@
 mod circle;
 mod clock;
 mod fingerprint;
+mod gates;
 mod kept;
 pub mod leaks;
 mod light;

@@ -10,11 +10,11 @@ use ossify_contract::{
 use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
 
+use crate::gates::judged;
 use crate::kept::give_second_name;
 use crate::names::STAGE;
 use crate::shard_record::{ShardRecord, Store, record_name_in_part};
-use crate::stage::{Stage, with_gate};
-use crate::summary::failed_images;
+use crate::stage::Stage;
 
 /// What a part says of itself, in the summary of its manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,8 +111,7 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
     if let Some(manifest) =
         Manifest::is_current(&folder, &stage.plan.fingerprint()).filter(|_| !context.force)
     {
-        let failed = failed_images(&manifest.summary);
-        return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
+        return Ok(judged(context, Outcome::current(manifest.summary)));
     }
     let publication = Publication::begin(&folder)?;
     for (shard, (folder, record)) in stage.plan.shards.iter().zip(&records) {

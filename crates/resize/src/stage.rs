@@ -7,11 +7,12 @@ use ossify_contract::{Manifest, Publication};
 use ossify_settings::{Context, Outcome, StageError};
 
 use crate::clock::Clock;
+use crate::gates::judged;
 use crate::leaks::LeakCounts;
 use crate::names::{IMAGES, STAGE};
 use crate::plan::Plan;
 use crate::shard_record::Store;
-use crate::summary::{show, strict_gate};
+use crate::summary::show;
 use crate::tables::write_tables;
 use crate::tensor::Recipe;
 use crate::write::{ImageSource, write_shards};
@@ -125,14 +126,7 @@ impl<'a> Stage<'a> {
             counts.rows, counts.failed, plan.unreadable
         ));
         warn_of_leaks(context, counts.leaks);
-        Ok(with_gate(Outcome::done(summary), context, counts.failed))
-    }
-}
-
-pub(crate) fn with_gate(outcome: Outcome, context: &Context, failed: u64) -> Outcome {
-    match strict_gate(failed).filter(|_| context.strict) {
-        Some(gate) => outcome.with_gate(gate),
-        None => outcome,
+        Ok(judged(context, Outcome::done(summary)))
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use ossify_contract::Split;
 use ossify_diagnostics::{Action, Finding, Format, Place, Renderer, Severity};
-use ossify_settings::{Gate, Reporter};
+use ossify_settings::Reporter;
 use serde::Serialize;
 
 use crate::leaks::LeakCounts;
@@ -142,14 +142,4 @@ fn finding(failure: &Failure) -> Finding {
     )
     .with_note("this image is in no shard; all others are")
     .with_help(help)
-}
-
-/// With `--strict`, an image that failed is a gate that was not met.
-pub(crate) fn strict_gate(failed: u64) -> Option<Gate> {
-    (failed > 0).then(|| Gate {
-        name: "--strict".to_owned(),
-        figure: failed as f64,
-        limit: 0.0,
-        message: format!("{failed} images that the tables call readable did not become tensors"),
-    })
 }

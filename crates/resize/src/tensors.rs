@@ -11,11 +11,11 @@ use crate::leaks::Picture;
 use crate::plan::ShardPlan;
 use crate::shard_record::ShardRecord;
 
-/// Shards that are open at a time at most.
-const MOST_OPEN: usize = 256;
-/// Images of the open shards at most, unless the last one alone has more; names, sizes and hashes
-/// take about 150 bytes each.
-const MOST_OPEN_ROWS: usize = 1 << 18;
+/// Shards that are open at a time: far fewer than files that a process may open.
+const MAX_OPEN: usize = 64;
+/// Images of the open shards, unless the last one alone has more; names, sizes and hashes take
+/// about 150 bytes each.
+const MAX_OPEN_ROWS: usize = 1 << 18;
 
 /// The rows of all shards, numbered through in the order of the plan. Those shards are open that
 /// were asked for last.
@@ -44,7 +44,7 @@ impl<'a> Tensors<'a> {
 
     /// Id and split of a row.
     pub(crate) fn image(&self, row: usize) -> Result<(String, Split)> {
-        let (shard, reader, row) = self.place(row)?;
+        let (shard, reader, row) = self.locate(row)?;
         let image = reader
             .get(row)
             .ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
@@ -53,7 +53,7 @@ impl<'a> Tensors<'a> {
 
     /// What a row shows.
     pub(crate) fn picture(&self, row: usize) -> Result<Picture> {
-        let (shard, reader, row) = self.place(row)?;
+        let (shard, reader, row) = self.locate(row)?;
         let image = reader
             .get(row)
             .ok_or_else(|| ArtefactError::corrupt(&shard.file, format!("it has no row {row}")))?;
@@ -67,7 +67,7 @@ impl<'a> Tensors<'a> {
         }))
     }
 
-    fn place(&self, row: usize) -> Result<(&ShardPlan, Arc<ShardReader>, usize)> {
+    fn locate(&self, row: usize) -> Result<(&ShardPlan, Arc<ShardReader>, usize)> {
         let number =
             self.shards.partition_point(|(first_row, _)| *first_row <= row).saturating_sub(1);
         let (first_row, shard) = *self
@@ -93,9 +93,9 @@ impl<'a> Tensors<'a> {
                 }
             };
         open.push_back((number, Arc::clone(&reader)));
-        while open.len() > MOST_OPEN
+        while open.len() > MAX_OPEN
             || (open.len() > 1
-                && open.iter().map(|(_, reader)| reader.len()).sum::<usize>() > MOST_OPEN_ROWS)
+                && open.iter().map(|(_, reader)| reader.len()).sum::<usize>() > MAX_OPEN_ROWS)
         {
             open.pop_front();
         }

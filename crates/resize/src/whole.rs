@@ -6,11 +6,12 @@ use ossify_contract::{IssueRow, Manifest, Publication, TableReader};
 use ossify_settings::{Context, Outcome, StageError};
 use ossify_storage::is_url;
 
+use crate::gates::judged;
 use crate::kept::keep_published;
 use crate::names::ISSUES;
 use crate::plan::Plan;
 use crate::shard_record::{Failure, Store};
-use crate::stage::{Stage, with_gate};
+use crate::stage::Stage;
 use crate::summary::failed_images;
 
 /// Makes the shards that are missing, and publishes all.
@@ -23,8 +24,7 @@ pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
         && !context.force
         && !can_now_be_read(context, &manifest)
     {
-        let failed = failed_images(&manifest.summary);
-        return Ok(with_gate(Outcome::current(manifest.summary), context, failed));
+        return Ok(judged(context, Outcome::current(manifest.summary)));
     }
     let publication =
         if context.force { Publication::begin(&folder)? } else { Publication::resume(&folder)? };

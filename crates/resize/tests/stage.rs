@@ -44,7 +44,7 @@ fn every_image_stands_once_in_order_with_its_tensor_and_transform() {
             let bytes = std::fs::read(bench.dataset().join(image.image_id)).unwrap();
             let picture = decode_picture(&bytes, &Limits::default(), &SPEC).unwrap();
             let mut tensor = vec![0; SPEC.bytes()];
-            let transform = to_tensor_into(&picture, &SPEC, &mut tensor);
+            let transform = to_tensor_into(&picture, &SPEC, &mut tensor).unwrap();
             assert_eq!(
                 (&*reader.tensor(row).unwrap(), image.transform),
                 (tensor.as_slice(), transform)
@@ -314,4 +314,92 @@ fn ids_that_leave_the_dataset_are_refused() {
         "{}",
         text(&output.stderr)
     );
+}
+
+/// The names of the gates that were not met, which decide the exit code.
+fn gates(output: &std::process::Output) -> Vec<String> {
+    let names: Vec<String> = json(output)["gates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|gate| gate["name"].as_str().unwrap().to_owned())
+        .collect();
+    let expected = if names.is_empty() { 0 } else { 3 };
+    assert_eq!(output.status.code(), Some(expected), "{}", text(&output.stderr));
+    names
+}
+
+#[test]
+fn failed_images_and_leaks_have_gates_that_are_judged_at_each_call() {
+    let mut bench = Bench::new();
+    for (number, split) in
+        [Split::Train, Split::Train, Split::Valid, Split::Test].iter().enumerate()
+    {
+        let bytes = encoded(&picture(80, 60, number as u32), ImageFormat::Png);
+        bench.add(*split, &format!("{number}.png"), &bytes, (80, 60));
+    }
+    let twin = encoded(&picture(80, 60, 0), ImageFormat::Png);
+    bench.add(Split::Valid, "twin.png", &twin, (80, 60));
+    bench.add(Split::Valid, "broken.png", b"not a picture", (80, 60));
+    bench
+        .rows
+        .sort_by(|a, b| (a.split as usize, &a.image_id).cmp(&(b.split as usize, &b.image_id)));
+    bench.write_tables();
+    assert_eq!(gates(&bench.run(&[])), [""; 0]);
+    let share = |share: &str| format!("resize.max_failed_share={share}");
+    for force in [&["--force"][..], &[]] {
+        let run = |arguments: &[&str]| gates(&bench.run(&[arguments, force].concat()));
+        assert_eq!(run(&["--set", &share("0.16")]), ["resize.max_failed_share"]);
+        assert_eq!(run(&["--set", &share("0.17")]), [""; 0]);
+        assert_eq!(run(&["--set", "resize.max_leaks=0"]), ["resize.max_leaks"]);
+        assert_eq!(run(&["--set", "resize.max_leaks=1"]), [""; 0]);
+        assert_eq!(run(&["--strict"]), ["--strict"]);
+    }
+    // The merge judges the whole.
+    let all = ["--set", "resize.max_leaks=0", "--set", &share("0"), "--strict"];
+    let run = |arguments: &[&str]| bench.run(&[&all, arguments].concat());
+    for part in ["1/2", "2/2"] {
+        let output = run(&["--partition", part]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    for force in [&["--force"][..], &[]] {
+        let output = run(&[&["--merge", "2"], force].concat());
+        assert_eq!(gates(&output), ["--strict", "resize.max_failed_share", "resize.max_leaks"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn many_shards_take_few_open_files() {
+    let bench = Bench::with_images(300);
+    let out = bench.out();
+    let few_files = |arguments: &[&str]| {
+        let arguments: Vec<&str> =
+            ["--set", "resize.images_per_shard=1"].iter().chain(arguments).copied().collect();
+        let command = bench.command(&out, &arguments);
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n 100 && exec \"$@\"", "sh"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        json(&output)["summary"]["shards"].as_u64().unwrap()
+    };
+    assert_eq!(few_files(&[]), 300);
+    let whole = published(&out.join("shards"));
+    for part in ["1/3", "2/3", "3/3"] {
+        let arguments = [
+            "--set",
+            "resize.images_per_shard=1",
+            "--partition",
+            part,
+            "--set",
+            "resize.side_px=48",
+        ];
+        let output = bench.command(&out, &arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    assert_eq!(few_files(&["--merge", "3", "--force"]), 300);
+    assert_eq!(published(&out.join("shards")).len(), whole.len());
 }

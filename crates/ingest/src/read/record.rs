@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::object::LabelObject;
 
 /// Images of a split in order of their paths, then what belongs to no image, in order of
-/// [`Record::place`].
+/// [`Record::position`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
     Image(Box<Examined>),
@@ -54,7 +54,7 @@ pub(crate) enum StrayKind {
 
 /// Where a record stands among those of its split: images before all else.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Position<'a> {
     pub kind: Option<StrayKind>,
     pub path: Cow<'a, str>,
     pub line: Option<u32>,
@@ -62,26 +62,29 @@ pub(crate) struct Place<'a> {
 }
 
 impl Record {
-    pub fn place(&self) -> Place<'_> {
+    pub fn position(&self) -> Position<'_> {
         match self {
-            Record::Image(examined) => Place {
+            Record::Image(examined) => Position {
                 kind: None,
                 path: Cow::Borrowed(&examined.image.image_id),
                 line: None,
                 column: None,
             },
             Record::Stray(stray) => {
-                let place = stray.finding.as_ref().map(|finding| &finding.place);
-                let (line, column) =
-                    (place.and_then(|place| place.line), place.and_then(|place| place.column));
-                Place { kind: Some(stray.kind), path: Cow::Borrowed(&stray.path), line, column }
+                let found_at = stray.finding.as_ref().map(|finding| &finding.place);
+                Position {
+                    kind: Some(stray.kind),
+                    path: Cow::Borrowed(&stray.path),
+                    line: found_at.and_then(|place| place.line),
+                    column: found_at.and_then(|place| place.column),
+                }
             }
         }
     }
 }
 
-impl Place<'_> {
-    pub fn into_owned(self) -> Place<'static> {
-        Place { path: Cow::Owned(self.path.into_owned()), ..self }
+impl Position<'_> {
+    pub fn into_owned(self) -> Position<'static> {
+        Position { path: Cow::Owned(self.path.into_owned()), ..self }
     }
 }

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use ossify_contract::{
@@ -13,9 +14,12 @@ use ossify_contract::{
 use serde::{Deserialize, Serialize};
 
 use super::part::{PartSummary, RecordReader, SplitSummary};
-use crate::read::record::{Place, Record, StrayKind};
+use super::runs::{Records, Runs};
+use crate::read::record::{Position, Record, StrayKind};
 
 pub(crate) const STAGE: &str = "ingest";
+/// Parts that are read side by side: far fewer than files that a process may open.
+const MAX_OPEN_PARTS: usize = 64;
 /// What the last merge of these parts came to; it lies among them.
 const MERGED_FILE: &str = "merged.json";
 
@@ -108,7 +112,9 @@ impl Parts {
         Ok(write_atomic(&self.folder.join(MERGED_FILE), &serde_json::to_vec(&merged)?)?)
     }
 
-    /// Passes on the records of a split in order, and checks each file by the way.
+    /// Passes on the records of a split in order, and checks each file by the way. Where there are
+    /// more parts than files may be open, groups of parts are merged into one file without a name
+    /// in `scratch` first.
     ///
     /// # Errors
     /// Fails where a file is not what its manifest says, where a record is in another share than
@@ -116,66 +122,99 @@ impl Parts {
     pub fn read_split(
         &self,
         split: Split,
+        scratch: &Path,
         mut take: impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
-        let mut readers = Vec::new();
-        for part in &self.parts {
-            let stem = format!("{split}-");
+        if self.parts.len() <= MAX_OPEN_PARTS {
+            return merge(self.open(split, 0..self.parts.len())?, &mut |_, record| take(record));
+        }
+        let mut runs = Runs::create(scratch)?;
+        for start in (0..self.parts.len()).step_by(MAX_OPEN_PARTS) {
+            let group = start..self.parts.len().min(start + MAX_OPEN_PARTS);
+            let mut run = runs.begin();
+            merge(self.open(split, group)?, &mut |part, record| run.push(part, &record))?;
+            run.end()?;
+        }
+        merge(runs.readers(), &mut |_, record| take(record))
+    }
+
+    /// Readers of a split's records in these parts.
+    fn open(&self, split: Split, parts: Range<usize>) -> Result<Vec<PartReader>> {
+        let stem = format!("{split}-");
+        let reader = |number: usize| {
+            let part = &self.parts[number];
             let Some(entry) = part.manifest.files.iter().find(|file| file.path.starts_with(&stem))
             else {
                 bail!(
-                    "{} lists no file of {split}; run ossify-ingest --partition {} again with --force",
+                    "{} lists no file of {split}; run ossify-ingest --partition {} again with \
+                     --force",
                     part.folder.display(),
                     part.partition
                 );
             };
-            readers.push(PartReader {
+            Ok(PartReader {
+                number: number as u32,
                 partition: part.partition,
-                records: RecordReader::open(&part.folder, entry)?,
-            });
-        }
-        let mut heads = BinaryHeap::new();
-        for (reader, part) in readers.iter_mut().enumerate() {
-            heads.extend(part.next()?.map(|record| Head { record, reader }));
-        }
-        let mut last: Option<(usize, Place<'static>)> = None;
-        while let Some(mut head) = heads.peek_mut() {
-            let reader = head.reader;
-            // One at the top is exchanged for the next of its part, which costs less than to take
-            // it and to put that.
-            let record = match readers[reader].next()? {
-                Some(next) => std::mem::replace(&mut head.record, next),
-                None => PeekMut::pop(head).record,
-            };
-            let place = record.place();
-            if let Some((of, last)) = &last {
-                // A link may be come upon twice in one walk.
-                let may_repeat = place.kind == Some(StrayKind::Listed) && *of == reader;
-                if place < *last || (place == *last && !may_repeat) {
-                    let [first, second] = [*of, reader].map(|reader| readers[reader].partition);
-                    bail!(
-                        "{} of part {second} comes after {} of part {first}; this is a defect of ossify-ingest",
-                        place.path,
-                        last.path
-                    );
-                }
-            }
-            last = Some((reader, place.into_owned()));
-            take(record)?;
-        }
-        readers.into_iter().try_for_each(|reader| Ok(reader.records.verify()?))
+                records: Some(RecordReader::open(&part.folder, entry)?),
+            })
+        };
+        parts.map(reader).collect()
     }
 }
 
-/// The next record of a part; the first in order is the greatest, as a heap wants it.
+/// Passes on the records of all readers in order.
+fn merge<R: Records>(
+    mut readers: Vec<R>,
+    take: &mut dyn FnMut(u32, Record) -> Result<()>,
+) -> Result<()> {
+    let mut heads = BinaryHeap::new();
+    for (reader, records) in readers.iter_mut().enumerate() {
+        heads.extend(records.next()?.map(|(part, record)| Head { record, part, reader }));
+    }
+    let mut last: Option<(u32, Position<'static>)> = None;
+    while let Some(mut head) = heads.peek_mut() {
+        // One at the top is exchanged for the next of its reader, which costs less than to take it
+        // and to put that.
+        let (part, record) = match readers[head.reader].next()? {
+            Some((part, record)) => (
+                std::mem::replace(&mut head.part, part),
+                std::mem::replace(&mut head.record, record),
+            ),
+            None => {
+                let head = PeekMut::pop(head);
+                (head.part, head.record)
+            }
+        };
+        let position = record.position();
+        if let Some((of, last)) = &last {
+            // A link may be come upon twice in one walk.
+            let may_repeat = position.kind == Some(StrayKind::Listed) && *of == part;
+            if position < *last || (position == *last && !may_repeat) {
+                bail!(
+                    "{} of part {} comes after {} of part {}; this is a defect of ossify-ingest",
+                    position.path,
+                    part + 1,
+                    last.path,
+                    of + 1
+                );
+            }
+        }
+        last = Some((part, position.into_owned()));
+        take(part, record)?;
+    }
+    Ok(())
+}
+
+/// The next record of a reader; the first in order is the greatest, as a heap wants it.
 struct Head {
     record: Record,
+    part: u32,
     reader: usize,
 }
 
 impl Ord for Head {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.record.place().cmp(&self.record.place()).then(other.reader.cmp(&self.reader))
+        other.record.position().cmp(&self.record.position()).then(other.part.cmp(&self.part))
     }
 }
 
@@ -193,29 +232,36 @@ impl PartialEq for Head {
 
 impl Eq for Head {}
 
-/// The records of one part.
+/// The records of one part. Its file is checked and closed behind the last one.
 struct PartReader {
+    number: u32,
     partition: Partition,
-    records: RecordReader,
+    records: Option<RecordReader>,
 }
 
-impl PartReader {
-    fn next(&mut self) -> Result<Option<Record>> {
-        let record = self.records.next()?;
-        let place = match &record {
-            Some(Record::Image(examined)) => share_place(&examined.image.image_id),
-            Some(Record::Stray(stray)) if stray.kind != StrayKind::Listed => {
+impl Records for PartReader {
+    fn next(&mut self) -> Result<Option<(u32, Record)>> {
+        let Some(records) = &mut self.records else { return Ok(None) };
+        let Some(record) = records.next()? else {
+            if let Some(records) = self.records.take() {
+                records.verify()?;
+            }
+            return Ok(None);
+        };
+        let position = match &record {
+            Record::Image(examined) => share_place(&examined.image.image_id),
+            Record::Stray(stray) if stray.kind != StrayKind::Listed => {
                 share_place_of_label(&stray.path)
             }
-            _ => return Ok(record),
+            _ => return Ok(Some((self.number, record))),
         };
-        if self.partition.holds(place) {
-            return Ok(record);
+        if !self.partition.holds(position) {
+            bail!(
+                "{} has images of another share than {}; it was moved here",
+                records.path().display(),
+                self.partition
+            );
         }
-        bail!(
-            "{} has images of another share than {}; it was moved here",
-            self.records.path().display(),
-            self.partition
-        )
+        Ok(Some((self.number, record)))
     }
 }

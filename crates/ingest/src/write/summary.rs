@@ -4,12 +4,16 @@ use std::path::Path;
 
 use ossify_contract::{ClassRow, Split};
 use ossify_diagnostics::printable;
-use ossify_settings::{Gate, Reporter};
+use ossify_settings::Reporter;
 use serde_json::{Map, Value, json};
 
+use super::classes::NumberedClasses;
 use super::tally::Tally;
 use crate::find::layout::Layout;
 use crate::wording::{count, plural};
+
+/// Classes that are filtered or merged of which people are told one by one.
+const MAX_SHOWN_CLASSES: usize = 20;
 
 /// The dataset's own name: that of its folder.
 pub(crate) fn dataset_name(layout: &Layout) -> String {
@@ -20,12 +24,8 @@ pub(crate) fn dataset_name(layout: &Layout) -> String {
 }
 
 /// The summary of the manifest.
-pub(crate) fn json(
-    layout: &Layout,
-    tally: &Tally,
-    classes: &[ClassRow],
-    gates: Vec<Gate>,
-) -> Value {
+pub(crate) fn json(layout: &Layout, tally: &Tally, numbered: &NumberedClasses) -> Value {
+    let classes = &numbered.rows[..];
     let rules: Map<String, Value> =
         tally.rules.iter().map(|(name, rule)| (name.clone(), json!(rule.count))).collect();
     let filtered: Vec<Value> = classes
@@ -38,6 +38,20 @@ pub(crate) fn json(
         .filter(|class| !class.kept && class.class_index.is_some())
         .map(|class| json!({ "class_id": class.class_id, "class_name": class.class_name, "class_index": class.class_index, "reason": class.reason }))
         .collect();
+    let rare_kept: Vec<Value> = classes
+        .iter()
+        .filter(|class| class.kept)
+        .filter_map(|class| Some((class, numbered.rare.get(&class.class_id)?)))
+        .map(|(class, reason)| {
+            json!({
+                "class_id": class.class_id,
+                "class_name": class.class_name,
+                "objects": class.train_objects,
+                "images": class.train_images,
+                "reason": reason,
+            })
+        })
+        .collect();
     let kept = classes.iter().filter(|class| class.kept).count();
     let [notes, warnings, errors] = tally.severities;
     json!({
@@ -46,10 +60,9 @@ pub(crate) fn json(
         "ledger": tally.ledger,
         "quarantined_share": tally.quarantined_share(),
         "repaired_objects": tally.repaired,
-        "classes": { "total": classes.len(), "kept": kept, "filtered": filtered, "merged": merged },
+        "classes": { "total": classes.len(), "kept": kept, "filtered": filtered, "merged": merged, "rare_kept": rare_kept },
         "findings": { "errors": errors, "warnings": warnings, "notes": notes, "by_rule": rules },
         "remarks": layout.remarks,
-        "gates": gates,
     })
 }
 
@@ -87,19 +100,24 @@ pub(crate) fn say(
         ));
     }
     let kept = classes.iter().filter(|class| class.kept).count() as u64;
-    let others = match classes.iter().any(|class| !class.kept && class.class_index.is_some()) {
+    let fate = match classes.iter().any(|class| !class.kept && class.class_index.is_some()) {
         _ if kept == classes.len() as u64 => "",
         true => ", filtered or merged:",
         false => ", filtered:",
     };
-    reporter.say(format_args!("{} kept{others}", plural(kept, "class", "classes")));
-    for class in classes.iter().filter(|class| !class.kept) {
+    reporter.say(format_args!("{} kept{fate}", plural(kept, "class", "classes")));
+    let others = classes.iter().filter(|class| !class.kept);
+    for class in others.clone().take(MAX_SHOWN_CLASSES) {
         let reason = class.reason.as_deref().unwrap_or_default();
         reporter.say(format_args!(
             "  {} {}: {reason}",
             class.class_id,
             printable(&class.class_name)
         ));
+    }
+    let more = others.count().saturating_sub(MAX_SHOWN_CLASSES);
+    if more > 0 {
+        reporter.say(format_args!("  and {more} more; classes.parquet has all"));
     }
     if ledger.rare_filtered > 0 {
         reporter.say(format_args!(

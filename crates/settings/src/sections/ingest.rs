@@ -34,13 +34,13 @@ table! {
         /// What becomes of rare classes: "filter", "keep", or "fail", a gate: exit code 3.
         rare_classes: RareClasses [Output] = RareClasses::Filter;
         /// Gate: the largest share of label lines that may be quarantined; exit code 3 above it.
-        max_quarantined_share: f64 [Output] = 1.0 => |v| between(v, 0.0, 1.0);
+        max_quarantined_share: f64 [Nothing] = 1.0 => |v| between(v, 0.0, 1.0);
         [names] {
             /// How each rule is treated: "off", "note", "warn" (the line is kept or repaired),
             /// "error" (it is dropped), and "note+drop", "warn+drop", "error+keep".
             rules: RuleLevels [Output] = RuleLevels::names(), RuleLevels::check;
             /// Gates: the most findings of a rule; exit code 3 above it.
-            max_findings: BTreeMap<String, u64> [Output] =
+            max_findings: BTreeMap<String, u64> [Nothing] =
                 RuleLevels::names(), |_, value| typed::<u64>(value, |_| Ok(()));
             /// Classes that are merged into another where they are rare, as in
             /// "rare class" = "other class".

@@ -77,6 +77,11 @@ table! {
         /// about, in search of near copies: more finds more, and takes longer. 0 looks for the
         /// same bytes and pixels alone.
         leak_candidates_per_image: f64 [Output] = 1.0 => |v| between(v, 0.0, 1e6);
+        /// Gate: the largest share of the readable images that may fail to become tensors; exit
+        /// code 3 above it.
+        max_failed_share: f64 [Nothing] = 1.0 => |v| between(v, 0.0, 1.0);
+        /// Gate: the most pictures that may be in more than one split; exit code 3 above it.
+        max_leaks: u64 [Nothing] = 1_000_000_000_000 => |v| between(v, 0, 1_000_000_000_000);
         /// "none" (memory-mapped as it lies) or "zstd" (about a third of the space; for cold
         /// storage).
         compression: Compression [Output] = Compression::None;

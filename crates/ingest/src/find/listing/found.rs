@@ -22,8 +22,8 @@ pub(super) struct FoundFiles {
     pub labels: PathList,
     /// Links that lead outside the dataset and were not followed.
     pub refused: HashSet<String>,
-    /// Images whose names are not UTF-8, in the escaped form.
-    pub escaped: HashSet<String>,
+    /// Images whose names are not UTF-8, in the escaped form, which may be another file's name.
+    pub escaped: Vec<String>,
     pub findings: Vec<Finding>,
     /// Files that are neither images nor labels, in all shares.
     pub ignored: u64,
@@ -53,6 +53,13 @@ impl FoundFiles {
     pub fn add_image(&mut self, path: &str) {
         if self.counts_and_holds(path, false) {
             self.images.push(path);
+        }
+    }
+
+    /// Takes an image whose name is not UTF-8, if it is in the share.
+    pub fn add_escaped_image(&mut self, path: String) {
+        if self.counts_and_holds(&path, false) {
+            self.escaped.push(path);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ossify_contract::{Partition, Split, labels_folder};
-use ossify_diagnostics::Finding;
+use ossify_diagnostics::{Finding, Place};
 use rayon::prelude::*;
 
 use super::census::Census;
@@ -15,7 +15,7 @@ use crate::find::error::LayoutError;
 use crate::find::layout::{Layout, Sources};
 use crate::find::paths::PathList;
 use crate::find::stamp::{STAMPED_TOGETHER, SplitStamp, stamp_of};
-use crate::rules::RuleBook;
+use crate::rules::{Rule, RuleBook};
 
 /// The files of a split, or of a share of it. Images and label files are sorted by path, and are
 /// named by their index.
@@ -73,6 +73,7 @@ pub(crate) fn list(
             "{repeated} images of {split} are listed more than once; each counts once"
         ));
     }
+    let escaped = add_escaped(&mut found, book);
     found.labels.sort();
     found.findings.sort_by(|a, b| {
         (&a.place.path, a.place.line, a.place.column).cmp(&(
@@ -89,12 +90,31 @@ pub(crate) fn list(
         images: found.images,
         labels: found.labels,
         refused: found.refused,
-        escaped: found.escaped,
+        escaped,
         findings: found.findings,
         ignored: found.ignored,
         label_folders,
         remarks: found.remarks,
     })
+}
+
+/// Adds the images whose names are not UTF-8 under their escaped names. One whose escaped name is
+/// that of another image becomes a finding, so that neither is lost.
+fn add_escaped(found: &mut FoundFiles, book: &RuleBook) -> HashSet<String> {
+    let mut added = HashSet::new();
+    for path in std::mem::take(&mut found.escaped) {
+        if found.images.find(&path).is_none() && added.insert(path.clone()) {
+            continue;
+        }
+        let message = "the file's name is not UTF-8, and is shown as that of another image";
+        let finding = book.finding(Rule::ImageUnreadable, Place::file(&path), message);
+        found
+            .findings
+            .extend(finding.map(|finding| finding.with_help("rename the file and its label file")));
+    }
+    added.iter().for_each(|path| found.images.push(path));
+    found.images.sort();
+    added
 }
 
 impl Listing {

@@ -126,9 +126,10 @@ impl Walk<'_> {
                 continue;
             }
             if self.wants.images && is_image_name(&path) {
-                found.add_image(&path);
                 if is_escaped {
-                    found.escaped.insert(path);
+                    found.add_escaped_image(path);
+                } else {
+                    found.add_image(&path);
                 }
             } else if self.wants.labels
                 && is_label_name(&path)

@@ -1,0 +1,50 @@
+//! Gates: judged at each call by what the summary says, whether or not the output was there.
+
+use ossify_settings::{Context, Gate, Outcome};
+
+/// Adds the gates that were not met.
+pub(crate) fn judged(context: &Context, outcome: Outcome) -> Outcome {
+    let settings = &context.settings.resize;
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
+    let summary = &outcome.summary;
+    let failed = number(&summary["failed_images"]);
+    let images = number(&summary["images"]) + failed;
+    let groups = number(&summary["leaks"]["groups"]);
+    let failed_share = failed as f64 / images.max(1) as f64;
+    let mut gates = Vec::new();
+    if context.strict && failed > 0 {
+        gates.push(Gate {
+            name: "--strict".into(),
+            figure: failed as f64,
+            limit: 0.0,
+            message: format!(
+                "{failed} images that the tables call readable did not become tensors"
+            ),
+        });
+    }
+    if failed_share > settings.max_failed_share {
+        let limit = settings.max_failed_share;
+        gates.push(Gate {
+            name: "resize.max_failed_share".into(),
+            figure: failed_share,
+            limit,
+            message: format!(
+                "{failed} of {images} images did not become tensors, a share of \
+                 {failed_share:.4}; the limit is {limit}"
+            ),
+        });
+    }
+    if groups > settings.max_leaks {
+        let limit = settings.max_leaks;
+        gates.push(Gate {
+            name: "resize.max_leaks".into(),
+            figure: groups as f64,
+            limit: limit as f64,
+            message: format!(
+                "{groups} pictures are in more than one split; the limit is {limit}, and \
+                 leaks.parquet names them"
+            ),
+        });
+    }
+    gates.into_iter().fold(outcome, Outcome::with_gate)
+}
