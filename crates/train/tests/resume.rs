@@ -154,3 +154,58 @@ fn resume_without_a_run_is_an_error_and_with_force_a_contradiction() {
     let (code, said) = ended(&["--resume", "--force"]);
     assert!(code == Some(2) && said.contains("give one of them"), "{said}");
 }
+
+#[test]
+fn a_run_that_ended_goes_on_when_more_epochs_are_asked_for() {
+    let constant = ["schedule.kind=\"constant\"", "--quiet"];
+    let of = |work: &Work, epochs: &str| {
+        let recipe = [&constant[..], &[epochs]].concat();
+        work.train(&recipe).output().unwrap()
+    };
+    let expected = Work::new(32, 8);
+    assert!(of(&expected, "epochs=5").status.success());
+    let work = Work::new(32, 8);
+    assert!(of(&work, "epochs=2").status.success());
+    let (run, first) = (work.run_folder(), timeless(work.metrics()));
+    // On the way it ends elsewhere, and what decides nothing may change.
+    let more = [&constant[..1], &["epochs=5", "checkpoint.every_steps=1"]].concat();
+    let longer = work.train(&more).output().unwrap();
+    let said = text(&longer.stderr);
+    assert!(longer.status.success() && said.contains("continues after step 8 (epoch 2)"), "{said}");
+    assert_eq!(work.run_folder(), run);
+    assert_eq!(timeless(work.metrics()), timeless(expected.metrics()));
+    assert!(model(&work) == model(&expected));
+    assert!(!run.join("unfinished").exists());
+
+    // Fewer epochs than it has: what a run of so many would have given.
+    let shorter = work.train(&[&constant[..1], &["epochs=2"]].concat()).output().unwrap();
+    let said = text(&shorter.stderr);
+    assert!(shorter.status.success() && said.contains("starts over"), "{said}");
+    assert_eq!(timeless(work.metrics()), first);
+}
+
+#[test]
+fn with_the_cosine_schedule_other_epochs_make_another_run() {
+    let work = Work::new(16, 6);
+    assert!(work.train(&["epochs=1", "--quiet"]).status().unwrap().success());
+    let first = work.run_folder();
+    assert!(work.train(&["epochs=2", "--quiet"]).status().unwrap().success());
+    assert_ne!(work.run_folder(), first);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_forced_and_fails_leaves_the_one_before_whole() {
+    let work = Work::new(16, 6);
+    assert!(work.train(&["--quiet"]).status().unwrap().success());
+    let before = model(&work);
+    let mut command = Command::new("sh");
+    // Files of 8 KiB at most: no checkpoint can be written.
+    command.args(["-c", "ulimit -f 16 && exec \"$0\" \"$@\""]).current_dir(work.path());
+    let train = work.train(&["--force", "--quiet"]);
+    command.arg(train.get_program()).args(train.get_args());
+    assert!(!command.output().unwrap().status.success());
+    ossify_contract::Manifest::open(&work.run_folder(), "").unwrap();
+    assert!(model(&work) == before);
+    assert!(work.train(&["--quiet"]).status().unwrap().success());
+}

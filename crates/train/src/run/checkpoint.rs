@@ -14,8 +14,9 @@ use crate::optimise::parameters::ParameterData;
 /// epochs and batches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
-    /// Of the run's inputs and configuration; a checkpoint of another run is not continued.
-    pub fingerprint: String,
+    /// Fingerprint of all that decides what each step does; a checkpoint of another recipe is not
+    /// continued.
+    pub recipe: String,
     /// Epochs that are done.
     pub epoch: u32,
     /// Optimiser steps that are done.
@@ -102,6 +103,20 @@ pub fn settle_best(run: &Path, best_epoch: Option<u32>) -> Result<()> {
         promote_best(run)
     } else {
         std::fs::remove_file(&next).with_context(|| format!("cannot remove {}", next.display()))
+    }
+}
+
+/// Removes all checkpoints of a run.
+///
+/// # Errors
+/// Fails where the disk does.
+pub fn remove_all(run: &Path) -> Result<()> {
+    let folder = run.join("checkpoints");
+    match std::fs::remove_dir_all(&folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -273,7 +288,7 @@ mod tests {
         let path = checkpoint_file(folder.path(), "last");
         assert!(load(&path).unwrap().is_none());
         let state = RunState {
-            fingerprint: "f".into(),
+            recipe: "f".into(),
             epoch: 3,
             step: 30,
             batches: 4,

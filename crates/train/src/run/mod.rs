@@ -6,3 +6,4 @@ pub mod setup;
 pub mod stage;
 pub mod stopping;
 pub mod training;
+pub mod unfinished;

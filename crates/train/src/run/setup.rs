@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow};
 use ossify_contract::Manifest;
 use ossify_model::{Architecture, ModelConfig, Normalization};
-use ossify_settings::{Context, StageError, TrainMode, TrainSettings};
+use ossify_settings::{Context, Effect, Schedule, StageError, TrainMode, TrainSettings};
 
 use crate::data::augment::Augmentation;
 use crate::optimise::phases::{Trained, phases};
@@ -77,22 +77,50 @@ pub fn needs_features(settings: &TrainSettings) -> bool {
     phases(settings).iter().any(|phase| phase.trained == Trained::Head)
 }
 
-/// Of everything that decides the run: its configuration, the tables, the shards, and a weight
-/// file's content.
+/// What a run was made from.
+pub struct Fingerprints {
+    /// Of all that decides what each step does: it names the run.
+    pub recipe: String,
+    /// Of that, and of what decides when the run ends.
+    pub whole: String,
+}
+
+/// Of the configuration, the tables, the shards, and a weight file's content.
+///
+/// A run of the same recipe that is to end later goes on where the one before ended. With the
+/// cosine schedule the number of epochs decides the rate of each step, so there it is a part of the
+/// recipe.
 ///
 /// # Errors
 /// Fails where the weight file cannot be read.
-pub fn fingerprint(context: &Context, tables: &Manifest, shards: &Manifest) -> Result<String> {
-    let mut fingerprint = context.fingerprint("train", &["train"]);
-    fingerprint
-        .add(context.seed().to_string())
-        .add(tables.content_hash())
-        .add(shards.content_hash());
-    let file = &context.settings.train.model.weights;
-    if !["imagenet", "none"].contains(&file.as_str()) {
-        let (bytes, hash) = ossify_contract::hash_file(Path::new(file))
-            .context("train.model.weights is \"imagenet\", \"none\", or the path of a file")?;
-        fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
-    }
-    Ok(fingerprint.finish())
+pub fn fingerprints(
+    context: &Context,
+    tables: &Manifest,
+    shards: &Manifest,
+) -> Result<Fingerprints> {
+    let settings = &context.settings.train;
+    let file = &settings.model.weights;
+    let weights = if ["imagenet", "none"].contains(&file.as_str()) {
+        None
+    } else {
+        Some(
+            ossify_contract::hash_file(Path::new(file))
+                .context("train.model.weights is \"imagenet\", \"none\", or the path of a file")?,
+        )
+    };
+    let of = |effects: &[Effect]| {
+        let mut fingerprint = context.fingerprint_of("train", &["train"], effects);
+        fingerprint
+            .add(context.seed().to_string())
+            .add(tables.content_hash())
+            .add(shards.content_hash());
+        if let Some((bytes, hash)) = weights {
+            fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
+        }
+        if settings.schedule.kind == Schedule::Cosine {
+            fingerprint.add(settings.epochs.to_le_bytes());
+        }
+        fingerprint.finish()
+    };
+    Ok(Fingerprints { recipe: of(&[Effect::Output]), whole: of(&[Effect::Output, Effect::Length]) })
 }

@@ -1,12 +1,11 @@
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use burn::module::Module;
 use ossify_contract::{
-    ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Manifest,
-    Publication, Split, now_rfc3339, read_latest, write_atomic, write_latest,
+    ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Publication, Split, now_rfc3339,
+    read_latest, write_atomic, write_latest,
 };
 use ossify_model::device::{self, ComputeDevice, DeviceChoice, Precision};
 use ossify_model::{Classifier, ModelConfig, on_device, weights};
@@ -25,25 +24,16 @@ use crate::optimise::phases::phases;
 use crate::random::{Purpose, random_bits};
 use crate::run::checkpoint::{RunState, checkpoint_file};
 use crate::run::pretrained::imagenet_weights;
-use crate::run::setup::{check_settings, fingerprint, needs_features};
+use crate::run::setup::{check_settings, fingerprints, needs_features};
 use crate::run::stopping::best_epoch;
 use crate::run::training::{Finished, Sources, Training};
+use crate::run::unfinished::Unfinished;
 use crate::watch::curves::curves;
 use crate::watch::preview::write_contact_sheet;
 use crate::watch::{layer_table, progress};
 
 const RUN_INGEST: &str = "there are no label tables; run ossify-ingest first";
 const RUN_RESIZE: &str = "there are no shards; run ossify-resize first";
-/// Files of a run besides the model, in the order in which they come to be.
-const RUN_FILES: [&str; 6] = [
-    "config.toml",
-    "environment.json",
-    "metrics.jsonl",
-    "tensorboard/events.out.tfevents.ossify",
-    "checkpoints/best/checkpoint.safetensors",
-    "checkpoints/last/checkpoint.safetensors",
-];
-
 /// What is asked for on the command line besides the configuration.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CliRequest {
@@ -74,26 +64,24 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     if asked.preview {
         return Ok(draw_preview(context, &config, &shards_manifest)?);
     }
-    let fingerprint = fingerprint(context, &tables_manifest, &shards_manifest)?;
-    let id = format!("{}-{}", settings.model.architecture, &fingerprint[..8]);
+    let fingerprints = fingerprints(context, &tables_manifest, &shards_manifest)?;
+    let id = format!("{}-{}", settings.model.architecture, &fingerprints.recipe[..8]);
     let runs = context.out.runs();
     let folder = runs.join(&id);
     if !context.force
-        && let Some(manifest) = Manifest::is_current(&folder, &fingerprint)
+        && let Some(manifest) = Manifest::is_current(&folder, &fingerprints.whole)
     {
         name_latest(&runs, &id)?;
         return Ok(Outcome::current(manifest.summary));
     }
-    check_resume(context, asked, &folder)?;
+    let unfinished = Unfinished::of(&folder);
+    check_resume(context, asked, &unfinished, &folder)?;
 
     let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
     device
         .prepare(context.threads(), precision(settings), settings.deterministic)
         .map_err(anyhow::Error::from)?;
-    let publication = Publication::resume(&folder)?;
-    if context.force {
-        forget(&folder)?;
-    }
+    let publication = Publication::begin(&folder)?;
     check_room(&shards, &shards_manifest)?;
     Manifest::open(&tables, RUN_INGEST)?;
     Manifest::open(&shards, RUN_RESIZE)?;
@@ -107,12 +95,14 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
 
     let config = ModelConfig { classes: classes.kept_names().len(), ..config };
     let interrupt = Interrupt::listen()?;
+    unfinished.prepare(&folder, context.force)?;
     write_atomic(
-        &folder.join("config.toml"),
+        &unfinished.path().join("config.toml"),
         toml::to_string(&context.settings).context("cannot write the configuration")?.as_bytes(),
     )?;
-    if !folder.join("environment.json").exists() {
-        write_atomic(&folder.join("environment.json"), &environment(&device)?)?;
+    let environment_file = unfinished.path().join("environment.json");
+    if !environment_file.exists() {
+        write_atomic(&environment_file, &environment(&device)?)?;
     }
     let run = Run {
         context,
@@ -126,7 +116,9 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
         started,
     };
     let Finished { model, state, reason } =
-        on_device("train.batch_size or train.model.input_px", || run.train(&folder, &fingerprint))?;
+        on_device("train.batch_size or train.model.input_px", || {
+            run.train(unfinished.path(), &fingerprints.recipe)
+        })?;
 
     let config = run.config;
     let description = weights::Metadata { config, class_names: classes.kept_names() };
@@ -135,13 +127,12 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     let mut files = vec![publication.describe("model.safetensors", None)?];
     publication.write("curves.svg", curves(&id, &state.metrics).as_bytes())?;
     files.push(publication.describe("curves.svg", None)?);
-    for path in RUN_FILES {
-        files.push(FileEntry::of(&folder, path, None)?);
-    }
+    files.extend(unfinished.stage(&publication)?);
     let best = best_epoch(settings.checkpoint.best_by, &state.metrics);
     let mut summary = run_summary(&id, &state, best, &reason, &train, &valid);
     summary["class_map"] = json!(classes.digest());
-    let manifest = publication.commit("train", &fingerprint, files, summary)?;
+    let manifest = publication.commit("train", &fingerprints.whole, files, summary)?;
+    unfinished.remove()?;
     name_latest(&runs, &id)?;
     context.reporter.say(format_args!("stopped: {reason}"));
     context.reporter.say(outcome_line(&state, best, &folder));
@@ -227,7 +218,12 @@ fn draw_preview(
 }
 
 /// `--resume` is for jobs that must not start over in silence.
-fn check_resume(context: &Context, asked: CliRequest, folder: &Path) -> Result<(), StageError> {
+fn check_resume(
+    context: &Context,
+    asked: CliRequest,
+    unfinished: &Unfinished,
+    folder: &Path,
+) -> Result<(), StageError> {
     if !asked.resume {
         return Ok(());
     }
@@ -236,9 +232,13 @@ fn check_resume(context: &Context, asked: CliRequest, folder: &Path) -> Result<(
             "--resume goes on with a run and --force starts it over: give one of them"
         )));
     }
-    let path = checkpoint_file(folder, "last");
-    if !path.exists() {
-        return Err(anyhow!("--resume: {} is not there; this configuration and these inputs have no run that was cut short", path.display()).into());
+    if !unfinished.has_checkpoint(folder) {
+        return Err(anyhow!(
+            "--resume: {} is not there; this configuration and these inputs have no run that was \
+             cut short or can be made longer",
+            checkpoint_file(unfinished.path(), "last").display()
+        )
+        .into());
     }
     Ok(())
 }
@@ -257,7 +257,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn train(&self, folder: &Path, fingerprint: &str) -> Result<Finished> {
+    fn train(&self, folder: &Path, recipe: &str) -> Result<Finished> {
         let seed = self.context.seed();
         let mut model = Classifier::new(
             &self.config,
@@ -294,7 +294,7 @@ impl Run<'_> {
             phases: &phases(self.settings),
             loss: Loss::new(self.settings, &self.train.class_counts(self.config.classes)),
             seed,
-            fingerprint,
+            recipe,
             folder,
             device: self.device,
             input: InputMaker::new(
@@ -378,22 +378,6 @@ fn precision(settings: &TrainSettings) -> Precision {
         TrainPrecision::Tf32 => Precision::Tf32,
         TrainPrecision::Bfloat16 => Precision::Bfloat16,
     }
-}
-
-/// Removes what an earlier run of the same fingerprint left, its manifest first.
-fn forget(folder: &Path) -> Result<()> {
-    let remove = |path: &Path, result: std::io::Result<()>| match result {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(ArtefactError::io("cannot remove", path)(e))
-        }
-        _ => Ok(()),
-    };
-    for name in [ossify_contract::MANIFEST_FILE, "environment.json", "metrics.jsonl"] {
-        let path = folder.join(name);
-        remove(&path, fs::remove_file(&path))?;
-    }
-    let checkpoints = folder.join("checkpoints");
-    Ok(remove(&checkpoints, fs::remove_dir_all(&checkpoints))?)
 }
 
 fn tell(

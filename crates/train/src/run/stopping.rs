@@ -58,7 +58,7 @@ pub fn reason_to_stop(
     phases: &[Phase],
     state: &RunState,
 ) -> Option<String> {
-    let last = state.metrics.last()?;
+    state.metrics.last()?;
     let projected = state.elapsed_secs + state.epoch_secs;
     if settings.stopping.max_minutes > 0.0 && projected > settings.stopping.max_minutes * 60.0 {
         let minutes = state.elapsed_secs / 60.0;
@@ -67,11 +67,35 @@ pub fn reason_to_stop(
             settings.stopping.max_minutes
         ));
     }
+    rule_to_stop(settings, phases, &state.metrics)
+}
+
+/// Where a run that has gone on would have ended by its rules, time left out, and why: an epoch
+/// before the last step of its state.
+pub fn earlier_end(
+    settings: &TrainSettings,
+    phases: &[Phase],
+    state: &RunState,
+) -> Option<(u32, String)> {
+    let whole = if state.batches > 0 { state.metrics.len() + 1 } else { state.metrics.len() };
+    (1..whole).find_map(|epochs| {
+        let metrics = &state.metrics[..epochs];
+        Some((metrics.last()?.epoch, rule_to_stop(settings, phases, metrics)?))
+    })
+}
+
+/// As [`reason_to_stop`], by all rules but that of time.
+fn rule_to_stop(
+    settings: &TrainSettings,
+    phases: &[Phase],
+    metrics: &[EpochMetrics],
+) -> Option<String> {
+    let last = metrics.last()?;
     let first_epoch = phase_of(phases, u32::MAX)?.first_epoch;
-    if state.epoch < first_epoch {
+    if last.epoch < first_epoch {
         return None;
     }
-    let since_better = course(settings, &state.metrics, first_epoch).since_better;
+    let since_better = course(settings, metrics, first_epoch).since_better;
     if settings.stopping.train_accuracy > 0.0
         && last.train.accuracy >= settings.stopping.train_accuracy
     {
@@ -81,7 +105,7 @@ pub fn reason_to_stop(
         ))
     } else if settings.stopping.patience > 0 && since_better >= settings.stopping.patience {
         Some(format!("no better epoch in {since_better} (train.stopping.patience)"))
-    } else if state.epoch >= settings.epochs {
+    } else if last.epoch >= settings.epochs {
         Some(format!("all {} epochs done", settings.epochs))
     } else {
         None

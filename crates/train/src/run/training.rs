@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use ossify_contract::{EpochMetrics, SplitMetrics, write_atomic};
 use ossify_model::device::ComputeDevice;
 use ossify_model::{Classifier, HeadOutput};
-use ossify_settings::{Progress, Reporter, TrainSettings};
+use ossify_settings::{Progress, Reporter, TrainMode, TrainSettings};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::data::batches::{self, Batch, Source};
@@ -64,9 +64,9 @@ pub struct Training<'a> {
     pub loss: Loss,
     /// Seed of the run.
     pub seed: u64,
-    /// Of the run's inputs and configuration.
-    pub fingerprint: &'a str,
-    /// The run's folder.
+    /// Fingerprint of all that decides what each step does.
+    pub recipe: &'a str,
+    /// Where the run is made: see [`crate::run::unfinished::Unfinished`].
     pub folder: &'a Path,
     /// Where to compute.
     pub device: &'a ComputeDevice,
@@ -111,7 +111,7 @@ impl Training<'_> {
     /// start, until a rule says stop.
     ///
     /// # Errors
-    /// Fails where the device or the disk does, where the loss is no number any more, or on a
+    /// Fails where the device or the disk does, where a score becomes NaN or infinite, or on a
     /// signal. The last checkpoint stays.
     pub fn run(&self, model: Classifier) -> Result<Finished> {
         let mut session = self.start(model)?;
@@ -129,11 +129,10 @@ impl Training<'_> {
     /// Model, optimiser and state as the last checkpoint has them, or fresh ones.
     fn start(&self, model: Classifier) -> Result<Session> {
         let path = checkpoint_file(self.folder, "last");
-        let Some(saved) = checkpoint::load_last(self.folder, |damage| self.reporter.warn(damage))?
-            .filter(|saved| saved.state.fingerprint == self.fingerprint)
-        else {
+        let Some(saved) = self.last_checkpoint()? else {
+            checkpoint::remove_all(self.folder)?;
             let state = RunState {
-                fingerprint: self.fingerprint.to_owned(),
+                recipe: self.recipe.to_owned(),
                 began_unix_secs: progress::unix_secs(),
                 ..Default::default()
             };
@@ -141,7 +140,7 @@ impl Training<'_> {
             let average = WeightAverage::new(self.settings.optimizer.ema_decay);
             return Ok(Session {
                 model,
-                optimiser: Optimiser::new(self.recipe()),
+                optimiser: Optimiser::new(self.optimiser_recipe()),
                 average,
                 state,
                 earlier_secs: 0.0,
@@ -155,12 +154,12 @@ impl Training<'_> {
                 .map(|metrics| metrics.epoch),
         )?;
         self.reporter.say(format_args!(
-            "continues after step {} (epoch {}) of an earlier run that was cut short",
+            "continues after step {} (epoch {}) of an earlier run",
             state.step,
             epoch_under_way(&state)
         ));
         let optimiser = Optimiser::restore(
-            self.recipe(),
+            self.optimiser_recipe(),
             state.optimiser_steps,
             saved.optimiser,
             &self.device.inference(),
@@ -176,12 +175,31 @@ impl Training<'_> {
         Ok(Session { model, optimiser, average, state, earlier_secs, events })
     }
 
+    /// The checkpoint to go on from, if there is one. A run that has gone on for longer than is now
+    /// asked for starts over: what is asked for is not on the way ahead of it.
+    fn last_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let saved = checkpoint::load_last(self.folder, |damage| self.reporter.warn(damage))?
+            .filter(|saved| saved.state.recipe == self.recipe);
+        let Some(saved) = saved else { return Ok(None) };
+        match stopping::earlier_end(self.settings, self.phases, &saved.state) {
+            None => Ok(Some(saved)),
+            Some((epoch, reason)) => {
+                self.reporter.say(format_args!(
+                    "starts over: the run is at epoch {} and would have ended after epoch {epoch}, \
+                     {reason}",
+                    saved.state.epoch
+                ));
+                Ok(None)
+            }
+        }
+    }
+
     fn epoch(&self, session: &mut Session) -> Result<()> {
         let epoch = session.state.epoch + 1;
         let phase = *phase_of(self.phases, epoch).context("a run without phases")?;
         let (started, is_whole) = (Instant::now(), session.state.batches == 0);
         if is_whole && epoch == phase.first_epoch {
-            session.optimiser = Optimiser::new(self.recipe());
+            session.optimiser = Optimiser::new(self.optimiser_recipe());
             session.state.optimiser_steps = 0;
         }
         let samples = (self.train.samples() + self.valid.samples()) as u64;
@@ -379,7 +397,7 @@ impl Training<'_> {
         }
     }
 
-    fn recipe(&self) -> Recipe {
+    fn optimiser_recipe(&self) -> Recipe {
         Recipe::new(self.settings)
     }
 
@@ -443,9 +461,10 @@ impl Training<'_> {
         checkpoint::save_last(self.folder, &Checkpoint { state, model, optimiser, average })
     }
 
-    /// Whether some phase trains more than the head; else checkpoints hold the head alone.
+    /// Whether more than the head is trained, now or in a longer run; else checkpoints hold the head
+    /// alone.
     fn trains_backbone(&self) -> bool {
-        self.phases.iter().any(|phase| phase.trained != Trained::Head)
+        self.settings.mode != TrainMode::Frozen
     }
 
     fn snapshot(&self, model: &Classifier) -> Result<BTreeMap<String, ParameterData>> {

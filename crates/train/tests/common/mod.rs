@@ -61,7 +61,10 @@ impl Work {
             .ok()?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.is_dir())?;
-        let bytes = std::fs::read(run.join("checkpoints/last/checkpoint.safetensors")).ok()?;
+        let file = "checkpoints/last/checkpoint.safetensors";
+        let bytes = std::fs::read(run.join("unfinished").join(file))
+            .or_else(|_| std::fs::read(run.join(file)))
+            .ok()?;
         let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
         Some(serde_json::from_str(&metadata.metadata().as_ref().unwrap()["state"]).unwrap())
     }
