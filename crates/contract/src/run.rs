@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{ArtefactError, Result, write_atomic};
 
@@ -41,23 +41,36 @@ impl EpochMetrics {
     }
 }
 
-/// Means over the samples of a split.
+/// Means over the samples of a split. JSON has no NaN and no infinity: they are written as null,
+/// which is read as NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitMetrics {
     /// What is minimised: classification, box and penalty terms with their weights.
+    #[serde(deserialize_with = "nan_where_null")]
     pub loss: f64,
     /// Cross-entropy, nats, with class weights and label smoothing where they are configured.
+    #[serde(deserialize_with = "nan_where_null")]
     pub classification_loss: f64,
     /// Terms of the box with their weights, as configured.
+    #[serde(deserialize_with = "nan_where_null")]
     pub box_loss: f64,
     /// Share of samples whose most probable class is theirs.
+    #[serde(deserialize_with = "nan_where_null")]
     pub accuracy: f64,
     /// Mean squared error of the four box edges, in shares of the tensor's sides.
+    #[serde(deserialize_with = "nan_where_null")]
     pub box_mse: f64,
     /// Mean IoU of predicted and true box.
+    #[serde(deserialize_with = "nan_where_null")]
     pub mean_iou: f64,
     /// Samples seen.
     pub rows: u64,
+}
+
+fn nan_where_null<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// `environment.json`: where and how a run was made.
@@ -126,6 +139,19 @@ pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scores_that_are_not_finite_come_back_as_nan() {
+        let valid = SplitMetrics { loss: f64::INFINITY, accuracy: 0.5, ..Default::default() };
+        let line =
+            serde_json::to_string(&EpochMetrics { valid: Some(valid), ..Default::default() });
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        std::fs::write(&path, line.unwrap()).unwrap();
+        let found = read_metrics(&path).unwrap()[0].valid.unwrap();
+        assert!(found.loss.is_nan());
+        assert_eq!((found.accuracy, found.box_loss), (0.5, 0.0));
+    }
 
     #[test]
     fn an_id_never_leads_out_of_its_folder() {

@@ -4,9 +4,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::config::{ConfigError, ModelConfig};
-use crate::densenet::{Backbone, ParameterCounts};
+use crate::densenet::Backbone;
 use crate::head::{Head, HeadOutput};
-use crate::initial;
+use crate::initial::randomize;
+use crate::tensors::state::{ParameterCounts, parameter_counts};
 
 /// The whole network: `[N, 3, S, S]` in, logits and boxes out.
 #[derive(Module, Debug)]
@@ -27,7 +28,7 @@ impl Classifier {
     /// # Errors
     /// [`ConfigError`] if `config` describes no network.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
-        Ok(initial::randomize(Self::empty(config, device)?, seed))
+        Ok(randomize(Self::empty(config, device)?, seed))
     }
 
     /// The layers, with arbitrary weights.
@@ -52,6 +53,6 @@ impl Classifier {
 
     /// Numbers in the whole network.
     pub fn parameter_counts(&self) -> ParameterCounts {
-        crate::weights::parameter_counts(self)
+        parameter_counts(self)
     }
 }

@@ -282,7 +282,29 @@ pub struct ModelConfig {
     pub normalization: Normalization,
 }
 
+/// Largest side of the network input that is understood, pixels.
+const MAX_INPUT_PX: usize = 1 << 15;
+
 impl ModelConfig {
+    /// Numbers in the head, statistics included; counted without making anything, so that a head of
+    /// any size can be refused.
+    pub fn head_numbers(&self) -> u128 {
+        let size = |value: usize| value as u128;
+        let dense = |inputs: u128, units: u128| inputs.saturating_add(1).saturating_mul(units);
+        let FeatureLayout { average, place_channels, .. } =
+            self.architecture.shape().features(self.input_px.min(MAX_INPUT_PX));
+        let mut inputs = size(average + place_channels);
+        let mut total = 0_u128;
+        for units in self.head_widths.iter().map(|&units| size(units)) {
+            let stage = dense(inputs, units).saturating_add(inputs.saturating_mul(4));
+            total = total.saturating_add(stage);
+            inputs = units;
+        }
+        let boxes =
+            if place_channels > 0 { dense(size(place_channels), 5) } else { dense(inputs, 4) };
+        total.saturating_add(dense(inputs, size(self.classes))).saturating_add(boxes)
+    }
+
     /// Checks that a network can be built.
     ///
     /// # Errors
@@ -301,6 +323,8 @@ impl ModelConfig {
                 smallest,
                 architecture: self.architecture,
             })
+        } else if self.input_px > MAX_INPUT_PX {
+            Err(ConfigError::InputTooLarge { input_px: self.input_px, largest: MAX_INPUT_PX })
         } else {
             Ok(())
         }
@@ -328,6 +352,14 @@ pub enum ConfigError {
     /// Dropout outside 0..1.
     #[error("dropout is {0}; it is a share from 0 to below 1")]
     Dropout(f64),
+    /// Its maps would have more positions than can be counted.
+    #[error("input_px is {input_px}; at most {largest} pixels are understood")]
+    InputTooLarge {
+        /// The side asked for.
+        input_px: usize,
+        /// The largest side that works.
+        largest: usize,
+    },
     /// The last feature map would be empty.
     #[error(
         "input_px is {input_px}, but {architecture} halves its input so often that it needs at least {smallest} pixels"

@@ -10,6 +10,7 @@ use ossify_torch_kernels::ops::{
 };
 
 use crate::config::{BackboneShape, Pooling};
+use crate::tensors::state::{ParameterCounts, parameter_counts};
 
 /// The convolutional part of the network: image in, feature vector out.
 ///
@@ -59,15 +60,6 @@ struct Places {
     norm1: BatchNorm,
     conv1: Conv2d,
     norm2: BatchNorm,
-}
-
-/// How many numbers a module learns and how many it only keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ParameterCounts {
-    /// Weights and biases.
-    pub trainable: usize,
-    /// Running means and variances of the batch normalisations.
-    pub statistics: usize,
 }
 
 fn convolution(channels: [usize; 2], kernel: usize, stride: usize, device: &Device) -> Conv2d {
@@ -204,7 +196,7 @@ impl Backbone {
 
     /// Numbers in the backbone.
     pub fn parameter_counts(&self) -> ParameterCounts {
-        crate::weights::parameter_counts(self)
+        parameter_counts(self)
     }
 }
 

@@ -1,5 +1,7 @@
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Arc, Mutex};
 
 /// The device failed while it worked.
 #[derive(Debug, thiserror::Error)]
@@ -13,10 +15,12 @@ pub enum DeviceFailure {
         said: String,
     },
     /// Anything else.
-    #[error("the device failed: {said}; RUST_BACKTRACE=1 shows where")]
+    #[error("the device failed: {said}; RUST_BACKTRACE=1 shows where{trace}")]
     Other {
         /// What the device said.
         said: String,
+        /// Where, on lines of their own; empty without RUST_BACKTRACE.
+        trace: String,
     },
 }
 
@@ -30,16 +34,22 @@ pub fn on_device<T, E: From<DeviceFailure>>(
     work: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     let hook = take_hook();
-    // With RUST_BACKTRACE somebody looks for the place; else the error below says it all.
-    let is_traced = std::env::var_os("RUST_BACKTRACE").is_some();
-    if !is_traced {
-        set_hook(Box::new(|_| {}));
-    }
+    let trace = Arc::new(Mutex::new(String::new()));
+    let heard = Arc::clone(&trace);
+    // The error says what happened; with RUST_BACKTRACE it says where, too.
+    set_hook(Box::new(move |panic| {
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured
+            && let Ok(mut trace) = heard.lock()
+        {
+            let location = panic.location().map(ToString::to_string).unwrap_or_default();
+            *trace = format!("\n{location}\n{backtrace}");
+        }
+    }));
     let result = catch_unwind(AssertUnwindSafe(work));
-    if !is_traced {
-        set_hook(hook);
-    }
-    result.unwrap_or_else(|payload| Err(explain(&message(payload.as_ref()), lower).into()))
+    set_hook(hook);
+    let trace = trace.lock().map(|trace| trace.clone()).unwrap_or_default();
+    result.unwrap_or_else(|payload| Err(explain(&message(payload.as_ref()), lower, trace).into()))
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
@@ -50,7 +60,7 @@ fn message(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_default()
 }
 
-fn explain(message: &str, lower: &str) -> DeviceFailure {
+fn explain(message: &str, lower: &str, trace: String) -> DeviceFailure {
     // libtorch appends a stack of its own.
     let said =
         message.split("Exception raised from").next().unwrap_or_default().replace("\\n", "\n");
@@ -61,7 +71,7 @@ fn explain(message: &str, lower: &str) -> DeviceFailure {
     {
         DeviceFailure::OutOfMemory { lower: lower.to_owned(), said }
     } else {
-        DeviceFailure::Other { said }
+        DeviceFailure::Other { said, trace }
     }
 }
 
@@ -90,8 +100,9 @@ mod tests {
     #[test]
     fn work_that_ends_well_or_badly_by_itself_passes_through() {
         assert_eq!(on_device::<_, DeviceFailure>("x", || Ok(3)).unwrap(), 3);
-        let refused =
-            on_device::<(), DeviceFailure>("x", || Err(DeviceFailure::Other { said: "no".into() }));
+        let refused = on_device::<(), DeviceFailure>("x", || {
+            Err(DeviceFailure::Other { said: "no".into(), trace: String::new() })
+        });
         assert!(refused.unwrap_err().to_string().starts_with("the device failed: no;"));
     }
 }

@@ -9,7 +9,7 @@ use burn::module::Module;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::weights::{name_hash, replace};
+use crate::tensors::state::{name_hash, replace};
 
 /// Replaces every weight and every statistic of `module`.
 pub(crate) fn randomize<M: Module>(module: M, seed: u64) -> M {

@@ -21,12 +21,14 @@ mod head;
 mod initial;
 pub mod pixels;
 pub mod summary;
+mod tensors;
 pub mod weights;
 
 pub use classifier::Classifier;
 pub use config::{
     Architecture, BackboneShape, ConfigError, FeatureLayout, ModelConfig, Normalization, Pooling,
 };
-pub use densenet::{Backbone, ParameterCounts};
+pub use densenet::Backbone;
 pub use guard::{DeviceFailure, on_device};
 pub use head::{Head, HeadOutput};
+pub use tensors::state::ParameterCounts;

@@ -185,6 +185,11 @@ mod tests {
                     layers.iter().map(|layer| layer.parameters).sum::<usize>(),
                     counts.trainable
                 );
+                let of_head = layers.iter().filter(|layer| layer.part == Part::Head);
+                assert_eq!(
+                    config.head_numbers(),
+                    of_head.map(|layer| (layer.parameters + layer.statistics) as u128).sum()
+                );
                 assert_eq!(
                     layers.iter().map(|layer| layer.statistics).sum::<usize>(),
                     counts.statistics

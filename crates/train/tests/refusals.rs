@@ -83,6 +83,19 @@ fn what_does_not_fit_together_is_a_usage_error() {
 }
 
 #[test]
+fn a_head_that_no_memory_holds_is_a_usage_error() {
+    let work = Work::new(4, 2);
+    let widths = vec!["65536"; 16].join(", ");
+    refused(
+        &work,
+        &[&format!("model.head_widths=[{widths}]")],
+        2,
+        "of memory: lower train.model.head_widths",
+    );
+    refused(&work, &["model.head_widths=[9223372036854775807]"], 2, "head_widths");
+}
+
+#[test]
 fn a_gpu_that_is_not_there_is_no_reason_to_use_the_processor() {
     let work = Work::new(4, 2);
     refused(&work, &["device=\"cuda:63\""], 1, "cuda:63");

@@ -10,8 +10,8 @@ use burn::store::pytorch_reader;
 use burn::tensor::{Bytes, DType, Shape, TensorData};
 use safetensors::SafeTensors;
 
-use super::state::{HostTensor, State};
-use super::{WeightsError, WeightsProblem};
+use crate::tensors::error::{WeightsError, WeightsProblem};
+use crate::tensors::state::{HostTensor, State};
 
 /// Text beside the tensors of a safetensors file.
 pub(crate) type Texts = BTreeMap<String, String>;

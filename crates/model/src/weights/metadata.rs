@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use super::WeightsProblem;
-use super::file::Texts;
 use crate::config::{Architecture, ModelConfig, Normalization};
+use crate::tensors::error::WeightsProblem;
+use crate::weights::file::Texts;
 
 /// The description that travels inside `model.safetensors`.
 ///

@@ -8,21 +8,19 @@
 
 mod file;
 mod metadata;
-pub(crate) mod names;
-mod state;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
 
 pub use metadata::Metadata;
-pub(crate) use state::{name_hash, parameter_counts, replace};
 
 use crate::classifier::Classifier;
-use crate::config::ConfigError;
 use crate::densenet::Backbone;
-use state::State;
+pub use crate::tensors::error::{WeightsError, WeightsProblem};
+use crate::tensors::names;
+use crate::tensors::state::{self, State};
 
 /// Name in weight files of the parameter at a path of our modules, as in
 /// `backbone.blocks.0.layers.1.norm1.gamma`.
@@ -40,92 +38,6 @@ pub struct WeightReport {
     /// Floating-point tensors of the file that the network has no place for, such as torchvision's
     /// 1,000-class output, by name.
     pub unused: Vec<String>,
-}
-
-/// Weights that could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum WeightsError {
-    /// The file cannot be opened or read.
-    #[error("cannot read the weights {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file cannot be written.
-    #[error("cannot write the weights {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file was read but does not fit.
-    #[error("the weights {} do not fit", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// The first thing that does not fit.
-        #[source]
-        problem: WeightsProblem,
-    },
-    /// The network and the description to be saved with it contradict each other.
-    #[error("the description does not fit the network: {0}")]
-    Description(String),
-    /// The device failed while handing out values.
-    #[error("the device did not hand out its values: {0}")]
-    Device(String),
-}
-
-/// The first thing in a weight file that does not fit the network.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum WeightsProblem {
-    /// The bytes are no weight file, or a damaged one.
-    #[error("it is no PyTorch or safetensors file, or it is damaged: {0}")]
-    Format(String),
-    /// A tensor of the network is not in the file.
-    #[error("it holds no tensor {name}{}", present.as_ref().map(|first| format!("; it begins with {first}")).unwrap_or_default())]
-    Missing {
-        /// The tensor.
-        name: String,
-        /// The first tensor, by name, that the file does hold.
-        present: Option<String>,
-    },
-    /// A tensor has another shape.
-    #[error(
-        "tensor {name} is {found:?} in the file, but the network needs {needed:?}; is it a file of another architecture or class count?"
-    )]
-    Shape {
-        /// The tensor.
-        name: String,
-        /// Its shape in the file.
-        found: Vec<usize>,
-        /// The shape that the network has, in PyTorch's order.
-        needed: Vec<usize>,
-    },
-    /// The file holds layers that the network lacks.
-    #[error(
-        "it holds the backbone tensor {name}, which the network lacks; is it a file of another architecture?"
-    )]
-    Unexpected {
-        /// The tensor.
-        name: String,
-    },
-    /// A value is infinite or no number.
-    #[error("tensor {name} holds the value {value}")]
-    NotFinite {
-        /// The tensor.
-        name: String,
-        /// The value.
-        value: f32,
-    },
-    /// The text that describes the network is missing or wrong.
-    #[error("its description of the network is unusable: {0}")]
-    Metadata(String),
-    /// The description names a network that cannot be built.
-    #[error("its description names no valid network: {0}")]
-    Config(#[from] ConfigError),
 }
 
 /// Loads torchvision's weights for a DenseNet of the same architecture into `backbone`: a `.pth` or
@@ -224,6 +136,14 @@ pub fn load(path: &Path, device: &Device) -> Result<(Classifier, Metadata), Weig
     let (state, texts) = file::read(path)?;
     let unusable = |problem| WeightsError::Unusable { path: path.to_owned(), problem };
     let metadata = Metadata::from_texts(&texts).map_err(unusable)?;
+    // Before layers of that size are made: a file may claim any.
+    let numbers: usize = state.values().map(|tensor| tensor.values.len()).sum();
+    if metadata.config.head_numbers() > numbers as u128 {
+        return Err(unusable(WeightsProblem::Metadata(format!(
+            "it calls for a head of {} numbers, and the file has {numbers} in all",
+            metadata.config.head_numbers()
+        ))));
+    }
     let classifier =
         Classifier::empty(&metadata.config, device).map_err(|error| unusable(error.into()))?;
     state::check(&classifier, &state, |_| false).map_err(unusable)?;

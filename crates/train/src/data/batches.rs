@@ -10,9 +10,9 @@ use crate::data::sampler::{Draw, Pass, number};
 use crate::data::samples::SplitSamples;
 
 /// Batches that wait for the device, over all workers; bounds their memory.
-const QUEUE: usize = 4;
+pub const MAX_WAITING_BATCHES: usize = 4;
 /// Most threads that assemble batches: copying and checking bytes keeps up with any network on few.
-const MOST_WORKERS: usize = 4;
+const MAX_WORKERS: usize = 4;
 
 /// What goes into the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,11 +92,11 @@ pub fn spawn<'scope, 'env: 'scope>(
     first: usize,
 ) -> Batches {
     let end = pass.batches.len();
-    let count = source.workers.clamp(1, MOST_WORKERS);
+    let count = source.workers.clamp(1, MAX_WORKERS);
     let pass = std::sync::Arc::new(pass);
     let mut workers = Vec::with_capacity(count);
     for worker in 0..count {
-        let (sender, receiver) = sync_channel((QUEUE / count).max(1));
+        let (sender, receiver) = sync_channel((MAX_WAITING_BATCHES / count).max(1));
         let pass = pass.clone();
         // The worker whose turn `first` is begins with it.
         let begin = first + (worker + count - first % count) % count;

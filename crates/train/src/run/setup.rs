@@ -1,12 +1,14 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
-use ossify_contract::Manifest;
+use ossify_contract::{Manifest, ShardShape};
 use ossify_model::{Architecture, ModelConfig, Normalization};
 use ossify_settings::{Context, Effect, Schedule, StageError, TrainMode, TrainSettings};
 
 use crate::data::augment::Augmentation;
+use crate::data::batches::MAX_WAITING_BATCHES;
 use crate::optimise::phases::{Trained, phases};
+use crate::watch::progress;
 
 /// The network that the settings describe, its classes still to be counted.
 ///
@@ -69,7 +71,44 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
     config.validate().map_err(|e| {
         StageError::Usage(anyhow::Error::new(e).context("the section [train] describes no network"))
     })?;
+    check_memory(
+        config.head_numbers().saturating_mul(u128::from(BYTES_PER_TRAINED_NUMBER)),
+        "the head's weights, their gradients and what the optimizer remembers of them",
+        "train.model.head_widths",
+    )?;
     Ok(config)
+}
+
+/// float32: the weight, its gradient, and two running means.
+const BYTES_PER_TRAINED_NUMBER: u8 = 16;
+
+/// Refuses in words what the machine has no memory for, before it is asked for.
+fn check_memory(bytes: u128, what: &str, lower: &str) -> Result<(), StageError> {
+    match progress::machine_memory_bytes() {
+        Some(memory) if bytes > u128::from(memory) => Err(StageError::Usage(anyhow!(
+            "{what} would take {:.1} GB, and this machine has {:.1} GB of memory: lower {lower}",
+            bytes as f64 / 1e9,
+            memory as f64 / 1e9
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses batches that the machine has no memory for.
+///
+/// # Errors
+/// [`StageError::Usage`] with what to lower.
+pub fn check_batches(settings: &TrainSettings, shape: ShardShape) -> Result<(), StageError> {
+    let ShardShape { height, width, channels } = shape;
+    let image = [height, width, channels]
+        .into_iter()
+        .fold(1_u128, |bytes, side| bytes.saturating_mul(u128::from(side)));
+    let images = settings.batch_size.saturating_mul(MAX_WAITING_BATCHES + 1);
+    check_memory(
+        image.saturating_mul(images as u128),
+        &format!("batches of {height}x{width}x{channels} tensors that wait for the device"),
+        "train.batch_size, or make smaller shards",
+    )
 }
 
 /// Whether some phase of the run needs features of the frozen backbone.

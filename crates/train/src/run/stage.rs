@@ -24,7 +24,7 @@ use crate::optimise::phases::phases;
 use crate::random::{Purpose, random_bits};
 use crate::run::checkpoint::{RunState, checkpoint_file};
 use crate::run::pretrained::imagenet_weights;
-use crate::run::setup::{check_settings, fingerprints, needs_features};
+use crate::run::setup::{check_batches, check_settings, fingerprints, needs_features};
 use crate::run::stopping::best_epoch;
 use crate::run::training::{Finished, Sources, Training};
 use crate::run::unfinished::Unfinished;
@@ -91,6 +91,9 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     };
     let (train, valid) = (read(Split::Train)?, read(Split::Valid)?);
     check_train(&train, &classes)?;
+    if let Some(shape) = train.shards.shape() {
+        check_batches(settings, shape)?;
+    }
     tell(context, &device, &train, &valid, &classes);
 
     let config = ModelConfig { classes: classes.kept_names().len(), ..config };

@@ -41,12 +41,19 @@ impl fmt::Display for RecentLosses {
 
 /// Most memory that the process held, bytes; 0 where the system does not tell.
 pub fn peak_memory_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.split_whitespace().next());
-    peak.and_then(|kibibytes| kibibytes.parse::<u64>().ok()).unwrap_or(0) * 1024
+    kibibytes("/proc/self/status", "VmHWM:").unwrap_or(0) * 1024
+}
+
+/// Memory of the machine, bytes; `None` where the system does not tell.
+pub fn machine_memory_bytes() -> Option<u64> {
+    kibibytes("/proc/meminfo", "MemTotal:").map(|kibibytes| kibibytes * 1024)
+}
+
+/// The number behind `name` in one of the kernel's tables.
+fn kibibytes(path: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// What people are told after an epoch that took so long.
@@ -112,6 +119,7 @@ mod tests {
     fn the_peak_of_this_process_is_some_megabytes() {
         if cfg!(target_os = "linux") {
             assert!((1 << 20..1 << 40).contains(&peak_memory_bytes()));
+            assert!(machine_memory_bytes().unwrap() > peak_memory_bytes());
         }
     }
 }

@@ -5,9 +5,17 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
-use super::names::Path;
-use super::{WeightsError, WeightsProblem};
-use crate::densenet::ParameterCounts;
+use crate::tensors::error::{WeightsError, WeightsProblem};
+use crate::tensors::names::Path;
+
+/// How many numbers a module learns and how many it only keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ParameterCounts {
+    /// Weights and biases.
+    pub trainable: usize,
+    /// Running means and variances of the batch normalisations.
+    pub statistics: usize,
+}
 
 /// A tensor on the host, dimensions and values as PyTorch orders them.
 #[derive(Debug, Clone, PartialEq)]
