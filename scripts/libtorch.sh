@@ -19,14 +19,19 @@ fail() {
 if [ -n "${LIBTORCH:-}" ]; then
     for part in lib/libtorch_cpu.so include/torch; do
         [ -e "$LIBTORCH/$part" ] || fail "LIBTORCH is set to $LIBTORCH, which has no $part" \
-            "set it to the folder of libtorch 2.9 that holds lib/ and include/, or unset it to have one installed"
+            \
+            "set it to the folder of libtorch 2.9 that holds lib/ and include/," \
+            "or unset it to have one installed"
     done
     exit 0
 fi
 
 variant=${LIBTORCH_VARIANT:-}
 if [ -z "$variant" ]; then
-    if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then variant=cuda; else variant=cpu; fi
+    variant=cpu
+    if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+        variant=cuda
+    fi
 fi
 case $variant in
     cpu | cuda) ;;
@@ -35,7 +40,8 @@ esac
 
 folder=${OSSIFY_LIBTORCH_DIR:-data/libtorch}
 if [ ! -f "$folder/$variant/complete.json" ]; then
-    command -v python3 >/dev/null 2>&1 || fail "libtorch is not installed, and python3, which installs it, is not there" \
+    command -v python3 >/dev/null 2>&1 || fail \
+        "libtorch is not installed, and python3, which installs it, is missing" \
         "install python3 and pip, then run again;" \
         "or set LIBTORCH to a libtorch 2.9 that you have;" \
         "or do without: make BACKEND=flex ... (pure Rust, nothing to install, slower)"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes a Python environment with these requirements, once: python_env.sh FOLDER REQUIREMENTS
-# A marker with the requirements is written last, so that a broken or an older environment is made anew.
+# Makes a Python environment with these requirements, once: python_env.sh FOLDER REQUIREMENTS A
+# marker with the requirements is written last, so that a broken or an older environment is made
+# anew.
 set -eu
 folder=$1
 requirements=$2
@@ -14,5 +15,6 @@ echo "making the Python environment $folder from $requirements: up to 10 minutes
 rm -rf "$folder"
 mkdir -p "$(dirname "$folder")"
 "$python" -m venv "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --requirement "$requirements"
 cp "$requirements" "$folder/complete.txt"

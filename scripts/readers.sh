@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes shards of every kind and lets other libraries read them: readers.sh RELEASE_FOLDER PYTHON [--need LIBRARY]...
-# Leaves the work folders under data/work/readers-test; that of the default configuration is its plain.
+# Makes shards of every kind and lets other libraries read them: readers.sh RELEASE_FOLDER PYTHON
+# [--need LIBRARY]... Leaves the work folders under data/work/readers-test; that of the default
+# configuration is its plain.
 set -eu
 release=$1
 python=$2
@@ -10,7 +11,8 @@ stage() {
     program=$1
     kind=$2
     shift 2
-    "$release/ossify-$program" --quiet --force --config conf/demo.toml --dataset "$folder/dataset" --out "$folder/$kind" "$@" >/dev/null
+    "$release/ossify-$program" --quiet --force --config conf/demo.toml \
+        --dataset "$folder/dataset" --out "$folder/$kind" "$@" >/dev/null
 }
 shards() {
     stage ingest "$1" --set ingest.min_objects_per_class=4

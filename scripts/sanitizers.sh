@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs the tests of the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer.
-# Only the crate torch-kernels is compiled for it: its feature `sanitizers` names a build of its own,
-# which shares the compiled dependencies with all others. The first report ends a test; memory that
-# leaks is reported at its end. libtorch itself is compiled without sanitizers.
+# Runs the tests of the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer. Only the
+# crate torch-kernels is compiled for it: its feature `sanitizers` names a build of its own, which
+# shares the compiled dependencies with all others. The first report ends a test; memory that leaks
+# is reported at its end. libtorch itself is compiled without sanitizers.
 set -eu
 cd "$(dirname "$0")/.."
 

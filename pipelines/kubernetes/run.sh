@@ -1,5 +1,6 @@
 #!/bin/bash
-# Applies this folder, or an overlay of yours, and lets its Jobs go one after the other: run.sh [FOLDER]
+# Applies this folder, or an overlay of yours, and lets its Jobs go one after the other: run.sh
+# [FOLDER]
 #
 #   POLL=5    seconds between two looks at a Job
 set -euo pipefail
@@ -15,12 +16,15 @@ for stage in ingest ingest-merge resize resize-merge train predict predict-merge
     state=
     until [[ " $state " == *" Complete "* ]]; do
         if [[ " $state " == *" Failed "* ]]; then
-            why=$(kubectl get job $job --output=jsonpath='{.status.conditions[?(@.type=="Failed")].message}')
+            why=$(kubectl get job $job \
+                --output=jsonpath='{.status.conditions[?(@.type=="Failed")].message}')
             echo "error: $job failed, and what follows does not run: $why" >&2
-            echo "  its last words: kubectl logs --selector=batch.kubernetes.io/job-name=$job --tail=20" >&2
+            echo "  its last lines:" \
+                "kubectl logs --selector=batch.kubernetes.io/job-name=$job --tail=20" >&2
             exit 1
         fi
         sleep "${POLL:-5}"
-        state=$(kubectl get job $job --output=jsonpath='{.status.conditions[?(@.status=="True")].type}')
+        state=$(kubectl get job $job \
+            --output=jsonpath='{.status.conditions[?(@.status=="True")].type}')
     done
 done

@@ -80,9 +80,7 @@ def compare(number, case, report, comparison):
         for cell in report["confusion_matrix"]["cells"]:
             column = cell["predicted_class"]
             ours[cell["true_class"], classes if column is None else column] = cell["objects"]
-        assert (theirs == ours).all(), (
-            f"case {number}: confusion matrix"
-        )
+        assert (theirs == ours).all(), f"case {number}: confusion matrix"
         precision, recall, f1, support = metrics.precision_recall_fscore_support(
             truth, predicted, labels=range(classes), zero_division=np.nan
         )

@@ -189,7 +189,9 @@ def compare(stages: Stages) -> bool:
     )
     for stage in ("ingest", "resize"):
         stages.run(stage, "work")
-    untrained = stages.run("train", "work", train={"optimizer.learning_rate": 0, "epochs": 1})["run"]
+    untrained = stages.run("train", "work", train={"optimizer.learning_rate": 0, "epochs": 1})[
+        "run"
+    ]
     trained = stages.run("train", "work")["run"]
     stages.run("predict", "work")
     metrics = [

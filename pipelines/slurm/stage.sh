@@ -1,9 +1,12 @@
 #!/bin/bash
-# What submit.sh submits: a stage, or its share where this is a task of an array: stage.sh STAGE FLAGS...
+# What submit.sh submits: a stage, or its share where this is a task of an array: stage.sh STAGE
+# FLAGS...
 set -u
 stage=$1
 shift
-if [[ ${SLURM_ARRAY_TASK_ID-} ]]; then set -- --partition "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" "$@"; fi
+if [[ ${SLURM_ARRAY_TASK_ID-} ]]; then
+    set -- --partition "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" "$@"
+fi
 export OSSIFY__GENERAL__THREADS=$SLURM_CPUS_PER_TASK
 
 for ((attempt = 1; ; attempt++)); do

@@ -9,12 +9,13 @@
 #   RETRIES=2             attempts after one that failed; starts after pre-emption do not count
 #   LOGS=logs             folder of the logs
 #
-# The programs are found on the PATH. What your cluster wants besides, sbatch takes from its own variables:
-# SBATCH_ACCOUNT, SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_MEM_PER_NODE.
+# The programs are found on the PATH. What your cluster wants besides, sbatch takes from its own
+# variables: SBATCH_ACCOUNT, SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_MEM_PER_NODE.
 set -euo pipefail
 
 if [[ ! ${1-} =~ ^[1-9][0-9]*$ ]]; then
-    echo "error: the first argument is the number of shares, as in: ${0##*/} 8 --config conf/mine.toml" >&2
+    echo "error: the first argument is the number of shares, as in:" \
+        "${0##*/} 8 --config conf/mine.toml" >&2
     exit 2
 fi
 shares=$1
@@ -41,8 +42,9 @@ submit() {
     shift
     if [[ " ${GPU-} " == *" $name "* ]]; then options+=(--gres=gpu:1); fi
     if [[ $before ]]; then options+=(--dependency="afterok:$before"); fi
-    before=$(sbatch --parsable --job-name="ossify-$name" --cpus-per-task="${CPUS:-4}" --requeue --kill-on-invalid-dep=yes \
-        --open-mode=append --output="$logs/%x-$log.log" "${options[@]}" "$(dirname "$0")/stage.sh" "$@" "${flags[@]}")
+    before=$(sbatch --parsable --job-name="ossify-$name" --cpus-per-task="${CPUS:-4}" \
+        --requeue --kill-on-invalid-dep=yes --open-mode=append --output="$logs/%x-$log.log" \
+        "${options[@]}" "$(dirname "$0")/stage.sh" "$@" "${flags[@]}")
     before=${before%%;*} # on a federation, a cluster's name follows the id
     submitted+=("$before")
     echo "$before ossify-$name"

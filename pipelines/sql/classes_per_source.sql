@@ -1,5 +1,7 @@
--- Which source images were exported several times, into how many splits, and with which classes? A shared name is no proof of a leak.
-SELECT i.source_stem, COUNT(DISTINCT i.image_id) AS images, COUNT(DISTINCT i.split) AS splits, COUNT(DISTINCT o.class_name) AS classes
+-- Which source images were exported several times, into how many splits, and with which classes? A
+-- shared name is no proof of a leak.
+SELECT i.source_stem, COUNT(DISTINCT i.image_id) AS images, COUNT(DISTINCT i.split) AS splits,
+       COUNT(DISTINCT o.class_name) AS classes
 FROM images AS i
 LEFT JOIN objects AS o ON i.image_id = o.image_id
 GROUP BY i.source_stem

@@ -1,5 +1,6 @@
 -- Which classes are taken for which others, how often, and how surely?
-SELECT true_class_name, predicted_class_name, COUNT(*) AS predictions, AVG(score) AS mean_score, AVG(iou) AS mean_iou
+SELECT true_class_name, predicted_class_name, COUNT(*) AS predictions,
+       AVG(score) AS mean_score, AVG(iou) AS mean_iou
 FROM matches
 WHERE kind IN ('class_error', 'both')
 GROUP BY true_class_name, predicted_class_name
