@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let number = |index: usize, default: &str| {
         text(index, default)
             .parse::<usize>()
-            .with_context(|| format!("argument {} is no number", index + 1))
+            .with_context(|| format!("argument {} is not a number", index + 1))
     };
     let (batch, threads, seconds) = (number(3, "16")?, number(4, "0")?, number(5, "5")?);
 

@@ -335,7 +335,10 @@ impl ModelConfig {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// No architecture has this name.
-    #[error("there is no architecture `{0}`; known are {known}", known = Architecture::ALL.map(Architecture::name).join(", "))]
+    #[error(
+        "there is no architecture `{0}`; known are {known}",
+        known = Architecture::ALL.map(Architecture::name).join(", ")
+    )]
     UnknownArchitecture(String),
     /// No normalisation has this name.
     #[error("there is no normalisation `{0}`; known are imagenet, none")]
@@ -362,7 +365,8 @@ pub enum ConfigError {
     },
     /// The last feature map would be empty.
     #[error(
-        "input_px is {input_px}, but {architecture} halves its input so often that it needs at least {smallest} pixels"
+        "input_px is {input_px}, but {architecture} halves its input so often that it needs at \
+            least {smallest} pixels"
     )]
     InputTooSmall {
         /// The side asked for.

@@ -136,7 +136,7 @@ impl Backbone {
     }
 
     /// Whether a training step keeps the normalised inputs of the convolutions for its backward
-    /// pass, or makes them anew, as it does unless told otherwise: see
+    /// pass, or recomputes them, as it does by default: see
     /// [`BlockOptions::keep_activations`].
     #[must_use]
     pub fn keeping_activations(self, keep_activations: bool) -> Self {

@@ -80,7 +80,8 @@ pub enum DeviceError {
     Unknown(String),
     /// A precision that only CUDA devices have.
     #[error(
-        "{device} cannot compute in {precision}: only CUDA devices do; set train.precision to \"float32\""
+        "{device} cannot compute in {precision}: only CUDA devices do; set train.precision to \
+            \"float32\""
     )]
     NoPrecision {
         /// The device.
@@ -93,7 +94,8 @@ pub enum DeviceError {
     Refused(#[source] RuntimeError),
     /// The request needs libtorch, or a GPU, that is not there.
     #[error(
-        "device {request} cannot be used; `auto` takes the best one that is there, `flex` always works"
+        "device {request} cannot be used; `auto` takes the best one that is there, `flex` always \
+            works"
     )]
     Unavailable {
         /// What was asked for.
@@ -249,11 +251,11 @@ impl ComputeDevice {
     }
 }
 
-/// Starts the program anew with `GOMP_SPINCOUNT`, unless the user set it: call it first in `main`.
+/// Restarts the program with `GOMP_SPINCOUNT`, unless the user set it: call it first in `main`.
 ///
 /// GNU OpenMP's threads spin where they wait for work, by default so long that they take the
 /// processor from the threads that make batches and move weights. The library reads the variable
-/// before `main`, so it cannot be set later. Where the program cannot be started anew, it goes on
+/// before `main`, so it cannot be set later. Where the program cannot be restarted, it goes on
 /// as it is.
 pub fn keep_waiting_threads_short() {
     #[cfg(all(unix, feature = "libtorch"))]

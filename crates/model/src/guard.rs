@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn out_of_memory_says_what_to_lower() {
-        let torch = r#"called `Result::unwrap()` on an `Err` value: Torch("CUDA out of memory. Tried to allocate 20.00 GiB.\nException raised from malloc")"#;
+        let torch = concat!(
+            "called `Result::unwrap()` on an `Err` value: Torch(\"CUDA out of memory. ",
+            "Tried to allocate 20.00 GiB.\\nException raised from malloc\")"
+        );
         let error =
             on_device::<(), DeviceFailure>("train.batch_size or train.model.input_px", || {
                 panic!("{torch}")

@@ -88,7 +88,7 @@ impl HeadOutput {
 
 /// Distances from a place to a box's edges are `exp` of what the output says, held to this on both
 /// sides, times the distance of neighbouring places.
-const LARGEST_LOG_DISTANCE: f64 = 4.0;
+const MAX_LOG_DISTANCE: f64 = 4.0;
 
 /// Keras' default for BatchNorm; Burn's and PyTorch's is 1e-5. Of Keras' momentum, which keeps 0.99
 /// of the running statistics at each step, Burn's 0.9 is kept instead: short runs would otherwise
@@ -156,8 +156,7 @@ impl Head {
         let side = count.isqrt();
         let [centres, signs] = grid(side, &found);
         let distances =
-            found.narrow(2, 1, 4).clamp(-LARGEST_LOG_DISTANCE, LARGEST_LOG_DISTANCE).exp()
-                / side as f64;
+            found.narrow(2, 1, 4).clamp(-MAX_LOG_DISTANCE, MAX_LOG_DISTANCE).exp() / side as f64;
         HeadOutput {
             logits: self.classes.forward(hidden),
             places,

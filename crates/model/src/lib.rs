@@ -2,7 +2,8 @@
 //! out.
 //!
 //! ```text
-//! u8 pixels [N, H, W, C] --pixels--> input [N, 3, S, S] --Backbone--> features [N, F] --Head--> logits [N, classes], boxes [N, 4]
+//! u8 pixels [N, H, W, C] --pixels--> input [N, 3, S, S] --Backbone--> features [N, F]
+//!     --Head--> logits [N, classes], boxes [N, 4]
 //! ```
 //!
 //! A [`Device`](burn::tensor::Device) chooses at run time where all this happens: see

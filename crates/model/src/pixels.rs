@@ -14,7 +14,8 @@ use crate::config::Normalization;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PixelsError {
     /// The bytes do not fill the shape.
-    #[error("{bytes} bytes of pixels do not fill the shape {shape:?} [images, height, width, channels], which needs {}", shape.iter().product::<usize>())]
+    #[error("{bytes} bytes of pixels do not fill the shape {shape:?} [images, height, width, \
+        channels], which needs {}", shape.iter().product::<usize>())]
     Length {
         /// Bytes given.
         bytes: usize,
@@ -26,7 +27,8 @@ pub enum PixelsError {
     Channels(usize),
     /// The network would see invented pixels.
     #[error(
-        "images of {height} x {width} pixels cannot be enlarged to the input of {input_px}; lower input_px, or make larger shards"
+        "images of {height} x {width} pixels cannot be enlarged to the input of {input_px}; lower \
+            input_px, or make larger shards"
     )]
     TooSmall {
         /// Height of the images.

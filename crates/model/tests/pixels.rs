@@ -63,7 +63,8 @@ fn pixels_that_make_no_input_are_refused_in_words() {
     };
     assert_eq!(
         error(5, [1, 2, 2, 3], 2),
-        "5 bytes of pixels do not fill the shape [1, 2, 2, 3] [images, height, width, channels], which needs 12"
+        "5 bytes of pixels do not fill the shape [1, 2, 2, 3] [images, height, width, channels], \
+            which needs 12"
     );
     assert_eq!(
         error(8, [1, 2, 2, 2], 2),
@@ -71,6 +72,7 @@ fn pixels_that_make_no_input_are_refused_in_words() {
     );
     assert_eq!(
         error(12, [1, 2, 2, 3], 4),
-        "images of 2 x 2 pixels cannot be enlarged to the input of 4; lower input_px, or make larger shards"
+        "images of 2 x 2 pixels cannot be enlarged to the input of 4; lower input_px, or make \
+            larger shards"
     );
 }

@@ -215,6 +215,32 @@ fn the_description_in_the_file_is_readable_text() {
 }
 
 #[test]
+fn a_file_that_claims_a_larger_head_than_it_holds_is_refused_before_one_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, path) = saved(&folder, &config(Architecture::DenseNetCompact), 1);
+    let bytes = std::fs::read(&path).unwrap();
+    for claimed in ["[99999999999]", "[18446744073709551615,18446744073709551615]"] {
+        let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+        let header = std::str::from_utf8(&bytes[8..8 + length]).unwrap();
+        let header = header.replace("[32,16]", claimed);
+        let length = u64::try_from(header.len()).unwrap().to_le_bytes();
+        let changed = [&length, header.as_bytes(), &bytes[bytes.len() - data_bytes(&bytes)..]];
+        std::fs::write(&path, changed.concat()).unwrap();
+        let refused = refusal(weights::load(&path, &flex()));
+        assert!(
+            refused
+                .starts_with("its description of the network is unusable: it calls for a head of "),
+            "{refused}"
+        );
+    }
+}
+
+/// Bytes behind the header of a safetensors file.
+fn data_bytes(file: &[u8]) -> usize {
+    file.len() - 8 - usize::try_from(u64::from_le_bytes(file[..8].try_into().unwrap())).unwrap()
+}
+
+#[test]
 fn torchvision_files_load_under_new_and_old_names_and_any_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(Architecture::DenseNet121);
@@ -280,7 +306,13 @@ fn a_wrong_file_is_refused_with_its_first_mismatch_and_changes_nothing() {
     let before = features(&victim);
 
     let shape = refusal(weights::load_torchvision(&compact, &mut victim.backbone));
-    assert!(shape.starts_with("tensor features.conv0.weight is [24, 3, 7, 7] in the file, but the network needs [64, 3, 7, 7]"), "{shape}");
+    assert!(
+        shape.starts_with(
+            "tensor features.conv0.weight is [24, 3, 7, 7] in the file, but the \
+        network needs [64, 3, 7, 7]"
+        ),
+        "{shape}"
+    );
     let without = rewritten(&path, "without", |name| {
         (name != "features.norm0.bias").then(|| name.to_owned())
     });
@@ -304,10 +336,11 @@ fn a_wrong_file_is_refused_with_its_first_mismatch_and_changes_nothing() {
     let foreign = rewritten(&path, "foreign", |name| Some(name.to_owned()));
     assert_eq!(
         refusal(weights::load(&foreign, &flex())),
-        "its description of the network is unusable: `format_version` is missing; was it saved by this program?"
+        "its description of the network is unusable: `format_version` is missing; was it saved by \
+            this program?"
     );
 
-    // A network with a value that is no number.
+    // A network with a value that is NaN.
     let mut bytes = std::fs::read(&path).unwrap();
     let last = bytes.len() - 4;
     bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());

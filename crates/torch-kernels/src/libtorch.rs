@@ -328,7 +328,9 @@ impl<C: CheckpointStrategy> DenseNetOps for Autodiff<LibTorch, C> {
         macro_rules! with_layers {
             ($($layers:literal),*) => {
                 match parameters.len() / PARAMETERS_PER_LAYER {
-                    $($layers => tracked_block::<C, { 1 + $layers * PARAMETERS_PER_LAYER }>(input, parameters, epsilon, keep_activations),)*
+                    $($layers => tracked_block::<C, { 1 + $layers * PARAMETERS_PER_LAYER }>(
+                        input, parameters, epsilon, keep_activations,
+                    ),)*
                     _ => composed_dense_block::<Self>(input, &parameters, epsilon),
                 }
             };

@@ -39,8 +39,8 @@ pub enum Pool {
 pub struct NormOptions {
     /// What is added to variances, above 0.
     pub epsilon: f64,
-    /// What comes out. On libtorch the activated map is made picture by picture, in backward anew,
-    /// and never lies in memory as a whole.
+    /// What comes out. On libtorch the activated map is made image by image, and recomputed in
+    /// backward, and never lies in memory as a whole.
     pub pool: Pool,
 }
 
@@ -51,8 +51,8 @@ pub struct BlockOptions {
     pub epsilon: f64,
     /// Whether the normalised inputs of the convolutions, and all outputs of the first ones, are
     /// kept for the backward pass. They take three fifths of a training step's memory. On
-    /// processors making the inputs anew, part by part in the cache, takes no longer than reading
-    /// them, and the outputs that are made anew are the cheap ones, a twentieth of a step's work.
+    /// processors recomputing the inputs, part by part in the cache, takes no longer than reading
+    /// them, and the outputs that are recomputed are the cheap ones, a twentieth of a step's work.
     pub keep_activations: bool,
 }
 

@@ -44,7 +44,7 @@ impl BlockShape {
     ) -> Result<Self, KernelError> {
         let channels =
             input.size().get(1).copied().ok_or_else(|| {
-                KernelError("a dense block got a tensor that is no picture".into())
+                KernelError("a dense block got a tensor that is not an image".into())
             })?;
         let (growth, bottleneck) = match parameters {
             [_, _, _, _, _, weight2, ..] => match weight2.size()[..] {
@@ -267,7 +267,8 @@ pub(crate) fn optimiser_step(
     if lists.each_ref().map(Vec::len) != [count, count, count, if step.is_adam { count } else { 0 }]
     {
         return Err(KernelError(format!(
-            "an optimiser got {count} parameters and lists of another length; this is a defect of ossify"
+            "an optimiser got {count} parameters and lists of another length; this is a defect of \
+                ossify"
         )));
     }
     let is_penalised: Vec<u8> = is_penalised.iter().map(|flag| u8::from(*flag)).collect();
@@ -569,7 +570,7 @@ pub(crate) fn dense_block_backward(
     }
     let (kept, pointers) = (pointers(forward), pointers(parameters));
     // SAFETY: the references keep the tensors alive over the call, which reads as many tensors of
-    // `forward` as it is told, six parameters a layer, and fills one output more than there are
+    // `forward` as it has, six parameters a layer, and fills one output more than there are
     // parameters.
     let outputs = unsafe {
         take(1 + parameters.len(), |outputs| {
@@ -625,7 +626,7 @@ mod tests {
                 let forward = dense_block(&input, &parameters, 1e-5, keep_activations).unwrap();
                 let maps: Vec<&Tensor> =
                     forward.iter().filter(|tensor| tensor.dim() == 4).collect();
-                // Bottlenecks of so few channels are made anew.
+                // Bottlenecks of so few channels are recomputed.
                 assert_eq!(maps.len(), if keep_activations { 1 + 3 * 3 } else { 1 });
                 assert!(maps.iter().all(|map| is_channels_last(map)));
                 let shape = BlockShape::of(&input, &parameters, 1e-5).unwrap();

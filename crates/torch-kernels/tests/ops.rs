@@ -193,14 +193,28 @@ fn norm_relu(shape: [usize; 4], pool: Pool, decided: bool, device: &Device, dtyp
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn convolution_is_that_of_flex(
-        batch in 1_usize..5, channels in 1_usize..9, kernels in 1_usize..9, height in 7_usize..14, width in 7_usize..14,
+        batch in 1_usize..5,
+        channels in 1_usize..9,
+        kernels in 1_usize..9,
+        height in 7_usize..14,
+        width in 7_usize..14,
         // Not 1x1 with a stride: Burn's own gradient of the weight is wrong there where the last
         // places are left over, see below.
-        (kernel, stride) in prop::sample::select(vec![(1_usize, 1_usize), (3, 1), (3, 2), (7, 1), (7, 2)]),
+        (kernel, stride) in prop::sample::select(vec![
+            (1_usize, 1_usize),
+            (3, 1),
+            (3, 2),
+            (7, 1),
+            (7, 2),
+        ]),
     ) {
         let run = |device: &Device| -> Found {
             let input = leaf(1, [batch, channels, height, width], 0.0, (device, DType::F32));
@@ -208,20 +222,30 @@ proptest! {
             let output = ops::conv2d(input.clone(), weight.clone(), stride, kernel / 2);
             let gradients = weighted(output.clone()).backward();
             let gradient = |of: Tensor<4>| values(of.grad(&gradients).unwrap());
-            vec![("output".into(), values(output)), ("gradient of the input".into(), gradient(input)), ("gradient of the weight".into(), gradient(weight))]
+            vec![("output".into(), values(output)), ("gradient of the \
+                input".into(), gradient(input)), ("gradient of the \
+                weight".into(), gradient(weight))]
         };
         assert_close(&run(&libtorch()), &run(&flex()), 1e-5);
     }
 
     #[test]
     fn samples_are_those_of_flex(
-        batch in 1_usize..4, channels in 1_usize..4, height in 2_usize..14, width in 2_usize..14, side in 1_usize..12, reach in 0.1_f64..2.0,
+        batch in 1_usize..4,
+        channels in 1_usize..4,
+        height in 2_usize..14,
+        width in 2_usize..14,
+        side in 1_usize..12,
+        reach in 0.1_f64..2.0,
     ) {
         let run = |device: &Device| {
             let images = leaf::<4>(1, [batch, channels, height, width], 0.0, (device, DType::F32));
             let points = leaf::<4>(2, [batch, side, side, 2], 0.0, (device, DType::F32)) * reach;
             // As pixels come: channels side by side.
-            let interleaved = images.permute([0, 2, 3, 1]).reshape([batch, height, width, channels]).permute([0, 3, 1, 2]);
+            let interleaved = images
+                .permute([0, 2, 3, 1])
+                .reshape([batch, height, width, channels])
+                .permute([0, 3, 1, 2]);
             values(ops::sample(interleaved, points))
         };
         assert!(error(&run(&Device::libtorch()), &run(&Device::flex())) < 1e-5);
@@ -234,22 +258,44 @@ proptest! {
     ) {
         let shape = [batch, channels, height, width];
         // In double precision nothing is so near to zero that it passes ReLU here and not there.
-        assert_close(&norm_relu(shape, pool, false, &libtorch(), DType::F64), &norm_relu(shape, pool, false, &flex(), DType::F64), 1e-9);
-        assert_close(&norm_relu(shape, pool, true, &libtorch(), DType::F32), &norm_relu(shape, pool, true, &flex(), DType::F64), 1e-4);
+        assert_close(
+            &norm_relu(shape, pool, false, &libtorch(), DType::F64),
+            &norm_relu(shape, pool, false, &flex(), DType::F64),
+            1e-9,
+        );
+        assert_close(
+            &norm_relu(shape, pool, true, &libtorch(), DType::F32),
+            &norm_relu(shape, pool, true, &flex(), DType::F64),
+            1e-4,
+        );
     }
 
     #[test]
-    fn single_precision_kernels_agree_with_double_precision(batch in 1_usize..4, channels in 1_usize..300, side in 3_usize..30) {
+    fn single_precision_kernels_agree_with_double_precision(
+        batch in 1_usize..4,
+        channels in 1_usize..300,
+        side in 3_usize..30,
+    ) {
         let shape = [batch, channels, side, side];
-        assert_close(&norm_relu(shape, Pool::None, true, &libtorch(), DType::F32), &norm_relu(shape, Pool::None, true, &libtorch(), DType::F64), 1e-4);
+        assert_close(
+            &norm_relu(shape, Pool::None, true, &libtorch(), DType::F32),
+            &norm_relu(shape, Pool::None, true, &libtorch(), DType::F64),
+            1e-4,
+        );
         // A flip at ReLU moves the gradient of its whole channel by its share of it.
-        let [single, double] = [DType::F32, DType::F64].map(|dtype| norm_relu(shape, Pool::None, false, &libtorch(), dtype));
+        let [single, double] =
+            [DType::F32, DType::F64]
+                .map(|dtype| norm_relu(shape, Pool::None, false, &libtorch(), dtype));
         assert_close(&single, &double, 1e-2 + 2.0 / (batch * side * side) as f64);
     }
 
     #[test]
     fn a_dense_block_is_that_of_flex(
-        batch in 2_usize..5, channels in 1_usize..20, layers in 1_usize..8, growth in 1_usize..7, bottleneck in 1_usize..9,
+        batch in 2_usize..5,
+        channels in 1_usize..20,
+        layers in 1_usize..8,
+        growth in 1_usize..7,
+        bottleneck in 1_usize..9,
         height in 3_usize..9, width in 3_usize..9, keep_activations: bool,
     ) {
         let block = Block { batch, side: [height, width], channels, layers, growth, bottleneck };
@@ -330,8 +376,8 @@ fn gradients_of_a_dense_block_are_its_finite_differences() {
 }
 
 #[test]
-fn activations_made_anew_are_those_that_were_kept() {
-    // Of the first layers the bottleneck is made anew as well.
+fn recomputed_activations_are_those_that_were_kept() {
+    // Of the first layers the bottleneck is recomputed as well.
     let block =
         Block { batch: 3, side: [7, 7], channels: 80, layers: 6, growth: 12, bottleneck: 24 };
     let device = libtorch();

@@ -107,7 +107,9 @@ proptest! {
     ) {
         let options = |number: f64| StepOptions {
             rule: match rule {
-                Rule::Adam { rate, epsilon, decay, .. } => Rule::Adam { number, rate, epsilon, decay },
+                Rule::Adam { rate, epsilon, decay, .. } => {
+                    Rule::Adam { number, rate, epsilon, decay }
+                }
                 sgd @ Rule::Sgd { .. } => sgd,
             },
             clip,
@@ -127,9 +129,14 @@ proptest! {
     ) {
         let count = shape[0] * shape[1];
         let run = |device: &Device| {
-            let averages: Vec<AnyTensor> = vec![tensor(&numbers[..count], shape, device).into(), tensor(&numbers[..3], [3], device).into()];
-            let kernel = tensor(&numbers[count..2 * count], [shape[1], shape[0]], device).swap_dims(0, 1);
-            let mut moved = follow(averages, vec![kernel.into(), tensor(&numbers[3..6], [3], device).into()], share).into_iter();
+            let averages: Vec<AnyTensor> = vec![
+                tensor(&numbers[..count], shape, device).into(),
+                tensor(&numbers[..3], [3], device).into(),
+            ];
+            let kernel =
+                tensor(&numbers[count..2 * count], [shape[1], shape[0]], device).swap_dims(0, 1);
+            let next = vec![kernel.into(), tensor(&numbers[3..6], [3], device).into()];
+            let mut moved = follow(averages, next, share).into_iter();
             let mut found = values(moved.next().unwrap().into_tensor::<2>());
             found.extend(values(moved.next().unwrap().into_tensor::<1>()));
             found

@@ -1,7 +1,8 @@
 //! Tables and shards to a trained run.
 //!
 //! ```text
-//! samples --batches (a thread ahead)--> pixels or cached features --network--> loss --optimiser--> checkpoint, metrics
+//! samples --batches (threads ahead)--> pixels or cached features
+//!     --network--> loss --optimiser--> checkpoint, metrics
 //! ```
 //!
 //! Order, augmentation and dropout are pure functions of (seed, epoch, sample) or (seed, step), so

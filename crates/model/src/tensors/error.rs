@@ -45,7 +45,13 @@ pub enum WeightsProblem {
     #[error("it is no PyTorch or safetensors file, or it is damaged: {0}")]
     Format(String),
     /// A tensor of the network is not in the file.
-    #[error("it holds no tensor {name}{}", present.as_ref().map(|first| format!("; it begins with {first}")).unwrap_or_default())]
+    #[error(
+        "it holds no tensor {name}{first}",
+        first = present
+            .as_ref()
+            .map(|first| format!("; it begins with {first}"))
+            .unwrap_or_default()
+    )]
     Missing {
         /// The tensor.
         name: String,
@@ -54,7 +60,8 @@ pub enum WeightsProblem {
     },
     /// A tensor has another shape.
     #[error(
-        "tensor {name} is {found:?} in the file, but the network needs {needed:?}; is it a file of another architecture or class count?"
+        "tensor {name} is {found:?} in the file, but the network needs {needed:?}; is it a file \
+            of another architecture or class count?"
     )]
     Shape {
         /// The tensor.
@@ -66,13 +73,14 @@ pub enum WeightsProblem {
     },
     /// The file holds layers that the network lacks.
     #[error(
-        "it holds the backbone tensor {name}, which the network lacks; is it a file of another architecture?"
+        "it holds the backbone tensor {name}, which the network lacks; is it a file of another \
+            architecture?"
     )]
     Unexpected {
         /// The tensor.
         name: String,
     },
-    /// A value is infinite or no number.
+    /// A value is NaN or infinite.
     #[error("tensor {name} holds the value {value}")]
     NotFinite {
         /// The tensor.

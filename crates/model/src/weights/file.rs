@@ -103,7 +103,10 @@ pub(crate) fn write(path: &Path, state: &State, texts: &Texts) -> Result<(), Wei
     let mut offset = 0;
     for (name, tensor) in state {
         let end = offset + tensor.values.len() * size_of::<f32>();
-        header.insert(name.clone(), serde_json::json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]}));
+        let entry = serde_json::json!({
+            "dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]
+        });
+        header.insert(name.clone(), entry);
         offset = end;
     }
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();

@@ -80,7 +80,7 @@ pub fn set_numerics(numerics: Numerics) -> Result<(), RuntimeError> {
 /// step, and libtorch to ask for memory in a way that lets glibc use it again.
 ///
 /// A step allocates and frees hundreds of activations of several megabytes; by default each of them
-/// is mapped and unmapped anew and its pages are zeroed by the kernel. Call it once, before the
+/// is mapped and unmapped again and its pages are zeroed by the kernel. Call it once, before the
 /// first tensor. It does nothing on other C libraries or without libtorch.
 ///
 /// Returns whether the settings were taken.

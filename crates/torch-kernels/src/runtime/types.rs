@@ -37,7 +37,8 @@ impl std::fmt::Display for RuntimeError {
             Self::NoSuchCudaDevice { index, available } => {
                 write!(
                     out,
-                    "cuda:{index} was asked for, but libtorch sees {available} CUDA device(s), numbered from 0"
+                    "cuda:{index} was asked for, but libtorch sees {available} CUDA device(s), \
+                        numbered from 0"
                 )
             }
         }

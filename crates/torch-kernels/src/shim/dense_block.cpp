@@ -114,7 +114,7 @@ at::Tensor normalised_and_mixed(const at::Tensor& input, const Affine& affine,
 }
 
 // Numbers of one place of the weight from which products of matrices are faster than oneDNN.
-constexpr int64_t LEAST_OF_OURS = 2048;
+constexpr int64_t MIN_KERNEL_SIZE_OF_OURS = 2048;
 
 // The gradient [K, C, 3, 3] of a 3x3 convolution's weight. Its input is ReLU of the normalised
 // `map` [N, C, H, W]; `gradient` is that of its output, [N, K, H, W]. Both lie channel by channel
@@ -168,7 +168,7 @@ at::Tensor weight_gradient(const at::Tensor& map, const Affine& affine, const at
 
 bool is_weight_gradient_ours(const BlockShape& shape, const at::Tensor& bottleneck) {
   return NormReluBackward::takes_parts(bottleneck) &&
-         shape.growth * shape.bottleneck >= LEAST_OF_OURS;
+         shape.growth * shape.bottleneck >= MIN_KERNEL_SIZE_OF_OURS;
 }
 
 Statistics first(const std::vector<at::Tensor>& statistics, int64_t layer) {

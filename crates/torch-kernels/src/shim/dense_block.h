@@ -20,7 +20,7 @@ struct BlockShape {
   int64_t channels_before(int64_t layer) const { return channels + layer * growth; }
   int64_t channels_out() const { return channels_before(layers); }
   // Whether a layer's bottleneck takes fewer multiplications than its 3x3 convolution: then it is
-  // made anew in backward rather than kept.
+  // recomputed in backward rather than kept.
   bool is_bottleneck_cheap(int64_t layer) const { return channels_before(layer) < 9 * growth; }
 };
 

@@ -52,7 +52,7 @@ pub struct AugmentParams {
 /// where it is.
 const ATTEMPTS: usize = 10;
 /// Share of the box's area that has to stay in the picture.
-const LEAST_VISIBLE: f32 = 0.6;
+const MIN_VISIBLE_SHARE: f32 = 0.6;
 
 impl Augmentation {
     /// What the settings ask for.
@@ -103,7 +103,8 @@ impl Augmentation {
             let shift = [0, 1].map(|_| self.shift * stream.signed());
             let drawn = affine(mirrored, angle, size, shift);
             let moved = around(&drawn, unit);
-            if UnitBox::from(moved).clamped().area() >= LEAST_VISIBLE * UnitBox::from(moved).area()
+            if UnitBox::from(moved).clamped().area()
+                >= MIN_VISIBLE_SHARE * UnitBox::from(moved).area()
             {
                 to = drawn;
                 break;

@@ -176,7 +176,7 @@ fn id_hash(image_id: &str) -> u128 {
     xxh3_128(image_id.as_bytes())
 }
 
-/// Images that the resize stage tells of as undecodable may be missing from the shards; others may
+/// Images that the resize stage lists as undecodable may be missing from the shards; others may
 /// not.
 fn check_missing(missing: &[String], split: Split, manifest: &Manifest) -> Result<()> {
     let told = manifest.summary.get("failed").and_then(|list| list.as_array());
@@ -186,7 +186,8 @@ fn check_missing(missing: &[String], split: Split, manifest: &Manifest) -> Resul
     match missing.iter().find(|image_id| !is_told(image_id)) {
         None => Ok(()),
         Some(first) => bail!(
-            "{} labelled images of {split} are not in the shards, the first is {first}; the shards are older than the tables, run ossify-resize again",
+            "{} labelled images of {split} are not in the shards, the first is {first}; the \
+                shards are older than the tables, run ossify-resize again",
             missing.len()
         ),
     }
@@ -205,12 +206,14 @@ pub fn check_train(train: &SplitSamples, classes: &ClassMap) -> Result<()> {
     let names = classes.kept_names();
     if names.is_empty() {
         bail!(
-            "no class is kept: the tables have no object to learn from; check the dataset's labels and ingest.min_objects_per_class"
+            "no class is kept: the tables have no object to learn from; check the dataset's \
+                labels and ingest.min_objects_per_class"
         );
     }
     if train.samples.is_empty() {
         bail!(
-            "the train split has no sample: no labelled image with an object of a kept class; check the dataset's train folder"
+            "the train split has no sample: no labelled image with an object of a kept class; \
+                check the dataset's train folder"
         );
     }
     let empty: Vec<_> = names
@@ -221,15 +224,24 @@ pub fn check_train(train: &SplitSamples, classes: &ClassMap) -> Result<()> {
         .collect();
     if !empty.is_empty() {
         bail!(
-            "no training sample of {}; raise ingest.min_objects_per_class to leave such classes out, or add images",
+            "no training sample of {}; raise ingest.min_objects_per_class to leave such classes \
+                out, or add images",
             empty.join(", ")
         );
     }
     if let Some(sample) =
         train.samples.iter().find(|sample| usize::from(sample.class_index) >= names.len())
     {
-        return Err(anyhow::anyhow!("an object has class index {} and only {} classes are kept", sample.class_index, names.len()))
-            .context("objects.parquet and classes.parquet do not belong together; run ossify-ingest with --force");
+        return Err(anyhow::anyhow!(
+            "an object has class index {} and only {} classes are \
+            kept",
+            sample.class_index,
+            names.len()
+        ))
+        .context(
+            "objects.parquet and classes.parquet do not belong together; run \
+                ossify-ingest with --force",
+        );
     }
     Ok(())
 }

@@ -160,7 +160,7 @@ fn class_weights(kind: ClassWeights, counts: &[u64]) -> Vec<f64> {
 }
 
 /// Least area that is divided by.
-pub const LEAST_AREA: f64 = 1e-7;
+pub const MIN_AREA: f64 = 1e-7;
 
 /// Generalised IoU of boxes `[N, P, 4]`, `[N, P, 1]`: -1 far apart to 1 equal (Rezatofighi et al.
 /// 2019). Edges of `found` may be in the wrong order.
@@ -191,8 +191,7 @@ fn giou(found: Tensor<3>, wanted: Tensor<3>) -> Tensor<3> {
         &right.max_pair(wanted_right),
         &bottom.max_pair(wanted_bottom),
     );
-    common / union.clone().clamp_min(LEAST_AREA)
-        - (hull.clone() - union) / hull.clamp_min(LEAST_AREA)
+    common / union.clone().clamp_min(MIN_AREA) - (hull.clone() - union) / hull.clamp_min(MIN_AREA)
 }
 
 #[cfg(test)]

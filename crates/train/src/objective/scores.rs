@@ -3,7 +3,7 @@ use ossify_settings::BoxLoss;
 use serde::{Deserialize, Serialize};
 
 use crate::data::batches::Batch;
-use crate::objective::loss::{LEAST_AREA, Loss, place_shares};
+use crate::objective::loss::{Loss, MIN_AREA, place_shares};
 
 /// Sums over the samples of a pass, in double precision on the host, from the network's outputs. A
 /// checkpoint holds those of the epoch that is under way.
@@ -154,7 +154,7 @@ fn giou(found: &[f32; 4], wanted: &[f32; 4]) -> f64 {
     let common = area(a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3]));
     let union = area(a[0], a[1], a[2], a[3]) + area(b[0], b[1], b[2], b[3]) - common;
     let hull = area(a[0].min(b[0]), a[1].min(b[1]), a[2].max(b[2]), a[3].max(b[3]));
-    common / union.max(LEAST_AREA) - (hull - union) / hull.max(LEAST_AREA)
+    common / union.max(MIN_AREA) - (hull - union) / hull.max(MIN_AREA)
 }
 
 /// The first of the largest.

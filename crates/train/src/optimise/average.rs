@@ -30,7 +30,7 @@ impl WeightAverage {
     }
 
     /// Takes in the network as step `number` of a phase has left it, from 1, with which the average
-    /// begins anew. What does not learn stays as it is.
+    /// starts afresh. What does not learn stays as it is.
     pub fn follow(&mut self, model: &Classifier, trained: Trained, number: u64) {
         if self.decay == 0.0 {
             return;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_begins_it_anew_and_one_of_the_head_leaves_the_backbone() {
+    fn a_phase_starts_it_afresh_and_one_of_the_head_leaves_the_backbone() {
         let device = Device::flex().autodiff();
         let mut average = WeightAverage::new(0.5);
         for (value, trained, number) in [(1.0, Trained::Head, 1), (3.0, Trained::Head, 2)] {

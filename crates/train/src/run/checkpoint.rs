@@ -329,7 +329,7 @@ mod tests {
         save(&next_best_file(run), &of(1)).unwrap();
         settle_best(run, Some(1)).unwrap();
         assert_eq!(best(), Some(1));
-        // Killed before the last checkpoint told of epoch 2: it will be trained again.
+        // Killed before the last checkpoint had epoch 2: it will be trained again.
         save(&next_best_file(run), &of(2)).unwrap();
         settle_best(run, Some(1)).unwrap();
         assert_eq!((best(), next_best_file(run).exists()), (Some(1), false));

@@ -79,7 +79,9 @@ fn ways_out(error: &DownloadError, url: &str, destination: &Path) -> String {
             "the pretrained weights could not be stored".to_owned()
         }
         _ => format!(
-            "the pretrained weights could not be fetched. Three ways out: connect and run again; or fetch {url} by hand, put it at {} or name it with train.model.weights = \"PATH\"; or start at random with train.model.weights = \"none\"",
+            "the pretrained weights could not be fetched. Three ways out: connect and run again; \
+                or fetch {url} by hand, put it at {} or name it with train.model.weights = \
+                \"PATH\"; or start at random with train.model.weights = \"none\"",
             destination.display()
         ),
     }

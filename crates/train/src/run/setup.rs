@@ -23,15 +23,22 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
         .map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
     if settings.model.weights == "imagenet" && architecture == Architecture::DenseNetCompact {
         return usage(format!(
-            "train.model.weights = \"imagenet\" is there for torchvision's networks alone; for {architecture} use \"none\", or a file"
+            "train.model.weights = \"imagenet\" is there for torchvision's networks alone; for \
+                {architecture} use \"none\", or a file"
         ));
     }
     if settings.mode == TrainMode::Scratch && settings.model.weights != "none" {
-        return usage("train.mode = \"scratch\" starts from random weights: set train.model.weights = \"none\", or train.mode = \"finetune\"".into());
+        return usage(
+            "train.mode = \"scratch\" starts from random weights: set \
+            train.model.weights = \"none\", or train.mode = \"finetune\""
+                .into(),
+        );
     }
     if settings.mode == TrainMode::Frozen && Augmentation::new(settings, 0).is_on() {
         return usage(
-            "train.mode = \"frozen\" computes the features of each image once, so images cannot vary: switch off all of [train.augment], or set train.mode = \"finetune\"".into(),
+            "train.mode = \"frozen\" computes the features of each image once, so images cannot \
+                vary: switch off all of [train.augment], or set train.mode = \"finetune\""
+                .into(),
         );
     }
     if settings.mode != TrainMode::Finetune
@@ -40,7 +47,8 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
             || settings.finetune.learning_rate > 0.0)
     {
         return usage(format!(
-            "train.finetune.from_block, train.finetune.frozen_epochs and train.finetune.learning_rate are for train.mode = \"finetune\", not \"{}\"",
+            "train.finetune.from_block, train.finetune.frozen_epochs and \
+                train.finetune.learning_rate are for train.mode = \"finetune\", not \"{}\"",
             settings.mode.as_str()
         ));
     }
@@ -55,7 +63,11 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
         && settings.loss.box_weight == 0.0
         && settings.loss.giou_weight == 0.0
     {
-        return usage("train.loss.classification_weight, train.loss.box_weight and train.loss.giou_weight are all 0: there is nothing to learn".into());
+        return usage(
+            "train.loss.classification_weight, train.loss.box_weight and \
+            train.loss.giou_weight are all 0: there is nothing to learn"
+                .into(),
+        );
     }
     let config = ModelConfig {
         architecture,

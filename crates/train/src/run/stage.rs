@@ -156,7 +156,8 @@ fn check_room(shards: &Path, manifest: &Manifest) -> Result<()> {
     let wanted: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     match ossify_storage::room_for(shards) {
         Some(room) if wanted > room => bail!(
-            "the shards have {:.1} GB and training needs all of them here; storage.cache_gb allows {:.1}: raise it, or make gray shards, which take a third",
+            "the shards have {:.1} GB and training needs all of them here; storage.cache_gb \
+                allows {:.1}: raise it, or make gray shards, which take a third",
             wanted as f64 / 1e9,
             room as f64 / 1e9
         ),
@@ -418,7 +419,10 @@ fn tell(
         reporter.warn("the valid split has no sample: the best epoch is chosen by train");
     }
     if settings.mode == TrainMode::Frozen && settings.model.weights == "none" {
-        reporter.warn("a frozen backbone with random weights (train.model.weights = \"none\") learns little; use train.mode = \"scratch\" or pretrained weights");
+        reporter.warn(
+            "a frozen backbone with random weights (train.model.weights = \"none\") \
+            learns little; use train.mode = \"scratch\" or pretrained weights",
+        );
     }
 }
 

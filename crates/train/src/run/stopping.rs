@@ -63,7 +63,8 @@ pub fn reason_to_stop(
     if settings.stopping.max_minutes > 0.0 && projected > settings.stopping.max_minutes * 60.0 {
         let minutes = state.elapsed_secs / 60.0;
         return Some(format!(
-            "{minutes:.1} minutes have passed, another epoch would end after train.stopping.max_minutes = {}",
+            "{minutes:.1} minutes have passed, another epoch would end after \
+                train.stopping.max_minutes = {}",
             settings.stopping.max_minutes
         ));
     }

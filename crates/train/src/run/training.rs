@@ -386,8 +386,8 @@ impl Training<'_> {
         Ok(Some(scores.metrics()))
     }
 
-    /// `train.loss.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2 adds it
-    /// to the loss.
+    /// `train.loss.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2
+    /// adds it to the loss.
     fn penalty(&self, model: &Classifier) -> Result<f64> {
         match (self.settings.loss.l2 > 0.0).then(|| model.head.l2_penalty()).flatten() {
             Some(sum) => {
@@ -418,7 +418,8 @@ impl Training<'_> {
         self.keep_last(session)?;
         let state = &session.state;
         bail!(
-            "interrupted; the checkpoint after step {} (epoch {}) is kept; the same command goes on from there",
+            "interrupted; the checkpoint after step {} (epoch {}) is kept; the same command goes \
+                on from there",
             state.step,
             epoch_under_way(state)
         );
@@ -461,8 +462,8 @@ impl Training<'_> {
         checkpoint::save_last(self.folder, &Checkpoint { state, model, optimiser, average })
     }
 
-    /// Whether more than the head is trained, now or in a longer run; else checkpoints hold the head
-    /// alone.
+    /// Whether more than the head is trained, now or in a longer run; else checkpoints hold the
+    /// head alone.
     fn trains_backbone(&self) -> bool {
         self.settings.mode != TrainMode::Frozen
     }
@@ -549,7 +550,8 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
 fn check_seen(scores: &Scores, expected: usize, split: &str) -> Result<()> {
     if scores.rows() != expected as u64 {
         bail!(
-            "{} samples of {split} were seen and {expected} were expected; this is a defect of ossify-train",
+            "{} samples of {split} were seen and {expected} were expected; this is a defect of \
+                ossify-train",
             scores.rows()
         );
     }

@@ -15,7 +15,7 @@ const SAMPLES: usize = 10;
 /// Epochs that are shown beside the sample as it is.
 const EPOCHS: u32 = 7;
 const GAP_PX: u32 = 4;
-const LEAST_CELL_PX: u32 = 160;
+const MIN_CELL_PX: u32 = 160;
 const FRAME: Rgb<u8> = Rgb([240, 228, 66]);
 const GROUND: Rgb<u8> = Rgb([32, 32, 32]);
 
@@ -70,7 +70,7 @@ fn column(
 
 /// Each pixel as so many that the image can be seen on a screen.
 fn enlarged(image: &RgbImage) -> RgbImage {
-    let factor = LEAST_CELL_PX.div_ceil(image.width().max(1));
+    let factor = MIN_CELL_PX.div_ceil(image.width().max(1));
     RgbImage::from_fn(image.width() * factor, image.height() * factor, |x, y| {
         *image.get_pixel(x / factor, y / factor)
     })

@@ -56,7 +56,7 @@ fn kibibytes(path: &str, name: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// What people are told after an epoch that took so long.
+/// The line that people see after an epoch that took so many seconds.
 pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, epoch_secs: f64, is_best: bool) -> String {
     let train = &metrics.train;
     let mut line = format!(

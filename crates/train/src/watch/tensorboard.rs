@@ -17,8 +17,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Begins the file anew with the epochs that a run already has: a run that was killed may have
-    /// told of epochs that its checkpoint does not know.
+    /// Rewrites the file with the epochs that a run already has: a run that was killed may have
+    /// written epochs that its checkpoint does not know.
     ///
     /// # Errors
     /// Fails where the disk does.
