@@ -271,7 +271,18 @@ fn tests_check_the_assertions_and_overflows_of_each_crate_of_ours() {
 const MAX_COLUMNS: usize = 100;
 
 /// Where longer lines are left.
-const WITH_LONG_LINES: [&str; 1] = ["crates/"];
+const WITH_LONG_LINES: [&str; 10] = [
+    "crates/contract/",
+    "crates/diagnostics/",
+    "crates/download/",
+    "crates/evaluate/",
+    "crates/imaging/",
+    "crates/ingest/",
+    "crates/phantom/",
+    "crates/resize/",
+    "crates/settings/",
+    "crates/storage/",
+];
 
 /// Whether people write and read the file line by line. Expected outputs and data are not checked.
 fn is_prose_or_code(path: &str) -> bool {
@@ -295,8 +306,8 @@ fn tracked_files() -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Numbers of the lines that are too long. What cannot be broken does not count: one long word, such
-/// as a URL, and a row of a Markdown table.
+/// Numbers of the lines that are too long. What cannot be broken does not count: one long word,
+/// such as a URL, and a row of a Markdown table.
 fn long_lines(text: &str) -> Vec<usize> {
     text.lines()
         .enumerate()
