@@ -21,7 +21,7 @@ const SHOWN: usize = 12;
 const FOLDED: usize = 100;
 
 /// Rows of a table of classes.
-const MAX_CLASS_ROWS: usize = 200;
+const MAX_CLASS_ROWS: usize = 50;
 /// Classes in a chart.
 const MAX_CLASSES_DRAWN: usize = 30;
 

@@ -17,9 +17,9 @@ use crate::report::words::lead;
 use crate::scores::bootstrap::Interval;
 
 /// Rows of the table of classes.
-const MAX_CLASS_ROWS: usize = 200;
+const MAX_CLASS_ROWS: usize = 50;
 /// Classes in the table of thresholds, which has a row for each wanted sensitivity.
-const MAX_CLASSES_WITH_THRESHOLDS: usize = 100;
+const MAX_CLASSES_WITH_THRESHOLDS: usize = 25;
 
 /// Classes up to which two charts of all classes have room beside each other.
 const MAX_CLASSES_SIDE_BY_SIDE: usize = 12;
@@ -355,11 +355,12 @@ fn by_class(report: &Report, figures: &[Figure]) -> Section {
         .filter(|figure| matches!(figure.stem, "confusion-matrix" | "recall-by-class"))
         .map(|figure| (&figure.caption, figure.chart.clone()))
         .collect();
-    let section = Section::new("By class").table(table);
+    let section = Section::new("By class");
     if report.per_class.len() <= MAX_CLASSES_SIDE_BY_SIDE {
-        return section.charts(charts);
+        return section.table(table).charts(charts);
     }
-    charts.into_iter().fold(section, |section, (caption, chart)| section.chart(caption, chart))
+    let charted = charts.into_iter();
+    charted.fold(section, |section, (caption, chart)| section.chart(caption, chart)).table(table)
 }
 
 fn failures(parts: &PageParts<'_>) -> Section {
