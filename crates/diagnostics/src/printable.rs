@@ -7,7 +7,9 @@ use std::borrow::Cow;
 pub fn printable(text: &str) -> Cow<'_, str> {
     let risky = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{200e}' | '\u{200f}')
+            || ('\u{202a}'..='\u{202e}').contains(&c)
+            || ('\u{2066}'..='\u{2069}').contains(&c)
     };
     if !text.chars().any(risky) {
         return Cow::Borrowed(text);

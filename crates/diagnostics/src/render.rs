@@ -280,7 +280,8 @@ error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
     fn concise_form_is_one_line() {
         assert_eq!(
             render(Format::Concise, finding()),
-            "data/raw/train/labels/wrist_0007.txt:3:3: coordinate-out-of-range: x centre 1.0427 is not within 0..=1\n"
+            "data/raw/train/labels/wrist_0007.txt:3:3: coordinate-out-of-range: x centre 1.0427 \
+            is not within 0..=1\n"
         );
     }
 

@@ -66,7 +66,7 @@ impl ArchiveError {
 /// are refused before anything is written. Files are on the disk, not only in its cache, when this
 /// returns.
 ///
-/// `progress` is told the entries done and their total.
+/// `progress` receives the entries done and their total.
 ///
 /// # Errors
 /// See [`ArchiveError`]; what was unpacked until then stays in `folder`, for the caller to remove.

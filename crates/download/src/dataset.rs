@@ -14,7 +14,7 @@ pub struct KnownDataset {
     pub name: &'static str,
     /// `owner/dataset` on Kaggle.
     pub kaggle_id: &'static str,
-    /// Licence, to be told to who downloads it.
+    /// Licence, shown to whoever downloads it.
     pub licence: &'static str,
     /// Size of the archive, roughly, for people.
     pub archive_megabytes: u64,
@@ -75,7 +75,8 @@ pub enum DatasetError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The archive holds no such dataset.
-    #[error("{}: no folder in it has {}; is it the archive of {name}?", archive.display(), .looked_for.join(", "))]
+    #[error("{}: no folder in it has {}; is it the archive of \
+        {name}?", archive.display(), .looked_for.join(", "))]
     NoRoot {
         /// The archive.
         archive: PathBuf,
@@ -85,7 +86,8 @@ pub enum DatasetError {
         looked_for: Vec<String>,
     },
     /// The folder does not hold what it must.
-    #[error("{}: not the dataset {name} as it is known; nothing was installed\n{differences}", path.display())]
+    #[error("{}: not the dataset {name} as it is known; nothing was \
+        installed\n{differences}", path.display())]
     Counts {
         /// The folder or archive.
         path: PathBuf,
@@ -95,7 +97,8 @@ pub enum DatasetError {
         differences: String,
     },
     /// Something else stands where the dataset should go.
-    #[error("{} is there, and does not hold {name} as it is known; move it away, then run again\n{differences}", path.display())]
+    #[error("{} is there, and does not hold {name} as it is known; move it away, then run \
+        again\n{differences}", path.display())]
     InTheWay {
         /// The folder.
         path: PathBuf,
@@ -105,7 +108,8 @@ pub enum DatasetError {
         differences: String,
     },
     /// Another process installs the same dataset.
-    #[error("{} is being installed by another process; wait for it to end, then run again", path.display())]
+    #[error("{} is being installed by another process; wait for it to end, then run \
+        again", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,

@@ -6,7 +6,8 @@ pub enum DownloadError {
     /// No answer from the server: offline, no such host, refused, or the connection broke again and
     /// again.
     #[error(
-        "cannot reach {host} ({reason}); check the network, the proxy settings and that the address is right, then run again: what is already here is kept"
+        "cannot reach {host} ({reason}); check the network, the proxy settings and that the \
+        address is right, then run again: what is already here is kept"
     )]
     Unreachable {
         /// Host of the address.
@@ -16,7 +17,8 @@ pub enum DownloadError {
     },
     /// The server's certificate was not accepted.
     #[error(
-        "{host} showed a certificate that is not trusted ({reason}); behind a proxy that opens TLS, name its certificates with SSL_CERT_FILE"
+        "{host} showed a certificate that is not trusted ({reason}); behind a proxy that opens \
+        TLS, name its certificates with SSL_CERT_FILE"
     )]
     Certificate {
         /// Host of the address.
@@ -26,7 +28,8 @@ pub enum DownloadError {
     },
     /// 401 or 403.
     #[error(
-        "{url}: the server refuses access (HTTP {status}); check the key, and that its owner may see this file"
+        "{url}: the server refuses access (HTTP {status}); check the key, and that its owner may \
+        see this file"
     )]
     Denied {
         /// The address, without its query.
@@ -62,7 +65,8 @@ pub enum DownloadError {
     },
     /// The content is not the expected one. It was removed.
     #[error(
-        "{url}: SHA-256 is {found}, and {expected} was expected; the file was removed. Run again; if it stays so, the file was changed at its source, or on the way"
+        "{url}: SHA-256 is {found}, and {expected} was expected; the file was removed. Run again; \
+        if it stays so, the file was changed at its source, or on the way"
     )]
     ChecksumMismatch {
         /// The address, without its query.
@@ -74,7 +78,8 @@ pub enum DownloadError {
     },
     /// The content has another length than expected. It was removed.
     #[error(
-        "{url}: has {found} bytes, and {expected} were expected; the file was changed at its source, or on the way"
+        "{url}: has {found} bytes, and {expected} were expected; the file was changed at its \
+        source, or on the way"
     )]
     SizeMismatch {
         /// The address, without its query.
@@ -116,7 +121,8 @@ pub enum DownloadError {
         path: PathBuf,
     },
     /// Another process writes the same file.
-    #[error("{} is being downloaded by another process; wait for it to end, then run again", path.display())]
+    #[error("{} is being downloaded by another process; wait for it to end, then run \
+        again", path.display())]
     Busy {
         /// The unfinished file.
         path: PathBuf,
@@ -141,8 +147,12 @@ impl DownloadError {
 
 pub(crate) fn disk_reason(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => "the disk is full; free some space, then run again: what is already here is kept".into(),
-        std::io::ErrorKind::QuotaExceeded => "the disk quota is used up; free some space, then run again: what is already here is kept".into(),
+        std::io::ErrorKind::StorageFull => "the disk is full; free some space, then run again: \
+            what is already here is kept"
+            .into(),
+        std::io::ErrorKind::QuotaExceeded => "the disk quota is used up; free some space, then \
+            run again: what is already here is kept"
+            .into(),
         _ => error.to_string(),
     }
 }
@@ -157,7 +167,8 @@ mod tests {
         let text = DownloadError::disk("cannot write", Path::new("weights.part"))(full).to_string();
         assert_eq!(
             text,
-            "cannot write weights.part: the disk is full; free some space, then run again: what is already here is kept"
+            "cannot write weights.part: the disk is full; free some space, then run again: what \
+            is already here is kept"
         );
     }
 }

@@ -122,7 +122,7 @@ impl Fetch {
 /// stopped, tries again with growing pauses, checks size and SHA-256, makes it durable, and only
 /// then gives it its name. A destination that is already there and matches is left as it is.
 ///
-/// `progress` is told the bytes so far and the total, if the server says it.
+/// `progress` receives the bytes so far and the total, if the server says it.
 ///
 /// # Errors
 /// See [`DownloadError`]. What came before a broken connection is kept for the next run; content
@@ -421,7 +421,7 @@ fn ask(request: &Fetch, agent: &Agent, part: &Part) -> Result<Response<Body>, Br
     call.call().map_err(|error| broken(request, error))
 }
 
-/// What is here does not fit what the server has: the next connection begins anew.
+/// What is here does not fit what the server has: the next connection starts over.
 fn restart_later(request: &Fetch, part: &mut Part, kept: &mut u64) -> Result<(), Break> {
     if part.bytes() == 0 {
         // A server that answers a plain request with a part would do so for ever.

@@ -46,7 +46,8 @@ impl Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// None of the usual places has any.
-    #[error("no Kaggle key found (looked at the environment, {}, and {})", env_file.display(), list(key_files))]
+    #[error("no Kaggle key found (looked at the environment, {}, and \
+        {})", env_file.display(), list(key_files))]
     NotFound {
         /// The `.env` file looked for.
         env_file: PathBuf,

@@ -4,7 +4,9 @@
 //! ```no_run
 //! use ossify_download::{Fetch, fetch};
 //!
-//! let request = Fetch::new("https://example.org/densenet121-a639ec97.pth", "weights/densenet121-a639ec97.pth").sha256("a639ec97");
+//! let name = "densenet121-a639ec97.pth";
+//! let request = Fetch::new(format!("https://example.org/{name}"), format!("weights/{name}"))
+//!     .sha256("a639ec97");
 //! let fetched = fetch(&request, |done, total| println!("{done} of {total:?} bytes"))?;
 //! # Ok::<(), ossify_download::DownloadError>(())
 //! ```

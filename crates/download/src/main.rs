@@ -47,8 +47,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            // No key is a matter of configuration.
-            if error.downcast_ref::<CredentialsError>().is_some() {
+            // No key, or an address that cannot be one, is a matter of configuration.
+            let is_address = |e: &DownloadError| matches!(e, DownloadError::Address { .. });
+            if error.downcast_ref::<CredentialsError>().is_some()
+                || error.downcast_ref::<DownloadError>().is_some_and(is_address)
+            {
                 ExitCode::from(2)
             } else {
                 ExitCode::FAILURE
@@ -123,17 +126,21 @@ fn download(known: &KnownDataset, data: &Path, url: &str) -> anyhow::Result<Path
     progress.finish();
     match fetched {
         Ok(fetched) => Ok(fetched.path),
-        Err(error @ DownloadError::Denied { .. }) => Err(anyhow::Error::from(error).context(format!(
-            "Kaggle does not accept this key; make a new one on the settings page of your account, or download {} by hand and pass --archive FILE",
-            known.name
-        ))),
+        Err(error @ DownloadError::Denied { .. }) => {
+            Err(anyhow::Error::from(error).context(format!(
+                "Kaggle does not accept this key; make a new one on the settings page of your \
+            account, or download {} by hand and pass --archive FILE",
+                known.name
+            )))
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 fn advice(known: &KnownDataset) -> String {
     format!(
-        "{name} comes from Kaggle, which wants a key of your own (free: kaggle.com, Settings, API, Create New Token). Any of these will do:
+        "{name} comes from Kaggle, which wants a key of your own (free: kaggle.com, Settings, \
+        API, Create New Token). Any of these will do:
   1. put the kaggle.json that Kaggle gives you into ~/.kaggle/
   2. set KAGGLE_USERNAME and KAGGLE_KEY (or KAGGLE_API_TOKEN) in the environment
   3. write the same NAME=value lines into a file .env in this folder

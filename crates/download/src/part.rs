@@ -20,7 +20,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Opens what an earlier download left, or begins anew.
+    /// Opens what an earlier download left, or starts a new one.
     pub fn open(destination: &Path) -> Result<Self, DownloadError> {
         let path = with_suffix(destination, ".part");
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {

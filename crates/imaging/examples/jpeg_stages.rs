@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     / whole.len() as f64;
         }
         println!(
-            "decode {decoding:.0} us, resize {resizing:.0} us, whole decode {whole_decoding:.0} us, mean difference {:.3}",
+            "decode {decoding:.0} us, resize {resizing:.0} us, whole decode {whole_decoding:.0} \
+            us, mean difference {:.3}",
             difference / files.len() as f64
         );
     }

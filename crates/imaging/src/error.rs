@@ -70,7 +70,8 @@ pub enum DecodeError {
     Header(#[from] HeaderError),
     /// The end is missing.
     #[error(
-        "the {format} file was cut short: its end is missing after {bytes} bytes; copy or download it again"
+        "the {format} file was cut short: its end is missing after {bytes} bytes; copy or \
+        download it again"
     )]
     CutShort {
         /// The format.
@@ -90,7 +91,8 @@ pub enum DecodeError {
     },
     /// More memory than the limit.
     #[error(
-        "it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} (resize.max_memory_bytes)"
+        "it takes {needed_bytes} bytes of memory, more than the limit of {max_memory_bytes} \
+        (resize.max_memory_bytes)"
     )]
     TooMuchMemory {
         /// What it takes.

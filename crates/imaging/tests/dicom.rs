@@ -346,7 +346,8 @@ fn what_is_not_read_is_refused_with_what_to_do() {
     let unsupported = [
         (
             row().text(tags::NUMBER_OF_FRAMES, b"IS", "24"),
-            "it holds 24 frames; save the frame that is meant as a file of its own, for example with dcmj2pnm +on2 +F 1",
+            "it holds 24 frames; save the frame that is meant as a file of its own, for example \
+            with dcmj2pnm +on2 +F 1",
         ),
         (
             row().text(tags::PHOTOMETRIC_INTERPRETATION, b"CS", "HSV"),
@@ -373,19 +374,23 @@ fn what_is_not_read_is_refused_with_what_to_do() {
         ),
         (
             row().encoded("1.2.840.10008.1.2.4.90", &[0]),
-            "its pixels are encoded as JPEG 2000 Image Compression (Lossless Only) (1.2.840.10008.1.2.4.90); decompress it (gdcmconv --raw) or export it to 16-bit PNG",
+            "its pixels are encoded as JPEG 2000 Image Compression (Lossless Only) \
+            (1.2.840.10008.1.2.4.90); decompress it (gdcmconv --raw) or export it to 16-bit PNG",
         ),
         (
             row().encoded("1.2.840.10008.1.2.4.80", &[0]),
-            "its pixels are encoded as JPEG-LS Lossless Image Compression (1.2.840.10008.1.2.4.80); decompress it (gdcmconv --raw) or export it to 16-bit PNG",
+            "its pixels are encoded as JPEG-LS Lossless Image Compression \
+            (1.2.840.10008.1.2.4.80); decompress it (gdcmconv --raw) or export it to 16-bit PNG",
         ),
         (
             row().in_syntax("1.2.3"),
-            "its pixels are encoded as an unknown transfer syntax (1.2.3); decompress it (gdcmconv --raw) or export it to 16-bit PNG",
+            "its pixels are encoded as an unknown transfer syntax (1.2.3); decompress it \
+            (gdcmconv --raw) or export it to 16-bit PNG",
         ),
         (
             Dicom::row(12, &[1, 2]).encoded("1.2.840.10008.1.2.4.51", &[0]),
-            "12 bits a sample in a lossy JPEG; decompress it (gdcmconv --raw) or export it to 16-bit PNG",
+            "12 bits a sample in a lossy JPEG; decompress it (gdcmconv --raw) or export it to \
+            16-bit PNG",
         ),
     ];
     for (dicom, reason) in unsupported {

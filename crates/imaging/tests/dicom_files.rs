@@ -200,14 +200,16 @@ fn pixels_whose_inner_size_differs_are_an_error() {
     let larger = row.clone().encoded(uids::JPEG_LOSSLESS, &lossless_jpeg(8, &words, 12)).bytes();
     assert_eq!(
         error(&larger),
-        "the dicom file is damaged: the header says 6x1 pixels with 1 samples each and its JPEG 8x1 with 1"
+        "the dicom file is damaged: the header says 6x1 pixels with 1 samples each and its JPEG \
+        8x1 with 1"
     );
     let mut huge = lossless_jpeg(6, &words[..6], 12);
     huge[7..11].fill(0xff);
     let huge = row.clone().encoded(uids::JPEG_LOSSLESS, &huge).bytes();
     assert_eq!(
         error(&huge),
-        "the dicom file is damaged: the header says 6x1 pixels with 1 samples each and its JPEG 65535x65535 with 1"
+        "the dicom file is damaged: the header says 6x1 pixels with 1 samples each and its JPEG \
+        65535x65535 with 1"
     );
     let short = row.clone().encoded(uids::RLE_LOSSLESS, &rle_frame(&VALUES[..5])).bytes();
     assert_eq!(
@@ -262,7 +264,8 @@ fn every_cut_file_is_an_error_and_none_panics() {
     assert_eq!(
         error(cut),
         format!(
-            "the dicom file was cut short: its end is missing after {} bytes; copy or download it again",
+            "the dicom file was cut short: its end is missing after {} bytes; copy or download it \
+            again",
             cut.len()
         )
     );
@@ -323,7 +326,8 @@ fn announced_lengths_are_not_believed() {
     .concat();
     assert_eq!(
         error(&deep),
-        "this dicom file's header cannot be right: its sequences lie in each other more than 64 deep"
+        "this dicom file's header cannot be right: its sequences lie in each other more than 64 \
+        deep"
     );
     let many = [&start[..], &b"\x08\0\x05\0CS\0\0".repeat(300_000)].concat();
     assert_eq!(
@@ -346,7 +350,8 @@ fn announced_lengths_are_not_believed() {
     assert_eq!(
         error(&garbage),
         format!(
-            "this dicom file's header cannot be right: no element begins at byte {}, where one should",
+            "this dicom file's header cannot be right: no element begins at byte {}, where one \
+            should",
             start.len() + 8
         )
     );

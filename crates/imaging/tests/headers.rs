@@ -168,7 +168,8 @@ fn headers_that_lie_are_refused_with_the_reason() {
     assert_eq!(
         message(&png),
         format!(
-            "this png file's header cannot be right: it says 60000x60000 pixels, which {} bytes cannot hold",
+            "this png file's header cannot be right: it says 60000x60000 pixels, which {} bytes \
+            cannot hold",
             png.len()
         )
     );
@@ -186,7 +187,8 @@ fn headers_that_lie_are_refused_with_the_reason() {
     assert_eq!(
         message(&jpeg),
         format!(
-            "this jpeg file's header cannot be right: it says 65535x65535 pixels, which {} bytes cannot hold",
+            "this jpeg file's header cannot be right: it says 65535x65535 pixels, which {} bytes \
+            cannot hold",
             jpeg.len()
         )
     );

@@ -1,7 +1,7 @@
 //! The first stage: a YOLO-labelled dataset to label tables.
 //!
 //! Every line of every label file ends as exactly one of box, polygon, or quarantined; what was
-//! found wrong stands in `issues.parquet` with file, line, column, rule and what was done. The
+//! found wrong is in `issues.parquet` with file, line, column, rule and what was done. The
 //! source files are never touched.
 //!
 //! The modules follow the data: `find` the files, `read` them to records, `write` the records to

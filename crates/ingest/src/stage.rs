@@ -91,7 +91,7 @@ impl Stage<'_> {
         let listings = self.list(None)?;
         check_not_empty(self.layout, &SeenFiles::of_listings(&listings))?;
         let folder = self.context.out.tables();
-        // Findings that are asked for are read anew: that takes no longer than to tell them apart.
+        // To print findings, all files are read again: nothing keeps the findings as they were.
         if !self.context.force && self.format.is_none() && folder.join(MANIFEST_FILE).exists() {
             let fingerprint = self.fingerprint(&self.stamps(&listings)).finish();
             if let Some(manifest) = Manifest::is_current(&folder, &fingerprint) {
@@ -389,7 +389,8 @@ fn check_not_empty(layout: &Layout, seen: &SeenFiles) -> Result<(), StageError> 
         let mut searched = seen.label_folders.clone();
         searched.dedup();
         return Err(StageError::Failed(anyhow!(
-            "the dataset {} has images and no labels: there is no .txt file in {}; YOLO labels lie in a folder `labels` beside `images`",
+            "the dataset {} has images and no labels: there is no .txt file in {}; YOLO labels \
+            lie in a folder `labels` beside `images`",
             layout.root.display(),
             searched.join(", ")
         )));

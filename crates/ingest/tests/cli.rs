@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Dataset, code, ingest, stderr};
+use common::{Dataset, code, command, ingest, stderr};
 use insta::assert_snapshot;
 
 fn stdout(output: &std::process::Output) -> String {
@@ -269,4 +269,12 @@ fn gates_are_judged_at_each_call_and_not_kept() {
         assert_eq!(code(&dataset.ingest(&[])), 0);
         assert_eq!(code(&dataset.ingest(&["--strict"])), 3);
     }
+}
+
+#[test]
+fn a_dataset_at_a_url_of_no_known_kind_is_a_usage_error() {
+    let dataset = Dataset::small();
+    let output =
+        command(std::path::Path::new("http://host/data"), &dataset.out(), &[]).output().unwrap();
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
 }

@@ -45,7 +45,12 @@ fn ingest(text: &str) -> (String, Vec<String>) {
             count("quarantined"),
             count("rare_filtered"),
         );
-        writeln!(found, "{split}: {lines} lines = {boxes} boxes + {polygons} polygons + {quarantined} quarantined; {rare} of rare classes").unwrap();
+        writeln!(
+            found,
+            "{split}: {lines} lines = {boxes} boxes + {polygons} polygons + \
+            {quarantined} quarantined; {rare} of rare classes"
+        )
+        .unwrap();
     }
     for image in dataset.images().iter().filter(|image| image.status != ImageStatus::Labelled) {
         writeln!(found, "{} is {}", printable(&image.image_id), image.status.as_str()).unwrap();

@@ -113,7 +113,8 @@ fn dicom_images_are_rows_and_pictures_like_any_other() {
         (issue.path.as_str(), issue.message.as_str()),
         (
             "train/images/film.DICOM",
-            "this kind of dicom is not supported: it holds 12 frames; save the frame that is meant as a file of its own, for example with dcmj2pnm +on2 +F 1"
+            "this kind of dicom is not supported: it holds 12 frames; save the frame that is \
+            meant as a file of its own, for example with dcmj2pnm +on2 +F 1"
         )
     );
     let page = std::fs::read_to_string(dataset.tables().join("ingest.html")).unwrap();
@@ -151,9 +152,12 @@ fn without_names_anywhere_the_error_says_where_to_put_them() {
 fn all_forms_of_data_yaml_give_the_same_tables() {
     let forms = [
         NAMES,
-        "path: .\ntrain: train/images\nval: valid/images\nnames: {0: elbow, 1: forearm, 2: wrist}\n",
-        "train: [train/images]\nvalid: ./valid/images\nnc: 3\nnames:\n  - elbow\n  - forearm\n  - wrist\n",
-        "path: /nowhere/else\ntrain: train\nval: valid\ntest:  # none\nnames:\n  0: elbow\n  1: forearm\n  2: wrist\n",
+        "path: .\ntrain: train/images\nval: valid/images\nnames: {0: elbow, 1: forearm, 2: \
+        wrist}\n",
+        "train: [train/images]\nvalid: ./valid/images\nnc: 3\nnames:\n  - elbow\n  - forearm\n  - \
+        wrist\n",
+        "path: /nowhere/else\ntrain: train\nval: valid\ntest:  # none\nnames:\n  0: elbow\n  1: \
+        forearm\n  2: wrist\n",
         "train: train.txt\nval: lists/valid.txt\nnames: [elbow, forearm, wrist]\n",
         "names: [elbow, forearm, wrist]\n",
     ];

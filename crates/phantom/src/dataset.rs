@@ -54,7 +54,8 @@ pub enum PhantomError {
         images: u64,
     },
     /// The folder holds something else.
-    #[error("{} is not empty and holds {name:?}, which no phantom dataset has; nothing was changed: choose another folder with --dataset, or empty it yourself", path.display())]
+    #[error("{} is not empty and holds {name:?}, which no phantom dataset has; nothing was \
+        changed: choose another folder with --dataset, or empty it yourself", path.display())]
     Occupied {
         /// The folder.
         path: PathBuf,
@@ -194,7 +195,8 @@ fn data_yaml() -> String {
         Anatomy::ALL.iter().map(|anatomy| format!("'{}'", anatomy.class_name())).collect();
     format!(
         "# Synthetic radiographs; planted.json says what is wrong with them on purpose.\n\
-         train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: {}\nnames: [{}]\n",
+         train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: {}\nnames: \
+         [{}]\n",
         names.len(),
         names.join(", ")
     )

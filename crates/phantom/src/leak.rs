@@ -47,7 +47,7 @@ impl LeakKind {
     ];
 }
 
-/// A leak as it stands in `planted.json`.
+/// A leak as it is in `planted.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlantedLeak {
     /// What was done to it.

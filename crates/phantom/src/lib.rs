@@ -46,7 +46,8 @@ pub use planted::Planted;
 pub fn run(context: &Context, parameters: &Parameters) -> Result<Outcome, StageError> {
     let folder = &context.dataset;
     if ossify_storage::is_url(folder) {
-        let reason = "the phantom is written to a folder of this machine; copy it to the object store from there";
+        let reason = "the phantom is written to a folder of this machine; copy it to the object \
+            store from there";
         return Err(StageError::Usage(anyhow!("{}: {reason}", folder.display())));
     }
     let pool = rayon::ThreadPoolBuilder::new()

@@ -97,7 +97,7 @@ pub struct Expected {
     pub line: Option<u32>,
     /// Column of the offending value from 1, where one value offends.
     pub column: Option<u32>,
-    /// The line as it stands in the file.
+    /// The line as it is in the file.
     pub text: Option<String>,
 }
 

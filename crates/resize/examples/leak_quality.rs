@@ -299,7 +299,8 @@ fn growth() {
             (seconds / seconds_before).ln() / (images as f64 / images_before as f64).ln()
         });
         println!(
-            "{images} images, radius {}: {candidates} candidates, {seconds:.3} s, {:.1} us an image, exponent {exponent:.2}",
+            "{images} images, radius {}: {candidates} candidates, {seconds:.3} s, {:.1} us an \
+            image, exponent {exponent:.2}",
             radius(images, CANDIDATES_PER_IMAGE),
             seconds * 1e6 / images as f64
         );

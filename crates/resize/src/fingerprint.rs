@@ -25,7 +25,7 @@ const OUTER: f32 = 0.97;
 const NOISE: f32 = 1e-4;
 
 /// So many bytes have a sum of 16 bits.
-const MOST_SHORT_ROWS: usize = 257;
+const MAX_SHORT_ROWS: usize = 257;
 
 /// The hash of a mirrored picture differs from the picture's in these bits: see
 /// [`perceptual_hash`].
@@ -76,7 +76,7 @@ impl Thumbnail {
         let mut short_sums = vec![0_u16; columns * run];
         for band in tensor.pixels.chunks_exact(stride * block).take(rows) {
             sums.fill(0);
-            for rows in band.chunks(stride * MOST_SHORT_ROWS) {
+            for rows in band.chunks(stride * MAX_SHORT_ROWS) {
                 short_sums.fill(0);
                 for row in rows.chunks_exact(stride) {
                     short_sums

@@ -100,9 +100,13 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
             anyhow!("no part has {}; this is a defect of ossify-resize", shard.file)
         })?;
         if in_part.content != shard.content {
-            return Err(
-                anyhow!("{}: {} is of other images than the tables have; run the partition again with --force", folder.display(), shard.file).into()
-            );
+            return Err(anyhow!(
+                "{}: {} is of other images than the tables have; run the partition again \
+                    with --force",
+                folder.display(),
+                shard.file
+            )
+            .into());
         }
         shard.inputs = in_part.inputs;
         records.push((folder, in_part.record));
@@ -145,7 +149,8 @@ fn find_shards(
     {
         if summary.configuration != stage.configuration {
             return Err(anyhow!(
-                "part {partition} was made with another configuration or from another images.parquet; run ossify-resize --partition {partition} with \
+                "part {partition} was made with another configuration or from another \
+                images.parquet; run ossify-resize --partition {partition} with \
                  those of the merge"
             )
             .into());

@@ -76,7 +76,8 @@ impl Plan {
                 }
                 if !is_below_root(&row.image_id) {
                     let reason = format!(
-                        "image_id `{}` is no path below the dataset's folder; run ossify-ingest again with --force",
+                        "image_id `{}` is no path below the dataset's folder; run ossify-ingest \
+                        again with --force",
                         row.image_id
                     );
                     return Err(ArtefactError::corrupt(table, reason));

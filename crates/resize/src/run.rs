@@ -1,5 +1,7 @@
 //! The stage's way in.
 
+use std::io;
+
 use anyhow::{Context as _, anyhow};
 use ossify_settings::{Context, Outcome, Share, StageError};
 
@@ -17,8 +19,13 @@ use crate::{parts, whole};
 pub fn run(context: &Context, share: Share) -> Result<Outcome, StageError> {
     // A merge reads no image.
     let has_dataset = || {
-        ossify_storage::is_dir(&context.dataset)
-            .with_context(|| format!("cannot look up {}", context.dataset.display()))
+        let found = ossify_storage::is_dir(&context.dataset);
+        found.map_err(|e| {
+            // A URL of no known kind, or an environment that does not fit it.
+            let is_usage = e.kind() == io::ErrorKind::InvalidInput;
+            let error = anyhow!(e).context(format!("cannot look up {}", context.dataset.display()));
+            if is_usage { StageError::Usage(error) } else { StageError::Failed(error) }
+        })
     };
     if !matches!(share, Share::Merge(_)) && !has_dataset()? {
         let path = context.dataset.display();

@@ -133,7 +133,8 @@ impl<'a> Stage<'a> {
 fn warn_of_leaks(context: &Context, leaks: LeakCounts) {
     if leaks.groups > 0 {
         context.reporter.warn(format_args!(
-            "{} images in {} groups show the same picture in more than one split (pairs: {} with the same bytes, {} with the same pixels, {} near): \
+            "{} images in {} groups show the same picture in more than one split (pairs: {} with \
+            the same bytes, {} with the same pixels, {} near): \
              scores on them are no test; leaks.parquet names them",
             leaks.images, leaks.groups, leaks.same_bytes, leaks.same_pixels, leaks.near
         ));

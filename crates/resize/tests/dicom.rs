@@ -53,7 +53,8 @@ fn a_dicom_image_becomes_a_tensor_as_its_shades_would() {
     let failure = &summary["summary"]["failed"][0];
     assert_eq!(failure["image_id"], "train/images/c.dcm");
     let cut = format!(
-        "the dicom file was cut short: its end is missing after {} bytes; copy or download it again",
+        "the dicom file was cut short: its end is missing after {} bytes; copy or download it \
+        again",
         file.len() - 1
     );
     assert_eq!(failure["reason"], cut);

@@ -67,7 +67,8 @@ fn bombs_and_lies_are_told_and_the_others_go_on() {
     let (_, reason) = issue(&bench, "bomb.png");
     assert_eq!(
         reason,
-        "it takes 192000000 bytes of memory, more than the limit of 20000000 (resize.max_memory_bytes)"
+        "it takes 192000000 bytes of memory, more than the limit of 20000000 \
+        (resize.max_memory_bytes)"
     );
     let (_, reason) = issue(&bench, "huge.png");
     assert!(reason.contains("200000x200000 pixels"), "{reason}");

@@ -54,7 +54,8 @@ fn a_run_that_is_killed_at_any_moment_and_taken_up_gives_the_same_bytes() {
         assert!(published(&shards) == undisturbed, "killed after {moment:?}");
     }
     println!(
-        "20 kills within {whole_run:?}; {went_on} runs went on with shards that the killed one had finished"
+        "20 kills within {whole_run:?}; {went_on} runs went on with shards that the killed one \
+        had finished"
     );
     assert!(went_on > 0);
 }

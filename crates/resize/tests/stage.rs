@@ -154,7 +154,8 @@ fn bad_images_are_named_and_left_out_and_the_others_go_on() {
         .collect();
     let bytes = good.len() / 2;
     let cut = format!(
-        "the jpeg file was cut short: its end is missing after {bytes} bytes; copy or download it again"
+        "the jpeg file was cut short: its end is missing after {bytes} bytes; copy or download it \
+        again"
     );
     assert_eq!(
         failed,
@@ -402,4 +403,13 @@ fn many_shards_take_few_open_files() {
     }
     assert_eq!(few_files(&["--merge", "3", "--force"]), 300);
     assert_eq!(published(&out.join("shards")).len(), whole.len());
+}
+
+#[test]
+fn a_dataset_at_a_url_of_no_known_kind_is_a_usage_error() {
+    let bench = Bench::with_images(1);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ossify-resize"));
+    command.args(["--dataset", "http://host/data", "--out"]).arg(bench.out());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
 }

@@ -11,7 +11,10 @@ use std::panic::PanicHookInfo;
 use std::sync::Mutex;
 
 use libfuzzer_sys::fuzz_target;
-use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode, decode_picture, read_header, to_tensor_into};
+use ossify_imaging::{
+    Channels, Filter, Geometry, Limits, TensorSpec, decode, decode_picture, read_header,
+    to_tensor_into,
+};
 
 /// Small pictures reach every branch, and thousands of them are decoded in a second.
 const MAX_PIXELS: u64 = 1 << 20;
@@ -37,7 +40,13 @@ fn let_panics_of_others_pass() {
 
 /// A tensor for which pictures of the seeds' sizes are decoded at several fractions.
 fn spec(side_px: u32) -> TensorSpec {
-    TensorSpec { side_px, channels: Channels::Rgb, geometry: Geometry::Stretch, filter: Filter::Bilinear, antialias: true }
+    TensorSpec {
+        side_px,
+        channels: Channels::Rgb,
+        geometry: Geometry::Stretch,
+        filter: Filter::Bilinear,
+        antialias: true,
+    }
 }
 
 fuzz_target!(init: let_panics_of_others_pass(), |bytes: &[u8]| {
@@ -46,7 +55,8 @@ fuzz_target!(init: let_panics_of_others_pass(), |bytes: &[u8]| {
         let header = header.expect("a file that decodes has a header");
         assert_eq!(pixels.size(), (header.width, header.height));
         assert!(header.complete, "a file that was cut short decodes");
-        assert!(u64::from(pixels.width()) * u64::from(pixels.height()) <= MAX_PIXELS, "{:?}", pixels.size());
+        let count = u64::from(pixels.width()) * u64::from(pixels.height());
+        assert!(count <= MAX_PIXELS, "{:?}", pixels.size());
     }
     // The number of bytes stands for a side: the same file always for the same tensor.
     let spec = spec(1 + bytes.len() as u32 % 64);

@@ -86,7 +86,8 @@ impl Attributes {
             frames.and_then(|frames| frames.first().copied()).filter(|frames| *frames > 1)
         {
             return Err(unsupported(format!(
-                "it holds {frames} frames; save the frame that is meant as a file of its own, for example with dcmj2pnm +on2 +F 1"
+                "it holds {frames} frames; save the frame that is meant as a file of its own, for \
+                example with dcmj2pnm +on2 +F 1"
             )));
         }
         let (rows, columns) = (
@@ -181,7 +182,8 @@ fn bits(values: &Values) -> Result<Bits, String> {
     let high = values.u16(tags::HIGH_BIT, "high bit")?.unwrap_or(stored.wrapping_sub(1));
     if stored == 0 || stored > allocated || high >= allocated || high + 1 < stored {
         return Err(format!(
-            "of {allocated} bits a sample it says that {stored} are stored, the highest of them bit {high}"
+            "of {allocated} bits a sample it says that {stored} are stored, the highest of them \
+            bit {high}"
         ));
     }
     let is_signed = values.u16(tags::PIXEL_REPRESENTATION, "pixel representation")? == Some(1);

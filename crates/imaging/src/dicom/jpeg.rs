@@ -72,7 +72,8 @@ pub(super) fn decoded(
     };
     if (info.width, info.height, samples) != (width, height, samples_per_pixel) {
         return Err(damaged(format!(
-            "the header says {width}x{height} pixels with {samples_per_pixel} samples each and its JPEG {}x{} with {samples}",
+            "the header says {width}x{height} pixels with {samples_per_pixel} samples each and \
+            its JPEG {}x{} with {samples}",
             info.width, info.height
         )));
     }

@@ -123,10 +123,10 @@ fn decode_with(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
 /// What it means that coded data did not end where the picture did.
 fn refusal(bits: &Bits) -> Refusal {
     /// Some encoders leave a few bytes between the picture and its end mark.
-    const MOST_SPARE_BITS: i64 = 64 * 8;
+    const MAX_SPARE_BITS: i64 = 64 * 8;
     match bits.left() {
         ..0 => Refusal::WrongSize("its coded data ends before the picture does"),
-        0..=MOST_SPARE_BITS => Refusal::NotReadHere,
+        0..=MAX_SPARE_BITS => Refusal::NotReadHere,
         _ => Refusal::WrongSize("its coded data does not end where the picture does"),
     }
 }

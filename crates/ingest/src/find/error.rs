@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ossify_contract::Split;
+use ossify_storage::is_url;
 
 /// Why a dataset cannot be read as one.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,8 @@ pub(crate) enum LayoutError {
     },
     /// Several files could be the description.
     #[error(
-        "several files describe a dataset: {}; rename the right one to data.yaml, or name it with --dataset",
+        "several files describe a dataset: {}; rename the right one to data.yaml, or name it with \
+        --dataset",
         list(files)
     )]
     SeveralYaml {
@@ -54,7 +56,8 @@ pub(crate) enum LayoutError {
         tried: Vec<String>,
     },
     /// A path leads outside the dataset.
-    #[error("path-escapes-dataset: {what} leads to {}, outside the dataset; copy it inside, or allow it with --set dataset.follow_links=true", target.display())]
+    #[error("path-escapes-dataset: {what} leads to {}, outside the dataset; copy it inside, or \
+        allow it with --set dataset.follow_links=true", target.display())]
     Escapes {
         /// The path, as it was written, and where.
         what: String,
@@ -71,7 +74,8 @@ pub(crate) enum LayoutError {
     },
     /// Nothing says what the classes are.
     #[error(
-        "the names of the classes are not known: {}; add `names: [...]` to data.yaml, or set dataset.class_names = [\"...\", \"...\"] in the conf",
+        "the names of the classes are not known: {}; add `names: [...]` to data.yaml, or set \
+        dataset.class_names = [\"...\", \"...\"] in the conf",
         reason
     )]
     NoClasses {
@@ -79,7 +83,8 @@ pub(crate) enum LayoutError {
         reason: String,
     },
     /// The conf names another number of classes than the description.
-    #[error("dataset.class_names has {configured} and {} has {described} classes; name each class once, in order of the ids", yaml.display())]
+    #[error("dataset.class_names has {configured} and {} has {described} classes; name each class \
+        once, in order of the ids", yaml.display())]
     ClassCount {
         /// Names in the conf.
         configured: usize,
@@ -90,7 +95,8 @@ pub(crate) enum LayoutError {
     },
     /// One image in two splits.
     #[error(
-        "{count} images are in {first} and in {second}, {example} for one; a split that is trained on cannot be scored on: give each its own images"
+        "{count} images are in {first} and in {second}, {example} for one; a split that is \
+        trained on cannot be scored on: give each its own images"
     )]
     SharedImages {
         /// How many.
@@ -113,7 +119,14 @@ impl LayoutError {
 
     /// Whether the command line or the configuration is at fault, and not the dataset.
     pub fn is_usage(&self) -> bool {
-        matches!(self, LayoutError::NoDataset { .. } | LayoutError::ClassCount { .. })
+        match self {
+            LayoutError::NoDataset { .. } | LayoutError::ClassCount { .. } => true,
+            // A URL of no known kind, or an environment that does not fit it.
+            LayoutError::Io { path, source } => {
+                is_url(path) && source.kind() == io::ErrorKind::InvalidInput
+            }
+            _ => false,
+        }
     }
 }
 

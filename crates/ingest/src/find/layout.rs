@@ -83,7 +83,8 @@ pub(crate) fn find(path: &Path, settings: &DatasetSettings) -> Result<Layout, La
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(no_dataset(
                 path,
-                "name its folder with --dataset, or with dataset.path in the conf; `make ingest` generates the demo's",
+                "name its folder with --dataset, or with dataset.path in the conf; `make ingest` \
+                generates the demo's",
             ));
         }
         Err(e) => return Err(LayoutError::io(path)(e)),
@@ -158,7 +159,11 @@ fn classes(
         return Err(LayoutError::NoClasses { reason: "the list of names is empty".into() });
     }
     if let Some((first, second, name)) = names.shared_name() {
-        remarks.push(format!("classes {first} and {second} are both called `{}`; tables and reports tell them apart by id alone", printable(name)));
+        remarks.push(format!(
+            "classes {first} and {second} are both called `{}`; tables and \
+            reports tell them apart by id alone",
+            printable(name)
+        ));
     }
     Ok(names)
 }
@@ -333,7 +338,8 @@ impl Layout {
         }
         if self.splits.is_empty() {
             let looked_for = format!(
-                "{} with `train:` and `val:`, train/images with train/labels, and images/train with labels/train (also valid or val, and test)",
+                "{} with `train:` and `val:`, train/images with train/labels, and images/train \
+                with labels/train (also valid or val, and test)",
                 description::USUAL_NAMES.join(", ")
             );
             return Err(LayoutError::NoSplits { root: self.root.clone(), looked_for });

@@ -228,7 +228,8 @@ impl Examiner<'_> {
         if self.missing_labels == MissingLabels::Background {
             return ImageStatus::Background;
         }
-        let help = "add an empty label file if there is nothing to find on it, or set dataset.missing_labels = \"background\"";
+        let help = "add an empty label file if there is nothing to find on it, or set \
+            dataset.missing_labels = \"background\"";
         findings.extend(self.finding(
             Rule::LabelMissing,
             Place::file(image),

@@ -293,7 +293,8 @@ fn check_count(line: &mut Line) -> Coordinates {
         0..=3 => ("the line ends here", "restore the missing numbers, or delete the line"),
         5 if is_share(line.token(5)) => (
             "a fifth number",
-            "this looks like a prediction file with a confidence column; remove the last number of each line if these are labels after all",
+            "this looks like a prediction file with a confidence column; remove the last number \
+            of each line if these are labels after all",
         ),
         5 => ("a fifth number", "a box is `class x y w h`; remove what follows it"),
         9 if line.token(5).bytes().all(|byte| byte.is_ascii_digit()) => {
@@ -662,7 +663,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_past_the_edge_is_clipped_and_rounding_is_not_told() {
+    fn a_box_past_the_edge_is_clipped_and_rounding_is_not_reported() {
         let (object, findings) = parse("0 0.95 0.5 0.2 0.1");
         assert_eq!(
             (object.unwrap().unit_box.xmax, findings[0].rule.as_str()),

@@ -49,7 +49,8 @@ impl Parts {
         for Part { partition, manifest, summary, .. } in &parts {
             if summary.configuration != configuration {
                 bail!(
-                    "part {partition} was made with another configuration, data.yaml or list of images; run ossify-ingest --partition {partition} with \
+                    "part {partition} was made with another configuration, data.yaml or list of \
+                    images; run ossify-ingest --partition {partition} with \
                      those of the merge"
                 );
             }
@@ -74,7 +75,8 @@ impl Parts {
         };
         if let Some(other) = others.iter().find(|other| seen(other) != seen(first)) {
             bail!(
-                "the dataset had other files when part {} was made than when part {} was; run both again, the one that is up to date has nothing to do",
+                "the dataset had other files when part {} was made than when part {} was; run \
+                both again, the one that is up to date has nothing to do",
                 other.partition,
                 first.partition
             );
@@ -83,7 +85,8 @@ impl Parts {
             let taken: u64 = self.splits(split.split).map(|split| split.own_files).sum();
             if taken != split.census.files {
                 bail!(
-                    "the parts have {taken} of the {} files of {}; this is a defect of ossify-ingest",
+                    "the parts have {taken} of the {} files of {}; this is a defect of \
+                    ossify-ingest",
                     split.census.files,
                     split.split
                 );

@@ -79,7 +79,8 @@ impl RarePolicy {
         if let Some((from, into)) = merges.iter().find(|(_, into)| merges.contains_key(into)) {
             let (from, into) = (printable(names.name(*from)), printable(names.name(*into)));
             return Err(format!(
-                "ingest.merge_rare_into: `{from}` is merged into `{into}`, which is merged itself; name the last class for both"
+                "ingest.merge_rare_into: `{from}` is merged into `{into}`, which is merged \
+                itself; name the last class for both"
             ));
         }
         let is_filtered = settings.rare_classes == RareClasses::Filter;
@@ -222,7 +223,10 @@ pub(crate) fn rare_findings(
         };
         let message = format!("class {} `{}` is {verb}: {reason}", row.class_id, row.class_name);
         let finding = book.finding(Rule::ClassRare, Place::file(place), message)?;
-        Some(finding.with_note(note).with_help("label more examples, lower the limit, or merge the class into another with [ingest.merge_rare_into]"))
+        Some(finding.with_note(note).with_help(
+            "label more examples, lower the limit, or merge \
+            the class into another with [ingest.merge_rare_into]",
+        ))
     };
     classes.rows.iter().filter_map(finding).collect()
 }

@@ -82,7 +82,8 @@ impl<'a> FindingStream<'a> {
         let left_out = self.finish().context("cannot write the findings to standard output")?;
         if left_out > 0 {
             eprintln!(
-                "warning: {left_out} findings did not fit into the SARIF document; issues.parquet has all"
+                "warning: {left_out} findings did not fit into the SARIF document; issues.parquet \
+                has all"
             );
         }
         Ok(())
@@ -144,7 +145,10 @@ pub(crate) fn show(tally: &Tally, root: &str, reporter: &Reporter) {
         reporter.say(String::from_utf8_lossy(&text).trim_end_matches('\n'));
         let more = rule.count - shown.len() as u64;
         if more > 0 {
-            reporter.say(format_args!("... and {more} more of this rule in issues.parquet; `ossify-ingest explain {name}` tells about it"));
+            reporter.say(format_args!(
+                "... and {more} more of this rule in issues.parquet; \
+                `ossify-ingest explain {name}` tells about it"
+            ));
         }
         reporter.say("");
     }

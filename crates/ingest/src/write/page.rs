@@ -36,7 +36,8 @@ pub(crate) fn render(layout: &Layout, tally: &Tally, classes: &[ClassRow]) -> St
     page.push(class_balance(tally, classes));
     page.push(findings(layout, tally));
     if let Some(gallery) = drawings::samples(layout, tally, classes) {
-        let text = "Two images of each class, drawn at random. The class's own objects are orange, others blue.";
+        let text = "Two images of each class, drawn at random. The class's own objects are \
+            orange, others blue.";
         page.push(Section::new("Examples").paragraph(text).gallery(gallery));
     }
     page.push(boxes(tally));
@@ -163,8 +164,13 @@ fn class_balance(tally: &Tally, classes: &[ClassRow]) -> Section {
         && largest >= smallest * 10
     {
         let ratio = largest as f64 / smallest as f64;
-        section =
-            section.note(NoteKind::Warning, format!("The largest class has {ratio:.0} times the objects of the smallest in train; look at scores per class."));
+        section = section.note(
+            NoteKind::Warning,
+            format!(
+                "The largest class has {ratio:.0} times the \
+                objects of the smallest in train; look at scores per class."
+            ),
+        );
     }
     section
 }

@@ -12,7 +12,7 @@ use super::tally::Tally;
 use crate::find::layout::Layout;
 use crate::wording::{count, plural};
 
-/// Classes that are filtered or merged of which people are told one by one.
+/// Filtered or merged classes that are shown one by one.
 const MAX_SHOWN_CLASSES: usize = 20;
 
 /// The dataset's own name: that of its folder.
@@ -31,12 +31,25 @@ pub(crate) fn json(layout: &Layout, tally: &Tally, numbered: &NumberedClasses) -
     let filtered: Vec<Value> = classes
         .iter()
         .filter(|class| class.class_index.is_none())
-        .map(|class| json!({ "class_id": class.class_id, "class_name": class.class_name, "reason": class.reason }))
+        .map(|class| {
+            json!({
+                "class_id": class.class_id,
+                "class_name": class.class_name,
+                "reason": class.reason,
+            })
+        })
         .collect();
     let merged: Vec<Value> = classes
         .iter()
         .filter(|class| !class.kept && class.class_index.is_some())
-        .map(|class| json!({ "class_id": class.class_id, "class_name": class.class_name, "class_index": class.class_index, "reason": class.reason }))
+        .map(|class| {
+            json!({
+                "class_id": class.class_id,
+                "class_name": class.class_name,
+                "class_index": class.class_index,
+                "reason": class.reason,
+            })
+        })
         .collect();
     let rare_kept: Vec<Value> = classes
         .iter()
@@ -60,7 +73,13 @@ pub(crate) fn json(layout: &Layout, tally: &Tally, numbered: &NumberedClasses) -
         "ledger": tally.ledger,
         "quarantined_share": tally.quarantined_share(),
         "repaired_objects": tally.repaired,
-        "classes": { "total": classes.len(), "kept": kept, "filtered": filtered, "merged": merged, "rare_kept": rare_kept },
+        "classes": {
+            "total": classes.len(),
+            "kept": kept,
+            "filtered": filtered,
+            "merged": merged,
+            "rare_kept": rare_kept,
+        },
         "findings": { "errors": errors, "warnings": warnings, "notes": notes, "by_rule": rules },
         "remarks": layout.remarks,
     })
@@ -81,7 +100,10 @@ pub(crate) fn say(
         count(total.images, "image"),
         plural(tally.splits.len() as u64, "split", "splits")
     ));
-    reporter.say("  split    images  labelled  background  unlabelled  unreadable    lines  objects  quarantined");
+    reporter.say(
+        "  split    images  labelled  background  unlabelled  unreadable    lines  \
+        objects  quarantined",
+    );
     for split in Split::ALL {
         let (Some(counts), Some(ledger)) = (tally.splits.get(&split), tally.ledger.get(&split))
         else {

@@ -231,7 +231,8 @@ impl<'a> LabelTables<'a> {
             && issues == self.tally.severities.iter().sum::<u64>();
         if !adds_up || !written {
             return Err(anyhow!(
-                "the ledger does not add up: {:?}, and the tables have {images} images, {objects} objects and {issues} issues; \
+                "the ledger does not add up: {:?}, and the tables have {images} images, {objects} \
+                objects and {issues} issues; \
                  nothing was published. This is a fault of ossify: please report it",
                 self.tally.ledger
             ));

@@ -20,7 +20,7 @@ const DRAWN_PER_CLASS: usize = 2;
 const DRAWN_CLASSES: usize = 16;
 /// Objects drawn on an image.
 const DRAWN_OBJECTS: usize = 100;
-/// Image sizes that are told apart.
+/// Distinct image sizes that are counted.
 const MAX_SIZES: usize = 1 << 16;
 
 /// Images of a split by status, and its objects.

@@ -38,7 +38,11 @@ impl Dataset {
     /// The small dataset with a fault of most kinds.
     pub fn faulty() -> Self {
         let dataset = Dataset::small();
-        dataset.write("train/labels/a.txt", "0 0.5 0.5 0.2 0.1\n9 0.5 0.5 0.2 0.1\n2 1.0427 0.5180 0.2200 0.1350\n0 0.5 0.5 0.2 0.1 0.87\n");
+        dataset.write(
+            "train/labels/a.txt",
+            "0 0.5 0.5 0.2 0.1\n9 0.5 0.5 0.2 0.1\n2 1.0427 \
+            0.5180 0.2200 0.1350\n0 0.5 0.5 0.2 0.1 0.87\n",
+        );
         dataset.write(
             "train/labels/b.txt",
             "2 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n1 0.95 0.5 0.2 0.1\nwrist 0.5 0.5 0.2 0.1\n",

@@ -9,15 +9,15 @@ use crate::fingerprint::bilinear;
 /// The least correlation of two pictures that count as one. In BoneFractureYolo8 none of 1.9
 /// million pairs of different splits reaches 0.70, and with 0.84 the groups of one source are still
 /// found to 99%; synthetic films that share their bones reach 0.80.
-pub const LEAST_CORRELATION: f32 = 0.82;
+pub const MIN_CORRELATION: f32 = 0.82;
 /// Pairs whose circles correlate less are let go without a closer look.
-const LEAST_COARSE_CORRELATION: f32 = 0.4;
+const MIN_COARSE_CORRELATION: f32 = 0.4;
 /// Ratios of width to height that differ by a larger share belong to frames that no exporter made
 /// of one.
-const MOST_DISTORTION: f32 = 0.03;
+const MAX_DISTORTION: f32 = 0.03;
 /// Fewer pixels that both pictures show are no ground to compare them.
-const LEAST_PIXELS: f32 = 1000.0;
-/// Angles that are told apart, a turn.
+const MIN_PIXELS: f32 = 1000.0;
+/// Angles that are distinguished, a turn.
 const ANGLES: usize = 1024;
 
 /// How two pictures lie on each other.
@@ -53,7 +53,7 @@ impl Alike {
 /// plane is then climbed in steps down to a third of a degree.
 pub fn lay_on(picture: &Picture, other: &Picture, mirrored: bool) -> Option<Alike> {
     let (coarse, spoke) = best_spoke(&picture.circles, &other.circles, mirrored);
-    if coarse < LEAST_COARSE_CORRELATION {
+    if coarse < MIN_COARSE_CORRELATION {
         return None;
     }
     let step = ANGLES / SPOKES;
@@ -83,7 +83,7 @@ fn is_same_shape(picture: &Picture, other: &Picture, quarter_turned: bool) -> bo
     } else {
         picture.width_to_height / other.width_to_height
     };
-    (1.0 - MOST_DISTORTION..=1.0 + MOST_DISTORTION).contains(&distortion)
+    (1.0 - MAX_DISTORTION..=1.0 + MAX_DISTORTION).contains(&distortion)
 }
 
 /// The correlation along circles at the best turn of the other, counter-clockwise in spokes, and
@@ -164,7 +164,7 @@ fn correlation_at(picture: &Picture, other: &Picture, angle: usize, mirrored: bo
                 (sum_a + a, sum_b + b, sum_aa + a * a, sum_bb + b * b, sum_ab + a * b);
         }
     }
-    if count < LEAST_PIXELS {
+    if count < MIN_PIXELS {
         return -1.0;
     }
     let n = f64::from(count);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ossify_contract::{Result, Split};
 use rayon::prelude::*;
 
-use super::pieces::{Piece, ball, most_bits, pieces};
+use super::pieces::{Piece, ball, max_bits, pieces};
 use super::scratch::Scratch;
 use super::sorted::{Sorted, Sorter};
 use crate::fingerprint::MIRRORED_BITS;
@@ -125,18 +125,18 @@ impl HashIndex {
         radius: u32,
         found: &mut impl FnMut(Candidate) -> Result<()>,
     ) -> Result<()> {
-        let most_queries = self.scratch.room(2, size_of::<[u64; 2]>()) as u64;
-        let most_hits = self.scratch.room(1, size_of::<Hit>());
+        let max_queries = self.scratch.room(2, size_of::<[u64; 2]>()) as u64;
+        let max_hits = self.scratch.room(1, size_of::<Hit>());
         self.for_each_look_up(radius, |look_up, blocks, queries| {
-            let (mut start, mut count) = (queries.start, most_queries);
+            let (mut start, mut count) = (queries.start, max_queries);
             while start < queries.end {
                 let batch = self.rows.read(start..queries.end.min(start + count))?;
-                match look_up.hits(blocks, &batch, most_hits)? {
+                match look_up.hits(blocks, &batch, max_hits)? {
                     Some(hits) => {
                         hits.iter()
                             .try_for_each(|hit| found(hit.candidate(batch[hit.query as usize])))?;
                         start += batch.len() as u64;
-                        count = most_queries.min(2 * count);
+                        count = max_queries.min(2 * count);
                     }
                     None if batch.len() > 1 => count = batch.len() as u64 / 2,
                     None => {
@@ -154,14 +154,14 @@ impl HashIndex {
     /// # Errors
     /// Fails where the disk does.
     pub fn count_by_distance(&self, radius: u32) -> Result<Counts> {
-        let most_queries = self.scratch.room(1, size_of::<[u64; 2]>());
+        let max_queries = self.scratch.room(1, size_of::<[u64; 2]>());
         let mut counts = Counts::default();
         self.for_each_look_up(radius, |look_up, blocks, queries| {
             for block in 0..blocks.count() {
                 let table = blocks.table(block)?;
-                for start in queries.clone().step_by(most_queries) {
+                for start in queries.clone().step_by(max_queries) {
                     let batch =
-                        self.rows.read(start..queries.end.min(start + most_queries as u64))?;
+                        self.rows.read(start..queries.end.min(start + max_queries as u64))?;
                     counts = sum(counts, look_up.count(table, &batch));
                 }
             }
@@ -395,7 +395,7 @@ struct Table {
 impl Table {
     fn new(rows: &Sorted<2>, records: Range<u64>, piece: Piece) -> Result<Self> {
         let count = (records.end - records.start) as usize;
-        let lower_bits = piece.bits.saturating_sub(most_bits(count));
+        let lower_bits = piece.bits.saturating_sub(max_bits(count));
         let value = |hash: u64| (piece.of(hash) >> lower_bits) as usize;
         // One ahead, and so in place when all entries are.
         let mut starts = vec![0_u32; (1 << (piece.bits - lower_bits)) + 2];
@@ -488,19 +488,25 @@ mod tests {
         #[test]
         fn the_search_finds_what_brute_force_does(
             origins in prop::collection::vec(any::<u64>(), 1..6),
-            images in prop::collection::vec((0usize..6, 0usize..3, prop::collection::vec(0u32..64, 0..14), any::<bool>()), 0..300),
+            images in prop::collection::vec(
+                (0usize..6, 0usize..3, prop::collection::vec(0u32..64, 0..14), any::<bool>()),
+                0..300,
+            ),
             radius in 0u32..=16,
         ) {
             let images: Vec<Hashed> = images
                 .into_iter()
                 .map(|(origin, split, flips, mirrored)| {
-                    let origin = origins[origin % origins.len()] ^ if mirrored { MIRRORED_BITS } else { 0 };
-                    Hashed { split: Split::ALL[split], hash: flips.into_iter().fold(origin, |hash, bit| hash ^ 1 << bit) }
+                    let origin = origins[origin % origins.len()]
+                        ^ if mirrored { MIRRORED_BITS } else { 0 };
+                    let hash = flips.into_iter().fold(origin, |hash, bit| hash ^ 1 << bit);
+                    Hashed { split: Split::ALL[split], hash }
                 })
                 .collect();
             let mut all = found(&images, radius, usize::MAX);
             for memory_bytes in [1_500, 20_000] {
-                prop_assert_eq!(&found(&images, radius, memory_bytes), &all, "{} bytes", memory_bytes);
+                let found = found(&images, radius, memory_bytes);
+                prop_assert_eq!(&found, &all, "{} bytes", memory_bytes);
             }
             all.sort_unstable();
             prop_assert_eq!(all, by_brute_force(&images, radius));

@@ -1,7 +1,7 @@
 //! Which pictures stand in more than one split: the same files, the same pixels, and near copies.
 //!
 //! A score on a picture that was trained on is no test, and dataset exporters copy pictures after
-//! they turned, brightened or encoded them again. The three kinds are told apart, because the first
+//! they turned, brightened or encoded them again. The three kinds differ, because the first
 //! two are beyond doubt and the third is judged: [`for_each_candidate`] finds pairs whose
 //! perceptual hashes are near, and [`lay_on`] looks at both pictures.
 
@@ -23,7 +23,7 @@ mod scratch;
 mod search;
 mod sorted;
 
-pub use alike::{Alike, LEAST_CORRELATION, lay_on};
+pub use alike::{Alike, MIN_CORRELATION, lay_on};
 pub use candidates::{Candidate, HashIndex, HashIndexBuilder, radius};
 pub use counts::LeakCounts;
 pub use pair::LeakPair;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ossify_contract::{LeakTier, Result};
 use rayon::prelude::*;
 
-use super::alike::{Alike, LEAST_CORRELATION, lay_on};
+use super::alike::{Alike, MIN_CORRELATION, lay_on};
 use super::candidates::Candidate;
 use super::groups::Groups;
 use super::pair::LeakPair;
@@ -105,7 +105,7 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
             })
             .collect();
         for (candidate, alike) in waiting.iter().zip(lie_on) {
-            let Some(alike) = alike.filter(|alike| alike.correlation >= LEAST_CORRELATION) else {
+            let Some(alike) = alike.filter(|alike| alike.correlation >= MIN_CORRELATION) else {
                 continue;
             };
             let Candidate { row, other_row, hash_distance, .. } = *candidate;
@@ -139,9 +139,9 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
                 while let Some(repeat) = self.repeats.after(at)? {
                     at = repeat;
                     if self.groups.join(repeat, other_row)? {
-                        // The turn is told from the row that comes first.
-                        let is_told_so = (repeat < other_row) == (row < other_row);
-                        let alike = if is_told_so {
+                        // The turn is measured from the row that comes first.
+                        let is_same_order = (repeat < other_row) == (row < other_row);
+                        let alike = if is_same_order {
                             pair.alike
                         } else {
                             pair.alike.map(Alike::seen_from_the_other)

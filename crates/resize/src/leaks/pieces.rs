@@ -41,12 +41,12 @@ pub(super) fn pieces(images: usize, radius: u32) -> Vec<Piece> {
             })
             .sum()
     };
-    let cuts = (64_u32.div_ceil(most_bits(images))..=64 / 4).map(cut);
+    let cuts = (64_u32.div_ceil(max_bits(images))..=64 / 4).map(cut);
     cuts.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or_default()
 }
 
 /// Bits of a piece for which a table has at most four places to begin for each image.
-pub(super) fn most_bits(images: usize) -> u32 {
+pub(super) fn max_bits(images: usize) -> u32 {
     (images.max(4).ilog2() + 2).min(26)
 }
 

@@ -11,7 +11,7 @@ use super::search::find_leaks_within;
 use super::*;
 use crate::fingerprint::{MIRRORED_BITS, TensorView};
 
-/// Sets of rows, each told by its first row.
+/// Sets of rows, each named by its first row.
 struct Sets(Vec<u32>);
 
 impl Sets {
@@ -80,7 +80,7 @@ fn by_plain_loops(
         if waiting.len() == BATCH || at + 1 == candidates.len() {
             for Candidate { row, other_row, mirrored, hash_distance } in waiting.drain(..) {
                 let alike = lay_on(&picture(row as usize), &picture(other_row as usize), mirrored)
-                    .filter(|alike| alike.correlation >= LEAST_CORRELATION);
+                    .filter(|alike| alike.correlation >= MIN_CORRELATION);
                 if alike.is_some() && sets.join(row, other_row) {
                     found.push(LeakPair {
                         row,
@@ -200,7 +200,13 @@ proptest! {
     fn in_little_memory_or_much_it_finds_what_plain_loops_do(
         origins in prop::collection::vec(any::<u64>(), 1..12),
         images in prop::collection::vec(
-            (0usize..3, 0u64..300, 0u64..300, (0usize..12, prop::collection::vec(0u32..64, 0..6), any::<bool>()), 0usize..6),
+            (
+                0usize..3,
+                0u64..300,
+                0u64..300,
+                (0usize..12, prop::collection::vec(0u32..64, 0..6), any::<bool>()),
+                0usize..6,
+            ),
             0..250,
         ),
         candidates_per_image in prop::sample::select(vec![0.0, 0.05, 0.3]),
@@ -208,21 +214,34 @@ proptest! {
         let prints: Vec<Print> = images
             .iter()
             .map(|(split, bytes_xxh3, pixels_xxh3, (origin, flips, mirrored), _)| {
-                let origin = origins.get(*origin).copied().unwrap_or(0) ^ if *mirrored { MIRRORED_BITS } else { 0 };
+                let origin = origins.get(*origin).copied().unwrap_or(0)
+                    ^ if *mirrored { MIRRORED_BITS } else { 0 };
                 let perceptual_hash = flips.iter().fold(origin, |hash, bit| hash ^ 1 << bit);
-                Print { split: Split::ALL[*split], bytes_xxh3: *bytes_xxh3, pixels_xxh3: *pixels_xxh3, perceptual_hash }
+                Print {
+                    split: Split::ALL[*split],
+                    bytes_xxh3: *bytes_xxh3,
+                    pixels_xxh3: *pixels_xxh3,
+                    perceptual_hash,
+                }
             })
             .collect();
         let picture = |row: usize| PICTURES[images[row].4].clone();
         let (pairs, sets, candidates) = by_plain_loops(&prints, candidates_per_image, picture);
         let mut numbers = std::collections::HashMap::new();
         let mut members = Vec::new();
-        for (row, first) in sets.0.iter().enumerate().filter(|(_, first)| sets.0.iter().filter(|other| other == first).count() > 1) {
+        let is_joined = |first: &u32| sets.0.iter().filter(|other| *other == first).count() > 1;
+        for (row, first) in sets.0.iter().enumerate().filter(|(_, first)| is_joined(first)) {
             let next = numbers.len() as i32;
             members.push((row as u32, *numbers.entry(*first).or_insert(next)));
         }
         for memory_bytes in [1_500, 30_000, MEMORY_BYTES] {
-            let leaks = find_leaks_within(Scratch::new(std::env::temp_dir(), memory_bytes), &prints, candidates_per_image, |row| Ok(picture(row))).unwrap();
+            let scratch = Scratch::new(std::env::temp_dir(), memory_bytes);
+            let leaks = find_leaks_within(
+                scratch,
+                &prints,
+                candidates_per_image,
+                |row| Ok(picture(row)),
+            ).unwrap();
             prop_assert_eq!(&leaks.pairs, &pairs, "{} bytes", memory_bytes);
             prop_assert_eq!(&leaks.members, &members);
             prop_assert_eq!(leaks.candidates, candidates);
