@@ -97,10 +97,8 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
     (
         "truncated.json",
         COCO,
-        &[
-            "truncated.json is not a list of detections: EOF while parsing a string at line 3 column \
-                26; expected..",
-        ],
+        &["truncated.json is not a list of detections: EOF while parsing a string at line 3 \
+             column 26; expected.."],
     ),
     (
         "ground_truth.json",

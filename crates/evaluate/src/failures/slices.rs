@@ -24,8 +24,8 @@ const WORST_SOURCES: usize = 8;
 /// Objects that a source needs to be listed: one alone is an image, not a source.
 const MIN_OF_SOURCE: u64 = 3;
 
-/// Scores by size of the object, by where it lies, by how many objects its image has, by how light the
-/// image is, and of the sources with the lowest ones.
+/// Scores by size of the object, by where it lies, by how many objects its image has, by how light
+/// the image is, and of the sources with the lowest ones.
 pub(crate) fn slices(data: &SplitData) -> Vec<Slice> {
     const PARTS: [(&str, &str); 8] = [
         ("size of the box", "below 2 % of the image"),
