@@ -31,7 +31,10 @@ pub use manifest::{
     FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file, open,
 };
 pub use ossify_diagnostics::{Action, Finding, Place, Severity};
-pub use part::{HashingReader, Part, PartFile, PartFolder, TempPath, read_parts};
+pub use part::{
+    HashingReader, Part, PartFile, PartFolder, PartPayload, PartSummary, TempPath, current_part,
+    read_parts,
+};
 pub use partition::{
     MOST_PARTITIONS, Partition, PartitionError, share_of_pieces, share_place, share_place_of_label,
 };

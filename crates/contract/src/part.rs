@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 pub use tempfile::TempPath;
 use xxhash_rust::xxh3::Xxh3;
@@ -112,15 +113,15 @@ impl PartFolder {
     /// Publishes the part: writes the manifest that names its files.
     ///
     /// # Errors
-    /// Fails where the disk does; the earlier part then still stands.
-    pub fn publish(
+    /// Fails where the disk does; the folder then still holds the earlier part.
+    pub fn publish<P: PartPayload>(
         &self,
-        stage: &str,
         fingerprint: &str,
         files: Vec<FileEntry>,
-        summary: serde_json::Value,
+        summary: &PartSummary<P>,
     ) -> Result<Manifest> {
-        let manifest = Manifest::of_now(stage, fingerprint, files, summary);
+        let summary = summary.to_json(&self.path)?;
+        let manifest = Manifest::of_now(&part_stage::<P>(), fingerprint, files, summary);
         self.write(MANIFEST_FILE, manifest.text(&self.path.join(MANIFEST_FILE))?.as_bytes())?;
         Ok(manifest)
     }
@@ -160,30 +161,120 @@ impl Write for PartFile {
     }
 }
 
+/// What a stage says of a part, beside what every stage says.
+pub trait PartPayload: Serialize + DeserializeOwned {
+    /// The stage, as in `ossify-<stage>`.
+    const STAGE: &'static str;
+    /// What [`PartSummary::whole`] is a hash of, as in "was made with another ...".
+    const MADE_WITH: &'static str;
+
+    /// What tells the whole of this part from others, for a message: "it is of run ...".
+    fn origin(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The summary of a part's manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartSummary<P> {
+    /// The share, as [`Partition`] is written.
+    pub partition: String,
+    /// Hash of what all parts of one whole have in common. A merge takes those of its own alone.
+    pub whole: String,
+    /// What the stage says of it.
+    pub payload: P,
+}
+
+impl<P: PartPayload> PartSummary<P> {
+    /// That of a share of the whole with this hash.
+    pub fn new(partition: Partition, whole: impl Into<String>, payload: P) -> Self {
+        PartSummary { partition: partition.to_string(), whole: whole.into(), payload }
+    }
+
+    /// The summary in the manifest of the part in `folder`.
+    ///
+    /// # Errors
+    /// Fails where a value has no JSON form.
+    pub fn to_json(&self, folder: &Path) -> Result<serde_json::Value> {
+        serde_json::to_value(self)
+            .map_err(|e| ArtefactError::corrupt(folder, format!("cannot encode the summary: {e}")))
+    }
+}
+
+/// The manifest of the part in `folder`, if it is the part that has this fingerprint; no file is
+/// read.
+pub fn current_part<P: PartPayload>(folder: &Path, fingerprint: &str) -> Option<Manifest> {
+    Manifest::is_current(folder, fingerprint).filter(|part| part.stage == part_stage::<P>())
+}
+
+fn part_stage<P: PartPayload>() -> String {
+    format!("{}-part", P::STAGE)
+}
+
 /// A part as a merge finds it.
 #[derive(Clone, Debug)]
-pub struct Part<S> {
+pub struct Part<P> {
     /// The share.
     pub partition: Partition,
     /// Where its files lie.
     pub folder: PathBuf,
     /// Its manifest; all files are there.
     pub manifest: Manifest,
-    /// The summary of the manifest.
-    pub summary: S,
+    /// What the stage says of it.
+    pub payload: P,
 }
 
-/// The parts of all shares, in order, made by this version of the program. Their summaries name
-/// their share as `partition`.
+impl<P: PartPayload> Part<P> {
+    /// The entry of a file that the payload names.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Corrupt`] where the manifest does not list it.
+    pub fn file(&self, path: &str) -> Result<&FileEntry> {
+        self.manifest.file(path).ok_or_else(|| {
+            let reason =
+                format!("its manifest does not list {path}; {}", again::<P>(self.partition));
+            ArtefactError::corrupt(&self.folder, reason)
+        })
+    }
+
+    fn check(&self, partition: &str, made_with: &str, whole: &str) -> Result<()> {
+        if partition != self.partition.to_string() {
+            return Err(ArtefactError::MovedPart {
+                partition: partition.to_owned(),
+                path: self.folder.clone(),
+            });
+        }
+        if made_with != whole {
+            let origin = self.payload.origin().map_or(String::new(), |of| format!(" ({of})"));
+            let reason = format!(
+                "part {0} was made with another {1}{origin}; run ossify-{2} --partition {0} with \
+                 those of the merge",
+                self.partition,
+                P::MADE_WITH,
+                P::STAGE
+            );
+            return Err(ArtefactError::corrupt(&self.folder, reason));
+        }
+        Ok(())
+    }
+}
+
+fn again<P: PartPayload>(partition: Partition) -> String {
+    format!("run ossify-{} --partition {partition} again with --force", P::STAGE)
+}
+
+/// The parts of all shares, in order, made by this version of the program, of the whole with this
+/// hash.
 ///
 /// # Errors
-/// Says which parts are missing, were made by another version, or are those of another share, and
-/// how they are made.
-pub fn read_parts<S: DeserializeOwned>(
+/// Says which parts are missing, were made by another version, are those of another share or of
+/// another whole, and how they are made.
+pub fn read_parts<P: PartPayload>(
     out: &WorkFolder,
-    stage: &str,
     count: u32,
-) -> Result<Vec<Part<S>>> {
+    whole: &str,
+) -> Result<Vec<Part<P>>> {
+    let stage = P::STAGE;
     let (mut parts, mut missing, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for partition in Partition::all(count) {
         let folder = out.part(stage, partition);
@@ -209,7 +300,8 @@ pub fn read_parts<S: DeserializeOwned>(
     }
     if let Some(first) = others.first() {
         let reason = format!(
-            "{} made by another version of ossify ({}); run ossify-{stage} --partition {first}, and so on, again",
+            "{} made by another version of ossify ({}); run ossify-{stage} --partition {first}, \
+             and so on, again",
             are(others.len()),
             shown(&others)
         );
@@ -217,29 +309,29 @@ pub fn read_parts<S: DeserializeOwned>(
     }
     parts
         .into_iter()
-        .map(|(partition, folder, manifest)| part_of(partition, folder, manifest))
+        .map(|(partition, folder, manifest)| part_of(partition, folder, manifest, whole))
         .collect()
 }
 
-fn part_of<S: DeserializeOwned>(
+fn part_of<P: PartPayload>(
     partition: Partition,
     folder: PathBuf,
     manifest: Manifest,
-) -> Result<Part<S>> {
-    let summary = serde_json::from_value(manifest.summary.clone()).map_err(|e| {
-        ArtefactError::corrupt(
-            &folder,
-            format!(
-                "not the manifest of a part ({e}); run --partition {partition} again with --force"
-            ),
-        )
-    })?;
-    match manifest.summary["partition"].as_str() {
-        Some(other) if other != partition.to_string() => {
-            Err(ArtefactError::MovedPart { partition: other.to_owned(), path: folder })
-        }
-        _ => Ok(Part { partition, folder, manifest, summary }),
+    whole: &str,
+) -> Result<Part<P>> {
+    let not_a_part = |reason: &dyn std::fmt::Display| {
+        let again = again::<P>(partition);
+        let reason = format!("not the manifest of a part ({reason}); {again}");
+        ArtefactError::corrupt(folder.join(MANIFEST_FILE), reason)
+    };
+    if manifest.stage != part_stage::<P>() {
+        return Err(not_a_part(&format!("it is of the stage {}", manifest.stage)));
     }
+    let PartSummary { partition: of, whole: made_with, payload } =
+        PartSummary::<P>::deserialize(&manifest.summary).map_err(|e| not_a_part(&e))?;
+    let part = Part { partition, folder, manifest, payload };
+    part.check(&of, &made_with, whole)?;
+    Ok(part)
 }
 
 fn are(parts: usize) -> String {
@@ -323,6 +415,84 @@ fn remove_abandoned(folder: &Path) {
 mod tests {
     use super::*;
 
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    struct Payload {
+        run: String,
+    }
+
+    impl PartPayload for Payload {
+        const STAGE: &'static str = "test";
+        const MADE_WITH: &'static str = "configuration or run";
+        fn origin(&self) -> Option<String> {
+            Some(format!("it is of run {}", self.run))
+        }
+    }
+
+    fn summary(partition: Partition, whole: &str) -> PartSummary<Payload> {
+        PartSummary::new(partition, whole, Payload { run: "a".into() })
+    }
+
+    fn first_of_one() -> PartSummary<Payload> {
+        summary(Partition::new(1, 1).unwrap(), "whole")
+    }
+
+    #[test]
+    fn a_merge_takes_the_parts_of_its_own_whole_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let out = WorkFolder::new(root.path());
+        let read = || read_parts::<Payload>(&out, 2, "whole").map_err(|e| e.to_string());
+        let [one, two] = [1, 2].map(|number| Partition::new(number, 2).unwrap());
+        let publish = |at: Partition, summary: PartSummary<Payload>| {
+            let folder = PartFolder::create(out.part("test", at)).unwrap();
+            let files = vec![write(&folder, "a")];
+            folder.publish("f", files, &summary).unwrap();
+        };
+        let refused = |reason: &str| {
+            let error = read().unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        };
+        publish(one, summary(one, "whole"));
+        refused("one part is not there (2/2); run ossify-test --partition 2/2");
+        publish(two, summary(one, "whole"));
+        refused("is the part 1/2; it was moved here");
+        publish(two, summary(two, "another"));
+        refused(
+            "part 2/2 was made with another configuration or run (it is of run a); \
+             run ossify-test --partition 2/2 with those of the merge",
+        );
+        publish(two, summary(two, "whole"));
+        let parts = read().unwrap();
+        assert_eq!(parts.iter().map(|part| part.partition).collect::<Vec<_>>(), [one, two]);
+        let file = &parts[0].manifest.files[0].path;
+        assert_eq!(parts[0].file(file).unwrap().rows, Some(1));
+        let error = parts[0].file("other").unwrap_err().to_string();
+        assert!(error.ends_with("run ossify-test --partition 1/2 again with --force"), "{error}");
+
+        let path = out.part("test", two).join(MANIFEST_FILE);
+        let published = fs::read_to_string(&path).unwrap();
+        for (from, to, reason) in [
+            ("\"run\"", "\"walk\"", "not the manifest of a part (missing field `run`"),
+            ("\"test-part\"", "\"test\"", "(it is of the stage test); run ossify-test --part"),
+            (env!("CARGO_PKG_VERSION"), "0.0.0", "made by another version of ossify (2/2)"),
+        ] {
+            fs::write(&path, published.replace(from, to)).unwrap();
+            refused(reason);
+        }
+    }
+
+    #[test]
+    fn the_output_of_another_stage_is_no_current_part() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = PartFolder::create(folder.path()).unwrap();
+        part.publish("f", Vec::new(), &first_of_one()).unwrap();
+        assert!(current_part::<Payload>(folder.path(), "f").is_some());
+        assert!(current_part::<Payload>(folder.path(), "g").is_none());
+        let path = folder.path().join(MANIFEST_FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("test-part", "test")).unwrap();
+        assert!(current_part::<Payload>(folder.path(), "f").is_none());
+    }
+
     fn write(folder: &PartFolder, content: &str) -> FileEntry {
         let mut file = folder.begin().unwrap();
         file.write_all(content.as_bytes()).unwrap();
@@ -340,7 +510,7 @@ mod tests {
                     for round in 0..20 {
                         let content = format!("{}", (worker + round) % 3);
                         let files = vec![write(&folder, &content)];
-                        folder.publish("test", &content, files, serde_json::Value::Null).unwrap();
+                        folder.publish(&content, files, &first_of_one()).unwrap();
                         let manifest = Manifest::open(path, "").unwrap();
                         assert_eq!(
                             manifest.files[0].path,
@@ -366,7 +536,7 @@ mod tests {
         let plain = folder.path().join("plain");
         File::create(&plain).unwrap();
         assert_eq!(mode(&folder.path().join(write(&part, "a").path)), mode(&plain));
-        part.publish("test", "f", Vec::new(), serde_json::Value::Null).unwrap();
+        part.publish("f", Vec::new(), &first_of_one()).unwrap();
         assert_eq!(mode(&folder.path().join(MANIFEST_FILE)), mode(&plain));
         let path = part.begin_path().unwrap();
         assert_eq!(mode(&path), mode(&plain));

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
-    Fingerprint, MANIFEST_FILE, Manifest, PartFolder, Partition, Publication, Split,
+    Fingerprint, MANIFEST_FILE, Manifest, PartFolder, PartSummary, Partition, Publication, Split,
+    current_part,
 };
 use ossify_settings::{Context, Outcome, Share, StageError};
 use rayon::ThreadPool;
@@ -20,8 +21,8 @@ use crate::read::label_rules::LabelRules;
 use crate::read::record::Record;
 use crate::read::split::read_split;
 use crate::rules::RuleBook;
-use crate::shares::merge::{Parts, STAGE};
-use crate::shares::part::{PartSummary, RecordWriter};
+use crate::shares::merge::Parts;
+use crate::shares::part::{PartSplits, RecordWriter, STAGE};
 use crate::wording::count;
 use crate::write::classes::RarePolicy;
 use crate::write::findings::{FindingFormat, FindingStream, show};
@@ -118,26 +119,22 @@ impl Stage<'_> {
 
     fn part(&self, partition: Partition) -> Result<Outcome, StageError> {
         let listings = self.list(Some(partition))?;
-        let summary = PartSummary::new(partition, self.configuration()?, &listings);
-        let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
+        let payload = PartSplits::new(&listings);
+        let summary = PartSummary::new(partition, self.configuration()?, payload);
         let fingerprint =
             self.fingerprint(&self.stamps(&listings)).add(partition.to_string()).finish();
         let path = self.context.out.part(STAGE, partition);
-        let stage = format!("{STAGE}-part");
-        let is_current = |manifest: &Manifest| {
-            !self.context.force && self.format.is_none() && manifest.stage == stage
-        };
-        if let Some(manifest) = Manifest::is_current(&path, &fingerprint).filter(is_current) {
-            if manifest.summary != summary {
+        let json = summary.to_json(&path)?;
+        if !self.context.force
+            && self.format.is_none()
+            && let Some(manifest) = current_part::<PartSplits>(&path, &fingerprint)
+        {
+            if manifest.summary != json {
                 // Other shares have changed: what this one holds has not.
-                PartFolder::create(&path)?.publish(
-                    &stage,
-                    &fingerprint,
-                    manifest.files,
-                    summary.clone(),
-                )?;
+                let folder = PartFolder::create(&path)?;
+                folder.publish(&fingerprint, manifest.files, &summary)?;
             }
-            return Ok(Outcome::current(summary));
+            return Ok(Outcome::current(json));
         }
         self.tell_remarks(&listings);
         let folder = PartFolder::create(&path)?;
@@ -166,13 +163,13 @@ impl Stage<'_> {
         }
         drop(progress);
         stream.map_or(Ok(()), FindingStream::end)?;
-        folder.publish(&stage, &fingerprint, files, summary.clone())?;
+        folder.publish(&fingerprint, files, &summary)?;
         let (images, findings) = (count(images, "image"), count(findings, "finding"));
         self.context.reporter.say(format_args!(
             "part {partition}: {images}, {findings}; written to {}",
             path.display()
         ));
-        Ok(Outcome::done(summary))
+        Ok(Outcome::done(json))
     }
 
     fn merge(&self, shares: u32) -> Result<Outcome, StageError> {

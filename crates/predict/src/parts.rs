@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use ossify_contract::{
-    FileEntry, Manifest, Part, PartFolder, Partition, PredictionRow, Publication, Split,
-    TableReader, TableWriter, hash_file, read_parts, share_of_pieces,
+    FileEntry, Part, PartFolder, PartPayload, PartSummary, Partition, PredictionRow, Publication,
+    Split, TableReader, TableWriter, current_part, hash_file, read_parts, share_of_pieces,
 };
 use ossify_model::on_device;
 use ossify_settings::Outcome;
@@ -13,16 +13,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::{MEMORY_KEY, STAGE, ShardWork, open_network, table_name};
 
-/// What a part says of itself, in the summary of its manifest.
+/// The tables of a part. Its whole is a run, its shards, and the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct PartSummary {
-    partition: String,
-    /// Of the whole that it is a part of: run, shards, configuration.
-    whole: String,
+struct PartTables {
     run: String,
     class_names: Vec<String>,
     /// The table of each split that the share has images of.
     tables: BTreeMap<Split, String>,
+}
+
+impl PartPayload for PartTables {
+    const STAGE: &'static str = STAGE;
+    const MADE_WITH: &'static str = "configuration, run or shards";
+
+    fn origin(&self) -> Option<String> {
+        Some(format!("it is of run {}", self.run))
+    }
 }
 
 impl ShardWork<'_> {
@@ -43,7 +49,7 @@ impl ShardWork<'_> {
         let folder = PartFolder::create(self.context.out.part(STAGE, partition))?;
         let fingerprint = format!("{} {partition}", self.fingerprint);
         if let Some(manifest) =
-            Manifest::is_current(folder.path(), &fingerprint).filter(|_| !self.context.force)
+            current_part::<PartTables>(folder.path(), &fingerprint).filter(|_| !self.context.force)
         {
             return Ok(Outcome::current(manifest.summary));
         }
@@ -66,19 +72,13 @@ impl ShardWork<'_> {
             files.push(entry);
         }
         let images: u64 = files.iter().filter_map(|file| file.rows).sum();
-        let summary = PartSummary {
-            partition: partition.to_string(),
-            whole: self.fingerprint.clone(),
+        let payload = PartTables {
             run: self.run.id.clone(),
             class_names: network.class_names().to_vec(),
             tables,
         };
-        let manifest = folder.publish(
-            "predict-part",
-            &fingerprint,
-            files,
-            serde_json::to_value(summary).context("cannot encode the summary")?,
-        )?;
+        let summary = PartSummary::new(partition, &self.fingerprint, payload);
+        let manifest = folder.publish(&fingerprint, files, &summary)?;
         self.context.reporter.say(format_args!(
             "part {partition}: {images} images; written to {}",
             folder.path().display()
@@ -91,23 +91,11 @@ impl ShardWork<'_> {
         if let Some(outcome) = self.current(&folder)? {
             return Ok(outcome);
         }
-        let mut parts = Vec::new();
-        for Part { partition, folder: path, manifest, summary } in
-            read_parts::<PartSummary>(&self.context.out, STAGE, count)?
-        {
-            if summary.whole != self.fingerprint {
-                bail!(
-                    "part {partition} was made with another configuration, run (its is {}, that of \
-                        the merge {}) or other shards; run ossify-predict --partition \
-                     {partition} with those of the merge",
-                    summary.run,
-                    self.run.id
-                );
+        let parts: Vec<Part<PartTables>> = read_parts(&self.context.out, count, &self.fingerprint)?;
+        for part in &parts {
+            for file in &part.manifest.files {
+                file.verify(&part.folder)?;
             }
-            for file in &manifest.files {
-                file.verify(&path)?;
-            }
-            parts.push((path, summary));
         }
         let publication = Publication::begin(&folder)?;
         let mut files = Vec::new();
@@ -117,9 +105,10 @@ impl ShardWork<'_> {
             let table = table_name(split.as_str());
             let mut writer = TableWriter::<PredictionRow>::create(publication.stage(&table)?)?;
             // Shares follow each other as the shards do.
-            for (path, summary) in &parts {
-                let Some(part) = summary.tables.get(&split) else { continue };
-                for rows in TableReader::<PredictionRow>::open(path.join(part))? {
+            for part in &parts {
+                let Some(table) = part.payload.tables.get(&split) else { continue };
+                let path = part.folder.join(&part.file(table)?.path);
+                for rows in TableReader::<PredictionRow>::open(path)? {
                     rows?.into_iter().try_for_each(|row| writer.push(row))?;
                 }
             }
@@ -134,7 +123,7 @@ impl ShardWork<'_> {
             files.push(publication.describe(&table, Some(rows))?);
         }
         let class_names =
-            parts.first().map(|(_, summary)| summary.class_names.clone()).unwrap_or_default();
+            parts.first().map(|part| part.payload.class_names.clone()).unwrap_or_default();
         let outcome = self.publish(publication, files, &class_names)?;
         self.context
             .reporter

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use ossify_contract::{
-    ArtefactError, FileEntry, Manifest, Part, PartFolder, Partition, Publication, read_parts,
+    ArtefactError, FileEntry, Manifest, Part, PartFolder, PartPayload, PartSummary, Partition,
+    Publication, current_part, read_parts,
 };
 use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
@@ -16,13 +17,15 @@ use crate::names::STAGE;
 use crate::shard_record::{ShardRecord, Store, record_name_in_part};
 use crate::stage::Stage;
 
-/// What a part says of itself, in the summary of its manifest.
+/// The shards of a part. Its whole is the configuration and the table of images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct PartSummary {
-    partition: String,
-    /// Hash of the configuration and of the table of images.
-    configuration: String,
+struct PartShards {
     shards: Vec<ShardInPart>,
+}
+
+impl PartPayload for PartShards {
+    const STAGE: &'static str = STAGE;
+    const MADE_WITH: &'static str = "configuration or from another images.parquet";
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,17 +44,13 @@ pub(crate) fn part(stage: &mut Stage, partition: Partition) -> Result<Outcome, S
     let share = stage.plan.share(partition);
     stage.plan.look_up(&context.dataset, |shard| share[shard])?;
     stage.clock.lap("looked files up");
-    let summary = PartSummary {
-        partition: partition.to_string(),
-        configuration: stage.configuration.clone(),
-        shards: shards_in_part(stage, &share),
-    };
-    let summary = serde_json::to_value(summary).context("cannot encode the summary")?;
-    let fingerprint =
-        context.fingerprint("resize-part", &[STAGE]).add(summary.to_string()).finish();
+    let payload = PartShards { shards: shards_in_part(stage, &share) };
+    let summary = PartSummary::new(partition, &stage.configuration, payload);
     let folder = PartFolder::create(context.out.part(STAGE, partition))?;
+    let inputs = summary.to_json(folder.path())?.to_string();
+    let fingerprint = context.fingerprint("resize-part", &[STAGE]).add(inputs).finish();
     if let Some(manifest) =
-        Manifest::is_current(folder.path(), &fingerprint).filter(|_| !context.force)
+        current_part::<PartShards>(folder.path(), &fingerprint).filter(|_| !context.force)
     {
         return Ok(Outcome::current(manifest.summary));
     }
@@ -70,7 +69,7 @@ pub(crate) fn part(stage: &mut Stage, partition: Partition) -> Result<Outcome, S
     // What the file system withheld is asked for by the next run.
     let fingerprint =
         if is_final { fingerprint } else { format!("{fingerprint}, not all files could be read") };
-    let manifest = folder.publish("resize-part", &fingerprint, files, summary)?;
+    let manifest = folder.publish(&fingerprint, files, &summary)?;
     let rows: u64 = manifest.files.iter().filter_map(|file| file.rows).sum();
     context.reporter.say(format_args!(
         "part {partition}: {rows} images; written to {}",
@@ -96,7 +95,7 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
     let mut found = find_shards(stage, count)?;
     let mut records = Vec::with_capacity(stage.plan.shards.len());
     for shard in &mut stage.plan.shards {
-        let (folder, in_part) = found.remove(&shard.file).ok_or_else(|| {
+        let (folder, record, in_part) = found.remove(&shard.file).ok_or_else(|| {
             anyhow!("no part has {}; this is a defect of ossify-resize", shard.file)
         })?;
         if in_part.content != shard.content {
@@ -109,7 +108,7 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
             .into());
         }
         shard.inputs = in_part.inputs;
-        records.push((folder, in_part.record));
+        records.push((folder, record));
     }
     let folder = context.out.shards();
     if let Some(manifest) =
@@ -119,7 +118,8 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
     }
     let publication = Publication::begin(&folder)?;
     for (shard, (folder, record)) in stage.plan.shards.iter().zip(&records) {
-        let path = folder.join(record);
+        record.verify(folder)?;
+        let path = folder.join(&record.path);
         let mut record = ShardRecord::read(&path)?;
         if record.inputs != shard.inputs || record.images() != shard.images {
             return Err(ArtefactError::corrupt(
@@ -138,26 +138,18 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
     stage.publish(publication)
 }
 
-/// All shards of the parts, by name, each with the folder of its part.
+/// All shards of the parts, by name, each with the folder of its part and the file of its record.
 fn find_shards(
     stage: &Stage,
     count: u32,
-) -> Result<HashMap<String, (PathBuf, ShardInPart)>, StageError> {
+) -> Result<HashMap<String, (PathBuf, FileEntry, ShardInPart)>, ArtefactError> {
+    let parts: Vec<Part<PartShards>> = read_parts(&stage.context.out, count, &stage.configuration)?;
     let mut found = HashMap::new();
-    for Part { partition, folder, summary, .. } in
-        read_parts::<PartSummary>(&stage.context.out, STAGE, count)?
-    {
-        if summary.configuration != stage.configuration {
-            return Err(anyhow!(
-                "part {partition} was made with another configuration or from another \
-                images.parquet; run ossify-resize --partition {partition} with \
-                 those of the merge"
-            )
-            .into());
+    for part in parts {
+        for shard in &part.payload.shards {
+            let record = part.file(&shard.record)?.clone();
+            found.insert(shard.file.clone(), (part.folder.clone(), record, shard.clone()));
         }
-        found.extend(
-            summary.shards.into_iter().map(|shard| (shard.file.clone(), (folder.clone(), shard))),
-        );
     }
     Ok(found)
 }

@@ -13,11 +13,10 @@ use ossify_contract::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::part::{PartSummary, RecordReader, SplitSummary};
+use super::part::{PartSplits, RecordReader, STAGE, SplitSummary};
 use super::runs::{Records, Runs};
 use crate::read::record::{Position, Record, StrayKind};
 
-pub(crate) const STAGE: &str = "ingest";
 /// Parts that are read side by side: far fewer than files that a process may open.
 const MAX_OPEN_PARTS: usize = 64;
 /// What the last merge of these parts came to; it lies among them.
@@ -26,7 +25,7 @@ const MERGED_FILE: &str = "merged.json";
 /// The parts of all shares.
 pub(crate) struct Parts {
     folder: PathBuf,
-    parts: Vec<Part<PartSummary>>,
+    parts: Vec<Part<PartSplits>>,
     /// Hash of what all of them hold.
     content: String,
 }
@@ -44,17 +43,12 @@ impl Parts {
     /// # Errors
     /// Says which part does not fit, and what to do.
     pub fn find(out: &WorkFolder, count: u32, configuration: &str) -> Result<Self> {
-        let parts: Vec<Part<PartSummary>> = read_parts(out, STAGE, count)?;
+        let parts: Vec<Part<PartSplits>> = read_parts(out, count, configuration)?;
         let mut content = Fingerprint::new("parts");
-        for Part { partition, manifest, summary, .. } in &parts {
-            if summary.configuration != configuration {
-                bail!(
-                    "part {partition} was made with another configuration, data.yaml or list of \
-                    images; run ossify-ingest --partition {partition} with \
-                     those of the merge"
-                );
-            }
-            content.add(manifest.content_hash()).add(serde_json::to_string(summary)?);
+        content.add(configuration);
+        for Part { partition, manifest, payload, .. } in &parts {
+            content.add(partition.to_string()).add(manifest.content_hash());
+            content.add(serde_json::to_string(payload)?);
         }
         let parts = Parts { folder: out.parts(STAGE, count), parts, content: content.finish() };
         parts.check_census()?;
@@ -66,8 +60,8 @@ impl Parts {
         let Some((first, others)) = self.parts.split_first() else {
             bail!("{} has no part", self.folder.display())
         };
-        let seen = |part: &Part<PartSummary>| {
-            part.summary
+        let seen = |part: &Part<PartSplits>| {
+            part.payload
                 .splits
                 .iter()
                 .map(|split| (split.split, split.census, split.ignored_files))
@@ -81,7 +75,7 @@ impl Parts {
                 first.partition
             );
         }
-        for split in &first.summary.splits {
+        for split in &first.payload.splits {
             let taken: u64 = self.splits(split.split).map(|split| split.own_files).sum();
             if taken != split.census.files {
                 bail!(
@@ -98,7 +92,7 @@ impl Parts {
     /// A split, as each part has it.
     pub fn splits(&self, split: Split) -> impl Iterator<Item = &SplitSummary> {
         self.parts.iter().flat_map(move |part| {
-            part.summary.splits.iter().filter(move |of_part| of_part.split == split)
+            part.payload.splits.iter().filter(move |of_part| of_part.split == split)
         })
     }
 

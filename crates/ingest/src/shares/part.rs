@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use ossify_contract::{
-    ArtefactError, FileEntry, HashingReader, PartFile, PartFolder, Partition, Split, open,
+    ArtefactError, FileEntry, HashingReader, PartFile, PartFolder, PartPayload, Split, open,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,18 +15,22 @@ use crate::find::listing::Listing;
 use crate::find::listing::census::Census;
 use crate::read::record::Record;
 
+pub(crate) const STAGE: &str = "ingest";
 const EXTENSION: &str = "msgpack.zst";
 const COMPRESSION_LEVEL: i32 = 3;
 /// 2^17 bytes: what a merge holds of each file that it reads.
 const WINDOW_LOG: u32 = 17;
 
-/// What a part says of itself, in the summary of its manifest.
+/// The splits of a part. Its whole is all but the dataset's images and labels that decides what the
+/// part holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PartSummary {
-    pub partition: String,
-    /// Hash of all but the dataset's images and labels that decides what the part holds.
-    pub configuration: String,
+pub(crate) struct PartSplits {
     pub splits: Vec<SplitSummary>,
+}
+
+impl PartPayload for PartSplits {
+    const STAGE: &'static str = STAGE;
+    const MADE_WITH: &'static str = "configuration, data.yaml or list of images";
 }
 
 /// A split, in the order of [`Split::ALL`].
@@ -45,8 +49,8 @@ pub(crate) struct SplitSummary {
     pub label_folders: Vec<String>,
 }
 
-impl PartSummary {
-    pub fn new(partition: Partition, configuration: String, listings: &[Listing]) -> Self {
+impl PartSplits {
+    pub fn new(listings: &[Listing]) -> Self {
         let split = |listing: &Listing| SplitSummary {
             split: listing.split(),
             census: listing.census(),
@@ -57,11 +61,7 @@ impl PartSummary {
             refused_links: listing.refused_links(),
             label_folders: listing.label_folders().to_vec(),
         };
-        PartSummary {
-            partition: partition.to_string(),
-            configuration,
-            splits: listings.iter().map(split).collect(),
-        }
+        PartSplits { splits: listings.iter().map(split).collect() }
     }
 }
 
