@@ -53,8 +53,29 @@ impl Twins {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What a reader finds in the store: each file is the object that its manifest names.
     fn contents(&self) -> Vec<(String, String)> {
-        Project::contents_of(&self.store.folder("work"))
+        let view = tempfile::tempdir().unwrap();
+        let work = self.store.folder("work");
+        let mut folders = vec![work.clone()];
+        while let Some(folder) = folders.pop() {
+            let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+            folders.extend(entries.filter(|path| path.is_dir()));
+            let manifest = folder.join("manifest.json");
+            if !manifest.is_file() {
+                continue;
+            }
+            let target = view.path().join(folder.strip_prefix(&work).unwrap());
+            for file in read_json(&manifest)["files"].as_array().unwrap() {
+                let path = file["path"].as_str().unwrap();
+                let stored = file["stored"].as_str().unwrap_or(path);
+                assert!(stored.contains(file["xxh3"].as_str().unwrap()), "{stored}");
+                std::fs::create_dir_all(target.join(path).parent().unwrap()).unwrap();
+                std::fs::copy(folder.join(stored), target.join(path)).unwrap();
+            }
+            std::fs::copy(&manifest, target.join("manifest.json")).unwrap();
+        }
+        Project::contents_of(view.path())
     }
 }
 
@@ -173,7 +194,7 @@ fn words_for_what_is_wrong_with_a_url() {
             "ftp://host/data",
             "work",
             1,
-            "ftp://host: no object store that is known; known are s3://bucket/...",
+            "ftp://host: not the scheme of a known object store (s3://bucket/...",
         ),
         ("s3:///data", "work", 1, "s3:///data names no bucket"),
         ("data", "http://host/work", 2, "cannot use the work folder http://host/work"),

@@ -102,11 +102,15 @@ pub fn is_plain_id(id: &str) -> bool {
     !id.is_empty() && !id.contains(['/', '\\']) && !id.starts_with('.')
 }
 
-/// Names `id` as the newest entry of `folder` (`runs/` or `predictions/`).
+/// Names `id` as the newest entry of `folder` (`runs/` or `predictions/`). Where it is that already,
+/// nothing is written: a finished work folder may be read-only.
 ///
 /// # Errors
 /// Fails where the disk does.
 pub fn write_latest(folder: &Path, id: &str) -> Result<()> {
+    if read_latest(folder).is_ok_and(|latest| latest.as_deref() == Some(id)) {
+        return Ok(());
+    }
     write_atomic(&folder.join(LATEST_FILE), format!("{id}\n").as_bytes())
 }
 
@@ -151,6 +155,21 @@ mod tests {
         let found = read_metrics(&path).unwrap()[0].valid.unwrap();
         assert!(found.loss.is_nan());
         assert_eq!((found.accuracy, found.box_loss), (0.5, 0.0));
+    }
+
+    #[test]
+    fn the_newest_entry_is_not_named_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let inode = || {
+            use std::os::unix::fs::MetadataExt as _;
+            std::fs::metadata(folder.path().join(LATEST_FILE)).unwrap().ino()
+        };
+        write_latest(folder.path(), "run-1").unwrap();
+        let before = inode();
+        write_latest(folder.path(), "run-1").unwrap();
+        assert_eq!(inode(), before, "the file was replaced");
+        write_latest(folder.path(), "run-2").unwrap();
+        assert_eq!(read_latest(folder.path()).unwrap().as_deref(), Some("run-2"));
     }
 
     #[test]

@@ -2,7 +2,8 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// Schemes of the object stores that are known, with what stands behind them in a URL.
-pub(crate) const KNOWN: &str = "s3://bucket/..., gs://bucket/..., az://container/... and abfss://container@account.dfs.core.windows.net/...";
+pub(crate) const KNOWN: &str = "s3://bucket/..., gs://bucket/..., az://container/... and \
+                                abfss://container@account.dfs.core.windows.net/...";
 
 /// Where an object, or a folder of them, lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// What a path says that [`is_url`].
+    /// The address in a path that is a URL.
     ///
     /// # Errors
     /// `InvalidInput` where it names no bucket or leads out of it.
@@ -26,7 +27,7 @@ impl Address {
             )
         };
         let text = path.to_str().ok_or_else(|| invalid("is not UTF-8"))?;
-        let (scheme, rest) = split(text).ok_or_else(|| invalid("is no URL"))?;
+        let (scheme, rest) = split(text).ok_or_else(|| invalid("is not a URL"))?;
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {
             return Err(invalid("names no bucket"));

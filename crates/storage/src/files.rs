@@ -1,18 +1,14 @@
 //! Files of this machine and objects of a store, asked by the same words: a path is either, see
 //! [`is_url`].
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-
-use bytes::Bytes;
-use tokio::task::JoinHandle;
+use std::sync::Arc;
 
 use crate::address::{Address, is_url};
-use crate::bucket::{self, Bucket, Object, bucket_of};
-
-/// Read of an object at a time, where not all of it is wanted; most images' headers lie in one.
-const BLOCK_BYTES: u64 = 64 << 10;
+use crate::bucket::{Bucket, bucket_of};
+use crate::object::Object;
 
 /// What is known of a file without reading it.
 #[derive(Clone, Debug)]
@@ -23,7 +19,7 @@ pub enum Stat {
     Object {
         /// Its size.
         bytes: u64,
-        /// Another one whenever it was written anew.
+        /// Changes on every write.
         version: String,
     },
     /// Objects of a store whose names begin alike.
@@ -58,13 +54,10 @@ impl Stat {
         }
     }
 
-    /// Tells `add` what differs as soon as the file has changed: size and times, or size and
-    /// version.
+    /// Gives `add` what changes with the file: size and times, or size and version.
     pub fn stamp(&self, mut add: impl FnMut(&[u8])) {
         match self {
-            #[cfg(unix)]
             Stat::Local(metadata) => {
-                use std::os::unix::fs::MetadataExt as _;
                 for part in [
                     metadata.size() as i64,
                     metadata.mtime(),
@@ -74,11 +67,6 @@ impl Stat {
                 ] {
                     add(&part.to_le_bytes());
                 }
-            }
-            #[cfg(not(unix))]
-            Stat::Local(metadata) => {
-                add(&metadata.len().to_le_bytes());
-                add(format!("{:?}", metadata.modified().ok()).as_bytes());
             }
             Stat::Object { bytes, version } => {
                 add(&bytes.to_le_bytes());
@@ -131,7 +119,7 @@ pub fn stat(path: &Path) -> io::Result<Stat> {
     }
 }
 
-/// As [`stat`]; `None` where there is no such file, or where this machine does not tell.
+/// As [`stat`]; `None` where there is no such file, or where this machine refuses to say.
 ///
 /// # Errors
 /// Where a store does not answer: that does not say that there is nothing.
@@ -170,21 +158,21 @@ pub fn is_file(path: &Path) -> io::Result<bool> {
 /// Reads a whole file.
 ///
 /// # Errors
-/// `FileTooLarge` for an object of more than `most` bytes; as [`stat`].
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+/// `FileTooLarge` for an object of more than `max_bytes`; as [`stat`].
+pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     if !is_url(path) {
         return std::fs::read(path);
     }
-    read_with_stat(path, most).map(|(_, content)| content)
+    read_with_stat(path, max_bytes).map(|(_, content)| content)
 }
 
 /// Reads a whole object, and says what is known of it.
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_with_stat(url: &Path, most: u64) -> io::Result<(Stat, Vec<u8>)> {
+pub fn read_with_stat(url: &Path, max_bytes: u64) -> io::Result<(Stat, Vec<u8>)> {
     let (bucket, key) = open(url)?;
-    bucket.read(&key, most).map(|(object, content)| (object.into(), content))
+    bucket.read(&key, max_bytes).map(|(object, content)| (object.into(), content))
 }
 
 /// The path with all links resolved; that of an object has none.
@@ -234,125 +222,12 @@ pub fn list(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<(String
     }))
 }
 
-fn open(path: &Path) -> io::Result<(std::sync::Arc<Bucket>, String)> {
+/// The bucket and the key of a URL.
+pub(crate) fn open(path: &Path) -> io::Result<(Arc<Bucket>, String)> {
     let address = Address::of(path)?;
     Ok((bucket_of(&address)?, address.key))
 }
 
 fn has_any(bucket: &Bucket, folder: &str) -> io::Result<bool> {
     bucket.list(folder)?.next().transpose().map(|object| object.is_some())
-}
-
-/// Reads an object here and there: blocks of it come as they are asked for.
-pub struct ObjectReader {
-    bucket: std::sync::Arc<Bucket>,
-    object: Object,
-    /// The first block and the one that was asked for last, each with its place.
-    blocks: [(u64, Bytes); 2],
-    position: u64,
-}
-
-impl ObjectReader {
-    /// Opens the object at a URL and reads its first block.
-    ///
-    /// # Errors
-    /// As [`stat`].
-    pub fn open(url: &Path) -> io::Result<Self> {
-        let (bucket, key) = open(url)?;
-        let (object, first) = bucket.read_range(&key, 0..BLOCK_BYTES)?;
-        Ok(ObjectReader { bucket, object, blocks: [(0, first), (0, Bytes::new())], position: 0 })
-    }
-
-    /// What is known of it.
-    pub fn stat(&self) -> Stat {
-        self.object.clone().into()
-    }
-}
-
-impl Read for ObjectReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() || self.position >= self.object.bytes {
-            return Ok(0);
-        }
-        let is_in = |(start, block): &(u64, Bytes), at: u64| {
-            (*start..*start + block.len() as u64).contains(&at)
-        };
-        let known = self.blocks.iter().position(|block| is_in(block, self.position));
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let start = self.position - self.position % BLOCK_BYTES;
-                self.blocks[1] = (
-                    start,
-                    self.bucket.read_range(&self.object.key, start..start + BLOCK_BYTES)?.1,
-                );
-                1
-            }
-        };
-        let (start, block) = &self.blocks[known];
-        let rest = block.get((self.position - start) as usize..).unwrap_or_default();
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        self.position += length as u64;
-        Ok(length)
-    }
-}
-
-impl Seek for ObjectReader {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.object.bytes.checked_add_signed(by),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-        };
-        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
-}
-
-/// Reads whole files one after the other. Objects of a store are asked for ahead of need; files of
-/// this machine are read when it is their turn, by the caller, who knows what is a file and what is
-/// none.
-pub struct ReadAhead<I> {
-    paths: I,
-    most: u64,
-    ahead: usize,
-    begun: VecDeque<(PathBuf, Begun)>,
-}
-
-enum Begun {
-    Local,
-    Remote(io::Result<JoinHandle<io::Result<Vec<u8>>>>),
-}
-
-impl<I: Iterator<Item = PathBuf>> ReadAhead<I> {
-    /// Reads the files at `paths`, each of at most `most` bytes, up to `ahead` of them in memory.
-    pub fn new(paths: I, most: u64, ahead: usize) -> Self {
-        ReadAhead { paths, most, ahead: ahead.max(1), begun: VecDeque::new() }
-    }
-}
-
-impl<I: Iterator<Item = PathBuf>> Iterator for ReadAhead<I> {
-    /// The path, and the content if it is that of an object.
-    type Item = (PathBuf, Option<io::Result<Vec<u8>>>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.begun.len() < self.ahead {
-            let Some(path) = self.paths.next() else { break };
-            let begun = if is_url(&path) {
-                Begun::Remote(
-                    open(&path).and_then(|(bucket, key)| bucket.begin_read(&key, self.most)),
-                )
-            } else {
-                Begun::Local
-            };
-            self.begun.push_back((path, begun));
-        }
-        let (path, begun) = self.begun.pop_front()?;
-        let content = match begun {
-            Begun::Local => None,
-            Begun::Remote(begun) => Some(begun.and_then(bucket::wait_for)),
-        };
-        Some((path, content))
-    }
 }

@@ -10,14 +10,25 @@
 mod address;
 mod bucket;
 mod files;
+mod http;
 mod mirror;
+mod object;
+mod object_reader;
+mod outage;
+mod read_ahead;
+mod requests;
+mod retry;
+mod runtime;
+mod transfer;
 
 pub use address::is_url;
-pub use bucket::{Requests, configure, is_outage, requests};
 pub use files::{
-    ObjectReader, ReadAhead, Stat, canonicalize, files_in, find, is_dir, is_file, list, read,
-    read_with_stat, stat,
+    Stat, canonicalize, files_in, find, is_dir, is_file, list, read, read_with_stat, stat,
 };
 pub use mirror::{
-    Mirror, Moved, fetch, fetch_ahead, forget, give_second_name, is_whole, moved, room_for, size,
+    Mirror, Moved, fetch, fetch_ahead, forget, give_second_name, is_whole, rename, room_for, size,
 };
+pub use object_reader::ObjectReader;
+pub use outage::is_outage;
+pub use read_ahead::ReadAhead;
+pub use requests::{Requests, configure, requests};

@@ -30,15 +30,19 @@ impl DirectFile {
 
     fn write_out(&mut self, bytes: usize) -> io::Result<()> {
         let data = &self.buffer[self.start..self.start + bytes];
-        match self.file.write_all(data) {
-            // It took the flag and does not take the writes.
-            Err(e) if self.is_direct && e.kind() == io::ErrorKind::InvalidInput => {
-                set_direct(&self.file, false);
-                self.is_direct = false;
-                self.file.write_all(data)
-            }
-            written => written,
-        }
+        let (file, is_direct) = (&self.file, &mut self.is_direct);
+        write_all(
+            data,
+            |rest| (&*file).write(rest),
+            || {
+                // It took the flag and does not take the writes.
+                let was_direct = std::mem::take(is_direct);
+                if was_direct {
+                    set_direct(file, false);
+                }
+                was_direct
+            },
+        )
     }
 
     /// Writes what is left, of any length.
@@ -70,6 +74,25 @@ impl Write for DirectFile {
     }
 }
 
+/// Writes all of `data`, from where it stopped where a write is refused as invalid and
+/// `make_lenient` says that the next may not be.
+fn write_all(
+    mut data: &[u8],
+    mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+    mut make_lenient: impl FnMut() -> bool,
+) -> io::Result<()> {
+    while !data.is_empty() {
+        match write(data) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => data = data.get(written..).unwrap_or_default(),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput && make_lenient() => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 /// Whether the file takes the flag.
 #[cfg(target_os = "linux")]
 fn set_direct(file: &File, is_direct: bool) -> bool {
@@ -89,6 +112,24 @@ fn set_direct(_: &File, _: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_write_that_is_refused_behind_a_part_goes_on_from_there() {
+        let (mut written, is_lenient) = (Vec::new(), std::cell::Cell::new(false));
+        let write = |data: &[u8]| {
+            if !written.is_empty() && !is_lenient.get() {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            let part = data.len().min(3);
+            written.extend_from_slice(&data[..part]);
+            Ok(part)
+        };
+        write_all(b"0123456789", write, || !is_lenient.replace(true)).unwrap();
+        assert_eq!(written, b"0123456789");
+        let refuse = |_: &[u8]| Err(io::ErrorKind::InvalidInput.into());
+        let mut refused = || false;
+        assert!(write_all(b"0", refuse, &mut refused).is_err());
+    }
 
     #[test]
     fn files_of_any_length_are_written_whole() {

@@ -1,0 +1,126 @@
+//! Files of a mirror that can be fetched again, as many as there is room for.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::bucket::Bucket;
+use crate::mirror::notes::{Identity, Note, Notes, new_file, remove};
+use crate::mirror::parallel::lock;
+
+/// Files up to this size are fetched when the mirror is brought up to date, and never dropped.
+pub(crate) const SMALL_BYTES: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(crate) struct Cache {
+    bucket: Arc<Bucket>,
+    root: PathBuf,
+    notes: Arc<Notes>,
+    /// How much of fetched files is kept.
+    pub(crate) room_bytes: u64,
+    /// Files that could be fetched again, the one that was needed last at the end.
+    kept: Mutex<VecDeque<(String, u64)>>,
+    fetching: Mutex<HashSet<String>>,
+    fetched: Condvar,
+}
+
+impl Cache {
+    pub(crate) fn new(
+        bucket: Arc<Bucket>,
+        root: PathBuf,
+        notes: Arc<Notes>,
+        room_bytes: u64,
+    ) -> Self {
+        Cache {
+            bucket,
+            root,
+            notes,
+            room_bytes,
+            kept: Mutex::default(),
+            fetching: Mutex::default(),
+            fetched: Condvar::new(),
+        }
+    }
+
+    /// Fetches a file that is noted and not here.
+    ///
+    /// # Errors
+    /// `InvalidData` where the object is not the content that its manifest lists; where the store
+    /// does not give it, or the disk is full.
+    pub(crate) fn fetch(&self, inner: &str) -> io::Result<()> {
+        let path = self.root.join(inner);
+        let mut fetching = lock(&self.fetching);
+        while fetching.contains(inner) {
+            fetching = self.fetched.wait(fetching).unwrap_or_else(PoisonError::into_inner);
+        }
+        if path.exists() {
+            drop(fetching);
+            self.keep(inner);
+            return Ok(());
+        }
+        let Some(note) = self.notes.file(inner) else { return Ok(()) };
+        fetching.insert(inner.to_owned());
+        drop(fetching);
+        let result = self.fetch_noted(inner, note);
+        lock(&self.fetching).remove(inner);
+        self.fetched.notify_all();
+        result
+    }
+
+    fn fetch_noted(&self, inner: &str, note: Note) -> io::Result<()> {
+        self.make_room(note.bytes)?;
+        let path = self.root.join(inner);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder)?;
+        let file = new_file(folder)?;
+        let copy = file.as_file().try_clone()?;
+        let hash = self.bucket.fetch(&note.key, note.bytes, note.tag.clone(), copy)?;
+        if !note.xxh3.is_empty() && format!("{hash:016x}") != note.xxh3 {
+            let reason = format!(
+                "{} is not the content that its manifest lists; run the stage that makes it again \
+                 with --force",
+                self.bucket.url(&note.key).display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        }
+        file.persist(&path).map_err(|e| e.error)?;
+        self.notes.write_file(inner, &Note { local: Identity::of(&path), ..note })?;
+        self.keep(inner);
+        Ok(())
+    }
+
+    /// Remembers that a file was needed just now, if it is one that could be fetched again.
+    pub(crate) fn keep(&self, inner: &str) {
+        let bytes = match self.notes.file(inner) {
+            Some(note)
+                if note.bytes > SMALL_BYTES && !self.notes.is_changed(inner, Some(&note)) =>
+            {
+                note.bytes
+            }
+            _ => return,
+        };
+        let mut kept = lock(&self.kept);
+        kept.retain(|(other, _)| other != inner);
+        kept.push_back((inner.to_owned(), bytes));
+    }
+
+    /// Drops the files that were needed longest ago. A file that is open, or mapped, stays
+    /// readable.
+    fn make_room(&self, bytes: u64) -> io::Result<()> {
+        let mut kept = lock(&self.kept);
+        let mut sum: u64 = kept.iter().map(|(_, bytes)| bytes).sum();
+        while sum.saturating_add(bytes) > self.room_bytes {
+            let Some((inner, bytes)) = kept.pop_front() else { break };
+            sum -= bytes;
+            if let Some(note) =
+                self.notes.file(&inner).filter(|note| !self.notes.is_changed(&inner, Some(note)))
+            {
+                remove(&self.root.join(&inner))?;
+                self.notes.write_file(&inner, &Note { local: None, ..note })?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,400 @@
+//! Sends what a stage has published.
+//!
+//! Files go to objects that are named by their content and are never written again. Then one
+//! conditional put replaces the manifest, which says which object is which file. Until then nobody
+//! sees anything of the publication; from then on, all of it. Whoever reads by an older manifest
+//! still finds the objects that this one names: nothing is removed here.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::mirror::folder::{Counter, Mirror, Moved};
+use crate::mirror::index::{
+    Index, IndexedFile, MANIFEST, STAGING, UNFINISHED, folder_of, is_stored_name, stored_name,
+};
+use crate::mirror::notes::{Identity, Note, SeenIndex, visible_files, write_beside};
+use crate::mirror::parallel::{in_parallel, lock};
+use crate::object::{Condition, Object};
+use crate::transfer::Placed;
+
+/// The folder of a work folder whose content is of use before it is published: a run that was
+/// stopped goes on from its checkpoints, on whatever machine.
+const RUNS: &str = "runs/";
+/// Objects that no manifest names are removed when they are old. One that a publication finds is
+/// used if it is younger than this, which is much less than the age at which it may be removed.
+pub(crate) const MAX_REUSE_AGE: Duration = Duration::from_hours(6);
+/// Names that are tried for one content.
+const MAX_NAMES: u32 = 100;
+
+impl Mirror {
+    /// Sends what these folders have that the store has not: publications, then what there is of
+    /// unfinished runs, then the files that name the latest one.
+    ///
+    /// # Errors
+    /// `ResourceBusy` where another process published one of these folders meanwhile; where the
+    /// store does not answer.
+    pub fn push(&self, folders: &[String]) -> io::Result<Moved> {
+        let moved = Counter::default();
+        for folder in folders {
+            let mut files = BTreeSet::new();
+            visible_files(&self.root, folder, &mut files)?;
+            let mut listed = HashSet::new();
+            let manifests: Vec<&String> =
+                files.iter().filter(|inner| inner[folder_of(inner).len()..] == *MANIFEST).collect();
+            for manifest in manifests {
+                let path = self.root.join(manifest);
+                let identity = Identity::of(&path);
+                let index = parse(&path, &fs::read(&path)?)?;
+                let seen = self.notes.index(manifest);
+                let folder = folder_of(manifest);
+                listed.insert(manifest.clone());
+                listed.extend(index.files.iter().map(|file| format!("{folder}{}", file.path)));
+                if seen.is_none_or(|seen| seen.local != identity) {
+                    self.publish(manifest, index, identity, &moved)?;
+                }
+            }
+            let loose: Vec<&String> = files.iter().filter(|f| !listed.contains(*f)).collect();
+            for run in runs_of(&files) {
+                self.send_unfinished(&run, &listed, &moved)?;
+            }
+            // A file that stands beside outputs, and not in one, is sent as it is: it names one.
+            let is_pointer = |inner: &&&String| {
+                inner.matches('/').count() == 1
+                    && !files.contains(&format!("{}{MANIFEST}", folder_of(inner)))
+            };
+            for inner in loose.iter().filter(is_pointer) {
+                self.send_pointer(inner, &moved)?;
+            }
+        }
+        Ok(moved.sum())
+    }
+
+    fn publish(
+        &self,
+        manifest: &str,
+        mut index: Index,
+        local: Option<Identity>,
+        moved: &Counter,
+    ) -> io::Result<()> {
+        let folder = folder_of(manifest);
+        let seen = self.notes.index(manifest);
+        let there = self.bucket.find(&self.key(manifest))?;
+        if !is_unchanged(seen.as_ref(), there.as_ref()) {
+            return self.take_over(manifest, &index);
+        }
+        let named = seen.filter(|_| there.is_some()).map(|seen| seen.files).unwrap_or_default();
+        self.send_files(folder, &mut index.files, &named, moved)?;
+        let text = Bytes::from(index.text_for_store()?);
+        let xxh3 = format!("{:016x}", xxh3_64(&text));
+        let condition = Condition::still(there.as_ref());
+        match self.bucket.put_if(&self.key(manifest), text, condition)? {
+            None => self.take_over(manifest, &index),
+            Some(object) => {
+                let (files, beside) = (index.files, String::new());
+                let seen = SeenIndex { object, xxh3, files, beside, local };
+                self.notes.write_index(manifest, &seen)
+            }
+        }
+    }
+
+    /// Somebody else has published: that is as good where they made the very same.
+    fn take_over(&self, manifest: &str, own: &Index) -> io::Result<()> {
+        let busy = || {
+            let url = self.bucket.url(self.key(folder_of(manifest)).trim_end_matches('/'));
+            let reason = format!(
+                "{} was published by another process while this one ran; run again",
+                url.display()
+            );
+            io::Error::new(io::ErrorKind::ResourceBusy, reason)
+        };
+        let (seen, text) = match self.read_index(manifest) {
+            Ok((seen, Some(text))) => (seen, text),
+            Ok((_, None)) => return Err(busy()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(busy()),
+            Err(e) => return Err(e),
+        };
+        let theirs = parse(Path::new(manifest), &text)?;
+        if !theirs.is_same(own) {
+            return Err(busy());
+        }
+        let folder = folder_of(manifest);
+        for file in &seen.files {
+            self.note_sent(folder, file, file.stored())?;
+        }
+        let path = self.root.join(manifest);
+        write_beside(&path, &text)?;
+        let local = Identity::of(&path);
+        self.notes.write_index(manifest, &SeenIndex { local, ..seen })
+    }
+
+    /// Sends the files of a folder and enters the names of their objects. `named` are the files of
+    /// the manifest that the commit is conditional on: what it names stays.
+    fn send_files(
+        &self,
+        folder: &str,
+        files: &mut [IndexedFile],
+        named: &[IndexedFile],
+        moved: &Counter,
+    ) -> io::Result<()> {
+        // Objects under other names come from versions before, which overwrote them.
+        let named: HashMap<(&str, u64), &str> = named
+            .iter()
+            .filter(|file| is_stored_name(file.stored()))
+            .map(|file| ((file.xxh3.as_str(), file.bytes), file.stored()))
+            .collect();
+        let sent = Mutex::new(vec![String::new(); files.len()]);
+        let numbered: Vec<(usize, &IndexedFile)> = files.iter().enumerate().collect();
+        in_parallel(self.threads, &numbered, |(number, file)| {
+            let stored = match named.get(&(file.xxh3.as_str(), file.bytes)) {
+                Some(stored) => (*stored).to_owned(),
+                None => self.send_file(folder, file, moved)?,
+            };
+            self.note_sent(folder, file, &stored)?;
+            lock(&sent)[*number] = stored;
+            Ok(())
+        })?;
+        let sent = sent.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (file, stored) in files.iter_mut().zip(sent) {
+            file.stored = (stored != file.path).then_some(stored);
+        }
+        Ok(())
+    }
+
+    /// Sends the content of a file, and gives the name of its object.
+    fn send_file(&self, folder: &str, file: &IndexedFile, moved: &Counter) -> io::Result<String> {
+        let inner = format!("{folder}{}", file.path);
+        let path = self.root.join(&inner);
+        let note = self.notes.file(&inner).filter(|note| {
+            (note.bytes, note.xxh3.as_str()) == (file.bytes, file.xxh3.as_str())
+                && !self.notes.is_changed(&inner, Some(note))
+        });
+        // What is in the store under a name of its content need not be sent from here.
+        let source = note.map(|note| note.key).filter(|key| is_stored_name(key));
+        if source.is_none() {
+            self.cache.fetch(&inner)?;
+        }
+        for attempt in 1..=MAX_NAMES {
+            let stored = stored_name(&file.path, &file.xxh3, attempt);
+            let key = self.key(&format!("{folder}{stored}"));
+            let placed = match &source {
+                Some(source) if *source != key => self.bucket.copy_new(source, &key)?,
+                Some(_) => match self.bucket.look_up(&key)? {
+                    Some((object, noted)) => Placed::Existing(object, noted),
+                    None => self.send_local(&path, &key, &file.xxh3, moved)?,
+                },
+                None => self.send_local(&path, &key, &file.xxh3, moved)?,
+            };
+            match placed {
+                Placed::New => return Ok(stored),
+                Placed::Existing(object, noted) if is_usable(&object, noted.as_deref(), file) => {
+                    return Ok(stored);
+                }
+                Placed::Existing(..) => {}
+            }
+        }
+        let reason = format!("{}: all names for its content are taken", path.display());
+        Err(io::Error::other(reason))
+    }
+
+    fn send_local(
+        &self,
+        path: &Path,
+        key: &str,
+        xxh3: &str,
+        moved: &Counter,
+    ) -> io::Result<Placed> {
+        let with_path = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => {
+                let reason = format!(
+                    "{} is neither here nor in the store; run the stage that makes it with --force",
+                    path.display()
+                );
+                io::Error::new(e.kind(), reason)
+            }
+            io::ErrorKind::InvalidData => {
+                io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+            }
+            _ => e,
+        };
+        let file = File::open(path).map_err(with_path)?;
+        let bytes = file.metadata()?.len();
+        let placed = self.bucket.send_new(key, file, bytes, xxh3).map_err(with_path)?;
+        if matches!(placed, Placed::New) {
+            moved.add(bytes);
+        }
+        Ok(placed)
+    }
+
+    fn note_sent(&self, folder: &str, file: &IndexedFile, stored: &str) -> io::Result<()> {
+        let inner = format!("{folder}{}", file.path);
+        let note = Note {
+            key: self.key(&format!("{folder}{stored}")),
+            bytes: file.bytes,
+            xxh3: file.xxh3.clone(),
+            tag: None,
+            local: Identity::of(&self.root.join(&inner)),
+        };
+        self.notes.write_file(&inner, &note)?;
+        self.cache.keep(&inner);
+        Ok(())
+    }
+
+    /// Sends what there is of a run that is not finished: its files by content, then the list of
+    /// them, which is replaced as a manifest is.
+    fn send_unfinished(
+        &self,
+        folder: &str,
+        listed: &HashSet<String>,
+        moved: &Counter,
+    ) -> io::Result<()> {
+        let inners = self.unfinished_files(folder, listed)?;
+        // Versions before overwrote the files of a run: where nothing came to these, they stay.
+        let is_untouched = |inner: &String| {
+            self.notes.file(inner).is_some_and(|note| {
+                note.xxh3.is_empty() && !self.notes.is_changed(inner, Some(&note))
+            })
+        };
+        if inners.iter().all(is_untouched) {
+            return Ok(());
+        }
+        let mut files = Vec::new();
+        for inner in &inners {
+            let path = inner[folder.len()..].to_owned();
+            let note = self
+                .notes
+                .file(inner)
+                .filter(|note| !note.xxh3.is_empty() && !self.notes.is_changed(inner, Some(note)));
+            let (bytes, xxh3) = match note {
+                Some(note) => (note.bytes, note.xxh3),
+                None => {
+                    self.cache.fetch(inner)?;
+                    hash_file(&self.root.join(inner))?
+                }
+            };
+            files.push(IndexedFile { path, bytes, xxh3, stored: None });
+        }
+        let unfinished = format!("{folder}{UNFINISHED}");
+        let seen = self.notes.index(&unfinished);
+        let manifest = self.notes.index(&format!("{folder}{MANIFEST}"));
+        let mut index = Index::unfinished(files, manifest.as_ref().map_or("", |m| &m.xxh3));
+        let is_sent = seen.as_ref().is_some_and(|seen| {
+            seen.beside == index.beside
+                && seen.files.len() == index.files.len()
+                && seen.files.iter().zip(&index.files).all(|(one, other)| one.is_same(other))
+        });
+        if is_sent {
+            return Ok(());
+        }
+        let there = self.bucket.find(&self.key(&unfinished))?;
+        let busy = || {
+            let url = self.bucket.url(self.key(folder).trim_end_matches('/'));
+            let reason = format!(
+                "{} was continued by another process while this one ran; what that one has sent \
+                 stays",
+                url.display()
+            );
+            io::Error::new(io::ErrorKind::ResourceBusy, reason)
+        };
+        if !is_unchanged(seen.as_ref(), there.as_ref()) {
+            return Err(busy());
+        }
+        let named = seen.filter(|_| there.is_some()).map(|seen| seen.files).unwrap_or_default();
+        self.send_files(folder, &mut index.files, &named, moved)?;
+        let text = Bytes::from(index.text_for_store()?);
+        let xxh3 = format!("{:016x}", xxh3_64(&text));
+        let condition = Condition::still(there.as_ref());
+        let object =
+            self.bucket.put_if(&self.key(&unfinished), text, condition)?.ok_or_else(busy)?;
+        let (files, beside) = (index.files, index.beside);
+        let seen = SeenIndex { object, xxh3, files, beside, local: None };
+        self.notes.write_index(&unfinished, &seen)
+    }
+
+    /// The files of a run that no manifest lists: those that are here, and those that are noted and
+    /// were not fetched.
+    fn unfinished_files(
+        &self,
+        folder: &str,
+        listed: &HashSet<String>,
+    ) -> io::Result<BTreeSet<String>> {
+        let mut inners = BTreeSet::new();
+        for folder in [folder.to_owned(), format!("{folder}{STAGING}")] {
+            let folder = folder.trim_end_matches('/');
+            visible_files(&self.root, folder, &mut inners)?;
+            let is_to_fetch =
+                |inner: &String| self.notes.file(inner).is_some_and(|note| note.local.is_none());
+            inners.extend(self.notes.files_below(folder)?.into_iter().filter(is_to_fetch));
+        }
+        inners.retain(|inner| !listed.contains(inner));
+        Ok(inners)
+    }
+
+    /// Sends a file that names an output, such as `runs/latest`, in one put: whoever comes last is
+    /// right.
+    fn send_pointer(&self, inner: &str, moved: &Counter) -> io::Result<()> {
+        let note = self.notes.file(inner);
+        if !self.notes.is_changed(inner, note.as_ref()) {
+            return Ok(());
+        }
+        let path = self.root.join(inner);
+        let local = Identity::of(&path);
+        let content = Bytes::from(fs::read(&path)?);
+        let bytes = content.len() as u64;
+        let Object { key, tag, .. } = self.bucket.put_over(&self.key(inner), content)?;
+        moved.add(bytes);
+        self.notes.write_file(inner, &Note { key, bytes, xxh3: String::new(), tag, local })
+    }
+}
+
+/// Whether the store still has the manifest that was seen, or none: nobody has published since.
+fn is_unchanged(seen: Option<&SeenIndex>, there: Option<&Object>) -> bool {
+    there.is_none_or(|there| seen.is_some_and(|seen| seen.object.is_still(there)))
+}
+
+/// Whether an object that no manifest of ours names can be that of a file.
+fn is_usable(object: &Object, noted_xxh3: Option<&str>, file: &IndexedFile) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let age_s = (now.as_secs() as i64).saturating_sub(object.modified_s);
+    object.bytes == file.bytes
+        && noted_xxh3.is_none_or(|noted| noted == file.xxh3)
+        && age_s < MAX_REUSE_AGE.as_secs() as i64
+}
+
+/// Folders of runs, with a `/` behind.
+fn runs_of(files: &BTreeSet<String>) -> BTreeSet<String> {
+    let runs = files.iter().filter_map(|file| {
+        let (run, _) = file.strip_prefix(RUNS)?.split_once('/')?;
+        Some(format!("{RUNS}{run}/"))
+    });
+    runs.collect()
+}
+
+fn parse(path: &Path, content: &[u8]) -> io::Result<Index> {
+    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    Index::parse(content)
+        .map_err(|e| invalid(format!("{}: {e}", path.display())))?
+        .ok_or_else(|| invalid(format!("{} lists no files", path.display())))
+}
+
+fn hash_file(path: &Path) -> io::Result<(u64, String)> {
+    let (mut file, mut hash, mut bytes) = (File::open(path)?, Xxh3::new(), 0);
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok((bytes, format!("{:016x}", hash.digest()))),
+            Ok(read) => {
+                hash.update(&buffer[..read]);
+                bytes += read as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
