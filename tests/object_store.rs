@@ -193,10 +193,10 @@ fn words_for_what_is_wrong_with_a_url() {
         (
             "ftp://host/data",
             "work",
-            1,
+            2,
             "ftp://host: not the scheme of a known object store (s3://bucket/...",
         ),
-        ("s3:///data", "work", 1, "s3:///data names no bucket"),
+        ("s3:///data", "work", 2, "s3:///data names no bucket"),
         ("data", "http://host/work", 2, "cannot use the work folder http://host/work"),
         ("s3://no-such-bucket/data", "work", 1, "NoSuchBucket"),
     ] {
