@@ -9,7 +9,7 @@ use arrow::datatypes::{
 };
 use ossify_diagnostics::{Action, Severity};
 
-use crate::{ImageStatus, LeakTier, MatchKind, Shape, Split};
+use crate::words::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 
 /// A Rust type that is a column of a table.
 pub trait Cell: Sized {
@@ -165,7 +165,8 @@ macro_rules! word_cell {
             }
             fn read(column: &ArrayRef, row: usize) -> Result<Self, String> {
                 let word = column.as_string::<i32>().value(row);
-                [$(<$rust>::$variant),*].into_iter().find(|value| value.as_str() == word).ok_or_else(|| {
+                let all = [$(<$rust>::$variant),*];
+                all.into_iter().find(|value| value.as_str() == word).ok_or_else(|| {
                     let known = [$(<$rust>::$variant.as_str()),*].join(", ");
                     format!("`{word}` is none of {known}")
                 })

@@ -1,6 +1,9 @@
 use std::path::Path;
 
-use crate::{ClassRow, Fingerprint, Result, read_table};
+use crate::error::Result;
+use crate::manifest::Fingerprint;
+use crate::table::read_table;
+use crate::tables::ClassRow;
 
 /// The classes of a dataset and the ids that training gives to those it keeps.
 #[derive(Clone, Debug, PartialEq)]

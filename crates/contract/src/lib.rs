@@ -7,6 +7,7 @@
 mod cell;
 mod class_map;
 mod error;
+mod inputs;
 mod label_path;
 mod manifest;
 mod part;
@@ -16,16 +17,20 @@ mod publish;
 mod report;
 mod run;
 mod shards;
+mod summary;
 mod table;
 mod tables;
+mod time;
 mod transform;
 mod unit_box;
 mod user_file;
+mod words;
 mod work_folder;
 
 pub use cell::Cell;
 pub use class_map::ClassMap;
 pub use error::{ArtefactError, Result};
+pub use inputs::{Inputs, begin_unchanged, refuse_changed};
 pub use label_path::{label_path, labels_folder};
 pub use manifest::{
     FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file, open,
@@ -36,26 +41,28 @@ pub use part::{
     read_parts,
 };
 pub use partition::{
-    MOST_PARTITIONS, Partition, PartitionError, share_of_pieces, share_place, share_place_of_label,
+    MAX_PARTITIONS, Partition, PartitionError, share_of_pieces, share_position,
+    share_position_of_label,
 };
 pub use predictions::PredictionRow;
-pub use publish::{Publication, now_rfc3339, write_atomic};
-pub use report::{MatchKind, MatchRow};
+pub use publish::{Publication, write_atomic};
+pub use report::MatchRow;
 pub use run::{
     Environment, EpochMetrics, LATEST_FILE, SplitMetrics, is_plain_id, read_latest, read_metrics,
     write_latest,
 };
 pub use shards::{
-    Access, BATCH_IMAGES, FingerprintRow, LeakRow, LeakTier, ShardCompression, ShardImage,
-    ShardReader, ShardRow, ShardShape, ShardWriter, Tensor, shard_file_name, shards_of,
+    Access, BATCH_IMAGES, FingerprintRow, LeakRow, ShardCompression, ShardImage, ShardReader,
+    ShardRow, ShardShape, ShardWriter, Tensor, shard_file_name, shards_of,
 };
+pub use summary::{ImportedSplit, LeftOutRows, PredictionsSummary, RunSummary, Summary};
 pub use table::{Row, TableReader, TableWriter, read_table};
-pub use tables::{
-    ClassRow, ImageRow, ImageStatus, IssueRow, Ledger, ObjectRow, Shape, Split, SplitLedger,
-};
+pub use tables::{ClassRow, ImageRow, IssueRow, Ledger, ObjectRow, SplitLedger};
+pub use time::now_rfc3339;
 pub use transform::Transform;
 pub use unit_box::UnitBox;
 pub use user_file::write_user_file;
+pub use words::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 pub use work_folder::WorkFolder;
 
 /// Version of every schema in this crate; it stands in each manifest and in each table's metadata.

@@ -5,7 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{ArtefactError, Result, SCHEMA_VERSION, now_rfc3339};
+use crate::SCHEMA_VERSION;
+use crate::error::{ArtefactError, Result};
+use crate::time::now_rfc3339;
 
 /// The file that makes an output folder valid; it is written last.
 pub const MANIFEST_FILE: &str = "manifest.json";

@@ -16,10 +16,11 @@ use tempfile::NamedTempFile;
 pub use tempfile::TempPath;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::error::{ArtefactError, Result};
+use crate::manifest::{FileEntry, HashingWriter, MANIFEST_FILE, Manifest};
+use crate::partition::Partition;
 use crate::publish::sync_dir;
-use crate::{
-    ArtefactError, FileEntry, HashingWriter, MANIFEST_FILE, Manifest, Partition, Result, WorkFolder,
-};
+use crate::work_folder::WorkFolder;
 
 /// What unfinished files begin with.
 const UNFINISHED: &str = ".unfinished-";

@@ -3,10 +3,10 @@ use std::str::FromStr;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::label_path;
+use crate::label_path::label_path;
 
-/// Most shares that a dataset is cut into: a merge holds a file of each open.
-pub const MOST_PARTITIONS: u32 = 4096;
+/// The largest number of shares: a merge holds a file of each open.
+pub const MAX_PARTITIONS: u32 = 4096;
 
 /// A share of a dataset's images: `number` of `count`, from 1. Which share an image is in follows
 /// from its id and `count` alone, so workers need not agree on anything.
@@ -23,7 +23,7 @@ pub enum PartitionError {
     #[error("a share is I/N, such as 3/16: number 3 of 16")]
     Form,
     /// The number is not among the shares, or there are too many.
-    #[error("in I/N, I runs from 1 to N, and N to {MOST_PARTITIONS}")]
+    #[error("in I/N, I runs from 1 to N, and N to {MAX_PARTITIONS}")]
     Range,
 }
 
@@ -31,9 +31,9 @@ impl Partition {
     /// Share `number`, from 1, of `count`.
     ///
     /// # Errors
-    /// Fails where there is no such share, or where there are more than [`MOST_PARTITIONS`].
+    /// Fails where there is no such share, or where there are more than [`MAX_PARTITIONS`].
     pub fn new(number: u32, count: u32) -> Result<Self, PartitionError> {
-        if (1..=count).contains(&number) && count <= MOST_PARTITIONS {
+        if (1..=count).contains(&number) && count <= MAX_PARTITIONS {
             Ok(Partition { number, count })
         } else {
             Err(PartitionError::Range)
@@ -55,9 +55,9 @@ impl Partition {
         self.count
     }
 
-    /// Whether the share has what lies at this place, see [`share_place`].
-    pub fn holds(self, place: u64) -> bool {
-        (u128::from(place) * u128::from(self.count)) >> 64 == u128::from(self.number - 1)
+    /// Whether the share has what lies at this position, see [`share_position`].
+    pub fn holds(self, position: u64) -> bool {
+        (u128::from(position) * u128::from(self.count)) >> 64 == u128::from(self.number - 1)
     }
 }
 
@@ -80,15 +80,15 @@ pub fn share_of_pieces(
     sizes.map(is_in).collect()
 }
 
-/// Where an image lies between the first share (0) and the last (2^64 - 1): shares are equally long
+/// The position of an image between the first share (0) and the last (2^64 - 1): shares are equally long
 /// pieces of that line. It is the XXH3 of the path of its label file, so that images that share
 /// one, and the label file, lie together.
-pub fn share_place(image_id: &str) -> u64 {
-    share_place_of_label(&label_path(image_id))
+pub fn share_position(image_id: &str) -> u64 {
+    share_position_of_label(&label_path(image_id))
 }
 
-/// Where a label file, by its path, lies between the shares: where its image does.
-pub fn share_place_of_label(path: &str) -> u64 {
+/// The position of a label file, by its path: that of its image.
+pub fn share_position_of_label(path: &str) -> u64 {
     xxh3_64(path.as_bytes())
 }
 
@@ -117,9 +117,9 @@ mod tests {
         for count in [1, 2, 3, 16, 1000] {
             let mut sizes = vec![0_u32; count as usize];
             for id in 0..20_000 {
-                let place = share_place(&format!("train/images/{id}.jpg"));
+                let position = share_position(&format!("train/images/{id}.jpg"));
                 let holders: Vec<Partition> =
-                    Partition::all(count).filter(|partition| partition.holds(place)).collect();
+                    Partition::all(count).filter(|partition| partition.holds(position)).collect();
                 assert_eq!(holders.len(), 1, "{id} of {count}");
                 sizes[holders[0].number() as usize - 1] += 1;
             }
@@ -168,10 +168,10 @@ mod tests {
 
     #[test]
     fn images_with_one_label_file_lie_together() {
-        assert_eq!(share_place("train/images/a.jpg"), share_place("train/images/a.png"));
+        assert_eq!(share_position("train/images/a.jpg"), share_position("train/images/a.png"));
         assert_eq!(
-            share_place("images/x/images/a.jpg"),
-            share_place_of_label("images/x/labels/a.txt")
+            share_position("images/x/images/a.jpg"),
+            share_position_of_label("images/x/labels/a.txt")
         );
     }
 

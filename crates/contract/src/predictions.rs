@@ -1,5 +1,6 @@
 use crate::table::table;
-use crate::{Split, UnitBox};
+use crate::unit_box::UnitBox;
+use crate::words::Split;
 
 table! {
     /// One row a predicted object. Any tool may write this table.
@@ -8,7 +9,7 @@ table! {
         image_id: String,
         /// The part of the dataset.
         split: Split,
-        /// Place among the image's predictions, from 1, best first.
+        /// Rank among the image's predictions, from 1, best first.
         rank: i32,
         /// The predicted class as used in training.
         class_index: i16,

@@ -311,12 +311,6 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
         .map_err(ArtefactError::io("cannot write to disk", path))
 }
 
-/// The time now, RFC 3339, UTC, whole seconds.
-pub fn now_rfc3339() -> String {
-    chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now())
-        .to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{ArtefactError, Result, write_atomic};
+use crate::error::{ArtefactError, Result};
+use crate::publish::write_atomic;
 
 /// One line of `metrics.jsonl`: an epoch.
 ///

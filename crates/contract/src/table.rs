@@ -1,16 +1,22 @@
+use std::collections::HashMap;
 use std::fs::File;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-use crate::{ArtefactError, Result, SCHEMA_VERSION, open};
+use crate::SCHEMA_VERSION;
+use crate::error::{ArtefactError, Result};
+use crate::manifest::open;
 
 /// A row type of a table.
 pub trait Row: Sized {
@@ -28,49 +34,78 @@ pub trait Row: Sized {
     /// # Errors
     /// Fails with a sentence about the value that does not fit.
     fn from_columns(columns: &[ArrayRef], rows: usize) -> Result<Vec<Self>, String>;
+    /// Whether the row is one that can be worked with, whoever wrote the table.
+    ///
+    /// # Errors
+    /// Fails with a sentence about the value that is impossible.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
-/// Declares a row type together with its schema and its conversions.
+/// Declares a row type together with its schema and its conversions; `checked by` names a function
+/// that says what is wrong with a row.
 macro_rules! table {
-    ($(#[$meta:meta])* $table:literal => $name:ident { $($(#[$field_meta:meta])* $field:ident: $cell:ty,)* }) => {
+    (
+        $(#[$meta:meta])*
+        $table:literal => $name:ident $(checked by $check:path)? {
+            $($(#[$field_meta:meta])* $field:ident: $cell:ty,)*
+        }
+    ) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         pub struct $name { $($(#[$field_meta])* pub $field: $cell,)* }
 
-        impl $crate::Row for $name {
+        impl $crate::table::Row for $name {
             const TABLE: &'static str = $table;
             fn schema() -> arrow::datatypes::SchemaRef {
-                static SCHEMA: std::sync::LazyLock<arrow::datatypes::SchemaRef> = std::sync::LazyLock::new(|| {
-                    let fields = vec![$(arrow::datatypes::Field::new(
+                use std::sync::LazyLock;
+                static SCHEMA: LazyLock<arrow::datatypes::SchemaRef> = LazyLock::new(|| {
+                    $crate::table::schema_of(vec![$(arrow::datatypes::Field::new(
                         stringify!($field),
-                        <$cell as $crate::Cell>::data_type(),
-                        <$cell as $crate::Cell>::NULLABLE,
-                    ),)*];
-                    let metadata = [("ossify.schema_version".to_owned(), $crate::SCHEMA_VERSION.to_string())];
-                    std::sync::Arc::new(arrow::datatypes::Schema::new_with_metadata(fields, std::collections::HashMap::from(metadata)))
+                        <$cell as $crate::cell::Cell>::data_type(),
+                        <$cell as $crate::cell::Cell>::NULLABLE,
+                    ),)*])
                 });
                 SCHEMA.clone()
             }
-            fn to_batch(rows: &[Self]) -> Result<arrow::array::RecordBatch, arrow::error::ArrowError> {
-                let columns = vec![$(<$cell as $crate::Cell>::build(rows.iter().map(|row| &row.$field)),)*];
-                arrow::array::RecordBatch::try_new(Self::schema(), columns)
+            fn to_batch(
+                rows: &[Self],
+            ) -> Result<arrow::array::RecordBatch, arrow::error::ArrowError> {
+                let columns = vec![
+                    $(<$cell as $crate::cell::Cell>::build(rows.iter().map(|row| &row.$field)),)*
+                ];
+                arrow::array::RecordBatch::try_new(<Self as $crate::table::Row>::schema(), columns)
             }
-            fn from_columns(columns: &[arrow::array::ArrayRef], rows: usize) -> Result<Vec<Self>, String> {
+            fn from_columns(
+                columns: &[arrow::array::ArrayRef],
+                rows: usize,
+            ) -> Result<Vec<Self>, String> {
                 let names: &[&str] = &[$(stringify!($field)),*];
                 (0..rows).map(|row| {
                     let mut at = 0;
                     Ok($name { $($field: {
                         let column = &columns[at];
                         at += 1;
-                        <$cell as $crate::Cell>::read(column, row)
-                            .map_err(|reason| format!("column `{}`, row {row}: {reason}", names[at - 1]))?
+                        <$cell as $crate::cell::Cell>::read(column, row).map_err(|reason| {
+                            format!("column `{}`, row {row}: {reason}", names[at - 1])
+                        })?
                     },)* })
                 }).collect()
             }
+            $(fn check(&self) -> Result<(), String> {
+                $check(self)
+            })?
         }
     };
 }
 pub(crate) use table;
+
+/// The schema of a table with these columns.
+pub(crate) fn schema_of(fields: Vec<Field>) -> SchemaRef {
+    let version = ("ossify.schema_version".to_owned(), SCHEMA_VERSION.to_string());
+    Arc::new(Schema::new_with_metadata(fields, HashMap::from([version])))
+}
 
 /// Rows held back before they become a batch.
 const BATCH_ROWS: usize = 8192;
@@ -141,10 +176,13 @@ impl<R: Row> TableWriter<R> {
 }
 
 /// Reads a table batch by batch. Columns are found by name, in any order; further columns are
-/// ignored; a type that can be cast without loss of meaning (large strings, wider numbers) is.
+/// ignored; a type that can be cast without loss of meaning (large strings, wider numbers) is. Each
+/// row is checked, see [`Row::check`]: the table may be another tool's.
 pub struct TableReader<R: Row> {
     reader: ParquetRecordBatchReader,
     path: PathBuf,
+    /// Rows that were read.
+    rows: u64,
     row_type: PhantomData<R>,
 }
 
@@ -152,16 +190,20 @@ impl<R: Row> TableReader<R> {
     /// Opens the file and checks its columns.
     ///
     /// # Errors
-    /// Fails where the file cannot be read, is no Parquet, or lacks a column.
+    /// Fails where the file cannot be read, is not Parquet, or lacks a column.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let file = open(&path)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| match ArtefactError::arrow(&path)(e) {
-            ArtefactError::Arrow { source, .. } => {
-                ArtefactError::corrupt(&path, format!("no whole Parquet file: {source}; was it cut short? make it or copy it again"))
-            }
+        let not_parquet = |e: parquet::errors::ParquetError| match ArtefactError::arrow(&path)(e) {
+            ArtefactError::Arrow { source, .. } => ArtefactError::corrupt(
+                &path,
+                format!(
+                    "no whole Parquet file: {source}; was it cut short? make it or copy it again"
+                ),
+            ),
             other => other,
-        })?;
+        };
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_parquet)?;
         for field in R::schema().fields() {
             if builder.schema().index_of(field.name()).is_err() {
                 let found: Vec<_> =
@@ -177,7 +219,7 @@ impl<R: Row> TableReader<R> {
         }
         let reader =
             builder.with_batch_size(BATCH_ROWS).build().map_err(ArtefactError::arrow(&path))?;
-        Ok(TableReader { reader, path, row_type: PhantomData })
+        Ok(TableReader { reader, path, rows: 0, row_type: PhantomData })
     }
 
     fn rows_of(&self, batch: &RecordBatch) -> Result<Vec<R>> {
@@ -187,21 +229,13 @@ impl<R: Row> TableReader<R> {
             let column = batch
                 .column_by_name(field.name())
                 .ok_or_else(|| corrupt(format!("no column `{}`", field.name())))?;
-            let column = if column.data_type() == field.data_type() {
-                column.clone()
-            } else {
-                let options = arrow::compute::CastOptions { safe: false, ..Default::default() };
-                arrow::compute::cast_with_options(column, field.data_type(), &options).map_err(
-                    |e| {
-                        corrupt(format!(
-                            "column `{}` is {} and should be {}: {e}",
-                            field.name(),
-                            column.data_type(),
-                            field.data_type()
-                        ))
-                    },
-                )?
-            };
+            let column = cast(column, field.data_type()).map_err(|reason| {
+                let (name, found) = (field.name(), column.data_type());
+                corrupt(format!(
+                    "column `{name}` is {found} and should be {}: {reason}",
+                    field.data_type()
+                ))
+            })?;
             if !field.is_nullable() && column.null_count() > 0 {
                 return Err(corrupt(format!(
                     "column `{}` has {} nulls; every row of a {} table needs a value there",
@@ -212,16 +246,41 @@ impl<R: Row> TableReader<R> {
             }
             columns.push(column);
         }
-        R::from_columns(&columns, batch.num_rows()).map_err(corrupt)
+        let rows = R::from_columns(&columns, batch.num_rows()).map_err(corrupt)?;
+        for (row, number) in rows.iter().zip(self.rows..) {
+            row.check().map_err(|reason| corrupt(format!("row {number}, from 0: {reason}")))?;
+        }
+        Ok(rows)
     }
+}
+
+/// The column as another type; an error where a value would not be the same.
+fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    if column.data_type() == to {
+        return Ok(column.clone());
+    }
+    let options = CastOptions { safe: false, ..Default::default() };
+    let cast = cast_with_options(column, to, &options)?;
+    if column.data_type().is_floating() && to.is_integer() {
+        // Numbers with nulls are floating point to some tools; 0.9 is cut to 0.
+        let back = cast_with_options(&cast, column.data_type(), &options)?;
+        if back.to_data() != column.to_data() {
+            return Err(ArrowError::CastError("a number is not a whole one".into()));
+        }
+    }
+    Ok(cast)
 }
 
 impl<R: Row> Iterator for TableReader<R> {
     type Item = Result<Vec<R>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
-        Some(batch.map_err(ArtefactError::arrow(&self.path)).and_then(|batch| self.rows_of(&batch)))
+        let batch = self.reader.next()?.map_err(ArtefactError::arrow(&self.path));
+        let rows = batch.and_then(|batch| self.rows_of(&batch));
+        if let Ok(rows) = &rows {
+            self.rows += rows.len() as u64;
+        }
+        Some(rows)
     }
 }
 

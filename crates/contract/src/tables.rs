@@ -3,99 +3,13 @@ use std::collections::BTreeMap;
 use ossify_diagnostics::{Action, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::UnitBox;
 use crate::table::table;
-
-/// A part of the dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// What a model learns from.
-    Train,
-    /// What choices are made on.
-    Valid,
-    /// What is looked at once, at the end.
-    Test,
-}
-
-impl Split {
-    /// All splits in the order of the tables.
-    pub const ALL: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
-
-    /// The word in tables and folder names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Valid => "valid",
-            Split::Test => "test",
-        }
-    }
-}
-
-impl std::str::FromStr for Split {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let named = Split::ALL.into_iter().find(|split| split.as_str() == name);
-        named.ok_or_else(|| "there are train, valid and test".to_owned())
-    }
-}
-
-impl std::fmt::Display for Split {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// What is known of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ImageStatus {
-    /// It has at least one accepted object.
-    Labelled,
-    /// Its label file has no line: nothing to find, by the labeller's word.
-    Background,
-    /// It has no label file, or one of which nothing could be used: what is on it is not known.
-    Unlabelled,
-    /// It cannot be used: not decodable, cut short, or too small.
-    Unreadable,
-}
-
-impl ImageStatus {
-    /// The word in tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ImageStatus::Labelled => "labelled",
-            ImageStatus::Background => "background",
-            ImageStatus::Unlabelled => "unlabelled",
-            ImageStatus::Unreadable => "unreadable",
-        }
-    }
-}
-
-/// How an object was drawn by the labeller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Shape {
-    /// Centre and size.
-    Box,
-    /// Vertices.
-    Polygon,
-}
-
-impl Shape {
-    /// The word in tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Shape::Box => "box",
-            Shape::Polygon => "polygon",
-        }
-    }
-}
+use crate::unit_box::UnitBox;
+use crate::words::{ImageStatus, Shape, Split};
 
 table! {
     /// One row an image.
-    "images" => ImageRow {
+    "images" => ImageRow checked by check_image {
         /// Path from the dataset root with `/` separators; the key everywhere.
         image_id: String,
         /// The part of the dataset.
@@ -127,7 +41,7 @@ table! {
 
 table! {
     /// One row an accepted label line.
-    "objects" => ObjectRow {
+    "objects" => ObjectRow checked by check_object {
         /// The image.
         image_id: String,
         /// The part of the dataset.
@@ -166,6 +80,50 @@ impl ObjectRow {
     }
 }
 
+fn check_image(row: &ImageRow) -> Result<(), String> {
+    let (id, width, height) = (&row.image_id, row.width, row.height);
+    if width < 0 || height < 0 {
+        return Err(format!("`{id}` is {width}x{height} pixels"));
+    }
+    Ok(())
+}
+
+fn check_object(row: &ObjectRow) -> Result<(), String> {
+    let wrong =
+        |reason: String| format!("object of `{}`, line {}: {reason}", row.image_id, row.line);
+    let unit_box = row.unit_box();
+    let edges = unit_box.to_array();
+    if edges.iter().any(|edge| !edge.is_finite()) {
+        return Err(wrong(format!("the box {edges:?} is not made of finite numbers")));
+    }
+    if unit_box.width() < 0.0 || unit_box.height() < 0.0 {
+        return Err(wrong(format!(
+            "the box {edges:?} ends before it begins; wanted are xmin, ymin, xmax, ymax, not a \
+             corner or centre with a size"
+        )));
+    }
+    if !row.area.is_finite() || row.area < 0.0 {
+        return Err(wrong(format!("the area is {}, which no box or polygon has", row.area)));
+    }
+    if row.vertices.iter().flatten().flatten().any(|coordinate| !coordinate.is_finite()) {
+        return Err(wrong("a vertex is not at finite coordinates".to_owned()));
+    }
+    check_class_index(row.class_index).map_err(wrong)
+}
+
+fn check_class(row: &ClassRow) -> Result<(), String> {
+    check_class_index(row.class_index).map_err(|reason| format!("`{}`: {reason}", row.class_name))
+}
+
+fn check_class_index(index: Option<i16>) -> Result<(), String> {
+    match index {
+        Some(index) if index < 0 => {
+            Err(format!("class_index is {index}; it counts from 0, and is null without a class"))
+        }
+        _ => Ok(()),
+    }
+}
+
 table! {
     /// One row a finding.
     "issues" => IssueRow {
@@ -192,7 +150,7 @@ table! {
 
 table! {
     /// One row a class of the dataset.
-    "classes" => ClassRow {
+    "classes" => ClassRow checked by check_class {
         /// Class as in the source.
         class_id: i16,
         /// Name of the class.
@@ -244,3 +202,85 @@ impl SplitLedger {
 
 /// The ledger of each split; it stands in the tables' manifest under `summary.ledger`.
 pub type Ledger = BTreeMap<Split, SplitLedger>;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+    use crate::table::{Row, TableWriter, read_table};
+
+    fn object() -> ObjectRow {
+        ObjectRow {
+            image_id: "a.jpg".into(),
+            split: Split::Train,
+            line: 7,
+            class_id: 0,
+            class_name: "a".into(),
+            class_index: Some(0),
+            shape: Shape::Box,
+            vertices: None,
+            xmin: 0.1,
+            ymin: 0.1,
+            xmax: 0.4,
+            ymax: 0.4,
+            area: 0.09,
+            repaired: false,
+        }
+    }
+
+    #[test]
+    fn objects_that_cannot_be_are_refused_with_row_and_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("objects.parquet");
+        let wrong = [
+            (ObjectRow { xmax: f32::INFINITY, ..object() }, "not made of finite numbers"),
+            (ObjectRow { ymin: f32::NAN, ..object() }, "not made of finite numbers"),
+            (ObjectRow { xmin: 0.5, ..object() }, "ends before it begins"),
+            (ObjectRow { area: -1.0, ..object() }, "the area is -1"),
+            (ObjectRow { class_index: Some(-1), ..object() }, "class_index is -1"),
+            (ObjectRow { vertices: Some(vec![[0.0, f32::NAN]]), ..object() }, "a vertex"),
+        ];
+        for (row, reason) in wrong {
+            let mut writer = TableWriter::create(&path).unwrap();
+            (0..9000).for_each(|_| writer.push(object()).unwrap());
+            writer.push(row).unwrap();
+            writer.finish().unwrap();
+            let error = read_table::<ObjectRow>(&path).unwrap_err().to_string();
+            assert!(error.contains("row 9000, from 0: object of `a.jpg`, line 7: "), "{error}");
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_of_another_tool_may_be_floating_point_and_others_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("objects.parquet");
+        for (index, is_whole) in [(0.0, true), (0.9, false), (-0.5, false), (1e9, false)] {
+            let batch = ObjectRow::to_batch(&[object()]).unwrap();
+            let schema = batch.schema();
+            let position = schema.index_of("class_index").unwrap();
+            let columns = schema.fields().iter().zip(batch.columns()).enumerate();
+            let columns = columns.map(|(at, (field, column))| {
+                let index: ArrayRef = Arc::new(Float64Array::from(vec![index]));
+                (field.name().clone(), if at == position { index } else { column.clone() })
+            });
+            let batch = RecordBatch::try_from_iter(columns).unwrap();
+            let file = File::create(&path).unwrap();
+            let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            match read_table::<ObjectRow>(&path) {
+                Ok(rows) => assert!(is_whole && rows == [object()], "{index}: {rows:?}"),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(!is_whole && error.contains("column `class_index` is"), "{error}");
+                }
+            }
+        }
+    }
+}

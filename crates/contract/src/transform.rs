@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::UnitBox;
+use crate::unit_box::UnitBox;
 
 /// The way from pixels of the upright source image to pixels of the tensor:
 /// `tensor = source * scale + offset`, per axis.

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use crate::Partition;
+use crate::partition::Partition;
 
 /// The folders of one piece of work, below `OUT`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,7 +58,7 @@ fn forty_images() -> Work {
 }
 
 fn publish(out: &Path, id: &str, rows: &[PredictionRow]) {
-    publish_with(out, id, rows, Value::Null);
+    publish_with(out, id, rows, serde_json::json!({}));
 }
 
 fn publish_with(out: &Path, id: &str, rows: &[PredictionRow], summary: Value) {

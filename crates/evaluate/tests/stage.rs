@@ -638,11 +638,11 @@ fn predictions_of_other_shards_are_refused_unless_gaps_are_allowed() {
     let mut work = one_object_each();
     work.predict_perfectly();
     work.fingerprints = Some(Vec::new());
-    work.summary = serde_json::json!({ "shards": "0123456789abcdef" });
+    work.summary = serde_json::json!({ "shards_of_split": { "valid": "0123456789abcdef" } });
     work.write(folder.path());
     let refused = stderr(evaluate(folder.path(), &[]).code(1));
     assert!(
-        refused.contains("The predictions run-1 were made of other shards than those of"),
+        refused.contains("The predictions run-1 of valid were made of other shards than those of"),
         "{refused}"
     );
     evaluate(folder.path(), &["--set", "evaluate.allow_gaps=true"]).code(0);
@@ -808,12 +808,13 @@ fn objects_of_another_tool_that_cannot_be_scored_are_refused_with_row_and_reason
         work.write(folder.path());
         work.objects[2] = good;
         let text = stderr(evaluate(folder.path(), &[]).code(1));
-        let row = "objects.parquet: object of `valid/images/02.png`, line 1: ";
+        let row = "object of `valid/images/02.png`, line 1: ";
         assert!(text.contains(row) && text.contains(reason), "{text}");
     };
     refused(&|row| row.xmax = f32::INFINITY, "is not made of finite numbers");
     refused(&|row| (row.xmin, row.xmax) = (0.6, 0.2), "ends before it begins");
     refused(&|row| row.ymax = 480.0, "are these pixels?");
     refused(&|row| row.area = f32::NAN, "the area is NaN");
-    refused(&|row| row.class_index = Some(-1), "class_index is not in classes.parquet");
+    refused(&|row| row.class_index = Some(-1), "class_index is -1");
+    refused(&|row| row.class_index = Some(99), "class_index is not in classes.parquet");
 }

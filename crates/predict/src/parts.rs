@@ -71,6 +71,7 @@ impl ShardWork<'_> {
             tables.insert(split, entry.path.clone());
             files.push(entry);
         }
+        self.refuse_changed()?;
         let images: u64 = files.iter().filter_map(|file| file.rows).sum();
         let payload = PartTables {
             run: self.run.id.clone(),

@@ -1,11 +1,13 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ossify_contract::{
-    FileEntry, Manifest, PredictionRow, Publication, ShardReader, ShardShape, Split, TableWriter,
-    is_plain_id, read_latest, shards_of, write_latest,
+    FileEntry, Inputs, Manifest, PredictionRow, PredictionsSummary, Publication, RunSummary,
+    ShardReader, ShardShape, Split, Summary as _, TableWriter, is_plain_id, read_latest,
+    refuse_changed, shards_of, write_latest,
 };
 use ossify_model::device::{self, Precision};
 use ossify_model::on_device;
@@ -18,6 +20,7 @@ use crate::network::{Batch, Network};
 use crate::rows::Origin;
 
 const MODEL: &str = "model.safetensors";
+const CONFIG: &str = "config.toml";
 pub(crate) const STAGE: &str = "predict";
 /// Shards that are fetched while one is predicted, where they lie in an object store.
 const SHARDS_AHEAD: usize = 2;
@@ -30,8 +33,11 @@ pub(crate) struct Run {
     folder: PathBuf,
     /// Hash of its model: what predictions depend on, whatever the run's metrics say.
     pub(crate) model_hash: String,
-    /// Digest of the class map that it was trained with; null where the run does not say.
-    class_map: serde_json::Value,
+    /// Digest of the class map that it was trained with, where the run says.
+    class_map: Option<String>,
+    model: Inputs,
+    /// Its configuration, from which tensors of a folder's images are made.
+    config: Option<FileEntry>,
 }
 
 /// The stage: predicts the shards of the configured splits or a share of them, merges the parts of
@@ -115,7 +121,9 @@ fn find_run(context: &Context) -> Result<Run, StageError> {
     model.verify(&folder)?;
     Ok(Run {
         model_hash: model.xxh3.clone(),
-        class_map: manifest.summary["class_map"].clone(),
+        class_map: manifest.summary_of::<RunSummary>(&folder)?.class_map,
+        model: Inputs::declare(&folder, &manifest, [MODEL])?,
+        config: manifest.file(CONFIG).cloned(),
         id,
         folder,
     })
@@ -143,7 +151,10 @@ pub(crate) struct ShardWork<'a> {
     splits: Vec<Split>,
     /// Of the shards of the requested splits, in order.
     pub(crate) files: Vec<(Split, FileEntry)>,
-    content_hash: String,
+    /// Hash of the shards of each of these splits.
+    shards_of_split: BTreeMap<Split, String>,
+    /// The run's model, and the shards of these splits.
+    inputs: Vec<Inputs>,
     /// Hash of all that decides the predictions.
     pub(crate) fingerprint: String,
 }
@@ -152,9 +163,8 @@ impl<'a> ShardWork<'a> {
     fn find(context: &'a Context, run: &'a Run, splits: Vec<Split>) -> Result<Self> {
         let shards = context.out.shards();
         let manifest = Manifest::require(&shards, "there are no shards; run ossify-resize first")?;
-        let content_hash = manifest.content_hash();
         let mut fingerprint = context.fingerprint(STAGE, &[STAGE]);
-        fingerprint.add(&run.id).add(&run.model_hash).add(&content_hash);
+        fingerprint.add(&run.id).add(&run.model_hash);
         let files: Vec<_> = splits
             .iter()
             .copied()
@@ -167,13 +177,22 @@ impl<'a> ShardWork<'a> {
                 context.settings.predict.splits.join(", ")
             );
         }
+        let (mut inputs, mut shards_of_split) = (vec![run.model.clone()], BTreeMap::new());
+        for split in &splits {
+            let names = shards_of(&manifest, *split).map(|file| &file.path);
+            let of_split = Inputs::declare(&shards, &manifest, names)?;
+            fingerprint.add(split.as_str()).add(of_split.hash());
+            shards_of_split.insert(*split, of_split.hash());
+            inputs.push(of_split);
+        }
         Ok(ShardWork {
             context,
             run,
             shards,
             splits,
             files,
-            content_hash,
+            shards_of_split,
+            inputs,
             fingerprint: fingerprint.finish(),
         })
     }
@@ -220,6 +239,12 @@ impl<'a> ShardWork<'a> {
         }
     }
 
+    /// Refuses to publish where model or shards were published anew since the fingerprint was
+    /// taken: what was read may be of both.
+    pub(crate) fn refuse_changed(&self) -> Result<()> {
+        Ok(refuse_changed(&self.inputs)?)
+    }
+
     /// Makes the staged tables the predictions of the run.
     pub(crate) fn publish(
         &self,
@@ -227,20 +252,18 @@ impl<'a> ShardWork<'a> {
         files: Vec<FileEntry>,
         class_names: &[String],
     ) -> Result<Outcome> {
-        let images: serde_json::Map<String, serde_json::Value> = files
-            .iter()
-            .map(|file| {
-                (file.path.trim_end_matches(".parquet").to_owned(), file.rows.unwrap_or(0).into())
-            })
-            .collect();
-        let summary = json!({
-            "run": self.run.id,
-            "images": images,
-            "class_names": class_names,
-            "model_xxh3": self.run.model_hash,
-            "class_map": self.run.class_map,
-            "shards": self.content_hash,
-        });
+        let split_of = |file: &FileEntry| file.path.trim_end_matches(".parquet").to_owned();
+        let summary = PredictionsSummary {
+            run: self.run.id.clone(),
+            images: files.iter().map(|file| (split_of(file), file.rows.unwrap_or(0))).collect(),
+            class_names: class_names.to_vec(),
+            model_xxh3: Some(self.run.model_hash.clone()),
+            class_map: self.run.class_map.clone(),
+            shards_of_split: self.shards_of_split.clone(),
+            ..PredictionsSummary::default()
+        };
+        let summary = summary.to_json(publication.folder())?;
+        self.refuse_changed()?;
         let manifest = publication.commit(STAGE, &self.fingerprint, files, summary)?;
         write_latest(&self.context.out.predictions(), &self.run.id)?;
         Ok(Outcome::done(manifest.summary))
@@ -350,7 +373,10 @@ struct Trained {
 
 fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> {
     // Tensors are made as those that the run was trained on, whatever the configuration says now.
-    let config = run.folder.join("config.toml");
+    let config = run.folder.join(CONFIG);
+    if let Some(entry) = &run.config {
+        entry.verify(&run.folder)?;
+    }
     let text = std::fs::read_to_string(&config)
         .with_context(|| format!("cannot read {}", config.display()))?;
     let trained: Trained = toml::from_str(&text)

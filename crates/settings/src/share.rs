@@ -1,4 +1,4 @@
-use ossify_contract::{MOST_PARTITIONS, Partition, WorkFolder};
+use ossify_contract::{MAX_PARTITIONS, Partition, WorkFolder};
 
 /// The command line of stages that can work on a share of the images.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
@@ -7,7 +7,7 @@ pub struct ShareArgs {
     #[arg(long, value_name = "I/N", conflicts_with = "merge")]
     partition: Option<Partition>,
     /// Publishes the whole from the parts of all N shares
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_PARTITIONS)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
     merge: Option<u32>,
 }
 

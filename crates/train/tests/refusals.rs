@@ -146,3 +146,22 @@ fn an_input_larger_than_the_tensors_says_so() {
     let work = Work::new(4, 2);
     refused(&work, &["model.input_px=64"], 1, "cannot be enlarged");
 }
+
+#[test]
+fn any_number_of_images_that_could_not_be_decoded_may_be_missing() {
+    let work = Work::new(4, 2);
+    let good: Vec<(Split, usize)> =
+        (0..4).map(|i| (Split::Train, i)).chain((0..2).map(|i| (Split::Valid, i))).collect();
+    let bad: Vec<(Split, usize)> = (10..1511).map(|i| (Split::Train, i)).collect();
+    work.write_tables(&[&good[..], &bad].concat(), 2);
+    let whole = |count: usize| count.max(1);
+    let listed = |count| {
+        let ids = bad.iter().take(count).map(|(split, i)| common::image_id(*split, *i));
+        work.write_shards_without(&good, whole, |_| common::STRETCH, ids);
+    };
+    listed(1500);
+    refused(&work, &[], 1, "1 labelled images of train are not in the shards, the first is");
+    listed(1501);
+    let output = work.train(&["epochs=1"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}

@@ -12,38 +12,17 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 pub use reader::{Access, ShardImage, ShardReader, Tensor};
 pub use writer::{BATCH_IMAGES, ShardCompression, ShardWriter};
 
-use crate::table::table;
-use crate::{FileEntry, Manifest, SCHEMA_VERSION, Split, Transform};
-
-/// How alike two images of different splits are, from the surest on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LeakTier {
-    /// The files are the same, byte for byte.
-    SameBytes,
-    /// The decoded pixels are the same.
-    SamePixels,
-    /// The same picture, brightened, turned, mirrored, scaled or encoded again.
-    Near,
-}
-
-impl LeakTier {
-    /// The word in tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LeakTier::SameBytes => "same_bytes",
-            LeakTier::SamePixels => "same_pixels",
-            LeakTier::Near => "near",
-        }
-    }
-}
+use crate::manifest::{FileEntry, Manifest};
+use crate::table::{schema_of, table};
+use crate::transform::Transform;
+use crate::words::{LeakTier, Split};
 
 table! {
     /// One row an image: hashes that find copies of it, and how light it is.
@@ -113,9 +92,17 @@ pub struct ShardShape {
 }
 
 impl ShardShape {
-    /// Bytes of one tensor.
+    /// Bytes of one tensor; more than an Arrow list can have where [`ShardShape::list_length`] is
+    /// `None`.
     pub fn bytes(&self) -> usize {
-        self.height as usize * self.width as usize * self.channels as usize
+        [self.height, self.width, self.channels]
+            .iter()
+            .fold(1, |bytes: usize, side| bytes.saturating_mul(*side as usize))
+    }
+
+    /// Bytes of one tensor as the length of an Arrow list: 1 to 2^31 - 1.
+    fn list_length(&self) -> Option<i32> {
+        i32::try_from(self.bytes()).ok().filter(|length| *length > 0)
     }
 }
 
@@ -172,13 +159,14 @@ const TENSOR_HASHES: &str = "ossify.tensor_xxh3";
 const HEADS_HASH: &str = "ossify.heads_xxh3";
 const PIXELS_COLUMN: usize = 1;
 
-fn shard_schema(shape: ShardShape) -> SchemaRef {
+/// `None` where tensors have no byte, or too many for an Arrow list.
+fn shard_schema(shape: ShardShape) -> Option<SchemaRef> {
     let extension = format!(
         "{{\"shape\":[{},{},{}],\"dim_names\":[\"H\",\"W\",\"C\"]}}",
         shape.height, shape.width, shape.channels
     );
     let pixels =
-        Field::new("pixels", DataType::FixedSizeList(pixel_field(), shape.bytes() as i32), false)
+        Field::new("pixels", DataType::FixedSizeList(pixel_field(), shape.list_length()?), false)
             .with_metadata(HashMap::from([
                 ("ARROW:extension:name".to_owned(), "arrow.fixed_shape_tensor".to_owned()),
                 ("ARROW:extension:metadata".to_owned(), extension),
@@ -193,10 +181,7 @@ fn shard_schema(shape: ShardShape) -> SchemaRef {
         Field::new("offset_x", DataType::Float32, false),
         Field::new("offset_y", DataType::Float32, false),
     ];
-    Arc::new(Schema::new_with_metadata(
-        fields,
-        HashMap::from([("ossify.schema_version".to_owned(), SCHEMA_VERSION.to_string())]),
-    ))
+    Some(schema_of(fields))
 }
 
 fn pixel_field() -> Arc<Field> {
@@ -342,6 +327,49 @@ mod tests {
         std::fs::write(&path, &renamed).unwrap();
         let error = ShardReader::open(&path).unwrap_err().to_string();
         assert!(error.contains("not as they were written"), "{error}");
+    }
+
+    #[test]
+    fn tensors_too_large_for_an_arrow_list_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for sides in [[65_536, 65_536, 1], [u32::MAX; 3], [46_341, 46_341, 1], [0, 5, 3]] {
+            let [height, width, channels] = sides;
+            let shape = ShardShape { height, width, channels };
+            let path = folder.path().join("a.arrow");
+            let error = ShardWriter::create(&path, shape, ShardCompression::None);
+            let error = error.err().unwrap().to_string();
+            assert!(error.contains("an Arrow list holds"), "{error}");
+        }
+        // A shard of another tool, whose shape comes to 0 in 32 bits as the list's length does.
+        let path = folder.path().join("other.arrow");
+        write(&path, 1, ShardCompression::None);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let old = format!("[{},{},{}]", SHAPE.height, SHAPE.width, SHAPE.channels);
+        let new = "[65536,65536,0]";
+        let at = |bytes: &[u8]| bytes.windows(old.len()).rposition(|part| part == old.as_bytes());
+        while let Some(at) = at(&bytes) {
+            bytes[at..at + old.len()].copy_from_slice(&new.as_bytes()[..old.len()]);
+        }
+        std::fs::write(&path, bytes).unwrap();
+        assert!(ShardReader::open(&path).is_err());
+    }
+
+    #[test]
+    fn a_row_that_no_image_can_have_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        for (size, scale_x) in [((0, 9), 1.0), ((9, 9), f32::NAN), ((9, 9), 0.0)] {
+            let transform = Transform { scale_x, scale_y: 1.0, offset_x: 0.0, offset_y: 0.0 };
+            let row = ShardRow::new("a.jpg", size, transform, &tensor(0));
+            let mut writer = ShardWriter::create(&path, SHAPE, ShardCompression::None).unwrap();
+            writer.write(&[row], tensor(0)).unwrap();
+            writer.finish("a.arrow").unwrap();
+            let error = ShardReader::open(&path).unwrap_err().to_string();
+            assert!(error.contains("row 0, `a.jpg`: "), "{error}");
+        }
+        let mut writer = ShardWriter::create(&path, SHAPE, ShardCompression::None).unwrap();
+        let row = ShardRow::new("a.jpg", (1 << 31, 9), row(0).transform, &tensor(0));
+        assert!(writer.write(&[row], tensor(0)).is_err());
     }
 
     #[test]

@@ -13,10 +13,12 @@ use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer, root_as_message};
 use memmap2::Mmap;
 use serde::Deserialize;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{HEADS_HASH, HeadsHash, PIXELS_COLUMN, ShardShape, TENSOR_HASHES, shard_schema};
-use crate::{ArtefactError, Result, Transform, open};
+use crate::error::{ArtefactError, Result};
+use crate::manifest::open;
+use crate::transform::Transform;
 
 /// Unpacked batches that a reader of a compressed shard keeps.
 const UNPACKED_BATCHES: usize = 4;
@@ -206,7 +208,7 @@ impl ShardReader {
             let decoder = FileDecoder::new(schema.clone(), version).with_projection(heads);
             for (block, bytes) in &blocks {
                 let batch = self.decode(&decoder, block, bytes)?;
-                self.add_heads(&batch, 1);
+                self.add_heads(&batch, 1)?;
             }
             let decoder =
                 FileDecoder::new(schema.clone(), version).with_projection(vec![PIXELS_COLUMN]);
@@ -216,7 +218,7 @@ impl ShardReader {
             let mut tensors = Vec::with_capacity(blocks.len());
             for (block, bytes) in &blocks {
                 let batch = self.decode(&decoder, block, bytes)?;
-                self.add_heads(&batch, 2);
+                self.add_heads(&batch, 2)?;
                 tensors.push(tensors_of(&batch, PIXELS_COLUMN));
             }
             self.tensors = Tensors::Mapped(tensors);
@@ -231,20 +233,41 @@ impl ShardReader {
     }
 
     /// Takes ids from column 0, and sizes and transforms from `second` on.
-    fn add_heads(&mut self, batch: &RecordBatch, second: usize) {
+    fn add_heads(&mut self, batch: &RecordBatch, second: usize) -> Result<()> {
         let integers = |column: usize| batch.column(second + column).as_primitive::<Int32Type>();
         let floats = |column: usize| batch.column(second + column).as_primitive::<Float32Type>();
         let (ids, widths, heights) = (batch.column(0).as_string::<i32>(), integers(0), integers(1));
         let [scale_x, scale_y, offset_x, offset_y] = [2, 3, 4, 5].map(floats);
         for i in 0..batch.num_rows() {
-            self.images.ids.push_str(ids.value(i));
-            self.images.id_ends.push(self.images.ids.len());
-            self.images.sizes.push((widths.value(i) as u32, heights.value(i) as u32));
+            let id = ids.value(i);
             let (scale_x, scale_y, offset_x, offset_y) =
                 (scale_x.value(i), scale_y.value(i), offset_x.value(i), offset_y.value(i));
+            let wrong = |what: &str| {
+                damaged(&self.path, &format!("row {}, `{id}`: {what}", self.images.sizes.len()))
+            };
+            let side = |side: i32| u32::try_from(side).ok().filter(|side| *side > 0);
+            let size = side(widths.value(i)).zip(side(heights.value(i)));
+            let size = size.ok_or_else(|| wrong("a source without pixels"))?;
+            let numbers = [scale_x, scale_y, offset_x, offset_y];
+            if !numbers.iter().all(|n| n.is_finite()) || scale_x <= 0.0 || scale_y <= 0.0 {
+                return Err(wrong("a scale or an offset that maps no picture"));
+            }
+            self.images.ids.push_str(id);
+            self.images.id_ends.push(self.images.ids.len());
+            self.images.sizes.push(size);
             self.images.transforms.push(Transform { scale_x, scale_y, offset_x, offset_y });
         }
         self.batch_ends.push(self.len());
+        Ok(())
+    }
+
+    /// Hash of all that the rows say and of the hashes of their tensors: whether a shard that is
+    /// opened again is the same. That of another tool's shard leaves the tensors out.
+    pub fn digest(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(self.heads_hash().as_bytes());
+        self.tensor_hashes.iter().for_each(|tensor| hash.update(&tensor.to_le_bytes()));
+        hash.digest()
     }
 
     fn heads_hash(&self) -> String {
@@ -275,8 +298,8 @@ impl ShardReader {
         matches!(self.tensors, Tensors::Packed(_))
     }
 
-    /// Number of the batch that holds `row`, and the row's place in it.
-    fn place(&self, row: usize) -> Option<(usize, usize)> {
+    /// Number of the batch that holds `row`, and the row's index in it.
+    fn locate(&self, row: usize) -> Option<(usize, usize)> {
         let batch = self.batch_ends.partition_point(|end| *end <= row);
         let first_row = batch.checked_sub(1).map_or(0, |before| self.batch_ends[before]);
         (batch < self.batch_ends.len()).then_some((batch, row - first_row))
@@ -337,7 +360,7 @@ impl ShardReader {
     }
 
     fn unchecked_tensor(&self, row: usize) -> Result<Tensor> {
-        let (batch, i) = self.place(row).ok_or_else(|| {
+        let (batch, i) = self.locate(row).ok_or_else(|| {
             ArtefactError::corrupt(&self.path, format!("row {row} of {} was asked for", self.len()))
         })?;
         let size = self.shape.bytes();
@@ -470,5 +493,5 @@ fn shape_of(schema: &Schema) -> Option<ShardShape> {
         schema.field_with_name("pixels").ok()?.metadata().get("ARROW:extension:metadata")?;
     let [height, width, channels] = serde_json::from_str::<Extension>(metadata).ok()?.shape;
     let shape = ShardShape { height, width, channels };
-    (schema.fields() == shard_schema(shape).fields()).then_some(shape)
+    (schema.fields() == shard_schema(shape)?.fields()).then_some(shape)
 }

@@ -8,6 +8,7 @@ use arrow::array::{
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{SchemaRef, UInt8Type};
+use arrow::error::ArrowError;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow::ipc::{CompressionType, MetadataVersion};
 
@@ -15,7 +16,9 @@ use super::direct::DirectFile;
 use super::{
     HEADS_HASH, HeadsHash, ShardRow, ShardShape, TENSOR_HASHES, pixel_field, shard_schema,
 };
-use crate::{ArtefactError, FileEntry, HashingWriter, Result, Transform};
+use crate::error::{ArtefactError, Result};
+use crate::manifest::{FileEntry, HashingWriter};
+use crate::transform::Transform;
 
 /// How a shard lies on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,8 +55,17 @@ impl ShardWriter {
         compression: ShardCompression,
     ) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
+        let schema = shard_schema(shape).ok_or_else(|| {
+            let ShardShape { height, width, channels } = shape;
+            ArtefactError::corrupt(
+                &path,
+                format!(
+                    "tensors of {height}x{width}x{channels} bytes; an Arrow list holds 1 to {}",
+                    i32::MAX
+                ),
+            )
+        })?;
         let file = DirectFile::create(&path).map_err(ArtefactError::io("cannot create", &path))?;
-        let schema = shard_schema(shape);
         let codec = (compression == ShardCompression::Zstd).then_some(CompressionType::ZSTD);
         let options = IpcWriteOptions::try_new(64, false, MetadataVersion::V5)
             .and_then(|options| options.try_with_compression(codec));
@@ -102,25 +114,23 @@ impl ShardWriter {
         Ok(pixels.into_vec().unwrap_or_default())
     }
 
-    fn batch(
-        &self,
-        rows: &[ShardRow],
-        pixels: Buffer,
-    ) -> Result<RecordBatch, arrow::error::ArrowError> {
+    fn batch(&self, rows: &[ShardRow], pixels: Buffer) -> Result<RecordBatch, ArrowError> {
+        let too_large =
+            || ArrowError::InvalidArgumentError("a side has 2^31 pixels or more".into());
+        let sides = |side: fn(&ShardRow) -> u32| -> Result<ArrayRef, ArrowError> {
+            let sides = rows.iter().map(|row| i32::try_from(side(row)).map_err(|_| too_large()));
+            Ok(Arc::new(Int32Array::from(sides.collect::<Result<Vec<_>, _>>()?)))
+        };
+        let length = self.shape.list_length().ok_or_else(too_large)?;
         let pixels = Arc::new(PrimitiveArray::<UInt8Type>::new(pixels.into(), None));
         let floats = |value: fn(&Transform) -> f32| -> ArrayRef {
             Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| value(&row.transform))))
         };
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.image_id))),
-            Arc::new(FixedSizeListArray::try_new(
-                pixel_field(),
-                self.shape.bytes() as i32,
-                pixels,
-                None,
-            )?),
-            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.width as i32))),
-            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.height as i32))),
+            Arc::new(FixedSizeListArray::try_new(pixel_field(), length, pixels, None)?),
+            sides(|row| row.width)?,
+            sides(|row| row.height)?,
             floats(|t| t.scale_x),
             floats(|t| t.scale_y),
             floats(|t| t.offset_x),

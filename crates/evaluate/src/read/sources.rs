@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
-    ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Split, hash_file, is_plain_id,
-    read_latest, read_metrics,
+    ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Inputs, LeftOutRows, Manifest,
+    PredictionsSummary, Split, hash_file, is_plain_id, read_latest, read_metrics, shards_of,
 };
 use ossify_settings::{Context, StageError};
 
@@ -39,13 +39,17 @@ pub(crate) struct Sources {
     pub valid: Option<PathBuf>,
     /// Manifest of the predictions, where a stage wrote them.
     pub manifest: Option<Manifest>,
+    /// What that manifest says of them; nothing without one.
+    summary: PredictionsSummary,
     /// In what they do not belong to these tables, a sentence each; empty unless
     /// `evaluate.allow_gaps` is set.
     pub gaps: Vec<String>,
     pub tables: Tables,
     tables_manifest: Manifest,
-    fingerprints_hash: Option<String>,
+    fingerprints: Option<FileEntry>,
     run_folder: PathBuf,
+    /// Those of [`RUN_FILES`] that the run's manifest lists; none where there is no such run.
+    run_files: Vec<FileEntry>,
 }
 
 impl Sources {
@@ -78,9 +82,15 @@ impl Sources {
             }
         }
         let (id, predictions, manifest) = Self::find(context, asked_by, wanted, &splits)?;
-        if let Some(theirs) =
-            manifest.as_ref().and_then(|manifest| manifest.summary["class_map"].as_str())
-            && theirs != ClassMap::read(tables.folder.join("classes.parquet"))?.digest()
+        let summary = match &manifest {
+            Some(manifest) => manifest.summary_of(&out.predictions().join(&id))?,
+            None => PredictionsSummary::default(),
+        };
+        if let Some(classes) = tables_manifest.file("classes.parquet") {
+            classes.verify(&tables.folder)?;
+        }
+        if let Some(theirs) = &summary.class_map
+            && *theirs != ClassMap::read(tables.folder.join("classes.parquet"))?.digest()
         {
             return Err(StageError::Failed(anyhow!(
                 "the model of the predictions {id} was trained with another class map than that of \
@@ -91,16 +101,20 @@ impl Sources {
             )));
         }
         let mut gaps = Vec::new();
-        if let (Some(predicted), Some(present)) = (
-            manifest.as_ref().and_then(|manifest| manifest.summary["shards"].as_str()),
-            &shards_manifest,
-        ) && predicted != present.content_hash()
-        {
-            gaps.push(format!(
-                "The predictions {id} were made of other shards than those of {}: images came, \
-                    went or were resized otherwise since.",
-                out.shards().display()
-            ));
+        for (split, _) in &predictions {
+            let (Some(predicted), Some(present)) =
+                (summary.shards_of_split.get(split), &shards_manifest)
+            else {
+                continue;
+            };
+            let names = shards_of(present, *split).map(|file| &file.path);
+            if *predicted != Inputs::declare(out.shards(), present, names)?.hash() {
+                gaps.push(format!(
+                    "The predictions {id} of {split} were made of other shards than those of {}: \
+                     images came, went or were resized otherwise since.",
+                    out.shards().display()
+                ));
+            }
         }
         if let (Some(gap), false) = (gaps.first(), context.settings.evaluate.allow_gaps) {
             return Err(StageError::Failed(anyhow!(
@@ -115,17 +129,23 @@ impl Sources {
                 .map(|file| out.predictions().join(&id).join(&file.path)),
             None => predictions.first().map(|(_, path)| path.clone()),
         };
-        let fingerprints_hash = fingerprints.map(|file| file.xxh3.clone());
+        let fingerprints = fingerprints.cloned();
+        let run_files = match Manifest::read(&run_folder)? {
+            Some(run) => RUN_FILES.iter().filter_map(|name| run.file(name).cloned()).collect(),
+            None => Vec::new(),
+        };
         Ok(Sources {
             id,
             predictions,
             valid,
             manifest,
+            summary,
             gaps,
             tables,
             tables_manifest,
-            fingerprints_hash,
+            fingerprints,
             run_folder,
+            run_files,
         })
     }
 
@@ -221,7 +241,7 @@ impl Sources {
         for name in TABLES {
             fingerprint.add(self.tables_manifest.file(name).map_or("", |file| &file.xxh3));
         }
-        fingerprint.add(self.fingerprints_hash.as_deref().unwrap_or(""));
+        fingerprint.add(self.fingerprints.as_ref().map_or("", |file| &file.xxh3));
         let entry = |split: Split| {
             self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")))
         };
@@ -232,12 +252,8 @@ impl Sources {
         };
         fingerprint.add(entry(Split::Valid).map_or("", |entry| &entry.xxh3));
         for name in RUN_FILES {
-            let path = self.run_folder.join(name);
-            fingerprint.add(if path.is_file() {
-                format!("{:016x}", hash_file(&path)?.1)
-            } else {
-                String::new()
-            });
+            let entry = self.run_files.iter().find(|file| file.path == name);
+            fingerprint.add(entry.map_or("", |file| &file.xxh3));
         }
         Ok(())
     }
@@ -260,6 +276,9 @@ impl Sources {
         for file in TABLES.iter().filter_map(|name| self.tables_manifest.file(name)) {
             file.verify(&context.out.tables())?;
         }
+        if let Some(file) = &self.fingerprints {
+            file.verify(&context.out.shards())?;
+        }
         if let Some(manifest) = &self.manifest
             && let Some(file) = manifest.file(&format!("{split}.parquet"))
         {
@@ -275,10 +294,7 @@ impl Sources {
     /// # Errors
     /// Fails with how many lack, and one of them.
     pub fn check_images(&self, context: &Context, data: &SplitData) -> Result<(), StageError> {
-        let is_one_each = self
-            .manifest
-            .as_ref()
-            .is_some_and(|manifest| manifest.summary["images"][data.split.as_str()].is_u64());
+        let is_one_each = self.summary.images.contains_key(data.split.as_str());
         if !is_one_each || context.settings.evaluate.allow_gaps {
             return Ok(());
         }
@@ -299,30 +315,42 @@ impl Sources {
 
     /// What an import of the predictions left out.
     pub fn left_out_at_import(&self, split: Split) -> Vec<Excluded> {
-        let groups = self
-            .manifest
-            .as_ref()
-            .and_then(|manifest| manifest.summary["splits"][split.as_str()]["left_out"].as_array());
-        let excluded = |group: &serde_json::Value| {
-            let reason =
-                format!("left out by ossify-evaluate import: {}", group["reason"].as_str()?);
-            Some(Excluded { what: "predictions", count: group["count"].as_u64()?, reason })
+        let groups = self.summary.splits.get(&split).map_or(&[][..], |split| &split.left_out);
+        let excluded = |group: &LeftOutRows| Excluded {
+            what: "predictions",
+            count: group.count,
+            reason: format!("left out by ossify-evaluate import: {}", group.reason),
         };
-        groups.into_iter().flatten().filter_map(excluded).collect()
+        groups.iter().map(excluded).collect()
     }
 
     /// The run that made the predictions, as far as it is there.
+    ///
+    /// # Errors
+    /// Where a file is not what the run's manifest says, or cannot be understood.
     pub fn run(&self) -> anyhow::Result<RunFacts> {
-        let metrics = self.run_folder.join("metrics.jsonl");
-        let environment = self.run_folder.join("environment.json");
-        let parse = |text: String| {
-            serde_json::from_str(&text)
-                .with_context(|| format!("{} is not what a run writes", environment.display()))
+        let verified = |name: &str| -> anyhow::Result<Option<PathBuf>> {
+            let Some(entry) = self.run_files.iter().find(|file| file.path == name) else {
+                return Ok(None);
+            };
+            entry.verify(&self.run_folder)?;
+            Ok(Some(self.run_folder.join(name)))
         };
+        let text = |path: &PathBuf| {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let environment = match verified("environment.json")? {
+            None => None,
+            Some(path) => Some(
+                serde_json::from_str(&text(&path)?)
+                    .with_context(|| format!("{} is not what a run writes", path.display()))?,
+            ),
+        };
+        let metrics = verified("metrics.jsonl")?.map(|path| read_metrics(&path)).transpose()?;
         Ok(RunFacts {
-            metrics: if metrics.is_file() { read_metrics(&metrics)? } else { Vec::new() },
-            environment: std::fs::read_to_string(&environment).ok().map(parse).transpose()?,
-            config: std::fs::read_to_string(self.run_folder.join("config.toml")).ok(),
+            metrics: metrics.unwrap_or_default(),
+            environment,
+            config: verified("config.toml")?.as_ref().map(text).transpose()?,
         })
     }
 }

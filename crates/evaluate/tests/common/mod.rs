@@ -202,7 +202,11 @@ impl Work {
         tables.commit("ingest", "tables", files, serde_json::Value::Null).unwrap();
         let predictions = Publication::begin(folder.predictions().join("run-1")).unwrap();
         let files = vec![table(&predictions, "valid.parquet", &self.predictions)];
-        predictions.commit("predict", "predictions", files, self.summary.clone()).unwrap();
+        let summary = match &self.summary {
+            serde_json::Value::Null => serde_json::json!({}),
+            summary => summary.clone(),
+        };
+        predictions.commit("predict", "predictions", files, summary).unwrap();
         write_latest(&folder.predictions(), "run-1").unwrap();
         if let Some(rows) = &self.fingerprints {
             let shards = Publication::begin(folder.shards()).unwrap();

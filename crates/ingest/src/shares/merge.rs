@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use ossify_contract::{
-    Fingerprint, Part, Partition, Split, WorkFolder, read_parts, share_place, share_place_of_label,
-    write_atomic,
+    Fingerprint, Part, Partition, Split, WorkFolder, read_parts, share_position,
+    share_position_of_label, write_atomic,
 };
 use serde::{Deserialize, Serialize};
 
@@ -246,9 +246,9 @@ impl Records for PartReader {
             return Ok(None);
         };
         let position = match &record {
-            Record::Image(examined) => share_place(&examined.image.image_id),
+            Record::Image(examined) => share_position(&examined.image.image_id),
             Record::Stray(stray) if stray.kind != StrayKind::Listed => {
-                share_place_of_label(&stray.path)
+                share_position_of_label(&stray.path)
             }
             _ => return Ok(Some((self.number, record))),
         };

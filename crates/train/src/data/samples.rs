@@ -1,9 +1,9 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{
-    ClassMap, ImageRow, ImageStatus, Manifest, ObjectRow, ShardShape, Split, TableReader,
+    ClassMap, ImageRow, ImageStatus, Inputs, IssueRow, ObjectRow, ShardShape, Split, TableReader,
 };
 use ossify_settings::Samples;
 use xxhash_rust::xxh3::xxh3_128;
@@ -57,13 +57,12 @@ impl SplitSamples {
     /// Fails where an artefact cannot be read, or where the shards do not belong to the tables.
     pub fn read(
         tables: &Path,
-        shards_folder: &Path,
-        shards_manifest: &Manifest,
+        shards_read: &Inputs,
         split: Split,
         samples: Samples,
     ) -> Result<Self> {
         let mut labelled = labelled_images(&tables.join("images.parquet"), split)?;
-        let shards = ShardSet::open(shards_folder, shards_manifest, split, |number, image_id| {
+        let shards = ShardSet::open(shards_read, split, |number, image_id| {
             if let Some(image) = labelled.get_mut(&id_hash(image_id)) {
                 image.number = Some(number);
             }
@@ -79,7 +78,7 @@ impl SplitSamples {
         // Where one sample an image is asked for: number of the image -> (index of its sample,
         // area that the tensor shows of the object).
         let mut largest: HashMap<u32, (usize, f32)> = HashMap::new();
-        let mut missing: Vec<String> = Vec::new();
+        let mut missing = BTreeSet::new();
         for rows in TableReader::<ObjectRow>::open(tables.join("objects.parquet"))? {
             for object in rows?.into_iter().filter(|object| object.split == split) {
                 let Some(class_index) =
@@ -90,7 +89,7 @@ impl SplitSamples {
                 let Some(image) = labelled.get(&id_hash(&object.image_id)) else { continue };
                 let Some(number) = image.number else {
                     result.undecoded_objects += 1;
-                    missing.push(object.image_id);
+                    missing.insert(object.image_id);
                     continue;
                 };
                 let (size, transform) = result.shards.source(number)?;
@@ -130,8 +129,7 @@ impl SplitSamples {
                 }
             }
         }
-        missing.dedup();
-        check_missing(&missing, split, shards_manifest)?;
+        check_missing(missing, split, &shards_read.folder().join(ISSUES))?;
         Ok(result)
     }
 
@@ -176,26 +174,28 @@ fn id_hash(image_id: &str) -> u128 {
     xxh3_128(image_id.as_bytes())
 }
 
-/// Images that the resize stage lists as undecodable may be missing from the shards; others may
-/// not.
-fn check_missing(missing: &[String], split: Split, manifest: &Manifest) -> Result<()> {
-    let told = manifest.summary.get("failed").and_then(|list| list.as_array());
-    let is_told = |image_id: &String| {
-        told.is_some_and(|list| list.iter().any(|entry| names_image(entry, image_id)))
-    };
-    match missing.iter().find(|image_id| !is_told(image_id)) {
+/// The table of `shards/` that names the images that became no tensor.
+pub const ISSUES: &str = "issues.parquet";
+
+/// Checks that the labelled images that the shards lack are those that resize could not decode,
+/// which `issues` lists.
+fn check_missing(mut missing: BTreeSet<String>, split: Split, issues: &Path) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for rows in TableReader::<IssueRow>::open(issues)? {
+        for row in rows? {
+            missing.remove(&row.path);
+        }
+    }
+    match missing.first() {
         None => Ok(()),
         Some(first) => bail!(
-            "{} labelled images of {split} are not in the shards, the first is {first}; the \
-                shards are older than the tables, run ossify-resize again",
+            "{} labelled images of {split} are not in the shards, the first is {first}; \
+             the shards are older than the tables, run ossify-resize again",
             missing.len()
         ),
     }
-}
-
-fn names_image(entry: &serde_json::Value, image_id: &str) -> bool {
-    entry.as_str() == Some(image_id)
-        || entry.get("image_id").and_then(|id| id.as_str()) == Some(image_id)
 }
 
 /// Checks that there is something to learn, for each class.

@@ -1,8 +1,8 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use ossify_contract::{Access, Manifest, ShardReader, ShardShape, Split, Transform, shards_of};
+use ossify_contract::{Access, Inputs, ShardReader, ShardShape, Split, Transform};
 
 use crate::data::recent::Recent;
 
@@ -13,6 +13,8 @@ const MAX_OPEN_SHARDS: usize = 64;
 /// The shards of one split; images are numbered through all of them, from 0.
 pub struct ShardSet {
     paths: Vec<PathBuf>,
+    /// [`ShardReader::digest`] of each: a shard that is opened again is the one that was read.
+    digests: Vec<u64>,
     /// Number of the first image of each shard.
     first_images: Vec<usize>,
     images: usize,
@@ -21,34 +23,35 @@ pub struct ShardSet {
 }
 
 impl ShardSet {
-    /// Reads which images are in the shards of `split` that the manifest lists: `visit` gets each
-    /// image's number and id, in order.
+    /// Reads which images are in those of `shards` that are of `split`: `visit` gets each image's
+    /// number and id, in order.
     ///
     /// # Errors
     /// Fails where a shard cannot be read, where shards differ in their tensors' shape, or where
     /// there are more than 2^32 images.
-    pub fn open(
-        folder: &Path,
-        manifest: &Manifest,
-        split: Split,
-        mut visit: impl FnMut(u32, &str),
-    ) -> Result<Self> {
+    pub fn open(shards: &Inputs, split: Split, mut visit: impl FnMut(u32, &str)) -> Result<Self> {
         let mut set = ShardSet {
             paths: Vec::new(),
+            digests: Vec::new(),
             first_images: Vec::new(),
             images: 0,
             shape: None,
             open: Recent::new(MAX_OPEN_SHARDS),
         };
-        for (index, file) in shards_of(manifest, split).enumerate() {
-            set.paths.push(folder.join(&file.path));
+        let prefix = format!("{split}-");
+        let of_split = shards.files().iter().filter(|file| file.path.starts_with(&prefix));
+        for (index, file) in of_split.enumerate() {
+            let path = shards.folder().join(&file.path);
+            let opened = ShardReader::open_for(Access::Scattered, &path)?;
+            set.paths.push(path);
+            set.digests.push(opened.digest());
             set.first_images.push(set.images);
-            let shard = set.shard(index)?;
+            let shard = set.open.get(index, || Ok(opened))?;
             if *set.shape.get_or_insert(shard.shape()) != shard.shape() {
                 bail!(
                     "{}: tensors of another shape than in the shards before it; \
                      run ossify-resize with --force",
-                    folder.join(&file.path).display()
+                    set.paths[index].display()
                 );
             }
             for image in shard.iter() {
@@ -96,6 +99,16 @@ impl ShardSet {
 
     fn shard(&self, index: usize) -> Result<Arc<ShardReader>> {
         let path = &self.paths[index];
-        self.open.get(index, || Ok(ShardReader::open_for(Access::Scattered, path)?))
+        self.open.get(index, || {
+            let shard = ShardReader::open_for(Access::Scattered, path)?;
+            if shard.digest() != self.digests[index] {
+                bail!(
+                    "{}: another shard than when training began, ossify-resize has run since; \
+                     run ossify-train again",
+                    path.display()
+                );
+            }
+            Ok(shard)
+        })
     }
 }

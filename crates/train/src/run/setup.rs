@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
-use ossify_contract::{Manifest, ShardShape};
+use ossify_contract::{Inputs, ShardShape};
 use ossify_model::{Architecture, ModelConfig, Normalization};
 use ossify_settings::{Context, Effect, Schedule, StageError, TrainMode, TrainSettings};
 
@@ -136,7 +136,7 @@ pub struct Fingerprints {
     pub whole: String,
 }
 
-/// Of the configuration, the tables, the shards, and a weight file's content.
+/// Of the configuration, the files of tables and shards that are read, and a weight file's content.
 ///
 /// A run of the same recipe that is to end later goes on where the one before ended. With the
 /// cosine schedule the number of epochs decides the rate of each step, so there it is a part of the
@@ -144,11 +144,7 @@ pub struct Fingerprints {
 ///
 /// # Errors
 /// Fails where the weight file cannot be read.
-pub fn fingerprints(
-    context: &Context,
-    tables: &Manifest,
-    shards: &Manifest,
-) -> Result<Fingerprints> {
+pub fn fingerprints(context: &Context, tables: &Inputs, shards: &Inputs) -> Result<Fingerprints> {
     let settings = &context.settings.train;
     let file = &settings.model.weights;
     let weights = if ["imagenet", "none"].contains(&file.as_str()) {
@@ -161,10 +157,7 @@ pub fn fingerprints(
     };
     let of = |effects: &[Effect]| {
         let mut fingerprint = context.fingerprint_of("train", &["train"], effects);
-        fingerprint
-            .add(context.seed().to_string())
-            .add(tables.content_hash())
-            .add(shards.content_hash());
+        fingerprint.add(context.seed().to_string()).add(tables.hash()).add(shards.hash());
         if let Some((bytes, hash)) = weights {
             fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
         }

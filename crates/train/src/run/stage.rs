@@ -1,11 +1,12 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use burn::module::Module;
 use ossify_contract::{
-    ClassMap, Environment, EpochMetrics, Fingerprint, Manifest, Publication, Split, now_rfc3339,
-    read_latest, write_atomic, write_latest,
+    ArtefactError, ClassMap, Environment, EpochMetrics, Fingerprint, Inputs, Manifest, Publication,
+    RunSummary, Split, Summary as _, begin_unchanged, now_rfc3339, read_latest, refuse_changed,
+    shards_of, write_atomic, write_latest,
 };
 use ossify_model::device::{self, ComputeDevice, DeviceChoice, Precision};
 use ossify_model::{Classifier, ModelConfig, on_device, weights};
@@ -16,7 +17,7 @@ use crate::data::augment::Augmentation;
 use crate::data::batches::Source;
 use crate::data::features::FeatureRecipe;
 use crate::data::input::InputMaker;
-use crate::data::samples::{SplitSamples, check_train};
+use crate::data::samples::{ISSUES, SplitSamples, check_train};
 use crate::interrupt::Interrupt;
 use crate::objective::loss::Loss;
 use crate::optimise::parameters;
@@ -24,7 +25,9 @@ use crate::optimise::phases::phases;
 use crate::random::{Purpose, random_bits};
 use crate::run::checkpoint::{RunState, checkpoint_file};
 use crate::run::pretrained::imagenet_weights;
-use crate::run::setup::{check_batches, check_settings, fingerprints, needs_features};
+use crate::run::setup::{
+    Fingerprints, check_batches, check_settings, fingerprints, needs_features,
+};
 use crate::run::stopping::best_epoch;
 use crate::run::training::{Finished, Sources, Training};
 use crate::run::unfinished::Unfinished;
@@ -32,6 +35,8 @@ use crate::watch::curves::curves;
 use crate::watch::preview::write_contact_sheet;
 use crate::watch::{layer_table, progress};
 
+/// Tables that are read.
+const TABLES: [&str; 3] = ["images.parquet", "objects.parquet", "classes.parquet"];
 const RUN_INGEST: &str = "there are no label tables; run ossify-ingest first";
 const RUN_RESIZE: &str = "there are no shards; run ossify-resize first";
 /// What is asked for on the command line besides the configuration.
@@ -54,42 +59,52 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     let started = Instant::now();
     let settings = &context.settings.train;
     let config = check_settings(settings)?;
-    let (tables, shards) = (context.out.tables(), context.out.shards());
-    let tables_manifest = Manifest::require(&tables, RUN_INGEST)?;
-    let shards_manifest = Manifest::require(&shards, RUN_RESIZE)?;
-
     if asked.summary {
+        inputs(context)?;
         return Ok(tell_layers(context, &config)?);
     }
     if asked.preview {
-        return Ok(draw_preview(context, &config, &shards_manifest)?);
+        return Ok(draw_preview(context, &config)?);
     }
-    let fingerprints = fingerprints(context, &tables_manifest, &shards_manifest)?;
-    let id = format!("{}-{}", settings.model.architecture, &fingerprints.recipe[..8]);
     let runs = context.out.runs();
-    let folder = runs.join(&id);
-    if !context.force
-        && let Some(manifest) = Manifest::is_current(&folder, &fingerprints.whole)
-    {
-        name_latest(&runs, &id)?;
-        return Ok(Outcome::current(manifest.summary));
-    }
-    let unfinished = Unfinished::of(&folder);
-    check_resume(context, asked, &unfinished, &folder)?;
-
-    let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
-    device
-        .prepare(context.threads(), precision(settings), settings.deterministic)
-        .map_err(anyhow::Error::from)?;
-    let publication = Publication::begin(&folder)?;
-    check_room(&shards, &shards_manifest)?;
-    Manifest::open(&tables, RUN_INGEST)?;
-    Manifest::open(&shards, RUN_RESIZE)?;
-    let classes = ClassMap::read(tables.join("classes.parquet"))?;
-    let read = |split| {
-        SplitSamples::read(&tables, &shards, &shards_manifest, split, settings.sampler.unit)
+    let name_run = || -> Result<RunToBe, StageError> {
+        let [tables, shards, issues] = inputs(context)?;
+        let fingerprints = fingerprints(context, &tables, &shards)?;
+        let id = format!("{}-{}", settings.model.architecture, &fingerprints.recipe[..8]);
+        let folder = runs.join(&id);
+        Ok(RunToBe { inputs: [tables, shards, issues], fingerprints, id, folder })
     };
+    let begin = |run: &RunToBe| -> Result<_, StageError> {
+        if !context.force
+            && let Some(manifest) = Manifest::is_current(&run.folder, &run.fingerprints.whole)
+        {
+            return Ok(Err(manifest));
+        }
+        let unfinished = Unfinished::of(&run.folder);
+        check_resume(context, asked, &unfinished, &run.folder)?;
+        let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
+        device
+            .prepare(context.threads(), precision(settings), settings.deterministic)
+            .map_err(anyhow::Error::from)?;
+        Ok(Ok((device, unfinished, Publication::begin(&run.folder)?)))
+    };
+    let (run_to_be, begun) = begin_unchanged(name_run, |run| &run.inputs, begin)?;
+    let RunToBe { inputs, fingerprints, id, folder } = run_to_be;
+    let (device, unfinished, publication) = match begun {
+        Ok(begun) => begun,
+        Err(manifest) => {
+            name_latest(&runs, &id)?;
+            return Ok(Outcome::current(manifest.summary));
+        }
+    };
+    let [tables, shards, _] = &inputs;
+    check_room(shards)?;
+    inputs.iter().try_for_each(Inputs::verify)?;
+    let classes = ClassMap::read(tables.folder().join("classes.parquet"))?;
+    let read = |split| SplitSamples::read(tables.folder(), shards, split, settings.sampler.unit);
     let (train, valid) = (read(Split::Train)?, read(Split::Valid)?);
+    // Shards are opened again while the run trains, and compared with what they were here.
+    refuse_changed(&inputs)?;
     check_train(&train, &classes)?;
     if let Some(shape) = train.shards.shape() {
         check_batches(settings, shape)?;
@@ -114,7 +129,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
         device: &device,
         train: &train,
         valid: &valid,
-        shards_manifest: &shards_manifest,
+        shards,
         interrupt: &interrupt,
         started,
     };
@@ -132,9 +147,13 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     files.push(publication.describe("curves.svg", None)?);
     files.extend(unfinished.stage(&publication)?);
     let best = best_epoch(settings.checkpoint.best_by, &state.metrics);
-    let mut summary = run_summary(&id, &state, best, &reason, &train, &valid);
-    summary["class_map"] = json!(classes.digest());
-    let manifest = publication.commit("train", &fingerprints.whole, files, summary)?;
+    let summary = RunSummary {
+        run: id.clone(),
+        class_map: Some(classes.digest()),
+        ..run_summary(&state, best, &reason, &train, &valid)
+    };
+    let manifest =
+        publication.commit("train", &fingerprints.whole, files, summary.to_json(&folder)?)?;
     unfinished.remove()?;
     name_latest(&runs, &id)?;
     context.reporter.say(format_args!("stopped: {reason}"));
@@ -151,10 +170,36 @@ fn name_latest(runs: &Path, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// A run that is named after its inputs.
+struct RunToBe {
+    /// Tables, shards, and the images that became no tensor.
+    inputs: [Inputs; 3],
+    fingerprints: Fingerprints,
+    id: String,
+    folder: PathBuf,
+}
+
+/// What is read of the tables and of the shards, and of the latter the list of images that became
+/// no tensor: it decides whether images may lack, and nothing of the run.
+fn inputs(context: &Context) -> Result<[Inputs; 3], ArtefactError> {
+    let (tables, shards) = (context.out.tables(), context.out.shards());
+    let tables_manifest = Manifest::require(&tables, RUN_INGEST)?;
+    let shards_manifest = Manifest::require(&shards, RUN_RESIZE)?;
+    let read_shards = [Split::Train, Split::Valid]
+        .into_iter()
+        .flat_map(|split| shards_of(&shards_manifest, split))
+        .map(|file| &file.path);
+    Ok([
+        Inputs::declare(&tables, &tables_manifest, TABLES)?,
+        Inputs::declare(&shards, &shards_manifest, read_shards)?,
+        Inputs::declare(&shards, &shards_manifest, [ISSUES])?,
+    ])
+}
+
 /// Training reads all shards in any order: those of an object store must all have room here.
-fn check_room(shards: &Path, manifest: &Manifest) -> Result<()> {
-    let wanted: u64 = manifest.files.iter().map(|file| file.bytes).sum();
-    match ossify_storage::room_for(shards) {
+fn check_room(shards: &Inputs) -> Result<()> {
+    let wanted: u64 = shards.files().iter().map(|file| file.bytes).sum();
+    match ossify_storage::room_for(shards.folder()) {
         Some(room) if wanted > room => bail!(
             "the shards have {:.1} GB and training needs all of them here; storage.cache_gb \
                 allows {:.1}: raise it, or make gray shards, which take a third",
@@ -180,19 +225,13 @@ fn tell_layers(context: &Context, config: &ModelConfig) -> Result<Outcome> {
 }
 
 /// `--preview`: what training would see.
-fn draw_preview(
-    context: &Context,
-    config: &ModelConfig,
-    shards_manifest: &Manifest,
-) -> Result<Outcome> {
+fn draw_preview(context: &Context, config: &ModelConfig) -> Result<Outcome> {
     let settings = &context.settings.train;
-    let train = SplitSamples::read(
-        &context.out.tables(),
-        &context.out.shards(),
-        shards_manifest,
-        Split::Train,
-        settings.sampler.unit,
-    )?;
+    let [tables, shards, issues] = inputs(context)?;
+    tables.verify()?;
+    issues.verify()?;
+    let unit = settings.sampler.unit;
+    let train = SplitSamples::read(tables.folder(), &shards, Split::Train, unit)?;
     let shape = train.shards.shape().context("the train split has no image")?;
     let device = device::choose(&settings.device)?;
     device.prepare(context.threads(), Precision::Float32, false)?;
@@ -255,7 +294,7 @@ struct Run<'a> {
     device: &'a ComputeDevice,
     train: &'a SplitSamples,
     valid: &'a SplitSamples,
-    shards_manifest: &'a Manifest,
+    shards: &'a Inputs,
     interrupt: &'a Interrupt,
     started: Instant,
 }
@@ -363,7 +402,7 @@ impl Run<'_> {
             weights_hash: &hash.finish(),
             normalization: self.config.normalization,
             input_px: self.config.input_px,
-            shards_hash: &self.shards_manifest.content_hash(),
+            shards_hash: &self.shards.hash(),
             device_kind: &device_kind,
             device: &self.device.inference(),
         };
@@ -444,28 +483,28 @@ fn environment(device: &ComputeDevice) -> Result<Vec<u8>> {
     Ok(text)
 }
 
+/// All but the run's id and its classes.
 fn run_summary(
-    id: &str,
     state: &RunState,
     best: Option<&EpochMetrics>,
     reason: &str,
     train: &SplitSamples,
     valid: &SplitSamples,
-) -> serde_json::Value {
-    json!({
-        "run": id,
-        "epochs": state.epoch,
-        "steps": state.step,
-        "stopped": reason,
-        "best_epoch": best.map(|metrics| metrics.epoch),
-        "train_samples": train.samples.len(),
-        "valid_samples": valid.samples.len(),
-        "undecoded_objects": train.undecoded_objects + valid.undecoded_objects,
-        "outside_objects": train.outside_objects + valid.outside_objects,
-        "train": best.map(|metrics| metrics.train),
-        "valid": best.and_then(|metrics| metrics.valid),
-        "elapsed_secs": state.elapsed_secs,
-    })
+) -> RunSummary {
+    RunSummary {
+        epochs: state.epoch,
+        steps: state.step,
+        stopped: reason.to_owned(),
+        best_epoch: best.map(|metrics| metrics.epoch),
+        train_samples: train.samples.len(),
+        valid_samples: valid.samples.len(),
+        undecoded_objects: train.undecoded_objects + valid.undecoded_objects,
+        outside_objects: train.outside_objects + valid.outside_objects,
+        train: best.map(|metrics| metrics.train),
+        valid: best.and_then(|metrics| metrics.valid),
+        elapsed_secs: state.elapsed_secs,
+        ..RunSummary::default()
+    }
 }
 
 fn outcome_line(state: &RunState, best: Option<&EpochMetrics>, folder: &Path) -> String {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ossify_contract::{
-    ClassRow, EpochMetrics, ImageRow, ImageStatus, ObjectRow, Publication, Row, Shape,
-    ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter, Transform,
-    read_metrics,
+    Action, ClassRow, EpochMetrics, ImageRow, ImageStatus, IssueRow, ObjectRow, Publication, Row,
+    Severity, Shape, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter,
+    Transform, read_metrics,
 };
 use serde_json::json;
 
@@ -169,6 +169,17 @@ impl Work {
         shard_size: impl Fn(usize) -> usize,
         transform: impl Fn(usize) -> Transform,
     ) {
+        self.write_shards_without(images, shard_size, transform, std::iter::empty());
+    }
+
+    /// As [`Self::write_shards_of`], with a list of images that could not be decoded.
+    pub fn write_shards_without(
+        &self,
+        images: &[(Split, usize)],
+        shard_size: impl Fn(usize) -> usize,
+        transform: impl Fn(usize) -> Transform,
+        failed: impl Iterator<Item = String>,
+    ) {
         let publication = Publication::begin(self.out().join("shards")).unwrap();
         let shape = ShardShape { height: SIDE, width: SIDE, channels: 3 };
         let mut files = Vec::new();
@@ -191,7 +202,23 @@ impl Work {
                 files.push(writer.finish(&name).unwrap());
             }
         }
+        files.push(table(&publication, "issues.parquet", failed.map(undecoded)));
         publication.commit("resize", "test", files, json!({})).unwrap();
+    }
+}
+
+/// What resize says of an image that it could not decode.
+fn undecoded(path: String) -> IssueRow {
+    IssueRow {
+        split: Split::Train,
+        path,
+        line: None,
+        column: None,
+        rule: "image-unreadable".into(),
+        severity: Severity::Error,
+        action: Action::Dropped,
+        message: "not a picture".into(),
+        text: None,
     }
 }
 

@@ -1,14 +1,15 @@
 //! Predictions of other tools become a predictions table.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use ossify_contract::{
-    ArtefactError, ClassMap, FileEntry, Fingerprint, Manifest, PredictionRow, Publication, Split,
-    TableWriter, hash_file, is_plain_id,
+    ArtefactError, ClassMap, FileEntry, Fingerprint, ImportedSplit, LeftOutRows, Manifest,
+    PredictionRow, PredictionsSummary, Publication, Split, Summary as _, TableWriter, hash_file,
+    is_plain_id,
 };
 use ossify_settings::{Context, Gate, Outcome, StageError};
-use serde_json::{Map, Value, json};
 
 mod categories;
 mod coco;
@@ -24,7 +25,7 @@ pub use error::ImportError;
 use crate::exchange::import::categories::Classes;
 use crate::exchange::import::coco::{GroundTruth, Ids};
 use crate::exchange::import::names::ImageNames;
-use crate::exchange::import::rows::{Imported, LeftOutRows};
+use crate::exchange::import::rows::Imported;
 use crate::read::sources::verified_tables;
 
 /// Stage in the manifest of imported predictions.
@@ -122,7 +123,8 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         && manifest.file(&table_name(args.split)).and_then(|file| file.inputs.as_ref())
             == Some(&inputs)
     {
-        return Ok(with_gate(context, args, Outcome::current(manifest.summary)));
+        let summary: PredictionsSummary = manifest.summary_of(&folder)?;
+        return Ok(with_gate(context, args, Outcome::current(manifest.summary), &summary));
     }
 
     let class_map = ClassMap::read(context.out.tables().join("classes.parquet"))?;
@@ -147,28 +149,38 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         ..publication.describe(&table_name(args.split), Some(rows))?
     };
     let silent_images = names.images.len() as u64 - images;
-    let of_split = json!({
-        "format": format!("{:?}", args.format).to_lowercase(),
-        "source": args.path.display().to_string(),
-        "entries": imported.entries,
-        "predictions": rows,
-        "images": images,
-        "silent_images": silent_images,
-        "boxes_beyond_image": imported.boxes_beyond_image,
-        "category_ids": imported.category_ids,
-        "left_out": left_out,
-    });
+    let of_split = ImportedSplit {
+        format: format!("{:?}", args.format).to_lowercase(),
+        source: args.path.display().to_string(),
+        entries: imported.entries,
+        predictions: rows,
+        images,
+        silent_images,
+        boxes_beyond_image: imported.boxes_beyond_image,
+        category_ids: imported.category_ids.map(str::to_owned),
+        left_out: left_out.clone(),
+    };
     let digest = class_map.digest();
     let previous = Manifest::require(&folder, "").ok();
+    let previous = match previous {
+        Some(previous) => Some((previous.summary_of(&folder)?, previous.files)),
+        None => None,
+    };
     let (files, splits) =
         beside_other_splits(context, previous, &digest, described, args.split, of_split);
     let fingerprint = files.iter().fold(Fingerprint::new(STAGE), |mut all, file| {
         all.add(file.inputs.as_deref().unwrap_or(""));
         all
     });
-    let summary = json!({ "run": args.id, "splits": splits, "class_names": classes.kept_names,
-        "class_map": digest });
-    let manifest = publication.commit(STAGE, &fingerprint.finish(), files, summary)?;
+    let summary = PredictionsSummary {
+        run: args.id.clone(),
+        splits,
+        class_names: classes.kept_names.clone(),
+        class_map: Some(digest),
+        ..PredictionsSummary::default()
+    };
+    let json = summary.to_json(&folder)?;
+    let manifest = publication.commit(STAGE, &fingerprint.finish(), files, json)?;
 
     for group in &left_out {
         context.reporter.warn(format_args!("left out {}", in_words(group)));
@@ -192,7 +204,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         folder.display(),
         args.id
     ));
-    Ok(with_gate(context, args, Outcome::done(manifest.summary)))
+    Ok(with_gate(context, args, Outcome::done(manifest.summary), &summary))
 }
 
 fn check_usage(context: &Context, args: &ImportArgs) -> Result<(), StageError> {
@@ -325,34 +337,27 @@ fn write(
 /// since.
 fn beside_other_splits(
     context: &Context,
-    previous: Option<Manifest>,
+    previous: Option<(PredictionsSummary, Vec<FileEntry>)>,
     class_map: &str,
     described: FileEntry,
     split: Split,
-    of_split: Value,
-) -> (Vec<FileEntry>, Map<String, Value>) {
-    let (mut files, mut splits) = (Vec::new(), Map::new());
-    if let Some(mut previous) = previous {
-        if previous.summary["class_map"] == class_map {
-            files = previous.files;
-            if let Value::Object(found) = previous.summary["splits"].take() {
-                splits = found;
-            }
+    of_split: ImportedSplit,
+) -> (Vec<FileEntry>, BTreeMap<Split, ImportedSplit>) {
+    let (mut files, mut splits) = (Vec::new(), BTreeMap::new());
+    if let Some((summary, previous_files)) = previous {
+        if summary.class_map.as_deref() == Some(class_map) {
+            (files, splits) = (previous_files, summary.splits);
         } else {
             context.reporter.warn(
-                "the classes of the tables changed since other splits were \
-                imported under this id; import those again",
+                "the classes of the tables changed since other splits were imported under this \
+                 id; import those again",
             );
         }
     }
     files.retain(|file| file.path != described.path);
     files.push(described);
-    splits.insert(split.to_string(), of_split);
-    // Entries of a map keep their order of insertion: the summary must not depend on which split
-    // came first.
-    let ordered =
-        Split::ALL.into_iter().filter_map(|split| splits.remove_entry(split.as_str())).collect();
-    (files, ordered)
+    splits.insert(split, of_split);
+    (files, splits)
 }
 
 fn in_words(group: &LeftOutRows) -> String {
@@ -360,14 +365,14 @@ fn in_words(group: &LeftOutRows) -> String {
 }
 
 /// With `--strict`, rows that are wrong are a reason for exit code 3.
-fn with_gate(context: &Context, args: &ImportArgs, outcome: Outcome) -> Outcome {
-    let groups = outcome.summary["splits"][args.split.as_str()]["left_out"].as_array();
-    let wrong: u64 = groups
-        .into_iter()
-        .flatten()
-        .filter(|group| group["is_error"] == true)
-        .filter_map(|group| group["count"].as_u64())
-        .sum();
+fn with_gate(
+    context: &Context,
+    args: &ImportArgs,
+    outcome: Outcome,
+    summary: &PredictionsSummary,
+) -> Outcome {
+    let groups = summary.splits.get(&args.split).map_or(&[][..], |split| &split.left_out);
+    let wrong: u64 = groups.iter().filter(|group| group.is_error).map(|group| group.count).sum();
     if !context.strict || wrong == 0 {
         return outcome;
     }

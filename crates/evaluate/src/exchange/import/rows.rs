@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use ossify_contract::UnitBox;
-use serde::Serialize;
+use ossify_contract::{LeftOutRows, UnitBox};
 
 use crate::read::boxes::is_far_outside;
 
@@ -79,16 +78,6 @@ impl Unfit {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Unfit { reason, detail: detail.into() }
     }
-}
-
-/// The rows left out for one reason.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct LeftOutRows {
-    pub reason: String,
-    pub count: u64,
-    /// The first of them: where it stands, and its value.
-    pub example: String,
-    pub is_error: bool,
 }
 
 /// A foreign prediction that can be scored.

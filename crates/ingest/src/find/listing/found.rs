@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ossify_contract::{Partition, share_place, share_place_of_label};
+use ossify_contract::{Partition, share_position, share_position_of_label};
 use ossify_diagnostics::{Finding, Place};
 
 use super::census::Census;
@@ -74,7 +74,7 @@ impl FoundFiles {
     pub fn counts_and_holds(&mut self, path: &str, is_label: bool) -> bool {
         let Some(partition) = self.partition else { return true };
         self.census.add(path, is_label);
-        let position = if is_label { share_place_of_label(path) } else { share_place(path) };
+        let position = if is_label { share_position_of_label(path) } else { share_position(path) };
         let is_held = partition.holds(position);
         self.own_files += u64::from(is_held);
         is_held
@@ -84,7 +84,7 @@ impl FoundFiles {
     pub fn add_finding(&mut self, finding: Option<Finding>) {
         let is_held = |finding: &Finding| {
             self.partition.is_none_or(|partition| {
-                partition.holds(share_place_of_label(&finding.place.to_string()))
+                partition.holds(share_position_of_label(&finding.place.to_string()))
             })
         };
         let held = finding.filter(is_held);

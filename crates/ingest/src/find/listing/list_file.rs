@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ossify_contract::{Partition, label_path, labels_folder, share_place};
+use ossify_contract::{Partition, label_path, labels_folder, share_position};
 use ossify_diagnostics::Place;
 use ossify_storage::is_url;
 use rayon::prelude::*;
@@ -171,7 +171,7 @@ impl Present {
                 let is_inside = !path.starts_with("..") && !path.starts_with('/');
                 if is_inside
                     && is_image_name(&path)
-                    && partition.is_none_or(|partition| partition.holds(share_place(&path)))
+                    && partition.is_none_or(|partition| partition.holds(share_position(&path)))
                 {
                     sought.insert(label_path(&path));
                     sought.insert(path);
