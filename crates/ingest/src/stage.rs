@@ -51,7 +51,7 @@ pub fn run(
     share: Share,
     format: Option<FindingFormat>,
 ) -> Result<Outcome, StageError> {
-    let layout = layout::find(&context.dataset, &context.settings.dataset)?;
+    let layout = layout::find(&context.named_dataset, &context.settings.dataset)?;
     let rare_policy = RarePolicy::new(&context.settings.ingest, &layout.classes)
         .map_err(|reason| StageError::Usage(anyhow!(reason)))?;
     let book = RuleBook::new(&context.settings.ingest.rules);

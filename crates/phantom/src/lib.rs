@@ -44,7 +44,7 @@ pub use planted::Planted;
 /// [`StageError::Usage`] for too few images or a folder that holds something else, else where the
 /// disk fails.
 pub fn run(context: &Context, parameters: &Parameters) -> Result<Outcome, StageError> {
-    let folder = &context.dataset;
+    let folder = &context.named_dataset;
     if ossify_storage::is_url(folder) {
         let reason = "the phantom is written to a folder of this machine; copy it to the object \
             store from there";

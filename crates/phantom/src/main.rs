@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 use ossify_phantom::Parameters;
 use ossify_settings::{Context, Outcome, StageArgs, StageError, run_stage};
@@ -25,21 +26,25 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    run_stage("phantom", Cli::parse(), |cli| &cli.stage, |_| Vec::new(), run)
+    let mut cli = Cli::parse();
+    cli.stage.set.extend(cli.images.iter().map(|images| format!("phantom.images={images}")));
+    cli.stage.set.extend(cli.seed.iter().map(|seed| format!("phantom.seed={seed}")));
+    run_stage("phantom", cli, |cli| &cli.stage, |_| Vec::new(), run)
 }
 
 fn run(cli: &Cli, context: &Context) -> Result<Outcome, StageError> {
     let settings = &context.settings.phantom;
     let parameters = Parameters {
-        images: cli.images.unwrap_or(settings.images),
-        seed: cli.seed.unwrap_or(settings.seed),
+        images: settings.images,
+        seed: settings.seed,
         labels_only: cli.labels_only,
         leaks: settings.leaks,
     };
     let outcome = ossify_phantom::run(context, &parameters)?;
     if !cli.stage.json {
-        // With --json it is part of the summary. A reader that went away is no failure.
-        let _ = writeln!(std::io::stdout(), "{:#}", outcome.summary);
+        // With --json it is part of the summary.
+        writeln!(std::io::stdout(), "{:#}", outcome.summary)
+            .context("cannot write what was planted to standard output")?;
     }
     Ok(outcome)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use ossify_contract::write_user_file;
 use ossify_query::{Catalogue, Format, QueryError, encode};
-use ossify_settings::{Context, StageArgs, StageError};
+use ossify_settings::{Context, Exit, StageArgs, StageError};
 
 #[derive(Parser)]
 #[command(
@@ -39,20 +39,22 @@ struct Cli {
     /// The conf file, whose name says the work folder
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The work folder [default: data/work/<name of the conf file>, and demo without one]
+    /// The work folder, or its URL in an object store [default: data/work/<name of the conf file>,
+    /// data/work/default without one]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    let (error, code) = match run(&Cli::parse()) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(StageError::Failed(error)) => (error, 1),
-        Err(StageError::Usage(error)) => (error, 2),
+    ossify_settings::prepare_process();
+    let (error, exit) = match run(&Cli::parse()) {
+        Ok(()) => return Exit::Clean.into(),
+        Err(StageError::Failed(error)) => (error, Exit::Failed),
+        Err(StageError::Usage(error)) => (error, Exit::Usage),
     };
     // A closed standard error leaves nobody to read the message.
     let _ = writeln!(io::stderr(), "error: {error:#}");
-    ExitCode::from(code)
+    exit.into()
 }
 
 /// Queries that cannot be run are wrong usage; all else has failed.
@@ -66,12 +68,7 @@ fn judge(error: QueryError) -> StageError {
 }
 
 fn run(cli: &Cli) -> Result<(), StageError> {
-    let default_out = cli.config.is_none().then(|| PathBuf::from("data/work/demo"));
-    let args = StageArgs {
-        config: cli.config.clone(),
-        out: cli.out.clone().or(default_out),
-        ..Default::default()
-    };
+    let args = StageArgs { config: cli.config.clone(), out: cli.out.clone(), ..Default::default() };
     let context = Context::resolve(&args).map_err(|error| StageError::Usage(error.into()))?;
     context.pull(&["tables", "shards", "predictions", "reports"].map(str::to_owned))?;
     let catalogue = Catalogue::open(&context.out).map_err(judge)?;

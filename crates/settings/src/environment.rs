@@ -4,7 +4,7 @@ use crate::origin::Origin;
 use crate::renamed::new_path;
 
 /// Prefix of the environment variables that set keys.
-const PREFIX: &str = "OSSIFY__";
+pub(crate) const PREFIX: &str = "OSSIFY__";
 
 impl Layers {
     /// Lays `OSSIFY__SECTION__KEY` variables over.

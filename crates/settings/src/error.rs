@@ -21,6 +21,17 @@ pub enum ConfigError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The dataset's URL cannot be used.
+    #[error("cannot use the dataset {}: {source}", path.display())]
+    Dataset {
+        /// The URL.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A variable of the environment that sets a key and is not text.
+    #[error("environment variable {0}: its name or its value is not UTF-8")]
+    NotUtf8(String),
     /// The conf file is not TOML.
     #[error("{origin}: not valid TOML: {reason}")]
     Syntax {

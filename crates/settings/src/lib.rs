@@ -5,14 +5,19 @@
 //! [`run_stage`] is the frame around a stage: it resolves the configuration, gives the stage a
 //! [`Context`], and turns its [`Outcome`] or [`StageError`] into messages and an exit code.
 
+mod args;
 mod choice;
 mod conf_file;
+mod context;
 mod environment;
 mod error;
+mod exit;
+mod frame;
 mod layers;
 mod margins;
 mod nearest;
 mod origin;
+mod outcome;
 mod print;
 mod ranges;
 mod renamed;
@@ -21,16 +26,20 @@ mod rules;
 mod schema;
 mod sections;
 mod share;
-mod stage;
 #[cfg(test)]
 mod tests;
 mod value;
 
+pub use args::StageArgs;
+pub use context::Context;
 pub use error::{ConfigError, RenamedKey};
+pub use exit::Exit;
+pub use frame::{prepare_process, run_stage};
 pub use layers::Layers;
 pub use margins::{DropTest, Margin, MaxDrop, OffWord};
 pub use nearest::nearest;
 pub use origin::Origin;
+pub use outcome::{Gate, Outcome, StageError};
 pub use reporter::{Progress, Reporter, Verbosity};
 pub use rules::{RuleLevel, RuleLevels, RulePolicy};
 pub use schema::Effect;
@@ -43,4 +52,3 @@ pub use sections::{
     StoppingSettings, StorageSettings, TrainMode, TrainPrecision, TrainSettings,
 };
 pub use share::{Share, ShareArgs};
-pub use stage::{Context, Gate, Outcome, StageArgs, StageError, run_stage};

@@ -1,8 +1,11 @@
 use std::path::Path;
 
+use toml::Value;
+
 use crate::error::ConfigError;
 use crate::layers::Layers;
 use crate::margins::Margin;
+use crate::origin::Origin;
 use crate::schema::Effect;
 use crate::sections::tables;
 
@@ -271,4 +274,45 @@ fn every_conf_file_of_the_repository_fits() {
         }
     }
     assert!(found >= folders.len(), "{found}");
+}
+
+/// Keys whose values are only compared, or are seeds: any number will do.
+const UNBOUNDED: [&str; 2] = ["general.seed", "phantom.seed"];
+
+#[test]
+fn every_key_takes_or_refuses_extreme_values_in_words() {
+    let text = ["", " ", "\u{0}", "🦴", "..", "/", "nan"].map(|text| Value::String(text.into()));
+    let long = Value::String("x".repeat(1 << 20));
+    let whole = [i64::MIN, -1, 0, 1, 2, 65_537, i64::from(u32::MAX), i64::from(u32::MAX) + 1];
+    let whole = whole.into_iter().chain([i64::MAX - 1, i64::MAX]).map(Value::Integer);
+    let float = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MIN, -0.0, 5e-324];
+    let float = float.into_iter().map(Value::Float);
+    let scalars: Vec<Value> =
+        text.into_iter().chain([long, Value::Boolean(true)]).chain(whole).chain(float).collect();
+    let lists = scalars.iter().map(|value| Value::Array(vec![value.clone(); 3]));
+    let nested = Value::Array(vec![Value::Array(vec![Value::Integer(1)])]);
+    let values: Vec<Value> =
+        lists.chain([nested, Value::Array(Vec::new())]).chain(scalars.clone()).collect();
+    for table in tables() {
+        for key in &table.keys {
+            let path = format!("{}.{}", table.path, key.name);
+            for value in &values {
+                let mut layers = Layers::defaults();
+                let origin = Origin::CommandLine("a test".into());
+                match layers.set(&path, value.clone(), origin) {
+                    Ok(()) => {
+                        // What is printed is what is read.
+                        let printed = layers.print();
+                        let again = with(&printed).unwrap_or_else(|e| panic!("{path}: {e}"));
+                        assert_eq!(again.resolve().unwrap(), layers.resolve().unwrap(), "{path}");
+                    }
+                    Err(e) => assert!(e.to_string().contains("should"), "{e}"),
+                }
+            }
+            let takes = |value: Value| (key.check)(&value).is_ok();
+            let is_bounded = !takes(Value::Integer(i64::MAX)) && !takes(Value::Float(f64::MAX));
+            assert_eq!(is_bounded, !UNBOUNDED.contains(&path.as_str()), "{path} needs a range");
+            assert!(!takes(Value::Float(f64::NAN)), "{path}");
+        }
+    }
 }

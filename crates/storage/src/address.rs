@@ -5,6 +5,9 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) const KNOWN: &str = "s3://bucket/..., gs://bucket/..., az://container/... and \
                                 abfss://container@account.dfs.core.windows.net/...";
 
+/// The same with their other spellings.
+const SCHEMES: [&str; 8] = ["s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss"];
+
 /// Where an object, or a folder of them, lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -57,6 +60,20 @@ pub fn is_url(path: &Path) -> bool {
     let first = path.as_os_str().as_encoded_bytes().first();
     first.is_some_and(u8::is_ascii_alphabetic)
         && path.to_str().is_some_and(|text| split(text).is_some())
+}
+
+/// Whether a URL names a bucket of a store that is known. Asks no store.
+///
+/// # Errors
+/// `InvalidInput` says what is wrong with it.
+pub fn check_url(url: &Path) -> io::Result<()> {
+    let address = Address::of(url)?;
+    let scheme = address.store.split("://").next().unwrap_or_default();
+    if SCHEMES.contains(&scheme) {
+        return Ok(());
+    }
+    let reason = format!("{}: not an object store that is known; known are {KNOWN}", url.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
 fn split(text: &str) -> Option<(&str, &str)> {

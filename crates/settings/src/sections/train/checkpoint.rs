@@ -1,4 +1,5 @@
 use crate::choice::choice;
+use crate::ranges::between;
 use crate::schema::table;
 
 choice! {
@@ -23,6 +24,6 @@ table! {
         best_by: BestBy [Output] = BestBy::Score;
         /// Steps between checkpoints within an epoch; 0 writes them at its end alone. There is one
         /// at each epoch's end and on a signal.
-        every_steps: u64 [Nothing] = 500;
+        every_steps: u64 [Nothing] = 500 => |v| between(v, 0, 1_000_000_000_000);
     }
 }

@@ -16,8 +16,10 @@ const ARCHITECTURES: [&str; 5] =
     ["densenet121", "densenet161", "densenet169", "densenet201", "densenet-compact"];
 /// Layers that a head may have.
 const MAX_HEAD_LAYERS: usize = 16;
-/// Activations of one head layer: at 65,536 to 65,536 a layer has 16 GiB of float32 weights.
+/// Activations of one head layer.
 const MAX_HEAD_WIDTH: usize = 65_536;
+/// Weights between the head's layers: 1 GiB of float32, of which Adam keeps two more copies.
+const MAX_HEAD_WEIGHTS: usize = 1 << 28;
 
 table! {
     /// The network and its input.
@@ -45,5 +47,13 @@ fn head_widths(widths: &[usize]) -> Result<(), String> {
             widths.len()
         ));
     }
-    widths.iter().try_for_each(|width| between(width, 1, MAX_HEAD_WIDTH))
+    widths.iter().try_for_each(|width| between(width, 1, MAX_HEAD_WIDTH))?;
+    let weights: usize = widths.windows(2).map(|pair| pair[0] * pair[1]).sum();
+    if weights > MAX_HEAD_WEIGHTS {
+        return Err(format!(
+            "it should have {MAX_HEAD_WEIGHTS} weights between its layers at most (1 GiB), \
+             but has {weights}"
+        ));
+    }
+    Ok(())
 }

@@ -1,0 +1,180 @@
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::args::StageArgs;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::outcome::{Outcome, StageError};
+use crate::reporter::{Reporter, Verbosity};
+
+/// The folder whose content is of use before it is whole.
+const UNFINISHED: &str = "runs";
+
+/// The frame around a stage: resolves the configuration, runs it, says how it ended, and gives the
+/// exit code as [`Exit`] has them. Where the work folder lies in an object store, `folders` of it
+/// are brought here before and sent back after.
+pub fn run_stage<Cli>(
+    stage: &str,
+    cli: Cli,
+    args: impl FnOnce(&Cli) -> &StageArgs,
+    folders: impl FnOnce(&Cli) -> Vec<String>,
+    run: impl FnOnce(&Cli, &Context) -> Result<Outcome, StageError>,
+) -> ExitCode {
+    prepare_process();
+    let args = args(&cli).clone();
+    let context = match Context::resolve(&args) {
+        Ok(context) => context,
+        Err(error) => return fail(stage, &args, Exit::Usage, &error.into()),
+    };
+    if args.print_config {
+        return match print(&context.print_config()) {
+            // A reader that has seen enough, as `head` has.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Clean.into(),
+            Err(e) => fail(stage, &args, Exit::Failed, &no_output("the configuration", e)),
+            Ok(()) => Exit::Clean.into(),
+        };
+    }
+    let folders = folders(&cli);
+    let run = || {
+        context.pull(&folders)?;
+        let outcome = run(&cli, &context);
+        // A run that was stopped goes on from what it left, wherever it is run again.
+        let left: Vec<String> = folders
+            .iter()
+            .filter(|folder| outcome.is_ok() || *folder == UNFINISHED)
+            .cloned()
+            .collect();
+        let sent = context.push(&left);
+        let outcome = outcome?;
+        sent?;
+        Ok(outcome)
+    };
+    match run() {
+        Err(StageError::Usage(error)) => fail(stage, &args, Exit::Usage, &error),
+        Err(StageError::Failed(error)) => fail(stage, &args, Exit::Failed, &error),
+        Ok(outcome) => finish(stage, &args, &context, &outcome),
+    }
+}
+
+fn finish(stage: &str, args: &StageArgs, context: &Context, outcome: &Outcome) -> ExitCode {
+    if outcome.current {
+        context
+            .reporter
+            .say(format_args!("{stage}: already there, nothing to do (--force runs it anyway)"));
+    }
+    for gate in &outcome.gates {
+        error_line(&format!("gate {} not met: {}", gate.name, gate.message));
+    }
+    if args.json {
+        let status = match (outcome.gates.is_empty(), outcome.current) {
+            (false, _) => "gate",
+            (true, true) => "current",
+            (true, false) => "done",
+        };
+        let summary = serde_json::json!({
+            "stage": stage,
+            "status": status,
+            "out": context.out_name().to_string(),
+            "gates": outcome.gates,
+            "summary": outcome.summary,
+        });
+        if let Err(e) = print(&format!("{summary}\n")) {
+            error_line(&format!("{:#}", no_output("the summary", e)));
+            return Exit::Failed.into();
+        }
+    }
+    if outcome.gates.is_empty() { Exit::Clean.into() } else { Exit::Gate.into() }
+}
+
+fn fail(stage: &str, args: &StageArgs, exit: Exit, error: &anyhow::Error) -> ExitCode {
+    let text = in_words(error);
+    error_line(&text);
+    if args.json {
+        let status = if exit == Exit::Usage { "usage" } else { "failed" };
+        let summary = serde_json::json!({ "stage": stage, "status": status, "error": text });
+        if let Err(e) = print(&format!("{summary}\n")) {
+            error_line(&format!("{:#}", no_output("the summary", e)));
+        }
+    }
+    exit.into()
+}
+
+/// The error with its causes, each said once, and what helps where that is known.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    let mut said = text.clone();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // Many errors already have their source in their text.
+        if !said.contains(&cause) {
+            let _ = write!(text, "\n  cause: {cause}");
+            said.push_str(&cause);
+        }
+    }
+    for (reason, help) in HELP {
+        if said.contains(reason) {
+            let _ = write!(text, "\n  help: {help}");
+        }
+    }
+    text
+}
+
+/// What the system says where a limit of the process is reached, and how to raise it.
+const HELP: [(&str, &str); 2] = [
+    (
+        "Too many open files",
+        "`ulimit -n` says how many files a process may have open; `ulimit -n 4096` allows more",
+    ),
+    (
+        "File too large",
+        "`ulimit -f` says how large a file may become; `ulimit -f unlimited` lifts the limit",
+    ),
+];
+
+fn no_output(what: &str, error: io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!("cannot write {what} to standard output"))
+}
+
+fn error_line(text: &str) {
+    let reporter = Reporter::new(Verbosity::Quiet);
+    let _ =
+        writeln!(io::stderr(), "{}", reporter.labelled("error", anstyle::AnsiColor::Red, &text));
+}
+
+/// Writes to standard output, to its end.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
+}
+
+/// A file that grows beyond `ulimit -f` is an error of the write that meets the limit, not a
+/// signal that ends the process without a word.
+pub fn prepare_process() {
+    #[cfg(unix)]
+    {
+        let unread = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        // Without a handler the process still runs; it only ends without a word at that limit.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, unread);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_each_cause_once_and_what_helps() {
+        let source = io::Error::from_raw_os_error(24);
+        let error = anyhow::Error::new(source).context("cannot open a.arrow");
+        assert_eq!(
+            in_words(&error),
+            "cannot open a.arrow\n  cause: Too many open files (os error 24)\n  \
+             help: `ulimit -n` says how many files a process may have open; `ulimit -n 4096` \
+             allows more"
+        );
+        let error = anyhow::anyhow!("inner").context("outer: inner");
+        assert_eq!(in_words(&error), "outer: inner");
+    }
+}

@@ -1,0 +1,140 @@
+//! What all programs have in common: exit codes, standard output, the environment, work folders.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs::{self, File};
+use std::process::{Command, Output, Stdio};
+
+use ossify_tests::{Project, STAGES, binary};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn ends_with(output: &Output, what: &str, code: i32, said: &str) {
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{what}: {stderr}");
+    assert!(stderr.contains(said), "{what} does not say {said:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{what}: {stderr}");
+}
+
+#[test]
+fn the_same_mistake_has_the_same_exit_code_in_all_programs() {
+    let (project, _) = Project::with_phantom(30);
+    fs::write(project.path().join("large.toml"), "[general]\nseed = 18446744073709551615\n")
+        .unwrap();
+    fs::write(project.path().join("old.toml"), "[train]\nlabel_smoothing = 0.1\n").unwrap();
+    for stage in STAGES.iter().chain(&["phantom"]) {
+        for (args, said) in [
+            (
+                &["--config", "large.toml"][..],
+                "large.toml:2:8: general.seed = 18446744073709551615",
+            ),
+            (&["--config", "nowhere.toml"], "cannot read the conf file nowhere.toml"),
+            (
+                &["--config", "old.toml"],
+                "old.toml:2:1: train.label_smoothing is now train.loss.label_smoothing",
+            ),
+            (&["--set", "general.seed"], "should be SECTION.KEY=VALUE"),
+            (&["--set", "general.sed=1"], "did you mean `general.seed`?"),
+            (&["--set", "general.threads=-1"], "general.threads = -1: it should be a whole number"),
+            (
+                &["--set", "phantom.images=9223372036854775807"],
+                "phantom.images = 9223372036854775807: it should lie between",
+            ),
+            (
+                &["--set", "train.model.head_widths=[9223372036854775807]"],
+                "train.model.head_widths = [9223372036854775807]: it should lie between",
+            ),
+            (&["--set", "dataset.class_names=[\"a\", \"a\"]"], "\"a\" is repeated"),
+            (&["--set", "dataset.class_names=[\"a\", \"\"]"], "is empty"),
+            (&["--dataset", "http://host/dataset"], "known are s3://"),
+            (&["--out", "http://host/work"], "known are s3://"),
+            (&["--dataset", "s3://"], "names no bucket"),
+            (&["--out", "s3://"], "names no bucket"),
+            (&["--no-such-flag"], "--no-such-flag"),
+        ] {
+            let mut command = Command::new(binary(&format!("ossify-{stage}")));
+            let output = command.args(args).current_dir(project.path()).output().unwrap();
+            ends_with(&output, &format!("{stage} {args:?}"), 2, said);
+        }
+    }
+    for (stage, key) in [("predict", "predict.run"), ("evaluate", "evaluate.predictions")] {
+        project.run("ingest", &[]).success();
+        for id in ["nowhere", "../runs"] {
+            let output = project.command(stage, &["--set", &format!("{key}={id}")]).output();
+            ends_with(&output.unwrap(), &format!("{stage} {id}"), 2, id);
+        }
+        let output = project.command(stage, &[]).output().unwrap();
+        ends_with(&output, &format!("{stage} latest"), 1, "run ossify-");
+    }
+    let mut query = Command::new(binary("ossify-query"));
+    query.arg("--out").arg(&project.out).args(["--file", "nowhere.sql"]);
+    ends_with(&query.output().unwrap(), "query", 2, "cannot read the query nowhere.sql");
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let project = Project::new();
+    for stage in STAGES {
+        let mut command = project.command(stage, &["--print-config"]);
+        command.env("OSSIFY__TRAIN__MODEL__WEIGHTS", OsStr::from_bytes(b"\xff"));
+        ends_with(&command.output().unwrap(), stage, 2, "OSSIFY__TRAIN__MODEL__WEIGHTS");
+    }
+}
+
+#[test]
+fn a_summary_that_cannot_be_written_is_a_failure() {
+    let (project, _) = Project::with_phantom(60);
+    for stage in ["phantom", "ingest", "resize", "train", "predict", "evaluate"] {
+        project.run(stage, &[]).success();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = project.command(stage, &[]).stdout(full).output().unwrap();
+        ends_with(&output, stage, 1, "cannot write the summary to standard output");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = project.command(stage, &[]).stdout(writer).output().unwrap();
+        ends_with(&output, stage, 1, "cannot write the summary to standard output");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = project.command(stage, &["--print-config"]).stdout(full).output().unwrap();
+        ends_with(&output, stage, 1, "cannot write the configuration to standard output");
+        // `head` has seen enough.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = project.command(stage, &["--print-config"]).stdout(writer).output().unwrap();
+        ends_with(&output, stage, 0, "");
+    }
+}
+
+#[test]
+fn all_programs_have_the_same_work_folder_without_a_conf_file() {
+    let (project, _) = Project::with_phantom(30);
+    let run = |program: &str, args: &[&str]| {
+        let mut command = Command::new(binary(program));
+        command.args(args).current_dir(project.path()).stdin(Stdio::null()).output().unwrap()
+    };
+    let dataset = project.dataset.to_string_lossy().into_owned();
+    let output = run("ossify-ingest", &["--dataset", &dataset]);
+    ends_with(&output, "ingest", 0, "");
+    assert!(project.path().join("data/work/default/tables/manifest.json").exists());
+    let output = run("ossify-query", &["SELECT COUNT(*) AS images FROM images"]);
+    ends_with(&output, "query", 0, "");
+    assert!(text(&output.stdout).contains("images"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_dataset_named_by_its_description_is_the_same_in_all_stages() {
+    let (project, _) = Project::with_phantom(60);
+    let yaml = project.dataset.join("data.yaml");
+    for stage in STAGES {
+        let command = project.command_at(stage, &yaml, &project.out, &[]);
+        let output = { command }.output().unwrap();
+        ends_with(&output, stage, 0, "");
+    }
+    let command = project.command_at("resize", &project.dataset, &project.out, &[]);
+    let output = { command }.output().unwrap();
+    assert!(text(&output.stdout).contains("\"status\":\"current\""), "{}", text(&output.stdout));
+}
