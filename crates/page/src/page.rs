@@ -9,7 +9,7 @@ const PAGE_CSS: &str = include_str!("page.css");
 /// Makes tables sortable where scripts are allowed. The policy of the page allows this one by its
 /// hash.
 const SORT_SCRIPT: &str = include_str!("sort.js");
-const SORT_SCRIPT_SHA256: &str = "CQXiVX2+mlcVYVvaM7q+2WBcCx1Fia/2Yue4wAijoao=";
+const SORT_SCRIPT_SHA256: &str = "PnNfwQgsd647gOsPVKmee3o4AzgXYE6h7kotUOhi1Wk=";
 
 /// A self-contained HTML page.
 #[derive(Clone, Debug)]
