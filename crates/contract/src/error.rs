@@ -46,7 +46,10 @@ pub enum ArtefactError {
         source: arrow::error::ArrowError,
     },
     /// Another process writes the same output.
-    #[error("{} is being written by another ossify process; wait for it, or choose another OUT", path.display())]
+    #[error(
+        "{} is being written by another ossify process; wait for it, or choose another OUT",
+        path.display()
+    )]
     Busy {
         /// The folder.
         path: PathBuf,

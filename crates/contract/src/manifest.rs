@@ -136,7 +136,8 @@ impl Manifest {
             None => Ok(()),
             Some(file) => Err(ArtefactError::corrupt(
                 folder.join(&file.path),
-                "missing, or not of the size that manifest.json says; run the stage again with --force",
+                "missing, or not of the size that manifest.json says; \
+                 run the stage again with --force",
             )),
         }
     }
@@ -192,7 +193,8 @@ impl FileEntry {
         if bytes != self.bytes || format!("{hash:016x}") != self.xxh3 {
             return Err(ArtefactError::corrupt(
                 path,
-                "not the bytes that manifest.json says; run the stage that makes it again with --force",
+                "not the bytes that manifest.json says; \
+                 run the stage that makes it again with --force",
             ));
         }
         Ok(())

@@ -80,9 +80,9 @@ pub fn share_of_pieces(
     sizes.map(is_in).collect()
 }
 
-/// The position of an image between the first share (0) and the last (2^64 - 1): shares are equally long
-/// pieces of that line. It is the XXH3 of the path of its label file, so that images that share
-/// one, and the label file, lie together.
+/// The position of an image between the first share (0) and the last (2^64 - 1): shares are equally
+/// long pieces of that line. It is the XXH3 of the path of its label file, so that images that
+/// share one, and the label file, lie together.
 pub fn share_position(image_id: &str) -> u64 {
     share_position_of_label(&label_path(image_id))
 }

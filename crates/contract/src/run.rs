@@ -103,8 +103,8 @@ pub fn is_plain_id(id: &str) -> bool {
     !id.is_empty() && !id.contains(['/', '\\']) && !id.starts_with('.')
 }
 
-/// Names `id` as the newest entry of `folder` (`runs/` or `predictions/`). Where it is that already,
-/// nothing is written: a finished work folder may be read-only.
+/// Names `id` as the newest entry of `folder` (`runs/` or `predictions/`). Where it is that
+/// already, nothing is written: a finished work folder may be read-only.
 ///
 /// # Errors
 /// Fails where the disk does.

@@ -66,14 +66,24 @@ mod tests {
             offset in (-300.0f32..300.0, -300.0f32..300.0),
             corner in (0.0f32..0.5, 0.0f32..0.5),
         ) {
-            let transform = Transform { scale_x: scale.0, scale_y: scale.1, offset_x: offset.0, offset_y: offset.1 };
+            let transform = Transform {
+                scale_x: scale.0,
+                scale_y: scale.1,
+                offset_x: offset.0,
+                offset_y: offset.1,
+            };
+            let tensor = (224, 224);
             let unit = UnitBox::new(corner.0, corner.1, corner.0 + 0.4, corner.1 + 0.4);
-            let back = transform.to_source(&transform.to_tensor(&unit, source, (224, 224)), source, (224, 224));
+            let back = transform.to_source(
+                &transform.to_tensor(&unit, source, tensor), source, tensor,
+            );
             // One tensor pixel of float noise at the largest offset, in source shares.
             let tolerance_x = 1e-4 * (1.0 + 300.0 / (scale.0 * source.0 as f32));
             let tolerance_y = 1e-4 * (1.0 + 300.0 / (scale.1 * source.1 as f32));
-            prop_assert!((back.xmin - unit.xmin).abs() < tolerance_x && (back.xmax - unit.xmax).abs() < tolerance_x);
-            prop_assert!((back.ymin - unit.ymin).abs() < tolerance_y && (back.ymax - unit.ymax).abs() < tolerance_y);
+            prop_assert!((back.xmin - unit.xmin).abs() < tolerance_x);
+            prop_assert!((back.xmax - unit.xmax).abs() < tolerance_x);
+            prop_assert!((back.ymin - unit.ymin).abs() < tolerance_y);
+            prop_assert!((back.ymax - unit.ymax).abs() < tolerance_y);
         }
     }
 

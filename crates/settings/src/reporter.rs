@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How much is said on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +92,8 @@ impl Reporter {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(total.map_or_else(ProgressBar::new_spinner, ProgressBar::new));
             let template = if total.is_some() {
-                "{prefix} {wide_bar:.cyan/blue} {human_pos}/{human_len} {unit}, {rate}, {eta} left {msg}"
+                "{prefix} {wide_bar:.cyan/blue} {human_pos}/{human_len} {unit}, {rate}, \
+                 {eta} left {msg}"
             } else {
                 "{prefix} {spinner} {human_pos} {unit}, {rate} {msg}"
             };
@@ -100,12 +101,15 @@ impl Reporter {
             let rate_unit = unit.clone();
             if let Ok(style) = ProgressStyle::with_template(template) {
                 let style = style
-                    .with_key("unit", move |_: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-                        let _ = w.write_str(&unit);
+                    .with_key("unit", move |_: &ProgressState, text: &mut dyn std::fmt::Write| {
+                        let _ = text.write_str(&unit);
                     })
-                    .with_key("rate", move |state: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-                        let _ = write!(w, "{:.0} {rate_unit}/s", state.per_sec());
-                    });
+                    .with_key(
+                        "rate",
+                        move |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                            let _ = write!(text, "{:.0} {rate_unit}/s", state.per_sec());
+                        },
+                    );
                 bar.set_style(style);
             }
             bar.set_prefix(what.to_owned());

@@ -7,7 +7,11 @@ pub struct ShareArgs {
     #[arg(long, value_name = "I/N", conflicts_with = "merge")]
     partition: Option<Partition>,
     /// Publishes the whole from the parts of all N shares
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS))
+    )]
     merge: Option<u32>,
 }
 

@@ -84,7 +84,9 @@ fn an_unknown_key_names_its_place_and_the_nearest_key() {
 #[test]
 fn a_value_that_does_not_fit_says_why_and_what_the_key_means() {
     let error = Layers::defaults().add_set("ingest.tolerance=2").unwrap_err().to_string();
-    assert!(error.starts_with("--set ingest.tolerance=2: ingest.tolerance = 2: it should lie between 0 and 1\n  ingest.tolerance: How far"), "{error}");
+    let expected = "--set ingest.tolerance=2: ingest.tolerance = 2: \
+                    it should lie between 0 and 1\n  ingest.tolerance: How far";
+    assert!(error.starts_with(expected), "{error}");
     let error = Layers::defaults().add_set("resize.geometry=squash").unwrap_err().to_string();
     assert!(error.contains("squash") && error.contains("letterbox"), "{error}");
     let error = with("[train\n").unwrap_err().to_string();
@@ -93,7 +95,11 @@ fn a_value_that_does_not_fit_says_why_and_what_the_key_means() {
 
 #[test]
 fn entries_of_tables_are_set_one_by_one_from_everywhere() {
-    let mut layers = with("[ingest.rules]\nmixed-shapes = \"off\"\n\n[ingest]\nmerge_rare_into = { \"left wrist\" = \"wrist\" }\n").unwrap();
+    let mut layers = with(
+        "[ingest.rules]\nmixed-shapes = \"off\"\n\n\
+         [ingest]\nmerge_rare_into = { \"left wrist\" = \"wrist\" }\n",
+    )
+    .unwrap();
     layers
         .add_environment(
             [("OSSIFY__INGEST__RULES__BOX_CLIPPED".to_owned(), "error".to_owned())].into_iter(),
@@ -135,7 +141,8 @@ fn a_rule_or_level_that_does_not_fit_is_refused() {
     let error = with("[ingest.rules]\ncoordinate-cuont = \"off\"\n").unwrap_err().to_string();
     assert_eq!(
         error,
-        "conf/x.toml:2:1: unknown key `ingest.rules.coordinate-cuont`; did you mean `coordinate-count`?"
+        "conf/x.toml:2:1: unknown key `ingest.rules.coordinate-cuont`; \
+         did you mean `coordinate-count`?"
     );
     let error = with("[ingest]\nrules = 3\n").unwrap_err().to_string();
     assert!(error.starts_with("conf/x.toml:2:1: ingest.rules = 3: this is a table"), "{error}");

@@ -149,8 +149,8 @@ impl Bucket {
         none_if_absent(self.head(key))
     }
 
-    /// Bytes of an object, as many of the range as there are, and the object; of this version, where
-    /// one is named.
+    /// Bytes of an object, as many of the range as there are, and the object; of this version,
+    /// where one is named.
     pub(crate) fn read_range(
         &self,
         key: &str,
@@ -347,13 +347,6 @@ impl Bucket {
     ) -> io::Result<u64> {
         let fetch = fetch(self.store.clone(), parse(key)?, bytes, tag, file);
         wait(fetch)?.map_err(self.failed(key))?
-    }
-
-    /// Removes an object, if there is one.
-    pub(crate) fn remove(&self, key: &str) -> io::Result<()> {
-        let location = parse(key)?;
-        let removed = wait(self.store.delete(&location))?.map_err(self.failed(key));
-        none_if_absent(removed).map(drop)
     }
 }
 

@@ -23,7 +23,7 @@ enum Begun {
 }
 
 impl<I: Iterator<Item = PathBuf>> ReadAhead<I> {
-    /// Reads the files at `paths`, each of at max_bytes `max_bytes`, up to `ahead` of them in memory.
+    /// Reads the files at `paths`, each of at most `max_bytes`, up to `ahead` of them in memory.
     pub fn new(paths: I, max_bytes: u64, ahead: usize) -> Self {
         ReadAhead { paths, max_bytes, ahead: ahead.max(1), begun: VecDeque::new() }
     }

@@ -15,6 +15,9 @@ use crate::mirror::notes::{Identity, Note, SeenIndex, remove, visible_files, wri
 use crate::mirror::parallel::{in_parallel, lock};
 use crate::object::Object;
 
+/// A manifest that the store has, and its text for this machine where this has another one or none.
+type CurrentIndex = (SeenIndex, Option<Vec<u8>>);
+
 /// What a folder of the store holds, as far as readers are concerned.
 #[derive(Default)]
 struct Listing {
@@ -48,7 +51,8 @@ struct Target {
     files: BTreeMap<String, Note>,
     /// All manifests that the store has, whether they count or not.
     present: BTreeSet<String>,
-    /// Manifests that count, each with its text for this machine where that has another one or none.
+    /// Manifests that count, each with its text for this machine where that has another one or
+    /// none.
     indexes: Vec<(String, SeenIndex, Option<Vec<u8>>)>,
     /// Folders, with a `/` behind, of outputs that this mirror has published and not sent yet.
     unsent: BTreeSet<String>,
@@ -177,10 +181,7 @@ impl Mirror {
 
     /// The manifests that the store has now, each with its text for this machine where this has
     /// another one or none.
-    fn current_indexes(
-        &self,
-        listing: &Listing,
-    ) -> io::Result<BTreeMap<String, (SeenIndex, Option<Vec<u8>>)>> {
+    fn current_indexes(&self, listing: &Listing) -> io::Result<BTreeMap<String, CurrentIndex>> {
         let current = Mutex::new(BTreeMap::new());
         let listed: Vec<_> = listing.indexes.iter().collect();
         in_parallel(self.threads, &listed, |(inner, object)| {
@@ -200,7 +201,7 @@ impl Mirror {
     }
 
     /// A manifest as it is in the store, and its text for this machine.
-    pub(crate) fn read_index(&self, inner: &str) -> io::Result<(SeenIndex, Option<Vec<u8>>)> {
+    pub(crate) fn read_index(&self, inner: &str) -> io::Result<CurrentIndex> {
         let (object, content) = self.bucket.read(&self.key(inner), MAX_INDEX_BYTES)?;
         let index = Index::parse(&content).map_err(|e| {
             let url = self.bucket.url(&object.key);
