@@ -190,12 +190,7 @@ fn words_for_what_is_wrong_with_a_url() {
     };
     for (dataset, out, code, words) in [
         ("s3://hospital/nothing", "work", 2, "there is no dataset at s3://hospital/nothing"),
-        (
-            "ftp://host/data",
-            "work",
-            2,
-            "ftp://host: not the scheme of a known object store (s3://bucket/...",
-        ),
+        ("ftp://host/data", "work", 2, "ftp://host/data: no object store has such a URL; known"),
         ("s3:///data", "work", 2, "s3:///data names no bucket"),
         ("data", "http://host/work", 2, "cannot use the work folder http://host/work"),
         ("s3://no-such-bucket/data", "work", 1, "NoSuchBucket"),

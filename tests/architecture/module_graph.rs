@@ -58,7 +58,7 @@ pub fn circles(root: &Path) -> io::Result<Vec<Circle>> {
     let mut found = Vec::new();
     let ids: Vec<_> = (0..graph.modules.len()).collect();
     for group in strongly_connected(&ids, |from, to| uses.contains_key(&(from, to))) {
-        found.push(graph.circle(&uses, &group, &group, |module| Some(module)));
+        found.push(graph.circle(&uses, &group, &group, Some));
     }
     let of_modules: Vec<BTreeSet<usize>> =
         strongly_connected(&ids, |from, to| uses.contains_key(&(from, to)))

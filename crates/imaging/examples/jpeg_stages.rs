@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let decoding = micros(start);
         let start = Instant::now();
         for picture in &pictures {
-            to_tensor_into(picture, &spec, &mut out).unwrap();
+            to_tensor_into(picture, &spec, &mut out)?;
         }
         let resizing = micros(start);
         let start = Instant::now();
@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let whole_decoding = micros(start);
         let mut difference = 0.0;
         for (picture, pixels) in pictures.iter().zip(&pixels) {
-            to_tensor_into(picture, &spec, &mut out).unwrap();
-            let (whole, _) = to_tensor(pixels, &spec).unwrap();
+            to_tensor_into(picture, &spec, &mut out)?;
+            let (whole, _) = to_tensor(pixels, &spec)?;
             difference +=
                 out.iter().zip(&whole).map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>()
                     / whole.len() as f64;

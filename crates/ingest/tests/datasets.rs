@@ -426,7 +426,7 @@ fn tens_of_thousands_of_classes_neither_fill_the_page_nor_the_terminal() {
     let names = names.join(", ");
     dataset.write(
         "data.yaml",
-        &format!("train: ../train/images\nval: ../valid/images\nnames: [{names}]\n"),
+        format!("train: ../train/images\nval: ../valid/images\nnames: [{names}]\n"),
     );
     let output = dataset.ingest(&[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));

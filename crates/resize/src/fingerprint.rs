@@ -136,10 +136,10 @@ pub(crate) fn bilinear(values: &[f32], width: usize, height: usize, x: f32, y: f
 /// the complex amplitude of `m` waves a turn, 1 to 4. A turn of the picture by an angle multiplies
 /// all amplitudes of the same `m` by the same phase. So the product of one amplitude and the
 /// conjugate of another does not change: the magnitudes and cross-phases of Fourier descriptors, as
-/// in Zahn and Roskies, "Fourier Descriptors for Plane Closed Curves" (1972). Bits `2 * (8 * (m -
-/// 1) + i)` and one above are the signs of the real and of the imaginary part of `(H(i + 1, m) -
-/// H(i, m)) * conj(H(i + 1, m) + H(i, m))`, which says how the wave grows and how it winds from
-/// ring `i` to the next. Signs leave out contrast, and `m >= 1` brightness.
+/// in Zahn and Roskies, "Fourier Descriptors for Plane Closed Curves" (1972). Bits
+/// `2 * (8 * (m - 1) + i)` and one above are the signs of the real and of the imaginary part of
+/// `(H(i + 1, m) - H(i, m)) * conj(H(i + 1, m) + H(i, m))`, which says how the wave grows and how
+/// it winds from ring `i` to the next. Signs leave out contrast, and `m >= 1` brightness.
 ///
 /// A mirrored picture has the conjugate products: its hash is this one with [`MIRRORED_BITS`]
 /// flipped. A picture that looks the same at every angle, as an even one does, has hash 0.

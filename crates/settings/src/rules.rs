@@ -43,7 +43,7 @@ impl RulePolicy {
         match self {
             RulePolicy::AlwaysReported => &RuleLevel::ALL[1..4],
             RulePolicy::NoLineEffect => &RuleLevel::ALL[..4],
-            RulePolicy::FullyConfigurable => &RuleLevel::ALL,
+            RulePolicy::FullyConfigurable => RuleLevel::ALL,
         }
     }
 }

@@ -72,7 +72,7 @@ pub fn check_url(url: &Path) -> io::Result<()> {
     if SCHEMES.contains(&scheme) {
         return Ok(());
     }
-    let reason = format!("{}: not an object store that is known; known are {KNOWN}", url.display());
+    let reason = format!("{}: no object store has such a URL; known are {KNOWN}", url.display());
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 

@@ -107,7 +107,7 @@ fn open(name: &str) -> io::Result<Arc<dyn ObjectStore>> {
                 .with_client_options(timed(options_of_environment("AZURE_")));
             Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
         }
-        _ => return Err(invalid(format!("not the scheme of a known object store ({KNOWN})"))),
+        _ => return Err(invalid(format!("no object store has such a URL; known are {KNOWN}"))),
     })
 }
 

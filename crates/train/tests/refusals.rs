@@ -90,7 +90,7 @@ fn a_head_that_no_memory_holds_is_a_usage_error() {
         &work,
         &[&format!("model.head_widths=[{widths}]")],
         2,
-        "of memory: lower train.model.head_widths",
+        "weights between its layers at most (1 GiB)",
     );
     refused(&work, &["model.head_widths=[9223372036854775807]"], 2, "head_widths");
 }

@@ -38,9 +38,9 @@ impl HashedRow {
     }
 }
 
-/// Joins rows of the same hash, and adds the pairs that join them: of `n` rows that span splits `n
-/// - 1` pairs, so that a thousand copies are a thousand pairs and not a million. `each`
-/// receives every row, and the last one before it of the same hash and split.
+/// Joins rows of the same hash, and adds the pairs that join them: of `n` rows that span splits
+/// `n - 1` pairs, so that a thousand copies are a thousand pairs and not a million. `each` receives
+/// every row, and the last one before it of the same hash and split.
 pub(super) fn join_same(
     tier: LeakTier,
     rows: &Sorted<3>,
