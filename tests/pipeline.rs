@@ -128,7 +128,7 @@ fn a_second_run_does_nothing_and_a_changed_key_reruns_only_what_depends_on_it() 
     for (key, expected) in [
         ("evaluate.bootstrap_samples=60", [current, current, current, current, done]),
         ("predict.batch_size=8", [current, current, current, done, done]),
-        ("train.epochs=1", [current, current, done, done, done]),
+        ("train.optimizer.learning_rate=0.0007", [current, current, done, done, done]),
         ("resize.filter=catmull-rom", [current, done, done, done, done]),
         // Stricter, yet it changes no row: what reads the tables finds them as they were.
         ("ingest.tolerance=0.011", [done, current, current, current, current]),
