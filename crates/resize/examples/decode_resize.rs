@@ -70,7 +70,7 @@ fn decode_and_resize(file: &Path, tensor: &mut [u8]) -> Result<()> {
     let at = || file.display().to_string();
     let bytes = read_file(file, &limits).with_context(at)?;
     let picture = decode_picture(&bytes, &limits, &SPEC).with_context(at)?;
-    to_tensor_into(&picture, &SPEC, tensor).unwrap();
+    to_tensor_into(&picture, &SPEC, tensor).with_context(at)?;
     std::hint::black_box(tensor);
     Ok(())
 }
