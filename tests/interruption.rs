@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -40,5 +42,39 @@ fn a_killed_stage_run_again_gives_the_bytes_of_an_undisturbed_run() {
         );
         killed.run(stage, &[]).success();
         assert_eq!(killed.contents(), undisturbed.contents(), "after {stage}");
+    }
+}
+
+#[test]
+fn what_a_run_left_unfinished_goes_with_the_next_one_that_has_nothing_to_do() {
+    let (project, _) = Project::with_phantom(60);
+    project.run_all(&[]);
+    let run = project.run_id();
+    let folders = [
+        "tables".to_owned(),
+        "shards".to_owned(),
+        format!("runs/{run}"),
+        format!("predictions/{run}"),
+        format!("reports/{run}/test"),
+    ];
+    for (stage, folder) in STAGES.into_iter().zip(folders) {
+        let folder = project.out.join(folder);
+        // What a process that is killed among the renames leaves: the new manifest and a file are
+        // still to be moved.
+        let staging: PathBuf = folder.join(".partial");
+        fs::create_dir(&staging).unwrap();
+        let manifest = ossify_tests::read_json(&folder.join("manifest.json"));
+        let file = manifest["files"][0]["path"].as_str().unwrap();
+        for name in ["manifest.json", file] {
+            fs::create_dir_all(staging.join(name).parent().unwrap()).unwrap();
+            fs::rename(folder.join(name), staging.join(name)).unwrap();
+        }
+        assert_eq!(project.run(stage, &[]).success().status(), "current", "{stage}");
+        assert!(!staging.exists() && folder.join(file).exists(), "{stage}");
+        // What a run for another output leaves.
+        fs::create_dir(&staging).unwrap();
+        fs::write(staging.join("half"), "half").unwrap();
+        assert_eq!(project.run(stage, &[]).success().status(), "current", "{stage}");
+        assert!(!staging.exists(), "{stage}");
     }
 }

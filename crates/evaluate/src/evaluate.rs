@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use ossify_contract::{FileEntry, Manifest, Publication, Split, TableWriter};
+use ossify_contract::{FileEntry, Publication, Split, TableWriter};
 use ossify_imaging::Limits;
 use ossify_settings::{Context, EvaluateSettings, Gate, Outcome, StageError};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
         sources.add_to(&mut fingerprint, *split, predictions)?;
         let fingerprint = fingerprint.finish();
         let current =
-            if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
+            if context.force { None } else { Publication::current(&folder, &fingerprint) };
         let summary = match current {
             Some(manifest) => manifest.summary,
             None => {

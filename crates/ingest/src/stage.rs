@@ -4,8 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
-    Fingerprint, MANIFEST_FILE, Manifest, PartFolder, PartSummary, Partition, Publication, Split,
-    current_part,
+    Fingerprint, PartFolder, PartSummary, Partition, Publication, Split, current_part,
 };
 use ossify_settings::{Context, Outcome, Share, StageError};
 use rayon::ThreadPool;
@@ -93,9 +92,9 @@ impl Stage<'_> {
         check_not_empty(self.layout, &SeenFiles::of_listings(&listings))?;
         let folder = self.context.out.tables();
         // To print findings, all files are read again: nothing keeps the findings as they were.
-        if !self.context.force && self.format.is_none() && folder.join(MANIFEST_FILE).exists() {
+        if !self.context.force && self.format.is_none() && folder.is_dir() {
             let fingerprint = self.fingerprint(&self.stamps(&listings)).finish();
-            if let Some(manifest) = Manifest::is_current(&folder, &fingerprint) {
+            if let Some(manifest) = Publication::current(&folder, &fingerprint) {
                 return Ok(judged(self.context, Outcome::current(manifest.summary)));
             }
         }
@@ -180,7 +179,7 @@ impl Stage<'_> {
             && self.format.is_none()
             && let Some(manifest) = parts
                 .merged_fingerprint()
-                .and_then(|fingerprint| Manifest::is_current(&folder, &fingerprint))
+                .and_then(|fingerprint| Publication::current(&folder, &fingerprint))
         {
             return Ok(judged(self.context, Outcome::current(manifest.summary)));
         }

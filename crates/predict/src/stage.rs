@@ -226,7 +226,7 @@ impl<'a> ShardWork<'a> {
 
     /// What is there already.
     pub(crate) fn current(&self, folder: &Path) -> Result<Option<Outcome>> {
-        match Manifest::is_current(folder, &self.fingerprint).filter(|_| !self.context.force) {
+        match Publication::current(folder, &self.fingerprint).filter(|_| !self.context.force) {
             Some(manifest) => {
                 let predictions = self.context.out.predictions();
                 // Where nothing is to be written, a folder that is read-only is no obstacle.
@@ -394,7 +394,7 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
     let id = format!("{}-images", run.id);
     let folder = context.out.predictions().join(&id);
     if !context.force
-        && let Some(manifest) = Manifest::is_current(&folder, &fingerprint)
+        && let Some(manifest) = Publication::current(&folder, &fingerprint)
     {
         return Ok(with_strict_gate(context, Outcome::current(manifest.summary)));
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use ossify_contract::{
-    ArtefactError, FileEntry, Manifest, Part, PartFolder, PartPayload, PartSummary, Partition,
-    Publication, current_part, read_parts,
+    ArtefactError, FileEntry, Part, PartFolder, PartPayload, PartSummary, Partition, Publication,
+    current_part, read_parts,
 };
 use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
     }
     let folder = context.out.shards();
     if let Some(manifest) =
-        Manifest::is_current(&folder, &stage.plan.fingerprint()).filter(|_| !context.force)
+        Publication::current(&folder, &stage.plan.fingerprint()).filter(|_| !context.force)
     {
         return Ok(judged(context, Outcome::current(manifest.summary)));
     }

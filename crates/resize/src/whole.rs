@@ -20,9 +20,13 @@ pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
     stage.plan.look_up(&context.dataset, |_| true)?;
     stage.clock.lap("looked files up");
     let folder = context.out.shards();
-    if let Some(manifest) = Manifest::is_current(&folder, &stage.plan.fingerprint())
-        && !context.force
-        && !can_now_be_read(context, &manifest)
+    let fingerprint = stage.plan.fingerprint();
+    // Asked first: a run that was killed as it read those images anew has staged whole shards.
+    let is_to_read_again = Manifest::is_current(&folder, &fingerprint)
+        .is_some_and(|manifest| can_now_be_read(context, &manifest));
+    if !context.force
+        && !is_to_read_again
+        && let Some(manifest) = Publication::current(&folder, &fingerprint)
     {
         return Ok(judged(context, Outcome::current(manifest.summary)));
     }

@@ -11,7 +11,7 @@ mod words;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::{Manifest, Publication};
+use ossify_contract::Publication;
 use ossify_imaging::Limits;
 use ossify_settings::{Context, Outcome, StageError};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ pub fn compare(
         tables.add_to(&mut fingerprint, split)?;
         let fingerprint = fingerprint.finish();
         let current =
-            if context.force { None } else { Manifest::is_current(&folder, &fingerprint) };
+            if context.force { None } else { Publication::current(&folder, &fingerprint) };
         let summary = match current {
             Some(manifest) => manifest.summary,
             None => {

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use burn::tensor::Device;
-use ossify_contract::{
-    ArtefactError, FileEntry, Fingerprint, Manifest, Publication, Split, write_atomic,
-};
+use ossify_contract::{ArtefactError, FileEntry, Fingerprint, Publication, Split, write_atomic};
 use ossify_model::{Backbone, Normalization, pixels};
 use ossify_settings::Reporter;
 use serde_json::json;
@@ -150,7 +148,7 @@ impl FeatureRecipe<'_> {
         interrupt: &Interrupt,
     ) -> Result<Option<Publication>> {
         let is_whole = || {
-            Manifest::is_current(folder, fingerprint).is_some_and(|manifest| {
+            Publication::current(folder, fingerprint).is_some_and(|manifest| {
                 manifest.files.iter().all(|file| file.verify(folder).is_ok())
             })
         };

@@ -76,7 +76,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     };
     let begin = |run: &RunToBe| -> Result<_, StageError> {
         if !context.force
-            && let Some(manifest) = Manifest::is_current(&run.folder, &run.fingerprints.whole)
+            && let Some(manifest) = Publication::current(&run.folder, &run.fingerprints.whole)
         {
             return Ok(Err(manifest));
         }
