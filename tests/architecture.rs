@@ -19,13 +19,14 @@ mod module_graph;
 const NETWORK_CRATES: [&str; 4] =
     ["ossify-model", "ossify-torch-kernels", "ossify-train", "ossify-predict"];
 /// The stages; none may import another.
-const STAGES: [&str; 7] = [
+const STAGES: [&str; 8] = [
     "ossify-ingest",
     "ossify-resize",
     "ossify-train",
     "ossify-predict",
     "ossify-evaluate",
     "ossify-query",
+    "ossify-prune",
     "ossify-phantom",
 ];
 

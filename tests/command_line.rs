@@ -24,7 +24,7 @@ fn the_same_mistake_has_the_same_exit_code_in_all_programs() {
     fs::write(project.path().join("large.toml"), "[general]\nseed = 18446744073709551615\n")
         .unwrap();
     fs::write(project.path().join("old.toml"), "[train]\nlabel_smoothing = 0.1\n").unwrap();
-    for stage in STAGES.iter().chain(&["phantom"]) {
+    for stage in STAGES.iter().chain(&["phantom", "prune"]) {
         for (args, said) in [
             (
                 &["--config", "large.toml"][..],
@@ -67,6 +67,15 @@ fn the_same_mistake_has_the_same_exit_code_in_all_programs() {
         }
         let output = project.command(stage, &[]).output().unwrap();
         ends_with(&output, &format!("{stage} latest"), 1, "run ossify-");
+    }
+    for args in [
+        &["--out", "data/work/local"][..],
+        &[],
+        &["--out", "s3://hospital/work", "--older-than", "23"],
+    ] {
+        let output = Command::new(binary("ossify-prune")).args(args).output().unwrap();
+        let said = if args.len() > 2 { "24..=" } else { "name one in an object store" };
+        ends_with(&output, &format!("prune {args:?}"), 2, said);
     }
     let mut query = Command::new(binary("ossify-query"));
     query.arg("--out").arg(&project.out).args(["--file", "nowhere.sql"]);

@@ -207,6 +207,53 @@ fn words_for_what_is_wrong_with_a_url() {
     assert_eq!(phantom.status.code(), Some(2));
 }
 
+#[test]
+fn pruning_removes_old_objects_that_no_manifest_names_and_nothing_else() {
+    let twins = Twins::with_phantom(20);
+    twins.run("a", "ingest", &[]).success();
+    // What it replaces is no longer named.
+    twins.run("a", "ingest", &["--set", "ingest.min_objects_per_class=2"]).success();
+    let tables = twins.store.folder("work/tables");
+    let left = "left-0123456789abcdef.parquet";
+    let (old, not_ours) = (tables.join(left), tables.join("notes.txt"));
+    std::fs::write(&old, "old").unwrap();
+    std::fs::write(&not_ours, "old").unwrap();
+    let age = Duration::from_hours(10 * 24);
+    for entry in std::fs::read_dir(&tables).unwrap() {
+        let object = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        object.set_modified(std::time::SystemTime::now() - age).unwrap();
+    }
+    let young = tables.join("young-0123456789abcdef.parquet");
+    std::fs::write(&young, "young").unwrap();
+    let contents = twins.contents();
+    let names = || -> BTreeSet<String> {
+        let entries = std::fs::read_dir(&tables).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let before = names();
+
+    let listed = twins.run("b", "prune", &["--older-than", "250"]).success().json();
+    assert_eq!(listed["summary"]["objects"], 0, "{listed}");
+    let listed = twins.run("b", "prune", &[]).success().json();
+    let found = listed["summary"]["found"].as_array().unwrap();
+    assert!(found.contains(&format!("s3://hospital/work/tables/{left}").into()), "{listed}");
+    assert!(found.len() > 1, "{listed}");
+    assert_eq!(names(), before);
+
+    let removed = twins.run("b", "prune", &["--remove"]).success().json();
+    assert_eq!(removed["summary"]["objects"], found.len(), "{removed}");
+    let gone: BTreeSet<_> = before.difference(&names()).cloned().collect();
+    let expected: BTreeSet<_> = found
+        .iter()
+        .map(|url| url.as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(gone, expected);
+    assert!(!old.exists() && young.exists() && not_ours.exists());
+    assert_eq!(twins.contents(), contents);
+    let again = twins.run("c", "ingest", &["--set", "ingest.min_objects_per_class=2"]);
+    assert_eq!(again.success().status(), "current");
+}
+
 /// Listing, reading ahead and fetching in pieces, where all of it matters: images of more than a
 /// request's bytes.
 #[test]

@@ -348,6 +348,13 @@ impl Bucket {
         let fetch = fetch(self.store.clone(), parse(key)?, bytes, tag, file);
         wait(fetch)?.map_err(self.failed(key))?
     }
+
+    /// Removes an object, if there is one.
+    pub(crate) fn remove(&self, key: &str) -> io::Result<()> {
+        let location = parse(key)?;
+        let removed = wait(self.store.delete(&location))?.map_err(self.failed(key));
+        none_if_absent(removed).map(drop)
+    }
 }
 
 pub(crate) fn parse(key: &str) -> io::Result<Key> {

@@ -26,7 +26,8 @@ pub use files::{
     Stat, canonicalize, files_in, find, is_dir, is_file, list, read, read_with_stat, stat,
 };
 pub use mirror::{
-    Mirror, Moved, fetch, fetch_ahead, forget, give_second_name, is_whole, rename, room_for, size,
+    Garbage, MIN_PRUNE_AGE, Mirror, Moved, fetch, fetch_ahead, forget, give_second_name, is_whole,
+    rename, room_for, size,
 };
 pub use object_reader::ObjectReader;
 pub use outage::is_outage;

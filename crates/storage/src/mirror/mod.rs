@@ -13,6 +13,7 @@ mod index;
 mod model;
 mod notes;
 mod parallel;
+mod prune;
 mod publication;
 mod pull;
 mod registry;
@@ -20,6 +21,7 @@ mod registry;
 mod tests;
 
 pub use folder::{Mirror, Moved};
+pub use prune::{Garbage, MIN_PRUNE_AGE};
 pub use registry::{
     fetch, fetch_ahead, forget, give_second_name, is_whole, rename, room_for, size,
 };
