@@ -104,9 +104,10 @@ fn a_gpu_that_is_not_there_is_no_reason_to_use_the_processor() {
 #[test]
 fn a_precision_that_the_device_lacks_is_refused() {
     let work = Work::new(4, 2);
+    let processor = if cfg!(feature = "libtorch") { "cpu" } else { "flex" };
     refused(
         &work,
-        &["device=\"cpu\"", "precision=\"bf16\""],
+        &[&format!("device=\"{processor}\""), "precision=\"bf16\""],
         1,
         "cannot compute in bf16: only CUDA devices do",
     );
