@@ -52,6 +52,7 @@ fn a_run_that_is_killed_at_any_moment_and_taken_up_gives_the_same_bytes() {
         went_on +=
             usize::from(text(&again.stderr).contains("going on where the last run was stopped"));
         assert!(published(&shards) == undisturbed, "killed after {moment:?}");
+        assert!(!shards.join(".partial").exists(), "killed after {moment:?}");
     }
     println!(
         "20 kills within {whole_run:?}; {went_on} runs went on with shards that the killed one \

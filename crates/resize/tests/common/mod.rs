@@ -158,7 +158,8 @@ pub fn published(shards: &Path) -> BTreeMap<String, Vec<u8>> {
     for entry in std::fs::read_dir(shards).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        if name == ".lock" {
+        // The lock, and what a killed run staged: neither is published.
+        if name.starts_with('.') {
             continue;
         }
         let mut content = std::fs::read(entry.path()).unwrap();
