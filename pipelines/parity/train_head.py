@@ -127,7 +127,7 @@ def keras_adam(parameters: list[torch.Tensor], memory: dict, step: int) -> None:
     """Keras' Adam with clipnorm, epsilon hat included (Kingma and Ba 2015, section 2)."""
     for parameter in parameters:
         gradient = parameter.grad * min(
-            1.0, RECIPE["clip_norm"] / max(1e-30, float(parameter.grad.norm()))
+            1.0, RECIPE["optimizer.clip_norm"] / max(1e-30, float(parameter.grad.norm()))
         )
         first, second = memory.setdefault(
             parameter, (torch.zeros_like(parameter), torch.zeros_like(parameter))
@@ -135,7 +135,7 @@ def keras_adam(parameters: list[torch.Tensor], memory: dict, step: int) -> None:
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
         memory[parameter] = (first, second)
-        rate = RECIPE["learning_rate"] * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+        rate = RECIPE["optimizer.learning_rate"] * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
         parameter.data -= rate * first / (second.sqrt() + 1e-7)
 
 
@@ -149,10 +149,10 @@ def train_twin(model, images: torch.Tensor, samples) -> list[float]:
         for stage in head["stages"]:
             hidden = stage["dense"](stage["norm"](hidden)).relu()
         loss = torch.nn.functional.cross_entropy(head["classes"](hidden), classes)
-        loss = loss + RECIPE["box_weight"] * torch.nn.functional.mse_loss(
+        loss = loss + RECIPE["loss.box_weight"] * torch.nn.functional.mse_loss(
             head["boxes"](hidden), boxes
         )
-        loss = loss + RECIPE["l2"] * sum(
+        loss = loss + RECIPE["loss.l2"] * sum(
             stage["dense"].weight.square().sum() for stage in head["stages"]
         )
         head.zero_grad()
