@@ -1,11 +1,11 @@
-# The targets that people use; `make help` lists them. The work is done by the crates: this file
-# builds the programs that the targets need, in one go, and calls them in order.
+# The targets for users and developers; `make help` lists them. This file builds the programs that
+# the targets need, in one go, and calls them in order.
 
 CONF ?= conf/demo.toml
 DATASET ?=
 OUT ?=
 ARGS ?=
-# libtorch, or flex: pure Rust, nothing to install, slower.
+# libtorch, or flex: slower pure Rust with nothing to install.
 BACKEND ?= libtorch
 VENV ?= data/venv
 
@@ -18,9 +18,9 @@ GOALS := $(or $(MAKECMDGOALS),help)
 .PHONY: help ingest resize train predict evaluate query notebooks dataset demo-data test test-flex \
 	lint lint-flex sanitizers parity pipelines bench scale clean programs libtorch
 MAKEFLAGS += --no-print-directory
-# GNU OpenMP threads that wait for work spin, by default long enough to starve whatever else runs.
+# Idle GNU OpenMP threads spin, by default long enough to starve everything else.
 export GOMP_SPINCOUNT ?= 2000
-# Stages follow each other, and each uses all processors.
+# Stages depend on each other, and each uses all processors.
 .NOTPARALLEL:
 
 ifeq ($(filter $(BACKEND),libtorch flex),)
@@ -34,14 +34,14 @@ FEATURES :=
 NEEDS_LIBTORCH := libtorch
 endif
 
-# The programs that the goals need, so that nobody waits for the compilation of what does not run.
+# The programs that the goals need, so that nothing else is compiled.
 needs = $(if $(filter $(1),$(GOALS)),$(2))
 STAGES := $(call needs,ingest resize train predict evaluate notebooks,ingest) \
 	$(call needs,resize train predict evaluate,resize) \
 	$(call needs,train predict evaluate,train) \
 	$(call needs,predict evaluate,predict) \
 	$(call needs,evaluate,evaluate)
-# The demo's pictures are drawn where nobody named other ones.
+# The demo's pictures are drawn if no other dataset is named.
 IS_DEMO := $(if $(DATASET)$(OSSIFY__DATASET__PATH),,$(shell \
 	grep -qs '^path *= *"data/datasets/phantom"' $(CONF) && echo yes))
 NEEDS_PHANTOM := $(if $(strip $(STAGES)),$(IS_DEMO))$(filter demo-data,$(GOALS))
@@ -50,14 +50,14 @@ PROGRAMS := $(strip $(if $(NEEDS_PHANTOM),phantom) $(STAGES) \
 NETWORK_PROGRAMS := $(filter train predict,$(PROGRAMS))
 is_missing = $(if $(wildcard $(BIN)/ossify-$(1)),,$(1))
 MISSING := $(strip $(foreach program,$(PROGRAMS),$(call is_missing,$(program))))
-# Compilation times on two processors, for the line that says how long it takes.
+# Compilation times on two processors, for the announcement.
 PATIENCE := $(if $(filter query,$(MISSING)),10 to 25 minutes,$(if \
 	$(filter train predict,$(MISSING)),10 to 20 minutes,3 to 6 minutes))
 
 ANNOUNCEMENT := compiling $(PROGRAMS:%=ossify-%), once: $(PATIENCE) on two processors
 
 WHERE := --config $(CONF) $(if $(DATASET),--dataset '$(DATASET)') $(if $(OUT),--out '$(OUT)')
-# Extra flags go to the stages that were named, not to those that they need.
+# Extra flags only go to the stages that were named, not to those that they need.
 flags = $(WHERE) $(if $(filter $(1),$(GOALS)),$(ARGS))
 
 help: ## This list
@@ -98,13 +98,13 @@ dataset: programs ## Fetch BoneFractureYolo8 with your Kaggle key
 demo-data: programs ## Draw the demo's synthetic radiographs
 	@$(BIN)/ossify-phantom --config $(CONF) $(if $(filter demo-data,$(GOALS)),$(ARGS)) >/dev/null
 
-# Any build may put other programs into $(BIN) than those that a stamp lists: checked ones, or ones
-# without libtorch. So each build but that of `programs` removes the stamps.
+# Any other build may replace the programs that a stamp lists by checked programs or by programs
+# without libtorch. So every build except that of `programs` removes the stamps.
 build = rm -f '$(BIN)'/.built-*; $(CARGO) build --workspace
 with_programs = $(patsubst %,--bin ossify-%,$(1))
 MAIN_PROGRAMS := phantom ingest resize train predict evaluate
 
-# `--force`, because a stage's version does not tell a program from the one that was built before.
+# `--force`, because the version of a stage does not change with every build.
 NOTEBOOKS_TEST := data/work/notebooks-test
 notebooks_test = '$(BIN)'/ossify-$(1) --quiet --force --config conf/demo.toml \
 	--dataset '$(NOTEBOOKS_TEST)/dataset' --out '$(NOTEBOOKS_TEST)' >/dev/null
@@ -130,7 +130,7 @@ test: $(NEEDS_LIBTORCH) ## All tests, with debug assertions and overflow checks
 	@scripts/notebooks.sh '$(VENV)/notebooks/bin/python' '$(NOTEBOOKS_TEST)'
 	@scripts/readers.sh '$(BIN)' '$(VENV)/notebooks/bin/python' --need datasets
 
-# Without libtorch, only the crates that reach Burn differ.
+# Only the crates that depend on Burn differ without libtorch.
 NETWORK_CRATES := model torch-kernels train predict
 NETWORK_TESTS := $(sort pipeline \
 	$(basename $(notdir $(wildcard $(NETWORK_CRATES:%=crates/%/tests/*.rs)))))
@@ -188,8 +188,8 @@ clean: ## Remove build outputs and data/work; datasets, weights and libtorch sta
 	$(CARGO) clean
 	rm -rf data/work
 
-# cargo takes half a second to find that there is nothing to build. The stamp, which lists what was
-# built, says so in milliseconds; it is as old as the start of that build.
+# cargo takes half a second to find that there is nothing to build. The stamp, which lists the built
+# programs, makes that unnecessary. Its time is that of the start of the build.
 STAMP := $(BIN)/.built-$(BACKEND)
 SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml .cargo crates
 programs: $(if $(NETWORK_PROGRAMS),$(NEEDS_LIBTORCH))

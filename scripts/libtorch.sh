@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes sure that a libtorch is there for the build, and says which.
+# Makes sure that the build finds a libtorch, and installs one if necessary.
 #
-#   LIBTORCH               a libtorch of your own: used as it is, nothing is installed
-#   LIBTORCH_VARIANT       cpu or cuda; without it: cuda where nvidia-smi lists a GPU, else cpu
+#   LIBTORCH               your own libtorch, which is used as it is
+#   LIBTORCH_VARIANT       cpu or cuda (default: cuda if nvidia-smi lists a GPU, otherwise cpu)
 #   OSSIFY_LIBTORCH_DIR    where to install (default data/libtorch); several checkouts can share one
 #
-# What is used stands behind the link data/libtorch/current, to which .cargo/config.toml points.
+# The link data/libtorch/current points to the libtorch in use; .cargo/config.toml refers to it.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,17 +1,17 @@
-"""Installs the libtorch that burn-tch expects from PyTorch's Python wheel, without installing
-PyTorch.
+"""Installs the libtorch that burn-tch needs from PyTorch's wheel, without installing PyTorch.
 
     python3 scripts/libtorch_install.py cpu|cuda FOLDER
 
 FOLDER/<variant>/torch then holds lib/ and include/, with NVIDIA's libraries in the folder beside
 it, where torch's own RPATH looks for them. `complete.json` is written last: a folder without it is
-no installation."""
+not a complete installation."""
 
 import fcntl
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -21,73 +21,28 @@ import zipfile
 from pathlib import Path
 
 
-def digests(text):
-    """SHA-256 of each package's wheel, from a text with both in turn."""
-    words = text.split()
-    return dict(zip(words[::2], words[1::2], strict=True))
+def read_packages(*names):
+    """SHA-256 of each package's wheel, from pip requirement files beside this script."""
+    text = "".join(Path(__file__).with_name(name).read_text() for name in names)
+    return dict(re.findall(r"^(\S+==\S+) \\\n +--hash=sha256:([0-9a-f]{64})$", text, re.MULTILINE))
 
 
-# libtorch_cpu.so of the CUDA wheel is linked against NVIDIA's two, even on a machine without a GPU.
-CPU_PACKAGES = digests("""
-    torch==2.9.0
-        51de31219c97c51cf4bf2be94d622e3deb5dcc526c6dc00e97c17eaec0fc1d67
-    nvidia-cuda-runtime-cu12==12.8.90
-        adade8dcbd0edf427b7204d480d6066d33902cab2a4707dcfc48a2d0fd44ab90
-    nvidia-cuda-cupti-cu12==12.8.90
-        ea0cb07ebda26bb9b29ba82cda34849e73c166c18162d3913575b0c9db9a6182
-""")
-CUDA_PACKAGES = CPU_PACKAGES | digests("""
-    nvidia-cublas-cu12==12.8.4.1
-        8ac4e771d5a348c551b2a426eda6193c19aa630236b418086020df5ba9667142
-    nvidia-cuda-nvrtc-cu12==12.8.93
-        a7756528852ef889772a84c6cd89d41dfa74667e24cca16bb31f8f061e3e9994
-    nvidia-cudnn-cu12==9.10.2.21
-        949452be657fa16687d0930933f032835951ef0892b37d2d53824d1a84dc97a8
-    nvidia-cufft-cu12==11.3.3.83
-        4d2dd21ec0b88cf61b62e6b43564355e5222e4a3fb394cac0db101f2dd0d4f74
-    nvidia-cufile-cu12==1.13.1.3
-        1d069003be650e131b21c932ec3d8969c1715379251f8d23a1860554b1cb24fc
-    nvidia-curand-cu12==10.3.9.90
-        b32331d4f4df5d6eefa0554c565b626c7216f87a06a4f56fab27c3b68a830ec9
-    nvidia-cusolver-cu12==11.7.3.90
-        4376c11ad263152bd50ea295c05370360776f8c3427b30991df774f9fb26c450
-    nvidia-cusparse-cu12==12.5.8.93
-        1ec05d76bbbd8b61b06a80e1eaf8cf4959c3d4ce8e711b65ebd0443bb0ebb13b
-    nvidia-cusparselt-cu12==0.7.1
-        f1bb701d6b930d5a7cea44c19ceb973311500847f81b634d802b7b539dc55623
-    nvidia-nccl-cu12==2.27.5
-        ad730cf15cb5d25fe849c6e6ca9eb5b76db16a80f13f425ac68d8e2e55624457
-    nvidia-nvjitlink-cu12==12.8.93
-        81ff63371a7ebd6e6451970684f916be2eab07321b73c9d244dc2b4da7f73b88
-    nvidia-nvshmem-cu12==3.3.20
-        d00f26d3f9b2e3c3065be895e3059d6479ea5c638a3f38c9fec49b1b9dd7c1e5
-    nvidia-nvtx-cu12==12.8.90
-        5b17e2001cc0d751a5bc2c6ec6d26ad95913324a4adb86788c944f8ce9ba441f
-""")
-VARIANTS = {"cpu": CPU_PACKAGES, "cuda": CUDA_PACKAGES}
+VARIANTS = {
+    "cpu": read_packages("libtorch-cpu.txt"),
+    "cuda": read_packages("libtorch-cpu.txt", "libtorch-cuda.txt"),
+}
 DOWNLOAD_MEGABYTES = {"cpu": 910, "cuda": 3500}
 NEEDED_MEGABYTES = {"cpu": 1900, "cuda": 10500}
 CPU_LIBRARIES = ["libc10.so", "libtorch_cpu.so", "libgomp.so.1"]
-# One wheel file serves whatever Python runs this script: only its libtorch is used.
+# The same wheel serves every Python that runs this script, because only its libtorch is used.
+PLATFORMS = ["_2_28", "_2_27", "_2_17", "2014", "_2_12", "2010"]
 WHEEL_TAGS = [
-    "--python-version",
-    "3.11",
-    "--implementation",
-    "cp",
-    "--abi",
-    "cp311",
-    "--abi",
-    "none",
+    "--python-version=3.11",
+    "--implementation=cp",
+    "--abi=cp311",
+    "--abi=none",
+    *(f"--platform=manylinux{name}_x86_64" for name in PLATFORMS),
 ]
-for tag in (
-    "manylinux_2_28",
-    "manylinux_2_27",
-    "manylinux_2_17",
-    "manylinux2014",
-    "manylinux_2_12",
-    "manylinux2010",
-):
-    WHEEL_TAGS += ["--platform", f"{tag}_x86_64"]
 
 OTHER_WAYS = """  other ways out:
     set LIBTORCH to a libtorch 2.9 that you have (the folder with lib/ and include/), or
@@ -95,7 +50,7 @@ OTHER_WAYS = """  other ways out:
 
 
 class InstallError(Exception):
-    """A sentence for the user."""
+    """A message for the user."""
 
 
 def say(text):
@@ -111,7 +66,7 @@ def main():
         check_machine()
         install(variant, folder)
     except KeyboardInterrupt:
-        say("\nstopped; the wheels that are whole are kept for the next run")
+        say("\nstopped; complete wheels are kept for the next run")
         return 130
     except (InstallError, OSError) as error:
         say(f"error: libtorch could not be installed: {error}\n{OTHER_WAYS}")
@@ -123,7 +78,7 @@ def check_machine():
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
         raise InstallError(
-            f"this installer serves Linux on x86_64, and this is {system} on {machine}"
+            f"this installer supports Linux on x86_64, and this is {system} on {machine}"
         )
     pip = subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True)
     if pip.returncode != 0:
@@ -146,7 +101,7 @@ def install(variant, folder):
             return
         packages = VARIANTS[variant]
         wheels = stage / "wheels"
-        # Whole wheels of an interrupted run are kept, all else of it is not.
+        # Complete wheels of an interrupted run are kept; everything else is removed.
         for left in stage.iterdir() if stage.exists() else []:
             if left != wheels:
                 shutil.rmtree(left, ignore_errors=True)
@@ -165,7 +120,7 @@ def install(variant, folder):
             unpack(variant, path, unpacked)
         if variant == "cpu":
             (unpacked / "torch/lib/libtorch.so").symlink_to("libtorch_cpu.so")
-        # The marker must not reach the disk before what it vouches for.
+        # The marker must not reach the disk before the files.
         os.sync()
         marker = {"libtorch": "2.9.0", "variant": variant, "packages": packages}
         (unpacked / "complete.json").write_text(json.dumps(marker, indent=2) + "\n")
@@ -195,7 +150,7 @@ def sha256(path):
 
 
 def download(package, digest, wheels, stage):
-    """Path of the wheel with this SHA-256, which is checked here too: it may be an old file."""
+    """Returns the path of the wheel with this SHA-256, which may be there from an earlier run."""
     prefix = package.split("==")[0].replace("-", "_") + "-"
     for path in wheels.glob(f"{prefix}*.whl"):
         if sha256(path) == digest:
@@ -203,7 +158,7 @@ def download(package, digest, wheels, stage):
         path.unlink()
     requirement = stage / "requirement.txt"
     requirement.write_text(f"{package} --hash=sha256:{digest}\n")
-    # pip's temporary files go to the disk that was found large enough, and not to a small /tmp.
+    # pip's temporary files go to the disk whose space was checked, not to a possibly small /tmp.
     temporary = stage / "tmp"
     temporary.mkdir(exist_ok=True)
     command = [
@@ -232,20 +187,20 @@ def download(package, digest, wheels, stage):
             say(outcome.stdout + outcome.stderr)
     if outcome.returncode != 0:
         raise InstallError(
-            f"pip could not download {package} (its words are above): is this machine online, and "
-            f"the disk not full?"
+            f"pip could not download {package} (see its output above): is this machine online, and "
+            f"is there space on the disk?"
         )
     for path in wheels.glob(f"{prefix}*.whl"):
         if sha256(path) == digest:
             return path
     raise InstallError(
-        f"the wheel of {package} does not have the SHA-256 {digest}; run again, and do not use "
-        f"what came"
+        f"the wheel of {package} does not have the SHA-256 {digest}; do not use "
+        f"it, and run this again"
     )
 
 
 class GrowthReport:
-    """A line every five seconds that says how much has come."""
+    """Prints every five seconds how much has been downloaded."""
 
     def __init__(self, *folders):
         self.folders = folders
@@ -253,7 +208,7 @@ class GrowthReport:
         self.thread = threading.Thread(target=self.report, daemon=True)
 
     def megabytes(self):
-        """Of the largest file: pip copies the whole wheel at the end."""
+        """Size of the largest file, because pip copies the whole wheel at the end."""
         size = 0
         for folder in self.folders:
             for parent, _, names in os.walk(folder):
@@ -279,7 +234,7 @@ class GrowthReport:
 def unpack(variant, wheel, target):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if is_wanted(variant, name)]
-        # extractall takes away `..` and leading slashes.
+        # extractall removes `..` and leading slashes.
         archive.extractall(target, names)
 
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the check of types and every example script over a work folder: notebooks.sh PYTHON OUT
-# Says one line a script; stops at the first that fails, with its output.
+# Runs the type check and every example script over a work folder: notebooks.sh PYTHON OUT
+#
+# Prints one line per script; stops at the first that fails, with its output.
 set -u
 python=$1
 out=$2

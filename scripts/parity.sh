@@ -1,7 +1,8 @@
 #!/bin/sh
-# Compares ours with PyTorch, scikit-learn, pycocotools, Pillow and pydicom: parity.sh
-# RELEASE_FOLDER PYTHON Every comparison runs, also after one that fails; the exit code is 1 if any
-# did.
+# Compares ossify with PyTorch, scikit-learn, pycocotools, Pillow and pydicom: parity.sh
+# RELEASE_FOLDER PYTHON
+#
+# All comparisons run even if some fail; the exit code is 1 if any did.
 set -u
 release=$1
 python=$2

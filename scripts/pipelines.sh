@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs the tests of what users copy from pipelines: pipelines.sh RELEASE_FOLDER PYTHON [TEST]...
-# They work in temporary folders.
+# Tests the files that users copy from pipelines/, in temporary folders: pipelines.sh
+# RELEASE_FOLDER PYTHON [TEST]...
 set -eu
 OSSIFY_BIN=$(cd "$1" && pwd)
-# Not resolved: a link into an environment is what makes it that environment's Python.
+# Links are not resolved, because the link itself selects the Python environment.
 OSSIFY_PYTHON=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")
 export OSSIFY_BIN OSSIFY_PYTHON
 shift 2

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Makes shards of every kind and lets other libraries read them: readers.sh RELEASE_FOLDER PYTHON
-# [--need LIBRARY]... Leaves the work folders under data/work/readers-test; that of the default
-# configuration is its plain.
+# Makes shards of every kind and reads them with other libraries: readers.sh RELEASE_FOLDER PYTHON
+# [--need LIBRARY]...
+#
+# Keeps the work folders below data/work/readers-test; `plain` has the default configuration.
 set -eu
 release=$1
 python=$2

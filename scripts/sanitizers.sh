@@ -1,14 +1,14 @@
 #!/bin/sh
 # Runs the tests of the C++ kernels under AddressSanitizer and UndefinedBehaviorSanitizer. Only the
-# crate torch-kernels is compiled for it: its feature `sanitizers` names a build of its own, which
-# shares the compiled dependencies with all others. The first report ends a test; memory that leaks
-# is reported at its end. libtorch itself is compiled without sanitizers.
+# crate torch-kernels is compiled for this: its feature `sanitizers` gives it a build of its own
+# that shares all compiled dependencies. A test ends at the first report; leaks are reported at its
+# end. libtorch itself is not instrumented.
 set -eu
 cd "$(dirname "$0")/.."
 
 library() {
     path=$("${CXX:-c++}" -print-file-name="lib$1.so")
-    # The compiler gives back the bare name of a library that it does not have.
+    # For a missing library, the compiler prints the bare name.
     if [ ! -e "$path" ]; then
         echo "error: the C++ compiler has no lib$1.so; install it" \
             "(Debian and Ubuntu: apt install g++; Fedora: dnf install lib$1)" >&2
@@ -19,7 +19,7 @@ library() {
 address=$(library asan)
 undefined=$(library ubsan)
 
-# Tests that measure the process's memory stay out: the sanitizers take memory of their own.
+# Tests that measure the process's memory are left out, because sanitizers use memory themselves.
 built=$(mktemp)
 trap 'rm -f "$built"' EXIT
 echo 'compiling the C++ kernels with sanitizers: 2 minutes' >&2

@@ -1,15 +1,15 @@
-"""Times ours against the tools that people use: bench.py RELEASE_FOLDER DATASET OUT [RUNS
-[WHAT...]]
+"""Times ossify against other tools: bench.py RELEASE_FOLDER DATASET OUT [RUNS [WHAT...]]
 
-Ours is a whole process, start, tables and files on disk included; a peer is timed inside its
-process, without start-up and imports. They run in turn, so that both meet the same machine; medians
-and their ratio count. In resize, both have two threads: ours writes shards and checksums, the peers
-decode and resize in memory, and so does the peer ours-decode-resize, our own code without the rest.
-resize_large is the same over 60 pictures of 3000x3000 pixels, made once in OUT/large-images.
-frozen_recipe is 50 epochs of conf/bone-fracture.toml from shards to a model, its features computed
-anew, with random weights, which take the same time. In evaluate, ours scores 100,000 images with
-300,000 predictions, with 1,000 resamples for the intervals and the report, and pycocotools computes
-AP alone. Writes OUT/bench.json. A peer that is not installed is left out, and said so."""
+Ours is a whole process, including start-up, tables and files on disk; a peer is timed inside its
+process, without start-up and imports. They run alternately, so that both see the same machine;
+reported are medians and their ratio. In resize, both have two threads: ours writes shards and
+checksums, the peers decode and resize in memory, and so does the peer ours-decode-resize, our own
+code without the rest. resize_large does the same with 60 pictures of 3000x3000 pixels, made once in
+OUT/large-images. frozen_recipe is 50 epochs of conf/bone-fracture.toml from shards to a model,
+including the features, with random weights, which take the same time. In evaluate, ours scores
+100,000 images with 300,000 predictions, with 1,000 resamples for the intervals and the report, and
+pycocotools only computes AP. Writes OUT/bench.json. A peer that is not installed is skipped with a
+message."""
 
 import json
 import os
@@ -35,7 +35,7 @@ peak_mib = {}
 
 
 def measured(command, what):
-    """What a process prints; its memory is noted."""
+    """Returns what a process prints, and records its peak memory."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         printed = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
@@ -47,7 +47,7 @@ def measured(command, what):
 
 
 def stage(name, what, threads=0):
-    """A run of a stage over the data of a comparison, in seconds."""
+    """Returns a function that times a stage on the data of a comparison, in seconds."""
     folder = f"{out}/large" if what in DATASETS else out
     arguments = [
         "--dataset",
@@ -69,7 +69,7 @@ def stage(name, what, threads=0):
 
 
 def frozen_recipe():
-    """A run of the whole recipe, in seconds."""
+    """Times the whole recipe, in seconds."""
     shutil.rmtree(f"{out}/features", ignore_errors=True)
     train = stage("train", "frozen_recipe")
     start = time.perf_counter()
@@ -87,7 +87,7 @@ def frozen_recipe():
 
 
 def evaluate():
-    """A run over the large tables, in seconds."""
+    """Times a run over the large tables, in seconds."""
     keys = ['evaluate.splits=["test"]', "evaluate.overlays=0"]
     start = time.perf_counter()
     measured(
@@ -129,7 +129,7 @@ def network(what, passes, line):
 
 
 def peer_secs(what, peer):
-    """Seconds, or why there are none."""
+    """Returns seconds, or a text that says why there are none."""
     data = DATASETS.get(what, dataset)
     if peer == "ours-decode-resize":
         command = [f"{release}/examples/decode_resize", data, str(RESIZE_THREADS)]
@@ -166,7 +166,7 @@ COMPARISONS = [
 
 
 def prepare(what):
-    """What is read; says why where it cannot be made."""
+    """Prepares the inputs; returns a reason if that is not possible."""
     if what == "resize_large":
         subprocess.run(
             [sys.executable, HERE / "large_images.py", dataset, large_images], check=True

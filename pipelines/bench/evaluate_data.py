@@ -1,5 +1,5 @@
-"""Tables and predictions of 100,000 random images with about 300,000 predictions, as the stages
-write them, and the same as COCO has them:
+"""Makes tables and predictions of 100,000 random images with about 300,000 predictions, in the
+formats of the stages and of COCO:
 
     python evaluate_data.py OUT
 

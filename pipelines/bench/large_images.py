@@ -1,7 +1,7 @@
-"""Makes a dataset of large radiographs of a dataset's small ones: large_images.py DATASET FOLDER
+"""Makes a dataset of large radiographs from a dataset's small ones: large_images.py DATASET FOLDER
 
 60 JPEGs of 3000x3000 pixels and quality 90: pictures of the dataset, enlarged, with the mild noise
-of a detector. The same DATASET always gives the same pixels. What is already there is kept;
+of a detector. The same DATASET always gives the same pixels. Existing files are kept;
 data.yaml is written last."""
 
 import sys

@@ -1,7 +1,7 @@
 """Times one peer on one task, in its own process: peers.py WHAT PEER DATASET
 
-Prints the seconds that the work took, imports and start-up left out, for as many items as ours
-handles, and the most memory that the process had, MiB."""
+Prints the seconds of the work without imports and start-up, for the same number of items as ours,
+and the peak memory of the process, MiB."""
 
 import contextlib
 import glob
@@ -126,8 +126,8 @@ def densenet(trains):
 
 def frozen_recipe_pytorch(dataset):
     """Seconds for 50 epochs of the reference recipe as its notebook has it: the frozen backbone
-    runs in every epoch, over each object of train, and without gradients over each of valid. Eight
-    batches of 16 are timed, four of each, and stand for the rest; reading images is not."""
+    runs in every epoch, over each object of train, and without gradients over each of valid. Only
+    eight batches of 16 are timed, four of each, and extrapolated; reading images is not timed."""
     import torch
     import torchvision
 
@@ -188,7 +188,7 @@ def frozen_recipe_pytorch(dataset):
 
 
 def evaluate_pycocotools(dataset):
-    """AP alone; reading JSON and its index left out."""
+    """Only AP, without reading and indexing JSON."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -1,10 +1,10 @@
-"""What shares cost and gain: scale.py RELEASE_FOLDER LABELS IMAGES OUT [RUNS]
+"""Measures what shares cost and gain: scale.py RELEASE_FOLDER LABELS IMAGES OUT [RUNS]
 
-LABELS is a dataset for ingest and IMAGES one for resize, as `ossify-phantom` draws them. Each stage
-runs undivided, and share by share as two workers of one thread each, and the parts are merged. Two
-workers are compared with one, whose share is the whole: what a merge does, such as the search for
-leaks, is in neither. Every merged output is compared byte for byte with the undivided one. A worker
-is a whole process. Medians of RUNS (3); writes OUT/scale.json."""
+LABELS is a dataset for ingest and IMAGES one for resize, both drawn by `ossify-phantom`. Each stage
+runs undivided, and in shares with two workers of one thread each, whose parts are merged. Two
+workers are compared with one worker whose share is the whole, so the work of a merge, such as the
+search for leaks, is in neither. Every merged output is compared byte for byte with the undivided
+one. A worker is a whole process. Reports medians of RUNS (3); writes OUT/scale.json."""
 
 import json
 import os
@@ -26,7 +26,7 @@ peak_mib: dict[str, int] = {}
 def run(
     stage: str, dataset: Path, work: Path, *more: str, threads: int = 1, what: str = ""
 ) -> float:
-    """A process of the stage, in seconds."""
+    """Times a process of the stage, in seconds."""
     command = [
         release / f"ossify-{stage}",
         "--dataset",

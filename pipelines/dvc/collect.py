@@ -1,4 +1,4 @@
-"""Puts scores and curves of the newest predictions where DVC looks for them: collect.py WORK_FOLDER
+"""Collects scores and curves of the newest predictions for DVC: collect.py WORK_FOLDER
 
 Reads predictions/latest, its reports and its run; writes scores.json (metrics) and curves.csv
 (plots)."""

@@ -12,12 +12,12 @@ from pathlib import Path
 
 RUNS = 3
 PRECISIONS = ("float32", "tf32", "bf16")
-IMAGES = 100  # that the peers' seconds are for
+IMAGES = 100  # per measurement of the peers
 release, out, device = Path(sys.argv[1]).resolve(), Path(sys.argv[2]), sys.argv[3]
 
 
 def said(command, **more):
-    """What a command prints, or why there is nothing; never raises."""
+    """Runs a command; returns its output, or why it failed. Never raises."""
     ended = subprocess.run(
         [str(part) for part in command], check=False, capture_output=True, text=True, **more
     )
@@ -59,7 +59,7 @@ def peer(what, precision):
 
 
 def timing(what, passes, line, precision):
-    """Medians of runs in turn, images a second."""
+    """Medians of alternating runs, images per second."""
     pairs = [(ours(passes, line, precision), peer(what, precision)) for _ in range(RUNS)]
     failed = [value for pair in pairs for value in pair if isinstance(value, str)]
     if failed:
@@ -74,7 +74,7 @@ def timing(what, passes, line, precision):
 
 
 def training(precision):
-    """The demo, drawn, read, resized and trained."""
+    """Runs the demo from drawing to training."""
     with tempfile.TemporaryDirectory() as folder:
         where = [
             "--quiet",

@@ -1,12 +1,11 @@
 #!/bin/bash
-# Applies this folder, or an overlay of yours, and lets its Jobs go one after the other: run.sh
-# [FOLDER]
+# Applies this folder, or your own overlay, and runs its Jobs one after the other: run.sh [FOLDER]
 #
-#   POLL=5    seconds between two looks at a Job
+#   POLL=5    seconds between two checks of a Job
 set -euo pipefail
 folder=${1:-$(dirname "$0")}
 
-# A Job runs once; the volume with what the stages wrote stays.
+# A Job can only run once, so old Jobs are deleted; the volume with the outputs stays.
 kubectl delete jobs --selector=app.kubernetes.io/name=ossify --ignore-not-found
 kubectl apply --kustomize "$folder"
 
@@ -18,7 +17,7 @@ for stage in ingest ingest-merge resize resize-merge train predict predict-merge
         if [[ " $state " == *" Failed "* ]]; then
             why=$(kubectl get job $job \
                 --output=jsonpath='{.status.conditions[?(@.type=="Failed")].message}')
-            echo "error: $job failed, and what follows does not run: $why" >&2
+            echo "error: $job failed, and the following Jobs will not run: $why" >&2
             echo "  its last lines:" \
                 "kubectl logs --selector=batch.kubernetes.io/job-name=$job --tail=20" >&2
             exit 1

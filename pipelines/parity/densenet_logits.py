@@ -1,12 +1,12 @@
 """Compares DenseNet as built and loaded by ossify-model with torchvision's.
 
-Makes a torchvision network with random weights and filled BatchNorm statistics, saves it as
-torchvision's files are (names of today, names from before 2018, and safetensors), lets the Rust
-example `parity` load each of them, and compares features and logits of the same pixels: random
-ones, or those of pictures of a folder.
+Makes a torchvision network with random weights and filled BatchNorm statistics, and saves it in
+torchvision's formats (current names, names from before 2018, and safetensors). The Rust example
+`parity` loads each file, and the features and logits for the same pixels are compared. The pixels
+are random, or those of the pictures in a folder.
 
-    python pipelines/parity/densenet_logits.py PATH/TO/examples/parity [--architecture densenet121]
-    [--device cpu] [--pictures FOLDER]
+    python pipelines/parity/densenet_logits.py PATH/TO/examples/parity \\
+        [--architecture densenet121] [--device cpu] [--pictures FOLDER]
 
 Needs torch and torchvision. Exit code 0 if everything agrees within the tolerance, 1 otherwise.
 """
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4
 
 
 def filled_network(architecture: str, seed: int) -> torch.nn.Module:
-    """A network whose running statistics come from data, so that a swapped or missed one shows."""
+    """A network with running statistics from data, so that swapped or missing ones are noticed."""
     torch.manual_seed(seed)
     network = getattr(torchvision.models, architecture)(weights=None, num_classes=1000)
     network.train()
@@ -46,7 +46,7 @@ def filled_network(architecture: str, seed: int) -> torch.nn.Module:
 
 
 def old_name(name: str) -> str:
-    """The name as in torchvision's files from before 2018."""
+    """The name in torchvision's files from before 2018."""
     return re.sub(r"(denselayer\d+\.)(norm|conv)([12])\.", r"\1\2.\3.", name)
 
 

@@ -1,13 +1,12 @@
 """Compares the pixels that ossify-imaging makes of DICOM files with those of pydicom.
 
-The files are those that pydicom carries inside its package (none is fetched), and files made here
-that cover what those lack. Values of the modality, windows, tables, colors and decoding are
-pydicom's; what is left to do here is the range of the picture where there is no window,
-MONOCHROME1, and 8 bits by rounding.
+The files are those in pydicom's package (none is downloaded), and files made here that cover what
+those lack. pydicom decodes, and applies modality values, windows, tables and colours. This script
+adds the picture's own range if there is no window, MONOCHROME1, and rounding to 8 bits.
 
     python dicom_pixels.py --binary ../../target/release/examples/decoded
 
-Files that ours refuses are listed with the reason. Exit code 0 if all others agree within the
+Files that ossify refuses are listed with the reason. Exit code 0 if all others agree within the
 tolerance, 1 otherwise."""
 
 import argparse
@@ -57,7 +56,7 @@ def gray(image, stored):
         "",
         0,
     ):
-        # The ends of the window's output are what it makes of values that are far outside.
+        # The ends of the window's output are its results for values far outside.
         low, high = apply_windowing(np.array([-1e12, 1e12]), image)
         shades = to_8_bit(apply_windowing(values, image), low, high)
     elif "VOILUTSequence" in image:
@@ -168,8 +167,7 @@ def cases(rng):
         made(rng, ModalityLUTSequence=table(0, curve, 16), WindowCenter=2000, WindowWidth=3000),
     )
     yield "modality table, range", made(rng, ModalityLUTSequence=table(100, curve[:2000], 16))
-    # pydicom counts the entries of 8-bit tables with 8 bits, so that they must not be more than
-    # 256.
+    # pydicom stores the number of entries of 8-bit tables in 8 bits, so there may be at most 256.
     yield "VOI table, 8 bits", made(rng, 8, VOILUTSequence=table(0, curve[::16] // 16, 8))
     yield "VOI table, 12 bits", made(rng, VOILUTSequence=table(300, curve[:3000], 12))
     yield "VOI table, 16 bits", made(rng, VOILUTSequence=table(0, curve * 16, 16))
@@ -190,7 +188,7 @@ def write(image, syntax, path):
 
 
 def big_endian(image):
-    """The same picture, for the transfer syntax whose words begin with their highest byte."""
+    """The same picture in big-endian byte order."""
     if image.BitsAllocated == 16:
         image.PixelData = np.frombuffer(image.PixelData, "<u2").byteswap().tobytes()
     return image
@@ -201,7 +199,7 @@ def tolerance_of(image):
 
 
 def compare(binary, path, name):
-    """Whether it is as it should be; None where there is nothing to compare."""
+    """Whether the pixels agree; None if there is nothing to compare."""
     try:
         image = pydicom.dcmread(path)
         if image.file_meta.TransferSyntaxUID == RLELossless:

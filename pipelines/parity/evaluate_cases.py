@@ -1,4 +1,4 @@
-"""Random label tables and predictions in ossify's format, for comparisons of ossify-evaluate."""
+"""Random label tables and predictions in ossify's format, for comparisons with ossify-evaluate."""
 
 import json
 import subprocess

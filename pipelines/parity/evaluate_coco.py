@@ -1,5 +1,5 @@
-"""Compares the detection scores of ossify-evaluate with pycocotools on random cases: of the cases
-themselves, and of the files that ossify-evaluate export writes of them.
+"""Compares the detection scores of ossify-evaluate with pycocotools on random cases, both directly
+and through the files that ossify-evaluate export writes.
 
     python evaluate_coco.py --binary ../../target/release/ossify-evaluate --cases 200
 """

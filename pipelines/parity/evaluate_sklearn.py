@@ -1,7 +1,7 @@
 """Compares the classification and box scores of ossify-evaluate with scikit-learn and numpy on
 random cases.
 
-python evaluate_sklearn.py --binary ../../target/release/ossify-evaluate --cases 200
+    python evaluate_sklearn.py --binary ../../target/release/ossify-evaluate --cases 200
 """
 
 import argparse
@@ -159,8 +159,7 @@ def main():
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
-    # Classes that are predicted and never true, probabilities that were rounded to single
-    # precision: all meant.
+    # Classes that are predicted but never true, and single precision, are intended.
     warnings.filterwarnings("ignore")
     comparison = Comparison(1e-9)
     for number in range(args.cases):

@@ -1,10 +1,9 @@
-"""Compares the gradient of every layer with PyTorch's, in training mode, batch statistics and all.
+"""Compares the gradient of every layer with PyTorch's, in training mode, with batch statistics.
 
-The error of a tensor is the norm of the difference to PyTorch's gradient in double precision over
-the norm of that gradient. In double precision every layer must be within 1e-3, and is within 1e-5.
-Over many layers single precision loses digits whoever computes, so there PyTorch's own single
-precision is measured beside ours: a layer passes within 1e-3, or within twice of what PyTorch's
-gives.
+The error of a tensor is the norm of the difference to PyTorch's gradient in double precision,
+divided by the norm of that gradient. In double precision every layer must be within 1e-3, and is
+within 1e-5. In single precision every implementation loses digits over many layers, so a layer
+passes if it is within 1e-3, or within twice the error of PyTorch's own single precision.
 
     python pipelines/parity/gradients.py PATH/TO/release [DEVICE]
 """
@@ -45,7 +44,7 @@ def compare(release: pathlib.Path, folder: pathlib.Path, architecture: str, devi
     targets = torch.randn(IMAGES, 6 + 4, generator=generator)
     (folder / "pixels.u8").write_bytes(pixels.numpy().tobytes())
     (folder / "targets.f32").write_bytes(targets.numpy().astype("<f4").tobytes())
-    # Random weights of the Rust side itself.
+    # Random weights from the Rust program.
     model = folder / f"{architecture}.safetensors"
     subprocess.run(
         [release / "examples" / "gradients", "new", model, architecture, str(SIDE)], check=True

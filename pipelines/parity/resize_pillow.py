@@ -1,9 +1,9 @@
-"""Compares the tensors of shards with Pillow's antialiased bilinear resize: resize_pillow.py
-WORK_FOLDER DATASET
+"""Compares the tensors of shards with Pillow's antialiased bilinear resize:
 
-Over every image, as RGB, upright, stretched: what `resize` makes by default. Prints how the mean
-absolute difference of an image is distributed, in steps of 0..255, and fails where it is above 1
-over all images."""
+    resize_pillow.py WORK_FOLDER DATASET
+
+Uses the defaults of `resize`: RGB, upright, stretched. Prints the distribution over images of the
+mean absolute difference, in steps of 0..255, and fails if its mean over all images exceeds 1."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ def resized_by_pillow(file: Path, width: int, height: int) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith(
         "I"
-    ):  # Pillow cuts 16 bits off at 255; here they are scaled, as crates/imaging says
+    ):  # Pillow clips 16 bits at 255; they are scaled here as in crates/imaging
         samples = np.asarray(upright)
         full = 4095 if samples.max() <= 4095 else 65535
         upright = Image.fromarray(

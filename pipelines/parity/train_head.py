@@ -3,12 +3,13 @@ the TensorBoard file.
 
 Draws a small phantom dataset and lets ossify-train train the head of a frozen DenseNet121 for 30
 epochs of one step (a batch as large as the split, so that the order of samples does not matter). A
-twin in PyTorch takes the weights of an untrained run through `pipelines/pytorch/load.py`, the
-backbone included, and trains on the same shards with Keras' Adam, written out here. Compared are
+twin in PyTorch loads the weights of an untrained run with `pipelines/pytorch/load.py`, including
+the backbone, and trains on the same shards with a copy of Keras' Adam. It compares
 
-- the loss of every step, within 1e-3 (dropout off),
-- probabilities and boxes of `predictions.parquet` with those of the exported model, within 1e-3,
-and of its ONNX form, - the scalars that TensorBoard's own reader finds with `metrics.jsonl`.
+- the loss of every step, within 1e-3 (without dropout),
+- probabilities and boxes in `predictions.parquet` with those of the exported model and of its ONNX
+  form, within 1e-3,
+- the scalars that TensorBoard's own reader finds with `metrics.jsonl`.
 
     python pipelines/parity/train_head.py PATH/TO/release
 """
@@ -222,7 +223,7 @@ def compare(stages: Stages) -> bool:
         "probabilities of predictions.parquet",
         float((torch.tensor(table["probabilities"].to_pylist()) - probabilities).abs().max()),
     )
-    # Stretched images have the same shares; predictions are put in order and clamped.
+    # Stretching keeps shares; predicted edges are sorted and clamped.
     edges = torch.tensor([table[edge].to_pylist() for edge in ("xmin", "ymin", "xmax", "ymax")]).T
     ordered = torch.cat(
         [torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1

@@ -1,10 +1,11 @@
-"""Checks that other libraries read the shards, all to the same bytes: check_readers.py [--need
-LIBRARY]... WORK_FOLDER...
+"""Checks that other libraries read the same bytes from the shards:
+
+    check_readers.py [--need LIBRARY]... WORK_FOLDER...
 
 Reads every tensor with pyarrow, PyTorch (see shards.py) and Hugging Face datasets (see
 hugging_face.py), and compares XXH3 of its bytes with the one in the shard's footer. A library that
-is not installed is left out, and said so, unless `--need` names it. Where /proc/self/maps tells
-what lies at an address, it also checks that nothing was copied."""
+is not installed is skipped with a message, unless `--need` names it. On systems with
+/proc/self/maps, it also checks that nothing was copied."""
 
 import argparse
 import importlib.util
@@ -30,7 +31,7 @@ def row_of(image_id: str, pixels: np.ndarray) -> Row:
 
 
 def lies_in(file: Path, address: int) -> bool:
-    """Whether the address lies in a mapping of the file; assumed true without /proc."""
+    """Whether the address is inside a mapping of the file; assumed true without /proc."""
     if not PROCESS_MAPS.exists():
         return True
     for line in PROCESS_MAPS.read_text().splitlines():
@@ -55,7 +56,7 @@ def shards_of(out: Path) -> dict[str, list[Path]]:
 
 
 def is_compressed(shard: Path) -> bool:
-    """Plain, a shard is longer than the pixels in it."""
+    """An uncompressed shard is longer than its pixels."""
     reader = pa.ipc.open_file(pa.memory_map(str(shard)))
     rows = sum(reader.get_batch(number).num_rows for number in range(reader.num_record_batches))
     return shard.stat().st_size < rows * reader.schema.field("pixels").type.storage_type.list_size
@@ -91,7 +92,7 @@ def check_pytorch(out: Path, expected: dict[str, list[Row]]) -> str:
     splits = {split: Shards(out, split) for split in expected}
     for split, dataset in splits.items():
         check_boxes(out, split, dataset)
-        # Backwards, so that no row is read after the one before it.
+        # Backwards, to test random access.
         rows = [
             row_of(target["image_id"], pixels.numpy())
             for pixels, target in map(dataset.__getitem__, range(len(dataset) - 1, -1, -1))
@@ -128,7 +129,7 @@ def check_pytorch(out: Path, expected: dict[str, list[Row]]) -> str:
 
 
 def check_boxes(out: Path, split: str, dataset) -> None:
-    """The boxes, against the formula that crates/contract/src/transform.rs has, one by one."""
+    """Compares the boxes with the formula in crates/contract/src/transform.rs, one by one."""
     shards = [
         pa.ipc.open_file(pa.memory_map(str(shard))).read_all() for shard in shards_of(out)[split]
     ]
@@ -157,7 +158,7 @@ def check_boxes(out: Path, split: str, dataset) -> None:
 
 
 def check_datasets(out: Path, expected: dict[str, list[Row]]) -> str:
-    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing here is for the hub
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched from the hub
     import datasets
     from hugging_face import open_split, shard_paths
 

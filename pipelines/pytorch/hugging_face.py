@@ -1,20 +1,20 @@
-"""The shards of a split as a Hugging Face dataset, mapped as they lie; PyTorch is not needed.
+"""The shards of a split as a Hugging Face dataset, memory-mapped, without PyTorch.
 
     from hugging_face import open_split
     train = open_split("data/work/demo", "train")
     pixels = train[0]["pixels"].reshape(224, 224, 3)  # uint8; a copy of one tensor
-    row = train.with_format("arrow")[0]["pixels"].chunk(0).flatten().to_numpy()  # the mapped bytes
-    themselves
+    # the mapped bytes themselves
+    row = train.with_format("arrow")[0]["pixels"].chunk(0).flatten().to_numpy()
 
-`datasets` does not know Arrow's tensor type, so that neither `Dataset.from_file` (for streams; a
-shard is a file) nor `load_dataset("arrow", ...)` opens a shard by itself. Here it gets the list of
-bytes that lies beneath the type. With these features it also makes a dataset in its own cache,
-which copies all pixels once:
+`datasets` does not support Arrow's tensor type, so neither `Dataset.from_file` (for streams; a
+shard is a file) nor `load_dataset("arrow", ...)` can open a shard. Here it gets the underlying list
+of bytes instead. With these features it can also make a dataset in its own cache, which copies all
+pixels once:
 
     load_dataset("arrow", data_files={"train": paths}, features=train.features)
 
-Worker processes of `map(num_proc=...)` are sent the pixels of a mapped dataset, and of one in the
-cache only its path."""
+Worker processes of `map(num_proc=...)` receive the pixels of a mapped dataset, but only the path of
+one in the cache."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A model that ossify trained, in PyTorch: uint8 images [N, H, W, 3] to (probabilities [N,
+"""Loads a model that ossify trained into PyTorch: uint8 images [N, H, W, 3] to (probabilities [N,
 classes], boxes [N, 4]).
 
     probabilities, boxes = load_model("data/work/demo/runs/<id>/model.safetensors")(images)

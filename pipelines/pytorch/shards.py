@@ -1,11 +1,14 @@
-"""The shards of a split as a PyTorch dataset: any tensor by its index, as it lies in the
-memory-mapped file.
+"""The shards of a split as a PyTorch dataset, with random access to memory-mapped tensors.
 
 from shards import Shards, collate
+
 train = Shards("data/work/demo", "train")
-pixels, target = train[0]  # uint8 [H, W, C]; image_id, classes [n], boxes [n, 4]: xmin ymin xmax
-ymax in tensor pixels loader = torch.utils.data.DataLoader(train, batch_size=16, shuffle=True,
-num_workers=2, collate_fn=collate) for pixels, targets in loader:
+# uint8 [H, W, C]; image_id, classes [n], boxes [n, 4]: xmin ymin xmax ymax in tensor pixels
+pixels, target = train[0]
+loader = torch.utils.data.DataLoader(
+    train, batch_size=16, shuffle=True, num_workers=2, collate_fn=collate
+)
+for pixels, targets in loader:
     images = pixels.permute(0, 3, 1, 2).float() / 255
 """
 
@@ -65,7 +68,7 @@ class Shards(torch.utils.data.Dataset):
         if batch != self.held[0]:
             path, number = self.batches[
                 batch
-            ]  # mapped for copy on write: who changes a tensor changes no file
+            ]  # copy-on-write: changing a tensor does not change the file
             reader = self.readers.get(path) or self.readers.setdefault(
                 path, pa.ipc.open_file(np.memmap(path, mode="c"))
             )

@@ -1,6 +1,5 @@
 #!/bin/bash
-# What submit.sh submits: a stage, or its share where this is a task of an array: stage.sh STAGE
-# FLAGS...
+# Runs a stage for submit.sh, or one share of it if this is an array task: stage.sh STAGE FLAGS...
 set -u
 stage=$1
 shift
@@ -22,7 +21,7 @@ for ((attempt = 1; ; attempt++)); do
     sleep 5
 done
 
-echo "ossify-$stage ended with $code: $why, see above; Slurm cancels the jobs behind it" >&2
-# The tasks that have not begun would most likely end in the same way.
+echo "ossify-$stage ended with $code: $why, see above; Slurm cancels the jobs that depend on it" >&2
+# Tasks that have not started would most likely fail in the same way.
 if [[ ${SLURM_ARRAY_JOB_ID-} ]]; then scancel --state=PENDING "$SLURM_ARRAY_JOB_ID"; fi
 exit "$code"

@@ -1,16 +1,16 @@
 #!/bin/bash
-# Submits all stages to Slurm, each behind the one before: submit.sh SHARES FLAGS...
+# Submits all stages to Slurm as dependent jobs: submit.sh SHARES FLAGS...
 #
-#   SHARES    tasks among which ingest, resize and predict are divided
+#   SHARES    number of tasks for each of ingest, resize and predict
 #   FLAGS     for all stages: --config conf/mine.toml --out /shared/work
 #
-#   CPUS=4                processors of a task, and so its threads
-#   GPU="train predict"   stages that ask for a GPU; without it none does
-#   RETRIES=2             attempts after one that failed; starts after pre-emption do not count
+#   CPUS=4                processors and threads of a task
+#   GPU="train predict"   stages that request a GPU (default: none)
+#   RETRIES=2             retries after a failure; restarts after pre-emption do not count
 #   LOGS=logs             folder of the logs
 #
-# The programs are found on the PATH. What your cluster wants besides, sbatch takes from its own
-# variables: SBATCH_ACCOUNT, SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_MEM_PER_NODE.
+# The programs are searched on the PATH. For other options that your cluster needs, set the
+# variables of sbatch: SBATCH_ACCOUNT, SBATCH_PARTITION, SBATCH_TIMELIMIT, SBATCH_MEM_PER_NODE.
 set -euo pipefail
 
 if [[ ! ${1-} =~ ^[1-9][0-9]*$ ]]; then
@@ -45,7 +45,7 @@ submit() {
     before=$(sbatch --parsable --job-name="ossify-$name" --cpus-per-task="${CPUS:-4}" \
         --requeue --kill-on-invalid-dep=yes --open-mode=append --output="$logs/%x-$log.log" \
         "${options[@]}" "$(dirname "$0")/stage.sh" "$@" "${flags[@]}")
-    before=${before%%;*} # on a federation, a cluster's name follows the id
+    before=${before%%;*} # in a federation, the name of the cluster follows the id
     submitted+=("$before")
     echo "$before ossify-$name"
 }

@@ -1,5 +1,5 @@
 -- Which source images were exported several times, into how many splits, and with which classes? A
--- shared name is no proof of a leak.
+-- shared name does not prove a leak.
 SELECT i.source_stem, COUNT(DISTINCT i.image_id) AS images, COUNT(DISTINCT i.split) AS splits,
        COUNT(DISTINCT o.class_name) AS classes
 FROM images AS i

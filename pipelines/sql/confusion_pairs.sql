@@ -1,4 +1,4 @@
--- Which classes are taken for which others, how often, and how surely?
+-- Which classes are confused with which others, how often, and with what confidence?
 SELECT true_class_name, predicted_class_name, COUNT(*) AS predictions,
        AVG(score) AS mean_score, AVG(iou) AS mean_iou
 FROM matches

@@ -1,5 +1,4 @@
--- For which images is the best prediction least sure? Good candidates for a second look by a
--- person.
+-- For which images is the best prediction least confident? A person should look at these again.
 SELECT p.image_id, p.split, p.class_name, p.score, i.status
 FROM predictions AS p
 JOIN images AS i ON p.image_id = i.image_id

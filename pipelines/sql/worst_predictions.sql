@@ -1,4 +1,4 @@
--- Which predictions were wrong and most sure of themselves?
+-- Which wrong predictions were the most confident?
 SELECT image_id, kind, true_class_name, predicted_class_name, score, iou
 FROM matches
 WHERE kind <> 'match' AND score IS NOT NULL

@@ -1,9 +1,8 @@
-"""Stands in for kubectl and the Job controller: lets the containers of a Job run as processes here,
-one after the other.
+"""Replaces kubectl and the Job controller: runs containers as local processes, one by one.
 
-It knows what pipelines/kubernetes uses: suspended and Indexed Jobs, attempts for each index,
-FailJob rules, and variables in commands. Mounted folders lie below CLUSTER, which keeps the state,
-too."""
+It supports what pipelines/kubernetes uses: suspended and Indexed Jobs, retries for each index,
+FailJob rules, and variables in commands. Mounted folders are below CLUSTER, which also stores the
+state."""
 
 import json
 import os
@@ -65,7 +64,7 @@ def local(text):
 
 
 def run(job):
-    """The condition with which the Job ends, and its message."""
+    """Runs a Job; returns its final condition and message."""
     spec = job["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     fatal = [

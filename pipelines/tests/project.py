@@ -1,4 +1,4 @@
-"""A repository with a drawn dataset in a temporary folder, for the tests of what users copy."""
+"""A repository with a drawn dataset in a temporary folder, to test the files that users copy."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 PIPELINES = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ["OSSIFY_BIN"]).resolve()
-# A small recipe; faults that the phantom plants are no reason to fail.
+# A small recipe; the faults that the phantom plants must not fail the run.
 RECIPE = {
     "OSSIFY__INGEST__MAX_QUARANTINED_SHARE": "1",
     "OSSIFY__TRAIN__EPOCHS": "16",
@@ -29,7 +29,7 @@ def artefacts(out):
     paths = [
         path for path in out.rglob("*") if path.suffix in (".parquet", ".arrow", ".safetensors")
     ]
-    # Parts are what a partition leaves behind, and checkpoints what training does.
+    # Parts and checkpoints are by-products.
     kept = [
         path for path in paths if not {"parts", "checkpoints"} & set(path.relative_to(out).parts)
     ]
@@ -39,7 +39,7 @@ def artefacts(out):
 
 
 class Project:
-    """Its commands run in the folder, with the programs and Python's environment on the PATH."""
+    """Runs commands in the folder, with the programs and Python's environment on the PATH."""
 
     def __init__(self, **environment):
         self.temporary = tempfile.TemporaryDirectory(prefix="ossify-pipelines-")
@@ -80,7 +80,7 @@ class Project:
         return done.stdout
 
     def wrap(self, test, stage, script):
-        """Runs a script before a stage's $program in this test; returns the PATH that finds it."""
+        """Runs a script before a stage's $program in this test; returns a PATH with the wrapper."""
         folder = self.root / "wrapped"
         if not folder.exists():
             folder.mkdir()
@@ -105,7 +105,7 @@ class Project:
         return Path(shutil.copy(PIPELINES / source, target))
 
     def labels(self, split):
-        """Lines of each label file of a split that is not empty and has no fault."""
+        """Lines of each label file of a split that is neither empty nor faulty."""
         dataset = self.root / "data/dataset"
         faulty = {
             Path(fault["path"]).stem

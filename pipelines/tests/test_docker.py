@@ -1,4 +1,4 @@
-"""pipelines/docker as text, by hadolint and by what each image has to have: nothing is built."""
+"""Tests the text of pipelines/docker, with hadolint and for required content; builds nothing."""
 
 import os
 import re
@@ -22,7 +22,7 @@ class Images(unittest.TestCase):
         self.instructions = dict(zip(parts[1::3], parts[2::3]))
 
     def chain(self, image):
-        """The instructions of an image, and of what it is made from."""
+        """The instructions of an image and of its base images."""
         return (
             self.chain(self.bases[image]) if self.bases[image] in self.bases else ""
         ) + self.instructions[image]

@@ -1,4 +1,4 @@
-"""pipelines/dvc in DVC itself: what runs again, and what does not."""
+"""Tests pipelines/dvc with DVC itself: what runs again, and what does not."""
 
 import json
 import re
@@ -10,11 +10,11 @@ STAGES = ["ingest", "resize", "train", "predict", "evaluate"]
 
 
 class Repro(unittest.TestCase):
-    """Each test starts from a repository where everything has run."""
+    """Each test starts from a repository in which everything has run."""
 
     @classmethod
     def setUpClass(cls):
-        # The conf file has the epochs: DVC does not see what the environment says.
+        # The epochs are in the conf file, because DVC does not see the environment.
         cls.project = project = Project(
             **{name: value for name, value in RECIPE.items() if name != "OSSIFY__TRAIN__EPOCHS"}
         )
@@ -72,12 +72,12 @@ class Repro(unittest.TestCase):
         before = manifest.read_text()
         path, lines = next(iter(self.project.labels("train").items()))
         path.write_bytes(b"\n".join(lines) + b"\n\n")
-        # Both read the dataset; resize finds that its shards are those of these images.
+        # Both read the dataset; resize finds that its shards are up to date.
         self.assertEqual(self.repro(), ["ingest", "resize"])
         self.assertNotEqual(manifest.read_text(), before)
         self.assertEqual(self.repro(), [])
 
-    def test_a_label_change_runs_all_stages_and_makes_no_shard_anew(self):
+    def test_a_label_change_runs_all_stages_and_rewrites_no_shard(self):
         path, lines = next(iter(self.project.labels("train").items()))
         path.write_bytes(b"\n".join([b"0 0.5 0.5 0.3 0.3", *lines[1:]]) + b"\n")
         shards = self.shards()

@@ -1,8 +1,8 @@
-"""pipelines/kubernetes against the schemas of Kubernetes and of Argo, and its commands as processes
-of this machine.
+"""Tests pipelines/kubernetes against the schemas of Kubernetes and Argo, and runs its commands as
+local processes.
 
-No cluster is needed, and none is spoken to: `kubectl kustomize` works alone, and job_controller.py
-lets the Jobs run."""
+No cluster is needed or contacted: `kubectl kustomize` works alone, and job_controller.py runs the
+Jobs."""
 
 import copy
 import os
@@ -21,7 +21,7 @@ STAGES = ["ingest", "resize", "train", "predict", "evaluate"]
 NEEDS_KUBECTL = unittest.skipUnless(
     shutil.which("kubectl"), "kubectl is not installed, which puts the Jobs together"
 )
-# The first with attempts for each index that need no feature gate, and the newest that is known.
+# The first version with retries per index without a feature gate, and the newest known version.
 VERSIONS = ["1.29", kubernetes_validate.latest_version()]
 
 
@@ -98,7 +98,7 @@ class Jobs(unittest.TestCase):
 
 class ArgoWorkflow(unittest.TestCase):
     def read(self, document):
-        """What Argo's models make of it; a field that they do not know is lost."""
+        """Parses it with Argo's models, which drop unknown fields."""
         return Workflow.model_validate(document).model_dump(
             by_alias=True, exclude_unset=True, mode="json"
         )
@@ -184,7 +184,7 @@ class ArgoWorkflow(unittest.TestCase):
 
 @NEEDS_KUBECTL
 class Run(unittest.TestCase):
-    """run.sh, with a kubectl that lets the Jobs run here."""
+    """Tests run.sh with a kubectl that runs the Jobs locally."""
 
     @classmethod
     def setUpClass(cls):
@@ -229,8 +229,8 @@ class Run(unittest.TestCase):
         said = self.project.run(FOLDER / "run.sh", code=1, OSSIFY__RESIZE__NO_SUCH_KEY="1")
         self.assertEqual(said.count("no_such_key"), 1, said)
         self.assertIn(
-            "error: ossify-ingest failed, and what follows does not run: Container ossify failed "
-            "with exit code 2",
+            "error: ossify-ingest failed, and the following Jobs will not run: Container ossify "
+            "failed with exit code 2",
             said,
         )
 

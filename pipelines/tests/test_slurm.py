@@ -1,4 +1,4 @@
-"""pipelines/slurm on a Slurm cluster of one node in a temporary folder, if Slurm is installed."""
+"""Tests pipelines/slurm on a cluster of one node in a temporary folder, if Slurm is installed."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from project import PIPELINES, RECIPE, Project, artefacts
 
 SHARES = 3
-# The programs of Slurm's daemons lie where only an administrator's PATH goes.
+# Slurm's daemons are only on an administrator's PATH.
 DAEMONS_PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"])
 MISSING = [
     name
@@ -54,7 +54,7 @@ PartitionName=urgent Nodes=node PriorityTier=2
 
 
 class Cluster:
-    """Slurm with one node, this machine, which is told to have two processors and a GPU."""
+    """Slurm with one node, this machine, configured with two processors and a GPU."""
 
     def __init__(self):
         self.temporary = tempfile.TemporaryDirectory(prefix="ossify-slurm-")
@@ -84,7 +84,7 @@ class Cluster:
             "pid-file": "munge.pid",
             "seed-file": "munge.seed",
         }
-        # Its socket is for this user alone, which munged takes for a mistake without --force.
+        # Its socket is only for this user, which munged rejects without --force.
         self.daemon(
             "munged",
             "--foreground",
@@ -130,7 +130,7 @@ class Cluster:
         return done.stdout
 
     def states(self):
-        """Jobs by name, tasks of an array with their index behind it, and their states."""
+        """States of jobs by name; the names of array tasks end in their index."""
         lines = self.run(
             "squeue", "--states=all", "--noheader", "--array", "--format=%j %K %T"
         ).splitlines()
@@ -166,7 +166,7 @@ def free_ports(count):
     f"Slurm is not installed, {', '.join(MISSING)} missing; on Debian: apt install slurm-wlm munge",
 )
 class Chain(unittest.TestCase):
-    """Each test has its own cluster; all share a dataset and what a single process made of it."""
+    """Each test has its own cluster; all share a dataset and the outputs of a single process."""
 
     @classmethod
     def setUpClass(cls):
@@ -207,7 +207,7 @@ class Chain(unittest.TestCase):
 
     def test_the_chain_gives_the_bytes_of_one_process_whatever_befalls_its_tasks(self):
         root, out = self.project.root, self.project.root / "chain"
-        # At its first go, share 2 breaks off in the middle of a shard, and stands still.
+        # On its first attempt, share 2 is cut off in the middle of a shard, and hangs.
         standing = root / "standing"
         path = self.project.wrap(
             self,
@@ -218,8 +218,7 @@ class Chain(unittest.TestCase):
                 fi ;;
             esac""",
         )
-        # At its first go, training stands still behind an epoch, so that it is there to be
-        # pre-empted.
+        # On its first attempt, training hangs after an epoch, so that it can be pre-empted.
         begun = root / "begun"
         self.project.wrap(
             self,
@@ -248,7 +247,7 @@ class Chain(unittest.TestCase):
         self.assertFalse((out / f"parts/resize/{SHARES}/2/manifest.json").exists())
         self.cluster.run("scancel", "--signal=KILL", f"{ids['ossify-resize']}_2.0")
 
-        # Training loses its node to a job of more weight.
+        # Training loses its node to a job of higher priority.
         self.cluster.wait(begun.exists, "the first epoch")
         self.cluster.run(
             "sbatch",
