@@ -4,71 +4,82 @@ use std::collections::BTreeMap;
 /// memory that grows with the classes and not with their square.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassCounts {
-    cases: Vec<u64>,
-    predicted: Vec<u64>,
-    hits: Vec<u64>,
+    /// One a class, and a last one that takes the cases without a prediction.
+    classes: Vec<Counts>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    cases: u64,
+    predicted: u64,
+    hits: u64,
 }
 
 impl ClassCounts {
-    /// Counts of 0 for so many classes.
+    /// Counts of 0 for `classes` classes.
     pub fn new(classes: usize) -> Self {
-        let zeros = vec![0; classes];
-        ClassCounts { cases: zeros.clone(), predicted: zeros.clone(), hits: zeros }
+        ClassCounts { classes: vec![Counts::default(); classes + 1] }
     }
 
     /// Adds `weight` cases. A `predicted` of the number of classes means that there was no
     /// prediction.
+    #[inline]
     pub fn add(&mut self, truth: u16, predicted: u16, weight: u32) {
         let weight = u64::from(weight);
-        self.cases[usize::from(truth)] += weight;
-        if let Some(count) = self.predicted.get_mut(usize::from(predicted)) {
-            *count += weight;
-        }
-        if truth == predicted {
-            self.hits[usize::from(truth)] += weight;
-        }
+        let of_truth = &mut self.classes[usize::from(truth)];
+        of_truth.cases += weight;
+        // Not a branch: whether a prediction is right is as good as random to the processor.
+        of_truth.hits += weight * u64::from(truth == predicted);
+        self.classes[usize::from(predicted)].predicted += weight;
+    }
+
+    fn of_classes(&self) -> &[Counts] {
+        &self.classes[..self.classes.len() - 1]
     }
 
     /// Cases of a class.
     pub fn support(&self, class: usize) -> u64 {
-        self.cases[class]
+        self.classes[class].cases
     }
 
     /// Share of cases whose class was predicted; NaN without cases.
     pub fn accuracy(&self) -> f64 {
-        self.hits.iter().sum::<u64>() as f64 / self.cases.iter().sum::<u64>() as f64
+        let total = |count: fn(&Counts) -> u64| self.of_classes().iter().map(count).sum::<u64>();
+        total(|class| class.hits) as f64 / total(|class| class.cases) as f64
     }
 
     /// Share of predictions of the class that are right. As `sklearn.metrics.precision_score` with
     /// `zero_division=0`: 0 where the class was never predicted; NaN where it has no cases either.
     pub fn precision(&self, class: usize) -> f64 {
-        match (self.predicted[class], self.cases[class]) {
-            (0, 0) => f64::NAN,
-            (0, _) => 0.0,
-            (predicted, _) => self.hits[class] as f64 / predicted as f64,
+        match self.classes[class] {
+            Counts { predicted: 0, cases: 0, .. } => f64::NAN,
+            Counts { predicted: 0, .. } => 0.0,
+            Counts { predicted, hits, .. } => hits as f64 / predicted as f64,
         }
     }
 
     /// Share of cases of the class that are predicted as such; NaN without cases.
     pub fn recall(&self, class: usize) -> f64 {
-        self.hits[class] as f64 / self.cases[class] as f64
+        let Counts { cases, hits, .. } = self.classes[class];
+        hits as f64 / cases as f64
     }
 
     /// Harmonic mean of precision and recall, `2 tp / (2 tp + fp + fn)`; NaN where the class has
     /// neither cases nor predictions.
     pub fn f1(&self, class: usize) -> f64 {
-        2.0 * self.hits[class] as f64 / (self.cases[class] + self.predicted[class]) as f64
+        let Counts { cases, predicted, hits } = self.classes[class];
+        2.0 * hits as f64 / (cases + predicted) as f64
     }
 
     /// Mean recall of the classes that have cases: `sklearn.metrics.balanced_accuracy_score`.
     pub fn balanced_accuracy(&self) -> f64 {
-        mean_of_defined((0..self.cases.len()).map(|class| self.recall(class)))
+        mean_of_defined((0..self.of_classes().len()).map(|class| self.recall(class)))
     }
 
     /// Mean F1 of the classes that have cases or predictions:
     /// `sklearn.metrics.f1_score(average="macro")`.
     pub fn macro_f1(&self) -> f64 {
-        mean_of_defined((0..self.cases.len()).map(|class| self.f1(class)))
+        mean_of_defined((0..self.of_classes().len()).map(|class| self.f1(class)))
     }
 }
 

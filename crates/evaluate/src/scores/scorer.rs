@@ -170,7 +170,6 @@ impl Scorer {
 
     /// All scores where image `i` counts `weights[i]` times.
     pub fn scores(&self, weights: &[u32]) -> ScoreSheet<f64> {
-        let counts = self.class_counts(weights);
         let (mut aurocs, mut operating) =
             (Vec::with_capacity(self.classes), Vec::with_capacity(self.classes));
         for ranking in &self.rankings {
@@ -178,7 +177,7 @@ impl Scorer {
             aurocs.push(auroc);
             operating.push(points);
         }
-        let (objects, iou_of_class) = self.object_scores(&counts, weights);
+        let (objects, counts, iou_of_class) = self.object_scores(weights);
         let curves: Vec<Option<PrecisionRecall>> =
             self.detections.iter().map(|class| precision_recall(class, weights)).collect();
         let per_class = |class: usize| ScoresOfClass {
@@ -219,15 +218,15 @@ impl Scorer {
         }
     }
 
-    fn object_scores(
-        &self,
-        counts: &ClassCounts,
-        weights: &[u32],
-    ) -> (ObjectScores<f64>, Vec<f64>) {
+    /// Scores over objects, counts of each class, and the mean IoU of each.
+    fn object_scores(&self, weights: &[u32]) -> (ObjectScores<f64>, ClassCounts, Vec<f64>) {
+        let mut counts = ClassCounts::new(self.classes);
         let (mut all, mut with_prediction, mut squared, mut half) = (0.0, 0.0, 0.0, 0.0);
         let mut iou = vec![(0.0, 0.0); self.classes];
         for case in &self.objects {
-            let weight = f64::from(weights[case.image as usize]);
+            let weight = weights[case.image as usize];
+            counts.add(case.truth, case.predicted, weight);
+            let weight = f64::from(weight);
             all += weight;
             if !case.squared_error.is_nan() {
                 with_prediction += weight;
@@ -247,7 +246,7 @@ impl Scorer {
             mean_iou: iou.iter().map(|(sum, _)| sum).sum::<f64>() / all,
             iou50_rate: half / all,
         };
-        (scores, iou.iter().map(|(sum, count)| sum / count).collect())
+        (scores, counts, iou.iter().map(|(sum, count)| sum / count).collect())
     }
 
     fn image_scores(&self, aurocs: &[f64], weights: &[u32]) -> ImageScores<f64> {
