@@ -55,7 +55,12 @@ pub use shards::{
     Access, BATCH_IMAGES, FingerprintRow, LeakRow, ShardCompression, ShardImage, ShardReader,
     ShardRow, ShardShape, ShardWriter, Tensor, shard_file_name, shards_of,
 };
-pub use summary::{ImportedSplit, LeftOutRows, PredictionsSummary, RunSummary, Summary};
+pub use summary::{
+    ClassesSummary, ComparedSummary, ComparisonSummary, Difference, Excluded, FailedImage,
+    FilteredClass, FindingsSummary, Gate, ImportedSplit, Interval, LeakCounts, LeftOutRows,
+    MergedClass, PredictionsSummary, RareClass, ReportSummary, RunSummary, ShardsSummary,
+    SplitCounts, Summary, TablesSummary, TensorSummary, UnreadableImage,
+};
 pub use table::{Row, TableReader, TableWriter, read_table};
 pub use tables::{ClassRow, ImageRow, IssueRow, Ledger, ObjectRow, SplitLedger};
 pub use time::now_rfc3339;

@@ -68,7 +68,7 @@ pub struct SplitMetrics {
     pub rows: u64,
 }
 
-fn nan_where_null<'de, D: Deserializer<'de>>(
+pub(crate) fn nan_where_null<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))

@@ -2,10 +2,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use ossify_contract::{FileEntry, Publication, Split, TableWriter};
+use ossify_contract::{
+    FileEntry, Gate, Publication, ReportSummary, Split, Summary as _, TableWriter,
+};
 use ossify_imaging::Limits;
-use ossify_settings::{Context, EvaluateSettings, Gate, Outcome, StageError};
-use serde_json::{Value, json};
+use ossify_settings::{Context, EvaluateSettings, Outcome, StageError};
+use serde_json::json;
 
 use crate::failures::matches::match_image;
 use crate::failures::overlays::draw_overlays;
@@ -40,7 +42,7 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
         .build()
         .context("cannot start threads")?;
     let mut fit = None;
-    let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
+    let (mut splits, mut gates, mut all_current) = (BTreeMap::new(), Vec::new(), true);
     for (i, (split, predictions)) in sources.predictions.iter().enumerate() {
         let folder = context.out.reports().join(&sources.id).join(split.as_str());
         // Gates are about the first split: the same split must run again where it becomes the first
@@ -56,10 +58,13 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
         );
         sources.add_to(&mut fingerprint, *split, predictions)?;
         let fingerprint = fingerprint.finish();
-        let current =
-            if context.force { None } else { Publication::current(&folder, &fingerprint) };
+        let current = if context.force {
+            None
+        } else {
+            Publication::current_summary::<ReportSummary>(&folder, &fingerprint)
+        };
         let summary = match current {
-            Some(manifest) => manifest.summary,
+            Some((_, summary)) => summary,
             None => {
                 all_current = false;
                 let fit = match &mut fit {
@@ -80,17 +85,16 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
                 pool.install(|| evaluation.publish(data, &folder, &fingerprint))?
             }
         };
-        context
-            .reporter
-            .say(format_args!("{split}: {}", summary["in_words"].as_str().unwrap_or_default()));
+        context.reporter.say(format_args!("{split}: {}", summary.in_words));
         context
             .reporter
             .say(format_args!("{split}: report in {}", folder.join("report.html").display()));
-        gates.extend(summary["gates"].as_array().into_iter().flatten().cloned());
-        splits.insert(split.to_string(), summary);
+        gates.extend(summary.gates.iter().cloned());
+        splits.insert(*split, summary);
     }
     let summary = json!({ "run": sources.id, "splits": splits, "gates": gates });
-    Ok(if all_current { Outcome::current(summary) } else { Outcome::done(summary) })
+    let outcome = if all_current { Outcome::current(summary) } else { Outcome::done(summary) };
+    Ok(outcome.with_gates(gates))
 }
 
 /// What comes of the valid split, whichever splits are reported on.
@@ -126,7 +130,7 @@ impl Evaluation<'_> {
         mut data: SplitData,
         folder: &Path,
         fingerprint: &str,
-    ) -> Result<Value, StageError> {
+    ) -> Result<ReportSummary, StageError> {
         let settings = &self.context.settings.evaluate;
         data.excluded.extend(self.sources.left_out_at_import(self.split));
         self.context.reporter.detail(format_args!(
@@ -215,8 +219,8 @@ impl Evaluation<'_> {
         }
         let gates: Vec<Gate> =
             checked.into_iter().filter(|gate| !gate.is_met).map(|checked| checked.gate).collect();
-        let summary = summary(&report, &gates);
-        publication.commit("evaluate", fingerprint, files, summary.clone())?;
+        let summary = summary(report, gates);
+        publication.commit("evaluate", fingerprint, files, summary.to_json(folder)?)?;
         Ok(summary)
     }
 }
@@ -319,21 +323,21 @@ fn checked_gates(report: &Report, settings: &EvaluateSettings) -> Vec<CheckedGat
     gates.into_iter().filter(|(_, _, _, limit)| *limit > 0.0).map(check).collect()
 }
 
-fn summary(report: &Report, gates: &[Gate]) -> Value {
-    json!({
-        "images": report.images,
-        "labelled_images": report.counts.labelled_images,
-        "objects": report.objects,
-        "predictions": report.counts.predictions,
-        "image_accuracy": report.image_level.accuracy,
-        "object_accuracy": report.objects_level.accuracy,
-        "balanced_accuracy": report.objects_level.balanced_accuracy,
-        "macro_f1": report.image_level.macro_f1,
-        "mean_iou": report.objects_level.mean_iou,
-        "ap": report.detection.scores.ap,
-        "ap50": report.detection.scores.ap50,
-        "excluded": report.excluded,
-        "in_words": words::lead(report).join(" "),
-        "gates": gates,
-    })
+fn summary(report: Report, gates: Vec<Gate>) -> ReportSummary {
+    ReportSummary {
+        images: report.images,
+        labelled_images: report.counts.labelled_images,
+        objects: report.objects,
+        predictions: report.counts.predictions,
+        image_accuracy: report.image_level.accuracy,
+        object_accuracy: report.objects_level.accuracy,
+        balanced_accuracy: report.objects_level.balanced_accuracy,
+        macro_f1: report.image_level.macro_f1,
+        mean_iou: report.objects_level.mean_iou,
+        ap: report.detection.scores.ap,
+        ap50: report.detection.scores.ap50,
+        in_words: words::lead(&report).join(" "),
+        excluded: report.excluded,
+        gates,
+    }
 }

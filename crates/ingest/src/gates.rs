@@ -1,27 +1,24 @@
 //! Gates: judged at each call by what the summary says, whether or not the output was there.
 
+use ossify_contract::{Gate, RareClass, TablesSummary};
 use ossify_diagnostics::printable;
-use ossify_settings::{Context, Gate, Outcome, RareClasses};
-use serde_json::Value;
+use ossify_settings::{Context, RareClasses};
 
 use crate::wording::{count, plural};
 
 /// Rare classes of which each has a gate of its own.
 const MAX_NAMED_CLASSES: usize = 20;
 
-/// Adds the gates that were not met.
-pub(crate) fn judged(context: &Context, outcome: Outcome) -> Outcome {
+/// The gates that were not met.
+pub(crate) fn unmet(context: &Context, summary: &TablesSummary) -> Vec<Gate> {
     let mut gates = Vec::new();
     let settings = &context.settings.ingest;
-    let summary = &outcome.summary;
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let figure = summary["quarantined_share"].as_f64().unwrap_or(0.0);
+    let figure = summary.quarantined_share;
     let limit = settings.max_quarantined_share;
     if figure > limit {
-        let splits =
-            || summary["ledger"].as_object().into_iter().flat_map(|ledger| ledger.values());
-        let lines: u64 = splits().map(|split| number(&split["lines"])).sum();
-        let quarantined: u64 = splits().map(|split| number(&split["quarantined"])).sum();
+        let splits = || summary.ledger.values();
+        let lines: u64 = splits().map(|split| split.lines).sum();
+        let quarantined: u64 = splits().map(|split| split.quarantined).sum();
         gates.push(Gate {
             name: "ingest.max_quarantined_share".into(),
             figure,
@@ -33,7 +30,7 @@ pub(crate) fn judged(context: &Context, outcome: Outcome) -> Outcome {
         });
     }
     for (rule, &limit) in &settings.max_findings {
-        let found = number(&summary["findings"]["by_rule"][rule.as_str()]);
+        let found = summary.findings.by_rule.get(rule.as_str()).copied().unwrap_or(0);
         if found > limit {
             gates.push(Gate {
                 name: format!("ingest.max_findings.{rule}"),
@@ -44,9 +41,9 @@ pub(crate) fn judged(context: &Context, outcome: Outcome) -> Outcome {
         }
     }
     if settings.rare_classes == RareClasses::Fail {
-        gates.extend(rare_classes(context, summary));
+        gates.extend(rare_classes(context, &summary.classes.rare_kept));
     }
-    let errors = number(&summary["findings"]["errors"]);
+    let errors = summary.findings.errors;
     if context.strict && errors > 0 {
         gates.push(Gate {
             name: "--strict".into(),
@@ -58,29 +55,28 @@ pub(crate) fn judged(context: &Context, outcome: Outcome) -> Outcome {
             ),
         });
     }
-    gates.into_iter().fold(outcome, Outcome::with_gate)
+    gates
 }
 
-fn rare_classes(context: &Context, summary: &Value) -> Vec<Gate> {
+fn rare_classes(context: &Context, rare: &[RareClass]) -> Vec<Gate> {
     let settings = &context.settings.ingest;
-    let rare = summary["classes"]["rare_kept"].as_array().map_or(&[][..], Vec::as_slice);
-    let gate = |class: &Value| {
-        let [objects, images] = ["objects", "images"].map(|key| class[key].as_u64().unwrap_or(0));
+    let gate = |class: &RareClass| {
+        let objects = u64::try_from(class.objects).unwrap_or(0);
+        let images = u64::try_from(class.images).unwrap_or(0);
         let (key, figure, limit) = if objects < settings.min_objects_per_class {
             ("ingest.min_objects_per_class", objects, settings.min_objects_per_class)
         } else {
             ("ingest.min_images_per_class", images, settings.min_images_per_class)
         };
-        let text = |key: &str| printable(class[key].as_str().unwrap_or_default()).into_owned();
         Gate {
             name: key.into(),
             figure: figure as f64,
             limit: limit as f64,
             message: format!(
                 "class {} `{}`: {}",
-                class["class_id"],
-                text("class_name"),
-                text("reason")
+                class.class_id,
+                printable(&class.class_name),
+                printable(&class.reason)
             ),
         }
     };

@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
-    Fingerprint, PartFolder, PartSummary, Partition, Publication, Split, current_part,
+    Fingerprint, PartFolder, PartSummary, Partition, Publication, Split, Summary as _,
+    TablesSummary, current_part,
 };
 use ossify_settings::{Context, Outcome, Share, StageError};
 use rayon::ThreadPool;
@@ -14,7 +15,7 @@ use crate::find::error::LayoutError;
 use crate::find::layout::{self, Layout};
 use crate::find::listing::{self, Listing, MAX_TEXT_BYTES};
 use crate::find::stamp::{SplitStamp, stamp_of};
-use crate::gates::judged;
+use crate::gates;
 use crate::read::examine::Examiner;
 use crate::read::label_rules::LabelRules;
 use crate::read::record::Record;
@@ -94,8 +95,8 @@ impl Stage<'_> {
         // To print findings, all files are read again: nothing keeps the findings as they were.
         if !self.context.force && self.format.is_none() && folder.is_dir() {
             let fingerprint = self.fingerprint(&self.stamps(&listings)).finish();
-            if let Some(manifest) = Publication::current(&folder, &fingerprint) {
-                return Ok(judged(self.context, Outcome::current(manifest.summary)));
+            if let Some(outcome) = self.current(&fingerprint) {
+                return Ok(outcome);
             }
         }
         self.tell_remarks(&listings);
@@ -177,11 +178,10 @@ impl Stage<'_> {
         let folder = self.context.out.tables();
         if !self.context.force
             && self.format.is_none()
-            && let Some(manifest) = parts
-                .merged_fingerprint()
-                .and_then(|fingerprint| Publication::current(&folder, &fingerprint))
+            && let Some(outcome) =
+                parts.merged_fingerprint().and_then(|fingerprint| self.current(&fingerprint))
         {
-            return Ok(judged(self.context, Outcome::current(manifest.summary)));
+            return Ok(outcome);
         }
         self.tell_remarks(&[]);
         let publication = Publication::begin(&folder)?;
@@ -213,6 +213,15 @@ impl Stage<'_> {
         Ok(outcome)
     }
 
+    /// The tables, where they are there already.
+    fn current(&self, fingerprint: &str) -> Option<Outcome> {
+        let folder = self.context.out.tables();
+        let (manifest, summary) =
+            Publication::current_summary::<TablesSummary>(&folder, fingerprint)?;
+        let gates = gates::unmet(self.context, &summary);
+        Some(Outcome::current(manifest.summary).with_gates(gates))
+    }
+
     /// Closes the tables and makes them the folder's content.
     fn publish(
         &self,
@@ -224,12 +233,14 @@ impl Stage<'_> {
         let finished = tables.finish(self.pool)?;
         let files = finished.files(&publication)?;
         let Finished { tally, classes, .. } = finished;
-        let summary = summary::json(self.layout, &tally, &classes);
+        let summary = summary::of_tables(self.layout, &tally, &classes);
         let classes = classes.rows;
-        publication.commit(STAGE, fingerprint, files, summary.clone())?;
+        let json = summary.to_json(publication.folder())?;
+        let manifest = publication.commit(STAGE, fingerprint, files, json)?;
         show(&tally, self.root, &context.reporter);
         summary::say(&context.reporter, self.layout, &tally, &classes, &context.out.tables());
-        Ok(judged(context, Outcome::done(summary)))
+        let gates = gates::unmet(context, &summary);
+        Ok(Outcome::done(manifest.summary).with_gates(gates))
     }
 
     fn list(&self, partition: Option<Partition>) -> Result<Vec<Listing>, StageError> {

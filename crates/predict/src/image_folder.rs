@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context as _, Result, bail};
-use ossify_contract::{Fingerprint, ShardShape};
+use ossify_contract::{Fingerprint, ShardShape, UnreadableImage};
 use ossify_imaging::{
     Channels, Filter, Geometry, HeaderError, Limits, TensorSpec, decode_picture, read_file,
     to_tensor_into,
@@ -11,7 +11,6 @@ use ossify_imaging::{
 use ossify_settings::ResizeSettings;
 use ossify_storage::{ReadAhead, is_outage, is_url};
 use rayon::prelude::*;
-use serde::Serialize;
 use walkdir::WalkDir;
 
 use crate::network::Batch;
@@ -19,21 +18,12 @@ use crate::rows::Origin;
 
 const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dcm", "dicom"];
 
-/// An image that could not be predicted.
-#[derive(Clone, Debug, Serialize)]
-pub struct Unreadable {
-    /// Path from the folder.
-    pub image_id: String,
-    /// Why.
-    pub reason: String,
-}
-
 /// What a walk through a folder has found.
 #[derive(Default)]
 struct Found {
     ids: Vec<String>,
     /// Images whose names no table can hold.
-    unnamed: Vec<Unreadable>,
+    unnamed: Vec<UnreadableImage>,
     loops: Vec<String>,
 }
 
@@ -68,7 +58,7 @@ impl Found {
         let inner = path.strip_prefix(root).unwrap_or(&path);
         match inner.to_str() {
             Some(id) => self.ids.push(id.to_owned()),
-            None => self.unnamed.push(Unreadable {
+            None => self.unnamed.push(UnreadableImage {
                 image_id: escaped(inner),
                 reason: "its name is not UTF-8; rename the file".to_owned(),
             }),
@@ -100,7 +90,7 @@ pub struct ImageFolder {
     loops: Vec<String>,
     spec: TensorSpec,
     limits: Limits,
-    unreadable: Mutex<Vec<Unreadable>>,
+    unreadable: Mutex<Vec<UnreadableImage>>,
 }
 
 impl ImageFolder {
@@ -220,7 +210,7 @@ impl ImageFolder {
     }
 
     /// The images that could not be read, once all were sent.
-    pub fn unreadable(self) -> Vec<Unreadable> {
+    pub fn unreadable(self) -> Vec<UnreadableImage> {
         self.unreadable.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -231,7 +221,7 @@ impl ImageFolder {
         id: &str,
         path: &Path,
         object: Option<std::io::Result<Vec<u8>>>,
-    ) -> Result<Result<(Vec<u8>, Origin), Unreadable>> {
+    ) -> Result<Result<(Vec<u8>, Origin), UnreadableImage>> {
         let bytes = match object {
             None => read_file(path, &self.limits),
             Some(Err(e)) if is_outage(&e) => return Err(e).context("cannot read an image"),
@@ -244,7 +234,7 @@ impl ImageFolder {
         let (transform, picture) = match made {
             Ok(made) => made,
             Err(e) => {
-                return Ok(Err(Unreadable { image_id: id.to_owned(), reason: e.to_string() }));
+                return Ok(Err(UnreadableImage { image_id: id.to_owned(), reason: e.to_string() }));
             }
         };
         let tensor = (self.spec.side_px, self.spec.side_px);

@@ -5,17 +5,16 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use ossify_contract::{
-    FileEntry, Inputs, Manifest, PredictionRow, PredictionsSummary, Publication, RunSummary,
-    ShardReader, ShardShape, Split, Summary as _, TableWriter, is_plain_id, read_latest,
-    refuse_changed, shards_of, write_latest,
+    FileEntry, Gate, Inputs, Manifest, PredictionRow, PredictionsSummary, Publication, RunSummary,
+    ShardReader, ShardShape, Split, Summary as _, TableWriter, UnreadableImage, is_plain_id,
+    read_latest, refuse_changed, shards_of, write_latest,
 };
 use ossify_model::device::{self, Precision};
 use ossify_model::on_device;
-use ossify_settings::{Context, Gate, Outcome, ResizeSettings, Share, StageError};
+use ossify_settings::{Context, Outcome, ResizeSettings, Share, StageError};
 use serde::Deserialize;
-use serde_json::json;
 
-use crate::image_folder::{ImageFolder, Unreadable};
+use crate::image_folder::ImageFolder;
 use crate::network::{Batch, Network};
 use crate::rows::Origin;
 
@@ -394,9 +393,11 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
     let id = format!("{}-images", run.id);
     let folder = context.out.predictions().join(&id);
     if !context.force
-        && let Some(manifest) = Publication::current(&folder, &fingerprint)
+        && let Some((manifest, summary)) =
+            Publication::current_summary::<PredictionsSummary>(&folder, &fingerprint)
     {
-        return Ok(with_strict_gate(context, Outcome::current(manifest.summary)));
+        let gate = strict_gate(context, &summary);
+        return Ok(Outcome::current(manifest.summary).with_gates(gate));
     }
 
     let network = open_network(context, run)?;
@@ -420,19 +421,22 @@ fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> 
         bail!("none of the {} images of {} could be read", unreadable.len(), root.display());
     }
     let files = vec![publication.describe(&table_name("images"), Some(rows))?];
-    let summary = json!({
-        "run": run.id,
-        "images": { "images": rows },
-        "unreadable": unreadable,
-        "class_names": network.class_names(),
-        "model_xxh3": run.model_hash,
-    });
-    let manifest = publication.commit(STAGE, &fingerprint, files, summary)?;
+    let summary = PredictionsSummary {
+        run: run.id.clone(),
+        images: BTreeMap::from([("images".to_owned(), rows)]),
+        class_names: network.class_names().to_vec(),
+        model_xxh3: Some(run.model_hash.clone()),
+        class_map: run.class_map.clone(),
+        unreadable: Some(unreadable),
+        ..PredictionsSummary::default()
+    };
+    let json = summary.to_json(&folder)?;
+    let manifest = publication.commit(STAGE, &fingerprint, files, json)?;
     report_speed(context, rows, started, &folder);
-    Ok(with_strict_gate(context, Outcome::done(manifest.summary)))
+    Ok(Outcome::done(manifest.summary).with_gates(strict_gate(context, &summary)))
 }
 
-fn warn_of_unreadable(context: &Context, unreadable: &[Unreadable]) {
+fn warn_of_unreadable(context: &Context, unreadable: &[UnreadableImage]) {
     const MAX_SHOWN: usize = 20;
     for image in unreadable.iter().take(MAX_SHOWN) {
         context.reporter.warn(format_args!("{}: {}", image.image_id, image.reason));
@@ -447,13 +451,9 @@ fn warn_of_unreadable(context: &Context, unreadable: &[Unreadable]) {
 
 /// `--strict` belongs to a call and not to what it makes: its gate is judged each time, and never
 /// kept.
-fn with_strict_gate(context: &Context, mut outcome: Outcome) -> Outcome {
-    outcome.gates.clear();
-    let unreadable = outcome.summary["unreadable"].as_array().map_or(0, Vec::len);
-    if !context.strict || unreadable == 0 {
-        return outcome;
-    }
-    outcome.with_gate(Gate {
+fn strict_gate(context: &Context, summary: &PredictionsSummary) -> Option<Gate> {
+    let unreadable = summary.unreadable.as_ref().map_or(0, Vec::len);
+    (context.strict && unreadable > 0).then(|| Gate {
         name: "--strict".to_owned(),
         figure: unreadable as f64,
         limit: 0.0,

@@ -1,15 +1,14 @@
 //! Gates: judged at each call by what the summary says, whether or not the output was there.
 
-use ossify_settings::{Context, Gate, Outcome};
+use ossify_contract::{Gate, ShardsSummary};
+use ossify_settings::Context;
 
-/// Adds the gates that were not met.
-pub(crate) fn judged(context: &Context, outcome: Outcome) -> Outcome {
+/// The gates that were not met.
+pub(crate) fn unmet(context: &Context, summary: &ShardsSummary) -> Vec<Gate> {
     let settings = &context.settings.resize;
-    let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
-    let summary = &outcome.summary;
-    let failed = number(&summary["failed_images"]);
-    let images = number(&summary["images"]) + failed;
-    let groups = number(&summary["leaks"]["groups"]);
+    let failed = summary.failed_images;
+    let images = summary.images + failed;
+    let groups = summary.leaks.groups as u64;
     let failed_share = failed as f64 / images.max(1) as f64;
     let mut gates = Vec::new();
     if context.strict && failed > 0 {
@@ -46,5 +45,5 @@ pub(crate) fn judged(context: &Context, outcome: Outcome) -> Outcome {
             ),
         });
     }
-    gates.into_iter().fold(outcome, Outcome::with_gate)
+    gates
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use ossify_contract::{
-    ArtefactError, FileEntry, FingerprintRow, IssueRow, Manifest, Publication, Split, TableReader,
-    read_table, shards_of,
+    ArtefactError, FailedImage, FileEntry, FingerprintRow, IssueRow, Manifest, Publication, Split,
+    TableReader, read_table, shards_of,
 };
 use rayon::prelude::*;
 
 use crate::names::{FINGERPRINTS, ISSUES};
 use crate::plan::Plan;
-use crate::shard_record::{Failure, RowRecord, ShardRecord, Store};
+use crate::shard_record::{RowRecord, ShardRecord, Store};
 
 /// A shard of the last output, and which shard of the plan it is.
 struct Kept<'a> {
@@ -112,8 +112,8 @@ fn failures_of(
     plan: &Plan,
     kept: &[Kept],
     issues: &Path,
-) -> Result<HashMap<usize, Vec<Failure>>, ArtefactError> {
-    let mut failures: HashMap<usize, Vec<Failure>> = HashMap::new();
+) -> Result<HashMap<usize, Vec<FailedImage>>, ArtefactError> {
+    let mut failures: HashMap<usize, Vec<FailedImage>> = HashMap::new();
     let has_failures: Vec<usize> = kept
         .iter()
         .filter(|kept| kept.entry.rows != Some(plan.shards[kept.planned].images as u64))
@@ -129,7 +129,7 @@ fn failures_of(
     for source in plan.sources(|shard| has_failures.contains(&shard)) {
         let (shard, source) = source?;
         if let Some(issue) = issues.get(&source.image_id) {
-            let failure = Failure {
+            let failure = FailedImage {
                 image_id: source.image_id,
                 rule: issue.rule.clone(),
                 reason: issue.message.clone(),

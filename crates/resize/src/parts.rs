@@ -11,7 +11,6 @@ use ossify_contract::{
 use ossify_settings::{Outcome, StageError};
 use serde::{Deserialize, Serialize};
 
-use crate::gates::judged;
 use crate::kept::give_second_name;
 use crate::names::STAGE;
 use crate::shard_record::{ShardRecord, Store, record_name_in_part};
@@ -111,10 +110,10 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
         records.push((folder, record));
     }
     let folder = context.out.shards();
-    if let Some(manifest) =
-        Publication::current(&folder, &stage.plan.fingerprint()).filter(|_| !context.force)
+    if !context.force
+        && let Some(outcome) = stage.current()
     {
-        return Ok(judged(context, Outcome::current(manifest.summary)));
+        return Ok(outcome);
     }
     let publication = Publication::begin(&folder)?;
     for (shard, (folder, record)) in stage.plan.shards.iter().zip(&records) {

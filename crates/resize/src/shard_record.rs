@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use ossify_contract::{
-    ArtefactError, FileEntry, PartFolder, Publication, TempPath, open, write_atomic,
+    ArtefactError, FailedImage, FileEntry, PartFolder, Publication, TempPath, open, write_atomic,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,23 +22,6 @@ pub(crate) struct RowRecord {
     pub(crate) contrast: f32,
 }
 
-/// An image that did not become a tensor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Failure {
-    pub(crate) image_id: String,
-    pub(crate) rule: String,
-    pub(crate) reason: String,
-}
-
-impl Failure {
-    /// The bytes are no usable picture.
-    pub(crate) const UNREADABLE: &str = "image-unreadable";
-    /// The file system did not give the bytes; another time it may.
-    pub(crate) const NOT_READ: &str = "image-not-read";
-    /// The picture is not the one that the tables describe.
-    pub(crate) const CHANGED: &str = "image-changed";
-}
-
 /// A finished shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShardRecord {
@@ -49,7 +32,7 @@ pub(crate) struct ShardRecord {
     /// One for each row, in order.
     pub(crate) rows: Vec<RowRecord>,
     /// Images that are no rows.
-    pub(crate) failures: Vec<Failure>,
+    pub(crate) failures: Vec<FailedImage>,
 }
 
 impl ShardRecord {
@@ -61,7 +44,7 @@ impl ShardRecord {
     /// Whether the record says what the plan wants, and nothing that another try might mend.
     pub(crate) fn is_of(&self, plan: &ShardPlan) -> bool {
         // What the file system withheld is asked for again.
-        let is_final = self.failures.iter().all(|failure| failure.rule != Failure::NOT_READ);
+        let is_final = self.failures.iter().all(|failure| failure.rule != FailedImage::NOT_READ);
         is_final && self.inputs == plan.inputs && self.images() == plan.images
     }
 

@@ -3,12 +3,11 @@
 use std::time::Instant;
 
 use anyhow::anyhow;
-use ossify_contract::{Manifest, Publication};
+use ossify_contract::{LeakCounts, Manifest, Publication, ShardsSummary, Summary as _};
 use ossify_settings::{Context, Outcome, StageError};
 
 use crate::clock::Clock;
-use crate::gates::judged;
-use crate::leaks::LeakCounts;
+use crate::gates;
 use crate::names::{IMAGES, STAGE};
 use crate::plan::Plan;
 use crate::shard_record::Store;
@@ -118,15 +117,25 @@ impl<'a> Stage<'a> {
             .into());
         }
         let summary = counts.summary(plan, &self.recipe, settings);
-        let shards = files.iter().filter(|file| file.inputs.is_some()).count();
-        publication.commit(STAGE, &plan.fingerprint(), files, summary.clone())?;
+        let json = summary.to_json(publication.folder())?;
+        let manifest = publication.commit(STAGE, &plan.fingerprint(), files, json)?;
         self.clock.lap("published");
         context.reporter.say(format_args!(
-            "resize: {} images in {shards} shards; {} failed, {} unreadable by the tables",
-            counts.rows, counts.failed, plan.unreadable
+            "resize: {} images in {} shards; {} failed, {} unreadable by the tables",
+            summary.images, summary.shards, summary.failed_images, summary.unreadable
         ));
-        warn_of_leaks(context, counts.leaks);
-        Ok(judged(context, Outcome::done(summary)))
+        warn_of_leaks(context, summary.leaks);
+        Ok(Outcome::done(manifest.summary).with_gates(gates::unmet(context, &summary)))
+    }
+
+    /// The output, where it is there already.
+    pub(crate) fn current(&self) -> Option<Outcome> {
+        let (manifest, summary) = Publication::current_summary::<ShardsSummary>(
+            &self.context.out.shards(),
+            &self.plan.fingerprint(),
+        )?;
+        let gates = gates::unmet(self.context, &summary);
+        Some(Outcome::current(manifest.summary).with_gates(gates))
     }
 }
 

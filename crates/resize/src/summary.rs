@@ -1,46 +1,17 @@
 use std::collections::BTreeMap;
 
-use ossify_contract::Split;
+use ossify_contract::{FailedImage, LeakCounts, ShardsSummary, Split, TensorSummary};
 use ossify_diagnostics::{Action, Finding, Format, Place, Renderer, Severity};
 use ossify_settings::Reporter;
-use serde::Serialize;
 
-use crate::leaks::LeakCounts;
 use crate::plan::Plan;
-use crate::shard_record::{Failure, ShardRecord};
+use crate::shard_record::ShardRecord;
 use crate::tensor::Recipe;
 
 /// Findings shown in full.
 const MAX_SHOWN: usize = 20;
 /// Failures that the summary lists; `issues.parquet` has all of them.
 const MAX_LISTED: usize = 1000;
-
-/// How tensors were made, in the words of the configuration.
-#[derive(Serialize)]
-struct TensorWords {
-    height: u32,
-    width: u32,
-    channels: u32,
-    geometry: &'static str,
-    filter: &'static str,
-    antialias: bool,
-}
-
-/// What the stage says of its work. It has no times and no rates, so that equal work says equal
-/// things.
-#[derive(Serialize)]
-struct Summary<'a> {
-    images: u64,
-    images_per_split: &'a BTreeMap<Split, u64>,
-    shards: u64,
-    tensor: TensorWords,
-    /// Images that ingest found unreadable.
-    unreadable: u64,
-    failed_images: u64,
-    failed_per_rule: &'a BTreeMap<String, u64>,
-    failed: &'a [Failure],
-    leaks: LeakCounts,
-}
 
 /// What became of the images.
 #[derive(Default)]
@@ -53,7 +24,7 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     failed_per_rule: BTreeMap<String, u64>,
     /// The first of them, in order.
-    listed: Vec<Failure>,
+    listed: Vec<FailedImage>,
     pub(crate) leaks: LeakCounts,
 }
 
@@ -73,41 +44,32 @@ impl Counts {
     }
 
     pub(crate) fn summary(
-        &self,
+        self,
         plan: &Plan,
         recipe: &Recipe,
         settings: &ossify_settings::ResizeSettings,
-    ) -> serde_json::Value {
-        let images_per_split: BTreeMap<Split, u64> = Split::ALL
-            .into_iter()
-            .map(|split| (split, self.rows_per_split.get(&split).copied().unwrap_or(0)))
-            .collect();
+    ) -> ShardsSummary {
         let shape = recipe.shape();
-        let summary = Summary {
+        let of_split = |split| (split, self.rows_per_split.get(&split).copied().unwrap_or(0));
+        ShardsSummary {
             images: self.rows,
-            images_per_split: &images_per_split,
+            images_per_split: Split::ALL.into_iter().map(of_split).collect(),
             shards: self.shards,
-            tensor: TensorWords {
+            tensor: TensorSummary {
                 height: shape.height,
                 width: shape.width,
                 channels: shape.channels,
-                geometry: settings.geometry.as_str(),
-                filter: settings.filter.as_str(),
+                geometry: settings.geometry.as_str().to_owned(),
+                filter: settings.filter.as_str().to_owned(),
                 antialias: settings.antialias,
             },
             unreadable: plan.unreadable,
             failed_images: self.failed,
-            failed_per_rule: &self.failed_per_rule,
-            failed: &self.listed,
+            failed_per_rule: self.failed_per_rule,
+            failed: self.listed,
             leaks: self.leaks,
-        };
-        serde_json::json!(summary)
+        }
     }
-}
-
-/// How many images failed by a manifest's summary.
-pub(crate) fn failed_images(summary: &serde_json::Value) -> u64 {
-    summary["failed_images"].as_u64().unwrap_or(0)
 }
 
 /// Shows the failures as findings.
@@ -127,10 +89,12 @@ pub(crate) fn show(counts: &Counts, dataset: &std::path::Path, reporter: &Report
     }
 }
 
-fn finding(failure: &Failure) -> Finding {
+fn finding(failure: &FailedImage) -> Finding {
     let help = match failure.rule.as_str() {
-        Failure::CHANGED => "the file changed after the tables were made; run ossify-ingest again",
-        Failure::NOT_READ => "mend the file or its permissions and run this again",
+        FailedImage::CHANGED => {
+            "the file changed after the tables were made; run ossify-ingest again"
+        }
+        FailedImage::NOT_READ => "mend the file or its permissions and run this again",
         _ => "replace the file, or run ossify-ingest again after removing it",
     };
     Finding::new(

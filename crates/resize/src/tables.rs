@@ -1,7 +1,8 @@
 //! The tables beside the shards.
 
 use ossify_contract::{
-    Action, FileEntry, FingerprintRow, IssueRow, Publication, Severity, Split, TableWriter,
+    Action, FailedImage, FileEntry, FingerprintRow, IssueRow, Publication, Severity, Split,
+    TableWriter,
 };
 use ossify_settings::StageError;
 
@@ -9,7 +10,7 @@ use crate::clock::Clock;
 use crate::leaks::{LeakSearch, MEMORY_BYTES, Print, Scratch};
 use crate::names::{FINGERPRINTS, ISSUES, LEAKS};
 use crate::plan::Plan;
-use crate::shard_record::{Failure, RowRecord, Store};
+use crate::shard_record::{RowRecord, Store};
 use crate::summary::Counts;
 use crate::tensors::Tensors;
 
@@ -87,7 +88,7 @@ pub(crate) fn write_tables(
     Ok((files, counts))
 }
 
-fn issue(split: Split, failure: &Failure) -> IssueRow {
+fn issue(split: Split, failure: &FailedImage) -> IssueRow {
     IssueRow {
         split,
         path: failure.image_id.clone(),

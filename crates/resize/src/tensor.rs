@@ -1,6 +1,8 @@
 //! One image: file to tensor, hashes and brightness.
 
-use ossify_contract::{Fingerprint, FingerprintRow, Row, ShardCompression, ShardRow, ShardShape};
+use ossify_contract::{
+    FailedImage, Fingerprint, FingerprintRow, Row, ShardCompression, ShardRow, ShardShape,
+};
 use ossify_imaging::{
     DecodeError, HeaderError, Limits, TensorSpec, decode_picture, to_tensor_into,
 };
@@ -10,7 +12,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::fingerprint::{TensorView, perceptual_hash};
 use crate::light::Light;
 use crate::plan::Source;
-use crate::shard_record::{Failure, RowRecord};
+use crate::shard_record::RowRecord;
 
 /// What is made of every image.
 #[derive(Clone, Copy, Debug)]
@@ -90,17 +92,17 @@ impl Recipe {
         source: &Source,
         bytes: Result<Vec<u8>, DecodeError>,
         out: &mut [u8],
-    ) -> Result<(ShardRow, RowRecord), Failure> {
-        let failure = |rule: &str, reason: String| Failure {
+    ) -> Result<(ShardRow, RowRecord), FailedImage> {
+        let failure = |rule: &str, reason: String| FailedImage {
             image_id: source.image_id.clone(),
             rule: rule.to_owned(),
             reason,
         };
         let of_decoding = |e: DecodeError| {
             let rule = if matches!(e, DecodeError::Header(HeaderError::Io(_))) {
-                Failure::NOT_READ
+                FailedImage::NOT_READ
             } else {
-                Failure::UNREADABLE
+                FailedImage::UNREADABLE
             };
             failure(rule, e.to_string())
         };
@@ -112,7 +114,7 @@ impl Recipe {
                 "the image has {}x{} pixels and the tables say {}x{}",
                 size.0, size.1, source.size.0, source.size.1
             );
-            return Err(failure(Failure::CHANGED, reason));
+            return Err(failure(FailedImage::CHANGED, reason));
         }
         let transform = to_tensor_into(&picture, &self.spec, out).map_err(of_decoding)?;
         let view = TensorView { pixels: out, shape: self.shape(), source: size, transform };

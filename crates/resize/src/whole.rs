@@ -2,17 +2,15 @@
 
 use std::fs::File;
 
-use ossify_contract::{IssueRow, Manifest, Publication, TableReader};
+use ossify_contract::{FailedImage, IssueRow, Manifest, Publication, ShardsSummary, TableReader};
 use ossify_settings::{Context, Outcome, StageError};
 use ossify_storage::is_url;
 
-use crate::gates::judged;
 use crate::kept::keep_published;
 use crate::names::ISSUES;
 use crate::plan::Plan;
-use crate::shard_record::{Failure, Store};
+use crate::shard_record::Store;
 use crate::stage::Stage;
-use crate::summary::failed_images;
 
 /// Makes the shards that are missing, and publishes all.
 pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
@@ -26,9 +24,9 @@ pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
         .is_some_and(|manifest| can_now_be_read(context, &manifest));
     if !context.force
         && !is_to_read_again
-        && let Some(manifest) = Publication::current(&folder, &fingerprint)
+        && let Some(outcome) = stage.current()
     {
-        return Ok(judged(context, Outcome::current(manifest.summary)));
+        return Ok(outcome);
     }
     let publication =
         if context.force { Publication::begin(&folder)? } else { Publication::resume(&folder)? };
@@ -78,13 +76,14 @@ fn known_shards(
 
 /// Whether an image that the file system withheld from the last run can be opened now.
 fn can_now_be_read(context: &Context, manifest: &Manifest) -> bool {
-    if failed_images(&manifest.summary) == 0 {
+    let summary = manifest.summary_of::<ShardsSummary>(&context.out.shards());
+    if summary.is_ok_and(|summary| summary.failed_images == 0) {
         return false;
     }
     let Ok(issues) = TableReader::<IssueRow>::open(context.out.shards().join(ISSUES)) else {
         return true;
     };
-    let withheld = issues.flatten().flatten().filter(|issue| issue.rule == Failure::NOT_READ);
+    let withheld = issues.flatten().flatten().filter(|issue| issue.rule == FailedImage::NOT_READ);
     withheld.into_iter().any(|issue| {
         let path = context.dataset.join(issue.path);
         if is_url(&path) {

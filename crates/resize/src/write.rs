@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
 
-use ossify_contract::{ArtefactError, BATCH_IMAGES, ShardRow, ShardWriter};
+use ossify_contract::{ArtefactError, BATCH_IMAGES, FailedImage, ShardRow, ShardWriter};
 use ossify_imaging::{DecodeError, HeaderError, Limits, read_file};
 use ossify_settings::Progress;
 use ossify_storage::{ReadAhead, is_outage};
 
 use crate::plan::{Plan, Source};
-use crate::shard_record::{Failure, RowRecord, ShardRecord, Store, Unfinished};
+use crate::shard_record::{RowRecord, ShardRecord, Store, Unfinished};
 use crate::tensor::Recipe;
 
 /// Bytes of the tensors of one record batch, at most.
@@ -94,7 +94,7 @@ struct Batch {
     pixels: Vec<u8>,
     rows: Vec<ShardRow>,
     records: Vec<RowRecord>,
-    failures: Vec<Failure>,
+    failures: Vec<FailedImage>,
 }
 
 impl<I: Iterator<Item = Result<(usize, Source), ArtefactError>>> Jobs<I> {

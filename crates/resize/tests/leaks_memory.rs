@@ -8,9 +8,9 @@ mod common;
 mod peak;
 
 use common::pool;
-use ossify_contract::{ShardShape, Split, Transform};
+use ossify_contract::{LeakCounts, ShardShape, Split, Transform};
 use ossify_resize::TensorView;
-use ossify_resize::leaks::{LeakCounts, LeakSearch, Picture, Print, Scratch};
+use ossify_resize::leaks::{LeakSearch, Picture, Print, Scratch};
 use peak::{Counting, peak_of};
 
 #[global_allocator]

@@ -39,7 +39,7 @@ pub use layers::Layers;
 pub use margins::{DropTest, Margin, MaxDrop, OffWord};
 pub use nearest::nearest;
 pub use origin::Origin;
-pub use outcome::{Gate, Outcome, StageError};
+pub use outcome::{Outcome, StageError};
 pub use reporter::{Progress, Reporter, Verbosity};
 pub use rules::{RuleLevel, RuleLevels, RulePolicy};
 pub use schema::Effect;

@@ -1,26 +1,11 @@
-use ossify_contract::ArtefactError;
-use serde::{Deserialize, Serialize};
-
-/// A limit that the user set and the data did not meet. A stage lists its unmet gates under `gates`
-/// in the summary of its manifest, so that a second run, which does nothing, fails the same way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Gate {
-    /// The key or flag, as in `evaluate.min_accuracy`.
-    pub name: String,
-    /// What was measured.
-    pub figure: f64,
-    /// What was asked for.
-    pub limit: f64,
-    /// One sentence with both.
-    pub message: String,
-}
+use ossify_contract::{ArtefactError, Gate};
 
 /// How a stage ended well.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// What it says of its work; the `--json` summary.
     pub summary: serde_json::Value,
-    /// Gates that were not met; those of `summary.gates` to begin with.
+    /// Gates that were not met.
     pub gates: Vec<Gate>,
     /// Whether the output was already there.
     pub current: bool,
@@ -29,11 +14,7 @@ pub struct Outcome {
 impl Outcome {
     /// The stage did its work.
     pub fn done(summary: serde_json::Value) -> Self {
-        let gates = summary
-            .get("gates")
-            .and_then(|gates| serde_json::from_value(gates.clone()).ok())
-            .unwrap_or_default();
-        Outcome { summary, gates, current: false }
+        Outcome { summary, gates: Vec::new(), current: false }
     }
 
     /// The output was already there; `summary` is that of its manifest.
@@ -41,9 +22,10 @@ impl Outcome {
         Outcome { current: true, ..Self::done(summary) }
     }
 
-    /// Adds a gate that was not met.
-    pub fn with_gate(mut self, gate: Gate) -> Self {
-        self.gates.push(gate);
+    /// Adds gates that were not met.
+    #[must_use]
+    pub fn with_gates(mut self, gates: impl IntoIterator<Item = Gate>) -> Self {
+        self.gates.extend(gates);
         self
     }
 }

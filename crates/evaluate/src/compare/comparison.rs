@@ -1,5 +1,4 @@
-use ossify_contract::SCHEMA_VERSION;
-use ossify_settings::Gate;
+use ossify_contract::{Gate, SCHEMA_VERSION};
 use serde::Serialize;
 
 use crate::compare::changes::{ConfusionChange, ImageChanges, confusion_changes, image_changes};

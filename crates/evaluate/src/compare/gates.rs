@@ -1,7 +1,8 @@
 //! Whether a table dropped too far below the baseline.
 
 use anyhow::anyhow;
-use ossify_settings::{DropTest, EvaluateSettings, Gate, Margin, MaxDrop, StageError};
+use ossify_contract::Gate;
+use ossify_settings::{DropTest, EvaluateSettings, Margin, MaxDrop, StageError};
 
 use crate::compare::comparison::Comparison;
 use crate::scores::bootstrap::{Difference, Interval};

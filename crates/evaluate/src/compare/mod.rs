@@ -8,13 +8,14 @@ mod pictures;
 mod tables;
 mod words;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
-use ossify_contract::Publication;
+use ossify_contract::{ComparedSummary, ComparisonSummary, Publication, Summary as _};
 use ossify_imaging::Limits;
 use ossify_settings::{Context, Outcome, StageError};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::compare::pictures::ChangedPicture;
 use crate::compare::tables::ComparedTables;
@@ -45,7 +46,7 @@ pub fn compare(
         .num_threads(context.threads())
         .build()
         .context("cannot start threads")?;
-    let (mut splits, mut gates, mut all_current) = (serde_json::Map::new(), Vec::new(), true);
+    let (mut splits, mut gates, mut all_current) = (BTreeMap::new(), Vec::new(), true);
     for split in tables.splits() {
         let folder =
             context.out.reports().join("compare").join(tables.folder_name()).join(split.as_str());
@@ -62,10 +63,13 @@ pub fn compare(
         );
         tables.add_to(&mut fingerprint, split)?;
         let fingerprint = fingerprint.finish();
-        let current =
-            if context.force { None } else { Publication::current(&folder, &fingerprint) };
+        let current = if context.force {
+            None
+        } else {
+            Publication::current_summary::<ComparisonSummary>(&folder, &fingerprint)
+        };
         let summary = match current {
-            Some(manifest) => manifest.summary,
+            Some((_, summary)) => summary,
             None => {
                 let Some(data) = tables.read(context, split)? else { continue };
                 all_current = false;
@@ -73,19 +77,15 @@ pub fn compare(
                 pool.install(|| work.publish(&folder, &fingerprint))?
             }
         };
-        for other in summary["comparisons"].as_array().into_iter().flatten() {
-            for line in other["table"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                context.reporter.say(line);
-            }
-            context
-                .reporter
-                .say(format_args!("{split}: {}", other["in_words"].as_str().unwrap_or_default()));
+        for other in &summary.comparisons {
+            other.table.iter().for_each(|line| context.reporter.say(line));
+            context.reporter.say(format_args!("{split}: {}", other.in_words));
         }
         context
             .reporter
             .say(format_args!("{split}: comparison in {}", folder.join("compare.html").display()));
-        gates.extend(summary["gates"].as_array().into_iter().flatten().cloned());
-        splits.insert(split.to_string(), summary);
+        gates.extend(summary.gates.iter().cloned());
+        splits.insert(split, summary);
     }
     if splits.is_empty() {
         return Err(anyhow!(
@@ -97,7 +97,8 @@ pub fn compare(
     let names: Vec<&str> = tables.names().collect();
     let summary =
         json!({ "baseline": names[0], "others": names[1..], "splits": splits, "gates": gates });
-    Ok(if all_current { Outcome::current(summary) } else { Outcome::done(summary) })
+    let outcome = if all_current { Outcome::current(summary) } else { Outcome::done(summary) };
+    Ok(outcome.with_gates(gates))
 }
 
 /// The comparison of one split.
@@ -110,7 +111,7 @@ struct SplitComparison<'a> {
 }
 
 impl SplitComparison<'_> {
-    fn publish(&self, folder: &Path, fingerprint: &str) -> Result<Value, StageError> {
+    fn publish(&self, folder: &Path, fingerprint: &str) -> Result<ComparisonSummary, StageError> {
         let settings = &self.context.settings.evaluate;
         let publication = Publication::begin(folder)?;
         let scorers: Vec<Scorer> = self.data.iter().map(Scorer::new).collect();
@@ -145,7 +146,7 @@ impl SplitComparison<'_> {
         )?;
         files.push(publication.describe("compare.html", None)?);
         let summary = summary(&comparison);
-        publication.commit("compare", fingerprint, files, summary.clone())?;
+        publication.commit("compare", fingerprint, files, summary.to_json(folder)?)?;
         Ok(summary)
     }
 
@@ -180,27 +181,24 @@ impl SplitComparison<'_> {
     }
 }
 
-fn summary(comparison: &Comparison) -> Value {
-    let against_baseline = |(at, other): (usize, &AgainstBaseline)| {
-        json!({
-            "name": other.name,
-            "image_accuracy": other.differences.image_level.accuracy,
-            "macro_f1": other.differences.image_level.macro_f1,
-            "mean_iou": other.differences.objects_level.mean_iou,
-            "ap50": other.differences.detection.ap50,
-            "right_to_wrong": other.images.right_to_wrong,
-            "wrong_to_right": other.images.wrong_to_right,
-            "mcnemar_p": other.images.mcnemar_p,
-            "in_words": other.in_words.join(" "),
-            "table": words::terminal_table(comparison, at),
-        })
+fn summary(comparison: &Comparison) -> ComparisonSummary {
+    let against_baseline = |(at, other): (usize, &AgainstBaseline)| ComparedSummary {
+        name: other.name.clone(),
+        image_accuracy: other.differences.image_level.accuracy,
+        macro_f1: other.differences.image_level.macro_f1,
+        mean_iou: other.differences.objects_level.mean_iou,
+        ap50: other.differences.detection.ap50,
+        right_to_wrong: other.images.right_to_wrong,
+        wrong_to_right: other.images.wrong_to_right,
+        mcnemar_p: other.images.mcnemar_p,
+        in_words: other.in_words.join(" "),
+        table: words::terminal_table(comparison, at),
     };
-    let against_baseline = comparison.comparisons.iter().enumerate().map(against_baseline);
-    json!({
-        "images": comparison.images,
-        "labelled_images": comparison.labelled_images,
-        "objects": comparison.objects,
-        "comparisons": against_baseline.collect::<Vec<_>>(),
-        "gates": comparison.gates,
-    })
+    ComparisonSummary {
+        images: comparison.images,
+        labelled_images: comparison.labelled_images,
+        objects: comparison.objects,
+        comparisons: comparison.comparisons.iter().enumerate().map(against_baseline).collect(),
+        gates: comparison.gates.clone(),
+    }
 }

@@ -9,7 +9,6 @@ use ossify_contract::{
 };
 use ossify_settings::{Context, Outcome, StageError};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::read::boxes::check_object;
 use crate::read::images::SplitImages;
@@ -31,6 +30,22 @@ pub struct ExportArgs {
     /// Where to write the predictions, as COCO results
     #[arg(long, value_name = "FILE.json")]
     pub to_results: Option<PathBuf>,
+}
+
+/// What an export says of its work; the last four where that was written.
+#[derive(Serialize)]
+struct ExportSummary {
+    split: Split,
+    images: usize,
+    images_left_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects_left_out: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predictions: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predictions_left_out: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -106,12 +121,19 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
         .as_ref()
         .map(|path| Ok::<_, StageError>((path, results(context, args, &tables)?)))
         .transpose()?;
-    let mut summary = json!({ "split": args.split, "images": tables.images.scored.len(),
-        "images_left_out": tables.images_left_out() });
+    let mut summary = ExportSummary {
+        split: args.split,
+        images: tables.images.scored.len(),
+        images_left_out: tables.images_left_out(),
+        annotations: None,
+        objects_left_out: None,
+        predictions: None,
+        predictions_left_out: None,
+    };
     if let Some((path, truth)) = truth {
         write(path, &truth.file)?;
-        summary["annotations"] = truth.file.annotations.len().into();
-        summary["objects_left_out"] = truth.objects_left_out.into();
+        summary.annotations = Some(truth.file.annotations.len());
+        summary.objects_left_out = Some(truth.objects_left_out);
         context.reporter.say(format_args!(
             "{}: {} images and {} objects of {} classes written to {}; left out are {} images that \
                 are unlabelled or unreadable, and {} objects of \
@@ -127,8 +149,8 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
     }
     if let Some((path, (detections, left_out))) = results {
         write(path, &detections)?;
-        summary["predictions"] = detections.len().into();
-        summary["predictions_left_out"] = left_out.into();
+        summary.predictions = Some(detections.len());
+        summary.predictions_left_out = Some(left_out);
         context.reporter.say(format_args!(
             "{}: {} predictions written to {}; left out are {left_out} on images that are \
                 unlabelled or unreadable",
@@ -137,7 +159,7 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
             path.display()
         ));
     }
-    Ok(Outcome::done(summary))
+    Ok(Outcome::done(serde_json::to_value(summary).context("cannot encode the summary")?))
 }
 
 fn write(path: &Path, value: &impl Serialize) -> Result<(), StageError> {

@@ -317,7 +317,7 @@ impl Sources {
     pub fn left_out_at_import(&self, split: Split) -> Vec<Excluded> {
         let groups = self.summary.splits.get(&split).map_or(&[][..], |split| &split.left_out);
         let excluded = |group: &LeftOutRows| Excluded {
-            what: "predictions",
+            what: "predictions".into(),
             count: group.count,
             reason: format!("left out by ossify-evaluate import: {}", group.reason),
         };

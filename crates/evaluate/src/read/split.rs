@@ -3,19 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub use ossify_contract::Excluded;
 use ossify_contract::{ImageStatus, Split, UnitBox};
-use serde::Serialize;
-
-/// What was left out of the scores, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Excluded {
-    /// `images`, `objects` or `predictions`.
-    pub what: &'static str,
-    /// How many.
-    pub count: u64,
-    /// Why, in words, and what it means for the scores.
-    pub reason: String,
-}
 
 /// An object that a labeller marked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -180,7 +169,7 @@ impl SplitData {
 /// Adds what is left out, if there is any.
 pub(crate) fn exclude(excluded: &mut Vec<Excluded>, what: &'static str, count: u64, reason: &str) {
     if count > 0 {
-        excluded.push(Excluded { what, count, reason: reason.to_owned() });
+        excluded.push(Excluded { what: what.into(), count, reason: reason.to_owned() });
     }
 }
 

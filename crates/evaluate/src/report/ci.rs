@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use ossify_contract::Gate;
 use ossify_page::count;
-use ossify_settings::Gate;
 
 use crate::report::contents::Report;
 use crate::report::digits::{interval, value};

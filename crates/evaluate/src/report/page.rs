@@ -488,7 +488,7 @@ fn left_out(report: &Report) -> Section {
     for excluded in &report.excluded {
         table.push([
             excluded.count.into(),
-            TableCell::new(excluded.what),
+            TableCell::new(excluded.what.as_ref()),
             TableCell::new(&excluded.reason),
         ]);
     }

@@ -1,5 +1,6 @@
 //! A report's figures as sentences.
 
+use ossify_contract::ImageStatus;
 use ossify_page::count;
 
 use crate::read::split::{SplitData, first_of};
@@ -91,7 +92,8 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
             count(report.images)
         ),
     });
-    let backgrounds = report.counts.images_by_status.get("background").copied().unwrap_or(0);
+    let background = ImageStatus::Background.as_str();
+    let backgrounds = report.counts.images_by_status.get(background).copied().unwrap_or(0);
     if report.counts.predicted_backgrounds > 0 {
         limits.push(format!(
             "On {} of the {} background images, where the labeller saw nothing to mark, the model \

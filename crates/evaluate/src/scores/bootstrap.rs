@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+pub use ossify_contract::{Difference, Interval};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -8,17 +9,6 @@ use serde::Serialize;
 use crate::read::split::{ScoredImage, SplitData};
 use crate::scores::scorer::Scorer;
 use crate::scores::sheet::ScoreSheet;
-
-/// A score with its 95 % bootstrap interval; NaN (null in JSON) where it is not defined.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Interval {
-    /// The score of the data as they are.
-    pub value: f64,
-    /// The 2.5th percentile of the resamples.
-    pub low: f64,
-    /// The 97.5th percentile.
-    pub high: f64,
-}
 
 /// How the intervals were made.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -63,27 +53,6 @@ pub fn intervals(
 ) -> ScoreSheet<Interval> {
     let resampled = resample(units, samples, seed, |weights| values(&scorer.scores(weights)));
     intervals_of(&scorer.scores(&vec![1; units.0.len()]), &resampled)
-}
-
-/// A score of one table less that of another, with its 95 % bootstrap interval; NaN (null in JSON)
-/// where it is not defined.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Difference {
-    /// The difference of the data as they are.
-    pub value: f64,
-    /// The 2.5th percentile of the resamples.
-    pub low: f64,
-    /// The 97.5th percentile.
-    pub high: f64,
-    /// Share of resamples in which the difference is above 0, 0..=1.
-    pub above_zero: f64,
-}
-
-impl Difference {
-    /// The difference with its interval alone.
-    pub fn interval(&self) -> Interval {
-        Interval { value: self.value, low: self.low, high: self.high }
-    }
 }
 
 /// Scores of several tables over the same images, and their differences from the first.

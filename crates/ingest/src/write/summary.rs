@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use ossify_contract::{ClassRow, Split};
+use ossify_contract::{
+    ClassRow, ClassesSummary, FilteredClass, FindingsSummary, MergedClass, RareClass, Split,
+    TablesSummary,
+};
 use ossify_diagnostics::printable;
 use ossify_settings::Reporter;
-use serde_json::{Map, Value, json};
 
 use super::classes::NumberedClasses;
 use super::tally::Tally;
@@ -24,65 +26,50 @@ pub(crate) fn dataset_name(layout: &Layout) -> String {
 }
 
 /// The summary of the manifest.
-pub(crate) fn json(layout: &Layout, tally: &Tally, numbered: &NumberedClasses) -> Value {
-    let classes = &numbered.rows[..];
-    let rules: Map<String, Value> =
-        tally.rules.iter().map(|(name, rule)| (name.clone(), json!(rule.count))).collect();
-    let filtered: Vec<Value> = classes
-        .iter()
-        .filter(|class| class.class_index.is_none())
-        .map(|class| {
-            json!({
-                "class_id": class.class_id,
-                "class_name": class.class_name,
-                "reason": class.reason,
-            })
-        })
-        .collect();
-    let merged: Vec<Value> = classes
-        .iter()
-        .filter(|class| !class.kept && class.class_index.is_some())
-        .map(|class| {
-            json!({
-                "class_id": class.class_id,
-                "class_name": class.class_name,
-                "class_index": class.class_index,
-                "reason": class.reason,
-            })
-        })
-        .collect();
-    let rare_kept: Vec<Value> = classes
-        .iter()
-        .filter(|class| class.kept)
-        .filter_map(|class| Some((class, numbered.rare.get(&class.class_id)?)))
-        .map(|(class, reason)| {
-            json!({
-                "class_id": class.class_id,
-                "class_name": class.class_name,
-                "objects": class.train_objects,
-                "images": class.train_images,
-                "reason": reason,
-            })
-        })
-        .collect();
-    let kept = classes.iter().filter(|class| class.kept).count();
+pub(crate) fn of_tables(
+    layout: &Layout,
+    tally: &Tally,
+    numbered: &NumberedClasses,
+) -> TablesSummary {
     let [notes, warnings, errors] = tally.severities;
-    json!({
-        "dataset": dataset_name(layout),
-        "splits": tally.splits,
-        "ledger": tally.ledger,
-        "quarantined_share": tally.quarantined_share(),
-        "repaired_objects": tally.repaired,
-        "classes": {
-            "total": classes.len(),
-            "kept": kept,
-            "filtered": filtered,
-            "merged": merged,
-            "rare_kept": rare_kept,
-        },
-        "findings": { "errors": errors, "warnings": warnings, "notes": notes, "by_rule": rules },
-        "remarks": layout.remarks,
-    })
+    let by_rule = tally.rules.iter().map(|(name, rule)| (name.clone(), rule.count)).collect();
+    TablesSummary {
+        dataset: dataset_name(layout),
+        splits: tally.splits.clone(),
+        ledger: tally.ledger.clone(),
+        quarantined_share: tally.quarantined_share(),
+        repaired_objects: tally.repaired,
+        classes: of_classes(numbered),
+        findings: FindingsSummary { errors, warnings, notes, by_rule },
+        remarks: layout.remarks.clone(),
+    }
+}
+
+fn of_classes(numbered: &NumberedClasses) -> ClassesSummary {
+    let mut summary =
+        ClassesSummary { total: numbered.rows.len() as u64, ..ClassesSummary::default() };
+    for class in &numbered.rows {
+        let (class_id, class_name) = (class.class_id, class.class_name.clone());
+        let reason = class.reason.clone();
+        if class.kept {
+            summary.kept += 1;
+            if let Some(reason) = numbered.rare.get(&class_id) {
+                summary.rare_kept.push(RareClass {
+                    class_id,
+                    class_name,
+                    objects: class.train_objects,
+                    images: class.train_images,
+                    reason: reason.clone(),
+                });
+            }
+        } else if class.class_index.is_some() {
+            let class_index = class.class_index;
+            summary.merged.push(MergedClass { class_id, class_name, class_index, reason });
+        } else {
+            summary.filtered.push(FilteredClass { class_id, class_name, reason });
+        }
+    }
+    summary
 }
 
 /// Tells people what was found and where it is.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use ossify_contract::{ImageRow, ImageStatus, Ledger, ObjectRow, Shape, Split, SplitLedger};
+use ossify_contract::{
+    ImageRow, ImageStatus, Ledger, ObjectRow, Shape, Split, SplitCounts, SplitLedger,
+};
 use ossify_diagnostics::{Finding, Severity};
-use serde::{Deserialize, Serialize};
 
 use crate::read::object::LabelObject;
 use crate::read::record::Examined;
@@ -22,27 +23,6 @@ const DRAWN_CLASSES: usize = 16;
 const DRAWN_OBJECTS: usize = 100;
 /// Distinct image sizes that are counted.
 const MAX_SIZES: usize = 1 << 16;
-
-/// Images of a split by status, and its objects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SplitCounts {
-    /// Images.
-    pub images: u64,
-    /// Images with an accepted object.
-    pub labelled: u64,
-    /// Images with nothing to find on them.
-    pub background: u64,
-    /// Images of which nobody said what is on them.
-    pub unlabelled: u64,
-    /// Images that cannot be used.
-    pub unreadable: u64,
-    /// Accepted objects.
-    pub objects: u64,
-    /// Label files.
-    pub label_files: u64,
-    /// Files that are neither images nor labels.
-    pub ignored_files: u64,
-}
 
 /// Findings of one rule.
 #[derive(Clone, Debug, Default)]

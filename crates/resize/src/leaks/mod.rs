@@ -7,7 +7,6 @@
 
 mod alike;
 mod candidates;
-mod counts;
 mod exact;
 mod groups;
 mod near;
@@ -25,7 +24,6 @@ mod sorted;
 
 pub use alike::{Alike, MIN_CORRELATION, lay_on};
 pub use candidates::{Candidate, HashIndex, HashIndexBuilder, radius};
-pub use counts::LeakCounts;
 pub use pair::LeakPair;
 pub use picture::Picture;
 pub use print::Print;

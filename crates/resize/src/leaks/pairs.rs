@@ -1,8 +1,7 @@
 //! The pairs that were found.
 
-use ossify_contract::{LeakTier, Result};
+use ossify_contract::{LeakCounts, LeakTier, Result};
 
-use super::counts::LeakCounts;
 use super::pair::LeakPair;
 use super::scratch::Scratch;
 use super::sorted::{Sorted, Sorter};

@@ -2,10 +2,9 @@
 
 use std::fmt::Debug;
 
-use ossify_contract::{ArtefactError, LeakTier, Result, Split};
+use ossify_contract::{ArtefactError, LeakCounts, LeakTier, Result, Split};
 
 use super::candidates::{HashIndex, HashIndexBuilder, radius};
-use super::counts::LeakCounts;
 use super::exact::{HashedRow, join_same};
 use super::groups::{Groups, NumberedGroups};
 use super::near::{Near, Repeats};

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use ossify_contract::{
-    ArtefactError, ClassMap, FileEntry, Fingerprint, ImportedSplit, LeftOutRows, Manifest,
+    ArtefactError, ClassMap, FileEntry, Fingerprint, Gate, ImportedSplit, LeftOutRows, Manifest,
     PredictionRow, PredictionsSummary, Publication, Split, Summary as _, TableWriter, hash_file,
     is_plain_id,
 };
-use ossify_settings::{Context, Gate, Outcome, StageError};
+use ossify_settings::{Context, Outcome, StageError};
 
 mod categories;
 mod coco;
@@ -124,7 +124,8 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
             == Some(&inputs)
     {
         let summary: PredictionsSummary = manifest.summary_of(&folder)?;
-        return Ok(with_gate(context, args, Outcome::current(manifest.summary), &summary));
+        let gate = strict_gate(context, args, &summary);
+        return Ok(Outcome::current(manifest.summary).with_gates(gate));
     }
 
     let class_map = ClassMap::read(context.out.tables().join("classes.parquet"))?;
@@ -204,7 +205,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         folder.display(),
         args.id
     ));
-    Ok(with_gate(context, args, Outcome::done(manifest.summary), &summary))
+    Ok(Outcome::done(manifest.summary).with_gates(strict_gate(context, args, &summary)))
 }
 
 fn check_usage(context: &Context, args: &ImportArgs) -> Result<(), StageError> {
@@ -365,18 +366,10 @@ fn in_words(group: &LeftOutRows) -> String {
 }
 
 /// With `--strict`, rows that are wrong are a reason for exit code 3.
-fn with_gate(
-    context: &Context,
-    args: &ImportArgs,
-    outcome: Outcome,
-    summary: &PredictionsSummary,
-) -> Outcome {
+fn strict_gate(context: &Context, args: &ImportArgs, summary: &PredictionsSummary) -> Option<Gate> {
     let groups = summary.splits.get(&args.split).map_or(&[][..], |split| &split.left_out);
     let wrong: u64 = groups.iter().filter(|group| group.is_error).map(|group| group.count).sum();
-    if !context.strict || wrong == 0 {
-        return outcome;
-    }
-    outcome.with_gate(Gate {
+    (context.strict && wrong > 0).then(|| Gate {
         name: "--strict".to_owned(),
         figure: wrong as f64,
         limit: 0.0,
