@@ -306,6 +306,26 @@ fn what_a_stage_writes_for_another_or_for_itself_is_read_as_a_type() {
     assert!(wrong.is_empty(), "read a type of ossify-contract instead:\n{wrong}");
 }
 
+/// Whether a line chooses code by the operating system. Which C library and features there are may
+/// differ.
+fn chooses_by_system(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    (code.contains("cfg(") || code.contains("cfg!(") || code.contains("cfg_attr("))
+        && ["unix", "windows", "target_os", "target_family"].iter().any(|name| code.contains(name))
+}
+
+#[test]
+fn no_code_is_kept_for_systems_that_nothing_is_built_or_tested_on() {
+    assert!(chooses_by_system("    #[cfg(not(unix))]"));
+    assert!(chooses_by_system("if cfg!(target_os = \"linux\") {"));
+    assert!(!chooses_by_system("use std::os::unix::fs::FileExt; // not as in #[cfg(unix)]"));
+    let mut files = Vec::new();
+    rust_files(&workspace_root().join("crates"), &mut files);
+    assert!(files.len() > 200, "{} files", files.len());
+    files.retain(|file| fs::read_to_string(file).unwrap().lines().any(chooses_by_system));
+    assert!(files.is_empty(), "ossify needs Linux, so these branches are dead code: {files:?}");
+}
+
 /// The longest line in code and prose, in characters.
 const MAX_COLUMNS: usize = 100;
 

@@ -103,7 +103,6 @@ impl PartFolder {
         let mut builder = tempfile::Builder::new();
         // Temporary files are for their owner alone; these are for whoever the process' umask lets
         // read.
-        #[cfg(unix)]
         let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         builder
             .prefix(UNFINISHED)
@@ -527,7 +526,6 @@ mod tests {
         assert_eq!(unfinished.count(), 0);
     }
 
-    #[cfg(unix)]
     #[test]
     fn parts_are_for_whoever_may_read_other_files() {
         use std::os::unix::fs::PermissionsExt as _;

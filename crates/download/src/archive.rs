@@ -137,15 +137,8 @@ pub fn extract(
 /// thousands of them.
 fn sync_all(folder: &Path) -> Result<(), ArchiveError> {
     let handle = File::open(folder).map_err(ArchiveError::disk("cannot open", folder))?;
-    #[cfg(target_os = "linux")]
     rustix::fs::syncfs(&handle)
-        .map_err(|e| ArchiveError::disk("cannot write to disk", folder)(e.into()))?;
-    #[cfg(not(target_os = "linux"))]
-    {
-        rustix::fs::sync();
-        handle.sync_all().map_err(ArchiveError::disk("cannot write to disk", folder))?;
-    }
-    Ok(())
+        .map_err(|e| ArchiveError::disk("cannot write to disk", folder)(e.into()))
 }
 
 /// Writes one entry and returns how many bytes the others may still have.

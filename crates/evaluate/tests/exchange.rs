@@ -643,7 +643,6 @@ fn a_box_far_outside_its_image_is_left_out_alone_and_the_rest_is_scored() {
     import(folder.path(), &args).code(3);
 }
 
-#[cfg(unix)]
 #[test]
 fn an_export_goes_where_it_is_sent_and_replaces_no_link_or_device() {
     use std::os::unix::fs::{FileTypeExt as _, symlink};

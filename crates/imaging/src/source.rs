@@ -22,7 +22,6 @@ impl ReadAt for io::Cursor<&[u8]> {}
 impl ReadAt for ossify_storage::ObjectReader {}
 
 impl ReadAt for File {
-    #[cfg(unix)]
     fn read_exact_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(self, buffer, position)
     }

@@ -248,7 +248,6 @@ fn files_are_probed_as_bytes_are() {
     );
 }
 
-#[cfg(unix)]
 #[test]
 fn a_pipe_does_not_block_the_probe() {
     let folder = tempfile::tempdir().unwrap();

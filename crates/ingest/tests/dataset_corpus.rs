@@ -7,7 +7,6 @@
 //! --`, with `cut` where the end of the file is missing; `-- PATH link TARGET --` is a symbolic
 //! link. Before the first file stand lines `set SECTION.KEY=VALUE` and comments.
 
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;

@@ -335,7 +335,6 @@ fn a_path_in_data_yaml_that_leads_outside_is_refused() {
     assert_eq!(dataset.images().len(), 3);
 }
 
-#[cfg(unix)]
 #[test]
 fn links_that_lead_outside_are_not_followed() {
     use std::os::unix::fs::symlink;
@@ -387,7 +386,6 @@ fn links_that_lead_outside_are_not_followed() {
     assert!(ids(&dataset).iter().any(|(_, id)| id == "train/images/folder/b.png"));
 }
 
-#[cfg(unix)]
 #[test]
 fn a_file_name_that_is_not_utf8_is_a_finding() {
     use std::os::unix::ffi::OsStrExt;
@@ -402,7 +400,6 @@ fn a_file_name_that_is_not_utf8_is_a_finding() {
     assert_eq!(status(&dataset, "train/images/x\\xFF.png"), ImageStatus::Unreadable);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_file_name_that_is_not_utf8_hides_no_image_that_is_called_as_it_is_shown() {
     use std::os::unix::ffi::OsStrExt;
@@ -435,7 +432,6 @@ fn tens_of_thousands_of_classes_neither_fill_the_page_nor_the_terminal() {
     assert!(html < 2_000_000, "{html} bytes");
 }
 
-#[cfg(unix)]
 #[test]
 fn a_label_file_that_cannot_be_read_fails_the_run() {
     let dataset = Dataset::small();

@@ -1,6 +1,5 @@
 //! A dataset that is read share by share and merged is the dataset that is read at once.
 
-#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod common;

@@ -258,9 +258,9 @@ impl ComputeDevice {
 /// before `main`, so it cannot be set later. Where the program cannot be restarted, it goes on
 /// as it is.
 pub fn keep_waiting_threads_short() {
-    #[cfg(all(unix, feature = "libtorch"))]
+    #[cfg(feature = "libtorch")]
     const SPIN_COUNT: &str = "GOMP_SPINCOUNT";
-    #[cfg(all(unix, feature = "libtorch"))]
+    #[cfg(feature = "libtorch")]
     if std::env::var_os(SPIN_COUNT).is_none()
         && let Ok(program) = std::env::current_exe()
     {

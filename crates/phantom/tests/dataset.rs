@@ -308,7 +308,6 @@ fn the_program_prints_what_it_planted_and_does_nothing_twice() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn links_are_written_through_and_planted_ones_are_not_followed() {
     use std::os::unix::fs::symlink;

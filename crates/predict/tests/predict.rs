@@ -197,7 +197,6 @@ fn a_second_run_does_nothing_until_the_model_changes() {
     assert_ne!(work.rows(RUN, "valid.parquet"), before);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_run_with_nothing_to_do_writes_nothing() {
     use std::os::unix::fs::MetadataExt as _;

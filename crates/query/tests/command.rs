@@ -176,7 +176,6 @@ fn a_changed_table_is_not_read() {
     );
 }
 
-#[cfg(unix)]
 #[test]
 fn an_answer_that_cannot_be_written_is_exit_code_1_wherever_it_goes() {
     use std::os::unix::fs::{FileTypeExt as _, symlink};

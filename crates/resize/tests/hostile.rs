@@ -74,7 +74,6 @@ fn bombs_and_lies_are_told_and_the_others_go_on() {
     assert!(reason.contains("200000x200000 pixels"), "{reason}");
 }
 
-#[cfg(unix)]
 #[test]
 fn a_file_that_nobody_may_read_is_told() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -104,7 +103,6 @@ fn a_file_that_nobody_may_read_is_told() {
     assert_eq!(bench.summary(&[])["summary"]["images"], 13);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_pipe_blocks_nobody() {
     let mut bench = Bench::with_images(8);

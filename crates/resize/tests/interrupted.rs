@@ -147,7 +147,6 @@ fn a_second_process_is_kept_out() {
 }
 
 /// Needs the right to mount; skipped elsewhere.
-#[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_told_and_once_there_is_space_the_run_goes_on() {
     let bench = Bench::with_images(200);

@@ -369,7 +369,6 @@ fn failed_images_and_leaks_have_gates_that_are_judged_at_each_call() {
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn many_shards_take_few_open_files() {
     let bench = Bench::with_images(300);

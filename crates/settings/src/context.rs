@@ -215,7 +215,7 @@ fn folder_of(named: &Path) -> PathBuf {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt as _;
 

@@ -152,12 +152,9 @@ fn print(text: &str) -> io::Result<()> {
 /// A file that grows beyond `ulimit -f` is an error of the write that meets the limit, not a
 /// signal that ends the process without a word.
 pub fn prepare_process() {
-    #[cfg(unix)]
-    {
-        let unread = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-        // Without a handler the process still runs; it only ends without a word at that limit.
-        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, unread);
-    }
+    let unread = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Without a handler the process still runs; it only ends without a word at that limit.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, unread);
 }
 
 #[cfg(test)]

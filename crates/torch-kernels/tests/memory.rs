@@ -1,6 +1,6 @@
 //! What becomes of freed memory; alone in its process, whose peak is measured.
 
-#![cfg(all(feature = "libtorch", target_os = "linux", target_env = "gnu"))]
+#![cfg(all(feature = "libtorch", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![expect(
     deprecated,

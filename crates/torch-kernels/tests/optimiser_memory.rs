@@ -1,6 +1,6 @@
 //! What a step of the optimiser takes in memory; alone in its process, whose peak is measured.
 
-#![cfg(all(feature = "libtorch", target_os = "linux"))]
+#![cfg(feature = "libtorch")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![expect(
     deprecated,

@@ -14,7 +14,6 @@ const FROZEN: [&str; 4] =
     ["mode=\"frozen\"", "augment.shift=0", "augment.brightness=0", "epochs=1"];
 
 /// The command under limits that `ulimit` takes.
-#[cfg(target_os = "linux")]
 fn limited(command: &Command, limits: &str) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit {limits} && exec \"$0\" \"$@\"")]);
@@ -25,7 +24,6 @@ fn limited(command: &Command, limits: &str) -> Output {
     shell.output().unwrap()
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn two_thousand_shards_need_few_descriptors() {
     let images: Vec<(Split, usize)> =

@@ -94,13 +94,11 @@ fn killed_ten_times(recipe: &[&str], mut random: u64) {
     assert!(model(&killed) == model(&undisturbed), "other weights after kills at {at:?}");
 }
 
-#[cfg(unix)]
 #[test]
 fn a_run_that_is_killed_at_ten_random_steps_ends_as_an_undisturbed_one() {
     killed_ten_times(&RECIPE, 20);
 }
 
-#[cfg(unix)]
 #[test]
 fn so_does_one_with_a_frozen_phase_before_the_fine_tuning() {
     let phases = [
@@ -112,7 +110,6 @@ fn so_does_one_with_a_frozen_phase_before_the_fine_tuning() {
     killed_ten_times(&[&RECIPE[..], &phases].concat(), 7);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_signal_saves_the_step_says_so_and_the_next_run_goes_on_in_mid_epoch() {
     let work = Work::new(64, 12);
@@ -193,7 +190,6 @@ fn with_the_cosine_schedule_other_epochs_make_another_run() {
     assert_ne!(work.run_folder(), first);
 }
 
-#[cfg(unix)]
 #[test]
 fn a_run_that_is_forced_and_fails_leaves_the_one_before_whole() {
     let work = Work::new(16, 6);

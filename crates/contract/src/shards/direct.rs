@@ -94,7 +94,6 @@ fn write_all(
 }
 
 /// Whether the file takes the flag.
-#[cfg(target_os = "linux")]
 fn set_direct(file: &File, is_direct: bool) -> bool {
     use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
     let changed = fcntl_getfl(file).and_then(|flags| {
@@ -102,11 +101,6 @@ fn set_direct(file: &File, is_direct: bool) -> bool {
         fcntl_setfl(file, flags)
     });
     changed.is_ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn set_direct(_: &File, _: bool) -> bool {
-    false
 }
 
 #[cfg(test)]

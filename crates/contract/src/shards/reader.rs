@@ -137,7 +137,6 @@ impl ShardReader {
         // as they are.
         let mapped =
             Arc::new(unsafe { Mmap::map(&file) }.map_err(ArtefactError::io("cannot map", path))?);
-        #[cfg(unix)]
         if access == Access::Scattered {
             // Advice that is not taken costs time and nothing else.
             let _ = mapped.advise(memmap2::Advice::Random);
@@ -341,7 +340,6 @@ impl ShardReader {
     pub fn append_tensor(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
         let tensor = self.unchecked_tensor(row)?;
         let start = out.len();
-        #[cfg(unix)]
         match (&self.tensors, self.offset_of(&tensor)) {
             (Tensors::Mapped(_), Some(offset)) => {
                 out.resize(start + tensor.len(), 0);
@@ -354,8 +352,6 @@ impl ShardReader {
             }
             _ => out.extend_from_slice(&tensor),
         }
-        #[cfg(not(unix))]
-        out.extend_from_slice(&tensor);
         if self.is_checked(row) { Ok(()) } else { self.check(row, &out[start..]) }
     }
 
@@ -396,7 +392,6 @@ impl ShardReader {
 
     /// Asks for all pages of a tensor that are not in memory yet, instead of one after the other.
     fn read_in_one_go(&self, tensor: &[u8]) {
-        #[cfg(unix)]
         if self.access == Access::Scattered
             && let Some(offset) = self.offset_of(tensor)
         {
@@ -406,7 +401,6 @@ impl ShardReader {
 
     /// Gives pages back that were read and are not needed soon; they stay in the system's cache.
     fn let_go(&self, bytes: &[u8]) {
-        #[cfg(unix)]
         if let Some(offset) = self.offset_of(bytes) {
             // SAFETY: the map is of a file, private to nobody and never written to: pages that are
             // given back are read again from the file.

@@ -7,6 +7,7 @@ mod png;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use image::ImageDecoder;
@@ -62,14 +63,8 @@ fn probe_opened<R: ReadAt>(
 
 /// Opens a file; a pipe without a writer does not block it.
 fn open(path: &Path) -> io::Result<File> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        File::options().read(true).custom_flags(nonblocking).open(path)
-    }
-    #[cfg(not(unix))]
-    File::open(path)
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    File::options().read(true).custom_flags(nonblocking).open(path)
 }
 
 /// What is no file with content.

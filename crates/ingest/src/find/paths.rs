@@ -231,7 +231,6 @@ mod tests {
         assert_eq!(clean("/a/../../b"), "/b");
     }
 
-    #[cfg(unix)]
     #[test]
     fn names_that_are_not_utf8_are_escaped() {
         use std::os::unix::ffi::OsStrExt;

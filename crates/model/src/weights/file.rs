@@ -127,7 +127,7 @@ pub(crate) fn write(path: &Path, state: &State, texts: &Texts) -> Result<(), Wei
         file.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&beside, path)?;
         // The new name itself has to reach the disk, too.
-        match path.parent().filter(|folder| cfg!(unix) && !folder.as_os_str().is_empty()) {
+        match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             Some(folder) => File::open(folder)?.sync_all(),
             None => Ok(()),
         }

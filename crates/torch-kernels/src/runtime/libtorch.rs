@@ -30,7 +30,7 @@ pub fn set_numerics(numerics: Numerics) -> Result<(), RuntimeError> {
         .map_err(|error| RuntimeError::Refused(error.to_string()))
 }
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 pub fn keep_freed_memory() -> bool {
     const GIBIBYTE: libc::c_int = 1 << 30;
     // SAFETY: mallopt only sets two numbers of the allocator; glibc allows it at any time and
@@ -42,7 +42,7 @@ pub fn keep_freed_memory() -> bool {
     is_set && crate::shim::take_plain_memory().is_ok()
 }
 
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(not(target_env = "gnu"))]
 pub fn keep_freed_memory() -> bool {
     false
 }

@@ -251,7 +251,6 @@ fn chunk_file(split: Split, number: usize) -> String {
 mod tests {
     use super::*;
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn however_many_rows_there_are_few_files_are_open() {
         const ROWS: u32 = 200_000;
