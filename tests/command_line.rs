@@ -147,3 +147,57 @@ fn a_dataset_named_by_its_description_is_the_same_in_all_stages() {
     let output = { command }.output().unwrap();
     assert!(text(&output.stdout).contains("\"status\":\"current\""), "{}", text(&output.stdout));
 }
+
+/// Runs a program with so many KiB of address space.
+fn run_within(kibibytes: u64, project: &Project, program: &str, args: &[&str]) -> Output {
+    Command::new("sh")
+        .args(["-c", &format!("ulimit -v {kibibytes} && exec \"$@\""), "sh"])
+        .arg(binary(&format!("ossify-{program}")))
+        .args(["--config", "test.toml", "--out", "work"])
+        .args(args)
+        .current_dir(project.path())
+        .stdin(Stdio::null())
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .unwrap()
+}
+
+/// Signals that end a program without a word have no exit code. 127 is the loader's, which maps the
+/// libraries before anything of ours can run.
+#[test]
+fn whatever_the_address_space_a_program_ends_well_or_in_words() {
+    let (project, _) = Project::with_phantom(60);
+    project.run_all(&[]);
+    let programs: [(&str, &[&str]); 7] = [
+        ("phantom", &["--dataset", "other"]),
+        ("ingest", &["--force", "--dataset", "dataset"]),
+        ("resize", &["--force", "--dataset", "dataset"]),
+        ("train", &["--force"]),
+        ("predict", &["--force"]),
+        ("evaluate", &["--force", "--dataset", "dataset"]),
+        ("query", &["SELECT count(*) FROM objects"]),
+    ];
+    for (program, args) in programs {
+        // The least that the loader needs for the program and its libraries.
+        let loads = |kibibytes| {
+            let output = run_within(kibibytes, &project, program, &["--version"]);
+            matches!(output.status.code(), Some(0 | 1))
+        };
+        let (mut least, mut enough) = (0, 64 << 20);
+        while enough - least > 1024 {
+            let middle = u64::midpoint(least, enough);
+            (least, enough) = if loads(middle) { (least, middle) } else { (middle, enough) };
+        }
+        let mut ended = Vec::new();
+        for more in [2, 16, 64, 120, 136, 152, 168, 200, 256, 400, 1024, 4096] {
+            let output = run_within(enough + more * 1024, &project, program, args);
+            let what = format!("{program} with {more} MiB more than its {enough} KiB");
+            let (code, said) = (output.status.code(), text(&output.stderr));
+            assert!(matches!(code, Some(0 | 1)), "{what}: {:?}: {said}", output.status);
+            assert!(!said.contains("panicked"), "{what}: {said}");
+            assert!(code == Some(0) || said.contains("error: "), "{what}: {said}");
+            ended.extend(code);
+        }
+        assert_eq!((ended.first(), ended.last()), (Some(&1), Some(&0)), "{program}: {ended:?}");
+    }
+}

@@ -9,6 +9,16 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+const SOURCES: [&str; 5] = [
+    "src/shim/norm_relu.cpp",
+    "src/shim/dense_block.cpp",
+    "src/shim/optimiser.cpp",
+    "src/shim/memory.cpp",
+    "src/shim/ffi.cpp",
+];
+const HEADERS: [&str; 4] =
+    ["src/shim/norm_relu.h", "src/shim/dense_block.h", "src/shim/optimiser.h", "src/shim/memory.h"];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=LIBTORCH_INCLUDE");
@@ -40,7 +50,6 @@ fn is_sanitized() -> bool {
 }
 
 fn compile_kernels(library_folder: &Path) {
-    println!("cargo::rerun-if-changed=src/shim");
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     let mut build = cc::Build::new();
@@ -65,13 +74,10 @@ fn compile_kernels(library_folder: &Path) {
         // Not ours to warn about.
         build.flag("-isystem").flag(folder.as_os_str());
     }
-    build.files([
-        "src/shim/norm_relu.cpp",
-        "src/shim/dense_block.cpp",
-        "src/shim/optimiser.cpp",
-        "src/shim/memory.cpp",
-        "src/shim/ffi.cpp",
-    ]);
+    for file in SOURCES.iter().chain(&HEADERS) {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    build.files(SOURCES);
     build.compile("ossify_torch_kernels_shim");
 }
 

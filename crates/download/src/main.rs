@@ -41,7 +41,11 @@ enum Command {
     },
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
+    ossify_process::prepare();
     let Command::Dataset { data, archive, url } = Cli::parse().command;
     match dataset(&BONE_FRACTURE, &data, archive.as_deref(), &url) {
         Ok(()) => ExitCode::SUCCESS,

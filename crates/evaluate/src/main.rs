@@ -63,6 +63,9 @@ impl Cli {
     }
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let folders = |_: &Cli| {

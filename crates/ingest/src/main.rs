@@ -32,6 +32,9 @@ enum Command {
     },
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(Command::Explain { rule }) = &cli.command {

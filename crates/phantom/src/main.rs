@@ -25,6 +25,9 @@ struct Cli {
     labels_only: bool,
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
     cli.stage.set.extend(cli.images.iter().map(|images| format!("phantom.images={images}")));

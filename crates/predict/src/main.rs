@@ -25,6 +25,9 @@ struct Cli {
     images: Option<PathBuf>,
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();
     let mut cli = Cli::parse();

@@ -58,7 +58,9 @@ impl Network {
     ) -> Result<u64> {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(QUEUE);
-            scope.spawn(move || produce(&sender));
+            std::thread::Builder::new()
+                .spawn_scoped(scope, move || produce(&sender))
+                .context("cannot start a thread that makes batches")?;
             let mut images = 0;
             for batch in receiver {
                 let Batch { pixels, origins } = batch?;

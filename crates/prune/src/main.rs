@@ -36,6 +36,9 @@ struct Cli {
     remove: bool,
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
     run_stage("prune", Cli::parse(), |cli| &cli.stage, |_| Vec::new(), run)
 }

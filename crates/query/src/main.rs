@@ -45,8 +45,11 @@ struct Cli {
     out: Option<PathBuf>,
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
-    ossify_settings::prepare_process();
+    ossify_process::prepare();
     let (error, exit) = match run(&Cli::parse()) {
         Ok(()) => return Exit::Clean.into(),
         Err(StageError::Failed(error)) => (error, Exit::Failed),

@@ -17,6 +17,9 @@ struct Cli {
     share: ossify_settings::ShareArgs,
 }
 
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
 fn main() -> ExitCode {
     ossify_settings::run_stage(
         "resize",

@@ -21,7 +21,7 @@ pub fn run_stage<Cli>(
     folders: impl FnOnce(&Cli) -> Vec<String>,
     run: impl FnOnce(&Cli, &Context) -> Result<Outcome, StageError>,
 ) -> ExitCode {
-    prepare_process();
+    ossify_process::prepare();
     let args = args(&cli).clone();
     let context = match Context::resolve(&args) {
         Ok(context) => context,
@@ -147,14 +147,6 @@ fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
-}
-
-/// A file that grows beyond `ulimit -f` is an error of the write that meets the limit, not a
-/// signal that ends the process without a word.
-pub fn prepare_process() {
-    let unread = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    // Without a handler the process still runs; it only ends without a word at that limit.
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, unread);
 }
 
 #[cfg(test)]

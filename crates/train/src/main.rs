@@ -17,18 +17,21 @@ struct Cli {
     /// Where to compute: auto, cpu, cuda:N or flex [default: train.device of the configuration]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Fails where there is no run to continue; a run that was cut short is continued without this
-    /// flag, too
+    /// Fails unless there is a run to continue; without this flag, too, a run that was cut short is
+    /// continued
     #[arg(long)]
     resume: bool,
     /// Draws preview.png into the work folder, samples as training would see them with their boxes,
     /// and ends
     #[arg(long)]
     preview: bool,
-    /// Tells of every layer its shape, parameters and multiply-adds, and of what learns, and ends
+    /// Prints each layer's shape, parameters and multiply-adds, and what is trained when, and ends
     #[arg(long, conflicts_with = "preview")]
     summary: bool,
 }
+
+#[global_allocator]
+static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
 
 fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();

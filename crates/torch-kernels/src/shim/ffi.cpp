@@ -26,7 +26,7 @@ char* caught(const Work& work) {
   } catch (const std::exception& error) {
     return strdup(error.what());
   } catch (...) {
-    return strdup("libtorch threw something that is no exception");
+    return strdup("libtorch threw something other than an exception");
   }
 }
 
@@ -83,6 +83,8 @@ struct OssifyOptimiserStep {
 };
 
 void ossify_free_text(char* text) { std::free(text); }
+
+void ossify_explain_lack_of_memory() { ossify::explain_lack_of_memory(); }
 
 char* ossify_take_plain_memory() { return caught(ossify::take_plain_memory); }
 
@@ -149,7 +151,7 @@ char* ossify_norm_relu_backward(const at::Tensor* gradient, const at::Tensor* in
     const auto output_gradient =
         ossify::unpooled(channels_last(*gradient), map,
                          ossify::affine_of(statistics, *gamma, *beta, epsilon), pool_of(pool));
-    // What was unpooled is nobody else's, and can become the input's gradient.
+    // Nothing else refers to what was unpooled: it can become the input's gradient.
     auto input_gradient =
         pool_of(pool) == ossify::Pool::None ? at::empty_like(map) : output_gradient;
     ossify::NormReluBackward backward(statistics, *gamma, *beta, epsilon);

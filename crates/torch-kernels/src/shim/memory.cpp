@@ -2,9 +2,14 @@
 
 #include <c10/core/CPUAllocator.h>
 #include <c10/util/Exception.h>
+#include <cxxabi.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
+#include <new>
+#include <typeinfo>
 
 namespace ossify {
 namespace {
@@ -38,11 +43,29 @@ struct PlainMemory final : c10::Allocator {
   }
 };
 
+std::terminate_handler other_reasons = nullptr;
+
+[[noreturn]] void explain() {
+  static constexpr char TEXT[] =
+      "error: out of memory: libtorch could not go on; lower what is worked on at a time, or allow "
+      "the process more (`ulimit -v`, or the limit of the container or of the job)\n";
+  const std::type_info* type = abi::__cxa_current_exception_type();
+  if (type != nullptr &&
+      (*type == typeid(std::bad_alloc) || *type == typeid(c10::OutOfMemoryError))) {
+    [[maybe_unused]] const auto written = write(STDERR_FILENO, TEXT, sizeof(TEXT) - 1);
+    _exit(1);
+  }
+  if (other_reasons != nullptr) other_reasons();
+  std::abort();
+}
+
 }  // namespace
 
 void take_plain_memory() {
   static PlainMemory memory;
   c10::SetCPUAllocator(&memory, /*priority=*/1);
 }
+
+void explain_lack_of_memory() { other_reasons = std::set_terminate(explain); }
 
 }  // namespace ossify

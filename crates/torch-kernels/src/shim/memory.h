@@ -9,4 +9,8 @@ namespace ossify {
 // use.
 void take_plain_memory();
 
+// From now on an exception for lack of memory that nobody catches, as in a destructor, ends the
+// process with a sentence and exit code 1, and not with a signal.
+void explain_lack_of_memory();
+
 }  // namespace ossify
