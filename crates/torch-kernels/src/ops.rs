@@ -1,5 +1,5 @@
 //! The operations that a DenseNet is made of. On libtorch they are fused kernels with gradients of
-//! their own; on every other backend, Burn's primitives in their place.
+//! their own; on every other backend they are made of Burn's primitives.
 //!
 //! On libtorch maps may be of half precision (bfloat16) while weights, norms and their gradients
 //! stay in float32: products are taken in the maps' type and sums in float32, as PyTorch's autocast
@@ -22,16 +22,15 @@ use burn::backend::{
 use burn::tensor::Tensor;
 use burn::tensor::ops::GridSampleOptions;
 
-/// What becomes of an activated map `[N, C, H, W]`.
+/// How an activated map `[N, C, H, W]` is pooled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
-    /// It stays as it is.
-    None = 0,
-    /// The largest value of the 3x3 places around every other one: `[N, C, (H + 1) / 2, (W + 1) /
-    /// 2]`.
-    Largest = 1,
-    /// The mean of each 2x2 places: `[N, C, H / 2, W / 2]`.
-    Mean = 2,
+    /// Not at all.
+    None,
+    /// The maximum of 3x3 windows around every other position: `[N, C, (H + 1) / 2, (W + 1) / 2]`.
+    Largest,
+    /// The mean of 2x2 windows: `[N, C, H / 2, W / 2]`.
+    Mean,
 }
 
 /// What a BatchNorm with ReLU and pooling computes.

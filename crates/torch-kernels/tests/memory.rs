@@ -20,8 +20,8 @@ fn a_freed_map_makes_room_for_the_next_of_its_size() {
     let before = resident();
     for _ in 0..20 {
         let map = ones(1 << 22);
-        // Something that stays, as a weight's gradient does, lies behind the map or in the place of
-        // the one before.
+        // Something that stays, as a weight's gradient does, lies behind the map, or where the
+        // one before it lay.
         small.push(ones(1000));
         drop(map);
     }

@@ -20,10 +20,10 @@ fn norm_options(pool: Pool) -> NormOptions {
     NormOptions { epsilon: EPSILON, pool }
 }
 
-/// Numbers that look random and depend on the seed and the place alone.
+/// Numbers that look random and depend on the seed and the index alone.
 fn numbers(seed: u64, count: usize) -> impl Iterator<Item = f64> {
-    (0..count as u64).map(move |place| {
-        let mut bits = (seed << 32 ^ place).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    (0..count as u64).map(move |index| {
+        let mut bits = (seed << 32 ^ index).wrapping_add(0x9e37_79b9_7f4a_7c15);
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64 * 2.0 - 1.0
@@ -89,21 +89,24 @@ struct Block {
 }
 
 impl Block {
-    fn input(&self, place: (&Device, DType)) -> Tensor<4> {
-        leaf(1, [self.batch, self.channels, self.side[0], self.side[1]], 0.3, place)
+    fn input(&self, target: (&Device, DType)) -> Tensor<4> {
+        leaf(1, [self.batch, self.channels, self.side[0], self.side[1]], 0.3, target)
     }
 
-    fn parameters(&self, place: (&Device, DType)) -> Vec<LayerParameters> {
+    fn parameters(&self, target: (&Device, DType)) -> Vec<LayerParameters> {
         let layer = |index: usize| {
             let (seed, channels) = (10 * (index as u64 + 1), self.channels + index * self.growth);
             LayerParameters {
-                norm1: [leaf(seed, [channels], 1.5, place), leaf(seed + 1, [channels], 0.1, place)],
-                weight1: leaf(seed + 2, [self.bottleneck, channels, 1, 1], 0.0, place),
-                norm2: [
-                    leaf(seed + 3, [self.bottleneck], 1.5, place),
-                    leaf(seed + 4, [self.bottleneck], 0.1, place),
+                norm1: [
+                    leaf(seed, [channels], 1.5, target),
+                    leaf(seed + 1, [channels], 0.1, target),
                 ],
-                weight2: leaf(seed + 5, [self.growth, self.bottleneck, 3, 3], 0.0, place),
+                weight1: leaf(seed + 2, [self.bottleneck, channels, 1, 1], 0.0, target),
+                norm2: [
+                    leaf(seed + 3, [self.bottleneck], 1.5, target),
+                    leaf(seed + 4, [self.bottleneck], 0.1, target),
+                ],
+                weight2: leaf(seed + 5, [self.growth, self.bottleneck, 3, 3], 0.0, target),
             }
         };
         (0..self.layers).map(layer).collect()
@@ -207,7 +210,7 @@ proptest! {
         height in 7_usize..14,
         width in 7_usize..14,
         // Not 1x1 with a stride: Burn's own gradient of the weight is wrong there where the last
-        // places are left over, see below.
+        // positions are left over, see below.
         (kernel, stride) in prop::sample::select(vec![
             (1_usize, 1_usize),
             (3, 1),
@@ -312,8 +315,8 @@ proptest! {
 
 #[test]
 fn a_strided_1x1_convolution_has_the_gradient_of_its_differences() {
-    let place = (&libtorch(), DType::F64);
-    let (input, weight) = (leaf(1, [2, 2, 12, 8], 0.0, place), leaf(2, [1, 2, 1, 1], 0.0, place));
+    let target = (&libtorch(), DType::F64);
+    let (input, weight) = (leaf(1, [2, 2, 12, 8], 0.0, target), leaf(2, [1, 2, 1, 1], 0.0, target));
     let score = |weight: Tensor<4>| values(weighted(ops::conv2d(input.clone(), weight, 2, 0)))[0];
     let gradients = weighted(ops::conv2d(input.clone(), weight.clone(), 2, 0)).backward();
     let found = values(weight.grad(&gradients).unwrap());
@@ -321,7 +324,7 @@ fn a_strided_1x1_convolution_has_the_gradient_of_its_differences() {
         let mut moved = values(weight.clone());
         moved[at] += 1.0;
         // The score is linear in the weight.
-        let difference = score(Tensor::from_data(TensorData::new(moved, [1, 2, 1, 1]), place))
+        let difference = score(Tensor::from_data(TensorData::new(moved, [1, 2, 1, 1]), target))
             - score(weight.clone());
         assert!((difference - found).abs() < 1e-9, "{found} and {difference}");
     }
@@ -332,9 +335,9 @@ fn gradients_of_a_dense_block_are_its_finite_differences() {
     const STEP: f64 = 1e-6;
     let block = Block { batch: 2, side: [4, 3], channels: 3, layers: 3, growth: 2, bottleneck: 4 };
     let device = libtorch();
-    let place = (&device, DType::F64);
+    let target = (&device, DType::F64);
     let options = BlockOptions { epsilon: EPSILON, keep_activations: true };
-    let (input, layers) = (block.input(place), block.parameters(place));
+    let (input, layers) = (block.input(target), block.parameters(target));
     let score = |input: Tensor<4>, layers: Vec<LayerParameters>| {
         values(weighted(ops::dense_block(input, layers, options).0))[0]
     };
@@ -344,7 +347,7 @@ fn gradients_of_a_dense_block_are_its_finite_differences() {
         let dims = tensor.dims();
         let mut moved = values(tensor);
         moved[at] += by;
-        Tensor::<4>::from_data(TensorData::new(moved, dims), place)
+        Tensor::<4>::from_data(TensorData::new(moved, dims), target)
     };
     let check = |name: &str, of: &Tensor<4>, score: &dyn Fn(Tensor<4>) -> f64| {
         let found = values(of.grad(&gradients).unwrap());
@@ -389,18 +392,18 @@ fn inference_takes_the_statistics_that_it_is_given() {
     let block =
         Block { batch: 3, side: [6, 5], channels: 10, layers: 4, growth: 6, bottleneck: 12 };
     let run = |device: &Device| {
-        let place = (device, DType::F32);
+        let target = (device, DType::F32);
         let norm = |seed: u64, channels: usize| ChannelStatistics {
-            mean: leaf(seed, [channels], 0.0, place).detach(),
-            variance: leaf(seed + 1, [channels], 2.0, place).detach(),
+            mean: leaf(seed, [channels], 0.0, target).detach(),
+            variance: leaf(seed + 1, [channels], 2.0, target).detach(),
         };
         let statistics = (0..block.layers).map(|layer| {
             let seed = 1000 + 10 * layer as u64;
             [norm(seed, block.channels + layer * block.growth), norm(seed + 5, block.bottleneck)]
         });
         values(ops::dense_block_inference(
-            block.input(place),
-            block.parameters(place),
+            block.input(target),
+            block.parameters(target),
             statistics.collect(),
             EPSILON,
         ))
@@ -416,13 +419,13 @@ fn the_batch_statistics_given_back_make_inference_equal_to_training() {
     let block =
         Block { batch: 4, side: [8, 8], channels: 12, layers: 3, growth: 8, bottleneck: 16 };
     for device in [libtorch(), flex()] {
-        let place = (&device, DType::F32);
+        let target = (&device, DType::F32);
         let options = BlockOptions { epsilon: EPSILON, keep_activations: false };
         let (output, statistics) =
-            ops::dense_block(block.input(place), block.parameters(place), options);
+            ops::dense_block(block.input(target), block.parameters(target), options);
         let again = ops::dense_block_inference(
-            block.input(place),
-            block.parameters(place),
+            block.input(target),
+            block.parameters(target),
             statistics,
             EPSILON,
         );
@@ -490,7 +493,7 @@ fn half_precision_maps_go_with_single_precision_parameters() {
 fn shapes_that_do_not_fit_are_refused_and_nothing_aborts() {
     let block = Block { batch: 2, side: [4, 4], channels: 5, layers: 2, growth: 3, bottleneck: 4 };
     let device = libtorch();
-    let place = (&device, DType::F32);
+    let target = (&device, DType::F32);
     let refusal = |input: Tensor<4>, layers: Vec<LayerParameters>| {
         let options = BlockOptions { epsilon: EPSILON, keep_activations: true };
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -499,18 +502,18 @@ fn shapes_that_do_not_fit_are_refused_and_nothing_aborts() {
         .unwrap_err();
         panic.downcast_ref::<String>().cloned().unwrap_or_default()
     };
-    let other = leaf(1, [2, 6, 4, 4], 0.0, place);
+    let other = leaf(1, [2, 6, 4, 4], 0.0, target);
     assert!(
-        refusal(other, block.parameters(place))
+        refusal(other, block.parameters(target))
             .contains("layer 1 of a dense block has parameters of another shape")
     );
-    let mut layers = block.parameters(place);
-    layers[1].weight2 = leaf(3, [3, 5, 3, 3], 0.0, place);
+    let mut layers = block.parameters(target);
+    layers[1].weight2 = leaf(3, [3, 5, 3, 3], 0.0, target);
     assert!(
-        refusal(block.input(place), layers)
+        refusal(block.input(target), layers)
             .contains("layer 2 of a dense block has parameters of another shape")
     );
-    let mut layers = block.parameters(place);
+    let mut layers = block.parameters(target);
     layers[0].norm1[0] = leaf(3, [5], 0.0, (&device, DType::F64));
-    assert!(refusal(block.input(place), layers).contains("Double"));
+    assert!(refusal(block.input(target), layers).contains("Double"));
 }

@@ -46,8 +46,8 @@ at::Tensor like_with(const at::Tensor& map, int64_t channels) {
   return channels_last({map.size(0), channels, map.size(2), map.size(3)}, map);
 }
 
-// [N, C, H, W] with channels side by side as a matrix [N H W, C]; a view.
-at::Tensor places(const at::Tensor& map) {
+// [N, C, H, W] with channels side by side as a matrix [N H W, C], a row for each position; a view.
+at::Tensor position_rows(const at::Tensor& map) {
   return map.permute({0, 2, 3, 1}).reshape({-1, map.size(1)});
 }
 
@@ -60,7 +60,7 @@ at::Tensor convolved(const at::Tensor& map, const at::Tensor& weight2) {
   return at::conv2d(map, weight2.to(map.scalar_type()), {}, 1, 1);
 }
 
-// The buffer, with the input's channels in place.
+// The buffer, which begins with the input's channels.
 at::Tensor buffer_of(const BlockShape& shape, const at::Tensor& input) {
   auto buffer = like_with(input, shape.channels_out());
   buffer.narrow(1, 0, shape.channels).copy_(input);
@@ -77,8 +77,8 @@ at::Tensor normalised(const at::Tensor& input, const Statistics& statistics,
 // A 1x1 convolution is a product of matrices.
 at::Tensor mixed(const at::Tensor& map, const at::Tensor& weight1) {
   auto output = like_with(map, weight1.size(0));
-  auto rows = places(output);
-  at::mm_out(rows, places(map), matrix(weight1, map).t());
+  auto rows = position_rows(output);
+  at::mm_out(rows, position_rows(map), matrix(weight1, map).t());
   return output;
 }
 
@@ -86,7 +86,7 @@ at::Tensor mixed(const at::Tensor& map, const at::Tensor& weight1) {
 // the cache when they are read.
 constexpr int64_t PART_BYTES = 1 << 21;
 
-// Calls work(first place, number of places, scratch [number, channels]) for all places.
+// Calls work(first row, number of rows, scratch [number, channels]) until all rows are covered.
 template <typename Work>
 void in_parts(const at::Tensor& rows, const Work& work) {
   const int64_t step =
@@ -104,7 +104,8 @@ void in_parts(const at::Tensor& rows, const Work& work) {
 at::Tensor normalised_and_mixed(const at::Tensor& input, const Affine& affine,
                                 const at::Tensor& weight1) {
   auto output = like_with(input, weight1.size(0));
-  const auto from = places(input), to = places(output), weights = matrix(weight1, input).t();
+  const auto from = position_rows(input), to = position_rows(output),
+             weights = matrix(weight1, input).t();
   in_parts(from, [&](int64_t first, int64_t count, at::Tensor activated) {
     scale_shift_relu(from.narrow(0, first, count), affine, activated);
     auto part = to.narrow(0, first, count);
@@ -113,16 +114,16 @@ at::Tensor normalised_and_mixed(const at::Tensor& input, const Affine& affine,
   return output;
 }
 
-// Numbers of one place of the weight from which products of matrices are faster than oneDNN.
-constexpr int64_t MIN_KERNEL_SIZE_OF_OURS = 2048;
+// Numbers in one tap of the weight from which products of matrices are faster than oneDNN.
+constexpr int64_t MIN_TAP_SIZE_OF_OURS = 2048;
 
 // The gradient [K, C, 3, 3] of a 3x3 convolution's weight. Its input is ReLU of the normalised
 // `map` [N, C, H, W]; `gradient` is that of its output, [N, K, H, W]. Both lie channel by channel
 // side by side.
 //
-// With a border of zeros around each picture, the input that the weight's place (ky, kx) meets lies
-// a fixed number of rows from the gradient that it makes: the gradient of that place is one product
-// of matrices, of which the borders add nothing. oneDNN takes half as long again with AVX2.
+// With a border of zeros around each picture, the input that the weight's tap (ky, kx) reads lies a
+// fixed number of rows from the output that it contributes to: the gradient of that tap is one
+// product of matrices, to which the borders add nothing. oneDNN takes half as long again with AVX2.
 at::Tensor weight_gradient(const at::Tensor& map, const Affine& affine, const at::Tensor& gradient,
                            const at::Tensor& weight) {
   const int64_t batch = map.size(0), channels = map.size(1), height = map.size(2),
@@ -151,12 +152,12 @@ at::Tensor weight_gradient(const at::Tensor& map, const Affine& affine, const at
                       outputs.data_ptr<float>() + (i * rows + (y + 1) * (width + 2) + 1) * kernels);
         }
       }
-      for (int64_t place = 0; place < 9; ++place) {
-        const int64_t offset = (place / 3 - 1) * (width + 2) + place % 3 - 1,
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        const int64_t offset = (tap / 3 - 1) * (width + 2) + tap % 3 - 1,
                       from = std::max<int64_t>(0, -offset);
         const int64_t together = count - std::abs(offset);
-        auto of_place = partial[part][place];
-        at::mm_out(of_place, outputs.narrow(0, from, together).t(),
+        auto tap_gradient = partial[part][tap];
+        at::mm_out(tap_gradient, outputs.narrow(0, from, together).t(),
                    inputs.narrow(0, from + offset, together));
       }
     }
@@ -168,7 +169,7 @@ at::Tensor weight_gradient(const at::Tensor& map, const Affine& affine, const at
 
 bool is_weight_gradient_ours(const BlockShape& shape, const at::Tensor& bottleneck) {
   return NormReluBackward::takes_parts(bottleneck) &&
-         shape.growth * shape.bottleneck >= MIN_KERNEL_SIZE_OF_OURS;
+         shape.growth * shape.bottleneck >= MIN_TAP_SIZE_OF_OURS;
 }
 
 Statistics first(const std::vector<at::Tensor>& statistics, int64_t layer) {
@@ -260,9 +261,9 @@ BlockBackward dense_block_backward(const BlockShape& shape, at::Tensor& output_g
   // Gradients of all channels; each layer adds to those that it read.
   const auto gradient = output_gradient.contiguous(at::MemoryFormat::ChannelsLast);
   // One for all layers: memory of another size for each would leave gaps that nothing fits into.
-  const int64_t place_count = gradient.numel() / std::max<int64_t>(shape.channels_out(), 1);
+  const int64_t position_count = gradient.numel() / std::max<int64_t>(shape.channels_out(), 1);
   const auto scratch =
-      at::empty({place_count * shape.channels_before(std::max<int64_t>(shape.layers - 1, 0))},
+      at::empty({position_count * shape.channels_before(std::max<int64_t>(shape.layers - 1, 0))},
                 forward.output.options());
   for (int64_t l = shape.layers - 1; l >= 0; --l) {
     const Layer layer(parameters, l);
@@ -300,12 +301,13 @@ BlockBackward dense_block_backward(const BlockShape& shape, at::Tensor& output_g
     norm2.finish(gradients[3], gradients[4]);
     norm2.write(bottleneck_gradient, bottleneck, bottleneck_gradient, false);
 
-    const auto weights = matrix(layer.weight1, input), rows = places(bottleneck_gradient),
-               input_rows = places(input);
-    const auto kept_rows = are_activations_kept ? places(forward.kept[kept + 1]) : at::Tensor();
+    const auto weights = matrix(layer.weight1, input), rows = position_rows(bottleneck_gradient),
+               input_rows = position_rows(input);
+    const auto kept_rows =
+        are_activations_kept ? position_rows(forward.kept[kept + 1]) : at::Tensor();
     auto weight1_gradient = at::zeros_like(weights);
     const auto activated_gradient =
-        scratch.narrow(0, 0, place_count * channels).view({place_count, channels});
+        scratch.narrow(0, 0, position_count * channels).view({position_count, channels});
     NormReluBackward norm1(of_input, layer.gamma1, layer.beta1, shape.epsilon);
     in_parts(input_rows, [&](int64_t first, int64_t count, at::Tensor activated) {
       const auto part = input_rows.narrow(0, first, count),
@@ -322,7 +324,7 @@ BlockBackward dense_block_backward(const BlockShape& shape, at::Tensor& output_g
     });
     gradients[2] = weight1_gradient.to(layer.weight1.scalar_type()).view_as(layer.weight1);
     norm1.finish(gradients[0], gradients[1]);
-    auto into = places(gradient).narrow(1, 0, channels);
+    auto into = position_rows(gradient).narrow(1, 0, channels);
     norm1.write(activated_gradient, input_rows, into, true);
   }
   backward.input_gradient =

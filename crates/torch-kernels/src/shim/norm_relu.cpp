@@ -21,8 +21,8 @@
 namespace ossify {
 namespace {
 
-// Places of a channels-last tensor, or of some of its channels: `count` rows of `channels` numbers,
-// `stride` numbers apart.
+// Positions of a channels-last tensor, or of some of its channels: `count` rows of `channels`
+// numbers, `stride` numbers apart.
 struct Rows {
   float* data;
   int64_t count;
@@ -229,8 +229,8 @@ Statistics statistics_of(const at::Tensor& input) {
         at::var_mean(input.to(type_of_sums(input)), at::IntArrayRef({0, 2, 3}), /*unbiased=*/false);
     return {mean, variance};
   }
-  // Deviations are taken from the first place's values: sums of squares of values with a large mean
-  // would lose the variance.
+  // Deviations are taken from the values at the first position: sums of squares of values with a
+  // large mean would lose the variance.
   const float* origin = rows.row(0);
   const auto sums = sums_over_pieces(rows, [&](int64_t begin, int64_t end, float* sum,
                                                float* squares) {
@@ -304,16 +304,16 @@ at::Tensor unpooled(const at::Tensor& pooled_gradient, const at::Tensor& input,
       return;
     }
     const auto map = activated(part, affine);
-    const auto places = std::get<1>(at::max_pool2d_with_indices(map, {3, 3}, {2, 2}, {1, 1}));
+    const auto indices = std::get<1>(at::max_pool2d_with_indices(map, {3, 3}, {2, 2}, {1, 1}));
     into.copy_(at::max_pool2d_with_indices_backward(gradient, map, {3, 3}, {2, 2}, {1, 1}, {1, 1},
-                                                    false, places));
+                                                    false, indices));
   });
   return output;
 }
 
 // With m the output's gradient where ReLU let the value pass, s = gamma / sqrt(variance + epsilon)
-// and n places: dbeta = sum(m), dgamma = sum(m (x - mean)) / sqrt(variance + epsilon), dx = s m - s
-// / n (dbeta + (x - mean) / (variance + epsilon) sum(m (x - mean))) (Ioffe and Szegedy 2015,
+// and n positions: dbeta = sum(m), dgamma = sum(m (x - mean)) / sqrt(variance + epsilon), dx = s m
+// - s / n (dbeta + (x - mean) / (variance + epsilon) sum(m (x - mean))) (Ioffe and Szegedy 2015,
 // section 3).
 NormReluBackward::NormReluBackward(const Statistics& statistics, const at::Tensor& gamma,
                                    const at::Tensor& beta, double epsilon)

@@ -27,17 +27,17 @@ Affine affine_of(const Statistics& statistics, const at::Tensor& gamma, const at
                  double epsilon);
 
 // Writes max(0, x * scale + shift) to `output`, which has the input's sizes and may be the input.
-// Both are [N, C, H, W], or places [P, C].
+// Both are [N, C, H, W], or rows of positions [P, C].
 void scale_shift_relu(const at::Tensor& input, const Affine& affine, at::Tensor& output);
 
 // As scale_shift_relu, from one picture [H, W, C] of side by side numbers into one with a border of
-// one place: [H + 2, W + 2, C]. On the calling thread.
+// one position: [H + 2, W + 2, C]. On the calling thread.
 void scale_shift_relu_into_border(const float* picture, int64_t height, int64_t width,
                                   int64_t channels, const float* scale, const float* shift,
                                   float* bordered);
 
-// What becomes of an activated map: all of it, the largest value of the 3x3 places around every
-// other one, or the mean of each 2x2 places.
+// How an activated map is pooled: not at all, by the maximum of 3x3 windows around every other
+// position, or by the mean of 2x2 windows.
 enum class Pool : int64_t { None, Largest, Mean };
 
 // max(0, x * scale + shift) of [N, C, H, W], pooled.
@@ -48,15 +48,15 @@ at::Tensor unpooled(const at::Tensor& pooled_gradient, const at::Tensor& input,
                     const Affine& affine, Pool pool);
 
 // The gradient through ReLU and normalisation, in two passes over outputs' gradients and inputs,
-// which are [N, C, H, W] or places [P, C]: `add` takes all of them, in parts if need be; after
+// which are [N, C, H, W] or rows [P, C]: `add` takes all of them, in parts if need be; after
 // `finish`, `write` gives the inputs' gradients.
 class NormReluBackward {
  public:
   NormReluBackward(const Statistics& statistics, const at::Tensor& gamma, const at::Tensor& beta,
                    double epsilon);
 
-  // Whether `add` takes such an input, or parts of it, in several calls; ATen wants all places at
-  // once.
+  // Whether `add` takes such an input, or parts of it, in several calls; ATen wants all positions
+  // at once.
   static bool takes_parts(const at::Tensor& input);
 
   void add(const at::Tensor& output_gradient, const at::Tensor& input);
@@ -78,7 +78,7 @@ class NormReluBackward {
   // The input's gradient, where ATen made it.
   at::Tensor by_aten_;
   int64_t count_ = 0;
-  // Sums over the places of m, and of m (x - mean): doubles [C]; see `add`.
+  // Sums over all positions of m, and of m (x - mean): doubles [C]; see `add`.
   at::Tensor sum_;
   at::Tensor product_;
   // The input's gradient is scale m - (constant + slope x).
