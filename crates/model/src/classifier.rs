@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::config::{ConfigError, ModelConfig};
 use crate::densenet::Backbone;
-use crate::head::{Head, HeadOutput};
+use crate::head::{Head, HeadOutput, OutputSizes};
 use crate::initial::randomize;
 use crate::tensors::state::{ParameterCounts, parameter_counts};
 
@@ -49,6 +49,11 @@ impl Classifier {
     /// Logits and boxes of a batch of normalised input; see [`crate::pixels`].
     pub fn forward(&self, input: Tensor<4>) -> HeadOutput {
         self.head.forward(self.backbone.forward(input))
+    }
+
+    /// How many classes and cells its outputs have.
+    pub fn output_sizes(&self) -> OutputSizes {
+        self.head.output_sizes(self.backbone.feature_channels())
     }
 
     /// Numbers in the whole network.

@@ -15,7 +15,7 @@ pub enum Architecture {
     /// torchvision's `densenet201`.
     DenseNet201,
     /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 58
-    /// MMAC at 112 pixels. Its features keep where things are ([`Pooling::AverageAndPlaces`]).
+    /// MMAC at 112 pixels. Its features keep where things are ([`Pooling::AverageAndCells`]).
     DenseNetCompact,
 }
 
@@ -62,7 +62,7 @@ impl Architecture {
                 block_layers: [2, 4, 6].to_vec(),
                 stem_channels: 24,
                 bottleneck_factor: 2,
-                pooling: Pooling::AverageAndPlaces { channels: 48 },
+                pooling: Pooling::AverageAndCells { channels: 48 },
             },
         }
     }
@@ -127,10 +127,10 @@ impl BackboneShape {
     pub fn features(&self, input_px: usize) -> FeatureLayout {
         let average = self.map_channels();
         match self.pooling {
-            Pooling::GlobalAverage => FeatureLayout { average, place_channels: 0, side: 0 },
-            Pooling::AverageAndPlaces { channels } => {
+            Pooling::GlobalAverage => FeatureLayout { average, cell_channels: 0, side: 0 },
+            Pooling::AverageAndCells { channels } => {
                 let side = input_px.div_ceil(4) >> self.block_layers.len().saturating_sub(2);
-                FeatureLayout { average, place_channels: channels, side }
+                FeatureLayout { average, cell_channels: channels, side }
             }
         }
     }
@@ -154,12 +154,12 @@ impl BackboneShape {
                 channels += self.growth_rate;
             }
         }
-        if let FeatureLayout { place_channels, side: fine, .. } = self.features(input_px)
-            && place_channels > 0
+        if let FeatureLayout { cell_channels, side: fine, .. } = self.features(input_px)
+            && cell_channels > 0
         {
-            total += place_channels
+            total += cell_channels
                 * (channels * side * side
-                    + (self.fine_channels() + 9 * place_channels) * fine * fine);
+                    + (self.fine_channels() + 9 * cell_channels) * fine * fine);
         }
         total as u64
     }
@@ -176,33 +176,33 @@ pub enum Pooling {
     /// The mean over all positions, as in the reference: `F = C`. What was seen is kept, where it
     /// was seen is lost.
     GlobalAverage,
-    /// The global average, followed by a map of places, place by place: `F = C + P * channels` for
-    /// `P` places. The map has the resolution of the last block but one: ReLU of a norm of a 1x1
+    /// The global average, followed by a grid of cells, cell by cell: `F = C + P * channels` for
+    /// `P` cells. The grid has the resolution of the last block but one: ReLU of a norm of a 1x1
     /// convolution of that block's normalised output plus a 1x1 convolution of the last map, scaled
     /// up bilinearly; then a 3x3 convolution, norm and ReLU (a feature pyramid of one step; Lin et
-    /// al. 2017). The head looks at each place for itself.
-    AverageAndPlaces {
-        /// Channels of the map of places.
+    /// al. 2017). The head looks at each cell by itself.
+    AverageAndCells {
+        /// Channels of each cell.
         channels: usize,
     },
 }
 
-/// What a feature vector is made up of: the averages of the last map's channels, then a square map
-/// of places, row by row, the channels of a place side by side.
+/// What a feature vector is made up of: the averages of the last map's channels, then a square
+/// grid of cells, row by row, the channels of a cell side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeatureLayout {
     /// Channels that are averaged.
     pub average: usize,
-    /// Channels of each place; 0 where there is no such map.
-    pub place_channels: usize,
-    /// Places along each side of the map.
+    /// Channels of each cell; 0 without such a grid.
+    pub cell_channels: usize,
+    /// Cells along each side of the grid.
     pub side: usize,
 }
 
 impl FeatureLayout {
     /// Length `F` of the vector.
     pub fn len(&self) -> usize {
-        self.average + self.side * self.side * self.place_channels
+        self.average + self.side * self.side * self.cell_channels
     }
 
     /// Whether there is nothing in it.
@@ -291,9 +291,9 @@ impl ModelConfig {
     pub fn head_numbers(&self) -> u128 {
         let size = |value: usize| value as u128;
         let dense = |inputs: u128, units: u128| inputs.saturating_add(1).saturating_mul(units);
-        let FeatureLayout { average, place_channels, .. } =
+        let FeatureLayout { average, cell_channels, .. } =
             self.architecture.shape().features(self.input_px.min(MAX_INPUT_PX));
-        let mut inputs = size(average + place_channels);
+        let mut inputs = size(average + cell_channels);
         let mut total = 0_u128;
         for units in self.head_widths.iter().map(|&units| size(units)) {
             let stage = dense(inputs, units).saturating_add(inputs.saturating_mul(4));
@@ -301,8 +301,25 @@ impl ModelConfig {
             inputs = units;
         }
         let boxes =
-            if place_channels > 0 { dense(size(place_channels), 5) } else { dense(inputs, 4) };
+            if cell_channels > 0 { dense(size(cell_channels), 5) } else { dense(inputs, 4) };
         total.saturating_add(dense(inputs, size(self.classes))).saturating_add(boxes)
+    }
+
+    /// Numbers in the maps of one image that a training step keeps for the gradients of dense block
+    /// `first_block`, counted from 1, and of all that follows, at the least: the block's outputs. 0
+    /// adds the output of the first convolution.
+    pub fn map_numbers(&self, first_block: usize) -> u64 {
+        let shape = self.architecture.shape();
+        let numbers = |channels: usize, side: usize| {
+            [channels, side, side].into_iter().fold(1_u64, |product, factor| {
+                product.saturating_mul(factor.try_into().unwrap_or(u64::MAX))
+            })
+        };
+        let after_stem = self.input_px.div_ceil(2);
+        let stem = if first_block == 0 { numbers(shape.stem_channels, after_stem) } else { 0 };
+        let sides = std::iter::successors(Some(after_stem.div_ceil(2)), |side| Some(side / 2));
+        let blocks = shape.block_channels().zip(sides).skip(first_block.saturating_sub(1));
+        blocks.fold(stem, |sum, (channels, side)| sum.saturating_add(numbers(channels, side)))
     }
 
     /// Checks that a network can be built.

@@ -10,6 +10,7 @@ use ossify_torch_kernels::ops::{
 };
 
 use crate::config::{BackboneShape, Pooling};
+use crate::constant::Constant;
 use crate::tensors::state::{ParameterCounts, parameter_counts};
 
 /// The convolutional part of the network: image in, feature vector out.
@@ -23,7 +24,7 @@ pub struct Backbone {
     blocks: Vec<DenseBlock>,
     transitions: Vec<Transition>,
     norm5: BatchNorm,
-    places: Option<Places>,
+    cells: Option<CellGrid>,
     feature_channels: usize,
     keep_activations: bool,
     is_half: bool,
@@ -51,15 +52,18 @@ struct Transition {
     conv: Conv2d,
 }
 
-/// The map of places of [`Pooling::AverageAndPlaces`].
+/// The grid of cells of [`Pooling::AverageAndCells`].
 #[derive(Module, Debug)]
-struct Places {
+struct CellGrid {
     norm_fine: BatchNorm,
     conv_fine: Conv2d,
     conv_coarse: Conv2d,
     norm1: BatchNorm,
     conv1: Conv2d,
     norm2: BatchNorm,
+    /// By the sides of both maps: see [`enlargement`].
+    #[module(skip)]
+    enlargement: Constant<[usize; 4], Tensor<3>>,
 }
 
 fn convolution(channels: [usize; 2], kernel: usize, stride: usize, device: &Device) -> Conv2d {
@@ -105,15 +109,16 @@ impl Backbone {
             });
             blocks.push(DenseBlock { layers: layers.collect() });
         }
-        let places = match shape.pooling {
+        let cells = match shape.pooling {
             Pooling::GlobalAverage => None,
-            Pooling::AverageAndPlaces { channels: of_place } => Some(Places {
+            Pooling::AverageAndCells { channels: cell_channels } => Some(CellGrid {
                 norm_fine: batch_norm(shape.fine_channels(), device),
-                conv_fine: convolution([shape.fine_channels(), of_place], 1, 1, device),
-                conv_coarse: convolution([channels, of_place], 1, 1, device),
-                norm1: batch_norm(of_place, device),
-                conv1: convolution([of_place, of_place], 3, 1, device),
-                norm2: batch_norm(of_place, device),
+                conv_fine: convolution([shape.fine_channels(), cell_channels], 1, 1, device),
+                conv_coarse: convolution([channels, cell_channels], 1, 1, device),
+                norm1: batch_norm(cell_channels, device),
+                conv1: convolution([cell_channels, cell_channels], 3, 1, device),
+                norm2: batch_norm(cell_channels, device),
+                enlargement: Constant::default(),
             }),
         };
         Self {
@@ -122,7 +127,7 @@ impl Backbone {
             blocks,
             transitions,
             norm5: batch_norm(channels, device),
-            places,
+            cells,
             feature_channels: shape.features(input_px).len(),
             keep_activations: false,
             is_half: false,
@@ -167,11 +172,9 @@ impl Backbone {
         let fine = (block..last).fold(map, |map, block| self.through_block(map, block));
         let coarse = norm_relu(&self.norm5, self.through_block(fine.clone(), last), Pool::None);
         let average = adaptive_avg_pool2d(coarse.clone(), [1, 1]).flatten(1, 3);
-        let features = match &self.places {
+        let features = match &self.cells {
             None => average,
-            Some(places) => {
-                Tensor::cat(vec![average, places.forward(coarse, fine).flatten(1, 2)], 1)
-            }
+            Some(cells) => Tensor::cat(vec![average, cells.forward(coarse, fine).flatten(1, 2)], 1),
         };
         if self.is_half { features.cast(DType::F32) } else { features }
     }
@@ -236,7 +239,7 @@ impl DenseLayer {
 }
 
 impl Transition {
-    /// Averaging and a 1x1 convolution can change places, being linear, and with a quarter of the
+    /// Averaging and a 1x1 convolution can be swapped, being linear, and with a quarter of the
     /// positions the convolution takes a quarter of the time.
     fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         convolve(&self.conv, norm_relu(&self.norm, input, Pool::Mean))
@@ -289,20 +292,23 @@ fn remember(norm: &BatchNorm, batch: ChannelStatistics) {
     norm.running_var.update(moved(norm.running_var.value_sync(), batch.variance));
 }
 
-impl Places {
-    /// The last map `[N, C, h, w]` and that of the block before `[N, C', H, W]` to places `[N, H *
+impl CellGrid {
+    /// The last map `[N, C, h, w]` and that of the block before `[N, C', H, W]` to cells `[N, H *
     /// W, channels]`.
     fn forward(&self, coarse: Tensor<4>, fine: Tensor<4>) -> Tensor<3> {
         let [batch, _, height, width] = fine.dims();
         let [_, _, coarse_height, coarse_width] = coarse.dims();
-        let coarse = by_place(convolve(&self.conv_coarse, coarse));
-        let scaled =
-            enlargement([coarse_height, coarse_width], [height, width], &coarse).matmul(coarse);
+        let coarse = by_position(convolve(&self.conv_coarse, coarse));
+        let sides = [coarse_height, coarse_width, height, width];
+        let enlargement = self.enlargement.get(sides, &coarse, || {
+            enlargement([coarse_height, coarse_width], [height, width], &coarse)
+        });
+        let scaled = enlargement.matmul(coarse);
         let fine =
-            by_place(convolve(&self.conv_fine, norm_relu(&self.norm_fine, fine, Pool::None)));
+            by_position(convolve(&self.conv_fine, norm_relu(&self.norm_fine, fine, Pool::None)));
         let channels = fine.dims()[2];
         let map = (fine + scaled).swap_dims(1, 2).reshape([batch, channels, height, width]);
-        by_place(norm_relu(
+        by_position(norm_relu(
             &self.norm2,
             convolve(&self.conv1, norm_relu(&self.norm1, map, Pool::None)),
             Pool::None,
@@ -311,26 +317,31 @@ impl Places {
 }
 
 /// `[N, C, H, W]` to `[N, H * W, C]`.
-fn by_place(map: Tensor<4>) -> Tensor<3> {
+fn by_position(map: Tensor<4>) -> Tensor<3> {
     map.flatten::<3>(2, 3).swap_dims(1, 2)
 }
 
-/// What scales a map of places up bilinearly when it is multiplied from the left: `[1, H * W, h *
+/// What scales a map up bilinearly when it is multiplied from the left: `[1, H * W, h *
 /// w]`, as PyTorch's `interpolate` with centres aligned (`align_corners = false`). Device and type
 /// are those of `like`.
 fn enlargement(from: [usize; 2], to: [usize; 2], like: &Tensor<3>) -> Tensor<3> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and the fraction is the share"
+    )]
     let shares = |from: usize, to: usize, at: usize| {
-        let place = ((at as f32 + 0.5) * from as f32 / to as f32 - 0.5).max(0.0);
-        let first = (place as usize).min(from - 1);
+        let source = ((at as f32 + 0.5) * from as f32 / to as f32 - 0.5).max(0.0);
+        let first = (source as usize).min(from - 1);
         let second = (first + 1).min(from - 1);
-        let share = place - first as f32;
+        let share = source - first as f32;
         [(first, 1.0 - share), (second, share)]
     };
     let mut matrix = vec![0.0_f32; to[0] * to[1] * from[0] * from[1]];
-    for (row, shares_of_place) in matrix.chunks_exact_mut(from[0] * from[1]).enumerate() {
+    for (row, shares_of_position) in matrix.chunks_exact_mut(from[0] * from[1]).enumerate() {
         for (y, of_y) in shares(from[0], to[0], row / to[1]) {
             for (x, of_x) in shares(from[1], to[1], row % to[1]) {
-                shares_of_place[y * from[1] + x] += of_y * of_x;
+                shares_of_position[y * from[1] + x] += of_y * of_x;
             }
         }
     }

@@ -174,8 +174,8 @@ impl ComputeDevice {
         self.kind
     }
 
-    /// Name for people and for `environment.json`: the GPU's product name where the driver tells
-    /// it, else how the processor is used.
+    /// Name for people and for `environment.json`: the GPU's product name where the driver
+    /// gives it, else how the processor is used.
     pub fn name(&self) -> String {
         match self.kind {
             DeviceChoice::Cuda(index) => match runtime::cuda_device_name(index) {

@@ -65,7 +65,7 @@ fn explain(message: &str, lower: &str, trace: String) -> DeviceFailure {
     let said =
         message.split("Exception raised from").next().unwrap_or_default().replace("\\n", "\n");
     let said = said.lines().next().unwrap_or_default().trim().to_owned();
-    if ["out of memory", "can't allocate memory", "not enough memory"]
+    if ["out of memory", "can't allocate memory", "not enough memory", "bad_alloc"]
         .iter()
         .any(|words| message.contains(words))
     {

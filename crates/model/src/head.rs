@@ -6,21 +6,25 @@ use burn::tensor::activation::{log_softmax, relu, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::FeatureLayout;
+use crate::constant::Constant;
 
 /// Dropout, BatchNorm, dense layer and ReLU for each width, then two linear outputs side by side:
 /// classes and box.
 ///
-/// Where features have a map of places, the box is read from the map instead: at each place a
+/// Where features have a grid of cells, the box is read from the grid instead: in each cell a
 /// linear output gives a score and the distances from there to the box's edges, as FCOS does (Tian
-/// et al. 2019). The classes are then told from the averages and from the mean place, each place
-/// weighing as the softmax of the scores says.
+/// et al. 2019). The classes are then predicted from the averages and from the mean cell, weighted
+/// by the softmax of the scores.
 #[derive(Module, Debug)]
 pub struct Head {
     stages: Vec<HeadStage>,
     classes: Linear,
     boxes: Linear,
     average: usize,
-    place_channels: usize,
+    cell_channels: usize,
+    /// By side: see [`grid`].
+    #[module(skip)]
+    grid: Constant<usize, [Tensor<3>; 2]>,
 }
 
 #[derive(Module, Debug)]
@@ -30,45 +34,56 @@ struct HeadStage {
     dense: Linear,
 }
 
+/// How many numbers the head gives for each image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputSizes {
+    /// Scores of classes.
+    pub classes: usize,
+    /// Cells, each with a score and a box; 1 where features have no grid.
+    pub cells: usize,
+}
+
 /// What the head says about a batch.
 #[derive(Debug, Clone)]
 pub struct HeadOutput {
     /// Unnormalised class scores `[N, classes]`; their softmax are the probabilities.
     pub logits: Tensor<2>,
-    /// Unnormalised scores of the places `[N, P]`, row by row of a square map; one place where
-    /// features have none.
-    pub places: Tensor<2>,
-    /// The box as each place has it, `[N, P, 4]`: xmin, ymin, xmax, ymax as shares of the input
+    /// Unnormalised scores of the cells `[N, P]`, row by row of a square grid; one cell where
+    /// features have no grid.
+    pub cell_scores: Tensor<2>,
+    /// The box that each cell proposes, `[N, P, 4]`: xmin, ymin, xmax, ymax as shares of the input
     /// tensor's width and height. Not confined to 0..1.
     pub candidates: Tensor<3>,
 }
 
 impl HeadOutput {
-    /// Box edges `[N, 4]`: those of the place with the highest score.
+    /// Box edges `[N, 4]`: those of the cell with the highest score.
     pub fn boxes(&self) -> Tensor<2> {
-        let [batch, places, edges] = self.candidates.dims();
-        if places == 1 {
+        let [batch, cells, edges] = self.candidates.dims();
+        if cells == 1 {
             return self.candidates.clone().reshape([batch, edges]);
         }
-        let best = self.places.clone().argmax(1).reshape([batch, 1, 1]).expand([batch, 1, edges]);
+        let best =
+            self.cell_scores.clone().argmax(1).reshape([batch, 1, 1]).expand([batch, 1, edges]);
         self.candidates.clone().gather(1, best).reshape([batch, edges])
     }
 
-    /// What was said about mirrored input, left and right exchanged, as places and boxes of the
+    /// What was said about mirrored input, left and right exchanged, as cells and boxes of the
     /// input itself.
     #[must_use]
     pub fn mirrored(self) -> Self {
-        let [batch, count] = self.places.dims();
+        let [batch, count] = self.cell_scores.dims();
         let side = count.isqrt();
-        let places = self.places.reshape([batch, side, side]).flip([2]).reshape([batch, count]);
+        let cell_scores =
+            self.cell_scores.reshape([batch, side, side]).flip([2]).reshape([batch, count]);
         let of_rows =
             self.candidates.reshape([batch, side, side, 4]).flip([2]).reshape([batch, count, 4]);
         let edge = |edge| of_rows.clone().narrow(2, edge, 1);
         let candidates = Tensor::cat(vec![1.0 - edge(2), edge(1), 1.0 - edge(0), edge(3)], 2);
-        Self { logits: self.logits, places, candidates }
+        Self { logits: self.logits, cell_scores, candidates }
     }
 
-    /// The mean of two outputs about the same input: of probabilities, and place by place of scores
+    /// The mean of two outputs about the same input: of probabilities, and cell by cell of scores
     /// and boxes. Logits come out as the logarithms of probabilities. It does not matter which of
     /// the two comes first.
     #[must_use]
@@ -80,14 +95,14 @@ impl HeadOutput {
             + ((one - two).abs().neg().exp().log1p() - std::f64::consts::LN_2);
         Self {
             logits,
-            places: (self.places + other.places) / 2.0,
+            cell_scores: (self.cell_scores + other.cell_scores) / 2.0,
             candidates: (self.candidates + other.candidates) / 2.0,
         }
     }
 }
 
-/// Distances from a place to a box's edges are `exp` of what the output says, held to this on both
-/// sides, times the distance of neighbouring places.
+/// Distances from a cell to a box's edges are `exp` of what the output says, held to this on both
+/// sides, times the distance of neighbouring cells.
 const MAX_LOG_DISTANCE: f64 = 4.0;
 
 /// Keras' default for BatchNorm; Burn's and PyTorch's is 1e-5. Of Keras' momentum, which keeps 0.99
@@ -104,8 +119,8 @@ impl Head {
         classes: usize,
         device: &Device,
     ) -> Self {
-        let FeatureLayout { average, place_channels, .. } = features;
-        let mut inputs = average + place_channels;
+        let FeatureLayout { average, cell_channels, .. } = features;
+        let mut inputs = average + cell_channels;
         let stages = widths.iter().map(|&width| {
             let stage = HeadStage {
                 dropout: DropoutConfig::new(dropout).init(),
@@ -116,8 +131,8 @@ impl Head {
             stage
         });
         let stages = stages.collect();
-        let boxes = if place_channels > 0 {
-            LinearConfig::new(place_channels, 5)
+        let boxes = if cell_channels > 0 {
+            LinearConfig::new(cell_channels, 5)
         } else {
             LinearConfig::new(inputs, 4)
         };
@@ -126,42 +141,50 @@ impl Head {
             classes: LinearConfig::new(inputs, classes).init(device),
             boxes: boxes.init(device),
             average,
-            place_channels,
+            cell_channels,
+            grid: Constant::default(),
         }
     }
 
     /// What the head says about feature vectors `[N, F]`.
     pub fn forward(&self, features: Tensor<2>) -> HeadOutput {
         let [batch, length] = features.dims();
-        if self.place_channels == 0 {
+        if self.cell_channels == 0 {
             let hidden = self.hidden(features);
             let candidates = self.boxes.forward(hidden.clone()).reshape([batch, 1, 4]);
-            let places = Tensor::zeros([batch, 1], (&candidates.device(), candidates.dtype()));
-            return HeadOutput { logits: self.classes.forward(hidden), places, candidates };
+            let cell_scores = Tensor::zeros([batch, 1], (&candidates.device(), candidates.dtype()));
+            return HeadOutput { logits: self.classes.forward(hidden), cell_scores, candidates };
         }
-        let count = (length - self.average) / self.place_channels;
+        let count = self.output_sizes(length).cells;
         let map = features.clone().narrow(1, self.average, length - self.average).reshape([
             batch,
             count,
-            self.place_channels,
+            self.cell_channels,
         ]);
         let found = self.boxes.forward(map.clone());
-        let places = found.clone().narrow(2, 0, 1).reshape([batch, count]);
-        let mean_place = softmax(places.clone(), 1)
+        let cell_scores = found.clone().narrow(2, 0, 1).reshape([batch, count]);
+        let mean_cell = softmax(cell_scores.clone(), 1)
             .reshape([batch, 1, count])
             .matmul(map)
-            .reshape([batch, self.place_channels]);
+            .reshape([batch, self.cell_channels]);
         let hidden =
-            self.hidden(Tensor::cat(vec![features.narrow(1, 0, self.average), mean_place], 1));
+            self.hidden(Tensor::cat(vec![features.narrow(1, 0, self.average), mean_cell], 1));
         let side = count.isqrt();
-        let [centres, signs] = grid(side, &found);
+        let [centres, signs] = self.grid.get(side, &found, || grid(side, &found));
         let distances =
             found.narrow(2, 1, 4).clamp(-MAX_LOG_DISTANCE, MAX_LOG_DISTANCE).exp() / side as f64;
         HeadOutput {
             logits: self.classes.forward(hidden),
-            places,
+            cell_scores,
             candidates: centres + distances * signs,
         }
+    }
+
+    /// How many classes and cells the outputs have for feature vectors of this length.
+    pub(crate) fn output_sizes(&self, length: usize) -> OutputSizes {
+        let [_, classes] = self.classes.weight.dims();
+        let cells = (length - self.average).checked_div(self.cell_channels).unwrap_or(1);
+        OutputSizes { classes, cells }
     }
 
     fn hidden(&self, features: Tensor<2>) -> Tensor<2> {
@@ -181,7 +204,7 @@ impl Head {
     }
 }
 
-/// Centres of the places of a square map, row by row, once for each edge of a box: x, y, x, y as
+/// Centres of the cells of a square grid, row by row, once for each edge of a box: x, y, x, y as
 /// shares of the sides, `[1, P, 4]`; and the directions in which edges lie from there, `[1, 1, 4]`.
 /// Device and type are those of `like`.
 fn grid(side: usize, like: &Tensor<3>) -> [Tensor<3>; 2] {

@@ -17,6 +17,7 @@ pub(crate) fn randomize<M: Module>(module: M, seed: u64) -> M {
 }
 
 /// Values of the tensor `name` with Burn's dimensions `dims`, row by row.
+#[expect(clippy::cast_possible_truncation, reason = "weights are float32")]
 fn initial_values(name: &str, dims: &[usize], seed: u64) -> Vec<f32> {
     let count = dims.iter().product();
     let mut random = Gaussian::new(seed, name);

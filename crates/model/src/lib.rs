@@ -12,9 +12,15 @@
 //! with Burn's `Module::train` and `Module::valid`.
 
 #![warn(missing_docs)]
+#![warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+#![cfg_attr(
+    test,
+    allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)
+)]
 
 mod classifier;
 mod config;
+mod constant;
 mod densenet;
 pub mod device;
 mod guard;
@@ -31,5 +37,5 @@ pub use config::{
 };
 pub use densenet::Backbone;
 pub use guard::{DeviceFailure, on_device};
-pub use head::{Head, HeadOutput};
+pub use head::{Head, HeadOutput, OutputSizes};
 pub use tensors::state::ParameterCounts;

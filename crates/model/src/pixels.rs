@@ -95,21 +95,38 @@ pub fn shrink(batch: Tensor<4, Int>, input_px: usize) -> Result<Tensor<4>, Pixel
     })
 }
 
-/// Turns images of [`shrink`] into network input `[N, 3, input_px, input_px]`; gray becomes red,
-/// green and blue.
-pub fn normalize(images: Tensor<4>, normalization: Normalization) -> Tensor<4> {
-    let device = images.device();
-    let (mean, deviation) = (normalization.mean(), normalization.standard_deviation());
-    let per_channel = |value: &dyn Fn(usize) -> f32| {
-        Tensor::<1>::from_floats([value(0), value(1), value(2)], &device).reshape([1, 1, 1, 3])
-    };
-    let scale = per_channel(&|channel| 1.0 / (255.0 * deviation[channel]));
-    let shift = per_channel(&|channel| mean[channel] / deviation[channel]);
-    // A gray channel is spread over the three as it is scaled.
-    (images.permute([0, 2, 3, 1]) * scale - shift).permute([0, 3, 1, 2])
+/// Turns images of [`shrink`] into network input.
+#[derive(Debug, Clone)]
+pub struct Normalizer {
+    /// Of each channel, `[1, 1, 1, 3]`.
+    scale: Tensor<4>,
+    /// Of each channel, `[1, 1, 1, 3]`, subtracted after scaling.
+    shift: Tensor<4>,
 }
 
-/// [`upload`], [`shrink`] and [`normalize`] in one: bytes `[N, H, W, C]` to network input `[N, 3,
+impl Normalizer {
+    /// For images on `device`.
+    pub fn new(normalization: Normalization, device: &Device) -> Self {
+        let (mean, deviation) = (normalization.mean(), normalization.standard_deviation());
+        let per_channel = |value: &dyn Fn(usize) -> f32| {
+            Tensor::<1>::from_floats([value(0), value(1), value(2)], device).reshape([1, 1, 1, 3])
+        };
+        Normalizer {
+            scale: per_channel(&|channel| 1.0 / (255.0 * deviation[channel])),
+            shift: per_channel(&|channel| mean[channel] / deviation[channel]),
+        }
+    }
+
+    /// Images `[N, C, S, S]` of values 0..255 as input `[N, 3, S, S]`; gray becomes red, green and
+    /// blue.
+    pub fn apply(&self, images: Tensor<4>) -> Tensor<4> {
+        let (scale, shift) = (self.scale.clone(), self.shift.clone());
+        // A gray channel is spread over the three as it is scaled.
+        (images.permute([0, 2, 3, 1]) * scale - shift).permute([0, 3, 1, 2])
+    }
+}
+
+/// [`upload`], [`shrink`] and [`Normalizer::apply`] in one: bytes `[N, H, W, C]` to network input `[N, 3,
 /// input_px, input_px]` on `device`.
 ///
 /// # Errors
@@ -121,5 +138,6 @@ pub fn to_input(
     normalization: Normalization,
     input_px: usize,
 ) -> Result<Tensor<4>, PixelsError> {
-    Ok(normalize(shrink(upload(pixels, shape, device)?, input_px)?, normalization))
+    let images = shrink(upload(pixels, shape, device)?, input_px)?;
+    Ok(Normalizer::new(normalization, device).apply(images))
 }

@@ -9,7 +9,7 @@ pub enum Part {
     Stem,
     /// Dense block of this number, from 1, with the transition before it.
     Block(usize),
-    /// Last norm and pooling, and the map of places where there is one.
+    /// Last norm and pooling, and the grid of cells where there is one.
     Neck,
     /// Dense layers and outputs.
     Head,
@@ -94,13 +94,13 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
     }
     push("features.norm5".into(), Part::Neck, vec![channels, side, side], 0, channels, 0);
     let features = shape.features(config.input_px);
-    let FeatureLayout { place_channels: places, side: fine, .. } = features;
-    if places > 0 {
+    let FeatureLayout { cell_channels, side: fine, .. } = features;
+    if cell_channels > 0 {
         push(
             "places.conv_coarse".into(),
             Part::Neck,
-            vec![places, side, side],
-            channels * places,
+            vec![cell_channels, side, side],
+            channels * cell_channels,
             0,
             side * side,
         );
@@ -108,22 +108,22 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
         push(
             "places.norm_fine, conv_fine".into(),
             Part::Neck,
-            vec![places, fine, fine],
-            of_fine * places,
+            vec![cell_channels, fine, fine],
+            of_fine * cell_channels,
             of_fine,
             fine * fine,
         );
         push(
             "places.norm1, conv1, norm2".into(),
             Part::Neck,
-            vec![places, fine, fine],
-            9 * places * places,
-            2 * places,
+            vec![cell_channels, fine, fine],
+            9 * cell_channels * cell_channels,
+            2 * cell_channels,
             fine * fine,
         );
     }
     push("features".into(), Part::Neck, vec![features.len()], 0, 0, 0);
-    let mut width = features.average + places;
+    let mut width = features.average + cell_channels;
     let mut dense =
         |name: String, inputs: usize, outputs: usize, norm_channels: usize, positions: usize| {
             layers.push(LayerSummary {
@@ -140,8 +140,8 @@ pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
         width = units;
     }
     dense("head.classes".into(), width, config.classes, 0, 1);
-    if places > 0 {
-        dense("head.boxes".into(), places, 5, 0, fine * fine);
+    if cell_channels > 0 {
+        dense("head.boxes".into(), cell_channels, 5, 0, fine * fine);
     } else {
         dense("head.boxes".into(), width, 4, 0, 1);
     }

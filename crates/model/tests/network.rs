@@ -68,16 +68,16 @@ fn a_mirrored_image_is_told_the_mirrored_box_where_both_ways_are_averaged() {
 }
 
 #[test]
-fn places_of_mirrored_input_come_back_column_by_column() {
+fn cells_of_mirrored_input_come_back_column_by_column() {
     let device = flex();
-    let places = Tensor::<2>::from_floats([[1.0, 2.0, 3.0, 4.0]], &device);
+    let cell_scores = Tensor::<2>::from_floats([[1.0, 2.0, 3.0, 4.0]], &device);
     let candidates = Tensor::<3>::from_floats(
         [[[0.0, 0.1, 0.2, 0.3], [0.5, 0.0, 0.75, 1.0], [0.0; 4], [1.0; 4]]],
         &device,
     );
     let output =
-        HeadOutput { logits: Tensor::zeros([1, 1], &device), places, candidates }.mirrored();
-    assert_eq!(values(output.places), [2.0, 1.0, 4.0, 3.0]);
+        HeadOutput { logits: Tensor::zeros([1, 1], &device), cell_scores, candidates }.mirrored();
+    assert_eq!(values(output.cell_scores), [2.0, 1.0, 4.0, 3.0]);
     assert_eq!(
         values(output.candidates),
         [0.25, 0.0, 0.5, 1.0, 0.8, 0.1, 1.0, 0.3, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
@@ -89,7 +89,7 @@ fn a_mean_of_sure_outputs_stays_finite() {
     let device = flex();
     let output = |logits: [[f32; 2]; 1]| HeadOutput {
         logits: Tensor::from_floats(logits, &device),
-        places: Tensor::zeros([1, 1], &device),
+        cell_scores: Tensor::zeros([1, 1], &device),
         candidates: Tensor::zeros([1, 1, 4], &device),
     };
     let mean = values(output([[500.0, -500.0]]).mean(output([[500.0, -500.0]])).logits);
@@ -239,7 +239,7 @@ fn devices_agree_on_gradients() {
             let output = head.forward(features.clone());
             let gradients = (output.logits.square().mean()
                 + output.candidates.square().mean()
-                + output.places.square().mean()
+                + output.cell_scores.square().mean()
                 + head.l2_penalty().unwrap() * 0.01)
                 .backward();
             values(features.grad(&gradients).unwrap())
@@ -276,7 +276,7 @@ fn a_training_step_moves_weights_and_statistics_and_a_frozen_backbone_stays() {
     }
 }
 
-/// Tensors that take part in the logits: all of them, as the box output's scores weigh the places.
+/// Tensors that take part in the logits: all of them, as the box output's scores weigh the cells.
 fn trainable_tensors(classifier: &Classifier) -> usize {
     let mut count = 0;
     struct Count<'a>(&'a mut usize);

@@ -142,11 +142,9 @@ impl ImageFolder {
 
     /// Shape of the tensors.
     pub fn shape(&self) -> ShardShape {
-        ShardShape {
-            height: self.spec.side_px,
-            width: self.spec.side_px,
-            channels: self.spec.channels.count() as u32,
-        }
+        #[expect(clippy::cast_possible_truncation, reason = "1 or 3")]
+        let channels = self.spec.channels.count() as u32;
+        ShardShape { height: self.spec.side_px, width: self.spec.side_px, channels }
     }
 
     /// Adds names, sizes and times of the files, and how tensors are made of them.

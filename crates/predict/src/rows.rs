@@ -1,4 +1,4 @@
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use ossify_contract::{PredictionRow, Split, Transform, UnitBox};
 
 /// Where an image's tensor came from.
@@ -40,6 +40,8 @@ pub fn row(
     let (Some(class_name), Some(score)) = (class_names.get(best), probabilities.get(best)) else {
         bail!("{}: {} outputs for {} classes", origin.image_id, logits.len(), class_names.len());
     };
+    let class_index = i16::try_from(best)
+        .with_context(|| format!("class {best} is beyond the {} of a table", i16::MAX))?;
     let unit = origin
         .transform
         .to_source(&UnitBox::from(box_unit_xyxy), origin.source, origin.tensor)
@@ -49,7 +51,7 @@ pub fn row(
         image_id: origin.image_id.clone(),
         split,
         rank: 1,
-        class_index: best as i16,
+        class_index,
         class_name: class_name.clone(),
         score: *score,
         probabilities,
@@ -64,6 +66,7 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();
+    #[expect(clippy::cast_possible_truncation, reason = "tables have float32 probabilities")]
     powers.into_iter().map(|power| (power / sum) as f32).collect()
 }
 

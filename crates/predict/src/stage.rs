@@ -228,7 +228,7 @@ impl<'a> ShardWork<'a> {
         match Publication::current(folder, &self.fingerprint).filter(|_| !self.context.force) {
             Some(manifest) => {
                 let predictions = self.context.out.predictions();
-                // Where nothing is to be written, a folder that is read-only is no obstacle.
+                // The folder may be read-only where nothing is to be written.
                 if read_latest(&predictions)?.as_deref() != Some(self.run.id.as_str()) {
                     write_latest(&predictions, &self.run.id)?;
                 }
@@ -238,7 +238,7 @@ impl<'a> ShardWork<'a> {
         }
     }
 
-    /// Refuses to publish where model or shards were published anew since the fingerprint was
+    /// Refuses to publish where model or shards were published again since the fingerprint was
     /// taken: what was read may be of both.
     pub(crate) fn refuse_changed(&self) -> Result<()> {
         Ok(refuse_changed(&self.inputs)?)

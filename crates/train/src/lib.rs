@@ -9,11 +9,18 @@
 //! a checkpoint needs no state of any generator: a run that was killed and started again ends with
 //! the bytes of one that was left alone.
 
+#![warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
+#![cfg_attr(
+    test,
+    allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)
+)]
+
 mod data;
 mod interrupt;
 mod objective;
 mod optimise;
 mod random;
+mod rounding;
 mod run;
 mod watch;
 

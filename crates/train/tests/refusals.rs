@@ -143,6 +143,25 @@ fn offline_the_three_ways_to_pretrained_weights_are_named() {
 }
 
 #[test]
+fn a_mirror_of_pretrained_weights_that_cannot_be_one_is_a_usage_error() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let work = Work::new(4, 2);
+    let more =
+        ["model.architecture=\"densenet121\"", "model.weights=\"imagenet\"", "mode=\"finetune\""];
+    for (url, words) in [
+        (OsStr::from_bytes(b"http://\xff.example"), "OSSIFY_WEIGHTS_URL: \"http://\\xFF.example\""),
+        (OsStr::new(""), "densenet121-a639ec97.pth"),
+        (OsStr::new("no address"), "no address/densenet121-a639ec97.pth"),
+    ] {
+        let output = work.train(&more).env("OSSIFY_WEIGHTS_URL", url).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "`{words}` is not in: {said}");
+    }
+}
+
+#[test]
 fn an_input_larger_than_the_tensors_says_so() {
     let work = Work::new(4, 2);
     refused(&work, &["model.input_px=64"], 1, "cannot be enlarged");

@@ -39,6 +39,15 @@ fn two_thousand_shards_need_few_descriptors() {
 }
 
 #[test]
+fn a_head_that_the_process_may_have_no_memory_for_is_refused_in_words() {
+    let work = Work::new(4, 2);
+    let output = limited(&work.train(&["model.head_widths=[65536, 4096]"]), "-v 3000000");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("(ulimit -v): lower train.model.head_widths"), "{said}");
+}
+
+#[test]
 fn trainings_that_need_the_same_features_wait_for_each_other() {
     let work = Work::new(300, 20);
     let rates = [

@@ -5,12 +5,14 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{Work, text, timeless};
+use safetensors::SafeTensors;
 
-/// Everything that could lose its place: balanced sampling, augmentation, dropout, plateaus,
+/// Everything whose state could be lost: balanced sampling, augmentation, dropout, plateaus,
 /// momenta, averages.
 const RECIPE: [&str; 17] = [
     "epochs=5",
@@ -179,6 +181,109 @@ fn a_run_that_ended_goes_on_when_more_epochs_are_asked_for() {
     let said = text(&shorter.stderr);
     assert!(shorter.status.success() && said.contains("starts over"), "{said}");
     assert_eq!(timeless(work.metrics()), first);
+}
+
+/// Flips a bit in the middle of the numbers of the first tensor whose name begins with `part`; of
+/// the state where `part` is empty.
+fn flip_bit(checkpoint: &Path, part: &str) {
+    let mut bytes = std::fs::read(checkpoint).unwrap();
+    let (header, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let (start, end) = match part {
+        // Behind the length of the header, its text, in which the state comes first or second.
+        "" => (8, header),
+        part => {
+            let tensors = metadata.tensors();
+            let found =
+                tensors.iter().find(|(name, tensor)| name.starts_with(part) && tensor.shape != [0]);
+            let (start, end) = found.unwrap().1.data_offsets;
+            (8 + header + start, 8 + header + end)
+        }
+    };
+    bytes[(start + end) / 2] ^= 1 << 6;
+    std::fs::write(checkpoint, bytes).unwrap();
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy_folder(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn whatever_is_damaged_in_the_last_checkpoint_the_run_ends_as_an_undisturbed_one_or_in_words() {
+    let recipe = [&RECIPE[..RECIPE.len() - 1], &["epochs=2"]].concat();
+    let undisturbed = Work::new(48, 12);
+    assert!(undisturbed.train(&recipe).output().unwrap().status.success());
+    let work = Work::new(48, 12);
+    let mut child = work.train(&[&recipe[..], &["--quiet"]].concat()).spawn().unwrap();
+    assert!(reaches(&mut child, &work, 8));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (runs, kept) = (work.out().join("runs"), work.path().join("kept"));
+    copy_folder(&runs, &kept);
+    let restored = || {
+        std::fs::remove_dir_all(&runs).unwrap();
+        copy_folder(&kept, &runs);
+        let run = std::fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().path());
+        run.filter(|path| path.is_dir()).next().unwrap().join("unfinished/checkpoints/last")
+    };
+    let resumed = |more: &str| {
+        let output = work.train(&[&recipe[..], &[more]].concat()).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    for part in ["", "model.", "optimiser.", "average."] {
+        flip_bit(&restored().join("checkpoint.safetensors"), part);
+        let (code, said) = resumed("--resume");
+        assert!(code == Some(0), "{part}: {said}");
+        assert!(said.contains("going on from the checkpoint before it"), "{part}: {said}");
+        assert_eq!(timeless(work.metrics()), timeless(undisturbed.metrics()), "{part}");
+        assert!(model(&work) == model(&undisturbed), "{part}");
+    }
+    let last = restored();
+    for checkpoint in ["checkpoint.safetensors", "previous.safetensors"] {
+        flip_bit(&last.join(checkpoint), "model.");
+    }
+    let (code, said) = resumed("--resume");
+    assert!(
+        code == Some(1) && said.contains("there is nothing to go on from; use --force"),
+        "{said}"
+    );
+    assert!(said.contains("checkpoint.safetensors is damaged"), "{said}");
+    let (code, said) = resumed("--force");
+    assert!(code == Some(0) && model(&work) == model(&undisturbed), "{said}");
+}
+
+#[test]
+fn a_damaged_checkpoint_of_a_published_run_is_not_gone_on_from() {
+    // All epochs are equally good, so that the first one is the best.
+    let recipe = [
+        "schedule.kind=\"constant\"",
+        "checkpoint.best_by=\"accuracy\"",
+        "optimizer.learning_rate=1e-9",
+        "model.dropout=0.0",
+    ];
+    for (checkpoint, words) in [
+        ("last", "there is nothing to go on from; use --force"),
+        ("best", "the network of the best epoch cannot be read; start over with --force"),
+    ] {
+        let work = Work::new(16, 6);
+        let of = |epochs: &str| work.train(&[&recipe[..], &[epochs]].concat()).output().unwrap();
+        assert!(of("epochs=2").status.success());
+        let before = model(&work);
+        let folder = work.run_folder().join("checkpoints").join(checkpoint);
+        flip_bit(&folder.join("checkpoint.safetensors"), "model.");
+        let output = of("epochs=3");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(words) && said.contains("is damaged"), "{said}");
+        assert!(model(&work) == before);
+    }
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub enum WeightsError {
 /// The first thing in a weight file that does not fit the network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WeightsProblem {
-    /// The bytes are no weight file, or a damaged one.
-    #[error("it is no PyTorch or safetensors file, or it is damaged: {0}")]
+    /// The bytes are not a weight file, or a damaged one.
+    #[error("it is not a PyTorch or safetensors file, or it is damaged: {0}")]
     Format(String),
     /// A tensor of the network is not in the file.
     #[error(

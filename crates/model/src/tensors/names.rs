@@ -43,7 +43,8 @@ pub(crate) fn file_name<'a>(segments: impl Iterator<Item = &'a str>) -> String {
         ["transitions", index, rest @ ..] => {
             (format!("features.transition{}.", counted(index)), rest)
         }
-        ["places", rest @ ..] => ("places.".to_owned(), rest),
+        // The name of files that were written before the grid had its present name in the code.
+        ["cells", rest @ ..] => ("places.".to_owned(), rest),
         rest => ("features.".to_owned(), rest),
     };
     let leaf = |segment: &&str| match *segment {
@@ -88,7 +89,7 @@ mod tests {
             "features.transition3.norm.running_var"
         );
         assert_eq!(name("norm5/beta"), "features.norm5.bias");
-        assert_eq!(name("backbone/places/norm1/gamma"), "places.norm1.weight");
+        assert_eq!(name("backbone/cells/norm1/gamma"), "places.norm1.weight");
         assert_eq!(name("head/stages/1/dense/weight"), "head.stages.1.dense.weight");
         assert_eq!(name("head/boxes/bias"), "head.boxes.bias");
     }

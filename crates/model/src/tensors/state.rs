@@ -115,7 +115,13 @@ pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
             let name = self.path.name();
             let tensor = param.val();
             let dims = tensor.dims();
-            match tensor.into_data().convert::<f32>().try_into_vec::<f32>() {
+            let values =
+                tensor.try_into_data().map_err(|error| error.to_string()).and_then(|data| {
+                    data.convert::<f32>()
+                        .try_into_vec::<f32>()
+                        .map_err(|error| format!("{error:?}"))
+                });
+            match values {
                 Ok(values) => {
                     let values = if let [rows, columns] = dims[..] {
                         transposed(rows, columns, &values)
@@ -124,7 +130,7 @@ pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
                     };
                     self.state.insert(name, HostTensor { shape: file_shape(&dims), values });
                 }
-                Err(error) => self.failure = Some(format!("{name}: {error:?}")),
+                Err(error) => self.failure = Some(format!("{name}: {error}")),
             }
         }
     }

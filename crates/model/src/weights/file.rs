@@ -91,8 +91,8 @@ fn host_tensor(
     Ok(HostTensor { shape: shape.to_vec(), values })
 }
 
-/// Writes a safetensors file: beside its place first, then renamed, so that a half-written file
-/// never stands there.
+/// Writes a safetensors file under another name first, then renames it, so that a half-written file
+/// never has the final name.
 ///
 /// Tensors and texts are ordered by name, so the same content gives the same bytes. (The
 /// safetensors crate writes its texts in a random order.)

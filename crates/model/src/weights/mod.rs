@@ -1,7 +1,7 @@
 //! Weights in and out: torchvision's files, and our own `model.safetensors`.
 //!
 //! In files, backbone tensors bear torchvision's names (`features.conv0.weight`,
-//! `features.denseblock1.denselayer1.norm1.running_mean`, ...), the map of places of
+//! `features.denseblock1.denselayer1.norm1.running_mean`, ...), the grid of cells of
 //! `densenet-compact` is `places.*`, and the head is `head.stages.N.{norm,dense}.*`,
 //! `head.classes.*` and `head.boxes.*` with PyTorch's orientation `[outputs, inputs]`, so that
 //! `load_state_dict` takes them as they are.
@@ -35,14 +35,14 @@ pub struct WeightReport {
     pub loaded: Vec<String>,
     /// Tensors of the network that the file does not hold and that keep their values.
     pub missing: Vec<String>,
-    /// Floating-point tensors of the file that the network has no place for, such as torchvision's
+    /// Floating-point tensors of the file that the network does not use, such as torchvision's
     /// 1,000-class output, by name.
     pub unused: Vec<String>,
 }
 
 /// Loads torchvision's weights for a DenseNet of the same architecture into `backbone`: a `.pth` or
 /// `.safetensors` file, with the names of today or those from before 2018 (`norm.1`), of a whole
-/// model or of its `features` alone. What stands before `features.` (`module.`, `state_dict.`) is
+/// model or of its `features` alone. A prefix of `features.` (`module.`, `state_dict.`) is
 /// ignored.
 ///
 /// All tensors are checked before the first one is replaced.

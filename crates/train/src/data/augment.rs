@@ -2,6 +2,7 @@ use ossify_contract::UnitBox;
 use ossify_settings::TrainSettings;
 
 use crate::random::{Purpose, Stream};
+use crate::rounding::single;
 
 /// How training images are varied. What happens to a sample is a pure function of (seed, epoch,
 /// number of the draw): a resumed run sees the same pictures, and so does one with batches of
@@ -28,13 +29,13 @@ pub struct Augmentation {
     pub cutout: f64,
 }
 
-/// What happens to one image in one epoch. Places are in shares of the side, from the upper left
+/// What happens to one image in one epoch. Points are in shares of the side, from the upper left
 /// corner.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AugmentParams {
-    /// Where a place of the image goes: `x' = a x + b y + c`, `y' = d x + e y + f`.
+    /// Where a point of the image goes: `x' = a x + b y + c`, `y' = d x + e y + f`.
     pub to: [f32; 6],
-    /// Where a place of the changed image comes from, in the same form.
+    /// Where a point of the changed image comes from, in the same form.
     pub from: [f32; 6],
     /// Factor of all values.
     pub brightness: f32,
@@ -43,13 +44,13 @@ pub struct AugmentParams {
     /// Standard deviation of noise, share of white.
     pub noise: f32,
     /// Where in its field the noise is cut out, and with which sign; shares of a side.
-    pub noise_place: [f32; 2],
+    pub noise_offset: [f32; 2],
     /// Upper left corner of the black square.
     pub cutout: [f32; 2],
 }
 
-/// How often a place is drawn that leaves most of the box in the picture, before the box is left
-/// where it is.
+/// How often a move is drawn until one leaves most of the box in the picture; after that the box
+/// stays where it is.
 const ATTEMPTS: usize = 10;
 /// Share of the box's area that has to stay in the picture.
 const MIN_VISIBLE_SHARE: f32 = 0.6;
@@ -88,14 +89,14 @@ impl Augmentation {
     /// What happens in `epoch` to the draw of this number, whose box is `unit`.
     pub fn change(&self, epoch: u32, number: u64, unit: &[f32; 4]) -> AugmentParams {
         let mut stream = Stream::new(self.seed, Purpose::Augmentation, u64::from(epoch), number);
-        // All numbers are drawn, also for what is switched off, so that each choice stands for
-        // itself.
+        // All numbers are drawn, also for what is switched off, so that no choice changes
+        // another.
         let mirrored = stream.unit() < 0.5 && self.flip;
         let brightness = 1.0 + self.brightness * stream.signed();
         let contrast = 1.0 + self.contrast * stream.signed();
         let noise = self.noise * stream.unit();
-        let noise_place = [stream.unit() as f32, stream.unit() as f32];
-        let cutout = [0, 1].map(|_| (stream.unit() * (1.0 - self.cutout)) as f32);
+        let noise_offset = [single(stream.unit()), single(stream.unit())];
+        let cutout = [0, 1].map(|_| single(stream.unit() * (1.0 - self.cutout)));
         let mut to = affine(mirrored, 0.0, 1.0, [0.0, 0.0]);
         for _ in 0..ATTEMPTS {
             let angle = (self.rotation * stream.signed()).to_radians();
@@ -111,12 +112,12 @@ impl Augmentation {
             }
         }
         AugmentParams {
-            to: to.map(|value| value as f32),
-            from: inverse(&to).map(|value| value as f32),
-            brightness: brightness as f32,
-            contrast: contrast as f32,
-            noise: noise as f32,
-            noise_place,
+            to: to.map(single),
+            from: inverse(&to).map(single),
+            brightness: single(brightness),
+            contrast: single(contrast),
+            noise: single(noise),
+            noise_offset,
             cutout,
         }
     }
@@ -134,8 +135,8 @@ impl AugmentParams {
             self.brightness,
             self.contrast,
             self.noise,
-            self.noise_place[0],
-            self.noise_place[1],
+            self.noise_offset[0],
+            self.noise_offset[1],
             self.cutout[0],
             self.cutout[1],
         ];
@@ -163,8 +164,8 @@ fn around(&[a, b, c, d, e, f]: &[f64; 6], unit: &[f32; 4]) -> [f32; 4] {
     let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
     let xs = corners.map(|(x, y)| a * x + b * y + c);
     let ys = corners.map(|(x, y)| d * x + e * y + f);
-    let least = |values: [f64; 4]| values.into_iter().fold(f64::INFINITY, f64::min) as f32;
-    let most = |values: [f64; 4]| values.into_iter().fold(f64::NEG_INFINITY, f64::max) as f32;
+    let least = |values: [f64; 4]| single(values.into_iter().fold(f64::INFINITY, f64::min));
+    let most = |values: [f64; 4]| single(values.into_iter().fold(f64::NEG_INFINITY, f64::max));
     [least(xs), least(ys), most(xs), most(ys)]
 }
 

@@ -50,7 +50,7 @@ impl Batch {
 pub struct Source<'a> {
     /// The samples.
     pub samples: &'a SplitSamples,
-    /// Features of their images, in place of pixels.
+    /// Features of their images, instead of pixels.
     pub features: Option<&'a FeatureSet>,
     /// How images are varied; `None` leaves them as they are.
     pub augmentation: Option<Augmentation>,
@@ -84,13 +84,16 @@ impl Iterator for Batches {
 }
 
 /// Assembles the batches of a pass from number `first` on.
+///
+/// # Errors
+/// Fails where the system refuses threads.
 pub fn spawn<'scope, 'env: 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     source: Source<'env>,
     pass: Pass,
     epoch: u32,
     first: usize,
-) -> Batches {
+) -> Result<Batches> {
     let end = pass.batches.len();
     let count = source.workers.clamp(1, MAX_WORKERS);
     let pass = std::sync::Arc::new(pass);
@@ -100,10 +103,13 @@ pub fn spawn<'scope, 'env: 'scope>(
         let pass = pass.clone();
         // The worker whose turn `first` is begins with it.
         let begin = first + (worker + count - first % count) % count;
-        scope.spawn(move || send_all(&source, &pass, epoch, (begin..end).step_by(count), &sender));
+        let work = move || send_all(&source, &pass, epoch, (begin..end).step_by(count), &sender);
+        std::thread::Builder::new()
+            .spawn_scoped(scope, work)
+            .context("cannot start a thread that assembles batches")?;
         workers.push(receiver);
     }
-    Batches { workers, next: first, end }
+    Ok(Batches { workers, next: first, end })
 }
 
 fn send_all(

@@ -197,7 +197,7 @@ impl FeatureRecipe<'_> {
             for (number, chunk) in split.used_images().chunks(CHUNK_IMAGES).enumerate() {
                 let name = chunk_file(split.split, number);
                 let staged = publication.stage(&name)?;
-                // Whole or absent: chunks are moved into place when they are on disk.
+                // Whole or absent: a chunk gets its name when it is on disk.
                 let is_there = std::fs::metadata(&staged).is_ok_and(|metadata| {
                     metadata.len() == (chunk.len() * width * size_of::<f32>()) as u64
                 });

@@ -1,6 +1,7 @@
 use anyhow::{Context as _, Result, bail};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_contract::ShardShape;
+use ossify_model::pixels::Normalizer;
 use ossify_model::{Normalization, pixels};
 
 use crate::data::augment::Augmentation;
@@ -12,7 +13,7 @@ use crate::data::batches::{Batch, Inputs};
 pub struct InputMaker {
     shape: ShardShape,
     input_px: usize,
-    normalization: Normalization,
+    normalizer: Normalizer,
     device: Device,
     augmenter: Augmenter,
 }
@@ -28,7 +29,8 @@ impl InputMaker {
         device: Device,
     ) -> Self {
         let augmenter = Augmenter::new(augmentation, input_px, &device);
-        InputMaker { shape, input_px, normalization, device, augmenter }
+        let normalizer = Normalizer::new(normalization, &device);
+        InputMaker { shape, input_px, normalizer, device, augmenter }
     }
 
     /// Images `[N, C, input_px, input_px]` of values 0..255, varied where the batch says so.
@@ -41,12 +43,14 @@ impl InputMaker {
         };
         let ShardShape { height, width, channels } = self.shape;
         let shape = [batch.len(), height as usize, width as usize, channels as usize];
-        let images =
-            pixels::shrink(pixels::upload(bytes.clone(), shape, &self.device)?, self.input_px)?;
-        Ok(if batch.changes.is_empty() {
-            images
-        } else {
-            self.augmenter.apply(images, &batch.changes)
+        let bytes = pixels::upload(bytes.clone(), shape, &self.device)?;
+        // Before the device has work, for which another copy would wait.
+        let changes = (!batch.changes.is_empty())
+            .then(|| self.augmenter.upload(&batch.changes, &self.device));
+        let images = pixels::shrink(bytes, self.input_px)?;
+        Ok(match changes {
+            None => images,
+            Some(changes) => self.augmenter.apply(images, &changes),
         })
     }
 
@@ -55,7 +59,7 @@ impl InputMaker {
     /// # Errors
     /// Fails where the images do not fit the network.
     pub fn pixels(&self, batch: &Batch) -> Result<Tensor<4>> {
-        Ok(pixels::normalize(self.images(batch)?, self.normalization))
+        Ok(self.normalizer.apply(self.images(batch)?))
     }
 
     /// Features `[N, F]` of a batch that has them.

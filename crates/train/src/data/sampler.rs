@@ -5,7 +5,7 @@ use ossify_settings::Sampler;
 use crate::data::samples::Sample;
 use crate::random::{Purpose, random_bits};
 
-/// One place in an epoch's order.
+/// One draw of a sample in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draw {
     /// Number of the sample.
@@ -35,9 +35,7 @@ impl Pass {
         epoch: u32,
     ) -> Self {
         let mut draws = match sampler {
-            Sampler::Shuffle => {
-                (0..samples.len() as u32).map(|sample| Draw { sample, repeat: 0 }).collect()
-            }
+            Sampler::Shuffle => each_once(samples.len()),
             Sampler::Balanced => balanced(samples, seed, epoch),
         };
         let key = |draw: &Draw| {
@@ -55,11 +53,14 @@ impl Pass {
         let batches = (0..samples.div_ceil(batch_size))
             .map(|batch| batch * batch_size..((batch + 1) * batch_size).min(samples))
             .collect();
-        Pass {
-            draws: (0..samples as u32).map(|sample| Draw { sample, repeat: 0 }).collect(),
-            batches,
-        }
+        Pass { draws: each_once(samples), batches }
     }
+}
+
+/// Each of so many samples, in order. A split has at most
+/// [`MAX_SAMPLES`](crate::data::samples::MAX_SAMPLES).
+fn each_once(samples: usize) -> Vec<Draw> {
+    (0..=u32::MAX).take(samples).map(|sample| Draw { sample, repeat: 0 }).collect()
 }
 
 /// A number of its own for each draw of an epoch.
@@ -72,12 +73,12 @@ pub fn number(draw: &Draw) -> u64 {
 /// with the epoch.
 fn balanced(samples: &[Sample], seed: u64, epoch: u32) -> Vec<Draw> {
     let mut classes: Vec<Vec<u32>> = Vec::new();
-    for (number, sample) in samples.iter().enumerate() {
+    for (number, sample) in (0..=u32::MAX).zip(samples) {
         let class = usize::from(sample.class_index);
         if classes.len() <= class {
             classes.resize(class + 1, Vec::new());
         }
-        classes[class].push(number as u32);
+        classes[class].push(number);
     }
     classes.retain(|members| !members.is_empty());
     let (total, count) = (samples.len(), classes.len());
@@ -89,10 +90,9 @@ fn balanced(samples: &[Sample], seed: u64, epoch: u32) -> Vec<Draw> {
         // Which classes get the draws that do not divide moves on with the epochs.
         let turn = (class + epoch as usize) % count;
         let quota = (turn + 1) * total / count - turn * total / count;
-        draws.extend((0..quota).map(|draw| Draw {
-            sample: members[draw % members.len()],
-            repeat: (draw / members.len()) as u32,
-        }));
+        let repeated = (0..=u32::MAX)
+            .flat_map(|repeat| members.iter().map(move |&sample| Draw { sample, repeat }));
+        draws.extend(repeated.take(quota));
     }
     draws
 }

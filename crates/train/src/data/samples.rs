@@ -37,6 +37,9 @@ pub struct SplitSamples {
     pub outside_objects: u64,
 }
 
+/// Most samples of a split: their numbers have 32 bits.
+pub const MAX_SAMPLES: usize = u32::MAX as usize;
+
 /// A labelled image, while tables and shards are joined.
 struct LabelledImage {
     /// Width and height of the source, pixels.
@@ -128,6 +131,13 @@ impl SplitSamples {
                     }
                 }
             }
+        }
+        if result.samples.len() > MAX_SAMPLES {
+            bail!(
+                "{split} has {} samples, more than the {MAX_SAMPLES} that can be trained on; \
+                 train.sampler.unit = \"image\" takes one an image",
+                result.samples.len()
+            );
         }
         check_missing(missing, split, &shards_read.folder().join(ISSUES))?;
         Ok(result)

@@ -1,16 +1,17 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_model::HeadOutput;
+use ossify_model::{HeadOutput, OutputSizes};
 use ossify_settings::{BoxLoss, ClassWeights, TrainSettings};
 
 use crate::data::batches::Batch;
+use crate::rounding::single;
 
 /// What is minimised: cross-entropy of the class, a distance between box edges and what their
-/// overlap lacks, and where the network has a map of places the cross-entropy of the place, each
+/// overlap lacks, and where the network has a grid of cells the cross-entropy of the cell, each
 /// times its weight. The head's penalty comes on top.
 ///
-/// With a map of places each place has a box of its own, and distance and overlap are means over
-/// places, weighted by how much a place belongs to the object: see [`place_shares`].
+/// With a grid of cells each cell has a box of its own, and distance and overlap are means over
+/// cells, weighted by how much a cell belongs to the object: see [`cell_shares`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loss {
     /// Weight of the cross-entropy.
@@ -27,8 +28,18 @@ pub struct Loss {
     pub box_weight: f64,
     /// Weight of 1 - GIoU.
     pub giou_weight: f64,
-    /// Weight of the place's cross-entropy.
-    pub place_weight: f64,
+    /// Weight of the cell's cross-entropy.
+    pub cell_weight: f64,
+}
+
+/// What the network should say about a batch, on the device.
+pub struct Targets {
+    /// Shares of each class `[N, classes]`, smoothed and times the weight of the sample's class.
+    classes: Tensor<2>,
+    /// Box edges `[N, 1, 4]`.
+    boxes: Tensor<3>,
+    /// How much each cell belongs to the object, `[N, P]`: see [`cell_shares`].
+    cell_shares: Tensor<2>,
 }
 
 impl Loss {
@@ -42,34 +53,37 @@ impl Loss {
             smooth_l1_beta: settings.loss.smooth_l1_beta,
             box_weight: settings.loss.box_weight,
             giou_weight: settings.loss.giou_weight,
-            place_weight: settings.loss.cell_weight,
+            cell_weight: settings.loss.cell_weight,
+        }
+    }
+
+    /// Moves what the network should say about a batch to `device`. Call it before the batch goes
+    /// through the network: a copy to the device waits until the device has done its work.
+    pub fn targets(&self, batch: &Batch, sizes: OutputSizes, device: &Device) -> Targets {
+        let (rows, OutputSizes { classes, cells }) = (batch.len(), sizes);
+        let boxes: Vec<f32> = batch.boxes.iter().flatten().copied().collect();
+        let shares: Vec<f32> =
+            batch.boxes.iter().flat_map(|wanted| cell_shares(wanted, cells)).map(single).collect();
+        let options = (device, DType::F32);
+        Targets {
+            classes: self.class_targets(batch, classes, device),
+            boxes: Tensor::from_data(TensorData::new(boxes, [rows, 1, 4]), options),
+            cell_shares: Tensor::from_data(TensorData::new(shares, [rows, cells]), options),
         }
     }
 
     /// The loss of a batch as a tensor of one number, without the penalty: the mean over its
     /// samples.
-    pub fn of(&self, output: &HeadOutput, batch: &Batch) -> Tensor<1> {
-        let device = output.logits.device();
-        let [rows, classes] = output.logits.dims();
-        let [_, places, _] = output.candidates.dims();
-        let targets = self.class_targets(batch, classes, &device);
+    pub fn of(&self, output: &HeadOutput, targets: &Targets) -> Tensor<1> {
+        let [rows, cells, _] = output.candidates.dims();
+        let log_probabilities = log_softmax(output.logits.clone(), 1);
         let classification =
-            (log_softmax(output.logits.clone(), 1) * targets).sum().neg() / rows as f64;
+            (log_probabilities * targets.classes.clone()).sum().neg() / rows as f64;
         let mut total = classification * self.classification_weight;
-        let wanted: Vec<f32> = batch.boxes.iter().flatten().copied().collect();
-        let wanted =
-            Tensor::<3>::from_data(TensorData::new(wanted, [rows, 1, 4]), (&device, DType::F32))
-                .expand([rows, places, 4]);
-        let shares: Vec<f32> = batch
-            .boxes
-            .iter()
-            .flat_map(|wanted| place_shares(wanted, places))
-            .map(|share| share as f32)
-            .collect();
-        let shares =
-            Tensor::<2>::from_data(TensorData::new(shares, [rows, places]), (&device, DType::F32));
-        let mean = |of_places: Tensor<3>| {
-            (of_places.reshape([rows, places]) * shares.clone()).sum() / rows as f64
+        let wanted = targets.boxes.clone().expand([rows, cells, 4]);
+        let shares = targets.cell_shares.clone();
+        let mean = |of_cells: Tensor<3>| {
+            (of_cells.reshape([rows, cells]) * shares.clone()).sum() / rows as f64
         };
         if self.box_weight > 0.0 {
             total = total
@@ -79,9 +93,10 @@ impl Loss {
             total = total
                 + mean(giou(output.candidates.clone(), wanted).neg() + 1.0) * self.giou_weight;
         }
-        if self.place_weight > 0.0 && places > 1 {
-            let place = (log_softmax(output.places.clone(), 1) * shares).sum().neg() / rows as f64;
-            total = total + place * self.place_weight;
+        if self.cell_weight > 0.0 && cells > 1 {
+            let cell =
+                (log_softmax(output.cell_scores.clone(), 1) * shares).sum().neg() / rows as f64;
+            total = total + cell * self.cell_weight;
         }
         total
     }
@@ -109,9 +124,9 @@ impl Loss {
         for (row, class) in targets.chunks_exact_mut(classes).zip(&batch.classes) {
             let class = usize::from(*class);
             let weight = self.class_weight(class);
-            row.fill((weight * self.label_smoothing / classes as f64) as f32);
+            row.fill(single(weight * self.label_smoothing / classes as f64));
             if let Some(target) = row.get_mut(class) {
-                *target += (weight * (1.0 - self.label_smoothing)) as f32;
+                *target += single(weight * (1.0 - self.label_smoothing));
             }
         }
         Tensor::from_data(TensorData::new(targets, [batch.len(), classes]), (device, DType::F32))
@@ -123,20 +138,20 @@ impl Loss {
     }
 }
 
-/// Deviation of the places of an object around its centre, in widths and heights of its box. With
+/// Deviation of the cells of an object around its centre, in widths and heights of its box. With
 /// it half of the weight lies on the middle two fifths.
-const PLACE_DEVIATION: f64 = 0.3;
+const CELL_DEVIATION: f64 = 0.3;
 
-/// How much each place of a square map belongs to an object with this box: a normal distribution
-/// around its centre that is as wide as the box, and at least half a place. The shares add up to 1.
-pub fn place_shares(wanted: &[f32; 4], places: usize) -> Vec<f64> {
-    let side = places.isqrt().max(1);
+/// How much each cell of a square grid belongs to an object with this box: a normal distribution
+/// around its centre that is as wide as the box, and at least half a cell. The shares add up to 1.
+pub fn cell_shares(wanted: &[f32; 4], cells: usize) -> Vec<f64> {
+    let side = cells.isqrt().max(1);
     let [left, top, right, bottom] = wanted.map(f64::from);
     let log_share = |at: usize, from: f64, to: f64| {
-        let deviation = ((to - from) * PLACE_DEVIATION).max(0.5 / side as f64);
+        let deviation = ((to - from) * CELL_DEVIATION).max(0.5 / side as f64);
         -0.5 * (((at as f64 + 0.5) / side as f64 - f64::midpoint(from, to)) / deviation).powi(2)
     };
-    let logs: Vec<f64> = (0..places)
+    let logs: Vec<f64> = (0..cells)
         .map(|at| log_share(at % side, left, right) + log_share(at / side, top, bottom))
         .collect();
     let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -218,19 +233,23 @@ mod tests {
             smooth_l1_beta: 0.1,
             box_weight,
             giou_weight,
-            place_weight: 0.0,
+            cell_weight: 0.0,
         }
     }
 
-    fn output(candidates: Tensor<3>, places: Tensor<2>) -> HeadOutput {
-        HeadOutput { logits: Tensor::zeros([1, 1], &places.device()), places, candidates }
+    fn output(candidates: Tensor<3>, cell_scores: Tensor<2>) -> HeadOutput {
+        HeadOutput { logits: Tensor::zeros([1, 1], &cell_scores.device()), cell_scores, candidates }
+    }
+
+    fn targets(loss: &Loss, wanted: [f32; 4], cells: usize, device: &Device) -> Targets {
+        loss.targets(&batch(vec![wanted]), OutputSizes { classes: 1, cells }, device)
     }
 
     fn of(loss: &Loss, found: [f32; 4], wanted: [f32; 4]) -> f64 {
         let device = Device::flex();
         let loss = loss.of(
             &output(Tensor::from_floats([[found]], &device), Tensor::zeros([1, 1], &device)),
-            &batch(vec![wanted]),
+            &targets(loss, wanted, 1, &device),
         );
         f64::from(loss.into_scalar::<f32>())
     }
@@ -261,9 +280,10 @@ mod tests {
     fn giou_pulls_boxes_that_do_not_touch() {
         let device = Device::flex().autodiff();
         let found = Tensor::<3>::from_floats([[[0.0, 0.0, 0.2, 0.2]]], &device).require_grad();
-        let loss = boxes_alone(BoxLoss::Mse, 0.0, 1.0).of(
+        let loss = boxes_alone(BoxLoss::Mse, 0.0, 1.0);
+        let loss = loss.of(
             &output(found.clone(), Tensor::zeros([1, 1], &device)),
-            &batch(vec![[0.6, 0.0, 0.8, 0.2]]),
+            &targets(&loss, [0.6, 0.0, 0.8, 0.2], 1, &device),
         );
         let gradient =
             found.grad(&loss.backward()).unwrap().into_data().try_into_vec::<f32>().unwrap();
@@ -271,33 +291,36 @@ mod tests {
     }
 
     #[test]
-    fn places_of_an_object_are_around_its_centre() {
-        let shares = place_shares(&[0.5, 0.0, 1.0, 0.5], 16);
+    fn cells_of_an_object_are_around_its_centre() {
+        let shares = cell_shares(&[0.5, 0.0, 1.0, 0.5], 16);
         assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         let right_top: f64 = [2, 3, 6, 7].iter().map(|at| shares[*at]).sum();
         assert!(right_top > 0.75, "{shares:?}");
         assert!(
             (shares[2] - shares[7]).abs() < 1e-12,
-            "the four places of the object are alike: {shares:?}"
+            "the four cells of the object are alike: {shares:?}"
         );
-        // However small, an object has a place.
-        let shares = place_shares(&[0.3, 0.3, 0.3, 0.3], 16);
+        // However small, an object has a cell.
+        let shares = cell_shares(&[0.3, 0.3, 0.3, 0.3], 16);
         assert!(shares[5] > 0.4, "{shares:?}");
-        assert_eq!(place_shares(&[0.1, 0.2, 0.3, 0.4], 1), [1.0]);
+        assert_eq!(cell_shares(&[0.1, 0.2, 0.3, 0.4], 1), [1.0]);
     }
 
     #[test]
-    fn the_place_of_the_object_is_learned_and_the_boxes_around_it() {
+    fn the_cell_of_the_object_is_learned_and_the_boxes_around_it() {
         let device = Device::flex().autodiff();
-        let loss = Loss { place_weight: 1.0, ..boxes_alone(BoxLoss::Mse, 1.0, 0.0) };
+        let loss = Loss { cell_weight: 1.0, ..boxes_alone(BoxLoss::Mse, 1.0, 0.0) };
         let candidates = Tensor::<3>::zeros([1, 16, 4], &device).require_grad();
-        let places = Tensor::<2>::zeros([1, 16], &device).require_grad();
+        let cell_scores = Tensor::<2>::zeros([1, 16], &device).require_grad();
         let gradients = loss
-            .of(&output(candidates.clone(), places.clone()), &batch(vec![[0.5, 0.0, 1.0, 0.5]]))
+            .of(
+                &output(candidates.clone(), cell_scores.clone()),
+                &targets(&loss, [0.5, 0.0, 1.0, 0.5], 16, &device),
+            )
             .backward();
         let values = |gradient: Tensor<1>| gradient.into_data().try_into_vec::<f32>().unwrap();
-        let of_places = values(places.grad(&gradients).unwrap().flatten(0, 1));
-        assert!(of_places[2] < -0.1 && of_places[12] > 0.0, "{of_places:?}");
+        let of_cells = values(cell_scores.grad(&gradients).unwrap().flatten(0, 1));
+        assert!(of_cells[2] < -0.1 && of_cells[12] > 0.0, "{of_cells:?}");
         let of_edges = values(candidates.grad(&gradients).unwrap().flatten(0, 2));
         assert!(
             of_edges[2 * 4 + 2] < 100.0 * of_edges[12 * 4 + 2],

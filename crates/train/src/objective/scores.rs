@@ -3,7 +3,7 @@ use ossify_settings::BoxLoss;
 use serde::{Deserialize, Serialize};
 
 use crate::data::batches::Batch;
-use crate::objective::loss::{Loss, MIN_AREA, place_shares};
+use crate::objective::loss::{Loss, MIN_AREA, cell_shares};
 
 /// Sums over the samples of a pass, in double precision on the host, from the network's outputs. A
 /// checkpoint holds those of the epoch that is under way.
@@ -21,13 +21,13 @@ pub struct Scores {
 impl Scores {
     /// Adds a batch. `penalty` is the head's at that step.
     pub fn add(&mut self, loss: &Loss, outputs: &Outputs, penalty: f64, batch: &Batch) {
-        let [classes, places] = [&outputs.logits, &outputs.places]
+        let [classes, cells] = [&outputs.logits, &outputs.cell_scores]
             .map(|values| (values.len() / batch.len().max(1)).max(1));
-        let candidates = outputs.candidates.as_chunks::<4>().0.chunks_exact(places);
+        let candidates = outputs.candidates.as_chunks::<4>().0.chunks_exact(cells);
         let rows = outputs
             .logits
             .chunks_exact(classes)
-            .zip(outputs.places.chunks_exact(places).zip(candidates));
+            .zip(outputs.cell_scores.chunks_exact(cells).zip(candidates));
         for ((logits, (scores, candidates)), (class, wanted)) in
             rows.zip(batch.classes.iter().zip(&batch.boxes))
         {
@@ -83,27 +83,27 @@ impl Scores {
 pub struct Outputs {
     /// Rows of as many as there are classes.
     pub logits: Vec<f32>,
-    /// Rows of as many as there are places.
-    pub places: Vec<f32>,
-    /// Four edges a place.
+    /// Rows of as many as there are cells.
+    pub cell_scores: Vec<f32>,
+    /// Four edges a cell.
     pub candidates: Vec<f32>,
 }
 
 /// What a sample adds to the loss besides the class.
 fn box_loss(loss: &Loss, scores: &[f32], candidates: &[[f32; 4]], wanted: &[f32; 4]) -> f64 {
-    let shares = place_shares(wanted, candidates.len());
-    let of_place = |found: &[f32; 4]| {
+    let shares = cell_shares(wanted, candidates.len());
+    let of_cell = |found: &[f32; 4]| {
         loss.box_weight * distance(loss, found, wanted)
             + loss.giou_weight * (1.0 - giou(found, wanted))
     };
     let boxes =
-        shares.iter().zip(candidates).map(|(share, found)| share * of_place(found)).sum::<f64>();
-    if loss.place_weight == 0.0 || candidates.len() == 1 {
+        shares.iter().zip(candidates).map(|(share, found)| share * of_cell(found)).sum::<f64>();
+    if loss.cell_weight == 0.0 || candidates.len() == 1 {
         return boxes;
     }
     let log_sum = log_sum_exp(scores);
     boxes
-        + loss.place_weight
+        + loss.cell_weight
             * shares
                 .iter()
                 .zip(scores)
@@ -172,7 +172,7 @@ fn argmax(values: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use burn::tensor::{Device, Tensor};
-    use ossify_model::HeadOutput;
+    use ossify_model::{HeadOutput, OutputSizes};
 
     use super::*;
     use crate::data::batches::Inputs;
@@ -194,7 +194,7 @@ mod tests {
     fn outputs() -> Outputs {
         Outputs {
             logits: LOGITS.as_flattened().to_vec(),
-            places: vec![0.0; 2],
+            cell_scores: vec![0.0; 2],
             candidates: BOXES.as_flattened().to_vec(),
         }
     }
@@ -208,7 +208,7 @@ mod tests {
             smooth_l1_beta: 0.1,
             box_weight: 1.0,
             giou_weight: 0.0,
-            place_weight: 0.0,
+            cell_weight: 0.0,
         }
     }
 
@@ -226,29 +226,30 @@ mod tests {
                 ..plain()
             },
         ];
-        // Without a map of places, and with one of four.
-        let of_places = Outputs {
+        // Without a grid of cells, and with one of four.
+        let of_cells = Outputs {
             logits: LOGITS.as_flattened().to_vec(),
-            places: vec![0.5, -1.0, 2.0, 0.0, 1.0, 1.5, -0.5, 0.25],
+            cell_scores: vec![0.5, -1.0, 2.0, 0.0, 1.0, 1.5, -0.5, 0.25],
             candidates: (0..32_u8).map(|i| f32::from(i % 4) * 0.2 + f32::from(i) * 0.01).collect(),
         };
         for loss in
-            losses.into_iter().chain([Loss { place_weight: 2.0, giou_weight: 1.0, ..plain() }])
+            losses.into_iter().chain([Loss { cell_weight: 2.0, giou_weight: 1.0, ..plain() }])
         {
-            for (outputs, places) in [(outputs(), 1), (of_places.clone(), 4)] {
+            for (outputs, cells) in [(outputs(), 1), (of_cells.clone(), 4)] {
                 let on_device = HeadOutput {
                     logits: Tensor::from_floats(LOGITS, &device),
-                    places: Tensor::<1>::from_floats(&outputs.places[..], &device)
-                        .reshape([2, places]),
+                    cell_scores: Tensor::<1>::from_floats(&outputs.cell_scores[..], &device)
+                        .reshape([2, cells]),
                     candidates: Tensor::<1>::from_floats(&outputs.candidates[..], &device)
-                        .reshape([2, places, 4]),
+                        .reshape([2, cells, 4]),
                 };
-                let on_device = loss.of(&on_device, &batch()).into_scalar::<f32>();
+                let targets = loss.targets(&batch(), OutputSizes { classes: 3, cells }, &device);
+                let on_device = loss.of(&on_device, &targets).into_scalar::<f32>();
                 let mut scores = Scores::default();
                 scores.add(&loss, &outputs, 0.0, &batch());
                 assert!(
                     (f64::from(on_device) - scores.metrics().loss).abs() < 1e-6,
-                    "{loss:?}, {places} places"
+                    "{loss:?}, {cells} cells"
                 );
             }
         }

@@ -19,7 +19,7 @@ pub struct WeightAverage {
 
 impl WeightAverage {
     /// An average of which each step leaves a share of `decay`, in the end; with 0 there is none,
-    /// and the network stands for it.
+    /// and the network itself is used.
     pub fn new(decay: f64) -> Self {
         WeightAverage { decay, network: None }
     }
@@ -30,7 +30,7 @@ impl WeightAverage {
     }
 
     /// Takes in the network as step `number` of a phase has left it, from 1, with which the average
-    /// starts afresh. What does not learn stays as it is.
+    /// starts again. What does not learn stays as it is.
     pub fn follow(&mut self, model: &Classifier, trained: Trained, number: u64) {
         if self.decay == 0.0 {
             return;
@@ -73,7 +73,7 @@ fn decay_at(decay: f64, number: u64) -> f64 {
 /// An average of modules without gradients, moved by a share of the way towards the next one.
 fn moved<M: Module>(average: M, next: &M, share: f64) -> M {
     let (mut taker, mut reader) = (Taker(Vec::new()), Reader(Vec::new()));
-    // Without its tensors, which nobody else holds then: so their memory can be written to.
+    // The module gives its tensors up, so that their memory can be written to.
     let emptied = average.map(&mut taker);
     next.visit(&mut reader);
     emptied.map(&mut Putter(optimiser::follow(taker.0, reader.0, share).into_iter()))
@@ -87,7 +87,7 @@ impl ModuleVisitor for Reader {
     }
 }
 
-/// Takes every tensor out and leaves nothing in its place.
+/// Takes every tensor out and leaves empty ones.
 struct Taker(Vec<AnyTensor>);
 
 impl ModuleMapper for Taker {
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_starts_it_afresh_and_one_of_the_head_leaves_the_backbone() {
+    fn a_phase_starts_it_again_and_one_of_the_head_leaves_the_backbone() {
         let device = Device::flex().autodiff();
         let mut average = WeightAverage::new(0.5);
         for (value, trained, number) in [(1.0, Trained::Head, 1), (3.0, Trained::Head, 2)] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_decay_the_network_stands_for_it() {
+    fn without_a_decay_the_network_itself_is_used() {
         let mut average = WeightAverage::new(0.0);
         let network = network(&Device::flex().autodiff());
         average.follow(&network, Trained::All, 1);

@@ -5,4 +5,5 @@ pub mod frozen_part;
 pub mod optimiser;
 pub mod parameters;
 pub mod phases;
+pub mod recipe;
 pub mod schedule;

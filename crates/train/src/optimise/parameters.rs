@@ -23,7 +23,7 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
         .and_then(|data| data.try_into_vec::<f32>().map_err(|e| format!("{e:?}")))
 }
 
-/// Where one stands in a module while walking through it: `blocks.0.layers.2.norm1.gamma`.
+/// The path of the current module while walking through one: `blocks.0.layers.2.norm1.gamma`.
 #[derive(Default)]
 pub(crate) struct ModulePath(Vec<String>);
 

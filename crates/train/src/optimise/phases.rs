@@ -25,6 +25,18 @@ pub struct Phase {
     pub learning_rate: f64,
 }
 
+impl Phase {
+    /// The first dense block that learns, counted from 1; 0 where all that lies before learns, too,
+    /// and `None` where the head learns alone.
+    pub fn first_block(&self) -> Option<usize> {
+        match self.trained {
+            Trained::Head => None,
+            Trained::FromBlock(block) => Some(block),
+            Trained::All => Some(0),
+        }
+    }
+}
+
 /// The phases of a run, in order; at least one.
 pub fn phases(settings: &TrainSettings) -> Vec<Phase> {
     let whole = |trained| Phase {

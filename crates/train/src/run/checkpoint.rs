@@ -27,7 +27,7 @@ pub struct RunState {
     pub scores: Scores,
     /// Of all batches so far.
     pub batches_digest: u64,
-    /// Steps of the optimiser, which each phase starts afresh.
+    /// Steps of the optimiser, which each phase starts at 0.
     pub optimiser_steps: u64,
     /// When the run began, seconds since 1970.
     pub began_unix_secs: f64,
@@ -80,7 +80,7 @@ pub fn next_best_file(run: &Path) -> PathBuf {
     run.join("checkpoints").join("best").join("next.safetensors")
 }
 
-/// Puts the next best checkpoint into its place.
+/// Makes the next best checkpoint the best one.
 ///
 /// # Errors
 /// Fails where the disk does.
@@ -97,12 +97,15 @@ pub fn promote_best(run: &Path) -> Result<()> {
 /// Fails where the disk does.
 pub fn settle_best(run: &Path, best_epoch: Option<u32>) -> Result<()> {
     let next = next_best_file(run);
-    // What was cut short while it was written never got this name.
-    let Some(waiting) = load(&next)? else { return Ok(()) };
-    if waiting.state.metrics.last().map(|metrics| metrics.epoch) == best_epoch {
-        promote_best(run)
-    } else {
-        std::fs::remove_file(&next).with_context(|| format!("cannot remove {}", next.display()))
+    // What was cut short while it was written never got this name. Where it is damaged, the last
+    // checkpoint may go on without it; if not, the network of the best epoch is missed at the end.
+    let epoch_of = |waiting: &Checkpoint| waiting.state.metrics.last().map(|metrics| metrics.epoch);
+    match load(&next) {
+        Ok(None) => Ok(()),
+        Ok(Some(waiting)) if epoch_of(&waiting) == best_epoch => promote_best(run),
+        Ok(Some(_)) | Err(_) => {
+            std::fs::remove_file(&next).with_context(|| format!("cannot remove {}", next.display()))
+        }
     }
 }
 

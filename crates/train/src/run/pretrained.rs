@@ -1,13 +1,16 @@
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use ossify_download::{DownloadError, Fetch, fetch};
 use ossify_model::Architecture;
 use ossify_settings::Reporter;
 
-/// Where torchvision's weights lie; `OSSIFY_WEIGHTS_URL` names a mirror.
+/// Where torchvision's weights lie.
 const TORCHVISION_URL: &str = "https://download.pytorch.org/models";
+/// The environment variable that names a mirror of [`TORCHVISION_URL`].
+const MIRROR_VARIABLE: &str = "OSSIFY_WEIGHTS_URL";
 /// Fetched files are kept here, below the current folder.
 const CACHE: &str = "data/weights";
 
@@ -37,8 +40,27 @@ fn weight_file(architecture: Architecture) -> Option<WeightFile> {
 pub fn imagenet_weights(architecture: Architecture, reporter: &Reporter) -> Result<PathBuf> {
     let file = weight_file(architecture)
         .with_context(|| format!("there are no pretrained weights of {architecture}"))?;
-    let base = std::env::var("OSSIFY_WEIGHTS_URL").unwrap_or_else(|_| TORCHVISION_URL.to_owned());
-    fetch_weights(&file, &base, Path::new(CACHE), reporter)
+    fetch_weights(&file, &weights_url()?, Path::new(CACHE), reporter)
+}
+
+/// The folder of torchvision's weights, or of the mirror that the environment names.
+///
+/// # Errors
+/// Fails where the variable is not UTF-8.
+pub fn weights_url() -> Result<String> {
+    match std::env::var(MIRROR_VARIABLE) {
+        Ok(mirror) => Ok(mirror),
+        Err(VarError::NotPresent) => Ok(TORCHVISION_URL.to_owned()),
+        Err(VarError::NotUnicode(value)) => bail!(
+            "environment variable {MIRROR_VARIABLE}: {value:?} is not UTF-8; it is the URL of a \
+             mirror of {TORCHVISION_URL}"
+        ),
+    }
+}
+
+/// Whether weights could not be fetched because their address cannot be one.
+pub fn is_wrong_address(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DownloadError::Address { .. }))
 }
 
 fn fetch_weights(

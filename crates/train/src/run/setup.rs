@@ -2,13 +2,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use ossify_contract::{Inputs, ShardShape};
+use ossify_model::device::DeviceChoice;
 use ossify_model::{Architecture, ModelConfig, Normalization};
 use ossify_settings::{Context, Effect, Schedule, StageError, TrainMode, TrainSettings};
 
 use crate::data::augment::Augmentation;
 use crate::data::batches::MAX_WAITING_BATCHES;
 use crate::optimise::phases::{Trained, phases};
-use crate::watch::progress;
+use crate::run::memory_limit::MemoryLimit;
+use crate::run::pretrained::weights_url;
 
 /// The network that the settings describe, its classes still to be counted.
 ///
@@ -26,6 +28,9 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
             "train.model.weights = \"imagenet\" is there for torchvision's networks alone; for \
                 {architecture} use \"none\", or a file"
         ));
+    }
+    if settings.model.weights == "imagenet" {
+        weights_url().map_err(StageError::Usage)?;
     }
     if settings.mode == TrainMode::Scratch && settings.model.weights != "none" {
         return usage(
@@ -94,33 +99,57 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
 /// float32: the weight, its gradient, and two running means.
 const BYTES_PER_TRAINED_NUMBER: u8 = 16;
 
-/// Refuses in words what the machine has no memory for, before it is asked for.
+/// float32.
+const BYTES_PER_MAP_NUMBER: u8 = 4;
+
+/// Refuses in words what the process may have no memory for, before it is asked for.
 fn check_memory(bytes: u128, what: &str, lower: &str) -> Result<(), StageError> {
-    match progress::machine_memory_bytes() {
-        Some(memory) if bytes > u128::from(memory) => Err(StageError::Usage(anyhow!(
-            "{what} would take {:.1} GB, and this machine has {:.1} GB of memory: lower {lower}",
-            bytes as f64 / 1e9,
-            memory as f64 / 1e9
-        ))),
+    match MemoryLimit::of_process() {
+        Some(MemoryLimit { bytes: most, set_by }) if bytes > u128::from(most) => {
+            Err(StageError::Usage(anyhow!(
+                "{what} would take {:.1} GB, and this process may have {:.1} GB ({set_by}): lower \
+                 {lower}",
+                bytes as f64 / 1e9,
+                most as f64 / 1e9
+            )))
+        }
         _ => Ok(()),
     }
 }
 
-/// Refuses batches that the machine has no memory for.
+/// Refuses batches that the process may have no memory for: by their bytes, and on a processor by
+/// the maps that a step keeps for its gradients, which are the least that it takes.
 ///
 /// # Errors
 /// [`StageError::Usage`] with what to lower.
-pub fn check_batches(settings: &TrainSettings, shape: ShardShape) -> Result<(), StageError> {
+pub fn check_batches(
+    settings: &TrainSettings,
+    config: &ModelConfig,
+    samples: usize,
+    shape: ShardShape,
+    device: DeviceChoice,
+) -> Result<(), StageError> {
     let ShardShape { height, width, channels } = shape;
     let image = [height, width, channels]
         .into_iter()
         .fold(1_u128, |bytes, side| bytes.saturating_mul(u128::from(side)));
-    let images = settings.batch_size.saturating_mul(MAX_WAITING_BATCHES + 1);
+    let batch = settings.batch_size.min(samples);
+    let waiting = batch.saturating_mul(MAX_WAITING_BATCHES + 1).min(samples);
     check_memory(
-        image.saturating_mul(images as u128),
+        image.saturating_mul(waiting as u128),
         &format!("batches of {height}x{width}x{channels} tensors that wait for the device"),
         "train.batch_size, or make smaller shards",
-    )
+    )?;
+    let trained_from = phases(settings).iter().filter_map(|phase| phase.first_block()).min();
+    match trained_from {
+        Some(first_block) if !matches!(device, DeviceChoice::Cuda(_)) => check_memory(
+            (u128::from(config.map_numbers(first_block)) * u128::from(BYTES_PER_MAP_NUMBER))
+                .saturating_mul(batch as u128),
+            &format!("the maps that a step on {batch} samples keeps for its gradients"),
+            "train.batch_size or train.model.input_px",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Whether some phase of the run needs features of the frozen backbone.
@@ -167,4 +196,37 @@ pub fn fingerprints(context: &Context, tables: &Inputs, shards: &Inputs) -> Resu
         fingerprint.finish()
     };
     Ok(Fingerprints { recipe: of(&[Effect::Output]), whole: of(&[Effect::Output, Effect::Length]) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_no_memory_holds_are_refused_unless_there_are_few_samples() {
+        let mut settings = TrainSettings {
+            mode: TrainMode::Scratch,
+            batch_size: 65_536,
+            ..TrainSettings::default()
+        };
+        settings.model.weights = "none".into();
+        settings.model.input_px = 4096;
+        let config = check_settings(&settings).unwrap();
+        let refusal = |settings: &TrainSettings, samples, side, device| {
+            let shape = ShardShape { height: side, width: side, channels: 1 };
+            match check_batches(settings, &config, samples, shape, device) {
+                Ok(()) => String::new(),
+                Err(StageError::Usage(error) | StageError::Failed(error)) => error.to_string(),
+            }
+        };
+        let few = refusal(&settings, 1, 4096, DeviceChoice::Cpu);
+        assert_eq!(few, "");
+        let bytes = refusal(&settings, 1 << 30, 46_000, DeviceChoice::Cpu);
+        assert!(bytes.contains("that wait for the device would take"), "{bytes}");
+        let maps = refusal(&settings, 1 << 30, 32, DeviceChoice::Cpu);
+        assert!(maps.contains("the maps that a step on 65536 samples keeps"), "{maps}");
+        assert_eq!(refusal(&settings, 1 << 30, 32, DeviceChoice::Cuda(0)), "");
+        settings.mode = TrainMode::Frozen;
+        assert_eq!(refusal(&settings, 1 << 30, 32, DeviceChoice::Cpu), "");
+    }
 }

@@ -172,7 +172,7 @@ mod tests {
             found(&[0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.9]),
             Course { since_better: 1, plateaus: 2 }
         );
-        // A later phase starts afresh.
+        // A later phase starts at 0.
         assert_eq!(
             course(&settings, &history(&[0.9, 0.5, 0.5]), 2),
             Course { since_better: 1, plateaus: 0 }

@@ -33,6 +33,11 @@ pub fn sparkline(values: &[f64], width: usize) -> String {
         .iter()
         .filter(|value| value.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rounded and confined to 0..7"
+    )]
     let bar = |value: &f64| {
         let share = if high > low { (value - low) / (high - low) } else { 0.0 };
         BARS[((share * 7.0).round().clamp(0.0, 7.0)) as usize]

@@ -1,7 +1,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use ossify_contract::{UnitBox, write_atomic};
@@ -27,13 +27,15 @@ const GROUND: Rgb<u8> = Rgb([32, 32, 32]);
 pub fn write_contact_sheet(path: &Path, source: &Source<'_>, input: &InputMaker) -> Result<()> {
     let total = source.samples.samples.len();
     let count = SAMPLES.min(total);
-    let draws: Vec<Draw> =
-        (0..count).map(|row| Draw { sample: (row * total / count) as u32, repeat: 0 }).collect();
+    let draw = |row| -> Result<Draw> {
+        Ok(Draw { sample: u32::try_from(row * total / count)?, repeat: 0 })
+    };
+    let draws = (0..count).map(draw).collect::<Result<Vec<Draw>>>()?;
     let mut columns = vec![column(&Source { augmentation: None, ..*source }, input, &draws, 0)?];
     for epoch in 1..=EPOCHS {
         columns.push(column(source, input, &draws, epoch)?);
     }
-    write_atomic(path, &png(&sheet(&columns))?)?;
+    write_atomic(path, &png(&sheet(&columns)?)?)?;
     Ok(())
 }
 
@@ -54,18 +56,27 @@ fn column(
     let values = data
         .try_into_vec::<f32>()
         .map_err(|e| anyhow!("cannot read images from the device: {e:?}"))?;
+    let (width_px, height_px) = (u32::try_from(width)?, u32::try_from(height)?);
     let images =
         values.chunks_exact(channels * height * width).zip(&batch.boxes).map(|(values, unit)| {
             let pixel = |x: u32, y: u32| {
                 let at = (y as usize * width + x as usize) * channels;
-                Rgb(std::array::from_fn(|channel| {
-                    values[at + channel.min(channels - 1)].round().clamp(0.0, 255.0) as u8
-                }))
+                Rgb(std::array::from_fn(|channel| byte(values[at + channel.min(channels - 1)])))
             };
-            let image = RgbImage::from_fn(width as u32, height as u32, pixel);
+            let image = RgbImage::from_fn(width_px, height_px, pixel);
             framed(&enlarged(&image), &UnitBox::from(*unit))
         });
     Ok(images.collect())
+}
+
+/// The byte that is nearest to a value.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rounded and confined to the range of bytes"
+)]
+fn byte(value: f32) -> u8 {
+    value.round().clamp(0.0, 255.0) as u8
 }
 
 /// Each pixel as so many that the image can be seen on a screen.
@@ -78,6 +89,11 @@ fn enlarged(image: &RgbImage) -> RgbImage {
 
 fn framed(image: &RgbImage, unit: &UnitBox) -> RgbImage {
     let (width, height) = image.dimensions();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rounded share of the length, which is not negative"
+    )]
     let at = |share: f32, length: u32| {
         ((share.clamp(0.0, 1.0) * length as f32).round() as u32).min(length.saturating_sub(1))
     };
@@ -95,15 +111,19 @@ fn framed(image: &RgbImage, unit: &UnitBox) -> RgbImage {
     framed
 }
 
-fn sheet(columns: &[Vec<RgbImage>]) -> RgbImage {
+fn sheet(columns: &[Vec<RgbImage>]) -> Result<RgbImage> {
     let (width, height) =
         columns.first().and_then(|column| column.first()).map_or((0, 0), RgbImage::dimensions);
-    let rows = columns.first().map_or(0, Vec::len) as u32;
-    let mut sheet = RgbImage::from_pixel(
-        columns.len() as u32 * (width + GAP_PX) + GAP_PX,
-        rows * (height + GAP_PX) + GAP_PX,
-        GROUND,
-    );
+    let size = |count: usize, side: u32| {
+        let count = u32::try_from(count).ok()?;
+        count.checked_mul(side.checked_add(GAP_PX)?)?.checked_add(GAP_PX)
+    };
+    let rows = columns.first().map_or(0, Vec::len);
+    let (Some(sheet_width), Some(sheet_height)) = (size(columns.len(), width), size(rows, height))
+    else {
+        bail!("a contact sheet of cells of {width} x {height} pixels is too large");
+    };
+    let mut sheet = RgbImage::from_pixel(sheet_width, sheet_height, GROUND);
     for (column, images) in (0..).zip(columns) {
         for (row, image) in (0..).zip(images) {
             image::imageops::replace(
@@ -114,7 +134,7 @@ fn sheet(columns: &[Vec<RgbImage>]) -> RgbImage {
             );
         }
     }
-    sheet
+    Ok(sheet)
 }
 
 fn png(picture: &RgbImage) -> Result<Vec<u8>> {

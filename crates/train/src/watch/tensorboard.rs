@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use ossify_contract::{EpochMetrics, SplitMetrics};
 
+use crate::rounding::single;
+
 /// Writes an event file that TensorBoard opens: epochs as steps, `loss/train`, `loss/valid` and so
 /// on.
 ///
@@ -86,7 +88,7 @@ fn value(tag: &str, value: f64, summary: &mut Vec<u8>) {
     let mut message = Vec::new();
     bytes(1, tag.as_bytes(), &mut message);
     varint(2 << 3 | 5, &mut message);
-    message.extend((value as f32).to_le_bytes());
+    message.extend(single(value).to_le_bytes());
     bytes(1, &message, summary);
 }
 
@@ -103,11 +105,14 @@ fn bytes(field: u64, value: &[u8], out: &mut Vec<u8>) {
 
 /// Seven bits a byte, low ones first.
 fn varint(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
-    out.push(value as u8);
 }
 
 /// Length, its checksum, the message, its checksum.

@@ -1,0 +1,71 @@
+use anyhow::{Context as _, Result};
+use ossify_contract::{ClassMap, Split};
+use ossify_model::device::{self, Precision};
+use ossify_model::{ModelConfig, on_device};
+use ossify_settings::{Context, Outcome};
+use serde_json::json;
+
+use crate::data::augment::Augmentation;
+use crate::data::batches::Source;
+use crate::data::input::InputMaker;
+use crate::data::samples::SplitSamples;
+use crate::optimise::phases::phases;
+use crate::run::inputs::inputs;
+use crate::watch::layer_table;
+use crate::watch::preview::write_contact_sheet;
+
+/// `--summary`: the layers, with as many classes as the tables have.
+///
+/// # Errors
+/// Fails where the tables cannot be read.
+pub fn print_layers(context: &Context, config: &ModelConfig) -> Result<Outcome> {
+    let classes = ClassMap::read(context.out.tables().join("classes.parquet"))?.kept_names().len();
+    let config = ModelConfig { classes, ..config.clone() };
+    let table = layer_table::table(&config, &phases(&context.settings.train));
+    context.reporter.say(table.trim_end());
+    let layers = ossify_model::summary::layers(&config);
+    let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
+    let multiply_adds: u64 = layers.iter().map(|layer| layer.multiply_adds).sum();
+    Ok(Outcome::done(
+        json!({ "layers": layers.len(), "parameters": parameters, "multiply_adds": multiply_adds }),
+    ))
+}
+
+/// `--preview`: what training would see.
+///
+/// # Errors
+/// Fails where tables or shards cannot be read, and where the device or the disk fails.
+pub fn draw_preview(context: &Context, config: &ModelConfig) -> Result<Outcome> {
+    let settings = &context.settings.train;
+    let [tables, shards, issues] = inputs(context)?;
+    tables.verify()?;
+    issues.verify()?;
+    let unit = settings.sampler.unit;
+    let train = SplitSamples::read(tables.folder(), &shards, Split::Train, unit)?;
+    let shape = train.shards.shape().context("the train split has no image")?;
+    let device = device::choose(&settings.device)?;
+    device.prepare(context.threads(), Precision::Float32, false)?;
+    let augmentation = Augmentation::new(settings, context.seed());
+    let source = Source {
+        samples: &train,
+        features: None,
+        augmentation: augmentation.is_on().then_some(augmentation),
+        workers: 1,
+    };
+    let path = context.out.root().join("preview.png");
+    on_device("train.model.input_px", || {
+        let input = InputMaker::new(
+            shape,
+            config.input_px,
+            config.normalization,
+            augmentation,
+            device.inference(),
+        );
+        write_contact_sheet(&path, &source, &input)
+    })?;
+    context.reporter.say(format_args!(
+        "samples as they are (left) and as each of the first epochs sees them: {}",
+        path.display()
+    ));
+    Ok(Outcome::done(json!({ "preview": path })))
+}
