@@ -14,7 +14,7 @@
     allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)
 )]
 
-#[cfg(all(feature = "libtorch", target_env = "gnu"))]
+#[cfg(all(feature = "libtorch", not(feature = "sanitizers"), target_env = "gnu"))]
 mod address_space;
 #[cfg(feature = "libtorch")]
 mod libtorch;
