@@ -1,6 +1,6 @@
 //! A network layer by layer, from its configuration alone: no tensor is made.
 
-use crate::config::{FeatureLayout, ModelConfig};
+use crate::config::{BackboneShape, FeatureLayout, ModelConfig};
 
 /// The part of the network that a layer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,116 +36,119 @@ pub struct LayerSummary {
 pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
     let shape = config.architecture.shape();
     let mut layers = Vec::new();
-    let mut push = |name: String,
-                    part: Part,
-                    output: Vec<usize>,
-                    kernels: usize,
-                    norm_channels: usize,
-                    positions: usize| {
-        layers.push(LayerSummary {
-            name,
+    let last_map = push_blocks(&shape, config.input_px, &mut layers);
+    push_neck(&shape, config.input_px, last_map, &mut layers);
+    push_head(config, &shape, &mut layers);
+    layers
+}
+
+/// Channels and side of a square map.
+#[derive(Clone, Copy)]
+struct Map {
+    channels: usize,
+    side: usize,
+}
+
+impl Map {
+    /// A layer with kernels of so many numbers that gives this map, and norms of so many channels.
+    fn layer(
+        self,
+        name: impl Into<String>,
+        part: Part,
+        kernels: usize,
+        norm_channels: usize,
+    ) -> LayerSummary {
+        let Map { channels, side } = self;
+        LayerSummary {
+            name: name.into(),
             part,
-            output,
+            output: vec![channels, side, side],
             parameters: kernels + 2 * norm_channels,
             statistics: 2 * norm_channels,
-            multiply_adds: (kernels * positions) as u64,
-        });
-    };
-    let mut channels = shape.stem_channels;
-    let mut side = config.input_px.div_ceil(2);
-    push(
-        "features.conv0, norm0".into(),
-        Part::Stem,
-        vec![channels, side, side],
-        3 * 7 * 7 * channels,
-        channels,
-        side * side,
-    );
-    side = side.div_ceil(2);
-    push("features.pool0".into(), Part::Stem, vec![channels, side, side], 0, 0, 0);
+            multiply_adds: (kernels * side * side) as u64,
+        }
+    }
+}
+
+/// Stem, dense blocks and transitions; returns the last map.
+fn push_blocks(shape: &BackboneShape, input_px: usize, layers: &mut Vec<LayerSummary>) -> Map {
+    let mut map = Map { channels: shape.stem_channels, side: input_px.div_ceil(2) };
+    let kernels = 3 * 7 * 7 * map.channels;
+    layers.push(map.layer("features.conv0, norm0", Part::Stem, kernels, map.channels));
+    map.side = map.side.div_ceil(2);
+    layers.push(map.layer("features.pool0", Part::Stem, 0, 0));
     for (index, &count) in shape.block_layers.iter().enumerate() {
         let part = Part::Block(index + 1);
         if index > 0 {
-            let (halved, half) = (channels / 2, side / 2);
-            push(
-                format!("features.transition{index}"),
-                part,
-                vec![halved, half, half],
-                channels * halved,
-                channels,
-                half * half,
-            );
-            (channels, side) = (halved, half);
+            let half = Map { channels: map.channels / 2, side: map.side / 2 };
+            let name = format!("features.transition{index}");
+            layers.push(half.layer(name, part, map.channels * half.channels, map.channels));
+            map = half;
         }
         for layer in 1..=count {
             let bottleneck = shape.bottleneck_factor * shape.growth_rate;
-            let kernels = channels * bottleneck + 9 * bottleneck * shape.growth_rate;
-            let norms = channels + bottleneck;
-            channels += shape.growth_rate;
-            push(
-                format!("features.denseblock{}.denselayer{layer}", index + 1),
-                part,
-                vec![channels, side, side],
-                kernels,
-                norms,
-                side * side,
-            );
+            let kernels = map.channels * bottleneck + 9 * bottleneck * shape.growth_rate;
+            let norms = map.channels + bottleneck;
+            map.channels += shape.growth_rate;
+            let name = format!("features.denseblock{}.denselayer{layer}", index + 1);
+            layers.push(map.layer(name, part, kernels, norms));
         }
     }
-    push("features.norm5".into(), Part::Neck, vec![channels, side, side], 0, channels, 0);
-    let features = shape.features(config.input_px);
-    let FeatureLayout { cell_channels, side: fine, .. } = features;
-    if cell_channels > 0 {
-        push(
-            "places.conv_coarse".into(),
-            Part::Neck,
-            vec![cell_channels, side, side],
-            channels * cell_channels,
-            0,
-            side * side,
-        );
-        let of_fine = shape.fine_channels();
-        push(
-            "places.norm_fine, conv_fine".into(),
-            Part::Neck,
-            vec![cell_channels, fine, fine],
-            of_fine * cell_channels,
-            of_fine,
-            fine * fine,
-        );
-        push(
-            "places.norm1, conv1, norm2".into(),
-            Part::Neck,
-            vec![cell_channels, fine, fine],
-            9 * cell_channels * cell_channels,
-            2 * cell_channels,
-            fine * fine,
-        );
+    map
+}
+
+/// The last norm, the grid of cells where there is one, and the feature vector.
+fn push_neck(shape: &BackboneShape, input_px: usize, last: Map, layers: &mut Vec<LayerSummary>) {
+    layers.push(last.layer("features.norm5", Part::Neck, 0, last.channels));
+    let features = shape.features(input_px);
+    let cells = features.cell_channels;
+    if cells > 0 {
+        let coarse = Map { channels: cells, ..last };
+        let kernels = last.channels * cells;
+        layers.push(coarse.layer("places.conv_coarse", Part::Neck, kernels, 0));
+        let (fine, of_fine) = (Map { channels: cells, side: features.side }, shape.fine_channels());
+        let kernels = of_fine * cells;
+        layers.push(fine.layer("places.norm_fine, conv_fine", Part::Neck, kernels, of_fine));
+        let kernels = 9 * cells * cells;
+        layers.push(fine.layer("places.norm1, conv1, norm2", Part::Neck, kernels, 2 * cells));
     }
-    push("features".into(), Part::Neck, vec![features.len()], 0, 0, 0);
-    let mut width = features.average + cell_channels;
+    layers.push(LayerSummary {
+        name: "features".into(),
+        part: Part::Neck,
+        output: vec![features.len()],
+        parameters: 0,
+        statistics: 0,
+        multiply_adds: 0,
+    });
+}
+
+/// Dense layers and outputs.
+fn push_head(config: &ModelConfig, shape: &BackboneShape, layers: &mut Vec<LayerSummary>) {
+    let FeatureLayout { average, cell_channels, side } = shape.features(config.input_px);
+    // A dense layer, at each cell of a grid where there is one of this side, and with a norm of its
+    // inputs where it is hidden.
     let mut dense =
-        |name: String, inputs: usize, outputs: usize, norm_channels: usize, positions: usize| {
+        |name: String, inputs: usize, outputs: usize, norm_channels: usize, side: usize| {
             layers.push(LayerSummary {
                 name,
                 part: Part::Head,
-                output: if positions > 1 { vec![outputs, fine, fine] } else { vec![outputs] },
+                output: if side > 1 { vec![outputs, side, side] } else { vec![outputs] },
                 parameters: inputs * outputs + outputs + 2 * norm_channels,
                 statistics: 2 * norm_channels,
-                multiply_adds: (inputs * outputs * positions) as u64,
+                multiply_adds: (inputs * outputs * side * side) as u64,
             });
         };
+    let mut width = average + cell_channels;
     for (index, &units) in config.head_widths.iter().enumerate() {
         dense(format!("head.stages.{index}"), width, units, width, 1);
         width = units;
     }
     dense("head.classes".into(), width, config.classes, 0, 1);
     if cell_channels > 0 {
-        dense("head.boxes".into(), cell_channels, 5, 0, fine * fine);
+        dense("head.boxes".into(), cell_channels, 5, 0, side);
     } else {
         dense("head.boxes".into(), width, 4, 0, 1);
     }
-    layers
 }
 
 #[cfg(test)]

@@ -205,6 +205,42 @@ pub trait OptimiserOps: Backend {
 
 impl OptimiserOps for burn::backend::Flex {}
 
+fn times<B: Backend>(tensor: FloatTensor<B>, factor: f64) -> FloatTensor<B> {
+    B::float_mul_scalar(tensor, Scalar::from(factor))
+}
+
+/// The sum of squares, `[1]`.
+fn squares<B: Backend>(tensor: &FloatTensor<B>) -> FloatTensor<B> {
+    B::float_sum(B::float_mul(tensor.clone(), tensor.clone()))
+}
+
+/// Brings the norms of gradients down to a limit.
+fn clip_norms<B: Backend>(gradients: &mut [FloatTensor<B>], clip: Clip) {
+    let factor = |squares: FloatTensor<B>, limit: f64| {
+        let norm = B::float_clamp_min(B::float_sqrt(squares), Scalar::from(limit));
+        times::<B>(B::float_recip(norm), limit)
+    };
+    let factors: Vec<Option<FloatTensor<B>>> = match clip {
+        Clip::Off => return,
+        Clip::Parameter(limit) => {
+            gradients.iter().map(|gradient| Some(factor(squares::<B>(gradient), limit))).collect()
+        }
+        Clip::Global(limit) => vec![
+            gradients
+                .iter()
+                .map(squares::<B>)
+                .reduce(B::float_add)
+                .map(|all| factor(all, limit));
+            gradients.len()
+        ],
+    };
+    for (gradient, factor) in gradients.iter_mut().zip(factors) {
+        if let Some(factor) = factor {
+            *gradient = B::float_mul(gradient.clone(), factor);
+        }
+    }
+}
+
 fn composed_step<B: Backend>(
     mut weights: Vec<FloatTensor<B>>,
     mut gradients: Vec<FloatTensor<B>>,
@@ -213,11 +249,7 @@ fn composed_step<B: Backend>(
     is_penalised: &[bool],
     options: StepOptions,
 ) -> Vec<FloatTensor<B>> {
-    let times =
-        |tensor: FloatTensor<B>, factor: f64| B::float_mul_scalar(tensor, Scalar::from(factor));
-    let squares =
-        |tensor: &FloatTensor<B>| B::float_sum(B::float_mul(tensor.clone(), tensor.clone()));
-    let sum = |parts: Vec<FloatTensor<B>>| parts.into_iter().reduce(B::float_add);
+    let times = times::<B>;
     let shapes: Vec<_> = weights.iter().map(TensorMetadata::shape).collect();
     for list in [&mut weights, &mut gradients, &mut first, &mut second] {
         let flattened = list.drain(..).map(|tensor| {
@@ -228,32 +260,16 @@ fn composed_step<B: Backend>(
     }
 
     let penalised: Vec<usize> = (0..weights.len()).filter(|&i| is_penalised[i]).collect();
-    let penalty = sum(penalised.iter().map(|&i| squares(&weights[i])).collect())
-        .unwrap_or_else(|| times(squares(&weights[0]), 0.0));
+    let penalty = penalised
+        .iter()
+        .map(|&i| squares::<B>(&weights[i]))
+        .reduce(B::float_add)
+        .unwrap_or_else(|| times(squares::<B>(&weights[0]), 0.0));
     for &i in &penalised {
         gradients[i] =
             B::float_add(gradients[i].clone(), times(weights[i].clone(), options.penalty));
     }
-    let factor = |squares: FloatTensor<B>, limit: f64| {
-        let norm = B::float_clamp_min(B::float_sqrt(squares), Scalar::from(limit));
-        times(B::float_recip(norm), limit)
-    };
-    let factors: Vec<Option<FloatTensor<B>>> = match options.clip {
-        Clip::Off => vec![None; gradients.len()],
-        Clip::Parameter(limit) => {
-            gradients.iter().map(|gradient| Some(factor(squares(gradient), limit))).collect()
-        }
-        Clip::Global(limit) => vec![
-            sum(gradients.iter().map(squares).collect())
-                .map(|all| factor(all, limit));
-            gradients.len()
-        ],
-    };
-    for (gradient, factor) in gradients.iter_mut().zip(factors) {
-        if let Some(factor) = factor {
-            *gradient = B::float_mul(gradient.clone(), factor);
-        }
-    }
+    clip_norms::<B>(&mut gradients, options.clip);
     for i in 0..weights.len() {
         let (weight, gradient) = (weights[i].clone(), gradients[i].clone());
         let (kept, change) = match options.rule {

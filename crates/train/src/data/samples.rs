@@ -4,6 +4,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{
     ClassMap, ImageRow, ImageStatus, Inputs, IssueRow, ObjectRow, ShardShape, Split, TableReader,
+    UnitBox,
 };
 use ossify_settings::Samples;
 use xxhash_rust::xxh3::xxh3_128;
@@ -70,7 +71,6 @@ impl SplitSamples {
                 image.number = Some(number);
             }
         })?;
-        let shape = shards.shape().unwrap_or(ShardShape { height: 1, width: 1, channels: 3 });
         let mut result = SplitSamples {
             split,
             shards,
@@ -95,28 +95,11 @@ impl SplitSamples {
                     missing.insert(object.image_id);
                     continue;
                 };
-                let (size, transform) = result.shards.source(number)?;
-                if size != image.size {
-                    bail!(
-                        "{}: {}x{} pixels in the shards and {}x{} in the tables; \
-                         the shards are older than the tables, run ossify-resize again",
-                        object.image_id,
-                        size.0,
-                        size.1,
-                        image.size.0,
-                        image.size.1
-                    );
-                }
-                let source = object.unit_box();
-                let whole = transform.to_tensor(&source, size, (shape.width, shape.height));
-                let shown = whole.clamped();
-                if shown.area() <= 0.0 {
+                let Some((shown, area)) = result.shown(&object, number, image.size)? else {
                     result.outside_objects += 1;
                     continue;
-                }
+                };
                 let sample = Sample { image: number, class_index, box_unit_xyxy: shown.to_array() };
-                // Where nothing was cut off, the quotient is 1 to the digit.
-                let area = source.area() * (shown.area() / whole.area());
                 match (samples, largest.get_mut(&number)) {
                     (Samples::Object, _) => result.samples.push(sample),
                     (Samples::Image, None) => {
@@ -141,6 +124,35 @@ impl SplitSamples {
         }
         check_missing(missing, split, &shards_read.folder().join(ISSUES))?;
         Ok(result)
+    }
+
+    /// What the tensor shows of an object in the image of this number, and the area of that in the
+    /// source; `None` for nothing. `size` is that of the source as the tables have it.
+    fn shown(
+        &self,
+        object: &ObjectRow,
+        number: u32,
+        size: (u32, u32),
+    ) -> Result<Option<(UnitBox, f32)>> {
+        let (size_in_shards, transform) = self.shards.source(number)?;
+        if size_in_shards != size {
+            bail!(
+                "{}: {}x{} pixels in the shards and {}x{} in the tables; \
+                 the shards are older than the tables, run ossify-resize again",
+                object.image_id,
+                size_in_shards.0,
+                size_in_shards.1,
+                size.0,
+                size.1
+            );
+        }
+        let shape = self.shards.shape().unwrap_or(ShardShape { height: 1, width: 1, channels: 3 });
+        let source = object.unit_box();
+        let whole = transform.to_tensor(&source, size, (shape.width, shape.height));
+        let shown = whole.clamped();
+        // Where nothing was cut off, the quotient is 1 to the digit.
+        let area = source.area() * (shown.area() / whole.area());
+        Ok((shown.area() > 0.0).then_some((shown, area)))
     }
 
     /// Samples of each class.
