@@ -1,4 +1,4 @@
-//! Seven parts of the body, drawn so that a person tells them apart.
+//! Seven parts of the body, drawn so that people can tell them apart.
 
 use crate::dice::{Dice, value_noise};
 use crate::draw::{Bone, Chain, Plate, chain};
@@ -68,8 +68,8 @@ impl Anatomy {
     }
 }
 
-/// What lies in front of the film, in units in which a picture's shorter side is about two long,
-/// around 0.
+/// Everything in front of the film, centred on the origin. The unit is about half of the picture's
+/// shorter side.
 #[derive(Debug, Default)]
 pub struct Scene {
     /// Bones and fragments.
@@ -78,18 +78,18 @@ pub struct Scene {
     pub plates: Vec<Plate>,
     /// Limbs and trunk.
     pub tissue: Vec<Chain>,
-    /// Cavities with the share of tissue that they take away.
+    /// Cavities, each with the share of tissue that it removes.
     pub air: Vec<(Chain, f32)>,
     /// Implants.
     pub metal: Vec<Chain>,
     /// Outlines of the fractures.
     pub fractures: Vec<Vec<Point>>,
-    /// Where bones may break: bone, and shares of its length.
+    /// Where bones may break: the bone, and a range in shares of its length.
     breakable: Vec<(usize, f32, f32)>,
 }
 
 impl Scene {
-    /// One patient's limb with up to `fractures` fractures, as many as there are places for.
+    /// One patient's limb with up to `fractures` fractures, or as many as the anatomy has room for.
     pub fn new(anatomy: Anatomy, fractures: usize, dice: &mut Dice) -> Self {
         let mut scene = Scene::default();
         match anatomy {
@@ -115,7 +115,7 @@ impl Scene {
         let flexion = dice.within(0.9, 1.75);
         let along = at(flexion.sin(), flexion.cos());
         let back = at(-flexion.cos(), flexion.sin());
-        let place = |a: f32, b: f32, radius: f32| {
+        let placed = |a: f32, b: f32, radius: f32| {
             let point = along * a + back * b;
             (point.x, point.y, radius)
         };
@@ -128,26 +128,26 @@ impl Scene {
         ]);
         self.breakable(humerus.with(&[(0.0, 0.0, 0.19), (0.07, 0.03, 0.17)]), 0.68, 0.84);
         let ulna = [
-            place(-0.3, 0.16, 0.1),
-            place(-0.1, 0.27, 0.115),
-            place(0.15, 0.21, 0.12),
-            place(0.6, 0.18, 0.09),
-            place(1.8, 0.2, 0.075),
+            placed(-0.3, 0.16, 0.1),
+            placed(-0.1, 0.27, 0.115),
+            placed(0.15, 0.21, 0.12),
+            placed(0.6, 0.18, 0.09),
+            placed(1.8, 0.2, 0.075),
         ];
         self.breakable(Bone::new(&ulna), 0.05, 0.4);
         let radius = [
-            place(0.26, -0.07, 0.125),
-            place(0.33, -0.07, 0.12),
-            place(0.44, -0.05, 0.085),
-            place(0.65, -0.06, 0.1),
-            place(1.8, -0.1, 0.085),
+            placed(0.26, -0.07, 0.125),
+            placed(0.33, -0.07, 0.12),
+            placed(0.44, -0.05, 0.085),
+            placed(0.65, -0.06, 0.1),
+            placed(1.8, -0.1, 0.085),
         ];
         self.breakable(Bone::new(&radius), 0.1, 0.3);
         self.tissue.push(chain(&[(-0.15, -1.9, 0.42), (-0.05, -0.8, 0.4), (0.0, 0.0, 0.36)]));
         self.tissue.push(chain(&[
-            place(-0.1, 0.08, 0.36),
-            place(0.6, 0.05, 0.37),
-            place(1.9, 0.05, 0.28),
+            placed(-0.1, 0.08, 0.36),
+            placed(0.6, 0.05, 0.37),
+            placed(1.9, 0.05, 0.28),
         ]));
     }
 
@@ -163,7 +163,7 @@ impl Scene {
             let base = at(offset * 0.37, 0.66 + 0.05 * offset * offset);
             let bend = dice.within(-0.05, 0.05);
             let mut joint = base;
-            let place =
+            let placed =
                 |start: Point, direction: Point, shares: &[(f32, f32)]| -> Vec<(f32, f32, f32)> {
                     shares
                         .iter()
@@ -174,7 +174,7 @@ impl Scene {
                         .collect()
                 };
             let knuckle =
-                place(base, up * -1.0, &[(0.07, 0.1), (0.15, 0.105), (0.4, 0.07), (1.2, 0.08)]);
+                placed(base, up * -1.0, &[(0.07, 0.1), (0.15, 0.105), (0.4, 0.07), (1.2, 0.08)]);
             self.breakable(Bone::new(&knuckle), 0.18, 0.3);
             let mut direction = up;
             for (length, width) in [(0.66, 1.0), (0.42, 0.86), (0.28, 0.72)] {
@@ -189,7 +189,7 @@ impl Scene {
                 ];
                 let shaft: Vec<(f32, f32)> =
                     shaft.iter().map(|&(share, radius)| (share * length, radius)).collect();
-                self.breakable(Bone::new(&place(joint, direction, &shaft)), 0.3, 0.72);
+                self.breakable(Bone::new(&placed(joint, direction, &shaft)), 0.3, 0.72);
                 joint = joint + direction * (length + 0.045);
             }
             let tip = joint - direction * 0.02;
@@ -376,16 +376,16 @@ impl Scene {
         ];
         for (i, ((x, y), (tip_x, tip_y))) in metacarpals.into_iter().enumerate() {
             let (base, tip) = (at(x, y), at(tip_x, tip_y));
-            let place = |share: f32, radius: f32| {
+            let placed = |share: f32, radius: f32| {
                 let point = base.towards(tip, share);
                 (point.x, point.y, radius)
             };
             let shaft = Bone::new(&[
-                place(0.0, 0.09),
-                place(0.15, 0.08),
-                place(0.5, 0.055),
-                place(0.85, 0.075),
-                place(0.97, 0.095),
+                placed(0.0, 0.09),
+                placed(0.15, 0.08),
+                placed(0.5, 0.055),
+                placed(0.85, 0.075),
+                placed(0.97, 0.095),
             ]);
             if i == 4 {
                 self.breakable(shaft, 0.55, 0.75)
@@ -412,7 +412,7 @@ impl Scene {
         self.tissue.push(chain(&[(0.3, -0.1, 0.24), (0.7, -0.5, 0.22), (1.1, -0.95, 0.17)]));
     }
 
-    /// Stretches, thickens and bends everything a little, so that no two patients are alike.
+    /// Stretches, thickens and bends everything slightly, so that no two patients are alike.
     fn personalise(&mut self, dice: &mut Dice) {
         let (wide, long) = (dice.within(0.92, 1.1), dice.within(0.95, 1.06));
         let (stout, fleshy) = (dice.within(0.86, 1.14), dice.within(0.9, 1.2));
@@ -445,9 +445,9 @@ impl Scene {
     }
 
     fn fracture(&mut self, fractures: usize, dice: &mut Dice) {
-        let mut places = std::mem::take(&mut self.breakable);
-        dice.shuffle(&mut places);
-        for (bone, low, high) in places.into_iter().take(fractures) {
+        let mut candidates = std::mem::take(&mut self.breakable);
+        dice.shuffle(&mut candidates);
+        for (bone, low, high) in candidates.into_iter().take(fractures) {
             let corners = if dice.chance(0.7) { 4 } else { 5 + dice.below(5) };
             let share = dice.within(low, high);
             let Some(whole) = self.bones.get(bone) else { continue };

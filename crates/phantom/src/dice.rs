@@ -1,13 +1,14 @@
-//! Reproducible chance, and noise.
+//! Reproducible randomness, and noise.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A reproducible source of chance: the same seed and stream give the same draws on every machine.
+/// A reproducible source of randomness: the same seed and stream give the same draws on every
+/// machine.
 #[derive(Clone, Debug)]
 pub struct Dice(ChaCha8Rng);
 
-/// What a stream of draws is for, so that two purposes never share one.
+/// The purpose of a stream of draws; each purpose has its own stream.
 #[derive(Clone, Copy, Debug)]
 pub enum Stream {
     /// The plan of the whole dataset.
@@ -36,7 +37,7 @@ impl Dice {
         Dice(generator)
     }
 
-    /// The draws that follow from a draw of other dice.
+    /// Dice that are seeded with a draw of other dice.
     pub fn from_bits(bits: u64) -> Self {
         Dice(ChaCha8Rng::seed_from_u64(bits))
     }
@@ -75,8 +76,8 @@ impl Dice {
     }
 }
 
-/// A hash of a lattice point, uniform over all values. For noise, where a generator per pixel would
-/// be slow.
+/// A hash of a lattice point, uniform over all values; for noise, because a generator per pixel
+/// would be slow.
 pub fn lattice(x: i32, y: i32, seed: u32) -> u32 {
     let mut h = (x as u32).wrapping_mul(0x9E37_79B1)
         ^ (y as u32).wrapping_mul(0x85EB_CA77)
@@ -99,7 +100,8 @@ pub fn value_noise(x: f32, y: f32, seed: u32) -> f32 {
     top + (bottom - top) * v
 }
 
-/// Noise of about unit variance for one pixel: the sum of four bytes of a hash.
+/// Noise of about unit variance for one pixel: the sum of four bytes of a hash, which is nearly
+/// normal. Drawing from a normal distribution would need a generator for each pixel.
 pub fn grain(x: usize, y: usize, seed: u32) -> f32 {
     let bytes = lattice(x as i32, y as i32, seed).to_le_bytes();
     let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();

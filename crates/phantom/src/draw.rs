@@ -1,4 +1,5 @@
-//! Rays through round bones, flat bones, soft tissue, air and metal, summed on a canvas.
+//! Sums the attenuation of rays through round bones, flat bones, soft tissue, air and metal on a
+//! canvas.
 
 use crate::dice::value_noise;
 use crate::geometry::{Point, Similarity, at};
@@ -12,8 +13,7 @@ pub struct Node {
     pub radius: f32,
 }
 
-/// Discs joined by a smooth curve whose thickness follows theirs: a shaft, a rib, the outline of an
-/// arm.
+/// Discs joined by a smooth curve whose thickness follows theirs: a shaft, a rib, an arm.
 pub type Chain = Vec<Node>;
 
 /// A chain from `(x, y, radius)`.
@@ -21,33 +21,33 @@ pub fn chain(nodes: &[(f32, f32, f32)]) -> Chain {
     nodes.iter().map(|&(x, y, radius)| Node { center: at(x, y), radius }).collect()
 }
 
-/// A jagged line across a bone; what lies on one side of it is not drawn.
+/// A jagged line across a bone, beyond which the bone is not drawn.
 #[derive(Clone, Debug)]
 pub struct Cut {
     /// A point of the line.
     pub origin: Point,
-    /// Along the bone, length 1: the side where it is drawn.
+    /// Unit vector along the bone, towards the side that is drawn.
     pub along: Point,
-    /// Along the line, length 1.
+    /// Unit vector along the line.
     pub across: Point,
     /// Offsets of the line along the bone, at equal steps from `-span` to `span` across it.
     pub teeth: Vec<f32>,
-    /// Half the length of the jagged part; beyond it the line runs straight.
+    /// Half the length of the jagged part; beyond it the line is straight.
     pub span: f32,
-    /// How far the edge stays behind the line.
+    /// How far the edge of the bone is from the line.
     pub gap: f32,
 }
 
 impl Cut {
-    /// How far `point` is on the drawn side; negative where nothing is drawn.
+    /// Signed distance of `point` to the line, positive on the drawn side.
     fn depth(&self, point: Point) -> f32 {
         let from_origin = point - self.origin;
         let steps = self.teeth.len().saturating_sub(1);
-        let place = ((from_origin.dot(self.across) / self.span * 0.5 + 0.5) * steps as f32)
+        let position = ((from_origin.dot(self.across) / self.span * 0.5 + 0.5) * steps as f32)
             .clamp(0.0, steps as f32);
-        let before = place as usize;
+        let before = position as usize;
         let tooth = |i: usize| self.teeth.get(i.min(steps)).copied().unwrap_or(0.0);
-        let line = tooth(before) + (tooth(before + 1) - tooth(before)) * (place - before as f32);
+        let line = tooth(before) + (tooth(before + 1) - tooth(before)) * (position - before as f32);
         from_origin.dot(self.along) - line - self.gap
     }
 
@@ -63,23 +63,23 @@ impl Cut {
     }
 }
 
-/// A bone: the union of its chains, a dense shell around marrow, cut where it is broken.
+/// A bone: the union of its chains, with a dense shell around marrow, cut where it is broken.
 #[derive(Clone, Debug)]
 pub struct Bone {
-    /// The parts; the first one is the axis along which it breaks.
+    /// Its parts; the first one is the axis along which it breaks.
     pub chains: Vec<Chain>,
     /// Thickness of the shell.
     pub cortex: f32,
     /// How much it attenuates.
     pub density: f32,
-    /// Share of the attenuation that the marrow does without, 0..=1.
+    /// By how much the marrow attenuates less than the shell, as a share, 0..=1.
     pub marrow: f32,
     /// Where it is broken.
     pub cuts: Vec<Cut>,
 }
 
 impl Bone {
-    /// A whole bone of one part.
+    /// An unbroken bone of one part.
     pub fn new(nodes: &[(f32, f32, f32)]) -> Self {
         let thinnest = nodes.iter().map(|node| node.2).fold(f32::INFINITY, f32::min);
         Bone {
@@ -91,20 +91,20 @@ impl Bone {
         }
     }
 
-    /// With one more part.
+    /// Adds a part.
     pub fn with(mut self, nodes: &[(f32, f32, f32)]) -> Self {
         self.chains.push(chain(nodes));
         self
     }
 
-    /// Spongy all through, as the bones of the wrist.
+    /// Makes it spongy throughout, like the bones of the wrist.
     pub fn spongy(mut self) -> Self {
         self.cortex *= 0.45;
         self.marrow = 0.3;
         self
     }
 
-    /// Attenuating `density` times as much.
+    /// Multiplies its attenuation by `density`.
     pub fn with_density(mut self, density: f32) -> Self {
         self.density *= density;
         self
@@ -116,29 +116,29 @@ impl Bone {
 pub struct Plate {
     /// Its corners.
     pub outline: Vec<Point>,
-    /// How far it reaches past them.
+    /// How far it extends beyond them.
     pub rounding: f32,
     /// How much it attenuates.
     pub density: f32,
 }
 
-/// A picture in the making: how much lies in the way of each ray.
+/// A picture being drawn: the attenuation along each ray.
 #[derive(Debug)]
 pub struct Canvas {
-    /// Pixels a row.
+    /// Pixels per row.
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Attenuation by bone and metal, in bone of the thickness 1.
+    /// Attenuation by bone and metal; 1 is bone of thickness 1.
     pub bone: Vec<f32>,
-    /// Attenuation by soft tissue, in tissue of the thickness 1.
+    /// Attenuation by soft tissue; 1 is tissue of thickness 1.
     pub tissue: Vec<f32>,
     depth: Vec<f32>,
     radius: Vec<f32>,
     texture_seed: u32,
 }
 
-/// Pixel columns and rows, ends excluded.
+/// Ranges of pixel columns and rows, ends excluded.
 #[derive(Clone, Copy)]
 struct Region {
     left: usize,
@@ -230,7 +230,7 @@ impl Canvas {
         }
     }
 
-    /// Lays soft tissue over what is there; where limbs overlap, the thicker one counts.
+    /// Draws soft tissue; where limbs overlap, the thicker one counts.
     pub fn draw_tissue(&mut self, limb: &Chain, view: &Similarity) {
         let Some(region) = self.measure(std::slice::from_ref(limb), view, 1.5) else { return };
         self.each(region, |tissue, _, depth, radius| {
@@ -239,7 +239,7 @@ impl Canvas {
         });
     }
 
-    /// Takes the share `amount` of the soft tissue away, as the air of a lung does.
+    /// Removes the share `amount` of the soft tissue, like the air in a lung.
     pub fn draw_air(&mut self, cavity: &Chain, amount: f32, view: &Similarity) {
         let Some(region) = self.measure(std::slice::from_ref(cavity), view, 1.5) else { return };
         self.each(region, |tissue, _, depth, radius| {
@@ -247,14 +247,13 @@ impl Canvas {
         });
     }
 
-    /// Adds metal of even thickness: an implant, the letter that marks the side.
+    /// Adds metal of uniform thickness: an implant, or the letter that marks the side.
     pub fn draw_metal(&mut self, part: &Chain, amount: f32, view: &Similarity) {
         let Some(region) = self.measure(std::slice::from_ref(part), view, 1.5) else { return };
         self.each(region, |_, bone, depth, _| *bone = bone.max(ramp(depth, 0.8) * amount));
     }
 
-    /// Calls `change` with tissue, bone, depth and radius of each pixel that was measured as
-    /// covered.
+    /// Calls `change` with the tissue, bone, depth and radius of each covered pixel.
     fn each(&mut self, region: Region, mut change: impl FnMut(&mut f32, &mut f32, f32, f32)) {
         for y in region.top..region.bottom {
             for i in y * self.width + region.left..y * self.width + region.right {
@@ -265,8 +264,8 @@ impl Canvas {
         }
     }
 
-    /// Measures, for each pixel near the chains, how deep inside them it lies and how thick they
-    /// are there.
+    /// Measures, for each pixel near the chains, how deep it is inside them and how thick they are
+    /// there.
     fn measure(&mut self, chains: &[Chain], view: &Similarity, margin: f32) -> Option<Region> {
         let curves: Vec<Vec<Node>> = chains.iter().map(|chain| curve(chain, view)).collect();
         let region =
@@ -305,8 +304,7 @@ impl Canvas {
         }
     }
 
-    /// The pixels within the given distances of the given points; `None` where all are off the
-    /// canvas.
+    /// The pixels within the given distances of the given points; `None` if all are off the canvas.
     fn region(&self, discs: impl Iterator<Item = (Point, f32)>) -> Option<Region> {
         let (mut low, mut high) =
             (at(f32::INFINITY, f32::INFINITY), at(f32::NEG_INFINITY, f32::NEG_INFINITY));
@@ -325,13 +323,14 @@ impl Canvas {
     }
 }
 
-/// 0 below `-width`, 1 above `width`, smooth between.
+/// 0 below `-width`, 1 above `width`, with a smooth transition.
 fn ramp(depth: f32, width: f32) -> f32 {
     let share = (depth / (2.0 * width) + 0.5).clamp(0.0, 1.0);
     share * share * (3.0 - 2.0 * share)
 }
 
-/// Length of the ray through a round bar, as a share of its thickness: `depth` below its edge.
+/// Length of the ray through a round bar at `depth` inside its edge, as a share of the bar's
+/// thickness.
 fn chord(depth: f32, radius: f32) -> f32 {
     if depth <= 0.0 || radius <= 0.0 {
         return 0.0;
@@ -340,7 +339,7 @@ fn chord(depth: f32, radius: f32) -> f32 {
     (depth * (2.0 * radius - depth)).sqrt() / radius
 }
 
-/// The chain seen in the picture, with so many nodes on a Catmull-Rom spline that it looks smooth.
+/// The chain as seen in the picture, with enough nodes on a Catmull-Rom spline to look smooth.
 fn curve(nodes: &[Node], view: &Similarity) -> Vec<Node> {
     let seen: Vec<Node> = nodes
         .iter()
@@ -375,7 +374,7 @@ fn curve(nodes: &[Node], view: &Similarity) -> Vec<Node> {
     smooth
 }
 
-/// Distance to the polygon's edge; negative outside.
+/// Signed distance to the polygon's edge, negative outside.
 fn depth_in_polygon(point: Point, corners: &[Point]) -> f32 {
     let mut square = f32::INFINITY;
     let mut inside = false;

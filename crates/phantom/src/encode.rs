@@ -1,4 +1,4 @@
-//! Pictures as files of several formats.
+//! Encodes pictures in several file formats.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -9,7 +9,7 @@ use crate::picture::Picture;
 /// How a picture is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Three equal channels: what dataset exporters write.
+    /// Three equal channels, as dataset exporters write.
     JpegRgb,
     /// One channel.
     JpegGray,
@@ -17,14 +17,14 @@ pub enum Format {
     Png8,
     /// One channel of 16 bits.
     Png16,
-    /// Stored lying on its side, with the EXIF orientation 6 that stands it up.
+    /// Stored rotated by a quarter turn, with EXIF orientation 6, which makes it upright.
     JpegRotated,
     /// A JPEG without its second half.
     JpegCutShort,
 }
 
 impl Format {
-    /// Ending of the file name.
+    /// File name extension.
     pub fn extension(self) -> &'static str {
         match self {
             Format::Png8 | Format::Png16 => "png",
@@ -48,7 +48,7 @@ impl Format {
 /// The file's bytes; `quality` is JPEG's, 1..=100.
 ///
 /// # Errors
-/// Fails where the encoder does.
+/// Fails if the encoder does.
 pub fn encode(picture: &Picture, format: Format, quality: u8) -> Result<Vec<u8>, ImageError> {
     let (width, height) = (picture.width as u32, picture.height as u32);
     let gray = || picture.pixels.iter().map(|pixel| (pixel * 255.0 + 0.5) as u8);
@@ -110,12 +110,12 @@ pub fn encode(picture: &Picture, format: Format, quality: u8) -> Result<Vec<u8>,
     Ok(file)
 }
 
-/// Turns a picture by a quarter against the clock: what orientation 6 turns back.
+/// Rotates a picture a quarter turn counter-clockwise, which orientation 6 undoes.
 fn lay_down(upright: &[u8], width: usize, height: usize) -> Vec<u8> {
     (0..width).rev().flat_map(|x| (0..height).map(move |y| upright[y * width + x])).collect()
 }
 
-/// An APP1 segment with the one tag.
+/// An APP1 segment with only the orientation tag.
 fn exif_orientation(orientation: u8) -> Vec<u8> {
     let mut body = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01".to_vec();
     // Tag 0x0112, type SHORT, one value, left-justified in four bytes, no further directory.

@@ -1,4 +1,4 @@
-//! Broken bones: a jagged gap, fragments out of line, at times a splinter.
+//! Broken bones: a jagged gap, displaced fragments, sometimes a splinter.
 
 use crate::dice::Dice;
 use crate::draw::{Bone, Chain, Cut, Node};
@@ -7,13 +7,13 @@ use crate::geometry::{Point, Similarity, at};
 /// A broken bone.
 #[derive(Debug)]
 pub struct Fracture {
-    /// What the bone became: two fragments, at times a splinter.
+    /// Two fragments, and sometimes a splinter.
     pub fragments: Vec<Bone>,
     /// A convex polygon around the break, as an annotator would draw it.
     pub outline: Vec<Point>,
 }
 
-/// Breaks `bone` at `share` of the way along its first chain. The shorter fragment moves.
+/// Breaks `bone` at `share` of the length of its first chain. The shorter fragment is displaced.
 ///
 /// `corners` is how many corners the outline has, at least 4.
 pub fn fracture(bone: &Bone, share: f32, corners: usize, dice: &mut Dice) -> Option<Fracture> {
@@ -24,9 +24,9 @@ pub fn fracture(bone: &Bone, share: f32, corners: usize, dice: &mut Dice) -> Opt
     let span = 1.5 * radius;
     let teeth: Vec<f32> = (0..=teeth_count)
         .map(|i| {
-            let place = (i as f32 / teeth_count as f32 * 2.0 - 1.0) * span;
+            let position = (i as f32 / teeth_count as f32 * 2.0 - 1.0) * span;
             let tooth = if i % 2 == 0 { height } else { -height };
-            slope * place + tooth * dice.within(0.3, 1.0)
+            slope * position + tooth * dice.within(0.3, 1.0)
         })
         .collect();
     let gap = (0.5 * dice.within(0.16, 0.3) * radius).max(0.009);
@@ -131,7 +131,7 @@ fn outline(
             })
             .collect();
     }
-    // Corners on an ellipse that reaches past the middle of each side: convex whatever the angles.
+    // Corners on an ellipse that extends beyond the middle of each side: convex for any angles.
     let start = dice.within(0.0, std::f32::consts::TAU);
     (0..corners)
         .map(|i| {

@@ -1,8 +1,8 @@
-//! Points of the plane, and how they move.
+//! Points of the plane, and similarity transforms.
 
 use std::ops::{Add, Mul, Sub};
 
-/// A point or a vector of the drawing plane; y runs down.
+/// A point or vector of the drawing plane; y points down.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Point {
     /// Rightwards.
@@ -11,7 +11,7 @@ pub struct Point {
     pub y: f32,
 }
 
-/// A [`Point`], short.
+/// Shorthand for a [`Point`].
 pub fn at(x: f32, y: f32) -> Point {
     Point { x, y }
 }
@@ -48,18 +48,18 @@ impl Point {
         self.dot(self).sqrt()
     }
 
-    /// The vector of length 1 in this direction; straight down for a zero vector.
+    /// The unit vector in this direction; straight down for a zero vector.
     pub fn unit(self) -> Point {
         let length = self.length();
         if length > 1e-9 { self * (1.0 / length) } else { at(0.0, 1.0) }
     }
 
-    /// Turned by a right angle.
+    /// Rotated by a right angle.
     pub fn across(self) -> Point {
         at(-self.y, self.x)
     }
 
-    /// Turned by `angle` radians.
+    /// Rotated by `angle` radians.
     pub fn turned(self, angle: f32) -> Point {
         let (sin, cos) = angle.sin_cos();
         at(self.x * cos - self.y * sin, self.x * sin + self.y * cos)
@@ -71,7 +71,8 @@ impl Point {
     }
 }
 
-/// A movement of the plane that keeps shapes: mirroring, scaling, turning, shifting, in this order.
+/// A transform of the plane that preserves shapes: mirroring, scaling, rotation and translation, in
+/// this order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Similarity {
     /// Whether x is mirrored first.
@@ -85,7 +86,7 @@ pub struct Similarity {
 }
 
 impl Similarity {
-    /// Turns by `angle` around `center`, then shifts by `shift`.
+    /// Rotates by `angle` around `center`, then translates by `shift`.
     pub fn around(center: Point, angle: f32, shift: Point) -> Self {
         Similarity {
             mirror: false,
@@ -95,12 +96,12 @@ impl Similarity {
         }
     }
 
-    /// Where `point` goes.
+    /// Transforms a point.
     pub fn point(&self, point: Point) -> Point {
         self.vector(point) + self.shift
     }
 
-    /// What becomes of a vector: as [`Similarity::point`], not shifted.
+    /// Transforms a vector: like [`Similarity::point`], but without the translation.
     pub fn vector(&self, vector: Point) -> Point {
         let mirrored = if self.mirror { at(-vector.x, vector.y) } else { vector };
         (mirrored * self.scale).turned(self.angle)

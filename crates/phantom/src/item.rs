@@ -3,8 +3,8 @@
 use ossify_contract::Split;
 
 use crate::encode::Format;
+use crate::fault::{Fault, LabelShape};
 use crate::picture::Order;
-use crate::plant::{Fault, LabelShape};
 
 /// One image with its label file.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub struct Item {
     pub split: Split,
     /// Its number, from 0 over all splits; decides view, exposure and noise.
     pub number: u64,
-    /// The patient; images that share it are takes of one source picture.
+    /// The patient; images with the same patient are variants of one source picture.
     pub source: u64,
     /// What it shows.
     pub order: Order,
@@ -23,7 +23,7 @@ pub struct Item {
     pub quality: u8,
     /// File name without extension.
     pub name: String,
-    /// Whether its objects are labelled as boxes or polygons.
+    /// Whether its objects are labelled with boxes or polygons.
     pub shape: LabelShape,
     /// What is wrong with it.
     pub fault: Option<Fault>,

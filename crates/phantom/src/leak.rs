@@ -1,4 +1,4 @@
-//! Images of train that stand once more in valid or test, as careless splitting leaves them.
+//! Images of train that occur again in valid or test, as after careless splitting.
 
 use std::io::Cursor;
 
@@ -14,23 +14,23 @@ use crate::encode::Format;
 use crate::item::Item;
 use crate::parameters::Parameters;
 
-/// What became of an image on its way into the other split.
+/// What was done to an image before it was put into the other split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeakKind {
     /// The same file.
     Copied,
-    /// The same pixels in a PNG that is packed otherwise.
+    /// The same pixels in a PNG with another compression.
     Repacked,
     /// A JPEG of lower quality.
     Reencoded,
-    /// A JPEG whose gray values are multiplied, up or down.
+    /// A JPEG whose gray values are multiplied by a factor.
     Brightened,
-    /// A JPEG, turned within its frame by up to 15 degrees, black in the corners, as Roboflow does.
+    /// A JPEG, rotated within its frame by up to 15 degrees, with black corners, as Roboflow does.
     Rotated,
     /// A JPEG, mirrored left to right.
     Mirrored,
-    /// Turned, its gray values multiplied, in a JPEG of lower quality.
+    /// Rotated, with its gray values multiplied, in a JPEG of lower quality.
     RotatedAndBrightened,
 }
 
@@ -47,29 +47,29 @@ impl LeakKind {
     ];
 }
 
-/// A leak as it is in `planted.json`.
+/// A leak as listed in `planted.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlantedLeak {
     /// What was done to it.
     pub kind: LeakKind,
     /// The image, from the dataset root.
     pub path: String,
-    /// The image of train that it shows.
+    /// The image of train that it copies.
     pub original: String,
-    /// Degrees by which it is turned, counter-clockwise.
+    /// Rotation in degrees, counter-clockwise.
     pub rotation_degrees: f32,
-    /// What its gray values were multiplied by.
+    /// Factor of its gray values.
     pub brightness: f32,
 }
 
-/// A leak that is to be written.
+/// A leak to be written.
 #[derive(Clone, Debug)]
 pub struct Leak<'a> {
     /// What is done to the original.
     pub kind: LeakKind,
     /// The image of train.
     pub original: &'a Item,
-    /// Where it stands once more.
+    /// The split that it is copied to.
     pub split: Split,
     /// File name without extension.
     pub name: String,
@@ -80,12 +80,12 @@ pub struct Leak<'a> {
     quality: u8,
 }
 
-/// Sound images of train without objects: their copies need no labels. In order.
+/// Whether an item is a sound image of train without objects, whose copies need no labels.
 fn is_original(item: &Item) -> bool {
     item.split == Split::Train && item.order.fractures == 0 && item.fault.is_none()
 }
 
-/// Stores what is to be packed otherwise without loss.
+/// Makes sure that originals that will be repacked are stored losslessly.
 pub(crate) fn prepare_originals(items: &mut [Item], parameters: &Parameters) {
     let originals = items.iter_mut().filter(|item| is_original(item));
     for (number, original) in originals.enumerate().take(parameters.planted_leaks() as usize) {
@@ -95,7 +95,7 @@ pub(crate) fn prepare_originals(items: &mut [Item], parameters: &Parameters) {
     }
 }
 
-/// Plans the leaks: kinds and splits in turn, originals in order, none of them twice.
+/// Plans the leaks: kinds and splits alternate, and originals are used in order, each at most once.
 pub fn leaks<'a>(items: &'a [Item], parameters: &Parameters) -> Vec<Leak<'a>> {
     let originals = items.iter().filter(|item| is_original(item));
     let wanted = parameters.planted_leaks() as usize;
@@ -147,10 +147,10 @@ impl<'a> Leak<'a> {
         format!("{}/labels/{}.txt", self.split, self.name)
     }
 
-    /// The file's bytes, made of those of the original.
+    /// The file's bytes, made from those of the original.
     ///
     /// # Errors
-    /// Fails where the original cannot be decoded, or where an encoder does.
+    /// Fails if the original cannot be decoded or the copy cannot be encoded.
     pub fn bytes(&self, original: Vec<u8>) -> Result<Vec<u8>, ImageError> {
         if self.kind == LeakKind::Copied {
             return Ok(original);
@@ -187,7 +187,7 @@ impl<'a> Leak<'a> {
         Ok(file.into_inner())
     }
 
-    /// What `planted.json` says of it.
+    /// Its entry in `planted.json`.
     pub fn planted(&self) -> PlantedLeak {
         let Leak { kind, rotation_degrees, brightness, .. } = *self;
         PlantedLeak {
@@ -200,7 +200,7 @@ impl<'a> Leak<'a> {
     }
 }
 
-/// Turns a picture counter-clockwise about its middle; what was outside is black.
+/// Rotates a picture counter-clockwise around its centre; uncovered corners are black.
 fn turned(picture: &GrayImage, degrees: f32) -> GrayImage {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (width, height) = picture.dimensions();
@@ -274,7 +274,7 @@ mod tests {
             Luma([if x > 30 && (18..23).contains(&y) { 255 } else { 90 }])
         });
         let picture = turned(&bright_right, 15.0);
-        // What was at the right in the middle rose.
+        // The right-hand middle moved up.
         assert!(picture.get_pixel(36, 16).0[0] > 200 && picture.get_pixel(36, 23).0[0] < 100);
         assert_eq!((picture.get_pixel(0, 0).0[0], picture.get_pixel(20, 20).0[0]), (0, 90));
     }

@@ -1,52 +1,60 @@
-//! Synthetic radiographs with YOLO labels: a dataset that anyone may have, in the layout of the
-//! real one, with every fault in it known.
+//! Synthetic radiographs with YOLO labels: a dataset that anyone can generate, in the layout of the
+//! real one, in which every fault is known.
 //!
-//! Limbs are drawn as rays through bone and soft tissue would show them ([`draw`], [`anatomy`]),
-//! broken ([`mod@fracture`]), exposed ([`picture`]) and stored in several formats ([`encode`]). A
-//! [`plan`] decides what each image shows, and which of the faults of [`plant`] it carries;
-//! [`leak`] puts some of train into the other splits once more, if asked. [`planted::Planted`] says
-//! what a reader of labels is to find, no more and no less.
+//! Limbs are drawn as X-rays through bone and soft tissue ([`draw`], [`anatomy`]), fractured
+//! ([`mod@fracture`]), exposed ([`picture`]) and stored in several formats ([`encode`]). A [`plan`]
+//! decides what each image shows, and which [`fault`] it has; [`leak`] copies some
+//! images of train into the other splits on request. [`planted::Planted`] lists exactly what ingest
+//! should find.
 //!
-//! The same parameters give the same bytes on any number of threads: each image has dice of its
-//! own.
+//! The same parameters give the same bytes with any number of threads, because each image has its
+//! own random streams.
 //!
-//! With `labels_only` the label files are the same, and each image is one name of a tiny picture: a
-//! link costs no space and little time, yet a reader of labels meets as many images as labels and
-//! opens each. Faults of pictures are left out then.
+//! With `labels_only`, the label files are the same, and each image is a hard link to a tiny
+//! picture: links cost no space and little time, yet a reader of labels finds and opens as many
+//! images as labels. Faults of pictures are then left out.
 
 pub mod anatomy;
 pub mod dataset;
 pub mod dice;
 pub mod draw;
 pub mod encode;
+mod error;
+pub mod expected;
+pub mod fault;
+mod files;
 pub mod fracture;
 pub mod geometry;
 pub mod item;
+pub mod label_line;
 pub mod leak;
 mod parameters;
 pub mod picture;
 pub mod plan;
 pub mod plant;
 pub mod planted;
+mod summarise;
+mod write_item;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::Split;
 use ossify_settings::{Context, Outcome, StageError};
 
-pub use dataset::{PLANTED_FILE, PhantomError, existing, generate};
+pub use dataset::{PLANTED_FILE, existing, generate};
+pub use error::{PhantomError, Result};
 pub use parameters::Parameters;
 pub use planted::Planted;
 
-/// Makes the phantom dataset in `context.dataset` unless it is there; the summary is the content of
+/// Makes the phantom dataset in `context.dataset` unless it exists; the summary is the content of
 /// `planted.json`.
 ///
 /// # Errors
-/// [`StageError::Usage`] for too few images or a folder that holds something else, else where the
-/// disk fails.
+/// [`StageError::Usage`] for too few images or a folder that contains something else; otherwise if
+/// the disk fails.
 pub fn run(context: &Context, parameters: &Parameters) -> Result<Outcome, StageError> {
     let folder = &context.named_dataset;
     if ossify_storage::is_url(folder) {
-        let reason = "the phantom is written to a folder of this machine; copy it to the object \
+        let reason = "the phantom is written to a local folder; copy it to the object \
             store from there";
         return Err(StageError::Usage(anyhow!("{}: {reason}", folder.display())));
     }
@@ -61,7 +69,7 @@ pub fn run(context: &Context, parameters: &Parameters) -> Result<Outcome, StageE
     }
     let what = if parameters.labels_only { "label files" } else { "radiographs" };
     context.reporter.say(format_args!(
-        "phantom: {} {what} go to {}",
+        "phantom: writing {} {what} to {}",
         parameters.images,
         folder.display()
     ));

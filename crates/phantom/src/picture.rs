@@ -1,14 +1,14 @@
-//! From a scene to a film: view, exposure, grain.
+//! From a scene to a radiograph: view, exposure, grain.
 
 use crate::anatomy::{Anatomy, Scene};
 use crate::dice::{Dice, grain, value_noise};
 use crate::draw::{Canvas, Chain, chain};
 use crate::geometry::{Point, Similarity, at};
 
-/// A radiograph in tones of grey, with what an annotator would mark on it.
+/// A radiograph in shades of gray, with the outlines that an annotator would draw.
 #[derive(Debug)]
 pub struct Picture {
-    /// Pixels a row.
+    /// Pixels per row.
     pub width: usize,
     /// Rows.
     pub height: usize,
@@ -23,26 +23,26 @@ pub struct Picture {
 pub struct Object {
     /// The part of the body, and so the class.
     pub anatomy: Anatomy,
-    /// Corners around it, in shares of width and height, inside 0..1.
+    /// Corners of its outline, in shares of width and height, inside 0..1.
     pub outline: Vec<Point>,
 }
 
-/// What a picture shall show.
+/// What a picture should show.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
-    /// Pixels a row.
+    /// Pixels per row.
     pub width: usize,
     /// Rows.
     pub height: usize,
     /// The part of the body.
     pub anatomy: Anatomy,
-    /// How many fractures, where the anatomy has places for so many.
+    /// How many fractures, limited by what the anatomy has room for.
     pub fractures: usize,
-    /// The part shown on the right half of the picture, where it is divided.
+    /// The part shown on the right half, if the picture is divided.
     pub beside: Option<Anatomy>,
 }
 
-/// A picture that is set up and not yet taken: what it shows and where is settled.
+/// A picture that is set up but not yet taken: its content and view are decided.
 #[derive(Debug)]
 pub struct Shot {
     width: usize,
@@ -61,7 +61,7 @@ struct Half {
 }
 
 impl Shot {
-    /// Sets the picture up: `scene` decides who the patient is, `view` how the picture is taken.
+    /// Sets up the picture: `scene` decides the patient, `view` how the picture is taken.
     pub fn new(order: &Order, mut scene: Dice, view: Dice) -> Self {
         let left_width = if order.beside.is_some() { order.width / 2 } else { order.width };
         let first =
@@ -84,7 +84,7 @@ impl Shot {
         Shot { width: order.width, height: order.height, halves, objects }
     }
 
-    /// Takes it.
+    /// Draws the picture.
     pub fn take(self) -> Picture {
         let (width, height) = (self.width, self.height);
         let mut pixels = vec![0.0; width * height];
@@ -155,7 +155,7 @@ impl Half {
 const PLAIN: Similarity =
     Similarity { mirror: false, scale: 1.0, angle: 0.0, shift: Point { x: 0.0, y: 0.0 } };
 
-/// Places the limb in the picture so that each fracture is inside it.
+/// Chooses a view in which each fracture is inside the picture.
 fn choose_view(width: usize, height: usize, scene: &Scene, dice: &mut Dice) -> Similarity {
     let size = at(width as f32, height as f32);
     let shorter = size.x.min(size.y);
@@ -185,7 +185,7 @@ fn choose_view(width: usize, height: usize, scene: &Scene, dice: &mut Dice) -> S
     view
 }
 
-/// What a bright bone attenuates: the brightness that the film is set to.
+/// The attenuation of bright bone, to which the film's white level is set.
 fn bright_level(canvas: &Canvas, tissue: f32) -> f32 {
     let mut levels: Vec<f32> = canvas
         .bone
@@ -194,11 +194,11 @@ fn bright_level(canvas: &Canvas, tissue: f32) -> f32 {
         .step_by(11)
         .map(|(bone, soft)| bone + tissue * soft)
         .collect();
-    let place = levels.len() * 97 / 100;
+    let index = levels.len() * 97 / 100;
     if levels.is_empty() {
         return 1.0;
     }
-    levels.select_nth_unstable_by(place, f32::total_cmp).1.max(0.05)
+    levels.select_nth_unstable_by(index, f32::total_cmp).1.max(0.05)
 }
 
 /// L or R in lead, near a corner.
@@ -227,7 +227,7 @@ fn letter(width: usize, height: usize, dice: &mut Dice) -> Vec<Chain> {
     }
 }
 
-/// How the film renders what reaches it.
+/// How the film renders the radiation.
 #[derive(Debug)]
 struct Exposure {
     tissue: f32,
@@ -382,7 +382,8 @@ mod tests {
         );
     }
 
-    /// The same patient in the same view, whole: where the two pictures differ is the fracture.
+    /// The same patient in the same view without a fracture: the pictures differ only at the
+    /// fracture.
     #[test]
     fn a_fracture_is_seen_inside_its_outline() {
         for anatomy in Anatomy::ALL {

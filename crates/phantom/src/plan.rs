@@ -1,15 +1,15 @@
-//! What each image of a dataset is.
+//! Decides what each image of a dataset is.
 
 use ossify_contract::Split;
 
 use crate::anatomy::Anatomy;
 use crate::dice::{Dice, Stream};
 use crate::encode::Format;
+use crate::fault::{Fault, LabelShape};
 use crate::item::Item;
 use crate::leak::prepare_originals;
 use crate::parameters::Parameters;
 use crate::picture::Order;
-use crate::plant::{Fault, LabelShape};
 
 /// Plans every image: its split, patient, view, format and fault. The same parameters give the same
 /// plan.
@@ -69,18 +69,18 @@ impl Planner {
         for (kind, kind_count) in
             [(Kind::Rare, rare), (Kind::Healthy, healthy), (Kind::Common, count - healthy - rare)]
         {
-            for place in 0..kind_count {
+            for number in 0..kind_count {
                 let anatomy = if kind == Kind::Rare {
                     Anatomy::PlatedHumerus
                 } else {
-                    COMMON[place % COMMON.len()]
+                    COMMON[number % COMMON.len()]
                 };
-                // Every eighth patient of train was exported three times, otherwise turned and
-                // exposed.
+                // Every eighth patient of train is exported three times, with other rotations and
+                // exposures.
                 let repeats = kind != Kind::Rare
                     && split == Split::Train
-                    && place >= 12
-                    && (place / 6) % 10 < 2;
+                    && number >= 12
+                    && (number / 6) % 10 < 2;
                 let previous = items.len().checked_sub(COMMON.len()).and_then(|i| items.get(i));
                 let (source, stem, shown) = match previous.filter(|_| repeats) {
                     Some(previous) => (
@@ -107,8 +107,8 @@ impl Planner {
         }
     }
 
-    /// A new patient, and the name of the source picture. In valid and test, one name in five was
-    /// already given to another patient in train: equal names prove no leak.
+    /// A new patient, and the name of the source picture. In valid and test, one name in five is
+    /// that of another patient in train, because equal names do not prove a leak.
     fn next_source(&mut self, anatomy: Anatomy, split: Split, dice: &mut Dice) -> (u64, String) {
         self.sources += 1;
         let number = &mut self.numbers[anatomy.class_id()];
@@ -172,8 +172,8 @@ fn stem_of(name: &str) -> &str {
     name.split_once(".rf.").map_or(name, |(stem, _)| stem)
 }
 
-/// Gives each fault of the split's list a file of its own, once a round, and one common picture
-/// each odd format.
+/// Gives each fault of the split's list a file of its own, once per round, and each unusual format
+/// to one common picture.
 fn place_faults(items: &mut [Item], split: Split, rounds: u64) {
     let is_host = |item: &&mut Item| {
         item.split == split
@@ -197,7 +197,7 @@ fn place_faults(items: &mut [Item], split: Split, rounds: u64) {
         }
     }
     if split == Split::Train {
-        // So that even a small dataset has each format.
+        // So that even a small dataset contains each format.
         for (host, format) in
             hosts.zip([Format::JpegRotated, Format::Png16, Format::Png8, Format::JpegGray])
         {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_size_nor_format_tells_the_class() {
+    fn neither_size_nor_format_reveals_the_class() {
         let items = items(6000);
         let common: Vec<&Item> =
             items.iter().filter(|item| item.order.fractures > 0 && item.fault.is_none()).collect();

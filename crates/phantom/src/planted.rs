@@ -6,11 +6,11 @@ use ossify_contract::{Ledger, Split};
 use serde::{Deserialize, Serialize};
 
 use crate::anatomy::Anatomy;
+use crate::expected::Expected;
 use crate::leak::PlantedLeak;
 use crate::parameters::Parameters;
-use crate::plant::Expected;
 
-/// What a dataset holds and what ingest is to find in it; the content of `planted.json`.
+/// What a dataset contains and what ingest should find in it; the content of `planted.json`.
 ///
 /// Findings and ledger are those under ingest's default configuration with a threshold for rare
 /// classes that is within [`Planted::rare_threshold`], as `conf/demo.toml` has it.
@@ -18,35 +18,35 @@ use crate::plant::Expected;
 pub struct Planted {
     /// Version of the program that drew it.
     pub ossify_version: String,
-    /// Number of the way of drawing; another number, other pictures.
+    /// Revision of the drawing code; pictures differ between revisions.
     pub revision: u32,
-    /// Images asked for.
+    /// Requested number of images.
     pub images: u64,
     /// The seed.
     pub seed: u64,
-    /// Whether all images are one tiny picture under many names.
+    /// Whether all images are links to one tiny picture.
     pub labels_only: bool,
     /// The classes, by id.
     pub classes: Vec<PlantedClass>,
-    /// The values of `ingest.min_objects_per_class`, least and most, for which `faults` and
-    /// `ledger` hold: the planted rare class is below them, all others are not.
+    /// The smallest and largest `ingest.min_objects_per_class` for which `faults` and `ledger` are
+    /// right: only the planted rare class has fewer objects.
     pub rare_threshold: (u64, u64),
-    /// Where the label lines of each split go.
+    /// What becomes of the label lines of each split.
     pub ledger: Ledger,
-    /// What each split holds.
+    /// What each split contains.
     pub splits: BTreeMap<Split, PlantedSplit>,
-    /// The findings that ingest is to come to, and no other, by split, path and line.
+    /// Exactly the findings that ingest should report, by split, path and line.
     pub faults: Vec<Expected>,
-    /// Findings that depend on a setting which is off by default.
+    /// Findings that depend on a setting that is off by default.
     pub conditional: Vec<Conditional>,
-    /// Files that look odd and are sound: nothing may be found in them by default.
+    /// Files that look odd but are valid: nothing should be found in them by default.
     pub innocent: Vec<Innocent>,
     /// Images that are not stored as RGB JPEG.
     pub special_images: Vec<SpecialImage>,
-    /// How many leaks were asked for.
+    /// Requested number of leaks.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub leaks_wanted: u64,
-    /// Images of train that stand once more in another split, by kind in turn.
+    /// Images of train that were copied to another split.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaks: Vec<PlantedLeak>,
     /// Files and bytes of each folder: a cheap check that the dataset is whole.
@@ -62,7 +62,7 @@ pub struct PlantedClass {
     pub name: String,
 }
 
-/// What a split holds.
+/// What a split contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlantedSplit {
     /// Image files.
@@ -83,12 +83,12 @@ pub struct PlantedSplit {
     pub images_per_class: [u64; Anatomy::ALL.len()],
 }
 
-/// A finding that only a setting brings about.
+/// A finding that only occurs with a certain setting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conditional {
     /// The key.
     pub setting: String,
-    /// The least value of the key with which it is found.
+    /// The smallest value of the key with which it is found.
     pub from: u64,
     /// Name of the rule.
     pub rule: String,
@@ -98,7 +98,7 @@ pub struct Conditional {
     pub line: u32,
 }
 
-/// A file that looks odd and is sound.
+/// A file that looks odd but is valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Innocent {
     /// Path from the dataset root.
@@ -107,7 +107,7 @@ pub struct Innocent {
     pub what: String,
 }
 
-/// An image with something special about it.
+/// An image in an unusual format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialImage {
     /// Path from the dataset root.
@@ -120,7 +120,7 @@ pub struct SpecialImage {
     pub height: usize,
 }
 
-/// Files directly in a folder, and their bytes.
+/// The number and total size of the files directly in a folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderSize {
     /// How many.
@@ -130,10 +130,10 @@ pub struct FolderSize {
 }
 
 impl Planted {
-    /// Changes with the pictures and labels that the same parameters give.
+    /// Raised whenever the same parameters give other pictures or labels.
     pub const REVISION: u32 = 1;
 
-    /// Whether a dataset with this file is what these parameters give.
+    /// Whether a dataset with this file was made with these parameters.
     pub fn is_of(&self, parameters: &Parameters) -> bool {
         let Planted { revision, images, seed, labels_only, leaks_wanted, .. } = self;
         let Parameters {
@@ -147,7 +147,7 @@ impl Planted {
     }
 }
 
-/// Without leaks `planted.json` says nothing of them.
+/// Without leaks, `planted.json` does not mention them.
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -1,4 +1,4 @@
-//! The dataset as its readers meet it.
+//! Tests of the dataset as its readers see it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -216,7 +216,7 @@ fn a_dataset_is_recognised_repaired_and_replaced() {
         root.join(fs::read_dir(root.join("valid/labels")).unwrap().next().unwrap().unwrap().path());
     fs::write(&label, "0 .5 .5 .25 .25 and so on").unwrap();
     assert_eq!(existing(&root, &labels_only), None);
-    // What a killed process left is cleared away.
+    // What a killed process left behind is removed.
     let partial = home.path().join(".phantom.partial/train/images");
     fs::create_dir_all(&partial).unwrap();
     fs::write(partial.join("half.jpg"), "half").unwrap();
@@ -242,8 +242,8 @@ fn only_the_planted_class_is_rare_in_the_demo() {
     let home = tempfile::tempdir().unwrap();
     let planted =
         make(&home.path().join("demo"), &Parameters { images: 600, labels_only: true, ..SMALL }, 2);
-    let (least, most) = planted.rare_threshold;
-    assert!(least == 4 && most >= 10, "{:?}", planted.splits);
+    let (min, max) = planted.rare_threshold;
+    assert!(min == 4 && max >= 10, "{:?}", planted.splits);
 }
 
 #[test]
@@ -252,8 +252,8 @@ fn labels_are_the_same_without_pictures() {
     let (drawn, bare) = (home.path().join("drawn"), home.path().join("bare"));
     make(&drawn, &SMALL, 2);
     make(&bare, &Parameters { labels_only: true, ..SMALL }, 2);
-    // Faults of pictures are planted only where there are pictures; whether a file's last line ends
-    // may follow from that.
+    // Faults of pictures are only planted if there are pictures, which can affect whether a file's
+    // last line has a line break.
     let lines = |root: &Path| -> Vec<_> {
         files(&root.join("train/labels"))
             .into_iter()
@@ -318,7 +318,7 @@ fn links_are_written_through_and_planted_ones_are_not_followed() {
     symlink(&folder, &link).unwrap();
     generate(&link, &small, &|_| {}).unwrap();
     assert!(link.is_symlink() && folder.join(PLANTED_FILE).is_file());
-    // Another dataset replaces it in the same way.
+    // Another dataset replaces it through the link, too.
     generate(&link, &Parameters { seed: 9, ..small }, &|_| {}).unwrap();
     assert!(link.is_symlink() && existing(&folder, &Parameters { seed: 9, ..small }).is_some());
 
