@@ -1,5 +1,5 @@
 //! Writes a page with every part and every chart, to be looked at in a browser:
-//! `cargo run --release -p ossify-page --example every_part > page.html`
+//! `cargo run --release --workspace --example every_part > page.html`
 
 use ossify_page::*;
 

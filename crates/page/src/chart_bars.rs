@@ -6,8 +6,8 @@ use crate::svg::{SERIES_COLORS, Svg, legend, nice_range, px, text_width, ticks};
 const WIDTH: f64 = 480.0;
 const BAR: f64 = 17.0;
 
-/// Horizontal bars, one group a row, one bar a series, each with its value beside and an interval
-/// where there is one.
+/// Horizontal bars: a group per row, a bar per series, each with its value beside it and, if given,
+/// an interval.
 #[derive(Clone, Debug, Default)]
 pub struct BarChart {
     title: String,
@@ -42,7 +42,7 @@ impl BarChart {
         self
     }
 
-    /// A group: one value a series; a value that is not finite draws no bar and a dash.
+    /// A group: one value per series. A value that is not finite is shown as a dash, without a bar.
     pub fn row(mut self, label: impl Into<String>, values: impl IntoIterator<Item = f64>) -> Self {
         self.rows.push(BarRow {
             label: label.into(),
@@ -68,7 +68,7 @@ impl BarChart {
         self
     }
 
-    /// Fixes the axis, for instance to 0..1 for shares; else it runs from 0 to a round number.
+    /// Fixes the axis, for instance to 0..1 for shares; otherwise it runs from 0 to a round number.
     pub fn range(mut self, low: f64, high: f64) -> Self {
         self.range = Some((low, high));
         self
@@ -89,7 +89,7 @@ impl BarChart {
             .flat_map(|row| row.values.iter().chain(row.intervals.iter().map(|(_, high)| high)))
             .filter(|v| v.is_finite());
         let (low, high) =
-            self.range.unwrap_or_else(|| nice_range(0.0, finite.fold(0.0, |most, v| most.max(*v))));
+            self.range.unwrap_or_else(|| nice_range(0.0, finite.fold(0.0, |max, v| max.max(*v))));
         let plot_width = WIDTH - left - 56.0;
         let at = |value: f64| left + ((value - low) / (high - low)).clamp(0.0, 1.0) * plot_width;
         let mut y = top;

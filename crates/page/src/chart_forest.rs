@@ -10,9 +10,9 @@ const LEGEND_LINE: f64 = 19.0;
 /// A difference with its interval.
 type Whisker = (f64, f64, f64);
 
-/// Differences from 0 with their intervals, one group a row, one mark a series. Marks of series
-/// differ in shape; a full mark has an interval on one side of 0, a hollow one has 0 within, so
-/// that nothing is said by colour alone.
+/// Differences from 0 with their intervals: a group per row, a mark per series. Each series has a
+/// mark of its own shape. A mark is filled if its interval excludes 0, and hollow otherwise, so
+/// that no information depends on colour alone.
 #[derive(Clone, Debug, Default)]
 pub struct ForestChart {
     title: String,
@@ -27,7 +27,7 @@ impl ForestChart {
         ForestChart { title: title.into(), ..Default::default() }
     }
 
-    /// What it means to lie left and right of 0.
+    /// What it means for a difference to be left or right of 0.
     pub fn sides(mut self, left: impl Into<String>, right: impl Into<String>) -> Self {
         self.sides = (left.into(), right.into());
         self
@@ -39,7 +39,8 @@ impl ForestChart {
         self
     }
 
-    /// A group: difference, low and high end for each series; what is not finite is not drawn.
+    /// A group: difference, lower and upper end for each series. Values that are not finite are not
+    /// drawn.
     pub fn row(
         mut self,
         label: impl Into<String>,
@@ -158,7 +159,7 @@ fn mark(series: usize, x: f64, y: f64, is_full: bool) -> Markup {
     html! { path class=(class) d=(path) {} }
 }
 
-/// A number with its sign, as differences have it.
+/// A number with an explicit sign.
 fn signed(value: f64) -> String {
     let text = number(value);
     if value > 0.0 && text != "0" { format!("+{text}") } else { text }

@@ -3,7 +3,7 @@ use maud::html;
 use crate::format::{clean, number, percent, shortened};
 use crate::svg::{Plot, Svg, px, text_width};
 
-/// A matrix of numbers, each in its cell and shaded by size: confusion matrices, co-occurrence.
+/// A matrix of numbers, with each cell shaded by its value: confusion matrices, co-occurrence.
 #[derive(Clone, Debug)]
 pub struct HeatMap {
     title: String,
@@ -35,14 +35,14 @@ impl HeatMap {
         }
     }
 
-    /// What the rows and the columns are.
+    /// Names of the row and column axes.
     pub fn axis_names(mut self, row: impl Into<String>, column: impl Into<String>) -> Self {
         (self.row_axis, self.column_axis) = (row.into(), column.into());
         self
     }
 
-    /// Shades each cell by its share of the row's sum, so that small classes show as well as large
-    /// ones.
+    /// Shades each cell by its share of the row's sum, so that small classes are as visible as
+    /// large ones.
     pub fn shade_by_row(mut self) -> Self {
         self.shade_by_row = true;
         self
@@ -57,7 +57,8 @@ impl HeatMap {
                 + 12.0;
         let side = (470.0 / self.columns.len().max(1) as f64).clamp(34.0, 64.0);
         let row_height = side.min(44.0);
-        // Heads stand slanted at 40 degrees: this is how far they rise and reach to the right.
+        // Column headings are slanted by 40 degrees: this is how far they extend upwards and to the
+        // right.
         let longest = heads.iter().map(|head| text_width(head)).fold(0.0, f64::max);
         let top = 34.0 + longest * 0.64 + 14.0;
         let last_reach = heads
@@ -70,12 +71,12 @@ impl HeatMap {
             .max(left + text_width(&self.column_axis) + 8.0)
             .max(text_width(&self.title) * 1.15);
         let grid_height = row_height * self.rows.len() as f64;
-        let most = self
+        let max = self
             .values
             .iter()
             .flatten()
             .filter(|v| v.is_finite())
-            .fold(0.0, |most: f64, v| most.max(*v));
+            .fold(0.0, |max: f64, v| max.max(*v));
         let body = html! {
             text.axis-name x="0" y=(px(top - 8.0)) { (clean(&self.row_axis)) }
             text.axis-name x=(px(left)) y=(px(top + grid_height + 19.0)) {
@@ -89,7 +90,7 @@ impl HeatMap {
                 @let y = top + r as f64 * row_height;
                 @let row: &[f64] = self.values.get(r).map_or(&[], Vec::as_slice);
                 @let sum = if self.shade_by_row { row.iter().filter(|v| v.is_finite()).sum() }
-                    else { most };
+                    else { max };
                 text.tick.end x=(px(left - 8.0)) y=(px(y + row_height / 2.0 + 4.0)) { title {
                     (clean(&self.rows[r])) } (label) }
                 @for (c, column) in self.columns.iter().enumerate() {
@@ -113,8 +114,8 @@ impl HeatMap {
     }
 }
 
-/// How often something falls where in the unit square (such as box centres in the image): a grid of
-/// counts, darker for more, without numbers.
+/// The density of points in the unit square, such as box centres in the image: a grid of counts,
+/// darker for more, without numbers.
 #[derive(Clone, Debug)]
 pub struct DensityMap {
     title: String,
@@ -126,8 +127,8 @@ pub struct DensityMap {
 }
 
 impl DensityMap {
-    /// Counts the points of the unit square in a grid of `cells` by `cells`; what lies outside goes
-    /// to the edge.
+    /// Counts the points of the unit square in a grid of `cells` by `cells`; points outside count
+    /// towards the nearest edge.
     pub fn of_points(
         title: impl Into<String>,
         points: impl IntoIterator<Item = (f64, f64)>,
@@ -155,8 +156,8 @@ impl DensityMap {
         self
     }
 
-    /// Puts 0 of the vertical axis at the bottom, as in a plot; by default it is at the top, as in
-    /// an image.
+    /// Puts the origin of the vertical axis at the bottom, as in a plot; by default it is at the
+    /// top, as in an image.
     pub fn origin_at_bottom(mut self) -> Self {
         self.origin_at_top = false;
         self
@@ -167,15 +168,15 @@ impl DensityMap {
         let side = 320.0;
         let y = if self.origin_at_top { (self.y.1, self.y.0) } else { self.y };
         let plot = Plot { left: 52.0, top: 46.0, width: side, height: side, x: self.x, y };
-        let most = self.counts.iter().flatten().fold(0.0, |most: f64, v| most.max(*v));
+        let max = self.counts.iter().flatten().fold(0.0, |max: f64, v| max.max(*v));
         let cells = self.counts.len() as f64;
         let body = html! {
             (plot.axes(&self.axis_names.0, &self.axis_names.1))
             @for (r, row) in self.counts.iter().enumerate() {
                 @for (c, value) in row.iter().enumerate() {
                     @if *value > 0.0 {
-                        // The square root lets rare places show beside frequent ones.
-                        @let shade = 0.12 + 0.88 * (value / most).sqrt();
+                        // The square root keeps rare cells visible beside frequent ones.
+                        @let shade = 0.12 + 0.88 * (value / max).sqrt();
                         @let line = if self.origin_at_top { r as f64 } else { cells - 1.0 - r as
                             f64 };
                         rect.cell x=(px(plot.left + c as f64 * side / cells)) y=(px(plot.top +

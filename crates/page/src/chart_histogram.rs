@@ -14,8 +14,8 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Sorts the values into `bins` intervals of `low..=high`; what lies outside goes to the first
-    /// or last, what is not a number is left out.
+    /// Sorts the values into `bins` intervals of `low..=high`. Values outside go to the first or
+    /// last bin; NaN is left out.
     pub fn of_values(
         title: impl Into<String>,
         values: impl IntoIterator<Item = f64>,
@@ -46,14 +46,14 @@ impl Histogram {
 
     /// Draws it.
     pub fn svg(&self) -> Svg {
-        let most = self.counts.iter().copied().fold(0.0, f64::max);
+        let max = self.counts.iter().copied().fold(0.0, f64::max);
         let plot = Plot {
             left: 52.0,
             top: 46.0,
             width: 454.0,
             height: 220.0,
             x: (self.low, self.high),
-            y: (0.0, nice_range(0.0, most.max(1.0)).1),
+            y: (0.0, nice_range(0.0, max.max(1.0)).1),
         };
         let step = (self.high - self.low) / self.counts.len() as f64;
         let body = html! {
@@ -73,19 +73,19 @@ impl Histogram {
 /// A bin of a reliability diagram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReliabilityBin {
-    /// Lower edge of the confidence, exclusive but for 0.
+    /// Lower edge of the confidence, exclusive unless it is 0.
     pub low: f64,
     /// Upper edge, inclusive.
     pub high: f64,
     /// Mean confidence in the bin.
     pub confidence: f64,
-    /// Share that is right.
+    /// Share of correct predictions.
     pub accuracy: f64,
     /// Predictions in the bin.
     pub count: u64,
 }
 
-/// Confidence against the share that is right: on the diagonal, a model means what it says.
+/// Confidence against the share of correct predictions: a well-calibrated model is on the diagonal.
 #[derive(Clone, Debug)]
 pub struct ReliabilityChart {
     title: String,
@@ -93,7 +93,7 @@ pub struct ReliabilityChart {
 }
 
 impl ReliabilityChart {
-    /// A chart of these bins; empty ones are not drawn.
+    /// A chart of these bins; empty bins are not drawn.
     pub fn new(title: impl Into<String>, bins: Vec<ReliabilityBin>) -> Self {
         ReliabilityChart { title: title.into(), bins }
     }
@@ -108,7 +108,7 @@ impl ReliabilityChart {
             x: (0.0, 1.0),
             y: (0.0, 1.0),
         };
-        let most = self.bins.iter().map(|bin| bin.count).max().unwrap_or(1).max(1) as f64;
+        let max = self.bins.iter().map(|bin| bin.count).max().unwrap_or(1).max(1) as f64;
         let body = html! {
             (plot.axes("confidence of the prediction", "share that is right"))
             path.reference d={ "M" (px(plot.at_x(0.0))) " " (px(plot.at_y(0.0))) "L"
@@ -120,10 +120,10 @@ impl ReliabilityChart {
                 rect.band.s0 x=(px(plot.at_x(bin.low) + 0.75)) y=(px(plot.at_y(bin.accuracy)))
                     width=(px(plot.at_x(bin.high) - plot.at_x(bin.low) - 1.5))
                     height=(px(plot.bottom() - plot.at_y(bin.accuracy))) { title { (tip) } }
-                // The area of a point says how many predictions stand behind it.
+                // The area of a point shows how many predictions it represents.
                 circle.point.s0 cx=(px(plot.at_x(bin.confidence)))
                     cy=(px(plot.at_y(bin.accuracy))) r=(px(3.0 + 9.0 * (bin.count as f64 /
-                        most).sqrt())) { title { (tip) } }
+                        max).sqrt())) { title { (tip) } }
             }
         };
         Svg::new(&self.title, 440.0, plot.bottom() + 44.0, body)

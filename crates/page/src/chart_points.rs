@@ -3,7 +3,7 @@ use maud::html;
 use crate::format::clean;
 use crate::svg::{Plot, SERIES_COLORS, Svg, legend, nice_range, px};
 
-/// Points over two axes, in named groups. For thousands of points take a [`crate::DensityMap`].
+/// Points over two axes, in named groups. For thousands of points, use a [`crate::DensityMap`].
 #[derive(Clone, Debug, Default)]
 pub struct ScatterChart {
     title: String,

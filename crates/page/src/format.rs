@@ -13,8 +13,8 @@ pub fn count(value: u64) -> String {
     text
 }
 
-/// A number with about four significant digits and no trailing zeros: `0.0312`, `12.5`, `12,345`.
-/// What is not finite is a dash.
+/// A number with about four significant digits and no trailing zeros: `0.0312`, `12.5`, `12,345`. A
+/// number that is not finite becomes a dash.
 pub fn number(value: f64) -> String {
     if !value.is_finite() {
         return "–".into();
@@ -42,7 +42,7 @@ pub fn number(value: f64) -> String {
     if text == "-0" { "0".into() } else { text.replace('-', "−") }
 }
 
-/// A share as a percentage with one decimal where it says something: `7.5 %`, `100 %`.
+/// A share as a percentage with one decimal, which is dropped if it is 0: `7.5 %`, `100 %`.
 pub fn percent(share: f64) -> String {
     if !share.is_finite() {
         return "–".into();
@@ -60,7 +60,7 @@ pub(crate) fn clean(text: &str) -> String {
         .collect()
 }
 
-/// The text cut to about `width` characters, with an ellipsis where something is missing.
+/// The text cut to about `width` characters, with an ellipsis if anything was cut.
 pub(crate) fn shortened(text: &str, width: usize) -> String {
     let text = clean(text);
     if text.chars().count() <= width {

@@ -12,8 +12,8 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// A closed shape through these points, in shares of the picture's width and height; what lies
-    /// outside of 0..=1 is drawn in the margin. The title is its tooltip.
+    /// A closed shape through these points, in shares of the picture's width and height; parts
+    /// outside 0..=1 are drawn in the margin. The title is its tooltip.
     pub fn new(points: impl IntoIterator<Item = (f64, f64)>, title: impl Into<String>) -> Self {
         let held = |value: f64| if value.is_finite() { value.clamp(-2.0, 3.0) } else { 0.0 };
         Outline {
@@ -23,7 +23,7 @@ impl Outline {
         }
     }
 
-    /// The shape that the picture is about.
+    /// Marks the shape that the picture is about.
     pub fn emphasised(mut self) -> Self {
         self.is_emphasised = true;
         self
@@ -89,8 +89,8 @@ impl Picture {
         self
     }
 
-    /// Shows the picture in the proportions of this width and height, whatever those of the file
-    /// are; by itself it stands whole in a square.
+    /// Shows the picture in the proportions of this width and height, whatever those of the file;
+    /// by default the whole picture is fitted into a square.
     pub fn framed(mut self, width: u32, height: u32) -> Self {
         self.size = Some((width.max(1), height.max(1)));
         self
@@ -106,7 +106,7 @@ impl Picture {
         let img = html! { img src={ "data:" (self.media_type) ";base64," (self.base64) }
         alt=(clean(&self.title)) loading="lazy"; };
         let Some((width, height)) = self.size else { return img };
-        // A share of the frame stays free on each side where shapes reach past the picture.
+        // If shapes reach past the picture, a share of the frame is left free on each side.
         let margin = if self.outlines.iter().any(Outline::reaches_outside) { 12 } else { 0 };
         html! {
             div.frame {
@@ -123,14 +123,14 @@ impl Picture {
         }
     }
 
-    /// What the picture is filtered by, in the order of the gallery's filters.
+    /// The values by which the picture is filtered, in the order of the gallery's filters.
     pub fn facets<S: Into<String>>(mut self, values: impl IntoIterator<Item = S>) -> Self {
         self.facets = values.into_iter().map(Into::into).collect();
         self
     }
 }
 
-/// Pictures in a grid, with one choice a filter; the filters work without scripts.
+/// Pictures in a grid, with one selection per filter; the filters work without scripts.
 #[derive(Clone, Debug, Default)]
 pub struct Gallery {
     name: String,
@@ -139,7 +139,7 @@ pub struct Gallery {
 }
 
 impl Gallery {
-    /// An empty gallery. The name tells galleries of one page apart; letters and digits.
+    /// An empty gallery. The name, of letters and digits, distinguishes the galleries of a page.
     pub fn new(name: &str) -> Self {
         Gallery {
             name: name.chars().filter(char::is_ascii_alphanumeric).collect(),
@@ -169,8 +169,8 @@ impl Gallery {
         choices
     }
 
-    /// A checked choice hides all pictures without its class: a radio button and `:has` do what a
-    /// script would.
+    /// A checked choice hides all pictures without its class: a radio button and `:has` replace a
+    /// script.
     fn rules(&self) -> String {
         let mut rules = String::new();
         for (f, _) in self.filters.iter().enumerate() {

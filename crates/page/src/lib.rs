@@ -1,31 +1,35 @@
 //! Self-contained HTML pages and SVG charts.
 //!
-//! A page is one file: styles, charts and thumbnails inside, no font and no request to anywhere
-//! (its content security policy forbids them). Its one script sorts tables; without it nothing is
-//! missing but that. It follows the reader's light or dark preference, fits a telephone and a wide
-//! screen, and prints. Charts take their colours from the Okabe-Ito palette and never speak by
-//! colour alone: lines differ in dash, bars have their value written beside, cells hold their
-//! number, and every mark has a tooltip.
+//! A page is one file that contains its styles, charts and thumbnails. It uses no fonts and makes
+//! no requests; its content security policy forbids them. Its only script sorts tables, and
+//! everything else works without it. The page follows the reader's preference for light or dark,
+//! fits phones and wide screens, and can be printed. Charts use the Okabe-Ito palette, and no
+//! information depends on colour alone: lines differ in dash, bars have their value beside them,
+//! cells contain their number, and every mark has a tooltip.
 //!
-//! All text is plain text: it is escaped on its way out, and control characters and bidirectional
-//! overrides from hostile files become visible escapes. There is no way to pass HTML through.
+//! All text is plain text: it is escaped when rendered, and control characters and bidirectional
+//! overrides from hostile files become visible escapes. There is no way to inject HTML.
 //!
 //! ```
 //! use ossify_page::{BarChart, Column, Page, Section, Table, Tile};
 //!
+//! let chart = BarChart::new("Objects by class")
+//!     .series(["train", "valid"])
+//!     .row("wrist", [228.0, 20.0])
+//!     .row("elbow", [339.0, 28.0]);
+//! let table = Table::new([Column::text("rule"), Column::number("lines")])
+//!     .row(["zero-area", "4"])
+//!     .row(["class-unknown", "5"]);
+//! let quarantined = Tile::new("quarantined", "9").detail("0.7 % of the lines");
 //! let mut page = Page::new("Label tables", "phantom, 600 images");
 //! page.push(
 //!     Section::new("Overview")
-//!         .paragraph("Every line of the label files ended as exactly one of these.")
-//!         .tiles([Tile::new("lines", "1,204"), Tile::new("quarantined", "9").detail("0.7 % of the
-//! lines")]),
+//!         .paragraph("Every line of the label files is exactly one of these.")
+//!         .tiles([Tile::new("lines", "1,204"), quarantined]),
 //! );
-//! let chart = BarChart::new("Objects by class").series(["train", "valid"]).row("wrist", [228.0,
-//! 20.0]).row("elbow", [339.0, 28.0]);
-//! let table = Table::new([Column::text("rule"), Column::number("lines")]).row(["zero-area",
-//! "4"]).row(["class-unknown", "5"]);
-//! page.push(Section::new("Classes").chart("How many objects each class has.",
-//! chart.svg()).table(table));
+//! page.push(
+//!     Section::new("Classes").chart("How many objects each class has.", chart.svg()).table(table),
+//! );
 //! let html = page.render();
 //! assert!(html.starts_with("<!DOCTYPE html>"));
 //! ```

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::*;
 
-    /// Every place that takes text, filled with `text`.
+    /// A page in which every piece of text is `text`.
     fn page_of(text: &str) -> (String, String) {
         let mut page = Page::new(text, text);
         page.footer(text);
@@ -164,7 +164,7 @@ mod tests {
             "]]>--><svg/onload=alert(1)>",
             "&lt;b&gt;",
         ] {
-            // As wide, so that charts leave room for as many ticks.
+            // Of the same width, so that charts leave room for the same number of ticks.
             let (calm, calm_files) = page_of(&"c".repeat(text.chars().count()));
             let (page, files) = page_of(text);
             assert_eq!(tags(&page), tags(&calm), "{text}");
@@ -178,7 +178,7 @@ mod tests {
         fn any_text_keeps_the_document_as_it_is(text in "\\PC{0,12}|.{0,12}") {
             let (calm, calm_files) = page_of("calm");
             let (page, files) = page_of(&format!("c{text}"));
-            // Wide labels leave room for fewer ticks, so the kinds of tags are compared and not
+            // Wide labels leave room for fewer ticks, so only the kinds of tags are compared, not
             // their number.
             let kinds = |html: &str|
                 tags(html).into_iter().collect::<std::collections::BTreeSet<_>>();

@@ -5,7 +5,7 @@ use crate::gallery::Gallery;
 use crate::svg::Svg;
 use crate::table::Table;
 
-/// A figure that stands out: what it is, its value, and optionally a detail below.
+/// A prominent figure: its label, its value, and optionally a detail below.
 #[derive(Clone, Debug)]
 pub struct Tile {
     label: String,
@@ -26,12 +26,12 @@ impl Tile {
     }
 }
 
-/// How much a note asks for attention.
+/// How urgent a note is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteKind {
     /// Good to know.
     Info,
-    /// Changes how the figures are to be read.
+    /// Affects how the figures should be interpreted.
     Warning,
     /// Something failed.
     Error,
@@ -83,13 +83,13 @@ impl Section {
         self.part(html! { p { (text) } })
     }
 
-    /// A paragraph in larger type, for what the page has to say first.
+    /// A paragraph in larger type, for the page's main message.
     pub fn lead(self, text: impl AsRef<str>) -> Self {
         let text = clean(text.as_ref());
         self.part(html! { p.lead { (text) } })
     }
 
-    /// A block of text from a file with its line ends, such as a configuration.
+    /// A block of text from a file with its line breaks, such as a configuration.
     pub fn code_block(self, text: impl AsRef<str>) -> Self {
         let lines: Vec<String> = text.as_ref().lines().map(clean).collect();
         self.part(html! { pre { code { (lines.join("\n")) } } })
@@ -127,12 +127,12 @@ impl Section {
         self.part(part)
     }
 
-    /// A chart with a caption that says what to see in it.
+    /// A chart with a caption that says what it shows.
     pub fn chart(self, caption: impl AsRef<str>, chart: Svg) -> Self {
         self.charts([(caption, chart)])
     }
 
-    /// Charts side by side where there is room, each with a caption.
+    /// Charts side by side if there is room, each with a caption.
     pub fn charts<S: AsRef<str>>(self, charts: impl IntoIterator<Item = (S, Svg)>) -> Self {
         self.part(html! {
             div.charts {
@@ -150,7 +150,7 @@ impl Section {
         self.part(part)
     }
 
-    /// What is folded away until the reader asks for it; in print it is open.
+    /// Content that is collapsed until the reader opens it; in print it is open.
     pub fn details(self, summary: impl AsRef<str>, content: Section) -> Self {
         let summary = clean(summary.as_ref());
         self.part(html! { details { summary { (summary) } div.details-content { @for part in

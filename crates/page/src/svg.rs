@@ -4,10 +4,10 @@ use maud::{Markup, PreEscaped, Render, html};
 
 use crate::format::{clean, number, shortened};
 
-/// Styles of every chart; in a page once, in a chart's own file beside it.
+/// Styles of every chart: included once in a page, and in each file that holds a single chart.
 pub(crate) const CHART_CSS: &str = include_str!("chart.css");
 
-/// Series of a chart before colours repeat.
+/// Number of series of a chart before colours repeat.
 pub(crate) const SERIES_COLORS: usize = 7;
 
 /// A finished chart.
@@ -24,7 +24,7 @@ impl Svg {
         Svg { title: clean(title), width, height, body }
     }
 
-    /// Charts below each other as one.
+    /// Stacks charts vertically into one.
     pub fn stacked(title: &str, charts: &[Svg]) -> Self {
         const HEADING: f64 = 30.0;
         const GAP: f64 = 16.0;
@@ -72,21 +72,22 @@ impl Svg {
     }
 }
 
-/// The chart inside a page, where the page holds the styles.
+/// The chart inside a page, which contains the styles.
 impl Render for Svg {
     fn render(&self) -> Markup {
         self.markup(html! {})
     }
 }
 
-/// A length or a coordinate with as many decimals as a screen shows.
+/// A length or coordinate with as many decimals as are visible on a screen.
 pub(crate) fn px(value: f64) -> impl Display {
     let text = format!("{:.2}", if value.is_finite() { value } else { 0.0 });
     let text = text.trim_end_matches('0').trim_end_matches('.').to_owned();
     if text == "-0" { "0".to_owned() } else { text }
 }
 
-/// About how wide a text is at the charts' font size. There is nobody to ask without a browser.
+/// The approximate width of a text at the charts' font size; without a browser it cannot be
+/// measured.
 pub(crate) fn text_width(text: &str) -> f64 {
     let advance = |c: char| match c {
         'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '|' | '\'' => 3.4,
@@ -116,7 +117,7 @@ pub(crate) fn ticks(low: f64, high: f64, wanted: usize) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
-/// The smallest round interval around `low..=high`; never empty.
+/// The smallest interval with round ends that contains `low..=high`; never empty.
 pub(crate) fn nice_range(low: f64, high: f64) -> (f64, f64) {
     let (low, high) =
         if low.is_finite() && high.is_finite() && low <= high { (low, high) } else { (0.0, 1.0) };
@@ -130,7 +131,7 @@ pub(crate) fn nice_range(low: f64, high: f64) -> (f64, f64) {
     ((low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step)
 }
 
-/// A plotting area with a linear axis each way.
+/// A plotting area with two linear axes.
 pub(crate) struct Plot {
     pub left: f64,
     pub top: f64,
@@ -183,7 +184,7 @@ impl Plot {
     }
 }
 
-/// Keys of the series, wrapped to `width`; returns the markup and the height it takes.
+/// A legend of the series, wrapped to `width`; returns the markup and its height.
 pub(crate) fn legend(
     names: &[String],
     left: f64,

@@ -10,12 +10,12 @@ pub struct Column {
 }
 
 impl Column {
-    /// Set flush left.
+    /// A left-aligned column.
     pub fn text(name: impl Into<String>) -> Self {
         Column { name: name.into(), is_number: false }
     }
 
-    /// Set flush right, digits below digits.
+    /// A right-aligned column with digits of equal width.
     pub fn number(name: impl Into<String>) -> Self {
         Column { name: name.into(), is_number: true }
     }
@@ -35,7 +35,7 @@ impl TableCell {
         TableCell { text: text.into(), remark: None, is_code: false }
     }
 
-    /// Text from a file, set in a fixed-width face.
+    /// Text from a file, in a fixed-width font.
     pub fn code(text: impl Into<String>) -> Self {
         TableCell { text: text.into(), remark: None, is_code: true }
     }
@@ -71,8 +71,7 @@ impl From<f64> for TableCell {
     }
 }
 
-/// A table; it scrolls sideways in itself where the screen is narrow, and its head repeats in
-/// print.
+/// A table. On narrow screens it scrolls horizontally; in print its header row repeats.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     caption: Option<String>,
