@@ -1,4 +1,4 @@
-//! Times the steps from JPEG files to tensors, one thread: jpeg_stages FOLDER [ROUNDS]
+//! Times the steps from JPEG files to tensors on one thread: jpeg_stages FOLDER [ROUNDS]
 
 use std::time::Instant;
 

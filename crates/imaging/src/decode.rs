@@ -16,14 +16,15 @@ use crate::jpeg::{self, Refusal};
 use crate::limits::Limits;
 use crate::pixels::Pixels;
 
-/// Reads an image file, or an object at a URL, into memory, if it is a file and within the limit.
+/// Reads an image file, or an object at a URL, into memory, if it is a regular file within the
+/// limit.
 ///
 /// # Errors
-/// [`DecodeError::Header`] where there is no such file or it cannot be read,
+/// [`DecodeError::Header`] if the file does not exist or cannot be read,
 /// [`DecodeError::TooMuchMemory`].
 pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
     let path = path.as_ref();
-    // Looking first keeps a pipe from blocking and an endless file from filling the memory.
+    // Checking first prevents a pipe from blocking and an endless file from filling the memory.
     let stat = ossify_storage::stat(path).map_err(HeaderError::Io)?;
     if stat.is_dir() {
         return Err(HeaderError::Folder.into());
@@ -40,36 +41,36 @@ pub fn read_file(path: impl AsRef<Path>, limits: &Limits) -> Result<Vec<u8>, Dec
     Ok(ossify_storage::read(path, limits.max_memory_bytes).map_err(HeaderError::Io)?)
 }
 
-/// Decodes a file of any supported format into upright 8-bit RGB, or 8-bit gray where the file is
+/// Decodes a file of any supported format into upright 8-bit RGB, or 8-bit gray if the file is
 /// gray.
 ///
-/// - 16-bit samples fill 0..=255 by rounding `value * 255 / full`; `full` is 65535, or 4095 where
-///   no colour sample of the picture is above it: 12-bit detectors often store their values
-///   unscaled, and such a picture would be all but black.
-/// - Alpha is laid over black. Palettes and 1, 2 and 4-bit gray are spread to 8 bits. CMYK becomes
-///   RGB.
-/// - DICOM: stored values go through the modality's rescaling or table, then the first window
-///   (LINEAR, LINEAR_EXACT, SIGMOID), or where there is none the VOI table, or else the picture's
-///   own range without its padding; MONOCHROME1 is inverted. All are those of PS3.3 sections C.11.1
-///   and C.11.2, to 0..=255 by rounding. Palettes and YCbCr become RGB.
-/// - EXIF orientation is applied, so that width and height are those of [`crate::probe`].
+/// - 16-bit samples fill 0..=255 by rounding `value * 255 / full`; `full` is 65535, or 4095 if no
+///   colour sample exceeds that: 12-bit detectors often store their values unscaled, and such a
+///   picture would be almost black.
+/// - Alpha is composited over black. Palettes and gray of 1, 2 and 4 bits are expanded to 8 bits.
+///   CMYK becomes RGB.
+/// - DICOM: stored values go through the modality's rescaling or table, and then through the first
+///   window (LINEAR, LINEAR_EXACT, SIGMOID), else the VOI table, else the picture's own range
+///   without its padding; MONOCHROME1 is inverted. These transforms follow PS3.3 sections C.11.1
+///   and C.11.2, and are rounded to 0..=255. Palettes and YCbCr become RGB.
+/// - EXIF orientation is applied, so width and height are those of [`crate::probe`].
 ///
 /// # Errors
-/// [`DecodeError`] says in a sentence why there is no picture. A file that was cut short is an
-/// error, and so is one whose coded data is damaged where the decoder can tell; a half-gray picture
-/// is never returned for these.
+/// [`DecodeError`] says in a sentence why there is no picture. A truncated file is an error, and so
+/// is detectable damage in the coded data; a picture that is partly gray is never returned for
+/// these.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeError> {
     decode_with_header(bytes, &read_header(bytes)?, limits)
 }
 
-/// As [`decode`], of a file whose header was read.
+/// Like [`decode`], for a file whose header has been read.
 pub(crate) fn decode_with_header(
     bytes: &[u8],
     header: &ImageHeader,
     limits: &Limits,
 ) -> Result<Pixels, DecodeError> {
     limits.check(header)?;
-    // A decoder of others that panics on a hostile file costs that file only.
+    // A third-party decoder that panics on a hostile file only costs that file.
     let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| match header.format {
         ImageFormat::Jpeg => decode_jpeg(bytes, header),
         _ => decode_other(bytes, header, limits),
@@ -80,7 +81,7 @@ pub(crate) fn decode_with_header(
         .turned_upright(header.exif_orientation);
     if pixels.size() != (header.width, header.height) {
         return Err(damaged(format!(
-            "the header says {}x{} pixels and {}x{} came out",
+            "the header says {}x{} pixels and {}x{} were decoded",
             header.width,
             header.height,
             pixels.width(),
@@ -93,8 +94,8 @@ pub(crate) fn decode_with_header(
 fn decode_jpeg(bytes: &[u8], header: &ImageHeader) -> Result<Pixels, DecodeError> {
     const MAX_SIDE_PX: usize = u16::MAX as usize;
     let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Jpeg, reason };
-    // The general decoder fills up a picture whose data ends early; ours, at its smallest, costs
-    // little.
+    // The general decoder fills up a picture whose data ends early; our decoder detects that, and
+    // costs little at its smallest scale.
     if let Err(Refusal::WrongSize(reason)) = jpeg::decode(bytes, 1) {
         return Err(damaged(reason.to_owned()));
     }
@@ -112,8 +113,8 @@ fn decode_jpeg(bytes: &[u8], header: &ImageHeader) -> Result<Pixels, DecodeError
             .dimensions()
             .and_then(|(width, height)| Pixels::new(width as u32, height as u32, channels, data)))
     };
-    // The strict mode finds damage that the lenient one paints over in gray. It also objects to
-    // padding between segments, which harms nobody.
+    // The strict mode finds damage that the lenient mode fills with gray. It also rejects padding
+    // between segments, which is harmless.
     let decoded = match decode(true) {
         Err(e) if e.to_string().contains("Extra bytes between headers") => decode(false),
         decoded => decoded,
@@ -157,8 +158,8 @@ fn decode_other(
     })
 }
 
-/// Gray or RGB with 8 bits by the rules of [`decode`]; `None` for kinds of samples that those do
-/// not cover.
+/// Gray or RGB with 8 bits by the rules of [`decode`]; `None` for sample types that they do not
+/// cover.
 fn to_8_bit(image: DynamicImage) -> Option<(u8, Vec<u8>)> {
     Some(match image {
         DynamicImage::ImageLuma8(image) => (1, image.into_raw()),
@@ -182,7 +183,7 @@ fn over_black<const COLORS: usize, const SAMPLES: usize>(data: &[u8]) -> Vec<u8>
         .collect()
 }
 
-/// `SAMPLES` is `COLORS`, or one more where there is alpha.
+/// `SAMPLES` is `COLORS`, plus one if there is alpha.
 fn from_16_bit<const COLORS: usize, const SAMPLES: usize>(data: &[u16]) -> Vec<u8> {
     const TWELVE_BITS: u16 = 4095;
     let (pixels, _) = data.as_chunks::<SAMPLES>();

@@ -4,11 +4,11 @@ use std::io;
 
 use crate::format::ImageFormat;
 
-/// Why a file's header cannot be read. The message is a sentence without the file's path: whoever
-/// knows the path from the dataset root adds it.
+/// Why a file's header cannot be read. The message is a sentence without the file's path, which the
+/// caller adds.
 #[derive(Debug, thiserror::Error)]
 pub enum HeaderError {
-    /// The file system said no.
+    /// The file system failed.
     #[error("the file cannot be opened or read: {0}")]
     Io(#[source] io::Error),
     /// The name belongs to a folder.
@@ -20,10 +20,10 @@ pub enum HeaderError {
     /// The file has no bytes.
     #[error("the file is empty (0 bytes)")]
     Empty,
-    /// The first bytes are no known format's.
+    /// The first bytes do not match any known format.
     #[error("{0}")]
     UnknownFormat(String),
-    /// The header breaks off or contradicts itself or the file.
+    /// The header is truncated, or contradicts itself or the file.
     #[error("this {format} file's header cannot be right: {reason}")]
     Malformed {
         /// The format by its signature.
@@ -31,7 +31,7 @@ pub enum HeaderError {
         /// What is wrong.
         reason: String,
     },
-    /// The file may be in order, yet this kind of it is not read here.
+    /// The file may be valid, but this kind is not supported.
     #[error("this kind of {format} is not supported: {reason}")]
     Unsupported {
         /// The format by its signature.
@@ -50,7 +50,7 @@ impl HeaderError {
         HeaderError::Unsupported { format, reason: reason.into() }
     }
 
-    /// A read past the end means that the header breaks off; all else is the disk's.
+    /// A read past the end means that the header is truncated; all other errors are the disk's.
     pub(crate) fn reading(format: ImageFormat) -> impl Fn(io::Error) -> Self {
         move |e| match e.kind() {
             io::ErrorKind::UnexpectedEof => {
@@ -61,11 +61,11 @@ impl HeaderError {
     }
 }
 
-/// Why an image cannot be decoded. The message is a sentence without the file's path: whoever knows
-/// the path from the dataset root adds it.
+/// Why an image cannot be decoded. The message is a sentence without the file's path, which the
+/// caller adds.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The header already tells.
+    /// The header cannot be read.
     #[error(transparent)]
     Header(#[from] HeaderError),
     /// The end is missing.
@@ -95,20 +95,20 @@ pub enum DecodeError {
         (resize.max_memory_bytes)"
     )]
     TooMuchMemory {
-        /// What it takes.
+        /// The bytes that it needs.
         needed_bytes: u64,
         /// The limit.
         max_memory_bytes: u64,
     },
-    /// The picture behind the header is broken.
+    /// The data after the header is damaged.
     #[error("the {format} file is damaged: {reason}")]
     Damaged {
         /// The format.
         format: ImageFormat,
-        /// What the decoder says.
+        /// The decoder's message.
         reason: String,
     },
-    /// The file may be in order, yet this kind of it is not read here.
+    /// The file may be valid, but this kind is not supported.
     #[error("this kind of {format} is not supported: {reason}; convert it to PNG")]
     Unsupported {
         /// The format.
@@ -116,10 +116,10 @@ pub enum DecodeError {
         /// Which kind.
         reason: String,
     },
-    /// The picture was decoded, and no tensor can be made of it.
+    /// The picture was decoded, but a tensor could not be made of it.
     #[error("the picture cannot be resized: {reason}")]
     NotResized {
-        /// What the resizer says.
+        /// The resizer's message.
         reason: String,
     },
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Where `DICM` stands, behind a preamble that is anyone's.
+/// Position of `DICM`, after a preamble with arbitrary content.
 const DICOM_MAGIC_AT: Range<usize> = 128..132;
 const DICOM_MAGIC: &[u8] = b"DICM";
 
@@ -24,7 +24,7 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
-    /// The word in tables: `jpeg`, `png`, `bmp`, `tiff`, `webp`, `dicom`.
+    /// The name used in tables: `jpeg`, `png`, `bmp`, `tiff`, `webp`, `dicom`.
     pub fn as_str(self) -> &'static str {
         match self {
             ImageFormat::Jpeg => "jpeg",
@@ -36,9 +36,9 @@ impl ImageFormat {
         }
     }
 
-    /// The format whose signature these first bytes are; 132 bytes decide. DICOM comes first: the
-    /// bytes before its signature are free, and some writers make them a TIFF's.
-    pub fn of_signature(start: &[u8]) -> Option<Self> {
+    /// The format with this signature; 132 bytes are enough. DICOM is checked first, because the
+    /// bytes before its signature are arbitrary, and some writers put a TIFF header there.
+    pub fn from_signature(start: &[u8]) -> Option<Self> {
         match start {
             _ if start.get(DICOM_MAGIC_AT) == Some(DICOM_MAGIC) => Some(ImageFormat::Dicom),
             [0xff, 0xd8, 0xff, ..] => Some(ImageFormat::Jpeg),

@@ -1,4 +1,4 @@
-//! How a picture becomes a tensor.
+//! The geometry from a picture to its tensor.
 
 use ossify_contract::Transform;
 
@@ -21,18 +21,18 @@ impl Channels {
     }
 }
 
-/// How an oblong picture becomes a square tensor.
+/// How a picture that is not square fills a square tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Geometry {
-    /// The whole picture fills the tensor; proportions change.
+    /// The whole picture is stretched to fill the tensor.
     Stretch,
-    /// The whole picture in the tensor's middle, proportions kept, black beside it.
+    /// The whole picture is centred with its proportions kept, between black bars.
     Letterbox,
-    /// The largest square from the picture's middle; what lies outside is lost.
+    /// The largest centred square of the picture; the rest is discarded.
     CenterCrop,
 }
 
-/// The kernel that weighs source pixels.
+/// The resampling kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// The nearest pixel; never antialiased.
@@ -49,7 +49,7 @@ pub enum Filter {
     Lanczos3,
 }
 
-/// The tensor that is wanted of each picture.
+/// The tensor to make of each picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TensorSpec {
     /// Width and height; at least 1.
@@ -60,7 +60,7 @@ pub struct TensorSpec {
     pub geometry: Geometry,
     /// The kernel.
     pub filter: Filter,
-    /// Whether the kernel widens with the reduction, so that every source pixel counts.
+    /// Whether the kernel widens when a picture is reduced, so that every source pixel counts.
     pub antialias: bool,
 }
 
@@ -70,7 +70,7 @@ impl TensorSpec {
         self.side_px as usize * self.side_px as usize * self.channels.count()
     }
 
-    /// How many eighths of a source's width and height the tensor needs, 1 to 8.
+    /// The number of eighths of a source's width and height that the tensor needs, 1 to 8.
     pub(crate) fn eighths(&self, source: (u32, u32)) -> usize {
         if !self.antialias || self.filter == Filter::Nearest {
             return 8;
@@ -122,12 +122,12 @@ impl TensorSpec {
     }
 }
 
-/// Samples a tensor pixel, along each axis, that a picture keeps at least when it is decoded at a
-/// fraction of its size. With fewer, what the kernel would have damped falls back into the tensor
-/// as a pattern.
+/// Minimum number of samples per tensor pixel, along each axis, when a picture is decoded at a
+/// fraction of its size. With fewer, frequencies that the kernel would have damped would alias into
+/// the tensor.
 const SAMPLES_PER_PIXEL: f64 = 1.0;
 
-/// Which part of the source goes to which part of the tensor.
+/// Which part of the source is mapped to which part of the tensor.
 pub(crate) struct Plan {
     /// Left, top, width and height in source pixels.
     pub(crate) crop: (f64, f64, f64, f64),
@@ -150,8 +150,8 @@ impl Plan {
     }
 }
 
-/// The way from an upright source of `source` = (width, height) pixels, each at least 1, to its
-/// tensor.
+/// The transform from an upright source of `source` = (width, height) pixels, each at least 1, to
+/// its tensor.
 pub fn transform(spec: &TensorSpec, source: (u32, u32)) -> Transform {
     spec.plan(source).transform()
 }

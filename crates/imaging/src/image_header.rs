@@ -14,19 +14,19 @@ pub struct ImageHeader {
     /// Channels as stored: 1 gray, 2 gray and alpha, 3 colour or palette, 4 colour and alpha or
     /// CMYK.
     pub channels: i8,
-    /// EXIF orientation, 1 to 8; 1 where there is none.
+    /// EXIF orientation, 1 to 8; 1 if there is none.
     pub exif_orientation: i8,
     /// Size of the file.
     pub bytes: u64,
-    /// Whether the file reaches its end mark (JPEG, PNG) or the extent that its header announces
-    /// (BMP, TIFF, WebP, DICOM). A file that is not complete was cut short and does not decode.
+    /// Whether the file has its end mark (JPEG, PNG) or the length that its header announces (BMP,
+    /// TIFF, WebP, DICOM). An incomplete file is truncated and cannot be decoded.
     pub complete: bool,
-    /// Bytes after the end mark of a JPEG or PNG that does not end with it: padding or another
-    /// program's data. Decoders pass over them, and so do we; the picture is whole.
+    /// Bytes after the end mark of a JPEG or PNG: padding or another program's data. They are
+    /// ignored, as decoders do; the picture is complete.
     pub trailing_bytes: u64,
 }
 
-/// Width and height after orientations 5 to 8, which turn by a quarter.
+/// Width and height after applying the orientation; 5 to 8 include a quarter turn.
 pub(crate) fn upright(width: u32, height: u32, exif_orientation: i8) -> (u32, u32) {
     if exif_orientation >= 5 { (height, width) } else { (width, height) }
 }

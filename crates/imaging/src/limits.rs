@@ -3,8 +3,8 @@
 use crate::error::DecodeError;
 use crate::image_header::ImageHeader;
 
-/// Bytes that a decoder may need a pixel at worst: 16-bit colour with alpha, or the coefficients of
-/// a progressive CMYK JPEG, beside the 8-bit result.
+/// Upper bound of the bytes that a decoder needs per pixel: 16-bit colour with alpha, or the
+/// coefficients of a progressive CMYK JPEG, plus the 8-bit result.
 const WORST_BYTES_PER_PIXEL: u64 = 12;
 
 /// What one image may cost.
@@ -12,17 +12,18 @@ const WORST_BYTES_PER_PIXEL: u64 = 12;
 pub struct Limits {
     /// Width times height.
     pub max_pixels: u64,
-    /// Memory for the file, and memory for its decoding.
+    /// Limit for the file in memory, and for the memory of its decoding.
     pub max_memory_bytes: u64,
 }
 
 impl Limits {
-    /// Pictures of up to this many pixels, with the memory that they take at worst.
+    /// Limits for pictures of up to this many pixels, with the memory that they need in the worst
+    /// case.
     pub fn of_pixels(max_pixels: u64) -> Self {
         Limits { max_pixels, max_memory_bytes: max_pixels.saturating_mul(WORST_BYTES_PER_PIXEL) }
     }
 
-    /// Refuses a picture that was cut short or takes more than this.
+    /// Refuses a picture that is truncated or exceeds the limits.
     pub(crate) fn check(&self, header: &ImageHeader) -> Result<(), DecodeError> {
         let pixels = u64::from(header.width) * u64::from(header.height);
         if pixels > self.max_pixels {

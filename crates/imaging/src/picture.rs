@@ -9,7 +9,7 @@ use crate::jpeg::{self, Plane, Refusal};
 use crate::limits::Limits;
 use crate::pixels::{Pixels, turned_upright};
 
-/// An upright picture on its way to a tensor. Gray is one plane even where the file stores it as
+/// An upright picture that will become a tensor. Gray is one plane even if the file stores it in
 /// colour, and a JPEG has no more pixels than its tensor needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -21,13 +21,14 @@ pub struct Picture {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Layers {
     Gray(Layer),
-    /// Luma, blue and red difference of ITU-T T.871, each at a resolution of its own.
+    /// Luma, blue and red difference (ITU-T T.871), each at a resolution of its own.
     LumaAndColor(Box<[Layer; 3]>),
-    /// Red, green and blue side by side.
+    /// Interleaved red, green and blue.
     Rgb(Layer),
 }
 
-/// Samples with the way from source pixels to them: `sample = pixel * scale + offset`, per axis.
+/// Samples with the transform from source pixels to them: `sample = pixel * scale + offset`, per
+/// axis.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     pub(crate) width: u32,
@@ -46,13 +47,12 @@ impl PartialEq for Layer {
 impl Eq for Layer {}
 
 impl Picture {
-    /// Width and height of the upright source, whatever the fraction at which it was decoded.
+    /// Width and height of the upright source, regardless of the scale at which it was decoded.
     pub fn size(&self) -> (u32, u32) {
         self.size
     }
 
-    /// All samples, layer by layer: what to hash in order to tell whether two pictures are the
-    /// same.
+    /// All samples, layer by layer; hash them to tell whether two pictures are the same.
     pub fn samples(&self) -> impl Iterator<Item = &[u8]> {
         let layers = match &self.layers {
             Layers::Gray(layer) | Layers::Rgb(layer) => std::slice::from_ref(layer),
@@ -83,7 +83,7 @@ impl From<Pixels> for Picture {
     }
 }
 
-/// One channel of three, if they are equal in every pixel.
+/// One of three channels, if they are equal in every pixel.
 fn gray_of(rgb: &[u8]) -> Option<Vec<u8>> {
     let (pixels, _) = rgb.as_chunks::<3>();
     let is_gray = pixels.chunks(1024).all(|pixels| {
@@ -92,10 +92,9 @@ fn gray_of(rgb: &[u8]) -> Option<Vec<u8>> {
     is_gray.then(|| pixels.iter().map(|[r, _, _]| *r).collect())
 }
 
-/// Decodes a file of any supported format for the tensor that is wanted of it: by the rules of
-/// [`crate::decode`], a JPEG at the smallest fraction of its size that still gives the tensor more
-/// samples than pixels. Where every source pixel is asked for by name (no antialiasing), the
-/// fraction is 1.
+/// Decodes a file of any supported format for a tensor, by the rules of [`crate::decode`]. A JPEG
+/// is decoded at the smallest scale that still gives the tensor more samples than pixels; without
+/// antialiasing, which selects individual source pixels, at full size.
 ///
 /// # Errors
 /// As [`crate::decode`].
@@ -108,8 +107,8 @@ pub fn decode_picture(
     if header.format == ImageFormat::Jpeg {
         limits.check(&header)?;
         let n = spec.eighths((header.width, header.height));
-        // Our own decoder takes the common files; the general one has the say on all others, and
-        // words for what is wrong.
+        // Our own decoder handles common files; the general one handles all others, and explains
+        // errors.
         match std::panic::catch_unwind(AssertUnwindSafe(|| jpeg::decode(bytes, n))) {
             Ok(Ok(planes)) => {
                 let mut layers =
@@ -141,7 +140,7 @@ fn upright(plane: Plane, exif_orientation: i8) -> Layer {
     let Plane { width, height, scale, extent, data } = plane;
     let data = turned_upright(data, (width as usize, height as usize), 1, exif_orientation);
     let spare = (f64::from(width) - extent.0, f64::from(height) - extent.1);
-    // What the last sample has beyond the picture comes first where an axis is turned round.
+    // If an axis is reversed, the part of the last sample that is beyond the picture comes first.
     let offset_x = if matches!(exif_orientation, 2 | 3 | 7 | 8) { spare.0 } else { 0.0 };
     let offset_y = if matches!(exif_orientation, 3 | 4 | 6 | 7) { spare.1 } else { 0.0 };
     if exif_orientation >= 5 {

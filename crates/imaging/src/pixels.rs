@@ -1,4 +1,4 @@
-/// An upright 8-bit picture, rows from the top, pixels from the left, channels side by side.
+/// An upright 8-bit picture: rows from the top, pixels from the left, interleaved channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pixels {
     width: u32,
@@ -8,8 +8,8 @@ pub struct Pixels {
 }
 
 impl Pixels {
-    /// A picture of `width * height * channels` bytes, `channels` being 1 (gray) or 3 (RGB); `None`
-    /// where the sizes do not fit together or a side is 0.
+    /// A picture of `width * height * channels` bytes, with 1 (gray) or 3 (RGB) channels; `None` if
+    /// the sizes do not match or a side is 0.
     pub fn new(width: u32, height: u32, channels: u8, data: Vec<u8>) -> Option<Self> {
         let bytes = (width as usize).checked_mul(height as usize)?.checked_mul(channels.into())?;
         (matches!(channels, 1 | 3) && bytes > 0 && data.len() == bytes).then_some(Pixels {
@@ -50,7 +50,7 @@ impl Pixels {
         self.data
     }
 
-    /// The picture as three channels.
+    /// The picture with three channels.
     pub fn to_rgb(&self) -> Pixels {
         if self.channels == 3 {
             return self.clone();
@@ -75,7 +75,7 @@ impl Pixels {
     }
 }
 
-/// The bytes of a picture of `width`, `height` and `channels` after an EXIF orientation is undone.
+/// The bytes of a picture of `width`, `height` and `channels` after undoing an EXIF orientation.
 pub(crate) fn turned_upright(
     data: Vec<u8>,
     (width, height): (usize, usize),
@@ -111,11 +111,11 @@ pub fn luma(r: u8, g: u8, b: u8) -> u8 {
     ((299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b) + 500) / 1000) as u8
 }
 
-/// Writes each gray value three times; `rgb` has three times the bytes of `gray`.
+/// Writes each gray value three times; `rgb` must have three times the bytes of `gray`.
 pub(crate) fn spread_gray(gray: &[u8], rgb: &mut [u8]) {
     let (gray_words, gray_rest) = gray.as_chunks::<8>();
     let (rgb_words, rgb_rest) = rgb.as_chunks_mut::<24>();
-    // Three words of eight bytes at a time: byte by byte takes longer than the resize.
+    // Three words of eight bytes at a time, because byte by byte would take longer than the resize.
     for (gray, rgb) in gray_words.iter().zip(rgb_words) {
         let g = gray.map(u64::from);
         let words = [

@@ -1,14 +1,14 @@
-//! Random access to a file, in few reads.
+//! Random access to a file with few reads.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Bytes of a file's start that are read in one go; most headers lie within.
+/// Bytes of a file's start that are read at once; most headers fit.
 const START_BYTES: usize = 4096;
-/// Bytes that are read where fewer are asked for: headers are read in small steps.
+/// Minimum number of bytes per read, because headers are parsed in small steps.
 const BLOCK_BYTES: usize = 4096;
 
-/// What can be read at any offset.
+/// A reader with random access.
 pub(crate) trait ReadAt: Read + Seek {
     /// Fills `buffer` from `position` on.
     fn read_exact_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -27,7 +27,7 @@ impl ReadAt for File {
     }
 }
 
-/// Random access to a file whose first block is in memory, and the block that was read last.
+/// Random access to a file, with its first block and the most recent block in memory.
 pub(crate) struct Source<R> {
     reader: R,
     start: [u8; START_BYTES],
@@ -67,7 +67,7 @@ impl<R: ReadAt> Source<R> {
     /// Fills `buffer` from `position` on.
     ///
     /// # Errors
-    /// `UnexpectedEof` where the file ends before the buffer is full, else the disk's error.
+    /// `UnexpectedEof` if the file ends before the buffer is full, otherwise the disk's error.
     pub(crate) fn read_at(&mut self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
         if let Some(known) = slice_at(self.start(), position, buffer.len()) {
             buffer.copy_from_slice(known);
@@ -105,7 +105,7 @@ impl<R: ReadAt> Source<R> {
     /// The reader from `position` on.
     ///
     /// # Errors
-    /// Fails where the disk does.
+    /// Fails if the disk does.
     pub(crate) fn from(&mut self, position: u64) -> io::Result<&mut R> {
         self.reader.seek(SeekFrom::Start(position))?;
         Ok(&mut self.reader)
@@ -114,7 +114,7 @@ impl<R: ReadAt> Source<R> {
     /// The reader from the first byte on.
     ///
     /// # Errors
-    /// Fails where the disk does.
+    /// Fails if the disk does.
     pub(crate) fn rewound(&mut self) -> io::Result<&mut R> {
         self.from(0)
     }

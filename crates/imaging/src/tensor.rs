@@ -11,8 +11,8 @@ use crate::geometry::{Channels, Filter, Plan, TensorSpec};
 use crate::picture::{Layer, Layers, Picture};
 use crate::pixels::{Pixels, luma, spread_gray};
 
-/// The tensor of a picture: `side_px * side_px * channels` bytes in rows, columns, channels,
-/// 0..=255, and the way from the picture's pixels to it.
+/// The tensor of a picture, `side_px * side_px * channels` bytes in rows, columns, channels,
+/// 0..=255, and the transform from the picture's pixels to it.
 ///
 /// # Errors
 /// [`DecodeError::NotResized`].
@@ -22,23 +22,23 @@ pub fn to_tensor(pixels: &Pixels, spec: &TensorSpec) -> Result<(Vec<u8>, Transfo
     Ok((tensor, transform))
 }
 
-/// As [`to_tensor`], of a picture that may have been decoded at a fraction of its size; the tensor
-/// goes to `out`, which has [`TensorSpec::bytes`] bytes.
+/// Like [`to_tensor`], for a picture that may have been decoded at a reduced scale. The tensor is
+/// written to `out`, which must have [`TensorSpec::bytes`] bytes.
 ///
 /// # Errors
-/// [`DecodeError::NotResized`]; `out` then has nothing that may be used.
+/// [`DecodeError::NotResized`]; the content of `out` must then not be used.
 pub fn to_tensor_into(
     picture: &Picture,
     spec: &TensorSpec,
     out: &mut [u8],
 ) -> Result<Transform, DecodeError> {
     thread_local! {
-        // It keeps its buffers from one picture to the next.
-        static WORKBENCH: RefCell<Workbench> = RefCell::new(Workbench::default());
+        // The buffers are reused from one picture to the next.
+        static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
     }
     let plan = spec.plan(picture.size());
-    WORKBENCH.with_borrow_mut(|workbench| {
-        let inner = workbench.resized(picture, spec, &plan)?;
+    BUFFERS.with_borrow_mut(|buffers| {
+        let inner = buffers.resized(picture, spec, &plan)?;
         if inner.len() == out.len() {
             out.copy_from_slice(inner);
         } else {
@@ -49,14 +49,14 @@ pub fn to_tensor_into(
 }
 
 #[derive(Default)]
-struct Workbench {
+struct Buffers {
     resizer: Resizer,
     layers: [Vec<u8>; 3],
     joined: Vec<u8>,
 }
 
-impl Workbench {
-    /// The inner part of the tensor, in its channels.
+impl Buffers {
+    /// The inner part of the tensor, with its channels.
     fn resized(
         &mut self,
         picture: &Picture,
@@ -116,7 +116,7 @@ impl Workbench {
         let (left, top, width, height) = plan.crop;
         let (scale_x, scale_y) = layer.scale;
         let (left, top) = (left * scale_x + layer.offset.0, top * scale_y + layer.offset.1);
-        // A sum may end a rounding error beyond the samples.
+        // A sum may exceed the samples by a rounding error.
         let (width, height) = (
             (width * scale_x).min(f64::from(layer.width) - left),
             (height * scale_y).min(f64::from(layer.height) - top),
@@ -127,7 +127,7 @@ impl Workbench {
             .map_err(|e| failed(e.to_string()))?;
         let mut target = Image::from_slice_u8(plan.width, plan.height, resized, kind)
             .map_err(|e| failed(e.to_string()))?;
-        // Otherwise the buffer still holds the picture before.
+        // Otherwise the buffer would still contain the previous picture.
         self.resizer.resize(&source, &mut target, &options).map_err(|e| failed(e.to_string()))
     }
 }
@@ -144,14 +144,14 @@ fn algorithm(spec: &TensorSpec) -> ResizeAlg {
     if spec.antialias { ResizeAlg::Convolution(kernel) } else { ResizeAlg::Interpolation(kernel) }
 }
 
-/// ITU-T T.871, section 7, in steps of 1 / 65536.
+/// ITU-T T.871, section 7, in fixed-point arithmetic with 16 fractional bits.
 fn rgb_of(luma: u8, blue: u8, red: u8) -> [u8; 3] {
     let (luma, blue, red) = (i32::from(luma), i32::from(blue) - 128, i32::from(red) - 128);
     let part = |sum: i32| (luma + ((sum + 32768) >> 16)).clamp(0, 255) as u8;
     [part(91881 * red), part(-22554 * blue - 46802 * red), part(116130 * blue)]
 }
 
-/// The inner part between black bars.
+/// Puts the inner part between black bars.
 fn pad(inner: &[u8], spec: &TensorSpec, plan: &Plan, out: &mut [u8]) {
     let channels = spec.channels.count();
     let (row_bytes, inner_bytes) =

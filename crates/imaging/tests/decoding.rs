@@ -53,7 +53,7 @@ fn jpegs_of_all_kinds_are_near_the_picture() {
     for name in ["baseline.jpg", "progressive.jpg", "restart-markers.jpg"] {
         assert!(mean_difference(decoded(&fixture(name)).data(), rgb().as_raw()) < 4.0, "{name}");
     }
-    // Ink over ink loses more than the eye sees; inverted inks would be off by a hundred.
+    // CMYK loses more than the eye sees; inverted inks would be off by a hundred.
     assert!(mean_difference(decoded(&fixture("cmyk.jpg")).data(), rgb().as_raw()) < 12.0);
     let gray = image::GrayImage::from_fn(40, 40, |x, y| image::Luma([(x * 3 + y * 2) as u8]));
     let pixels = decoded(&encoded(gray.clone(), Encoding::Jpeg));
@@ -80,7 +80,7 @@ fn sixteen_bits_are_scaled_and_rounded() {
         decoded(&png(vec![0, 128, 129, 32768, 65406, 65407, 65535])).data(),
         [0, 0, 1, 128, 254, 255, 255]
     );
-    // Twelve bits that were stored unscaled fill the range.
+    // Twelve bits that were stored unscaled are scaled to the full range.
     assert_eq!(decoded(&png(vec![0, 2048, 4095])).data(), [0, 128, 255]);
     let tiff = encoded(
         ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![65535u16, 0, 32768]).unwrap(),

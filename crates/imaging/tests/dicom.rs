@@ -55,7 +55,7 @@ fn sigmoid(x: f64, c: f64, w: f64) -> u8 {
 const TWELVE_BITS: [i32; 12] = [0, 1, 500, 900, 901, 1000, 1023, 1024, 1500, 2047, 2048, 4095];
 
 #[test]
-fn the_header_tells_size_and_channels() {
+fn the_header_gives_size_and_channels() {
     let bytes = Dicom::picture(5, 3, "MONOCHROME2", 1, (8, 8))
         .with((tags::PIXEL_DATA, b"OB", Value::Bytes(vec![7; 15])))
         .bytes();
@@ -75,7 +75,7 @@ fn the_header_tells_size_and_channels() {
         Value::Bytes(vec![7; 45]),
     ));
     assert_eq!(read_header(&color.bytes()).unwrap().channels, 3);
-    // Elements behind the pixels are no part of them.
+    // Elements after the pixels do not belong to them.
     let padded = color.with((Tag(0xfffc, 0xfffc), b"OB", Value::Bytes(vec![0; 10]))).bytes();
     assert!(read_header(&padded).unwrap().complete);
 }
@@ -139,7 +139,7 @@ fn rescaling_comes_before_the_window() {
         shades(&halves),
         [10.0, 10.5, 11.0, 11.5].map(|value| linear_exact(value, 10.75, 2.0))
     );
-    // A slope below 0 turns black and white around.
+    // A negative slope swaps black and white.
     assert_eq!(shades(&Dicom::row(8, &[0, 100, 200]).rescaled("-1", "0")), [255, 128, 0]);
 }
 
@@ -184,7 +184,7 @@ fn padding_does_not_stretch_the_range() {
 
 #[test]
 fn samples_are_cut_out_of_their_bits() {
-    // 12 bits, signed: 0xfff is -1, and the bits above are someone else's.
+    // 12 bits, signed: 0xfff is -1, and the bits above it do not count.
     assert_eq!(
         shades(
             &Dicom::row(12, &[0x0fff, 0x7000, 0x0800, 0x07ff]).signed().window("0", "4096").text(
@@ -248,7 +248,7 @@ fn voi_tables_map_where_there_is_no_window() {
         shades(&table.clone().window("1000", "2000")),
         shades(&row.clone().window("1000", "2000"))
     );
-    // Entries of 8 bits may lie two in a word.
+    // Entries of 8 bits may be stored two per word.
     assert_eq!(
         shades(&row.clone().table(tags::VOILUT_SEQUENCE, [3, 100, 8], &[51 << 8, 255])),
         [0, 0, 51, 255, 255]
@@ -261,7 +261,7 @@ fn voi_tables_map_where_there_is_no_window() {
         shades(&row.clone().table(tags::VOILUT_SEQUENCE, [3, 100, 16], &[0, 32768, 65535])),
         [0, 0, 128, 255, 255]
     );
-    // Twelve bits that are announced as 16 fill the range.
+    // Twelve bits that are announced as 16 are scaled to the full range.
     assert_eq!(
         shades(&row.table(tags::VOILUT_SEQUENCE, [3, 100, 16], &[0, 2048, 4095])),
         [0, 0, 128, 255, 255]
@@ -285,7 +285,7 @@ fn colours_come_out_as_rgb() {
     assert_eq!(decoded(&of("RGB", 2, rgb.to_vec())).data(), rgb);
     let planar = of("RGB", 2, vec![200, 0, 100, 255, 50, 3]).number(tags::PLANAR_CONFIGURATION, 1);
     assert_eq!(decoded(&planar).data(), rgb);
-    // C.7.6.3.1.2 the other way round: Y + 1.402 Cr, Y - 0.3441 Cb - 0.7141 Cr, Y + 1.772 Cb.
+    // C.7.6.3.1.2, inverted: Y + 1.402 Cr, Y - 0.3441 Cb - 0.7141 Cr, Y + 1.772 Cb.
     assert_eq!(
         decoded(&of("YBR_FULL", 2, vec![100, 128, 128, 124, 86, 182])).data(),
         [100, 100, 100, 200, 100, 50]
@@ -358,7 +358,7 @@ fn what_is_not_read_is_refused_with_what_to_do() {
                 .number(tags::BITS_ALLOCATED, 1)
                 .number(tags::BITS_STORED, 1)
                 .number(tags::HIGH_BIT, 0),
-            "1 bits a sample of MONOCHROME2; convert it to PNG",
+            "1 bits per sample of MONOCHROME2; convert it to PNG",
         ),
         (
             row().window("1", "2").text(tags::VOILUT_FUNCTION, b"CS", "CUBIC"),
@@ -389,7 +389,7 @@ fn what_is_not_read_is_refused_with_what_to_do() {
         ),
         (
             Dicom::row(12, &[1, 2]).encoded("1.2.840.10008.1.2.4.51", &[0]),
-            "12 bits a sample in a lossy JPEG; decompress it (gdcmconv --raw) or export it to \
+            "12 bits per sample in a lossy JPEG; decompress it (gdcmconv --raw) or export it to \
             16-bit PNG",
         ),
     ];
@@ -409,18 +409,18 @@ fn headers_that_contradict_themselves_are_refused_with_the_reason() {
         (row().number(tags::ROWS, 2), "its 2x2 pixels take 4 bytes and it has 2"),
         (
             row().number(tags::SAMPLES_PER_PIXEL, 3),
-            "it says 3 samples a pixel, and MONOCHROME2 has 1",
+            "it says 3 samples per pixel, and MONOCHROME2 has 1",
         ),
         (
             row().number(tags::BITS_STORED, 12),
-            "of 8 bits a sample it says that 12 are stored, the highest of them bit 7",
+            "it says that 12 of 8 bits per sample are stored, the highest being bit 7",
         ),
         (
             row().number(tags::HIGH_BIT, 8),
-            "of 8 bits a sample it says that 8 are stored, the highest of them bit 8",
+            "it says that 8 of 8 bits per sample are stored, the highest being bit 8",
         ),
         (row().rescaled("0", "0"), "its rescale slope is 0, which makes all pixels equal"),
-        (row().rescaled("one", "0"), "its rescale slope is no number"),
+        (row().rescaled("one", "0"), "its rescale slope is not a number"),
         (row().without(tags::PIXEL_DATA), "it ends without a picture"),
         (
             row().table(tags::MODALITY_LUT_SEQUENCE, [9, 0, 16], &[1]),

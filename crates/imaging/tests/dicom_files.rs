@@ -1,4 +1,4 @@
-//! DICOM files in all transfer syntaxes that are read, and files that are wrong on purpose.
+//! DICOM files in all supported transfer syntaxes, and deliberately invalid files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -88,7 +88,7 @@ fn tables_are_read_in_every_encoding() {
     for syntax in [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN, BIG_ENDIAN] {
         assert_eq!(shades(&row.clone().in_syntax(syntax).bytes()), [0, 64, 255], "{syntax}");
     }
-    // Bytes that are written as big-endian words change places.
+    // Bytes in big-endian words are swapped.
     let swapped = Dicom::row(8, &[1, 0, 3, 2]).in_syntax(BIG_ENDIAN);
     let (words, bytes) = (
         (tags::PIXEL_DATA, b"OW", Value::Bytes(vec![1, 0, 3, 2])),
@@ -171,7 +171,7 @@ fn lossy_jpeg_takes_its_colours_from_adobe_s_marker_or_from_the_header() {
     assert!(distance(&of("RGB", &jpeg)) > 30.0);
     let adobe = [&jpeg[..2], b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\x01", &jpeg[2..]].concat();
     assert!(distance(&of("RGB", &adobe)) < 4.0);
-    // A frame may lie in several pieces.
+    // A frame may consist of several fragments.
     let pieces = Value::Fragments(
         [vec![Vec::new()], jpeg.chunks(100).map(<[u8]>::to_vec).collect()].concat(),
     );
@@ -282,7 +282,7 @@ fn flipped_bytes_never_panic_and_sizes_hold() {
         for _ in 0..400 {
             let mut hostile = file.clone();
             for _ in 0..1 + random() % 4 {
-                // The preamble is anyone's.
+                // The content of the preamble is arbitrary.
                 let at = 132 + random() % (hostile.len() - 132);
                 hostile[at] = random() as u8;
             }
@@ -303,7 +303,7 @@ fn flipped_bytes_never_panic_and_sizes_hold() {
 fn announced_lengths_are_not_believed() {
     let start = file_start(uids::EXPLICIT_VR_LITTLE_ENDIAN);
     let ends = "this dicom file's header cannot be right: the file ends inside its header";
-    // Four gigabytes in an element that is passed over, and in one that is read.
+    // Four gigabytes in an element that is skipped, and in one that is read.
     let long =
         [&start[..], &[0x09, 0, 0x10, 0], b"OB\0\0", &0xffff_fff0u32.to_le_bytes(), &[0; 100]]
             .concat();
@@ -316,7 +316,7 @@ fn announced_lengths_are_not_believed() {
     ]
     .concat();
     assert_eq!(error(&rows), ends);
-    // Sequences in sequences.
+    // Nested sequences.
     let deep = [
         &start[..],
         &[0x08, 0, 0x40, 0x11],
@@ -326,7 +326,7 @@ fn announced_lengths_are_not_believed() {
     .concat();
     assert_eq!(
         error(&deep),
-        "this dicom file's header cannot be right: its sequences lie in each other more than 64 \
+        "this dicom file's header cannot be right: its sequences are nested more than 64 \
         deep"
     );
     let many = [&start[..], &b"\x08\0\x05\0CS\0\0".repeat(300_000)].concat();
@@ -375,7 +375,7 @@ fn a_deflated_bomb_costs_no_memory() {
         error(&bomb),
         "this dicom file's header cannot be right: the file ends inside its header"
     );
-    // Zeros behind the pixels are passed over.
+    // Zeros after the pixels are skipped.
     let mut encoder = flate2::write::DeflateEncoder::new(
         file_start(uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN),
         flate2::Compression::best(),
@@ -419,7 +419,7 @@ fn a_large_file_is_probed_by_its_first_elements() {
     start[at..].copy_from_slice(&3_600_000_000u32.to_le_bytes());
     let mut file = std::fs::File::create(&path).unwrap();
     file.write_all(&start).unwrap();
-    // A hole: the file system holds nothing of it.
+    // A sparse file: it takes no space on the disk.
     file.set_len(start.len() as u64 + 3_600_000_000).unwrap();
     let header = probe(&path).unwrap();
     assert_eq!((header.width, header.height, header.complete), (60000, 30000, true));
@@ -434,7 +434,7 @@ fn a_file_without_preamble_is_not_taken_for_dicom() {
         read_header(&bytes[132..]).unwrap_err().to_string(),
         "not a JPEG, PNG, BMP, TIFF, WebP or DICOM by its first bytes, whatever its name says"
     );
-    // A preamble that is a TIFF's does not make it one.
+    // A TIFF header in the preamble does not make it a TIFF.
     let mut dual = bytes.clone();
     dual[..4].copy_from_slice(b"II\x2a\0");
     assert_eq!(shades(&dual), shades(&bytes));

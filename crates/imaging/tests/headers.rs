@@ -1,4 +1,4 @@
-//! What `probe` says of every format, and of files that are not what they seem.
+//! `probe` on every format, and on files that are not what they seem.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -34,7 +34,7 @@ fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     [&jpeg[..2], &[0xff, 0xe1], &length.to_be_bytes(), &block, &jpeg[2..]].concat()
 }
 
-/// A PNG with an eXIf chunk behind IHDR; its check sum is that of orientation 8.
+/// A PNG with an eXIf chunk after IHDR; its checksum is that of orientation 8.
 fn png_with_exif(png: &[u8]) -> Vec<u8> {
     let chunk = [
         &[0, 0, 0, 26][..],
@@ -46,7 +46,7 @@ fn png_with_exif(png: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn every_format_tells_its_size_and_channels() {
+fn every_format_gives_its_size_and_channels() {
     let cases = [
         (encoded(rgb(), Encoding::Jpeg), ImageFormat::Jpeg, 3),
         (encoded(gray(), Encoding::Jpeg), ImageFormat::Jpeg, 1),
@@ -137,7 +137,7 @@ fn a_file_cut_anywhere_is_incomplete_or_an_error() {
 }
 
 #[test]
-fn what_follows_the_end_mark_is_told_and_forgiven() {
+fn what_follows_the_end_mark_is_reported_and_ignored() {
     for encoding in [Encoding::Jpeg, Encoding::Png] {
         let mut bytes = encoded(rgb(), encoding);
         bytes.extend([0; 300]);
@@ -178,7 +178,8 @@ fn headers_that_lie_are_refused_with_the_reason() {
     png[24] = 5;
     assert_eq!(
         message(&png),
-        "this png file's header cannot be right: colour type 2 with 5 bits a sample does not exist"
+        "this png file's header cannot be right: colour type 2 with 5 bits per sample does \
+        not exist"
     );
 
     let mut jpeg = fixture("baseline.jpg");
@@ -197,7 +198,7 @@ fn headers_that_lie_are_refused_with_the_reason() {
     jpeg[frame + 4] = 12;
     assert_eq!(
         message(&jpeg),
-        "this kind of jpeg is not supported: 12 bits a sample; convert it to PNG"
+        "this kind of jpeg is not supported: 12 bits per sample; convert it to PNG"
     );
     jpeg[frame + 1] = 0xc9;
     assert_eq!(
@@ -233,7 +234,7 @@ fn files_that_are_no_images_say_what_they_are() {
 fn files_are_probed_as_bytes_are() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
-    // The name lies; the content counts.
+    // The extension is wrong; the content counts.
     let bytes = encoded(rgb(), Encoding::Jpeg);
     std::fs::write(&path, &bytes).unwrap();
     assert_eq!(probe(&path).unwrap(), read_header(&bytes).unwrap());

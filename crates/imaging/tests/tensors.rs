@@ -1,4 +1,4 @@
-//! Geometry: pixels against a plain reference resize, and boxes there and back.
+//! Geometry: pixels against a straightforward reference resize, and round trips of boxes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -32,7 +32,7 @@ fn picture(width: u32, height: u32, channels: u8) -> Pixels {
     Pixels::new(width, height, channels, data).unwrap()
 }
 
-/// The weights of an antialiased triangle filter, by its definition.
+/// The weights of an antialiased triangle filter, by definition.
 fn triangle_weights(
     from: f64,
     length: f64,
@@ -120,7 +120,7 @@ fn center_crop_sees_the_middle_square_alone() {
     let (tensor, transform) =
         to_tensor(&pixels, &spec(40, Channels::Gray, Geometry::CenterCrop)).unwrap();
     assert_eq!(transform, Transform { scale_x: 2.0, scale_y: 2.0, offset_x: -40.0, offset_y: 0.0 });
-    // At the very edge the kernel reaches beyond the crop.
+    // At the edges the kernel extends beyond the crop.
     assert!(tensor.chunks_exact(40).all(|row| row[2..38].iter().all(|value| *value == 200)));
 }
 
@@ -179,7 +179,7 @@ proptest! {
         let (tensor, found) = to_tensor(&pixels, &spec).unwrap();
         prop_assert_eq!(tensor.len(), spec.bytes());
         prop_assert_eq!(found, transform(&spec, (width, height)));
-        // An even picture stays even, whatever the kernel.
+        // A uniform picture stays uniform with every kernel.
         let has_bars = spec.geometry == Geometry::Letterbox;
         prop_assert!(
             tensor.iter().all(|value| value.abs_diff(90) <= 1 || (has_bars && *value == 0))
@@ -201,7 +201,8 @@ proptest! {
         let mapped = found.to_tensor(&unit, source, tensor);
         let back = found.to_source(&mapped, source, tensor);
         for (a, b) in back.to_array().into_iter().zip(unit.to_array()) {
-            // Long thin pictures have offsets of thousands of tensor pixels, and floats 24 bits.
+            // Long thin pictures have offsets of thousands of tensor pixels, and floats have 24
+            // bits.
             prop_assert!((a - b).abs() < 2e-4, "{unit:?} came back as {back:?}");
         }
         if spec.geometry != Geometry::CenterCrop {
@@ -210,7 +211,7 @@ proptest! {
         }
     }
 
-    /// A bright patch in the source lies in the tensor where the transform says.
+    /// A bright patch of the source appears in the tensor where the transform says.
     #[test]
     fn pixels_move_as_boxes_do(
         width in 60u32..300,

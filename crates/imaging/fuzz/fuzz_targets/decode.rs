@@ -1,9 +1,9 @@
-//! Any bytes as an image file: nothing of ours panics, and a picture is as large as its header
-//! says.
+//! Decodes arbitrary bytes as an image file: our code never panics, and a picture has the size that
+//! its header says.
 //!
-//! `decode` catches panics of the decoders that others wrote, and libFuzzer would abort at them all
-//! the same. So a panic in a crate of the registry is shown once for each place, and fuzzing goes
-//! on; any other panic is a crash.
+//! `decode` catches panics in third-party decoders, but libFuzzer would still abort on them. A
+//! panic in a crate from the registry is therefore shown once for each source location, and fuzzing
+//! continues; any other panic is a crash.
 #![no_main]
 
 use std::collections::HashSet;
@@ -16,11 +16,11 @@ use ossify_imaging::{
     to_tensor_into,
 };
 
-/// Small pictures reach every branch, and thousands of them are decoded in a second.
+/// Small pictures reach every branch, and thousands of them can be decoded per second.
 const MAX_PIXELS: u64 = 1 << 20;
 
 fn is_of_others(panic: &PanicHookInfo) -> bool {
-    panic.location().is_some_and(|place| place.file().contains("/registry/src/"))
+    panic.location().is_some_and(|location| location.file().contains("/registry/src/"))
 }
 
 fn let_panics_of_others_pass() {
@@ -30,15 +30,15 @@ fn let_panics_of_others_pass() {
         if !is_of_others(panic) {
             return abort(panic);
         }
-        if let (Ok(mut shown), Some(place)) = (SHOWN.lock(), panic.location())
-            && shown.get_or_insert_default().insert(place.to_string())
+        if let (Ok(mut shown), Some(location)) = (SHOWN.lock(), panic.location())
+            && shown.get_or_insert_default().insert(location.to_string())
         {
             eprintln!("caught by decode: {panic}");
         }
     }));
 }
 
-/// A tensor for which pictures of the seeds' sizes are decoded at several fractions.
+/// A tensor size for which pictures of the seeds' sizes are decoded at several scales.
 fn spec(side_px: u32) -> TensorSpec {
     TensorSpec {
         side_px,
@@ -58,7 +58,8 @@ fuzz_target!(init: let_panics_of_others_pass(), |bytes: &[u8]| {
         let count = u64::from(pixels.width()) * u64::from(pixels.height());
         assert!(count <= MAX_PIXELS, "{:?}", pixels.size());
     }
-    // The number of bytes stands for a side: the same file always for the same tensor.
+    // The side is derived from the file's length, so that the same file always makes the same
+    // tensor.
     let spec = spec(1 + bytes.len() as u32 % 64);
     if let Ok(picture) = decode_picture(bytes, &Limits::of_pixels(MAX_PIXELS), &spec) {
         let mut tensor = vec![0; spec.bytes()];

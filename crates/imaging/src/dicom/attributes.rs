@@ -1,15 +1,15 @@
-//! What the data set says of its picture, checked.
+//! The validated attributes of the picture.
 
 use dicom_dictionary_std::tags;
 
-use super::data_set::{DataSet, Kept};
+use super::data_set::{DataSet, RawElements};
 use super::lut::Lut;
 use super::samples::Bits;
 use super::values::Values;
 use crate::error::HeaderError;
 use crate::format::ImageFormat;
 
-/// What samples mean (PS3.3 section C.7.6.3.1.2).
+/// The meaning of samples (PS3.3 section C.7.6.3.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Photometric {
     /// Gray, the lowest value white.
@@ -19,7 +19,7 @@ pub(super) enum Photometric {
     Palette,
     Rgb,
     YbrFull,
-    /// As `YbrFull`, with colour for two pixels at a time where it is not encoded.
+    /// Like `YbrFull`, with chroma shared by two pixels if it is not encoded.
     YbrFull422,
 }
 
@@ -31,32 +31,32 @@ pub(super) enum WindowFunction {
     Sigmoid,
 }
 
-/// The values that are of interest.
+/// The range of values to display.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Window {
     pub center: f64,
-    /// Above 0; at least 1 for `Linear`.
+    /// More than 0; at least 1 for `Linear`.
     pub width: f64,
     pub function: WindowFunction,
 }
 
-/// How stored values become those of the modality.
+/// How stored values become modality values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Modality {
     Rescale { slope: f64, intercept: f64 },
     Table(Lut),
 }
 
-/// How values of the modality become shades.
+/// How modality values become shades.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Interest {
+pub(super) enum VoiMapping {
     Window(Window),
     Table(Lut),
-    /// The lowest value of the picture to its highest.
+    /// From the picture's lowest value to its highest.
     FullRange,
 }
 
-/// What the data set says of its picture.
+/// The attributes of the picture.
 #[derive(Clone, Debug)]
 pub(super) struct Attributes {
     pub rows: u16,
@@ -65,13 +65,13 @@ pub(super) struct Attributes {
     pub samples_per_pixel: u16,
     pub photometric: Photometric,
     pub bits: Bits,
-    /// Whether all samples of a colour come before those of the next.
+    /// Whether each colour has a plane of its own.
     pub is_planar: bool,
-    /// Stored values from and to which pixels are no part of the picture.
+    /// The range of stored values that mark pixels outside the picture.
     pub padding: Option<(i64, i64)>,
     pub modality: Modality,
-    pub interest: Interest,
-    /// Red, green and blue; there where the photometric interpretation is a palette.
+    pub voi_mapping: VoiMapping,
+    /// Red, green and blue, if the photometric interpretation is a palette.
     pub palette: Option<[Lut; 3]>,
 }
 
@@ -79,7 +79,7 @@ impl Attributes {
     pub(super) fn read(data_set: &DataSet) -> Result<Self, HeaderError> {
         let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
         let unsupported = |reason: String| HeaderError::unsupported(ImageFormat::Dicom, reason);
-        let values = Values::read(&data_set.kept).map_err(malformed)?;
+        let values = Values::read(&data_set.elements).map_err(malformed)?;
         let frames =
             values.integers(tags::NUMBER_OF_FRAMES, "number of frames").map_err(malformed)?;
         if let Some(frames) =
@@ -95,7 +95,7 @@ impl Attributes {
             values.required(tags::COLUMNS, "columns").map_err(malformed)?,
         );
         let samples_per_pixel =
-            values.required(tags::SAMPLES_PER_PIXEL, "samples a pixel").map_err(malformed)?;
+            values.required(tags::SAMPLES_PER_PIXEL, "samples per pixel").map_err(malformed)?;
         let word = values
             .word(tags::PHOTOMETRIC_INTERPRETATION)
             .ok_or_else(|| malformed("it does not say its photometric interpretation".into()))?;
@@ -114,7 +114,7 @@ impl Attributes {
         };
         if samples_per_pixel != samples {
             return Err(malformed(format!(
-                "it says {samples_per_pixel} samples a pixel, and {word} has {samples}"
+                "it says {samples_per_pixel} samples per pixel, and {word} has {samples}"
             )));
         }
         let bits = bits(&values).map_err(malformed)?;
@@ -122,7 +122,7 @@ impl Attributes {
             || bits.allocated == 32 && photometric_is_color(photometric)
         {
             return Err(unsupported(format!(
-                "{} bits a sample of {word}; convert it to PNG",
+                "{} bits per sample of {word}; convert it to PNG",
                 bits.allocated
             )));
         }
@@ -133,7 +133,7 @@ impl Attributes {
             && values.u16(tags::PLANAR_CONFIGURATION, "planar configuration").map_err(malformed)?
                 == Some(1);
         let modality = modality(&values, data_set, bits).map_err(malformed)?;
-        let interest = interest(&values, data_set, bits, &modality)?;
+        let voi_mapping = voi_mapping(&values, data_set, bits, &modality)?;
         let padding = padding(&values, bits).map_err(malformed)?;
         let palette =
             if photometric == Photometric::Palette { Some(palette(&values)?) } else { None };
@@ -146,12 +146,12 @@ impl Attributes {
             is_planar,
             padding,
             modality,
-            interest,
+            voi_mapping,
             palette,
         })
     }
 
-    /// Whether it comes out in colour.
+    /// Whether the decoded picture has colour.
     pub(super) fn is_color(&self) -> bool {
         photometric_is_color(self.photometric)
     }
@@ -161,7 +161,7 @@ impl Attributes {
         u64::from(self.rows) * u64::from(self.columns)
     }
 
-    /// Bytes of all samples where they are not encoded.
+    /// Bytes of all samples if they are not encoded.
     pub(super) fn native_bytes(&self) -> u64 {
         let samples = if self.photometric == Photometric::YbrFull422 {
             2
@@ -182,7 +182,7 @@ fn bits(values: &Values) -> Result<Bits, String> {
     let high = values.u16(tags::HIGH_BIT, "high bit")?.unwrap_or(stored.wrapping_sub(1));
     if stored == 0 || stored > allocated || high >= allocated || high + 1 < stored {
         return Err(format!(
-            "of {allocated} bits a sample it says that {stored} are stored, the highest of them \
+            "it says that {stored} of {allocated} bits per sample are stored, the highest being \
             bit {high}"
         ));
     }
@@ -204,22 +204,22 @@ fn modality(values: &Values, data_set: &DataSet, bits: Bits) -> Result<Modality,
     Ok(Modality::Rescale { slope, intercept })
 }
 
-fn interest(
+fn voi_mapping(
     values: &Values,
     data_set: &DataSet,
     bits: Bits,
     modality: &Modality,
-) -> Result<Interest, HeaderError> {
+) -> Result<VoiMapping, HeaderError> {
     let malformed = |reason: String| HeaderError::malformed(ImageFormat::Dicom, reason);
     let center = values.number(tags::WINDOW_CENTER, "window center").map_err(malformed)?;
-    // Some writers say a width of 0 where they mean that there is no window.
+    // Some writers give a width of 0 to say that there is no window.
     let width = values
         .number(tags::WINDOW_WIDTH, "window width")
         .map_err(malformed)?
         .filter(|width| *width > 0.0);
     if let (Some(center), Some(width)) = (center, width) {
         let function = match values.word(tags::VOILUT_FUNCTION).as_deref() {
-            // The linear function divides by the width less 1.
+            // The linear function divides by the width minus 1.
             None | Some("" | "LINEAR") if width >= 1.0 => WindowFunction::Linear,
             None | Some("" | "LINEAR" | "LINEAR_EXACT") => WindowFunction::LinearExact,
             Some("SIGMOID") => WindowFunction::Sigmoid,
@@ -230,7 +230,7 @@ fn interest(
                 ));
             }
         };
-        return Ok(Interest::Window(Window { center, width, function }));
+        return Ok(VoiMapping::Window(Window { center, width, function }));
     }
     let is_signed = match modality {
         Modality::Table(_) => false,
@@ -238,18 +238,22 @@ fn interest(
     };
     let table =
         table(data_set.voi_table.as_ref(), "VOI look-up table", is_signed).map_err(malformed)?;
-    Ok(table.map_or(Interest::FullRange, Interest::Table))
+    Ok(table.map_or(VoiMapping::FullRange, VoiMapping::Table))
 }
 
-fn table(kept: Option<&Kept>, name: &str, is_signed: bool) -> Result<Option<Lut>, String> {
-    let Some(kept) = kept else { return Ok(None) };
-    Lut::read(&Values::read(kept)?, tags::LUT_DESCRIPTOR, tags::LUT_DATA, name, is_signed)
+fn table(
+    elements: Option<&RawElements>,
+    name: &str,
+    is_signed: bool,
+) -> Result<Option<Lut>, String> {
+    let Some(elements) = elements else { return Ok(None) };
+    Lut::read(&Values::read(elements)?, tags::LUT_DESCRIPTOR, tags::LUT_DATA, name, is_signed)
 }
 
 fn padding(values: &Values, bits: Bits) -> Result<Option<(i64, i64)>, String> {
     let read = |tag, name| {
         let value = values.integers(tag, name)?.and_then(|values| values.first().copied());
-        // Without written representations the sign is the pixels'.
+        // If value representations are not written, the sign is that of the pixels.
         Ok::<_, String>(value.map(|value| {
             if bits.is_signed { i64::from(value as u16 as i16) } else { i64::from(value as u16) }
         }))

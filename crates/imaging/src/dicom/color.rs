@@ -3,7 +3,7 @@
 use super::lut::Lut;
 use super::samples::Samples;
 
-/// Colours of the palette; values past its ends take the colours there.
+/// Looks up the colours of the palette; values beyond its ends take the first or last colour.
 pub(super) fn from_palette(samples: &Samples<'_>, palette: &[Lut; 3]) -> Vec<u8> {
     let mut rgb =
         Vec::with_capacity(samples.data.len() / usize::from(samples.bytes_per_sample) * 3);
@@ -18,7 +18,7 @@ pub(super) fn from_palette(samples: &Samples<'_>, palette: &[Lut; 3]) -> Vec<u8>
     rgb
 }
 
-/// Samples with 8 bits, in their order.
+/// Samples scaled to 8 bits, in their order.
 pub(super) fn to_8_bit(samples: &Samples<'_>) -> Vec<u8> {
     let full = u32::MAX >> (32 - u32::from(samples.bits.stored));
     let mut out = Vec::with_capacity(samples.data.len() / usize::from(samples.bytes_per_sample));
@@ -31,13 +31,13 @@ fn scaled(value: u32, full: u32) -> u8 {
     ((u64::from(value.min(full)) * 255 + u64::from(full) / 2) / u64::from(full)) as u8
 }
 
-/// Pixels one behind the other from colours one behind the other.
+/// Interleaves the colour planes into pixels.
 pub(super) fn interleaved(planes: &[u8]) -> Vec<u8> {
     let pixels = planes.len() / 3;
     (0..pixels).flat_map(|i| [planes[i], planes[pixels + i], planes[2 * pixels + i]]).collect()
 }
 
-/// YCbCr of each pixel from two luminances and one colour for each two pixels.
+/// YCbCr of each pixel, from pairs of pixels that share their chroma.
 pub(super) fn with_color_for_each_pixel(pairs: &[u8]) -> Vec<u8> {
     pairs
         .as_chunks::<4>()

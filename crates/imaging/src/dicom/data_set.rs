@@ -1,4 +1,4 @@
-//! The elements that a picture needs, and where its pixels lie.
+//! Reads the elements that a picture needs, and locates its pixels.
 
 use std::io::{self, Read as _};
 use std::ops::Range;
@@ -13,18 +13,18 @@ use crate::error::HeaderError;
 use crate::format::ImageFormat;
 use crate::source::{ReadAt, Source};
 
-/// Bytes of all values that are read, look-up tables among them; a table has at most 128 KiB.
-const MAX_KEPT_BYTES: u64 = 2 << 20;
-/// Pieces of encoded pixels; a single frame mostly has one.
+/// Bytes of all values that are read, including look-up tables; a table has at most 128 KiB.
+const MAX_ELEMENT_BYTES: u64 = 2 << 20;
+/// Fragments of encoded pixels; a single frame usually has one.
 const MAX_FRAGMENTS: usize = 1 << 16;
 /// Inflated bytes before the pixels of a deflated data set.
 const MAX_INFLATED_HEADER_BYTES: usize = 16 << 20;
-/// Inflated bytes behind the pixels that are searched for the end mark.
+/// Inflated bytes after the pixels that are searched for the end mark.
 const MAX_BYTES_BEHIND_PIXELS: u64 = 16 << 20;
 const FIRST_INFLATED_BYTES: usize = 64 << 10;
 
 /// Elements of the data set that describe the picture.
-const KEPT: [Tag; 24] = [
+const PICTURE_TAGS: [Tag; 24] = [
     tags::SAMPLES_PER_PIXEL,
     tags::PHOTOMETRIC_INTERPRETATION,
     tags::PLANAR_CONFIGURATION,
@@ -52,16 +52,16 @@ const KEPT: [Tag; 24] = [
 ];
 const TABLE: [Tag; 2] = [tags::LUT_DESCRIPTOR, tags::LUT_DATA];
 
-/// Elements as they are written, heads and values, one behind the other.
+/// The raw elements, heads and values, concatenated.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct RawElements {
     pub raw: Vec<u8>,
     pub encoding: Encoding,
 }
 
-impl Kept {
+impl RawElements {
     fn new(encoding: Encoding) -> Self {
-        Kept { raw: Vec::new(), encoding }
+        RawElements { raw: Vec::new(), encoding }
     }
 
     fn push<R: ReadAt>(
@@ -70,42 +70,42 @@ impl Kept {
         element: &Element,
     ) -> Result<(), WalkError> {
         let value =
-            walk.raw(element, MAX_KEPT_BYTES - (self.raw.len() as u64).min(MAX_KEPT_BYTES))?;
+            walk.raw(element, MAX_ELEMENT_BYTES - (self.raw.len() as u64).min(MAX_ELEMENT_BYTES))?;
         self.raw.extend(value);
         Ok(())
     }
 }
 
-/// Where the pixels lie: in the file, or in the inflated data set.
+/// The location of the pixels, in the file or in the inflated data set.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PixelData {
     /// One value with all samples.
     Native {
         at: u64,
         bytes: u64,
-        /// Whether the value is made of 16-bit words.
+        /// Whether the value consists of 16-bit words.
         is_words: bool,
     },
-    /// Encoded pixels, in pieces.
+    /// Encoded pixels, in fragments.
     Encapsulated(Vec<Range<u64>>),
 }
 
-/// What a file holds of its picture.
+/// The elements of a file that describe its picture.
 #[derive(Debug)]
 pub(super) struct DataSet {
     pub syntax: Syntax,
-    /// Where the data set begins in the file.
+    /// Offset of the data set in the file.
     pub at: u64,
-    pub kept: Kept,
-    pub modality_table: Option<Kept>,
-    pub voi_table: Option<Kept>,
+    pub elements: RawElements,
+    pub modality_table: Option<RawElements>,
+    pub voi_table: Option<RawElements>,
     pub pixel_data: PixelData,
-    /// Whether the pixels lie in the file to their end.
+    /// Whether the file contains the pixels to their end.
     pub is_complete: bool,
 }
 
 impl DataSet {
-    /// Reads a file up to its pixels, and where those end.
+    /// Reads a file up to its pixels, and finds where those end.
     pub(super) fn read<R: ReadAt>(source: &mut Source<R>) -> Result<Self, HeaderError> {
         let (syntax, at) = Syntax::read(&mut Walk::new(source))?;
         match syntax.coding {
@@ -123,7 +123,8 @@ fn data_set<R: ReadAt>(
     let bytes = source.len();
     let mut walk = Walk::new(source);
     let encoding = walk.encoding(start, syntax.encoding)?;
-    let (mut kept, mut modality_table, mut voi_table) = (Kept::new(encoding), None, None);
+    let (mut elements, mut modality_table, mut voi_table) =
+        (RawElements::new(encoding), None, None);
     let mut at = start;
     let pixels = loop {
         if at == bytes {
@@ -138,7 +139,7 @@ fn data_set<R: ReadAt>(
                 modality_table = first_item(&mut walk, &element, encoding)?
             }
             tags::VOILUT_SEQUENCE => voi_table = first_item(&mut walk, &element, encoding)?,
-            tag if KEPT.contains(&tag) => kept.push(&mut walk, &element)?,
+            tag if PICTURE_TAGS.contains(&tag) => elements.push(&mut walk, &element)?,
             _ => {}
         }
         at = walk.end(&element, encoding)?;
@@ -166,15 +167,15 @@ fn data_set<R: ReadAt>(
             ));
         }
     };
-    Ok(DataSet { syntax, at: start, kept, modality_table, voi_table, pixel_data, is_complete })
+    Ok(DataSet { syntax, at: start, elements, modality_table, voi_table, pixel_data, is_complete })
 }
 
-/// The look-up table in the first item of a sequence; `None` where it has none.
+/// The look-up table in the first item of a sequence, if it has one.
 fn first_item<R: ReadAt>(
     walk: &mut Walk<'_, R>,
     sequence: &Element,
     encoding: Encoding,
-) -> Result<Option<Kept>, WalkError> {
+) -> Result<Option<RawElements>, WalkError> {
     let encoding = sequence.inner_encoding(encoding);
     if sequence.length == Some(0) {
         return Ok(None);
@@ -183,7 +184,7 @@ fn first_item<R: ReadAt>(
     if item.tag != ITEM {
         return Ok(None);
     }
-    let mut kept = Kept::new(encoding);
+    let mut elements = RawElements::new(encoding);
     let (mut at, end) =
         (item.value_at, item.length.map(|length| item.value_at + u64::from(length)));
     while end.is_none_or(|end| at < end) {
@@ -192,15 +193,15 @@ fn first_item<R: ReadAt>(
             break;
         }
         if TABLE.contains(&element.tag) {
-            kept.push(walk, &element)?;
+            elements.push(walk, &element)?;
         }
         at = walk.end(&element, encoding)?;
     }
-    Ok(Some(kept))
+    Ok(Some(elements))
 }
 
-/// The pieces of encoded pixels (PS3.5 section A.4) without the table of offsets before them, and
-/// whether the delimiter behind them is there.
+/// The fragments of encoded pixels (PS3.5 section A.4) without the offset table before them, and
+/// whether the delimiter after them is present.
 fn fragments<R: ReadAt>(
     walk: &mut Walk<'_, R>,
     mut at: u64,
@@ -227,7 +228,7 @@ fn fragments<R: ReadAt>(
             }
             (tag, _) => {
                 return Err(WalkError::Malformed(format!(
-                    "its encoded pixels have {tag} at byte {at}, which is no fragment"
+                    "its encoded pixels have {tag} at byte {at}, which is not a fragment"
                 )));
             }
         }
@@ -240,7 +241,7 @@ fn fragments<R: ReadAt>(
     Ok((PixelData::Encapsulated(fragments), is_complete))
 }
 
-/// The deflated data set at `at`: only what lies before its pixels is kept in memory, the rest is
+/// The deflated data set at `at`: only the part before its pixels is kept in memory; the rest is
 /// counted.
 fn inflated<R: ReadAt>(
     source: &mut Source<R>,
@@ -275,7 +276,7 @@ fn inflated<R: ReadAt>(
         let seen = start.len() as u64;
         let mut count =
             |bytes: u64| io::copy(&mut (&mut reader).take(bytes), &mut io::sink()).map_err(damaged);
-        // The last pixel may be there and the end mark behind it not.
+        // The last pixel may be present although the end mark after it is missing.
         found.is_complete = seen + count(end.saturating_sub(seen))? >= end;
         let behind = count(MAX_BYTES_BEHIND_PIXELS)?;
         found.is_complete &= reader.has_ended() || behind == MAX_BYTES_BEHIND_PIXELS;

@@ -1,13 +1,13 @@
 //! From stored values to shades (PS3.3 sections C.11.1 and C.11.2).
 
-use super::attributes::{Attributes, Interest, Modality, Photometric, Window, WindowFunction};
+use super::attributes::{Attributes, Modality, Photometric, VoiMapping, Window, WindowFunction};
 use super::samples::Samples;
 
 const WHITE: f64 = 255.0;
-/// Up to so many bits, each value's shade is computed once.
+/// Up to this number of bits, the shade of each value is computed only once.
 const MAX_TABLE_BITS: u16 = 16;
 
-/// A shade for each sample.
+/// The shade of each sample.
 pub(super) fn shades(samples: &Samples<'_>, attributes: &Attributes) -> Vec<u8> {
     let scale = Scale::new(samples, attributes);
     let mut shades = Vec::with_capacity(samples.data.len() / usize::from(samples.bytes_per_sample));
@@ -22,17 +22,17 @@ pub(super) fn shades(samples: &Samples<'_>, attributes: &Attributes) -> Vec<u8> 
     shades
 }
 
-/// The whole way from a stored value to its shade.
+/// The transform from a stored value to its shade.
 struct Scale<'a> {
     attributes: &'a Attributes,
-    /// Lowest and highest value of the modality; there where the picture's range is the scale.
+    /// Lowest and highest modality value, if the picture's own range is used.
     range: (f64, f64),
 }
 
 impl<'a> Scale<'a> {
     fn new(samples: &Samples<'_>, attributes: &'a Attributes) -> Self {
         let mut scale = Scale { attributes, range: (0.0, 0.0) };
-        if attributes.interest == Interest::FullRange {
+        if attributes.voi_mapping == VoiMapping::FullRange {
             let is_padding = |value: i64| {
                 attributes.padding.is_some_and(|(from, to)| (from..=to).contains(&value))
             };
@@ -58,15 +58,15 @@ impl<'a> Scale<'a> {
 
     fn shade(&self, stored: i64) -> u8 {
         let value = self.modality(stored);
-        let brightness = match &self.attributes.interest {
-            Interest::Window(window) => window.brightness(value) * WHITE,
-            Interest::Table(table) => {
+        let brightness = match &self.attributes.voi_mapping {
+            VoiMapping::Window(window) => window.brightness(value) * WHITE,
+            VoiMapping::Table(table) => {
                 f64::from(table.get(value.round() as i64)) * WHITE / f64::from(table.full())
             }
-            Interest::FullRange => {
+            VoiMapping::FullRange => {
                 let (low, high) = self.range;
-                // A picture of one value has the lowest shade everywhere, and so has one of nothing
-                // but padding.
+                // A picture with a single value, or with nothing but padding, has the lowest shade
+                // everywhere.
                 if high > low {
                     ((value - low) / (high - low)).clamp(0.0, 1.0) * WHITE
                 } else {

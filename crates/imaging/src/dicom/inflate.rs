@@ -4,7 +4,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 const BUFFER_BYTES: usize = 32 << 10;
 
-/// A deflated data set (PS3.5 section A.5: RFC 1951 without a frame), inflated as it is read.
+/// A deflated data set (PS3.5 section A.5: RFC 1951 without a frame), inflated while it is read.
 pub(super) struct Inflated<R> {
     reader: R,
     state: Decompress,
@@ -24,7 +24,7 @@ impl<R: Read> Inflated<R> {
         }
     }
 
-    /// Whether the end mark was reached; without it the file was cut short.
+    /// Whether the end mark was reached; otherwise the file is truncated.
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended
     }

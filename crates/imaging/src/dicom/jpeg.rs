@@ -10,22 +10,22 @@ use crate::error::{DecodeError, HeaderError};
 use crate::format::ImageFormat;
 use crate::limits::Limits;
 
-/// Bytes that the decoder may hold for each sample at worst: differences and values of lossless
-/// samples, twice.
+/// Upper bound of the bytes that the decoder holds for each sample: differences and values of
+/// lossless samples, twice.
 const WORST_BYTES_PER_SAMPLE: u64 = 12;
-/// Scans of one picture; progressive ones have about ten. Each scan costs a pass over the whole
+/// Scans of one picture; progressive pictures have about ten. Each scan costs a pass over the whole
 /// picture.
 const MAX_SCANS: usize = 128;
 const START_OF_SCAN: u8 = 0xda;
 const APP14: u8 = 0xee;
 
-/// What came out of a frame.
+/// A decoded frame.
 pub(super) struct Frame {
-    /// Samples side by side, without a change of colours; lowest byte first.
+    /// Interleaved samples without colour conversion, in little-endian byte order.
     pub data: Vec<u8>,
     /// 1 or 2.
     pub bytes_per_sample: u16,
-    /// Whether the colours are YCbCr, where the JPEG itself says so or not (Adobe's marker).
+    /// Whether the colours are YCbCr, if the JPEG says so (Adobe's marker).
     pub is_ycbcr: Option<bool>,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn decoded(
         jpeg_decoder::Error::Unsupported(feature) => {
             let feature = match feature {
                 UnsupportedFeature::SamplePrecision(bits) => {
-                    format!("{bits} bits a sample in a lossy JPEG")
+                    format!("{bits} bits per sample in a lossy JPEG")
                 }
                 UnsupportedFeature::ArithmeticEntropyCoding => {
                     "arithmetic coding in its JPEG".into()
@@ -58,8 +58,8 @@ pub(super) fn decoded(
     }
     let mut decoder = Decoder::new(Cursor::new(frame));
     if samples_per_pixel == 3 {
-        // Samples side by side as they are. `ColorTransform::None` would put them in planes, line
-        // by line.
+        // Keeps the samples interleaved. `ColorTransform::None` would put them in planes, line by
+        // line.
         decoder.set_color_transform(ColorTransform::RGB);
     }
     decoder.read_info().map_err(failed)?;
@@ -92,7 +92,7 @@ pub(super) fn decoded(
     Ok(Frame { data, bytes_per_sample, is_ycbcr: adobe_ycbcr(frame) })
 }
 
-/// What Adobe's marker says of the colours: 0 stands for RGB, 1 for YCbCr.
+/// The colour transform of Adobe's marker: 0 is RGB, 1 is YCbCr.
 fn adobe_ycbcr(frame: &[u8]) -> Option<bool> {
     let mut at = 2;
     while let Some(&[0xff, marker, high, low]) = frame.get(at..at + 4) {

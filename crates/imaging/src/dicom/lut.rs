@@ -9,17 +9,17 @@ const TWELVE_BITS: u16 = 4095;
 /// A table from stored or modality values to others.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Lut {
-    /// The value that the first entry is for; smaller values take it as well, and values past the
-    /// last take that.
+    /// The value that the first entry is for. Smaller values take the first entry, larger values
+    /// the last.
     first: i64,
     entries: Vec<u16>,
-    /// What entries reach at most, by the bits that they are said to have.
+    /// The largest value that entries can have with the announced number of bits.
     full: u16,
 }
 
 impl Lut {
-    /// Reads a table; `None` where there is none. `is_signed` says how the first value is written
-    /// where the file leaves it open.
+    /// Reads a table, if there is one. `is_signed` says how to read the first value if the file
+    /// does not specify it.
     pub(super) fn read(
         values: &Values,
         descriptor: Tag,
@@ -30,11 +30,11 @@ impl Lut {
         let Some(described) = values.integers(descriptor, name)? else { return Ok(None) };
         let [count, first, bits] = described[..] else {
             return Err(format!(
-                "the descriptor of its {name} has {} values in place of 3",
+                "the descriptor of its {name} has {} values instead of 3",
                 described.len()
             ));
         };
-        // All three are written as signed numbers where the first value of the table is negative
+        // All three are written as signed numbers if the first value of the table is negative
         // (PS3.3 C.11.1.1.1).
         let count = match count & 0xffff {
             0 => 1 << 16,
@@ -54,7 +54,7 @@ impl Lut {
         let entries: Vec<u16> = if words.len() >= count {
             words.into_iter().take(count).collect()
         } else if bits <= 8 {
-            // Two entries in a word, the first in its low byte.
+            // Two entries per word, the first in its low byte.
             words.into_iter().flat_map(u16::to_le_bytes).map(u16::from).take(count).collect()
         } else {
             words
@@ -71,16 +71,17 @@ impl Lut {
         self.entries.get(index as usize).copied().unwrap_or_default()
     }
 
-    /// What entries reach at most: by the bits that they are said to have, but 12 bits where none
-    /// of 16 is above. Some detectors write 12-bit tables as 16-bit ones, and such a picture would
-    /// be all but black.
+    /// The largest value that entries can have: that of the announced number of bits, or 4095 if a
+    /// 16-bit table never exceeds that. Some detectors write 12-bit tables as 16-bit tables, and
+    /// such a picture would be almost black.
     pub(super) fn full(&self) -> u16 {
         let is_12_bit =
             self.full == u16::MAX && self.entries.iter().all(|entry| *entry <= TWELVE_BITS);
         if is_12_bit { TWELVE_BITS } else { self.full }
     }
 
-    /// What entries reach at most by the bits that they are said to have.
+    /// The largest value that entries can have with the announced number of bits, without that
+    /// exception.
     pub(super) fn announced_full(&self) -> u16 {
         self.full
     }

@@ -1,10 +1,9 @@
 //! DICOM files (PS3.10) with one picture.
 //!
-//! A file is walked by [`walk`], which reads nothing but the heads of elements; the few elements
-//! that describe the picture are read by dicom-object. Pixels are decoded by jpeg-decoder and by
-//! [`rle`] and become shades by [`gray`], because what dicom-pixeldata makes of them cuts fractions
-//! off, knows neither modality look-up tables nor padding, and trusts the lengths that a file
-//! announces.
+//! [`walk`] passes over a file and reads only the heads of elements; dicom-object reads the few
+//! elements that describe the picture. Pixels are decoded by jpeg-decoder and [`rle`], and [`gray`]
+//! turns them into shades. dicom-pixeldata is not used because it truncates fractions, ignores
+//! modality look-up tables and padding, and trusts the lengths that a file announces.
 
 mod attributes;
 mod color;
@@ -36,8 +35,8 @@ use crate::limits::Limits;
 use crate::pixels::Pixels;
 use crate::source::{ReadAt, Source};
 
-/// Reads the elements before the pixels, and whether those reach their end. Kinds of files that are
-/// not read here are refused already now.
+/// Reads the elements before the pixels, and checks whether the pixels are complete. Unsupported
+/// kinds of files are already refused here.
 pub(crate) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
     let (data_set, attributes) = open(source)?;
     Ok(ImageHeader {
@@ -57,7 +56,7 @@ fn open<R: ReadAt>(source: &mut Source<R>) -> Result<(DataSet, Attributes), Head
     let attributes = Attributes::read(&data_set)?;
     if data_set.syntax.coding == Coding::LossyJpeg && attributes.bits.stored > 8 {
         let reason =
-            format!("{} bits a sample in a lossy JPEG; {DECOMPRESS}", attributes.bits.stored);
+            format!("{} bits per sample in a lossy JPEG; {DECOMPRESS}", attributes.bits.stored);
         return Err(HeaderError::unsupported(ImageFormat::Dicom, reason));
     }
     if let PixelData::Native { bytes, .. } = data_set.pixel_data {
@@ -73,9 +72,8 @@ fn open<R: ReadAt>(source: &mut Source<R>) -> Result<(DataSet, Attributes), Head
     Ok((data_set, attributes))
 }
 
-/// Decodes a file whose header keeps the limits. The rules are those of [`crate::decode`].
+/// Decodes a file whose header is within the limits, by the rules of [`crate::decode`].
 pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeError> {
-    let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Dicom, reason };
     let (data_set, attributes) =
         open(&mut Source::new(Cursor::new(bytes), bytes.len() as u64).map_err(HeaderError::Io)?)?;
     let (samples, is_ycbcr) = stored(bytes, &data_set, &attributes, limits)?;
@@ -103,106 +101,116 @@ pub(crate) fn decode(bytes: &[u8], limits: &Limits) -> Result<Pixels, DecodeErro
         .ok_or_else(|| damaged("its pixels do not fill its size".into()))
 }
 
-/// The samples as they are stored, and whether their colours are YCbCr.
+/// The stored samples, and whether their colours are YCbCr.
 fn stored<'a>(
     bytes: &'a [u8],
     data_set: &DataSet,
     attributes: &Attributes,
     limits: &Limits,
 ) -> Result<(Samples<'a>, bool), DecodeError> {
-    let damaged = |reason: String| DecodeError::Damaged { format: ImageFormat::Dicom, reason };
-    let cut_short =
-        || DecodeError::CutShort { format: ImageFormat::Dicom, bytes: bytes.len() as u64 };
-    let slice = |range: Range<u64>| {
-        bytes.get(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
-    };
-    let needed = attributes.native_bytes();
-    let mut samples = Samples {
-        data: Cow::Borrowed(&[]),
-        bytes_per_sample: attributes.bits.allocated / 8,
+    let is_ycbcr = matches!(attributes.photometric, Photometric::YbrFull | Photometric::YbrFull422);
+    let samples = |data, bytes_per_sample| Samples {
+        data,
+        bytes_per_sample,
         is_big_endian: data_set.syntax.encoding.is_big_endian,
         bits: attributes.bits,
     };
-    let mut is_ycbcr =
-        matches!(attributes.photometric, Photometric::YbrFull | Photometric::YbrFull422);
-    match &data_set.pixel_data {
+    let bytes_per_sample = attributes.bits.allocated / 8;
+    let fragments = match &data_set.pixel_data {
         PixelData::Native { at, is_words, .. } => {
-            samples.data = match data_set.syntax.coding {
-                Coding::Deflated => {
-                    let deflated = slice(data_set.at..bytes.len() as u64).ok_or_else(cut_short)?;
-                    let mut data = Vec::new();
-                    let read = Inflated::new(deflated).take(at + needed).read_to_end(&mut data);
-                    read.map_err(|e| damaged(format!("its deflated content: {e}")))?;
-                    if (data.len() as u64) < at + needed {
-                        return Err(cut_short());
-                    }
-                    Cow::Owned(data.split_off(*at as usize))
-                }
-                _ => Cow::Borrowed(slice(*at..at + needed).ok_or_else(cut_short)?),
-            };
-            if samples.is_big_endian && *is_words && samples.bytes_per_sample == 1 {
-                // Two samples make a word, whose bytes are swapped.
-                let even = slice(*at..at + needed.next_multiple_of(2)).ok_or_else(cut_short)?;
-                let mut data: Vec<u8> =
-                    even.as_chunks::<2>().0.iter().flat_map(|[high, low]| [*low, *high]).collect();
-                data.truncate(needed as usize);
-                samples.data = Cow::Owned(data);
-            }
+            let data = native(bytes, data_set, attributes, *at, *is_words)?;
+            return Ok((samples(data, bytes_per_sample), is_ycbcr));
         }
-        PixelData::Encapsulated(fragments) => {
-            let pieces: Option<Vec<&[u8]>> =
-                fragments.iter().map(|range| slice(range.clone())).collect();
-            let pieces = pieces.ok_or_else(cut_short)?;
-            let frame = match pieces[..] {
-                [] => return Err(damaged("it announces encoded pixels and has none".into())),
-                [frame] => Cow::Borrowed(frame),
-                _ => Cow::Owned(pieces.concat()),
-            };
-            match data_set.syntax.coding {
-                Coding::Rle => {
-                    let (per_pixel, bytes_per_sample) = (
-                        usize::from(attributes.samples_per_pixel),
-                        usize::from(samples.bytes_per_sample),
-                    );
-                    samples.data = Cow::Owned(
-                        rle::unpacked(
-                            &frame,
-                            attributes.pixels() as usize,
-                            per_pixel,
-                            bytes_per_sample,
-                        )
-                        .map_err(damaged)?,
-                    );
-                }
-                Coding::LossyJpeg | Coding::LosslessJpeg => {
-                    let frame = jpeg::decoded(
-                        &frame,
-                        (attributes.columns, attributes.rows),
-                        attributes.samples_per_pixel,
-                        limits,
-                    )?;
-                    if frame.bytes_per_sample > samples.bytes_per_sample {
-                        return Err(damaged(
-                            "its JPEG has more than 8 bits a sample and the header says 8".into(),
-                        ));
-                    }
-                    (samples.data, samples.bytes_per_sample) =
-                        (Cow::Owned(frame.data), frame.bytes_per_sample);
-                    is_ycbcr = frame.is_ycbcr.unwrap_or(is_ycbcr);
-                }
-                _ if (frame.len() as u64) < needed => {
-                    return Err(damaged(format!(
-                        "its pixels take {needed} bytes and it has {}",
-                        frame.len()
-                    )));
-                }
-                _ => {
-                    let mut data = frame.into_owned();
-                    data.truncate(needed as usize);
-                    samples.data = Cow::Owned(data);
-                }
+        PixelData::Encapsulated(fragments) => fragments,
+    };
+    let frame = joined(bytes, fragments)?;
+    let needed = attributes.native_bytes();
+    match data_set.syntax.coding {
+        Coding::Rle => {
+            let data = rle::unpacked(
+                &frame,
+                attributes.pixels() as usize,
+                usize::from(attributes.samples_per_pixel),
+                usize::from(bytes_per_sample),
+            );
+            Ok((samples(Cow::Owned(data.map_err(damaged)?), bytes_per_sample), is_ycbcr))
+        }
+        Coding::LossyJpeg | Coding::LosslessJpeg => {
+            let size = (attributes.columns, attributes.rows);
+            let frame = jpeg::decoded(&frame, size, attributes.samples_per_pixel, limits)?;
+            if frame.bytes_per_sample > bytes_per_sample {
+                return Err(damaged(
+                    "its JPEG has more than 8 bits per sample and the header says 8".into(),
+                ));
             }
+            let is_ycbcr = frame.is_ycbcr.unwrap_or(is_ycbcr);
+            Ok((samples(Cow::Owned(frame.data), frame.bytes_per_sample), is_ycbcr))
+        }
+        _ if (frame.len() as u64) < needed => {
+            Err(damaged(format!("its pixels take {needed} bytes and it has {}", frame.len())))
+        }
+        _ => {
+            let mut data = frame.into_owned();
+            data.truncate(needed as usize);
+            Ok((samples(Cow::Owned(data), bytes_per_sample), is_ycbcr))
         }
     }
-    Ok((samples, is_ycbcr))
+}
+
+/// The bytes of samples that are not encoded.
+fn native<'a>(
+    bytes: &'a [u8],
+    data_set: &DataSet,
+    attributes: &Attributes,
+    at: u64,
+    is_words: bool,
+) -> Result<Cow<'a, [u8]>, DecodeError> {
+    let needed = attributes.native_bytes();
+    if let Coding::Deflated = data_set.syntax.coding {
+        let deflated = slice(bytes, data_set.at..bytes.len() as u64)?;
+        let mut data = Vec::new();
+        let read = Inflated::new(deflated).take(at + needed).read_to_end(&mut data);
+        read.map_err(|e| damaged(format!("its deflated content: {e}")))?;
+        if (data.len() as u64) < at + needed {
+            return Err(cut_short(bytes));
+        }
+        return Ok(Cow::Owned(data.split_off(at as usize)));
+    }
+    if is_words && data_set.syntax.encoding.is_big_endian && attributes.bits.allocated == 8 {
+        // Two samples form a word, whose bytes are swapped.
+        let even = slice(bytes, at..at + needed.next_multiple_of(2))?;
+        let mut data: Vec<u8> =
+            even.as_chunks::<2>().0.iter().flat_map(|[high, low]| [*low, *high]).collect();
+        data.truncate(needed as usize);
+        return Ok(Cow::Owned(data));
+    }
+    Ok(Cow::Borrowed(slice(bytes, at..at + needed)?))
+}
+
+/// The encoded frame in these fragments.
+fn joined<'a>(bytes: &'a [u8], fragments: &[Range<u64>]) -> Result<Cow<'a, [u8]>, DecodeError> {
+    let pieces: Vec<&[u8]> =
+        fragments.iter().map(|range| slice(bytes, range.clone())).collect::<Result<_, _>>()?;
+    match pieces[..] {
+        [] => Err(damaged("it announces encoded pixels and has none".into())),
+        [frame] => Ok(Cow::Borrowed(frame)),
+        _ => Ok(Cow::Owned(pieces.concat())),
+    }
+}
+
+fn slice(bytes: &[u8], range: Range<u64>) -> Result<&[u8], DecodeError> {
+    let [start, end] = [range.start, range.end].map(usize::try_from);
+    start
+        .ok()
+        .zip(end.ok())
+        .and_then(|(start, end)| bytes.get(start..end))
+        .ok_or_else(|| cut_short(bytes))
+}
+
+fn damaged(reason: String) -> DecodeError {
+    DecodeError::Damaged { format: ImageFormat::Dicom, reason }
+}
+
+fn cut_short(bytes: &[u8]) -> DecodeError {
+    DecodeError::CutShort { format: ImageFormat::Dicom, bytes: bytes.len() as u64 }
 }

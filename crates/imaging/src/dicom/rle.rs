@@ -1,13 +1,13 @@
-//! RLE Lossless (PS3.5 annex G): each byte of each sample in a segment of its own, packed as by
-//! PackBits.
+//! RLE Lossless (PS3.5 annex G): each byte position of each sample has a segment of its own, packed
+//! with PackBits.
 
-/// Fifteen offsets behind their count.
+/// The number of segments, followed by fifteen offsets.
 const HEADER_BYTES: usize = 64;
 
-/// Unpacks a frame into samples side by side, each with its lowest byte first.
+/// Unpacks a frame into interleaved little-endian samples.
 ///
 /// # Errors
-/// A sentence where segments are missing or end early.
+/// A sentence if segments are missing or end early.
 pub(super) fn unpacked(
     frame: &[u8],
     pixels: usize,
@@ -33,8 +33,8 @@ pub(super) fn unpacked(
             .ok_or_else(|| format!("its RLE segment {} lies outside the frame", i + 1))?;
         // The highest byte of each sample comes first.
         let (sample, byte) = (i / bytes_per_sample, bytes_per_sample - 1 - i % bytes_per_sample);
-        let places = data.iter_mut().skip(sample * bytes_per_sample + byte).step_by(wanted);
-        let filled = unpack(segment, places);
+        let bytes = data.iter_mut().skip(sample * bytes_per_sample + byte).step_by(wanted);
+        let filled = unpack(segment, bytes);
         if filled < pixels {
             return Err(format!(
                 "its RLE segment {} ends after {filled} of {pixels} pixels",
@@ -45,16 +45,16 @@ pub(super) fn unpacked(
     Ok(data)
 }
 
-/// Fills the places as far as the segment goes. Returns how many were filled.
-fn unpack<'a>(segment: &[u8], mut places: impl Iterator<Item = &'a mut u8>) -> usize {
+/// Fills `bytes` as far as the segment goes. Returns how many were filled.
+fn unpack<'a>(segment: &[u8], mut bytes: impl Iterator<Item = &'a mut u8>) -> usize {
     let (mut at, mut filled) = (0, 0);
     let mut put = |value: u8| {
-        let place = places.next();
-        filled += usize::from(place.is_some());
-        place.map(|place| *place = value).is_some()
+        let byte = bytes.next();
+        filled += usize::from(byte.is_some());
+        byte.map(|byte| *byte = value).is_some()
     };
     while let Some(&control) = segment.get(at) {
-        let is_going_on = match control as i8 {
+        let continues = match control as i8 {
             // A no-op.
             i8::MIN => {
                 at += 1;
@@ -72,7 +72,7 @@ fn unpack<'a>(segment: &[u8], mut places: impl Iterator<Item = &'a mut u8>) -> u
                 values.iter().all(|value| put(*value))
             }
         };
-        if !is_going_on {
+        if !continues {
             break;
         }
     }

@@ -7,12 +7,12 @@ pub(super) struct Bits {
     pub allocated: u16,
     /// 1 to `allocated`.
     pub stored: u16,
-    /// Bits below the lowest of those that are stored.
+    /// Number of unused bits below the stored bits.
     pub below: u16,
     pub is_signed: bool,
 }
 
-/// The samples of a picture, decoded, as they are stored.
+/// The decoded samples of a picture, before any transform.
 pub(super) struct Samples<'a> {
     pub data: Cow<'a, [u8]>,
     /// 1, 2 or 4.
@@ -22,7 +22,7 @@ pub(super) struct Samples<'a> {
 }
 
 impl Samples<'_> {
-    /// Gives each sample's stored bits, without sign.
+    /// Calls `take` with the stored bits of each sample, as unsigned numbers.
     pub(super) fn for_each(&self, mut take: impl FnMut(u32)) {
         let below = self.bits.below;
         let mask = u32::MAX >> (32 - u32::from(self.bits.stored));

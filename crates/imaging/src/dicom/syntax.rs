@@ -9,12 +9,13 @@ use crate::source::ReadAt;
 
 /// Bytes before the first element: the preamble and `DICM` (PS3.10 section 7.1).
 const PREAMBLE_BYTES: u64 = 132;
-/// The group of the elements that describe the file; they are always explicit and little endian.
+/// The group of the elements that describe the file; they are always in explicit little-endian
+/// encoding.
 const META_GROUP: [u8; 2] = [2, 0];
 /// A unique identifier has at most 64 characters (PS3.5 section 9.1).
 const MAX_UID_BYTES: u64 = 64 + 8;
 
-/// How pixels are encoded.
+/// The encoding of the pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     /// Not at all.
@@ -29,7 +30,7 @@ pub(super) enum Coding {
     LosslessJpeg,
 }
 
-/// How a file is written.
+/// The encoding of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Syntax {
     pub encoding: Encoding,
@@ -37,7 +38,7 @@ pub(super) struct Syntax {
 }
 
 impl Syntax {
-    /// Reads the elements that describe the file. Returns also where the data set begins.
+    /// Reads the elements that describe the file. Also returns the offset of the data set.
     pub(super) fn read<R: ReadAt>(walk: &mut Walk<'_, R>) -> Result<(Self, u64), WalkError> {
         let (mut at, mut uid) = (PREAMBLE_BYTES, None);
         while at + 2 <= walk.source().len() && walk.source().array(at)? == META_GROUP {
@@ -93,8 +94,8 @@ impl Syntax {
     }
 }
 
-/// Retired, so that the dictionary warns of its own name for it.
+/// Retired, so the dictionary's constant for it is deprecated.
 const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
-/// What to do with pixels that are not decoded here.
+/// Advice for pixels that cannot be decoded here.
 pub(super) const DECOMPRESS: &str = "decompress it (gdcmconv --raw) or export it to 16-bit PNG";

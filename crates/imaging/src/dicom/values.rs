@@ -1,4 +1,4 @@
-//! Values of elements, as dicom-object reads them.
+//! Values of elements, read by dicom-object.
 
 use dicom_core::Tag;
 use dicom_encoding::transfer_syntax::{TransferSyntax, TransferSyntaxIndex as _};
@@ -8,14 +8,14 @@ use dicom_transfer_syntax_registry::entries::{
     EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN,
 };
 
-use super::data_set::Kept;
+use super::data_set::RawElements;
 
 /// Elements with their values. Errors are sentences.
 pub(super) struct Values(InMemDicomObject);
 
 impl Values {
-    pub(super) fn read(kept: &Kept) -> Result<Self, String> {
-        let uid = match (kept.encoding.is_explicit, kept.encoding.is_big_endian) {
+    pub(super) fn read(elements: &RawElements) -> Result<Self, String> {
+        let uid = match (elements.encoding.is_explicit, elements.encoding.is_big_endian) {
             (true, true) => EXPLICIT_VR_BIG_ENDIAN.uid(),
             (true, false) => EXPLICIT_VR_LITTLE_ENDIAN.uid(),
             (false, _) => IMPLICIT_VR_LITTLE_ENDIAN.uid(),
@@ -23,7 +23,7 @@ impl Values {
         let syntax: &TransferSyntax = TransferSyntaxRegistry
             .get(uid)
             .ok_or_else(|| format!("transfer syntax {uid} is not known"))?;
-        InMemDicomObject::read_dataset_with_ts(&kept.raw[..], syntax)
+        InMemDicomObject::read_dataset_with_ts(&elements.raw[..], syntax)
             .map(Values)
             .map_err(|e| format!("its elements cannot be read: {e}"))
     }
@@ -32,11 +32,12 @@ impl Values {
         self.0.get(tag).is_some()
     }
 
-    /// All integers of an element; `None` where it is not there or empty.
+    /// All integers of an element; `None` if it is missing or empty.
     pub(super) fn integers(&self, tag: Tag, name: &str) -> Result<Option<Vec<i64>>, String> {
         let Some(element) = self.0.get(tag) else { return Ok(None) };
-        let values =
-            element.to_multi_int::<i64>().map_err(|_| format!("its {name} is no whole number"))?;
+        let values = element
+            .to_multi_int::<i64>()
+            .map_err(|_| format!("its {name} is not a whole number"))?;
         Ok((!values.is_empty()).then_some(values))
     }
 
@@ -53,20 +54,21 @@ impl Values {
         self.u16(tag, name)?.ok_or_else(|| format!("it does not say its {name}"))
     }
 
-    /// The first number; `None` where there is nothing but blanks, too.
+    /// The first number; `None` also if the value is blank.
     pub(super) fn number(&self, tag: Tag, name: &str) -> Result<Option<f64>, String> {
         let Some(element) = self.0.get(tag) else { return Ok(None) };
         if self.word(tag).is_none_or(|word| word.is_empty()) {
             return Ok(None);
         }
-        let values = element.to_multi_float64().map_err(|_| format!("its {name} is no number"))?;
+        let values =
+            element.to_multi_float64().map_err(|_| format!("its {name} is not a number"))?;
         match values.first() {
             Some(value) if !value.is_finite() => Err(format!("its {name} is {value}")),
             value => Ok(value.copied()),
         }
     }
 
-    /// The first word, without blanks around it.
+    /// The first word, trimmed.
     pub(super) fn word(&self, tag: Tag) -> Option<String> {
         let words = self.0.get(tag)?.to_multi_str().ok()?;
         words.first().map(|word| word.trim_matches([' ', '\0']).to_owned())

@@ -1,6 +1,6 @@
-//! The elements of a DICOM data set (PS3.5 section 7), passed over one by one with nothing read but
-//! their heads. Every length is checked against the file, nested sequences are walked without
-//! recursion, and there is an end to patience: a hostile file costs little time and no memory.
+//! Passes over the elements of a DICOM data set (PS3.5 section 7) one by one, reading only their
+//! heads. Every length is checked against the file, nested sequences are walked without recursion,
+//! and the number of elements is limited: a hostile file costs little time and no memory.
 
 use std::io;
 
@@ -10,28 +10,28 @@ use crate::error::HeaderError;
 use crate::format::ImageFormat;
 use crate::source::{ReadAt, Source};
 
-/// Begins an item of a sequence, or a fragment of encoded pixels.
+/// Starts an item of a sequence, or a fragment of encoded pixels.
 pub(super) const ITEM: Tag = Tag(0xfffe, 0xe000);
-/// Ends an item without a length.
+/// Ends an item of undefined length.
 pub(super) const ITEM_END: Tag = Tag(0xfffe, 0xe00d);
-/// Ends a sequence without a length, or encoded pixels.
+/// Ends a sequence of undefined length, or encoded pixels.
 pub(super) const SEQUENCE_END: Tag = Tag(0xfffe, 0xe0dd);
-/// More elements than this before the picture are no header but an attack on patience.
+/// A file with more elements before the picture is hostile.
 const MAX_ELEMENTS: u32 = 200_000;
-/// Sequences and items that may be open inside each other.
+/// Maximum nesting of sequences and items.
 const MAX_DEPTH: usize = 64;
-/// The length that stands for "until the delimiter".
+/// The length that means "until the delimiter".
 const UNDEFINED: u32 = u32::MAX;
 /// Value representations whose length has 32 bits in explicit encodings (PS3.5 section 7.1.2).
 const LONG_VALUES: [&[u8; 2]; 13] =
     [b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"];
 
-/// How the heads of elements are written.
+/// The encoding of element heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Encoding {
-    /// Whether the value representation is written, too.
+    /// Whether the value representation is written.
     pub is_explicit: bool,
-    /// Whether numbers begin with their highest byte.
+    /// Whether numbers are big-endian.
     pub is_big_endian: bool,
 }
 
@@ -50,14 +50,14 @@ impl Encoding {
     }
 }
 
-/// Why a walk ended.
+/// Why a walk failed.
 #[derive(Debug)]
 pub(super) enum WalkError {
-    /// The disk's error, or `UnexpectedEof` where the file ends before an element does.
+    /// The disk's error, or `UnexpectedEof` if the file ends within an element.
     Read(io::Error),
-    /// What cannot be.
+    /// The file is invalid.
     Malformed(String),
-    /// What may be and is not read here.
+    /// The file may be valid but is not supported.
     Unsupported(String),
 }
 
@@ -87,18 +87,18 @@ impl From<WalkError> for HeaderError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element {
     pub tag: Tag,
-    /// Where the head begins.
+    /// Offset of the head.
     pub at: u64,
-    /// Where the value begins.
+    /// Offset of the value.
     pub value_at: u64,
-    /// Bytes of the value; `None` where a delimiter ends it.
+    /// Length of the value in bytes; `None` if a delimiter ends it.
     pub length: Option<u32>,
     /// The value representation, if it is written.
     pub representation: Option<[u8; 2]>,
 }
 
 impl Element {
-    /// How the items of this element are written: those of unknown elements are implicit (PS3.5
+    /// The encoding of the items of this element; those of unknown elements are implicit (PS3.5
     /// section 6.2.2).
     pub(super) fn inner_encoding(&self, encoding: Encoding) -> Encoding {
         if self.representation == Some(*b"UN") {
@@ -124,9 +124,9 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         self.source
     }
 
-    /// How the data set at `at` is written. Some writers say that they write value representations
-    /// and do not, or the other way round: the first element tells, as no length of a first element
-    /// has two letters.
+    /// The encoding of the data set at `at`. Some writers announce value representations and do not
+    /// write them, or vice versa. The first element shows which it is, because the length of a
+    /// first element never looks like two letters.
     pub(super) fn encoding(&mut self, at: u64, announced: Encoding) -> Result<Encoding, WalkError> {
         if announced.is_big_endian || at + 8 > self.source.len() {
             return Ok(announced);
@@ -138,7 +138,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         })
     }
 
-    /// The head at `at`. Whether its value lies in the file is not looked at.
+    /// The head at `at`. Does not check whether the value is within the file.
     pub(super) fn element(&mut self, at: u64, encoding: Encoding) -> Result<Element, WalkError> {
         self.elements_left = self.elements_left.checked_sub(1).ok_or_else(|| {
             WalkError::Malformed(format!("it has more than {MAX_ELEMENTS} elements"))
@@ -166,7 +166,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         })
     }
 
-    /// Where the element ends: its value lies in the file.
+    /// The end of the element, after checking that its value is within the file.
     pub(super) fn end(&mut self, element: &Element, encoding: Encoding) -> Result<u64, WalkError> {
         match element.length {
             Some(length) => self.within(element.value_at + u64::from(length)),
@@ -174,7 +174,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         }
     }
 
-    /// The value of an element of at most `max_bytes`, with its head.
+    /// The head and value of an element, if the value has at most `max_bytes`.
     pub(super) fn raw(&mut self, element: &Element, max_bytes: u64) -> Result<Vec<u8>, WalkError> {
         let length = element.length.ok_or_else(|| {
             WalkError::Malformed(format!("element {} has no length", element.tag))
@@ -199,14 +199,14 @@ impl<'a, R: ReadAt> Walk<'a, R> {
         }
     }
 
-    /// Where the sequence ends whose first item is at `at` and whose end is a delimiter.
+    /// The end of a delimited sequence whose first item is at `at`.
     fn end_of_sequence(&mut self, mut at: u64, encoding: Encoding) -> Result<u64, WalkError> {
-        // Sequences and items, in turn, that wait for their delimiters.
+        // The open sequences and items, alternately, that wait for their delimiters.
         let mut open = vec![encoding];
         while let Some(&encoding) = open.last() {
             if open.len() > MAX_DEPTH {
                 return Err(WalkError::Malformed(format!(
-                    "its sequences lie in each other more than {MAX_DEPTH} deep"
+                    "its sequences are nested more than {MAX_DEPTH} deep"
                 )));
             }
             let element = self.element(at, encoding)?;
@@ -218,7 +218,7 @@ impl<'a, R: ReadAt> Walk<'a, R> {
                 }
                 (true, tag, _) if tag != ITEM => {
                     return Err(WalkError::Malformed(format!(
-                        "a sequence has {tag} at byte {at}, which is no item"
+                        "a sequence has {tag} at byte {at}, which is not an item"
                     )));
                 }
                 (_, _, Some(length)) => self.within(element.value_at + u64::from(length))?,

@@ -1,4 +1,4 @@
-//! BMP, and whether TIFF and WebP reach the extent that they announce.
+//! BMP headers, and checks whether TIFF and WebP files are complete.
 
 use std::io;
 
@@ -32,7 +32,8 @@ pub(super) fn bmp<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, Head
                 format!("it says a width of {width} pixels"),
             ));
         }
-        // 0 plain, 3 and 6 plain with bit masks; the others are packed and say their size.
+        // 0 is uncompressed, 3 and 6 are uncompressed with bit masks; the others are compressed and
+        // give their size.
         (
             width as u32,
             height.unsigned_abs(),
@@ -51,7 +52,7 @@ pub(super) fn bmp<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, Head
         _ => {
             return Err(HeaderError::malformed(
                 ImageFormat::Bmp,
-                format!("{bits} bits a pixel do not exist"),
+                format!("{bits} bits per pixel do not exist"),
             ));
         }
     };
@@ -69,8 +70,8 @@ pub(super) fn bmp<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, Head
     })
 }
 
-/// Whether all strips or tiles of a TIFF's first picture lie inside the file. A 64-bit TIFF is
-/// taken as complete here; its decoder finds a missing end.
+/// Whether all strips or tiles of a TIFF's first picture are inside the file. A 64-bit TIFF is
+/// assumed to be complete here; its decoder finds a missing end.
 pub(super) fn tiff_is_complete<R: ReadAt>(source: &mut Source<R>) -> io::Result<bool> {
     match strips_end(source) {
         Ok(Some(end)) => Ok(end <= source.len()),
@@ -80,8 +81,7 @@ pub(super) fn tiff_is_complete<R: ReadAt>(source: &mut Source<R>) -> io::Result<
     }
 }
 
-/// The last byte of the strips or tiles, plus one; `None` where the file is not a 32-bit TIFF with
-/// both lists.
+/// The end of the last strip or tile; `None` if the file is not a 32-bit TIFF with both lists.
 fn strips_end<R: ReadAt>(source: &mut Source<R>) -> io::Result<Option<u64>> {
     const SHORT: u16 = 3;
     const MAX_STRIPS: u32 = 1 << 20;
@@ -107,7 +107,7 @@ fn strips_end<R: ReadAt>(source: &mut Source<R>) -> io::Result<Option<u64>> {
             279 | 325 => &mut lists[1],
             _ => continue,
         };
-        // A list may be long: only the first of its kind is read.
+        // A list may be long, so only the first of each kind is read.
         if list.is_some() {
             continue;
         }
@@ -140,7 +140,7 @@ pub(super) fn webp_is_complete<R: ReadAt>(source: &Source<R>) -> bool {
     }
 }
 
-/// Refuses a WebP of more chunks than a picture has: its decoder looks at each of them.
+/// Refuses a WebP with more chunks than any picture needs, because the decoder looks at each one.
 pub(super) fn check_webp_chunks<R: ReadAt>(source: &mut Source<R>) -> Result<(), HeaderError> {
     const MAX_CHUNKS: usize = 1 << 16;
     let mut position = 12;
@@ -156,8 +156,8 @@ pub(super) fn check_webp_chunks<R: ReadAt>(source: &mut Source<R>) -> Result<(),
     Err(HeaderError::malformed(ImageFormat::Webp, reason))
 }
 
-/// The header of a WebP that was cut short, from its first chunk (RFC 9649, section 2).
-pub(super) fn cut_webp(start: &[u8], bytes: u64) -> Result<ImageHeader, HeaderError> {
+/// The header of a truncated WebP, from its first chunk (RFC 9649, section 2).
+pub(super) fn truncated_webp(start: &[u8], bytes: u64) -> Result<ImageHeader, HeaderError> {
     let at = |i: usize| start.get(i).copied().map(u32::from);
     let size = || {
         Some(match start.get(12..16)? {

@@ -1,5 +1,5 @@
 /// EXIF orientation (tag 0x0112 of the first directory), 1 to 8, from a TIFF-structured EXIF block;
-/// 1 where there is none or where it is not one of these.
+/// 1 if it is missing or invalid.
 pub(crate) fn orientation(block: &[u8]) -> i8 {
     read(block).filter(|value| (1..=8).contains(value)).map_or(1, |value| value as i8)
 }

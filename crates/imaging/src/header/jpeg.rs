@@ -6,11 +6,12 @@ use crate::format::ImageFormat;
 use crate::image_header::{ImageHeader, upright};
 use crate::source::{ReadAt, Source};
 
-/// A header with more segments than this before the first scan is an attack.
+/// A file with more segments before the first scan is hostile.
 const MAX_SEGMENTS: usize = 4096;
-/// Bytes before the first scan that belong to no segment. Decoders skip a few; more is not a JPEG.
+/// Bytes before the first scan that belong to no segment. Decoders skip a few; a file with more is
+/// not a JPEG.
 const MAX_STRAY_BYTES: u64 = 64 << 10;
-/// Bytes that are searched for the end mark where the file does not end with it.
+/// Bytes that are searched for the end mark if the file does not end with it.
 const MAX_SEARCHED_BYTES: u64 = 1 << 30;
 
 const SOS: u8 = 0xda;
@@ -31,7 +32,7 @@ pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, H
     for _ in 0..MAX_SEGMENTS {
         let segment = match next_segment(source, position, &mut stray_bytes) {
             Ok(segment) => segment,
-            // Cut between the frame header and the scan: the size is known all the same.
+            // Truncated between the frame header and the scan, so the size is still known.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && frame.is_some() => break,
             Err(e) if e.get_ref().is_some_and(|e| e.is::<TooManyStrays>()) => {
                 return Err(HeaderError::malformed(ImageFormat::Jpeg, e.to_string()));
@@ -92,13 +93,13 @@ struct TooManyStrays;
 
 struct Segment {
     marker: u8,
-    /// Where its content begins.
+    /// Offset of its content.
     data: u64,
-    /// Where the next segment begins.
+    /// Offset of the next segment.
     end: u64,
 }
 
-/// The next segment from `position` on. Fill bytes and strays before it are passed over, as
+/// The next segment from `position` on. Fill bytes and stray bytes before it are skipped, as
 /// decoders do, and counted.
 fn next_segment<R: ReadAt>(
     source: &mut Source<R>,
@@ -145,10 +146,10 @@ fn frame_of<R: ReadAt>(
         _ => return unsupported("arithmetic coding"),
     }
     if precision != 8 {
-        return unsupported(&format!("{precision} bits a sample"));
+        return unsupported(&format!("{precision} bits per sample"));
     }
     if frame.height == 0 && frame.width > 0 {
-        return unsupported("a height that stands behind the picture (DNL)");
+        return unsupported("a height that follows the picture (DNL)");
     }
     if !matches!(components, 1 | 3 | 4) {
         return Ok(Err(HeaderError::malformed(
@@ -170,7 +171,7 @@ fn exif_of<R: ReadAt>(source: &mut Source<R>, segment: &Segment) -> io::Result<i
     Ok(exif::orientation(&block))
 }
 
-/// Whether the end mark is there, and how many bytes follow it.
+/// Whether the end mark is present, and how many bytes follow it.
 fn end_mark<R: ReadAt>(source: &mut Source<R>, scan_start: u64) -> io::Result<(bool, u64)> {
     let bytes = source.len();
     if bytes < scan_start + 2 {
@@ -179,7 +180,7 @@ fn end_mark<R: ReadAt>(source: &mut Source<R>, scan_start: u64) -> io::Result<(b
     if source.array::<2>(bytes - 2)? == [0xff, EOI] {
         return Ok((true, 0));
     }
-    // Something follows the end mark, or there is none: the scans tell.
+    // Either something follows the end mark, or it is missing: search the scans.
     let mut search = EndSearch::Data;
     let mut position = scan_start;
     let reader = source.from(scan_start)?;
@@ -204,9 +205,9 @@ fn end_mark<R: ReadAt>(source: &mut Source<R>, scan_start: u64) -> io::Result<(b
     }
 }
 
-/// Where a walk through entropy-coded data and the tables between scans stands. In coded data 0xff
-/// is stuffed with a zero, so an end mark there is an end mark; tables may hold any bytes and are
-/// skipped.
+/// The state of a search through entropy-coded data and the tables between scans. In coded data,
+/// 0xff is followed by a stuffed zero, so an end mark is unambiguous; tables may contain any bytes
+/// and are skipped.
 enum EndSearch {
     Data,
     Marker,

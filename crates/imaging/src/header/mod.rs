@@ -1,4 +1,4 @@
-//! What an image file says of itself, from as few bytes as possible.
+//! Reads image headers, from as few bytes as possible.
 
 mod bitmap;
 mod exif;
@@ -19,17 +19,17 @@ use crate::format::ImageFormat;
 use crate::image_header::{ImageHeader, upright};
 use crate::source::{ReadAt, Source};
 
-/// Reads the header of a file: one block from its start, a few bytes from its end, more only where
+/// Reads the header of a file: one block from its start, a few bytes from its end, and more only if
 /// the file is unusual. Nothing is decoded.
 ///
 /// # Errors
-/// [`HeaderError`] says in a sentence why the file is no usable image. A file that was cut short
-/// behind its header is no error here: see [`ImageHeader::complete`].
+/// [`HeaderError`] says in a sentence why the file is not a usable image. A file that is truncated
+/// after its header is not an error here: see [`ImageHeader::complete`].
 pub fn probe(path: impl AsRef<Path>) -> Result<ImageHeader, HeaderError> {
     probe_with_stat(path).1
 }
 
-/// As [`probe`], with what is known of the file if it could be opened.
+/// Like [`probe`], with the file's metadata if it could be opened.
 pub fn probe_with_stat(path: impl AsRef<Path>) -> (Option<Stat>, Result<ImageHeader, HeaderError>) {
     let path = path.as_ref();
     if is_url(path) {
@@ -61,13 +61,13 @@ fn probe_opened<R: ReadAt>(
     (Some(stat), header)
 }
 
-/// Opens a file; a pipe without a writer does not block it.
+/// Opens a file, without blocking if it is a pipe without a writer.
 fn open(path: &Path) -> io::Result<File> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     File::options().read(true).custom_flags(nonblocking).open(path)
 }
 
-/// What is no file with content.
+/// The error for anything that is not a regular file with content.
 fn kind_error(stat: Option<&Stat>) -> Option<HeaderError> {
     match stat? {
         stat if stat.is_dir() => Some(HeaderError::Folder),
@@ -77,7 +77,7 @@ fn kind_error(stat: Option<&Stat>) -> Option<HeaderError> {
     }
 }
 
-/// As [`probe`], of a file that is in memory.
+/// Like [`probe`], for a file in memory.
 ///
 /// # Errors
 /// As [`probe`].
@@ -91,8 +91,8 @@ pub fn read_header(bytes: &[u8]) -> Result<ImageHeader, HeaderError> {
 }
 
 fn header_of<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, HeaderError> {
-    let format =
-        ImageFormat::of_signature(source.start()).ok_or_else(|| unknown_format(source.start()))?;
+    let format = ImageFormat::from_signature(source.start())
+        .ok_or_else(|| unknown_format(source.start()))?;
     let header = match format {
         ImageFormat::Jpeg => jpeg::header(source)?,
         ImageFormat::Png => png::header(source)?,
@@ -125,7 +125,7 @@ fn unknown_format(start: &[u8]) -> HeaderError {
     HeaderError::UnknownFormat(reason)
 }
 
-/// TIFF and WebP, whose headers the decoders themselves read without decoding.
+/// TIFF and WebP, whose decoders can read the header without decoding.
 fn tiff_or_webp<'a, R, D>(
     source: &'a mut Source<R>,
     format: ImageFormat,
@@ -146,10 +146,10 @@ where
     let reader = source.rewound().map_err(HeaderError::Io)?;
     let mut decoder = match open(io::BufReader::new(reader)) {
         Ok(decoder) => decoder,
-        // A WebP that lacks its end has no chunk list that the decoder accepts, yet its size may
-        // stand at its start.
+        // The decoder does not accept the chunk list of a truncated WebP, but its size may be at
+        // its start.
         Err(_) if !complete && start.is_some() => {
-            return bitmap::cut_webp(&start.unwrap_or_default(), bytes);
+            return bitmap::truncated_webp(&start.unwrap_or_default(), bytes);
         }
         Err(e) => return Err(open_error(format, e)),
     };
@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    /// A file of which only the first bytes are not zero; it counts how often it is read.
+    /// A file in which only the first bytes are not zero; it counts how often it is read.
     struct Sparse {
         start: Vec<u8>,
         bytes: u64,
@@ -276,7 +276,7 @@ mod tests {
     fn stray_bytes_of_a_jpeg_are_bounded_and_a_few_are_passed_over() {
         let jpeg = include_bytes!("../../tests/fixtures/baseline.jpg");
         let with_strays = |count: usize| {
-            // Behind the first segment.
+            // After the first segment.
             let at = 4 + usize::from(u16::from_be_bytes([jpeg[4], jpeg[5]]));
             let bytes = [&jpeg[..at], &vec![0; count], &jpeg[at..]].concat();
             read_header(&bytes)

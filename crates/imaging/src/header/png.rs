@@ -7,17 +7,17 @@ use crate::image_header::{ImageHeader, upright};
 use crate::source::{ReadAt, Source};
 
 const SIGNATURE_BYTES: u64 = 8;
-/// Length, name and check sum around a chunk's content.
+/// Length, name and checksum around a chunk's content.
 const CHUNK_FRAME_BYTES: u64 = 12;
-/// An empty IEND chunk with its check sum.
+/// An empty IEND chunk with its checksum.
 const END: [u8; 12] = [0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82];
-/// No compressor packs better (RFC 1951: 258 bytes from 2 bits).
+/// The best possible compression ratio (RFC 1951: 258 bytes from 2 bits).
 const MAX_DEFLATE_RATIO: u64 = 1032;
 /// An EXIF block larger than this is not read for its orientation.
 const MAX_EXIF_BYTES: u32 = 1 << 20;
-/// A header with more chunks than this before the picture is an attack.
+/// A file with more chunks before the picture is hostile.
 const MAX_CHUNKS: usize = 4096;
-/// Chunks that are walked in search of the end where the file does not end with it.
+/// Chunks that are searched for the end if the file does not end with it.
 const MAX_CHUNKS_TO_END: usize = 1 << 20;
 
 /// Reads IHDR, an eXIf chunk before the picture, and the end.
@@ -46,7 +46,7 @@ pub(super) fn header<R: ReadAt>(source: &mut Source<R>) -> Result<ImageHeader, H
         (6, 8 | 16) => (4, 4),
         _ => {
             return Err(malformed(format!(
-                "colour type {color} with {depth} bits a sample does not exist"
+                "colour type {color} with {depth} bits per sample does not exist"
             )));
         }
     };
@@ -79,7 +79,7 @@ struct Chunk {
     end: u64,
 }
 
-/// The chunk at `position`; `None` where there is none, or the file ends before its content does.
+/// The chunk at `position`; `None` if there is none, or if the file ends within its content.
 fn chunk<R: ReadAt>(source: &mut Source<R>, position: u64) -> io::Result<Option<Chunk>> {
     if position + CHUNK_FRAME_BYTES > source.len() {
         return Ok(None);
@@ -114,7 +114,7 @@ fn orientation<R: ReadAt>(source: &mut Source<R>) -> io::Result<i8> {
     Ok(1)
 }
 
-/// Whether the end chunk is there, and how many bytes follow it.
+/// Whether the end chunk is present, and how many bytes follow it.
 fn end<R: ReadAt>(source: &mut Source<R>) -> io::Result<(bool, u64)> {
     let bytes = source.len();
     if bytes < SIGNATURE_BYTES + END.len() as u64 {

@@ -1,19 +1,19 @@
 //! Bits of entropy-coded data.
 
-/// Zeros behind the data, so that a whole word can be loaded at any place of it.
+/// Zeros after the data, so that a whole word can be loaded at any position.
 const PADDING: usize = 16;
 
 /// Entropy-coded data without byte stuffing, cut at its restart markers.
 #[derive(Debug, Default)]
 pub(super) struct Coded {
     data: Vec<u8>,
-    /// Where each piece ends; [`PADDING`] zeros follow.
+    /// The end of each piece; [`PADDING`] zeros follow it.
     ends: Vec<usize>,
 }
 
 impl Coded {
-    /// Takes the coded data at the start of `bytes`, up to the end mark; `None` where another
-    /// marker ends it, or where restart markers are out of turn.
+    /// Reads the coded data at the start of `bytes`, up to the end mark; `None` if another marker
+    /// ends it, or if restart markers are out of order.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         const EOI: u8 = 0xd9;
         let mut coded = Coded { data: Vec::with_capacity(bytes.len() + PADDING), ends: Vec::new() };
@@ -49,7 +49,7 @@ impl Coded {
         self.data.resize(self.data.len() + PADDING, 0);
     }
 
-    /// How many pieces.
+    /// Number of pieces.
     pub(super) fn pieces(&self) -> usize {
         self.ends.len()
     }
@@ -65,26 +65,26 @@ impl Coded {
     }
 }
 
-/// Reads bits, the highest of a byte first.
+/// Reads bits, starting with the highest bit of each byte.
 pub(super) struct Bits<'a> {
     /// The piece with its padding.
     data: &'a [u8],
     position: usize,
-    /// The next bits, the first one on top.
+    /// The next bits, the first one in the highest position.
     window: u64,
-    /// How many bits of the window are known.
+    /// Number of valid bits in the window.
     valid: u32,
 }
 
 impl Bits<'_> {
-    /// Makes at least 56 bits known; past the end they are zeros.
+    /// Loads at least 56 bits; past the end they are zeros.
     #[inline(always)]
     pub(super) fn refill(&mut self) {
         let word = match self.data.get(self.position..self.position + 8) {
             Some(bytes) => u64::from_be_bytes([
                 bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
             ]),
-            // Zeros without end; `is_at_end` tells of them.
+            // Endless zeros; `left` becomes negative when they are read.
             None => 0,
         };
         self.window |= word >> self.valid;
@@ -92,26 +92,26 @@ impl Bits<'_> {
         self.valid |= 56;
     }
 
-    /// How many bits are known.
+    /// Number of valid bits.
     #[inline(always)]
     pub(super) fn valid(&self) -> u32 {
         self.valid
     }
 
-    /// The next `count` bits, 1 to 16; they stay.
+    /// The next `count` bits, 1 to 16, without consuming them.
     #[inline(always)]
     pub(super) fn peek(&self, count: u32) -> usize {
         (self.window >> (64 - count)) as usize
     }
 
-    /// Passes over known bits.
+    /// Consumes valid bits.
     #[inline(always)]
     pub(super) fn skip(&mut self, count: u32) {
         self.window <<= count;
         self.valid -= count;
     }
 
-    /// The number that `size` bits stand for, 0 to 15 (ITU-T T.81, F.2.2.1, EXTEND).
+    /// The number that the next `size` bits encode, 0 to 15 (ITU-T T.81, F.2.2.1, EXTEND).
     #[inline(always)]
     pub(super) fn receive(&mut self, size: u32) -> i32 {
         if size == 0 {
@@ -122,8 +122,8 @@ impl Bits<'_> {
         if value < 1 << (size - 1) { value - (1 << size) + 1 } else { value }
     }
 
-    /// Bits that are left, those that fill the last byte included; below 0 where more were read
-    /// than there are.
+    /// Number of bits left, including those that pad the last byte; negative if more were read than
+    /// there are.
     pub(super) fn left(&self) -> i64 {
         let read_bits = self.position as i64 * 8 - i64::from(self.valid);
         (self.data.len() - PADDING) as i64 * 8 - read_bits

@@ -1,25 +1,25 @@
-//! Huffman tables that give a code, its run of zeros and its number in one look.
+//! Huffman tables that decode a code, its run of zeros and its number in one look-up.
 
 use super::bits::Bits;
 
-/// Bits of a look; longer codes take a second one.
+/// Bits per look-up; longer codes need a second one.
 const LOOK_BITS: u32 = 10;
 const MAX_CODE_BITS: u32 = 16;
 
 /// Codes of a table (ITU-T T.81, annex C).
 #[derive(Clone, Debug)]
 pub(super) struct Huffman {
-    /// By the next [`LOOK_BITS`] bits: what [`Entry`] packs.
+    /// Packed [`Entry`] values, indexed by the next [`LOOK_BITS`] bits.
     look: Vec<u32>,
-    /// By length: the first code that is not of this length any more, aligned to 16 bits.
+    /// For each length, the first code that is longer, aligned to 16 bits.
     limits: [u32; 18],
-    /// By length: place of its first symbol, less its first code.
+    /// For each length, the index of its first symbol minus its first code.
     offsets: [i32; 18],
     symbols: Vec<u8>,
 }
 
-/// A look's answer: bits to skip (0: the code is longer), run of zeros, whether the number is part
-/// of the look, its size, and the number.
+/// The result of a look-up: bits to consume (0 if the code is longer), the run of zeros, whether
+/// the number is included, its size, and the number.
 #[derive(Clone, Copy)]
 pub(super) struct Entry(u32);
 
@@ -52,8 +52,8 @@ impl Entry {
 }
 
 impl Huffman {
-    /// The table of `counts` codes of 1 to 16 bits and their symbols; `None` where the codes do not
-    /// fit.
+    /// Builds the table from the `counts` of codes of 1 to 16 bits and their symbols; `None` if the
+    /// codes do not fit.
     pub(super) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut table = Huffman {
             look: vec![0; 1 << LOOK_BITS],
@@ -92,7 +92,7 @@ impl Huffman {
         }
     }
 
-    /// The next symbol and the number behind it. At least 31 bits must be known.
+    /// The next symbol and the number after it. At least 31 bits must be valid.
     #[inline(always)]
     pub(super) fn next(&self, bits: &mut Bits) -> Option<(u8, i32)> {
         let entry = Entry(self.look[bits.peek(LOOK_BITS)]);

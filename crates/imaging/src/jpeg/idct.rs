@@ -1,11 +1,11 @@
-//! The inverse DCT of a block's lowest `N` by `N` frequencies, which gives the block at `N / 8` of
+//! The inverse DCT of a block's lowest `N` by `N` frequencies, which yields the block at `N / 8` of
 //! its size.
 //!
 //! `sample[y][x] = sum over v, u of f[v][u] * b(y, v) * b(x, u)` with `b(x, u) = c(u) / 2 * cos((2
-//! x + 1) u pi / (2 N))`, `c(0) = 1 / sqrt(2)`, else 1: for `N` = 8 the inverse transform of ITU-T
-//! T.81, A.3.3, and for smaller `N` the one of the same amplitude, as libjpeg's scaled decoding has
-//! it. Products and sums are rounded one by one in a fixed order, so that every processor gives the
-//! same bytes.
+//! x + 1) u pi / (2 N))`, `c(0) = 1 / sqrt(2)`, otherwise 1. For `N` = 8 this is the inverse
+//! transform of ITU-T T.81, A.3.3, and for smaller `N` the one of the same amplitude, as in
+//! libjpeg's scaled decoding. Products and sums are rounded one by one in a fixed order, so that
+//! every processor gives the same bytes.
 
 /// `b(x, u)` for one `N`, by frequency, in rows of eight samples.
 pub(super) struct Basis {
@@ -23,7 +23,7 @@ impl Basis {
     }
 }
 
-/// The cosine of `pi * numerator / denominator`, the argument brought into a quarter turn first.
+/// The cosine of `pi * numerator / denominator`, with the argument reduced to a quarter turn first.
 fn cosine(numerator: usize, denominator: usize) -> f64 {
     let turn = numerator % (2 * denominator);
     let half = turn.min(2 * denominator - turn);
@@ -32,21 +32,21 @@ fn cosine(numerator: usize, denominator: usize) -> f64 {
     sign * (std::f64::consts::PI * folded as f64 / denominator as f64).cos()
 }
 
-/// Samples lie around 0 in the transform, and around this in the picture.
+/// Samples are centred on 0 in the transform, and on this value in the picture.
 const MIDDLE_GRAY: f32 = 128.0;
 
-/// The nearest byte. Beside 2^23 a float's last bits are its whole number, and the sum is rounded
-/// to it: unlike a cast, which minds infinity, compilers do this for eight samples at once.
+/// The nearest byte. Adding 2^23 rounds a float to a whole number in its last bits. Unlike a cast,
+/// which must handle infinity, compilers vectorise this for eight samples at once.
 #[inline(always)]
 fn rounded(sample: f32) -> u8 {
     (sample.clamp(0.0, 255.0) + 8_388_608.0).to_bits() as u8
 }
 
-/// A block of dequantised coefficients in rows of eight, the vertical frequency down.
+/// A block of dequantised coefficients; rows are vertical frequencies.
 pub(super) type Coefficients = [[f32; 8]; 8];
 
 /// Writes `N` rows of `N` samples to `out`, whose rows are `stride` bytes apart. Only the
-/// frequencies below the given vertical and horizontal ones are other than 0.
+/// frequencies below the given vertical and horizontal limits may be non-zero.
 #[inline(always)]
 pub(super) fn transform<const N: usize>(
     block: &Coefficients,
@@ -79,7 +79,7 @@ pub(super) fn transform<const N: usize>(
     }
 }
 
-/// As [`transform`], of a block that has no frequency but 0.
+/// Like [`transform`], for a block whose only non-zero frequency is 0.
 #[inline(always)]
 pub(super) fn fill<const N: usize>(dc: f32, out: &mut [u8], stride: usize) {
     // The square of b(x, 0) is 1/8.

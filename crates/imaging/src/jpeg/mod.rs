@@ -1,14 +1,14 @@
-//! The plain kind of JPEG, decoded at a fraction of its size.
+//! Decodes the most common kind of JPEG at a fraction of its size.
 //!
-//! A resize throws most of a picture's pixels away: here they are never made. A block of 8x8
-//! coefficients gives `n` by `n` pixels, `n` being 1 to 8, by the inverse transform of its lowest
-//! frequencies (see [`idct`]), and the colour planes stay apart, so that they are resized before
-//! they are joined. Radiographs stored as colour have colour planes with nothing in them, which
+//! A resize discards most of a picture's pixels, so this decoder never computes them. A block of
+//! 8x8 coefficients becomes `n` by `n` pixels, with `n` from 1 to 8, by the inverse transform of
+//! its lowest frequencies (see [`idct`]). The colour planes are kept separate and resized before
+//! they are combined. Radiographs that are stored in colour have empty colour planes, which only
 //! cost a look at each block.
 //!
-//! Read here: 8 bits, Huffman coding, sequential, one scan, gray or YCbCr with chroma at full or
-//! half resolution, with or without restart markers: what cameras and exporters write. For
-//! everything else, and for nearly all that looks damaged, a decoder of general use has the say.
+//! Supported are 8 bits, Huffman coding, sequential, one scan, gray or YCbCr with chroma at full or
+//! half resolution, with or without restart markers: what cameras and exporters write. Everything
+//! else, and nearly everything that looks damaged, is left to a general decoder.
 
 mod bits;
 mod huffman;
@@ -20,8 +20,8 @@ mod segments;
 pub(crate) use plane::{Plane, Refusal};
 use segments::Plan;
 
-/// Decodes `bytes` so that the picture has at least `n / 8` of its size, `n` being 1 to 8: one
-/// plane where there is no colour, else luma, blue and red difference (ITU-T T.871).
+/// Decodes `bytes` at `n / 8` of the picture's size or more, with `n` from 1 to 8. Returns one
+/// plane if there is no colour, otherwise luma, blue and red difference (ITU-T T.871).
 pub(crate) fn decode(bytes: &[u8], n: usize) -> Result<Vec<Plane>, Refusal> {
     scan::decode(&Plan::read(bytes).ok_or(Refusal::NotReadHere)?, n)
 }

@@ -1,4 +1,4 @@
-//! What decoding comes to.
+//! The result of decoding.
 
 /// One component of a picture, rows from the top.
 #[derive(Clone, Debug, PartialEq)]
@@ -7,20 +7,21 @@ pub(crate) struct Plane {
     pub(crate) width: u32,
     /// Samples down.
     pub(crate) height: u32,
-    /// Samples a source pixel, across and down.
+    /// Samples per source pixel, across and down.
     pub(crate) scale: (f64, f64),
-    /// Samples that the source fills, across and down: the last column and row may do so in part.
+    /// Number of samples that the source covers, across and down; it may cover the last column and
+    /// row only in part.
     pub(crate) extent: (f64, f64),
     /// The samples, 0 to 255.
     pub(crate) data: Vec<u8>,
 }
 
-/// Why there are no planes.
+/// Why a file was not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A general decoder has the say.
+    /// The file is left to a general decoder.
     NotReadHere,
-    /// The coded data and the size in the header do not belong together. General decoders fill up
-    /// with gray, or pass over the rest.
+    /// The coded data does not match the size in the header. General decoders would fill up with
+    /// gray, or ignore the rest.
     WrongSize(&'static str),
 }

@@ -4,10 +4,10 @@ use super::bits::Bits;
 use super::huffman::Huffman;
 use super::idct::{Basis, Coefficients, fill, transform};
 use super::plane::{Plane, Refusal};
-use super::segments::{Component, Plan, place};
+use super::segments::{Component, Plan, row_major};
 
-/// For a block whose last coefficient has the zigzag number `k`: how many vertical and horizontal
-/// frequencies it may have.
+/// For a block whose last coefficient has zigzag index `k`: the number of vertical and horizontal
+/// frequencies that it may contain.
 const EXTENTS: [(u8, u8); 64] = {
     let mut extents = [(0, 0); 64];
     let (mut k, mut x, mut y, mut down, mut across) = (0usize, 0u8, 0u8, 0u8, 0u8);
@@ -19,7 +19,7 @@ const EXTENTS: [(u8, u8); 64] = {
             across = x + 1;
         }
         extents[k] = (down, across);
-        // Diagonals go up where x + y is even, and down where it is odd.
+        // Diagonals go up if x + y is even, and down if it is odd.
         if (x + y) % 2 == 0 {
             match (x, y) {
                 (7, _) => y += 1,
@@ -44,8 +44,8 @@ const EXTENTS: [(u8, u8); 64] = {
     extents
 };
 
-/// The planes of a picture at `n / 8` of its size, `n` being 1 to 8; luma alone where the others
-/// are even.
+/// The planes of a picture at `n / 8` of its size, with `n` from 1 to 8; only luma if the others
+/// are uniform.
 pub(super) fn decode(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2")
@@ -58,7 +58,8 @@ pub(super) fn decode(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     decode_with(plan, n)
 }
 
-/// The same code for wider registers. Without fused operations its results are the same to the bit.
+/// The same code compiled for wider registers. Without fused operations, its results are identical
+/// to the bit.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
 fn decode_with_avx2(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
@@ -71,8 +72,7 @@ fn decode_with(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
     let mcus = (plan.width.div_ceil(8 * largest.0), plan.height.div_ceil(8 * largest.1));
     let mut canvases = Vec::with_capacity(plan.components.len());
     for component in &plan.components {
-        // A component of half the resolution keeps twice the share of its blocks, as far as there
-        // is so much.
+        // A component of half the resolution is decoded at twice the scale, up to its full size.
         let factor = (largest.0 / component.sampling.0).max(largest.1 / component.sampling.1);
         canvases.push(
             Canvas::new(plan, component, (n * factor).min(8), mcus).ok_or(Refusal::NotReadHere)?,
@@ -120,7 +120,7 @@ fn decode_with(plan: &Plan, n: usize) -> Result<Vec<Plane>, Refusal> {
         .collect())
 }
 
-/// What it means that coded data did not end where the picture did.
+/// The refusal if the coded data does not end where the picture does.
 fn refusal(bits: &Bits) -> Refusal {
     /// Some encoders leave a few bytes between the picture and its end mark.
     const MAX_SPARE_BITS: i64 = 64 * 8;
@@ -136,14 +136,14 @@ struct Canvas<'a> {
     component: &'a Component,
     dc: &'a Huffman,
     ac: &'a Huffman,
-    /// Samples of a block's side.
+    /// Samples along a block's side.
     n: usize,
     basis: Basis,
     stride: usize,
     rows: usize,
-    /// Nothing as long as the plane is blank.
+    /// Empty as long as the plane is blank.
     data: Vec<u8>,
-    /// Whether every block so far was an even middle gray.
+    /// Whether every block so far was uniform middle gray.
     is_blank: bool,
     predicted_dc: i32,
 }
@@ -172,8 +172,8 @@ impl<'a> Canvas<'a> {
         })
     }
 
-    /// Reads a block and draws it at `column` and `row`, counted in blocks. `block` is all 0,
-    /// before and after.
+    /// Reads a block and draws it at `column` and `row`, counted in blocks. `block` must be all 0,
+    /// and is left so.
     #[inline(always)]
     fn block(
         &mut self,
@@ -208,7 +208,7 @@ impl<'a> Canvas<'a> {
             if k > 63 {
                 return None;
             }
-            let at = place(k);
+            let at = row_major(k);
             block[at >> 3][at & 7] = number as f32 * steps[k];
             last = k;
             k += 1;
@@ -253,7 +253,7 @@ impl<'a> Canvas<'a> {
         Some(())
     }
 
-    /// The part of the canvas that belongs to a picture of `size` pixels.
+    /// The part of the canvas that a picture of `size` pixels covers.
     fn into_plane(mut self, size: (usize, usize), largest: (usize, usize)) -> Plane {
         if self.is_blank {
             self.data = vec![128; self.stride * self.rows];
@@ -281,9 +281,9 @@ mod tests {
     #[test]
     fn extents_hold_every_coefficient_up_to_the_last() {
         for (last, (down, across)) in EXTENTS.into_iter().enumerate() {
-            let places: Vec<_> = (0..=last).map(place).collect();
-            assert_eq!(usize::from(down), places.iter().map(|at| at / 8 + 1).max().unwrap());
-            assert_eq!(usize::from(across), places.iter().map(|at| at % 8 + 1).max().unwrap());
+            let indices: Vec<_> = (0..=last).map(row_major).collect();
+            assert_eq!(usize::from(down), indices.iter().map(|at| at / 8 + 1).max().unwrap());
+            assert_eq!(usize::from(across), indices.iter().map(|at| at % 8 + 1).max().unwrap());
         }
     }
 }

@@ -1,18 +1,18 @@
-//! The segments before the scan: tables, sizes, sampling.
+//! Parses the segments before the scan: tables, sizes, sampling.
 
 use super::bits::Coded;
 use super::huffman::Huffman;
 
-/// Zigzag order to place in rows of eight (ITU-T T.81, figure A.6).
+/// Row-major index of each coefficient in zigzag order (ITU-T T.81, figure A.6).
 const ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
-/// Place of the coefficient of zigzag number `k`, 0 to 63.
+/// Row-major index of the coefficient with zigzag index `k`, 0 to 63.
 #[inline(always)]
-pub(super) fn place(k: usize) -> usize {
+pub(super) fn row_major(k: usize) -> usize {
     usize::from(ZIGZAG[k & 63])
 }
 
@@ -24,11 +24,11 @@ pub(super) struct Component {
     quantisation: usize,
     /// Quantisation steps in zigzag order.
     pub(super) steps: [f32; 64],
-    /// Numbers of its tables for DC and AC.
+    /// Indices of its DC and AC tables.
     pub(super) tables: (usize, usize),
 }
 
-/// A file of the kind that is read here.
+/// The structure of a supported file.
 pub(super) struct Plan {
     pub(super) width: usize,
     pub(super) height: usize,
@@ -42,7 +42,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Reads all segments; `None` where the file is of another kind, or damaged.
+    /// Reads all segments; `None` if the file is of another kind, or damaged.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let mut plan = Plan {
             width: 0,
@@ -57,7 +57,7 @@ impl Plan {
         let mut adobe_transform = None;
         let mut position = 2;
         loop {
-            // No fill bytes and strays here: they are rare.
+            // Fill bytes and stray bytes are rare, and not supported here.
             let [0xff, marker] = *bytes.get(position..position + 2)? else { return None };
             let length = usize::from(u16::from_be_bytes([
                 *bytes.get(position + 2)?,
@@ -87,8 +87,8 @@ impl Plan {
         }
         let is_known = match plan.components.len() {
             1 => true,
-            // Without Adobe's word on it, ids of 1, 2 and 3 (or 0, 1 and 2) mean YCbCr, as JFIF
-            // wants it.
+            // Without Adobe's marker, component ids of 1, 2 and 3 (or 0, 1 and 2) mean YCbCr, as
+            // JFIF specifies.
             3 => adobe_transform.map_or_else(
                 || plan.components.iter().map(|c| c.id).is_sorted() && plan.components[0].id <= 1,
                 |transform| transform == 1,
@@ -134,7 +134,7 @@ impl Plan {
             })
             .collect();
         if let [gray] = &mut self.components[..] {
-            // The blocks of a single component follow each other in rows, whatever its factors
+            // The blocks of a single component are stored in rows, whatever its sampling factors
             // (T.81, A.2.2).
             gray.sampling = (1, 1);
         }

@@ -46,8 +46,8 @@ fn the_whole_size_is_that_of_a_general_decoder() {
             .zip(&expected)
             .map(|(a, b)| (f64::from(*a) - b).abs())
             .fold(0.0, f64::max);
-        // The general one rounds thrice: in its transform, in the colours, and here back to luma.
-        // Saturated colours lose luma.
+        // The general decoder rounds three times: in its transform, in the colours, and here back
+        // to luma. Saturated colours lose luma.
         assert!(worst < 4.0, "{name}: {worst}");
     }
 }
@@ -62,7 +62,7 @@ fn gray_that_is_stored_as_colour_is_one_plane_and_exact() {
     assert!(worst <= Some(1), "{worst:?}");
 }
 
-/// Each sample at a fraction is, on a smooth picture, the mean of the pixels that it covers.
+/// On a smooth picture, each sample of a reduced plane is the mean of the pixels that it covers.
 #[test]
 fn fractions_are_the_means_of_what_they_cover() {
     for name in SAMPLINGS {
@@ -102,7 +102,8 @@ fn fractions_are_the_means_of_what_they_cover() {
     }
 }
 
-/// The colours too: the tensor of a fraction against that of the whole picture, in every geometry.
+/// Including colours: the tensor from a reduced picture against that from the whole picture, in
+/// every geometry.
 #[test]
 fn tensors_of_fractions_are_those_of_whole_pictures() {
     for name in SAMPLINGS.into_iter().chain(["gray-as-color.jpg"]) {
@@ -135,8 +136,8 @@ fn tensors_of_fractions_are_those_of_whole_pictures() {
     }
 }
 
-/// EXIF orientations turn fractions as they turn whole pictures, the part of a sample at the far
-/// edge included.
+/// EXIF orientations turn reduced pictures like whole ones, including partial samples at the far
+/// edge.
 #[test]
 fn turned_fractions_are_those_of_turned_pictures() {
     let jpeg = fixture("chroma-420.jpg");
@@ -211,7 +212,7 @@ fn cut_and_damaged_files_are_refused_or_of_the_right_size() {
                 let at = hostile.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap_or(0);
                 hostile.get(at + 5..at + 9).is_none_or(|size| size[0] > 8 || size[2] > 8)
             };
-            // The caller keeps pictures within its limits.
+            // The caller enforces the limits on pictures.
             if too_large {
                 continue;
             }

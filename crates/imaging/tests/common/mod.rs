@@ -1,4 +1,4 @@
-//! DICOM files made by hand, element by element, so that they can also be wrong.
+//! Builds DICOM files element by element, so that they can also be invalid.
 
 #![allow(dead_code)]
 
@@ -7,7 +7,7 @@ use dicom_dictionary_std::{tags, uids};
 
 pub const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
-/// A value that knows its byte order only when it is written.
+/// A value whose byte order is decided when it is written.
 #[derive(Clone)]
 pub enum Value {
     Text(String),
@@ -27,7 +27,8 @@ pub struct Dicom {
 }
 
 impl Dicom {
-    /// A gray picture, the lowest value black, of one row; samples of up to 8 bits are bytes.
+    /// A gray picture of one row in which the lowest value is black; samples of up to 8 bits are
+    /// bytes.
     pub fn row(bits_stored: u16, values: &[i32]) -> Self {
         let allocated = if bits_stored <= 8 { 8 } else { 16 };
         let pixels = match allocated {
@@ -46,7 +47,7 @@ impl Dicom {
             .with(pixels)
     }
 
-    /// Everything but the pixels.
+    /// All elements except the pixels.
     pub fn picture(
         width: u16,
         height: u16,
@@ -123,7 +124,7 @@ impl Dicom {
         [file_start(self.syntax), self.data_set()].concat()
     }
 
-    /// What follows the elements that describe the file.
+    /// The data set, without the elements that describe the file.
     pub fn data_set(&self) -> Vec<u8> {
         let writer = Writer {
             is_explicit: self.syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN,
@@ -133,7 +134,7 @@ impl Dicom {
     }
 }
 
-/// Preamble and the element with the transfer syntax.
+/// The preamble and the transfer syntax.
 pub fn file_start(syntax: &str) -> Vec<u8> {
     let mut uid = syntax.as_bytes().to_vec();
     uid.resize(uid.len().next_multiple_of(2), 0);
@@ -197,8 +198,7 @@ impl Writer {
     }
 }
 
-/// A lossless JPEG of one gray row or rows (ITU-T T.81 annex H) with the predictor that takes the
-/// left neighbour.
+/// A lossless gray JPEG (ITU-T T.81 annex H) that predicts each sample from its left neighbour.
 pub fn lossless_jpeg(width: u16, values: &[u16], precision: u8) -> Vec<u8> {
     let height = (values.len() / usize::from(width)) as u16;
     let [height, width] = [height, width].map(u16::to_be_bytes);
@@ -206,7 +206,7 @@ pub fn lossless_jpeg(width: u16, values: &[u16], precision: u8) -> Vec<u8> {
         0xff, 0xd8, 0xff, 0xc3, 0, 11, precision, height[0], height[1], width[0], width[1], 1, 1,
         0x11, 0,
     ];
-    // A code of five bits for each of the 17 categories of differences.
+    // A five-bit code for each of the 17 categories of differences.
     file.extend([0xff, 0xc4, 0, 2 + 17 + 17, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     file.extend(0..17u8);
     file.extend([0xff, 0xda, 0, 8, 1, 1, 0, 1, 0, 0]);
@@ -242,7 +242,7 @@ pub fn lossless_jpeg(width: u16, values: &[u16], precision: u8) -> Vec<u8> {
     file
 }
 
-/// An RLE frame whose segments are these, each as literals.
+/// An RLE frame with these segments, each as literals.
 pub fn rle(segments: &[&[u8]]) -> Vec<u8> {
     let packed: Vec<Vec<u8>> = segments
         .iter()
