@@ -1,16 +1,15 @@
-"""Checks a request that changes labels: first the labels that it changes, then the model that they
-make.
+"""Checks a request that changes labels: first the changed labels, then a model trained on them.
 
-    python check_labels.py --base origin/main --baseline latest --summary summary.md --config
-    conf/labels.toml
+    python check_labels.py --base origin/main --baseline latest --summary summary.md \\
+        --config conf/labels.toml
 
-Findings on changed lines are annotated, and errors among them fail the check; all others are
-counted, and the gates of ossify-ingest judge them. Then a model is trained and compared with the
-baseline, a run that stands in the work folder already. Arguments that are not listed below go to
-every stage: --config, --out, --set, --strict.
+Findings on changed lines are annotated, and errors among them fail the check. All other findings
+are only counted, and the gates of ossify-ingest apply to them. Then a model is trained and compared
+with the baseline, an existing run in the work folder. Arguments that are not listed below are
+passed to every stage: --config, --out, --set, --strict.
 
-Exit codes are ossify's: 0 clean, 1 failed, 2 usage or configuration, 3 labels or scores did not
-pass."""
+Exit codes are ossify's: 0 success, 1 failed, 2 wrong usage or configuration, 3 labels or scores
+did not pass."""
 
 import argparse
 import ast
@@ -24,7 +23,7 @@ import tomllib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-# GitHub shows no more of a severity in a step.
+# GitHub shows at most this many annotations of each severity per step.
 MAX_ANNOTATIONS = 10
 MAX_ROWS = 100
 GITHUB_LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
@@ -33,7 +32,7 @@ FAILED, USAGE, NOT_PASSED = 1, 2, 3
 
 
 class Stop(Exception):
-    """The check ends here, with this exit code and this reason."""
+    """Ends the check with this exit code and reason."""
 
     def __init__(self, code, reason):
         super().__init__(reason)
@@ -41,7 +40,7 @@ class Stop(Exception):
 
 
 class Check:
-    """What the request is told, and how the check ends."""
+    """Runs the check, and collects its summary and the reasons for failing."""
 
     def __init__(self, options, stage_arguments):
         self.options = options
@@ -52,19 +51,19 @@ class Check:
         self.reasons = []
 
     def stage(self, program, *arguments, **how):
-        """Runs a stage; its summary. Unmet gates become reasons, and the check goes on."""
+        """Runs a stage and returns its summary; unmet gates become reasons for failing."""
         done = self.call(program, *arguments, "--json", **how)
         try:
             outcome = json.loads(done.stdout)
         except ValueError:
             outcome = {}
         if done.returncode not in (0, NOT_PASSED):
-            # Whatever a process that was killed, or that is not ossify, ends with, is a failure.
+            # Any other exit code, such as that of a killed process, is a failure.
             code = done.returncode if done.returncode in (FAILED, USAGE) else FAILED
             raise Stop(
                 code,
                 f"ossify-{program}: "
-                f"{outcome.get('error', f'exit code {done.returncode}; its words are in the log')}",
+                f"{outcome.get('error', f'exit code {done.returncode}; see the log')}",
             )
         for gate in outcome["gates"]:
             self.fail(gate["name"], gate["message"])
@@ -100,21 +99,23 @@ class Check:
         escape = lambda text: (
             str(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
         )
-        places = [
+        parameters = [
             f"{name}={escape(value).replace(':', '%3A').replace(',', '%2C')}"
             for name, value in properties.items()
             if value is not None
         ]
-        print(f"::{level} {','.join(places)}".rstrip() + f"::{escape(message)}", flush=True)
+        print(f"::{level} {','.join(parameters)}".rstrip() + f"::{escape(message)}", flush=True)
 
     def labels(self):
-        """Ingest, its findings and its gates; the work folder."""
-        # The first call reads the data; the second finds the tables there, and knows how it ended.
+        """Runs ingest with its gates, reports findings, and returns the work folder."""
+        # The first call prints the findings; the second reports summary and gates.
         found = self.call("ingest", "--format", "json")
         outcome = self.stage("ingest", stderr=subprocess.DEVNULL)
         findings = [json.loads(line) for line in found.stdout.split("\n") if line]
         changes = Changes(self.options.base, self.dataset()) if self.options.base else None
-        touched = [finding for finding in findings if changes and changes.touch(finding["place"])]
+        touched = [
+            finding for finding in findings if changes and changes.touch(finding["location"])
+        ]
         self.show(touched, findings, changes)
         if self.options.code_quality:
             self.options.code_quality.write_text(
@@ -123,12 +124,12 @@ class Check:
             )
         errors = [finding for finding in touched if finding["severity"] == "error"]
         if errors:
-            place = errors[0]["place"]
+            location = errors[0]["location"]
             where = ":".join(
-                str(part) for part in (changes.prefix / place["path"], place["line"]) if part
+                str(part) for part in (changes.prefix / location["path"], location["line"]) if part
             )
             more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-            # Each has its annotation already.
+            # Each error already has its annotation.
             self.reasons.append(
                 f"this request changes labels that are wrong: {where}: {errors[0]['message']}{more}"
             )
@@ -144,14 +145,12 @@ class Check:
         for finding in touched:
             shown[finding["severity"]] += 1
             if shown[finding["severity"]] <= MAX_ANNOTATIONS:
-                place, help_line = (
-                    finding["place"],
-                    f"\nhelp: {finding['help']}" if finding["help"] else "",
-                )
+                location = finding["location"]
+                help_line = f"\nhelp: {finding['help']}" if finding["help"] else ""
                 where = {
-                    "file": changes.prefix / place["path"],
-                    "line": place["line"],
-                    "col": place["column"],
+                    "file": changes.prefix / location["path"],
+                    "line": location["line"],
+                    "col": location["column"],
                     "title": finding["rule"],
                 }
                 self.annotate(
@@ -163,7 +162,7 @@ class Check:
             for finding in touched[:MAX_ROWS]:
                 where = ":".join(
                     str(part)
-                    for part in (finding["place"]["path"], finding["place"]["line"])
+                    for part in (finding["location"]["path"], finding["location"]["line"])
                     if part
                 )
                 self.summary.append(
@@ -187,7 +186,7 @@ class Check:
         )
 
     def model(self, out):
-        """Trains, and compares with the baseline."""
+        """Trains a model and compares it with the baseline."""
         baseline = self.baseline(out / "runs")
         self.stage("resize")
         trained = self.stage("train")["summary"]
@@ -205,7 +204,7 @@ class Check:
             )
 
     def baseline(self, runs):
-        """Manifest summary of the run to compare with, read before training; None without one."""
+        """Returns the manifest summary of the baseline, read before training, or None."""
         name = self.options.baseline
         if not name:
             return None
@@ -260,7 +259,7 @@ class Check:
         reasons = [f"- {in_line(reason)}" for reason in self.reasons]
         head = ["**Not passed:**\n", *reasons, ""] if reasons else ["**Passed.**\n"]
         if self.options.summary:
-            # GitHub's file of a step may hold words of others.
+            # GitHub's summary file of a step may already have content.
             with open(self.options.summary, "a", encoding="utf-8") as file:
                 file.write("\n".join(head + self.summary) + "\n")
         for reason in self.reasons:
@@ -269,7 +268,7 @@ class Check:
 
 
 class Changes:
-    """What differs between the working tree and the commit where the request left its base."""
+    """The differences between the working tree and the merge base."""
 
     HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
@@ -320,7 +319,7 @@ class Changes:
 
     @classmethod
     def changed_lines(cls, patch):
-        """Numbers of new and changed lines by file, from a patch without context."""
+        """Returns the numbers of new and changed lines by file, from a patch without context."""
         lines, current, patch = {}, set(), iter(patch.split(b"\n"))
         for line in patch:
             if line.startswith(b"+++ "):
@@ -330,7 +329,7 @@ class Changes:
                     1 if number is None else int(number) for number in hunk.groups()
                 )
                 current.update(range(start, start + added))
-                # What lines hold may look like a header.
+                # The content of a line may look like a header.
                 for _ in range(removed + added):
                     if next(patch, b"").startswith(b"\\"):
                         next(patch, b"")
@@ -339,39 +338,44 @@ class Changes:
     @staticmethod
     def name(text):
         text = text.rstrip(b"\t")
-        # git quotes unusual names as C does, in ASCII, and Python reads that.
+        # git quotes unusual names like C strings in ASCII, which Python can parse.
         text = ast.literal_eval("b" + text.decode()) if text.startswith(b'"') else text
         return text.removeprefix(b"b/").decode("utf-8", "replace")
 
-    def touch(self, place):
+    def touch(self, location):
         """Whether a finding concerns a change.
 
         With a line: whether that line changed. Without: whether the file, its image or its label
         file did.
         """
-        if place["line"]:
-            return place["line"] in self.lines.get(place["path"], ())
-        return partner(place["path"]) in self.partners
+        if location["line"]:
+            return location["line"] in self.lines.get(location["path"], ())
+        return partner(location["path"]) in self.partners
 
 
 def partner(path):
-    """What an image and its label file share."""
+    """A key that an image and its label file have in common."""
     path = PurePosixPath(path)
     return tuple(part for part in path.parent.parts if part not in ("images", "labels")), path.stem
 
 
 def code_quality(finding, prefix):
-    """A finding as GitLab's Code Quality report has it."""
-    place = finding["place"]
+    """A finding in the format of GitLab's Code Quality report."""
+    location = finding["location"]
     digest = hashlib.sha256(
-        json.dumps([finding["rule"], place["path"], place["line"], finding["source"]]).encode()
+        json.dumps(
+            [finding["rule"], location["path"], location["line"], finding["source"]]
+        ).encode()
     )
     return {
         "description": finding["message"],
         "check_name": finding["rule"],
         "fingerprint": digest.hexdigest(),
         "severity": GITLAB_SEVERITIES[finding["severity"]],
-        "location": {"path": str(prefix / place["path"]), "lines": {"begin": place["line"] or 1}},
+        "location": {
+            "path": str(prefix / location["path"]),
+            "lines": {"begin": location["line"] or 1},
+        },
     }
 
 
@@ -384,7 +388,7 @@ def counted(findings):
 
 
 def in_line(text):
-    """Names come from the request: nothing in them makes a table, a link or HTML."""
+    """Escapes text from the request, so that it cannot create a table, a link or HTML."""
     text = re.sub(r"([\\|*`\[\]#])", r"\\\1", html.escape(str(text), quote=False))
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -398,13 +402,13 @@ def main():
     parser.add_argument(
         "--base",
         metavar="COMMIT",
-        help="what the request is compared with; without it nothing counts as changed",
+        help="the commit to compare with; without it nothing counts as changed",
     )
     parser.add_argument(
         "--dataset",
         type=Path,
         metavar="DIR",
-        help="folder of the dataset; without it that of the configuration",
+        help="folder of the dataset [default: that of the configuration]",
     )
     parser.add_argument(
         "--baseline",
@@ -412,11 +416,11 @@ def main():
         help='id of the run to compare with, or "latest": the one that is there now; without it '
         "none",
     )
-    parser.add_argument("--labels-only", action="store_true", help="trains nothing")
+    parser.add_argument("--labels-only", action="store_true", help="does not train a model")
     parser.add_argument(
         "--github",
         action="store_true",
-        help="annotations as commands of a GitHub workflow, on standard output",
+        help="writes annotations as GitHub workflow commands to standard output",
     )
     parser.add_argument(
         "--code-quality",
@@ -425,18 +429,18 @@ def main():
         help="writes annotations as a GitLab Code Quality report",
     )
     parser.add_argument(
-        "--summary", type=Path, metavar="FILE", help="adds a summary in Markdown to the file"
+        "--summary", type=Path, metavar="FILE", help="appends a summary in Markdown to the file"
     )
     parser.add_argument(
         "--bin",
         type=Path,
         metavar="DIR",
-        help="folder of ossify's programs; without it they are searched on PATH",
+        help="folder of ossify's programs [default: searched on PATH]",
     )
     check = Check(*parser.parse_known_args())
     try:
         out = check.labels()
-        # What is learned from wrong labels is not worth the time.
+        # Training on wrong labels would waste time.
         if not check.reasons and not check.options.labels_only:
             check.model(out)
         code = NOT_PASSED if check.reasons else 0

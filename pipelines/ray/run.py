@@ -1,14 +1,14 @@
-"""Runs the stages on a Ray cluster, those that can be divided as many tasks at once.
+"""Runs the stages on a Ray cluster; stages that can be divided run as many tasks at once.
 
-    python pipelines/ray/run.py --partitions 64 --config conf/mine.toml --dataset /shared/dataset
-    --out /shared/work
+    python pipelines/ray/run.py --partitions 64 --config conf/mine.toml \\
+        --dataset /shared/dataset --out /shared/work
 
-Run it on a node of the cluster, in a folder that all nodes have, as they have dataset and work
-folder. Ray places the tasks. What fails, or loses its node, is tried again after a pause; exit
-codes 2 and 3 of a stage end everything. The same command goes on from where an earlier one was
-left: stages know what is there.
+Run it on a node of the cluster, in a folder that exists on all nodes, like the dataset and the work
+folder. Tasks that fail or lose their node are retried after a pause; if a stage ends with exit code
+2 or 3, everything stops. Running the same command again resumes, because stages recognise existing
+outputs.
 
-Exit codes are ossify's: 0 clean, 1 failed, 2 usage or configuration, 3 a gate was not met.
+Exit codes are ossify's: 0 success, 1 failed, 2 wrong usage or configuration, 3 a gate was not met.
 """
 
 import argparse
@@ -38,7 +38,7 @@ STOPPING_SECS = 30.0
 
 
 class Stop(Exception):
-    """Ends the pipeline with an exit code and a sentence."""
+    """Ends the pipeline with an exit code and a message."""
 
     def __init__(self, code: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -58,9 +58,9 @@ class Ended:
 def run_stage(
     command: list[str], folder: str, settings: dict[str, str], is_streamed: bool
 ) -> Ended:
-    """Runs a stage on the node where Ray put the task.
+    """Runs a stage on the node to which Ray assigned the task.
 
-    If `is_streamed`, its lines go through Ray to the caller's terminal.
+    If `is_streamed`, its output is forwarded to the caller's terminal through Ray.
     """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("OSSIFY__")
@@ -83,11 +83,11 @@ def run_stage(
             )
         try:
             while process.poll() is None:
-                # Ray forgot this task with its node: the share is another node's by now.
+                # Ray lost this node and has given the share to another one.
                 if os.getppid() != raylet:
                     process.kill()
                     os._exit(FAILED)
-                # Not process.wait(), which Ray, to cancel the task, could not interrupt.
+                # Not process.wait(), which Ray could not interrupt to cancel the task.
                 time.sleep(0.02)
         finally:
             process.kill()
@@ -120,8 +120,8 @@ class Pipeline:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        # As if the stages ran here: Ray's workers have the folder and the environment in which
-        # their node was started.
+        # Stages run as if they ran here; Ray's workers otherwise have the folder and environment in
+        # which their node was started.
         self.folder = os.getcwd()
         self.settings = {
             name: value for name, value in os.environ.items() if name.startswith("OSSIFY__")
@@ -164,7 +164,7 @@ class Pipeline:
                 )
 
     async def run_one(self, name: str, stage: str, *flags: str) -> None:
-        """Runs an undivided stage with all processors of a node; merges (`flags`) need no GPU."""
+        """Runs an undivided stage on all processors of a node; merges (`flags`) need no GPU."""
         start = time.monotonic()
         gpus = 0 if flags else self.gpus_of(stage)
         done = await self.attempts(
@@ -185,9 +185,9 @@ class Pipeline:
     async def attempts(
         self, name: str, stage: str, flags: Sequence[str], cpus: int, gpus: int
     ) -> Ended:
-        """Runs a stage until it ends well, or ends the pipeline."""
+        """Runs a stage until it succeeds, or ends the pipeline."""
         options = self.options
-        # A merge wants the configuration of its shares, of which the device is a part.
+        # A merge needs the configuration of its shares, which includes the device.
         device = ["--device", "cuda:0"] if self.gpus_of(stage) else []
         is_streamed = stage == "train"
         command = [
@@ -229,12 +229,12 @@ class Pipeline:
             result = Ended(
                 FAILED, f"it was lost with its worker or node: {str(error).strip().splitlines()[0]}"
             )
-        # What an interruption leaves here is for stop().
+        # stop() cleans up after an interruption.
         self.running.discard(task)
         return result
 
     def stop(self) -> None:
-        """Ends what still runs and waits: Ray 2.60 crashes if a task ends while Ray disconnects."""
+        """Cancels tasks and waits, because Ray 2.60 crashes if one ends while Ray disconnects."""
         for task in self.running:
             ray.cancel(task)
         if self.running:
@@ -242,7 +242,7 @@ class Pipeline:
 
 
 def largest_node(gpus: int) -> int:
-    """Most processors that a node has which is there, and has so many GPUs; 0 without one."""
+    """The largest number of processors of any node with this many GPUs; 0 if there is none."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return max((int(node.get("CPU", 0)) for node in nodes if node.get("GPU", 0) >= gpus), default=0)
 
@@ -256,14 +256,14 @@ def say(line: str) -> None:
 
 
 def place(text: str) -> str:
-    """A path as all nodes have it; a URL of an object store stays as it is."""
+    """An absolute path, which must exist on all nodes; URLs are not changed."""
     return text if "://" in text else str(Path(text).absolute())
 
 
 def at_least(least: int) -> Callable[[str], int]:
     def count(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} on")
         return int(text)
 
     return count
@@ -287,13 +287,13 @@ def arguments() -> argparse.Namespace:
         "--dataset",
         type=place,
         metavar="DIR",
-        help="folder of the dataset, or its URL; without it that of the configuration",
+        help="folder or URL of the dataset [default: that of the configuration]",
     )
     parser.add_argument(
         "--out",
         type=place,
         metavar="DIR",
-        help="work folder, or its URL; without it data/work/<name of the conf file>",
+        help="folder or URL of the work folder [default: data/work/<name of the conf file>]",
     )
     parser.add_argument(
         "--set",
@@ -305,7 +305,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="takes every error found in the data as a reason for exit code 3",
+        help="any error in the data causes exit code 3",
     )
     parser.add_argument(
         "--until",
@@ -318,7 +318,7 @@ def arguments() -> argparse.Namespace:
         type=at_least(1),
         metavar="N",
         default=4,
-        help="processors of a share, and so its threads [default: 4]",
+        help="processors and threads of a share [default: 4]",
     )
     parser.add_argument(
         "--cpus",
@@ -331,20 +331,20 @@ def arguments() -> argparse.Namespace:
         "--gpus",
         type=int,
         choices=(0, 1),
-        help="GPUs of training and of a share of prediction; without it 1 if the cluster has any",
+        help="GPUs for training and for a share of prediction [default: 1 if the cluster has any]",
     )
     parser.add_argument(
         "--retries",
         type=at_least(0),
         metavar="N",
         default=4,
-        help="attempts after one that failed or lost its node [default: 4]",
+        help="retries of a task that failed or lost its node [default: 4]",
     )
     parser.add_argument(
         "--bin",
         type=Path,
         metavar="DIR",
-        help="folder of ossify's programs; without it each node searches its PATH",
+        help="folder of ossify's programs [default: searched on each node's PATH]",
     )
     parser.add_argument(
         "--address",
@@ -382,7 +382,7 @@ def main() -> int:
         say(f"error: {stop}")
         return stop.code
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here")
+        say("interrupted; run the same command again to resume")
         return INTERRUPTED
     finally:
         pipeline.stop()

@@ -1,4 +1,4 @@
-"""check_labels.py on requests in a real repository, alone and as GitHub and GitLab call it."""
+"""Tests check_labels.py on requests in a repository, alone and as GitHub and GitLab call it."""
 
 import json
 import re
@@ -22,20 +22,20 @@ class Requests(unittest.TestCase):
         cls.addClassCleanup(project.close)
         project.draw(100)
         conf = project.copy("ci/labels.toml", "conf/labels.toml")
-        # The phantom has an image that was cut short.
+        # The phantom contains a truncated image.
         conf.write_text(conf.read_text().replace("image-unreadable = 0", "image-unreadable = 1"))
         (project.root / ".gitignore").write_text(
             "/data/work\n/.ossify*\n/summary.md\n/code-quality.json\n"
         )
         project.commit("dataset")
-        # As the job of the default branch does.
+        # Like the job of the default branch.
         cls.check()
         cls.kept = project.root / ".ossify-runs"
         shutil.copytree(project.root / "data/work/labels/runs", cls.kept)
         cls.baseline = (cls.kept / "latest").read_text().strip()
 
     def setUp(self):
-        """A request without commits, and a machine that has the baseline and nothing else."""
+        """Resets to a request without commits, on a machine that only has the baseline."""
         self.project.git("checkout", "--quiet", "--force", "-B", "request", "main")
         shutil.rmtree(self.project.root / "data/work")
         shutil.copytree(self.kept, self.project.root / "data/work/labels/runs")
@@ -73,7 +73,7 @@ class Requests(unittest.TestCase):
         return (self.project.root / "summary.md").read_text()
 
     def break_line(self):
-        """Spoils the second line of a label file; the file's path, as a diff has it."""
+        """Breaks the second line of a label file; returns the file's path as in a diff."""
         path, lines = next(
             (path, lines) for path, lines in self.project.labels("train").items() if len(lines) > 1
         )
@@ -109,7 +109,7 @@ class Requests(unittest.TestCase):
         )
 
     def test_a_good_change_passes_and_is_compared(self):
-        # Labels of the test split are not learned from: the model is the same, whatever the
+        # Labels of the test split do not affect training, so the model is the same on every
         # machine.
         path, lines = next(iter(self.project.labels("test").items()))
         path.write_bytes(b"\n".join(lines[:-1]) + b"\n")
@@ -253,7 +253,7 @@ class ChangedLines(unittest.TestCase):
         (folder / "gone.txt").unlink()
         write(after)
         project.commit()
-        # What the base did meanwhile is not of the request.
+        # Later changes of the base do not belong to the request.
         project.git("checkout", "--quiet", "main")
         write({"same.txt": "changed\n"})
         project.commit()

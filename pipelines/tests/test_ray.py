@@ -1,4 +1,4 @@
-"""pipelines/ray on a Ray of three nodes, which are processes on this machine."""
+"""Tests pipelines/ray on a Ray cluster of three nodes, which are local processes."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import time
 import unittest
 from pathlib import Path
 
-# Before Ray is imported, which would put a key into the user's home.
+# Must be set before importing Ray, which would write a key to the user's home.
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 from project import BIN, PIPELINES, RECIPE, Project
@@ -21,14 +21,13 @@ RUN = PIPELINES / "ray/run.py"
 STAGES = ["ingest", "resize", "train", "predict", "evaluate"]
 SHARES = 4
 OBJECT_STORE = {"object_store_memory": 80 << 20}
-# So small that each share gets a shard.
+# Small enough that each share gets a shard.
 SMALL = {
     "OSSIFY__TRAIN__EPOCHS": "2",
     "OSSIFY__RESIZE__IMAGES_PER_SHARD": "20",
     "OSSIFY__INGEST__MIN_OBJECTS_PER_CLASS": "4",
 }
-# Written once, by the first process that comes here: where it runs, and who it is. Then it stands
-# still.
+# The first process that gets here writes once where it runs and its process id, and then hangs.
 STAND_STILL = (
     "if mkdir standing; then echo $RAY_RAYLET_PID $$ >standing/new; mv standing/new standing/ids; "
     "exec sleep 600; fi"
@@ -38,14 +37,14 @@ STAND_STILL = (
 class Pipeline(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        # In /tmp, because a socket's path may not be long.
+        # In /tmp, because the length of a socket's path is limited.
         temporary = tempfile.TemporaryDirectory(
             prefix="ossify-ray-", dir="/tmp", ignore_cleanup_errors=True
         )
         cls.addClassCleanup(temporary.cleanup)
-        # Ray notes there which cluster runs, wherever its own folder is, and expects the folder.
+        # Ray always records the running cluster there, and expects the folder to exist.
         Path("/tmp/ray").mkdir(exist_ok=True)
-        # Tasks run on the other nodes; losing this one, Ray ends.
+        # Tasks run on the other nodes, because Ray ends if it loses this one.
         cls.cluster = Cluster(
             initialize_head=True,
             head_node_args=OBJECT_STORE | {"num_cpus": 0, "temp_dir": temporary.name},
@@ -77,7 +76,7 @@ class Pipeline(unittest.TestCase):
             (self.programs / f"ossify-{stage}").symlink_to(BIN / f"ossify-{stage}")
 
     def wrap(self, stage, script):
-        """Puts a script, run in the test's folder, before a stage's $program."""
+        """Runs a script in the test's folder before a stage's $program."""
         wrapper = self.programs / f"ossify-{stage}"
         wrapper.unlink()
         wrapper.write_text(
@@ -112,7 +111,7 @@ class Pipeline(unittest.TestCase):
         return self.project.run(*self.command(*flags), code=code)
 
     def start(self, *flags):
-        """The pipeline in the background, and a file with what it says."""
+        """Starts the pipeline in the background; returns the process and a file with its output."""
         said = self.out / "said"
         with open(said, "wb") as file:
             pipeline = subprocess.Popen(
@@ -121,8 +120,7 @@ class Pipeline(unittest.TestCase):
                 env=self.project.environment,
                 stdout=file,
                 stderr=file,
-                # Tests that run in the background of a shell ignore interrupts, and so would the
-                # pipeline.
+                # Tests in the background of a shell ignore interrupts, and so would the pipeline.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.addCleanup(pipeline.wait)
@@ -138,8 +136,8 @@ class Pipeline(unittest.TestCase):
             )
             time.sleep(0.1)
 
-    def test_losing_a_node_changes_no_byte_and_a_second_run_makes_nothing_anew(self):
-        # At its first go, a share breaks off in the middle of a shard.
+    def test_losing_a_node_changes_no_byte_and_a_second_run_recomputes_nothing(self):
+        # On its first attempt, a share is cut off in the middle of a shard.
         broken = '(ulimit -f 512; cd "$here"; "$program" "$@"); echo $? >broken'
         self.wrap(
             "resize",
@@ -214,7 +212,9 @@ class Pipeline(unittest.TestCase):
         self.assertIn(
             "--bin nowhere has no program ossify-ingest", self.pipeline("--bin", "nowhere", code=2)
         )
-        self.assertIn("0 is no whole number from 1 on", self.pipeline("--partitions", "0", code=2))
+        self.assertIn(
+            "0 is not a whole number from 1 on", self.pipeline("--partitions", "0", code=2)
+        )
         self.assertFalse((self.out / "work").exists())
 
     def test_what_fails_is_tried_again_with_the_threads_that_it_was_given(self):
@@ -258,7 +258,7 @@ class Pipeline(unittest.TestCase):
         node = self.cluster.add_node(num_cpus=1, num_gpus=1, **OBJECT_STORE)
         self.addCleanup(self.cluster.remove_node, node)
         self.cluster.wait_for_nodes()
-        # There is none: it computes on processors.
+        # There is no real GPU, so it computes on processors.
         for stage in ("train", "predict"):
             without_device = (
                 'for each do shift; case "$each" in --device | cuda:0) ;; *) set -- "$@" "$each" '
@@ -282,7 +282,7 @@ class Pipeline(unittest.TestCase):
 
 
 def artefacts(out, *folders):
-    """Digests and manifests of what the stages published, without times.
+    """Digests and manifests of published outputs, without times.
 
     A report's fingerprint depends on the times of training.
     """
@@ -309,7 +309,7 @@ def artefacts(out, *folders):
 
 
 def changes(out):
-    """Time of change of each file, except locks and `latest`, which every run writes."""
+    """Modification time of each file, except locks and `latest`, which every run writes."""
     return {
         path: path.stat().st_mtime_ns
         for path in out.rglob("*")

@@ -35,7 +35,7 @@ pub use label_path::{label_path, labels_folder};
 pub use manifest::{
     FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file, open,
 };
-pub use ossify_diagnostics::{Action, Finding, Place, Severity};
+pub use ossify_diagnostics::{Action, Finding, Location, Severity};
 pub use part::{
     HashingReader, Part, PartFile, PartFolder, PartPayload, PartSummary, TempPath, current_part,
     read_parts,

@@ -2,13 +2,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::printable::printable;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Worth knowing; nothing was changed or lost.
+    /// Information; nothing was changed or lost.
     Note,
-    /// The input is suspicious, yet usable.
+    /// The input is suspicious but usable.
     Warning,
     /// The input cannot be used as it is.
     Error,
@@ -29,7 +29,7 @@ impl Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// The line was left out.
+    /// The line was dropped.
     Dropped,
     /// The line was changed and kept.
     Repaired,
@@ -50,31 +50,31 @@ impl Action {
 
 /// Where a finding is. Lines and columns count from 1; columns count characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct Location {
     /// Path from the dataset root with `/` separators.
     pub path: String,
     /// Line, if the finding is about one.
     pub line: Option<u32>,
     /// Column of the first offending character.
     pub column: Option<u32>,
-    /// How many characters offend; at least 1 where there is a column.
+    /// Number of offending characters; at least 1 if there is a column.
     pub width: Option<u32>,
 }
 
-impl Place {
-    /// A place that is a whole file.
+impl Location {
+    /// A whole file.
     pub fn file(path: impl Into<String>) -> Self {
-        Place { path: path.into(), line: None, column: None, width: None }
+        Location { path: path.into(), line: None, column: None, width: None }
     }
 
-    /// A place that is a whole line.
+    /// A whole line.
     pub fn line(path: impl Into<String>, line: u32) -> Self {
-        Place { path: path.into(), line: Some(line), column: None, width: None }
+        Location { path: path.into(), line: Some(line), column: None, width: None }
     }
 
-    /// A place that is `width` characters of a line.
+    /// `width` characters of a line.
     pub fn span(path: impl Into<String>, line: u32, column: u32, width: u32) -> Self {
-        Place {
+        Location {
             path: path.into(),
             line: Some(line),
             column: Some(column),
@@ -83,7 +83,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Location {
     /// `path`, `path:line` or `path:line:column`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", printable(&self.path))?;
@@ -102,31 +102,31 @@ impl std::fmt::Display for Place {
 pub struct Finding {
     /// Name of the rule in kebab case, for example `coordinate-out-of-range`.
     pub rule: String,
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
     /// What was done about it.
     pub action: Action,
-    /// What is wrong, as one sentence without a full stop, complete without its context.
+    /// What is wrong, as one sentence without a full stop that makes sense on its own.
     pub message: String,
     /// Where.
-    pub place: Place,
+    pub location: Location,
     /// The offending source line, raw.
     pub source: Option<String>,
-    /// What the caret points at, shorter than the message; the message where there is none.
+    /// The text beside the caret, shorter than the message.
     pub label: Option<String>,
-    /// Facts about the surroundings: what happened to the line and to its neighbours.
+    /// Context: what happened to the line and to its neighbours.
     pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
 }
 
 impl Finding {
-    /// A finding with the facts that each one has; the others are set with the builder methods.
+    /// A finding with the mandatory fields; the builder methods set the others.
     pub fn new(
         rule: impl Into<String>,
         severity: Severity,
         action: Action,
-        place: Place,
+        location: Location,
         message: impl Into<String>,
     ) -> Self {
         Finding {
@@ -134,7 +134,7 @@ impl Finding {
             severity,
             action,
             message: message.into(),
-            place,
+            location,
             source: None,
             label: None,
             notes: Vec::new(),
@@ -154,7 +154,7 @@ impl Finding {
         self
     }
 
-    /// Adds a fact about the surroundings.
+    /// Adds a note about the context.
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self

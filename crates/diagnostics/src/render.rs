@@ -6,32 +6,32 @@ use serde_json::json;
 use crate::finding::{Finding, Severity};
 use crate::printable::printable;
 
-/// The forms in which findings are written.
+/// The output formats of findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Source line, caret, notes and help; for people.
     Full,
-    /// `path:line:column: rule: message`, one line a finding.
+    /// `path:line:column: rule: message`, one line per finding.
     Concise,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Workflow commands that GitHub shows as annotations of the changed lines.
+    /// GitHub workflow commands, which appear as annotations on the changed lines.
     Github,
     /// One SARIF 2.1.0 document.
     Sarif,
 }
 
-/// How wide a source line may be in the full form before it is cut around the caret.
+/// Longer source lines are cut around the caret in the full format.
 const MAX_SOURCE_CHARS: usize = 100;
 
-/// Writes findings in one form.
+/// Writes findings in one format.
 #[derive(Clone, Copy, Debug)]
 pub struct Renderer<'a> {
-    /// The form.
+    /// The format.
     pub format: Format,
-    /// Whether ANSI colours are wanted; only the full form has them.
+    /// Whether to use ANSI colours, which only the full format has.
     pub color: bool,
-    /// The folder that paths are shown below, as the user named it; empty for none.
+    /// The folder that is put before paths, as the user named it; empty for none.
     pub root: &'a str,
 }
 
@@ -39,7 +39,7 @@ impl Renderer<'_> {
     /// Writes all findings.
     ///
     /// # Errors
-    /// Fails where the writer does.
+    /// Fails if the writer does.
     pub fn render(&self, findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
         if self.format == Format::Sarif {
             serde_json::to_writer_pretty(&mut *out, &self.sarif(findings))?;
@@ -52,7 +52,7 @@ impl Renderer<'_> {
                     writeln!(
                         out,
                         "{}: {}: {}",
-                        self.place(finding),
+                        self.location(finding),
                         finding.rule,
                         printable(&finding.message)
                     )?;
@@ -70,15 +70,15 @@ impl Renderer<'_> {
 
     fn path(&self, finding: &Finding) -> String {
         match self.root {
-            "" => finding.place.path.clone(),
-            root => format!("{}/{}", root.trim_end_matches('/'), finding.place.path),
+            "" => finding.location.path.clone(),
+            root => format!("{}/{}", root.trim_end_matches('/'), finding.location.path),
         }
     }
 
-    fn place(&self, finding: &Finding) -> String {
-        let mut place = finding.place.clone();
-        place.path = self.path(finding);
-        place.to_string()
+    fn location(&self, finding: &Finding) -> String {
+        let mut location = finding.location.clone();
+        location.path = self.path(finding);
+        location.to_string()
     }
 
     fn full(&self, finding: &Finding, out: &mut dyn Write) -> io::Result<()> {
@@ -90,7 +90,7 @@ impl Renderer<'_> {
         });
         let frame = style(AnsiColor::Blue.on_default().bold());
         let bold = style(Style::new().bold());
-        let number = finding.place.line.map(|line| line.to_string()).unwrap_or_default();
+        let number = finding.location.line.map(|line| line.to_string()).unwrap_or_default();
         let gutter = " ".repeat(number.len());
 
         writeln!(
@@ -100,9 +100,9 @@ impl Renderer<'_> {
             finding.rule,
             printable(&finding.message)
         )?;
-        writeln!(out, "{gutter}{frame}-->{frame:#} {}", self.place(finding))?;
+        writeln!(out, "{gutter}{frame}-->{frame:#} {}", self.location(finding))?;
         if let Some(source) = &finding.source {
-            let (excerpt, start) = excerpt(source, finding.place.column, finding.place.width);
+            let (excerpt, start) = excerpt(source, finding.location.column, finding.location.width);
             writeln!(out, "{gutter} {frame}|{frame:#}")?;
             writeln!(out, "{frame}{number} |{frame:#} {excerpt}")?;
             if let Some(start) = start {
@@ -131,12 +131,12 @@ impl Renderer<'_> {
             Severity::Warning => "warning",
             Severity::Note => "notice",
         };
-        // A workflow's log is a terminal, too.
+        // A workflow's log is also shown in a terminal.
         write!(out, "::{command} file={}", github_property(&printable(&self.path(finding))))?;
-        if let Some(line) = finding.place.line {
+        if let Some(line) = finding.location.line {
             write!(out, ",line={line}")?;
         }
-        if let Some(column) = finding.place.column {
+        if let Some(column) = finding.location.column {
             write!(out, ",col={column}")?;
         }
         let mut message = printable(&finding.message).into_owned();
@@ -155,11 +155,11 @@ impl Renderer<'_> {
             .iter()
             .map(|finding| {
                 let mut location = json!({ "artifactLocation": { "uri": self.path(finding) } });
-                if let Some(line) = finding.place.line {
+                if let Some(line) = finding.location.line {
                     let mut region = json!({ "startLine": line });
-                    if let Some(column) = finding.place.column {
+                    if let Some(column) = finding.location.column {
                         region["startColumn"] = json!(column);
-                        region["endColumn"] = json!(column + finding.place.width.unwrap_or(1));
+                        region["endColumn"] = json!(column + finding.location.width.unwrap_or(1));
                     }
                     location["region"] = region;
                 }
@@ -187,14 +187,15 @@ impl Renderer<'_> {
     }
 }
 
-/// The printable source line, cut to [`MAX_SOURCE_CHARS`] around the offending characters, and
-/// where the caret starts and how wide it is, in characters of the excerpt.
+/// The printable source line, cut to [`MAX_SOURCE_CHARS`] around the offending characters, and the
+/// start and width of the caret, in characters of the excerpt.
 fn excerpt(
     source: &str,
     column: Option<u32>,
     width: Option<u32>,
 ) -> (String, Option<(usize, usize)>) {
-    // Each source character may be printed as several: measure in printed characters.
+    // A source character may be printed as several, so positions are measured in printed
+    // characters.
     let printed: Vec<String> =
         source.chars().map(|c| printable(c.encode_utf8(&mut [0; 4])).into_owned()).collect();
     let first = column.map_or(0, |column| (column as usize).saturating_sub(1)).min(printed.len());
@@ -237,14 +238,14 @@ fn github_property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::{Action, Place};
+    use crate::finding::{Action, Location};
 
     fn finding() -> Finding {
         Finding::new(
             "coordinate-out-of-range",
             Severity::Error,
             Action::Dropped,
-            Place::span("train/labels/wrist_0007.txt", 3, 3, 6),
+            Location::span("train/labels/wrist_0007.txt", 3, 3, 6),
             "x centre 1.0427 is not within 0..=1",
         )
         .with_source("2 1.0427 0.5180 0.2200 0.1350")
@@ -288,7 +289,7 @@ error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
     #[test]
     fn github_form_escapes_what_ends_a_command() {
         let mut with_comma = finding();
-        with_comma.place.path = "a,b:c.txt".into();
+        with_comma.location.path = "a,b:c.txt".into();
         let text = render(Format::Github, with_comma);
         assert!(
             text.starts_with(
@@ -311,8 +312,8 @@ error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
     fn control_characters_of_files_never_reach_the_terminal() {
         let mut hostile = finding();
         hostile.source = Some("2 \u{1b}[2J0.1 \u{202e}x".into());
-        hostile.message = "token \u{7} is no number".into();
-        hostile.place.path = "a\u{1b}[2J.txt".into();
+        hostile.message = "token \u{7} is not a number".into();
+        hostile.location.path = "a\u{1b}[2J.txt".into();
         for format in [Format::Full, Format::Concise, Format::Github] {
             let text = render(format, hostile.clone());
             assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{7}']), "{format:?}: {text:?}");
@@ -324,7 +325,7 @@ error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
     fn a_long_line_is_cut_around_the_caret() {
         let source = (0..200).map(|i| format!("0.{i:03}")).collect::<Vec<_>>().join(" ");
         let mut long = finding().with_source(source);
-        long.place = Place::span("a.txt", 1, 601, 5);
+        long.location = Location::span("a.txt", 1, 601, 5);
         let text = render(Format::Full, long);
         let source_line = text.lines().nth(3).unwrap();
         let caret_line = text.lines().nth(4).unwrap();

@@ -1,4 +1,4 @@
-//! Gates: judged at each call by what the summary says, whether or not the output was there.
+//! Gates, checked at every call against the summary, whether or not the output already existed.
 
 use ossify_contract::{Gate, RareClass, TablesSummary};
 use ossify_diagnostics::printable;
@@ -6,7 +6,7 @@ use ossify_settings::{Context, RareClasses};
 
 use crate::wording::{count, plural};
 
-/// Rare classes of which each has a gate of its own.
+/// Number of rare classes that are reported as separate gates.
 const MAX_NAMED_CLASSES: usize = 20;
 
 /// The gates that were not met.

@@ -1,12 +1,13 @@
 //! The first stage: a YOLO-labelled dataset to label tables.
 //!
-//! Every line of every label file ends as exactly one of box, polygon, or quarantined; what was
-//! found wrong is in `issues.parquet` with file, line, column, rule and what was done. The
-//! source files are never touched.
+//! Every line of every label file becomes exactly one of box, polygon, or quarantined.
+//! `issues.parquet` lists each fault with file, line, column, rule and action. The source files are
+//! never changed.
 //!
-//! The modules follow the data: `find` the files, `read` them to records, `write` the records to
-//! tables; `shares` keeps records of a part of the dataset until all are there. [`rules`] documents
-//! what is looked for, [`parse_labels`] reads one label file, and [`run`] is the stage.
+//! The modules follow the data: `find` locates the files, `read` turns them into records, and
+//! `write` turns the records into tables; `shares` stores the records of a part of the dataset
+//! until all parts exist. [`rules`] documents the faults that are detected, [`parse_labels`] reads
+//! one label file, and [`run`] is the stage.
 
 mod find;
 mod gates;

@@ -15,7 +15,7 @@ struct Cli {
     stage: ossify_settings::StageArgs,
     #[command(flatten)]
     share: ossify_settings::ShareArgs,
-    /// Prints all findings on standard output, in this form
+    /// Prints all findings on standard output, in this format
     #[arg(long, value_name = "FORM", value_enum, conflicts_with = "json")]
     format: Option<FindingFormat>,
     #[command(subcommand)]
@@ -24,8 +24,8 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Tells about a rule: what it finds, why, what is done, and how to mend it; lists all without
-    /// one
+    /// Explains a rule: what it finds, why it matters, what is done, and how to fix it; without a
+    /// name, lists all rules
     Explain {
         /// Name of the rule, such as coordinate-count
         rule: Option<String>,
@@ -64,7 +64,7 @@ fn explain_rule(name: Option<&str>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // A reader that went away wants no more.
+    // A closed pipe is not an error.
     let _ = std::io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
 }

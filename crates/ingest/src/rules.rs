@@ -1,6 +1,6 @@
-//! What is looked for, with the documentation of each rule.
+//! The rules that ingest checks, with their documentation.
 
-use ossify_diagnostics::{Action, Finding, Place, Severity};
+use ossify_diagnostics::{Action, Finding, Location, Severity};
 use ossify_settings::{RuleLevel, RuleLevels, RulePolicy};
 
 /// The documentation of a rule, in parts.
@@ -8,22 +8,21 @@ use ossify_settings::{RuleLevel, RuleLevels, RulePolicy};
 pub struct RulePage {
     /// Name in kebab case, as in `issues.parquet`.
     pub name: &'static str,
-    /// How bad a finding of it is.
+    /// Severity of its findings.
     pub severity: Severity,
     /// What is done with the line or the file.
     pub action: Action,
-    /// What is done with the line where `[ingest.rules]` keeps what is dropped by itself, or the
-    /// reverse.
+    /// What is done with the line if `[ingest.rules]` overrides the default action.
     pub otherwise: Action,
-    /// When it is found, as a clause that follows "when".
+    /// When the rule applies, as a clause that follows "when".
     pub when: &'static str,
     /// Why it matters.
     pub why: &'static str,
     /// What is done with the input.
     pub then: &'static str,
-    /// How to mend the input.
+    /// How to fix the input.
     pub fix: &'static str,
-    /// A line that the rule finds; empty where it is not about a line.
+    /// An example line that breaks the rule; empty if the rule is not about a line.
     pub example: &'static str,
 }
 
@@ -32,7 +31,7 @@ macro_rules! rules {
         when: $when:literal, why: $why:literal, then: $then:literal, fix: $fix:literal,
         example: $example:literal,
     })*) => {
-        /// What ingest looks for.
+        /// A rule of ingest.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Rule { $(#[doc = $when] $variant,)* }
 
@@ -66,8 +65,8 @@ rules! {
         why: "Its characters are unknown, and so are its numbers. Usual causes: a file \
             saved as UTF-16 by an editor, a damaged disk, or another kind of file under a .txt \
             name.",
-        then: "All its lines are quarantined and its image is unlabelled: nobody knows what the \
-            labeller said. The finding points at the first byte that does not fit.",
+        then: "All its lines are quarantined and its image is unlabelled, because the labels are \
+            unknown. The finding points at the first byte that does not fit.",
         fix: "Save the file as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`, or export the \
             labels again.",
         example: "",
@@ -82,7 +81,7 @@ rules! {
         example: "",
     }
     ClassNotInteger = "class-not-integer", Error, Dropped {
-        when: "the first value of a line is no non-negative integer",
+        when: "the first value of a line is not a non-negative integer",
         why: "It is the class id. A name, a negative number or a fraction there means that the \
             file was written in another format, or that columns have shifted.",
         then: "The line is dropped. A whole number written as a fraction (`4.0`) is read as the \
@@ -93,7 +92,7 @@ rules! {
     }
     ClassUnknown = "class-unknown", Error, Dropped {
         when: "a class id is not in the dataset's list of classes",
-        why: "Nobody said what the class is. Often ids were counted from 1, or the labels come \
+        why: "The class is undefined. Often ids were counted from 1, or the labels come \
             from another project.",
         then: "The line is dropped.",
         fix: "Correct the id, or add the class to `names` in data.yaml (or to \
@@ -101,8 +100,8 @@ rules! {
         example: "12 0.5 0.5 0.2 0.1",
     }
     CoordinateNotANumber = "coordinate-not-a-number", Error, Dropped {
-        when: "a coordinate is no finite number",
-        why: "Text, NaN and infinities have no place in an image. A single NaN that reaches the \
+        when: "a coordinate is not a finite number",
+        why: "Text, NaN and infinities are not coordinates. A single NaN that reaches the \
             loss ends a training run.",
         then: "The line is dropped.",
         fix: "Write decimal fractions with a point: `0.5`, not `0,5`. NaN usually comes from a \
@@ -123,14 +122,14 @@ rules! {
         why: "A triangle around an organic shape is mostly a slip of the mouse or an outline cut \
             short.",
         then: "The line is dropped.",
-        fix: "Draw the object again, or lower `ingest.min_polygon_vertices` (3 is the least).",
+        fix: "Draw the object again, or lower `ingest.min_polygon_vertices` (at least 3).",
         example: "0 0.1 0.1 0.2 0.1 0.2 0.2",
     }
     CoordinateOutOfRange = "coordinate-out-of-range", Error, Dropped or Repaired {
         when: "a coordinate lies outside 0..1 by more than `ingest.tolerance`",
         why: "Coordinates are shares of the image's width and height. A vertex far outside is \
             wrong even where the box around the polygon looks sound, so each vertex is checked.",
-        then: "The line is dropped. At a level that keeps, the coordinate is moved to the edge.",
+        then: "The line is dropped. At a level that keeps it, the coordinate is moved to the edge.",
         fix: "If these are pixels, divide x by the image's width and y by its height. If the \
             object reaches past the edge, clip it in the labelling tool.",
         example: "0 310.5 208.0 64.0 48.0",
@@ -138,7 +137,7 @@ rules! {
     CoordinateClamped = "coordinate-clamped", Warning, Repaired {
         when: "a coordinate lies outside 0..1 by no more than `ingest.tolerance`",
         why: "Exporters overshoot the image's edge by rounding or by a pixel; the object is still \
-            meant.",
+            valid.",
         then: "The coordinate is moved to the edge and the object is kept, with `repaired` set.",
         fix: "Nothing need be done. `ingest.tolerance = 0` makes it an error.",
         example: "0 1.004 0.5 0.02 0.1",
@@ -161,8 +160,8 @@ rules! {
         example: "0 0.5 0.5 0 0.1",
     }
     SelfIntersecting = "self-intersecting", Warning, Kept {
-        when: "edges of a polygon cross by more than a five-hundredth of a side",
-        why: "Inside and outside are unclear, and the area is not that of the shape one sees. The \
+        when: "edges of a polygon cross by more than 1/500 of a side",
+        why: "Inside and outside are unclear, and the area is not that of the visible shape. The \
             box around it is sound.",
         then: "The object is kept as it is.",
         fix: "Put the vertices in order around the outline.",
@@ -171,15 +170,15 @@ rules! {
     DuplicateLabel = "duplicate-label", Warning, Dropped or Kept {
         when: "a line has the class and the geometry of an earlier line of its file",
         why: "The object would count twice in training and, in scores, as one that was missed. \
-            The same box around another polygon is no duplicate.",
+            The same box around another polygon is not a duplicate.",
         then: "The later line is dropped.",
-        fix: "Delete one of the two lines; look whether an export was run twice.",
+        fix: "Delete one of the two lines; check whether an export was run twice.",
         example: "",
     }
     MixedShapes = "mixed-shapes", Note, Kept {
         when: "a label file has boxes and polygons",
-        why: "Some tools then read the boxes as polygons of two vertices and get another box \
-            without a word.",
+        why: "Some tools then read the boxes as polygons of two vertices and get a wrong box \
+            without a warning.",
         then: "Each line is read as what it is and kept.",
         fix: "Nothing need be done here; for other tools, export one kind.",
         example: "",
@@ -217,7 +216,7 @@ rules! {
         when: "a side of an image is shorter than `ingest.min_side_px`",
         why: "A picture of a few pixels is a placeholder or a thumbnail.",
         then: "As with `image-unreadable`: kept in the tables with status `unreadable`, left out \
-            of training. At a level that keeps, it is used like any other image.",
+            of training. At a level that keeps it, it is used like any other image.",
         fix: "Restore the original, or lower `ingest.min_side_px`.",
         example: "",
     }
@@ -241,7 +240,7 @@ rules! {
     ClassRare = "class-rare", Warning, Kept {
         when: "a class has fewer objects in train than `ingest.min_objects_per_class`, or is in \
             fewer images than `ingest.min_images_per_class`",
-        why: "A class with a handful of examples is not learnt, and its score is noise.",
+        why: "A class with a handful of examples cannot be learned, and its score is noise.",
         then: "The class is filtered from all splits: its objects stay in the table with a null \
             `class_index`; the remaining classes are renumbered from 0 in order of their ids. \
             Where `[ingest.merge_rare_into]` names another class for it, its objects get that \
@@ -252,16 +251,16 @@ rules! {
     }
 }
 
-/// What is done about what a rule finds.
+/// Severity and action of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// How bad it is.
+    /// Severity.
     pub severity: Severity,
     /// What is done with the line.
     pub action: Action,
 }
 
-/// The verdict of each rule, as `[ingest.rules]` settles it.
+/// The verdict of each rule according to `[ingest.rules]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleBook {
     verdicts: Vec<Option<Verdict>>,
@@ -274,7 +273,7 @@ impl Default for RuleBook {
 }
 
 impl RuleBook {
-    /// The verdicts that these levels give.
+    /// The verdicts for these levels.
     pub fn new(levels: &RuleLevels) -> Self {
         let verdict = |rule: &Rule| {
             let severity = match levels.level(rule.name()) {
@@ -298,31 +297,36 @@ impl RuleBook {
         RuleBook { verdicts: Rule::ALL.iter().map(verdict).collect() }
     }
 
-    /// What is done about what the rule finds; `None` where it is off.
+    /// The verdict of a rule; `None` if it is off.
     pub fn verdict(&self, rule: Rule) -> Option<Verdict> {
         self.verdicts.get(rule as usize).copied().flatten()
     }
 
-    /// Whether the rule is looked for.
+    /// Whether the rule is on.
     pub fn is_on(&self, rule: Rule) -> bool {
         self.verdict(rule).is_some()
     }
 
-    /// Whether what the rule finds is left out.
+    /// Whether the rule drops what it finds.
     pub fn drops(&self, rule: Rule) -> bool {
         self.verdict(rule).is_some_and(|verdict| verdict.action == Action::Dropped)
     }
 
-    /// A finding of the rule; `None` where it is off.
-    pub fn finding(&self, rule: Rule, place: Place, message: impl Into<String>) -> Option<Finding> {
+    /// A finding of the rule; `None` if it is off.
+    pub fn finding(
+        &self,
+        rule: Rule,
+        location: Location,
+        message: impl Into<String>,
+    ) -> Option<Finding> {
         self.verdict(rule).map(|verdict| {
-            Finding::new(rule.name(), verdict.severity, verdict.action, place, message)
+            Finding::new(rule.name(), verdict.severity, verdict.action, location, message)
         })
     }
 }
 
 impl Rule {
-    /// Which levels `[ingest.rules]` may give it.
+    /// Which levels `[ingest.rules]` may set.
     pub fn policy(self) -> RulePolicy {
         RuleLevels::policy(self.name()).unwrap_or(RulePolicy::AlwaysReported)
     }
@@ -332,12 +336,12 @@ impl Rule {
         self.page().name
     }
 
-    /// The rule of this name.
+    /// The rule with this name.
     pub fn named(name: &str) -> Option<Rule> {
         Rule::ALL.iter().copied().find(|rule| rule.name() == name)
     }
 
-    /// The rule whose name is most like `name`, if one is near enough to be meant.
+    /// The rule whose name is most similar to `name`, if any is similar enough.
     pub fn nearest(name: &str) -> Option<Rule> {
         ossify_settings::nearest(name, Rule::ALL.iter().map(|rule| rule.name()))
             .and_then(Rule::named)
@@ -348,7 +352,7 @@ impl Rule {
 pub fn list() -> String {
     let width = Rule::ALL.iter().map(|rule| rule.name().len()).max().unwrap_or(0);
     let mut text =
-        String::from("Rules of ossify-ingest; `ossify-ingest explain RULE` tells more.\n\n");
+        String::from("Rules of ossify-ingest; `ossify-ingest explain RULE` explains one.\n\n");
     for rule in Rule::ALL {
         let page = rule.page();
         text.push_str(&format!(
@@ -438,7 +442,7 @@ mod tests {
         for rule in Rule::ALL {
             let page = rule.page();
             let expected = Verdict { severity: page.severity, action: page.action };
-            // Images that are left out stay in the tables.
+            // Images that are left out of training stay in the tables.
             let left_out = Verdict { action: Action::Dropped, ..expected };
             assert_eq!(
                 book.verdict(*rule),

@@ -1,4 +1,4 @@
-//! The stage: a dataset to label tables, at once or share by share.
+//! The stage: turns a dataset into label tables, at once or share by share.
 
 use std::io::IsTerminal;
 
@@ -39,13 +39,13 @@ impl From<LayoutError> for StageError {
     }
 }
 
-/// Reads a dataset, or a share of it, and publishes its tables, or a part of them; with `format`,
-/// all findings go to standard output. Or merges the parts of all shares. Gates are those of the
-/// whole.
+/// Reads a dataset and publishes its tables, or reads a share and publishes a part, or merges the
+/// parts of all shares. With `format`, all findings are written to standard output. Gates apply to
+/// the whole dataset.
 ///
 /// # Errors
-/// [`StageError::Usage`] where the dataset is not there or the configuration does not fit it, else
-/// [`StageError::Failed`].
+/// [`StageError::Usage`] if the dataset does not exist or the configuration does not fit it,
+/// otherwise [`StageError::Failed`].
 pub fn run(
     context: &Context,
     share: Share,
@@ -76,7 +76,7 @@ pub fn run(
     }
 }
 
-/// What all ways to run have in common.
+/// What all modes have in common.
 struct Stage<'a> {
     context: &'a Context,
     layout: &'a Layout,
@@ -92,14 +92,15 @@ impl Stage<'_> {
         let listings = self.list(None)?;
         check_not_empty(self.layout, &SeenFiles::of_listings(&listings))?;
         let folder = self.context.out.tables();
-        // To print findings, all files are read again: nothing keeps the findings as they were.
+        // To print findings, all files must be read again, because the tables do not store whole
+        // findings.
         if !self.context.force && self.format.is_none() && folder.is_dir() {
             let fingerprint = self.fingerprint(&self.stamps(&listings)).finish();
             if let Some(outcome) = self.current(&fingerprint) {
                 return Ok(outcome);
             }
         }
-        self.tell_remarks(&listings);
+        self.print_remarks(&listings);
         let publication = Publication::begin(&folder)?;
         let mut tables = self.tables(&publication)?;
         let progress =
@@ -130,13 +131,13 @@ impl Stage<'_> {
             && let Some(manifest) = current_part::<PartSplits>(&path, &fingerprint)
         {
             if manifest.summary != json {
-                // Other shares have changed: what this one holds has not.
+                // Only other shares have changed.
                 let folder = PartFolder::create(&path)?;
                 folder.publish(&fingerprint, manifest.files, &summary)?;
             }
             return Ok(Outcome::current(json));
         }
-        self.tell_remarks(&listings);
+        self.print_remarks(&listings);
         let folder = PartFolder::create(&path)?;
         let images = listings.iter().map(|listing| listing.images().len() as u64).sum();
         let progress = self.progress(images);
@@ -183,7 +184,7 @@ impl Stage<'_> {
         {
             return Ok(outcome);
         }
-        self.tell_remarks(&[]);
+        self.print_remarks(&[]);
         let publication = Publication::begin(&folder)?;
         let mut tables = self.tables(&publication)?;
         let progress = self.progress(
@@ -213,7 +214,7 @@ impl Stage<'_> {
         Ok(outcome)
     }
 
-    /// The tables, where they are there already.
+    /// The outcome, if the tables already exist.
     fn current(&self, fingerprint: &str) -> Option<Outcome> {
         let folder = self.context.out.tables();
         let (manifest, summary) =
@@ -222,7 +223,7 @@ impl Stage<'_> {
         Some(Outcome::current(manifest.summary).with_gates(gates))
     }
 
-    /// Closes the tables and makes them the folder's content.
+    /// Closes the tables and publishes them.
     fn publish(
         &self,
         publication: Publication,
@@ -280,7 +281,7 @@ impl Stage<'_> {
         self.context.reporter.progress("ingest", "images", Some(images))
     }
 
-    fn tell_remarks(&self, listings: &[Listing]) {
+    fn print_remarks(&self, listings: &[Listing]) {
         for remark in
             self.layout.remarks.iter().chain(listings.iter().flat_map(|listing| listing.remarks()))
         {
@@ -309,7 +310,7 @@ impl Stage<'_> {
         self.layout.splits.iter().flat_map(|(_, sources)| &sources.lists).chain(&self.layout.yaml)
     }
 
-    /// All that decides what the tables hold.
+    /// Everything that determines the tables.
     fn fingerprint(&self, stamps: &[SplitStamp]) -> Fingerprint {
         let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
         for path in self.descriptions() {
@@ -323,7 +324,7 @@ impl Stage<'_> {
     }
 
     /// What the parts of one dataset have in common, wherever they were made: the configuration,
-    /// and what the files say that describe the dataset.
+    /// and the content of the files that describe the dataset.
     fn configuration(&self) -> Result<String, StageError> {
         let mut fingerprint = self.context.fingerprint(STAGE, &["dataset", STAGE]);
         for path in self.descriptions() {
@@ -337,7 +338,7 @@ impl Stage<'_> {
     }
 }
 
-/// What was seen of a dataset, as far as it can be empty.
+/// What was found in a dataset, to tell whether it is empty.
 #[derive(Default)]
 struct SeenFiles {
     images: u64,
@@ -375,7 +376,7 @@ impl SeenFiles {
     }
 }
 
-/// Refuses datasets that have no images or no labels.
+/// Refuses datasets without images or without labels.
 fn check_not_empty(layout: &Layout, seen: &SeenFiles) -> Result<(), StageError> {
     if seen.images == 0 {
         let mut folders: Vec<&str> = layout
@@ -397,7 +398,7 @@ fn check_not_empty(layout: &Layout, seen: &SeenFiles) -> Result<(), StageError> 
         searched.dedup();
         return Err(StageError::Failed(anyhow!(
             "the dataset {} has images and no labels: there is no .txt file in {}; YOLO labels \
-            lie in a folder `labels` beside `images`",
+            are in a folder `labels` beside `images`",
             layout.root.display(),
             searched.join(", ")
         )));

@@ -1,4 +1,4 @@
-//! The binary as a user meets it.
+//! Tests of the program's command line.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -31,7 +31,7 @@ fn explain_lists_all_rules() {
 }
 
 #[test]
-fn explain_tells_about_a_rule() {
+fn explain_describes_a_rule() {
     assert_snapshot!(stdout(&bare(&["explain", "coordinate-count"])));
 }
 
@@ -43,7 +43,7 @@ fn an_unknown_rule_is_a_usage_error_that_names_the_nearest() {
 }
 
 #[test]
-fn a_clean_dataset_is_told_in_a_few_lines() {
+fn a_clean_dataset_is_reported_in_a_few_lines() {
     let dataset = Dataset::small();
     let output = dataset.ingest(&[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -183,7 +183,7 @@ fn a_second_run_does_nothing_until_something_changes() {
     let output = dataset.ingest(&[]);
     assert!(stderr(&output).contains("already there"), "{}", stderr(&output));
     assert_eq!(dataset.manifest(), first);
-    // A class id that changes from 0 to 1 leaves the file's size as it was.
+    // Changing a class id from 0 to 1 does not change the file's size.
     dataset.write("train/labels/a.txt", "1 0.5 0.5 0.2 0.1\n1 0.3 0.3 0.1 0.1\n");
     assert!(!stderr(&dataset.ingest(&[])).contains("already there"));
     assert_eq!(dataset.objects()[0].class_id, 1);
@@ -209,7 +209,7 @@ fn gates_name_figure_and_limit_on_every_run() {
         assert_eq!(code(&output), 3, "run {run}");
         assert_snapshot!("quarantine_gate", stderr(&output));
     }
-    // The tables are there for looking into the matter.
+    // The tables are written, so that the faults can be examined.
     assert!(!dataset.issues().is_empty());
     for _ in 0..2 {
         let output = dataset.ingest(&["-q", "--strict"]);

@@ -1,6 +1,6 @@
 //! The corpus of label files: each `.txt` has its `.expected` beside it, with every object and
-//! every finding. `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read before they are
-//! committed.
+//! every finding. `OSSIFY_UPDATE_CORPUS=1` rewrites the expectations, to be reviewed before they
+//! are committed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -28,8 +28,8 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// The rules of the corpus; the cases of a least number of vertices use the one of the
-/// bone-fracture recipe.
+/// The rules of the corpus; the cases about too few vertices use the minimum of the bone-fracture
+/// recipe.
 fn rules(name: &str) -> LabelRules {
     let min_polygon_vertices = if name.starts_with("polygon-too-few") { 4 } else { 3 };
     LabelRules {
@@ -65,15 +65,16 @@ fn render(file: &LabelFile) -> String {
         .unwrap();
     }
     for finding in &file.findings {
-        let place = match (finding.place.line, finding.place.column, finding.place.width) {
-            (Some(line), Some(column), Some(width)) => format!("{line}:{column}+{width}"),
-            (Some(line), _, _) => format!("{line}"),
-            _ => "file".to_owned(),
-        };
+        let location =
+            match (finding.location.line, finding.location.column, finding.location.width) {
+                (Some(line), Some(column), Some(width)) => format!("{line}:{column}+{width}"),
+                (Some(line), _, _) => format!("{line}"),
+                _ => "file".to_owned(),
+            };
         let message = ossify_diagnostics::printable(&finding.message);
         writeln!(
             text,
-            "{} {} {} at {place}: {message}",
+            "{} {} {} at {location}: {message}",
             finding.severity.as_str(),
             finding.rule,
             finding.action.as_str()

@@ -1,11 +1,11 @@
-//! The corpus of datasets: each `.dataset` is the text of a small one, with its `.expected` beside
-//! it: exit code, ledger, images that are not simply labelled, classes, and every row of
-//! issues.parquet; or the error. `OSSIFY_UPDATE_CORPUS=1` writes the expectations anew, to be read
-//! before they are committed.
+//! The corpus of datasets: each `.dataset` file describes a small dataset, and the `.expected` file
+//! beside it has the exit code, the ledger, images that are not simply labelled, classes, and every
+//! row of issues.parquet, or else the error. `OSSIFY_UPDATE_CORPUS=1` rewrites the expectations, to
+//! be reviewed before they are committed.
 //!
-//! A file begins with a line `-- PATH --`, its text follows. Images have no text: `-- PATH 20x30
-//! --`, with `cut` where the end of the file is missing; `-- PATH link TARGET --` is a symbolic
-//! link. Before the first file stand lines `set SECTION.KEY=VALUE` and comments.
+//! A file starts with a line `-- PATH --`, followed by its text. Images have no text: `-- PATH
+//! 20x30 --`, with `cut` if the end of the file should be missing; `-- PATH link TARGET --` is a
+//! symbolic link. Lines `set SECTION.KEY=VALUE` and comments come before the first file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -25,7 +25,7 @@ use ossify_contract::ImageStatus;
 use ossify_diagnostics::printable;
 use ossify_ingest::rules::Rule;
 
-/// What came of it, and the rules that were met.
+/// Runs ingest; returns the result as text, and the rules that had findings.
 fn ingest(text: &str) -> (String, Vec<String>) {
     let (dataset, settings) = make(text);
     let output =
@@ -67,7 +67,7 @@ fn ingest(text: &str) -> (String, Vec<String>) {
     }
     let issues = dataset.issues();
     for issue in &issues {
-        let place = [issue.line, issue.column]
+        let location = [issue.line, issue.column]
             .into_iter()
             .flatten()
             .map(|at| format!(":{at}"))
@@ -76,7 +76,7 @@ fn ingest(text: &str) -> (String, Vec<String>) {
         let message = dataset.portable(printable(&issue.message).as_bytes());
         writeln!(
             found,
-            "{} {}{place}: {severity} {} {action}: {message}",
+            "{} {}{location}: {severity} {} {action}: {message}",
             issue.split,
             printable(&issue.path),
             issue.rule

@@ -1,4 +1,4 @@
-//! Datasets in all their layouts, and the rules that are about files and folders.
+//! Tests of all dataset layouts, and of the rules about files and folders.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -49,7 +49,7 @@ fn rows_are_in_order_of_split_path_and_line() {
 }
 
 #[test]
-fn an_image_row_tells_what_the_header_says() {
+fn an_image_row_has_what_the_header_says() {
     let dataset = Dataset::small();
     run(&dataset, &[]);
     let image = dataset.images().remove(0);
@@ -96,7 +96,7 @@ fn dicom_images_are_rows_and_pictures_like_any_other() {
     dataset.write("train/labels/x.txt", "0 0.5 0.5 0.2 0.1\n");
     dataset.write("train/images/film.DICOM", dicom(&[(0x0028, 0x0008, b"12")]));
     dataset.write("train/labels/film.txt", "0 0.5 0.5 0.2 0.1\n");
-    // The class's only image: the page shows it.
+    // It is the class's only image, so the page shows it.
     dataset.write("train/labels/a.txt", "1 0.3 0.3 0.1 0.1\n");
     run(&dataset, &[]);
     let image =
@@ -255,7 +255,7 @@ fn missing_labels_may_mean_background() {
 }
 
 #[test]
-fn files_that_are_no_image_are_told_by_their_content() {
+fn files_that_are_not_images_are_recognised_by_their_content() {
     let dataset = Dataset::small();
     dataset.pair("train/images/note.jpg", "0 0.5 0.5 0.2 0.1\n");
     dataset.write("train/images/note.jpg", "not an image");
@@ -352,7 +352,7 @@ fn links_that_lead_outside_are_not_followed() {
     .unwrap();
     symlink(outside.path().join("train/images"), dataset.path().join("train/images/folder"))
         .unwrap();
-    // Inside the dataset a link is as good as a file.
+    // Inside the dataset a link counts as a file.
     symlink(
         dataset.path().join("train/images/a.png"),
         dataset.path().join("train/images/inside.png"),
@@ -444,7 +444,7 @@ fn a_label_file_that_cannot_be_read_fails_the_run() {
     assert!(!dataset.tables().join("manifest.json").exists());
 }
 
-/// A dataset of many images, with faults here and there.
+/// A dataset of many images with some faults.
 fn large(images: usize) -> Dataset {
     let dataset = Dataset::new();
     dataset.write("data.yaml", NAMES);

@@ -1,4 +1,4 @@
-//! A dataset that is read share by share and merged is the dataset that is read at once.
+//! Reading a dataset share by share and merging gives the same result as reading it at once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -40,7 +40,7 @@ fn other_out(dataset: &Dataset, name: &str) -> PathBuf {
     dataset.out().with_file_name(name)
 }
 
-/// The manifest but for the time.
+/// The manifest without its time.
 fn manifest(tables: &Path) -> Manifest {
     Manifest { created_at: String::new(), ..Manifest::open(tables, "").unwrap() }
 }
@@ -50,7 +50,7 @@ fn assert_same(dataset: &Dataset, out: &Path, what: &str) {
     assert_eq!(manifest(&out.join("tables")), manifest(&dataset.tables()), "{what}");
 }
 
-/// What the merge says but for the folder it names.
+/// The output of the merge, without the name of the folder.
 fn said(output: &Output, out: &Path) -> String {
     stderr(output).replace(&format!("{}/tables", out.display()), "TABLES")
 }
@@ -66,7 +66,7 @@ fn every_dataset_of_the_corpus_is_the_same_merged_and_at_once() {
         let whole = dataset.ingest(&settings.iter().map(String::as_str).collect::<Vec<_>>());
         for count in [1, 3] {
             let out = other_out(&dataset, &format!("out-{count}"));
-            // Of a dataset that cannot be read each share says so, or else the merge does.
+            // If a dataset cannot be read, either each share or the merge says so.
             let parts: Vec<Output> = (1..=count)
                 .map(|number| part(&dataset, &out, &format!("{number}/{count}"), &settings))
                 .collect();
@@ -117,7 +117,7 @@ fn findings_for_machines_are_those_of_the_whole() {
         String::from_utf8(whole.stdout).unwrap().lines().map(str::to_owned).collect();
     of_parts.sort();
     of_whole.sort();
-    // A rare class is one of the whole; there is none here.
+    // Rare classes are only known for the whole; there are none here.
     assert_eq!(of_parts, of_whole);
 }
 
@@ -203,8 +203,8 @@ fn a_share_that_is_none_is_a_usage_error() {
     );
 }
 
-/// Several workers on each share at once, half of them killed at some moment, and then each share
-/// once more.
+/// Several workers process each share at once, half of them are killed at some moment, and then
+/// each share is processed again.
 #[test]
 fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     let dataset = Dataset::faulty();
@@ -236,7 +236,7 @@ fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     }
     assert_eq!(code(&merge(&dataset, &out, 3, &["-q".into()])), 0);
     assert_same(&dataset, &out, "after the kills");
-    // A late one changes nothing.
+    // A late worker changes nothing.
     part(&dataset, &out, "1/3", &["--force".into()]);
     assert!(stderr(&merge(&dataset, &out, 3, &[])).contains("already there"));
 }

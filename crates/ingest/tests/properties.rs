@@ -20,7 +20,7 @@ fn rules() -> LabelRules {
     }
 }
 
-/// Bytes that are more like label files than random ones are.
+/// Bytes that resemble label files more than random bytes do.
 fn nearly_labels() -> impl Strategy<Value = Vec<u8>> {
     let token = prop_oneof![
         4 => (-0.2f64..1.2).prop_map(|value| value.to_string()),
@@ -72,8 +72,8 @@ proptest! {
         }).collect();
         let first = parse_labels("l.txt", text.as_bytes(), &rules());
         check(&first, text.as_bytes());
-        // Polygons print and parse to the same bits; boxes are held as corners, so their centres
-        // may round, and they are compared within single precision.
+        // Polygons print and parse to the same bits. Boxes are stored as corners, so their centres
+        // may be rounded, and they are compared within single precision.
         let printed: String = first.objects.iter().map(|object| {
             let values: Vec<String> = match &object.vertices {
                 Some(vertices) => vertices.iter().flatten().map(f32::to_string).collect(),

@@ -1,8 +1,8 @@
-//! Decodes the JPEGs of a dataset and resizes them to tensors in memory, nothing else:
-//! decode_resize DATASET THREADS
+//! Only decodes the JPEGs of a dataset and resizes them to tensors in memory: decode_resize DATASET
+//! THREADS
 //!
-//! Prints the seconds that it took: what is left of the resize stage without hashes, shards and
-//! checks.
+//! Prints the seconds that it took, to compare with the resize stage, which also makes hashes,
+//! shards and checks.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// `DATASET/*/images/*.jpg`, as the peers take them.
+/// `DATASET/*/images/*.jpg`, the same files that the peers use.
 fn jpegs(dataset: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for split in entries(dataset)? {

@@ -1,13 +1,13 @@
-//! How well leaks are found, measured on a dataset that went through ingest and resize:
+//! Measures how well leaks are found in a dataset that has been ingested and resized:
 //!
 //!     cargo run --release --example leak_quality -- OUT [DATASET/planted.json]
 //!     cargo run --release --example leak_quality -- growth
 //!
-//! The first prints what hash and look cost an image, every pair that is found across the splits,
-//! recall over the pairs of train that share the part of their name before `.rf.` (as if they stood
-//! in different splits), the pairs found there whose names differ, and for a synthetic dataset
-//! recall per kind of planted leak. The second prints how the time of the search grows with the
-//! number of images.
+//! The first form prints the cost of hashing and comparing an image, every pair that is found
+//! across the splits, the recall over pairs of train whose names agree before `.rf.` (as if they
+//! were in different splits), the pairs found there whose names differ, and, for a synthetic
+//! dataset, the recall for each kind of planted leak. The second form prints how the time of the
+//! search grows with the number of images.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a measurement by hand")]
 
@@ -19,11 +19,11 @@ use ossify_contract::{
     ArtefactError, FingerprintRow, Manifest, ShardReader, Split, read_table, shards_of,
 };
 use ossify_resize::leaks::{
-    HashIndexBuilder, Leaks, MEMORY_BYTES, Picture, Print, Scratch, find_leaks, radius,
+    HashIndexBuilder, ImageHashes, Leaks, MEMORY_BYTES, Picture, Scratch, find_leaks, radius,
 };
 use ossify_resize::{MIRRORED_BITS, TensorView, perceptual_hash};
 
-/// As `resize.leak_candidates_per_image` is by default.
+/// The default of `resize.leak_candidates_per_image`.
 const CANDIDATES_PER_IMAGE: f64 = 1.0;
 
 fn main() {
@@ -36,12 +36,12 @@ fn main() {
     }
 }
 
-/// The rows of `fingerprints` with the tensors that they were made of.
+/// The rows of `fingerprints` with their tensors.
 struct Dataset {
     rows: Vec<FingerprintRow>,
     shards: Vec<(PathBuf, ShardReader)>,
     /// Shard and row of each image.
-    places: HashMap<String, (usize, usize)>,
+    locations: HashMap<String, (usize, usize)>,
 }
 
 impl Dataset {
@@ -49,11 +49,11 @@ impl Dataset {
         let folder = out.join("shards");
         let manifest = Manifest::open(&folder, "run ossify-resize first").unwrap();
         let mut shards: Vec<(PathBuf, ShardReader)> = Vec::new();
-        let mut places = HashMap::new();
+        let mut locations = HashMap::new();
         for file in Split::ALL.iter().flat_map(|split| shards_of(&manifest, *split)) {
             let path = folder.join(&file.path);
             let reader = ShardReader::open(&path).unwrap();
-            places.extend(
+            locations.extend(
                 reader
                     .iter()
                     .enumerate()
@@ -61,7 +61,11 @@ impl Dataset {
             );
             shards.push((path, reader));
         }
-        Dataset { rows: read_table(folder.join("fingerprints.parquet")).unwrap(), shards, places }
+        Dataset {
+            rows: read_table(folder.join("fingerprints.parquet")).unwrap(),
+            shards,
+            locations,
+        }
     }
 
     fn with_view<T>(
@@ -69,7 +73,7 @@ impl Dataset {
         row: usize,
         use_it: impl FnOnce(&TensorView) -> T,
     ) -> Result<T, ArtefactError> {
-        let (shard, at) = self.places[&self.rows[row].image_id];
+        let (shard, at) = self.locations[&self.rows[row].image_id];
         let reader = &self.shards[shard].1;
         let (tensor, image) = (reader.tensor(at)?, reader.get(at).unwrap());
         Ok(use_it(&TensorView {
@@ -80,13 +84,16 @@ impl Dataset {
         }))
     }
 
-    /// Leaks among `rows`, each put into a split.
+    /// Leaks among `rows`, each with the split that it is assigned to.
     fn leaks(&self, rows: &[(usize, Split)]) -> Leaks {
-        let prints: Vec<Print> = rows
+        let hashes: Vec<ImageHashes> = rows
             .iter()
-            .map(|(row, split)| Print { split: *split, ..Print::from(&self.rows[*row]) })
+            .map(|(row, split)| ImageHashes {
+                split: *split,
+                ..ImageHashes::from(&self.rows[*row])
+            })
             .collect();
-        find_leaks(&prints, CANDIDATES_PER_IMAGE, |at| self.with_view(rows[at].0, Picture::new))
+        find_leaks(&hashes, CANDIDATES_PER_IMAGE, |at| self.with_view(rows[at].0, Picture::new))
             .unwrap()
     }
 
@@ -160,7 +167,7 @@ fn quality(out: &Path, planted: Option<&Path>) {
         dataset.stem(rows[pair.row as usize].0) != dataset.stem(rows[pair.other_row as usize].0)
     }) {
         let names = [pair.row, pair.other_row].map(|row| dataset.name(rows[row as usize].0));
-        println!("other name: {names:?} {} bits, {:?}", pair.hash_distance, pair.alike);
+        println!("other name: {names:?} {} bits, {:?}", pair.hash_distance, pair.alignment);
     }
 }
 
@@ -205,7 +212,10 @@ fn report(dataset: &Dataset, rows: &[(usize, Split)], list: bool) -> Leaks {
         for pair in &leaks.pairs {
             let names =
                 [pair.row, pair.other_row].map(|row| &dataset.rows[rows[row as usize].0].image_id);
-            println!("  {:?} {names:?} {} bits, {:?}", pair.tier, pair.hash_distance, pair.alike);
+            println!(
+                "  {:?} {names:?} {} bits, {:?}",
+                pair.tier, pair.hash_distance, pair.alignment
+            );
         }
     }
     leaks
@@ -220,13 +230,13 @@ fn recall_of_planted(dataset: &Dataset, planted: &Path) {
         .rows
         .iter()
         .enumerate()
-        .map(|(row, print)| (print.image_id.as_str(), row))
+        .map(|(row, fingerprint)| (fingerprint.image_id.as_str(), row))
         .collect();
     let mut kinds: BTreeMap<&str, (u32, u32, BTreeMap<u32, u32>)> = BTreeMap::new();
     let mut families: HashMap<usize, usize> = HashMap::new();
     for leak in planted["leaks"].as_array().unwrap() {
-        let place = |key: &str| at.get(leak[key].as_str().unwrap()).copied();
-        let (Some(image), Some(original)) = (place("path"), place("original")) else { continue };
+        let row = |key: &str| at.get(leak[key].as_str().unwrap()).copied();
+        let (Some(image), Some(original)) = (row("path"), row("original")) else { continue };
         families.insert(image, original);
         let (count, found, distances) = kinds.entry(leak["kind"].as_str().unwrap()).or_default();
         *count += 1;
@@ -245,12 +255,12 @@ fn recall_of_planted(dataset: &Dataset, planted: &Path) {
         let names = [pair.row, pair.other_row].map(|row| &dataset.rows[row as usize].image_id);
         println!(
             "not planted: {:?} {names:?} {} bits, {:?}",
-            pair.tier, pair.hash_distance, pair.alike
+            pair.tier, pair.hash_distance, pair.alignment
         );
     }
 }
 
-/// Search times over hashes of chance, of which one in a hundred has a near one in another split.
+/// Search times over random hashes, one in a hundred of which has a near hash in another split.
 fn growth() {
     let mut before: Option<(usize, f64)> = None;
     for images in [10_000, 40_000, 160_000, 640_000, 2_560_000, 10_240_000] {

@@ -1,9 +1,10 @@
-//! Points of the unit circle that are the same on every machine, which a C library's sine is not.
+//! Points of the unit circle that are the same on every machine, unlike a C library's sine.
 
-/// `N` points of the unit circle, `(cos, sin)` of `i / N` turns. `N` is a power of two, at least 4.
+/// `N` points of the unit circle, `(cos, sin)` of `i / N` turns. `N` must be a power of two, at
+/// least 4.
 pub(crate) fn unit_circle<const N: usize>() -> [(f32, f32); N] {
-    // From a quarter turn by halves down to a step: cos(a / 2) = sqrt((1 + cos a) / 2), sin(a / 2)
-    // = sin a / (2 cos(a / 2)).
+    // Halves the angle from a quarter turn down to one step: cos(a / 2) = sqrt((1 + cos a) / 2),
+    // sin(a / 2) = sin a / (2 cos(a / 2)).
     let mut step = (0.0_f64, 1.0_f64);
     let mut points = 4;
     while points < N {

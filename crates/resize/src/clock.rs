@@ -1,10 +1,10 @@
-//! How long each part of the stage took.
+//! Measures how long each part of the stage takes.
 
 use std::time::Instant;
 
 use ossify_settings::Context;
 
-/// Says with --verbose how long each part took.
+/// Reports with --verbose how long each part took.
 pub(crate) struct Clock<'a> {
     context: &'a Context,
     last: Instant,

@@ -1,4 +1,5 @@
-//! The perceptual hash, and the view of a tensor that it and the search for leaks start from.
+//! The perceptual hash, and the view of a tensor that is the input of it and of the search for
+//! leaks.
 
 use std::sync::LazyLock;
 
@@ -6,59 +7,58 @@ use ossify_contract::{ShardShape, Transform};
 
 use crate::circle::unit_circle;
 
-/// Cells of the thumbnail a side, at least, where the tensor has so many pixels.
+/// Minimum number of thumbnail cells along a side, unless the tensor has fewer pixels.
 const THUMBNAIL_CELLS: usize = 56;
-/// Rings of the disc; bits are made at the borders between them.
+/// Rings of the disc; bits are derived from neighbouring rings.
 const RINGS: usize = 9;
-/// Circles that are sampled for each ring.
+/// Number of circles sampled for each ring.
 const CIRCLES_PER_RING: usize = 2;
-/// Samples of a circle.
+/// Number of samples per circle.
 const SPOKES: usize = 64;
 /// Angular frequencies 1 to 4 are kept; frequency 0 is brightness.
 const HARMONICS: usize = 4;
-/// Radii of the first and of the last circle, in shares of the disc: the very middle has no angles,
+/// Radii of the first and last circle, in shares of the disc's radius: the centre has no angles,
 /// and the rim may be blurred with what an exporter filled the corners with.
 const INNER: f32 = 0.08;
 const OUTER: f32 = 0.97;
-/// A product this near to zero is the rounding of a picture that looks the same at every angle.
-/// Products of pictures are above 1e-2.
+/// Smaller products are rounding errors of pictures that look the same at every angle. Products of
+/// other pictures exceed 1e-2.
 const NOISE: f32 = 1e-4;
 
-/// So many bytes have a sum of 16 bits.
+/// The sum of this number of bytes fits into 16 bits.
 const MAX_SHORT_ROWS: usize = 257;
 
-/// The hash of a mirrored picture differs from the picture's in these bits: see
+/// The hash of a mirrored picture differs from that of the picture in these bits: see
 /// [`perceptual_hash`].
 pub const MIRRORED_BITS: u64 = 0xaaaa_aaaa_aaaa_aaaa;
 
-/// A tensor with the way in which it was made.
+/// A tensor with its geometry.
 #[derive(Clone, Copy, Debug)]
 pub struct TensorView<'a> {
-    /// Rows from the top, pixels from the left, channels side by side; 0 black to 255 white.
+    /// Rows from the top, pixels from the left, interleaved channels; 0 black to 255 white.
     pub pixels: &'a [u8],
-    /// Its sizes, each at least 1.
+    /// Its dimensions, each at least 1.
     pub shape: ShardShape,
     /// Width and height of the upright source, each at least 1.
     pub source: (u32, u32),
-    /// From source to tensor.
+    /// The transform from source to tensor.
     pub transform: Transform,
 }
 
-/// A tensor in brightness alone, averaged over square blocks of pixels.
+/// The brightness of a tensor, averaged over square blocks of pixels.
 pub(crate) struct Thumbnail {
     width: usize,
     height: usize,
-    /// Tensor pixels a cell, in both directions.
+    /// Tensor pixels per cell, in both directions.
     block: f32,
-    /// Square roots of the averages: film is read by the eye about so, noise of counted photons has
-    /// the same strength everywhere, and an exporter's brightening leaves differences more nearly
-    /// as they are.
+    /// Square roots of the averages: this is close to how the eye reads film, it makes photon noise
+    /// equally strong everywhere, and differences are less affected by an exporter's brightening.
     cells: Vec<f32>,
 }
 
 impl Thumbnail {
-    /// Averages blocks so that about `cells` remain a side; a tensor with fewer pixels stays as it
-    /// is.
+    /// Averages blocks so that about `cells` remain along a side; a tensor with fewer pixels is not
+    /// reduced.
     pub(crate) fn new(tensor: &TensorView, cells: usize) -> Self {
         let (width, height, channels) = (
             tensor.shape.width as usize,
@@ -70,8 +70,8 @@ impl Thumbnail {
         let per_value = 1.0 / (block * block * channels) as f32;
         let (stride, run) = (width * channels, block * channels);
         let mut values = Vec::with_capacity(columns * rows);
-        // Columns are summed first, in 16 bits as long as they hold a sum, which takes half the
-        // time of 32.
+        // Columns are summed first, in 16 bits if these can hold the sum, which takes half the time
+        // of 32.
         let mut sums = vec![0_u32; columns * run];
         let mut short_sums = vec![0_u16; columns * run];
         for band in tensor.pixels.chunks_exact(stride * block).take(rows) {
@@ -94,24 +94,24 @@ impl Thumbnail {
         Thumbnail { width: columns, height: rows, block: block as f32, cells: values }
     }
 
-    /// Tensor pixels to cells, from cell centre to cell centre.
+    /// Converts a coordinate from tensor pixels to cells, relative to cell centres.
     pub(crate) fn at(&self, tensor_px: f32) -> f32 {
         tensor_px / self.block - 0.5
     }
 
-    /// Cells a tensor pixel.
+    /// Cells per tensor pixel.
     pub(crate) fn per_tensor_px(&self) -> f32 {
         1.0 / self.block
     }
 
-    /// Interpolates between the four cells around a place; beyond the border it is as at the
-    /// border.
+    /// Interpolates between the four cells around a point; beyond the border, the border value is
+    /// used.
     pub(crate) fn sample(&self, x: f32, y: f32) -> f32 {
         bilinear(&self.cells, self.width, self.height, x, y)
     }
 }
 
-/// Interpolates between the four values around a place of a `width` times `height` field, both at
+/// Interpolates between the four values around a point of a `width` by `height` field, both at
 /// least 1.
 pub(crate) fn bilinear(values: &[f32], width: usize, height: usize, x: f32, y: f32) -> f32 {
     let (x, y) = (x.clamp(0.0, (width - 1) as f32), y.clamp(0.0, (height - 1) as f32));
@@ -126,26 +126,28 @@ pub(crate) fn bilinear(values: &[f32], width: usize, height: usize, x: f32, y: f
     above + (below - above) * v
 }
 
-/// 64 bits that two views of one picture share but for a few: brightness and contrast, encoding,
-/// size, and any turn about the picture's middle leave them nearly as they are. The distance of two
-/// hashes is the number of bits that differ, about 31 for two pictures that have nothing to do with
-/// each other.
+/// A 64-bit hash in which two views of one picture agree except for a few bits. Changes of
+/// brightness, contrast, encoding and size, and any rotation around the picture's centre, hardly
+/// affect it. The distance of two hashes is the number of bits that differ, about 31 for unrelated
+/// pictures.
 ///
-/// The largest disc around the source's middle stays in the picture however it is turned there. It
-/// is cut into nine rings, and each ring's brightness along its circle into waves: `H(ring, m)` is
-/// the complex amplitude of `m` waves a turn, 1 to 4. A turn of the picture by an angle multiplies
-/// all amplitudes of the same `m` by the same phase. So the product of one amplitude and the
-/// conjugate of another does not change: the magnitudes and cross-phases of Fourier descriptors, as
-/// in Zahn and Roskies, "Fourier Descriptors for Plane Closed Curves" (1972). Bits
+/// The largest disc around the source's centre stays inside the picture under any rotation. It is
+/// divided into nine rings, and the brightness along each ring into waves: `H(ring, m)` is the
+/// complex amplitude of `m` waves per turn, with `m` from 1 to 4. Rotating the picture multiplies
+/// all amplitudes of the same `m` by the same phase, so the product of one amplitude and the
+/// conjugate of another does not change. These are the magnitudes and cross-phases of Fourier
+/// descriptors, as in Zahn and Roskies, "Fourier Descriptors for Plane Closed Curves" (1972). Bits
 /// `2 * (8 * (m - 1) + i)` and one above are the signs of the real and of the imaginary part of
-/// `(H(i + 1, m) - H(i, m)) * conj(H(i + 1, m) + H(i, m))`, which says how the wave grows and how
-/// it winds from ring `i` to the next. Signs leave out contrast, and `m >= 1` brightness.
+/// `(H(i + 1, m) - H(i, m)) * conj(H(i + 1, m) + H(i, m))`, which describe how the wave's amplitude
+/// and phase change from ring `i` to the next. Taking signs removes contrast, and `m >= 1` removes
+/// brightness.
 ///
-/// A mirrored picture has the conjugate products: its hash is this one with [`MIRRORED_BITS`]
-/// flipped. A picture that looks the same at every angle, as an even one does, has hash 0.
+/// Mirroring conjugates the products, so the hash of a mirrored picture is this one with
+/// [`MIRRORED_BITS`] flipped. A picture that looks the same at every angle, such as a uniform one,
+/// has hash 0.
 ///
-/// Only sums, products and square roots are taken, in one order: the bits do not depend on the
-/// machine.
+/// Only sums, products and square roots are used, in a fixed order, so the bits do not depend on
+/// the machine.
 pub fn perceptual_hash(tensor: &TensorView) -> u64 {
     let rings = waves_of_rings(tensor);
     let mut hash = 0;
@@ -162,7 +164,7 @@ pub fn perceptual_hash(tensor: &TensorView) -> u64 {
     hash
 }
 
-/// Real and imaginary amplitude of each wave of each ring.
+/// Real and imaginary part of the amplitude of each wave of each ring.
 fn waves_of_rings(tensor: &TensorView) -> [[(f32, f32); HARMONICS]; RINGS] {
     static CIRCLE: LazyLock<[(f32, f32); SPOKES]> = LazyLock::new(unit_circle::<SPOKES>);
     let circle: &[(f32, f32); SPOKES] = &CIRCLE;

@@ -1,4 +1,4 @@
-//! Gates: judged at each call by what the summary says, whether or not the output was there.
+//! Gates, checked at every call against the summary, whether or not the output already existed.
 
 use ossify_contract::{Gate, ShardsSummary};
 use ossify_settings::Context;

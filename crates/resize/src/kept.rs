@@ -1,4 +1,4 @@
-//! Shards of the last output that need not be made again.
+//! Keeps shards of the previous output that need not be made again.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::names::{FINGERPRINTS, ISSUES};
 use crate::plan::Plan;
 use crate::shard_record::{RowRecord, ShardRecord, Store};
 
-/// A shard of the last output, and which shard of the plan it is.
+/// A shard of the previous output, and which shard of the plan it is.
 struct Kept<'a> {
     planned: usize,
     entry: &'a FileEntry,
@@ -21,10 +21,10 @@ struct Kept<'a> {
     first_row: u64,
 }
 
-/// Takes over the shards of the last output that hold what a shard of the plan is to hold: same
-/// images, same recipe, and bytes as its manifest says. Such a shard stays where it is, or gets a
-/// second name where its number is another now; in both cases it has a record afterwards. `known`
-/// says of each shard of the plan whether it has one.
+/// Keeps the shards of the previous output that match a shard of the plan: same images, same
+/// recipe, and the bytes that the manifest says. Such a shard stays where it is, or gets a second
+/// name if its number has changed; in both cases it has a record afterwards. `known` says for each
+/// shard of the plan whether it already has a record.
 pub(crate) fn keep_published(
     plan: &Plan,
     known: &mut [bool],
@@ -107,7 +107,7 @@ fn record_of(row: FingerprintRow) -> RowRecord {
     RowRecord { image_id, bytes_xxh3, pixels_xxh3, perceptual_hash, brightness, contrast }
 }
 
-/// The images of these shards that failed, by the shard's number in the plan.
+/// The failed images of these shards, by the shard's number in the plan.
 fn failures_of(
     plan: &Plan,
     kept: &[Kept],
@@ -140,7 +140,7 @@ fn failures_of(
     Ok(failures)
 }
 
-/// Another name of the same file, or, where the file system has no such thing, a copy.
+/// Creates a hard link, or a copy if the file system does not support links.
 pub(crate) fn give_second_name(file: &Path, name: &Path) -> Result<(), ArtefactError> {
     match std::fs::remove_file(name) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

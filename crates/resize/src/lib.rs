@@ -1,9 +1,9 @@
-//! The resize stage: every readable image of the tables, decoded once, becomes a row of a tensor
-//! shard.
+//! The resize stage: decodes every readable image of the tables once, and makes it a row of a
+//! tensor shard.
 //!
-//! It reads `tables/images.parquet` and the image files, and writes `shards/`: the shards, a table
-//! of fingerprints that finds copies across splits, and the manifest. The bytes are the same
-//! whatever the number of threads, and whether or not the run was killed and taken up again.
+//! It reads `tables/images.parquet` and the image files, and writes `shards/`: the shards, tables
+//! of fingerprints, leaks and issues, and the manifest. The bytes do not depend on the number of
+//! threads, or on whether the run was killed and resumed.
 
 mod circle;
 mod clock;

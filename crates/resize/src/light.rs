@@ -1,4 +1,4 @@
-//! How light a picture is, and how much that varies.
+//! Measures the brightness and contrast of a picture.
 
 use std::ops::Range;
 
@@ -6,20 +6,21 @@ use ossify_imaging::luma;
 
 use crate::fingerprint::TensorView;
 
-/// The luma of the part of a tensor that shows the picture: without the bars of a letterbox.
+/// Statistics of the luma of a tensor, without the bars of a letterbox.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Light {
     /// Mean, 0 black to 1 white.
     pub brightness: f32,
-    /// Standard deviation, 0 for an even picture to 0.5 for one that is half black and half white.
+    /// Standard deviation, from 0 for a uniform picture to 0.5 for one that is half black and half
+    /// white.
     pub contrast: f32,
 }
 
 impl Light {
     /// Measures a tensor. Luma is that of ITU-R BT.601, rounded to 8 bits, and a share of 255 in
     /// the result: `brightness = sum(y) / (255 n)`, `contrast = sqrt(n sum(y²) - sum(y)²) / (255
-    /// n)` over the `n` pixels. The sums are of whole numbers, so that equal tensors have equal
-    /// results on every machine.
+    /// n)` over the `n` pixels. The sums are integers, so equal tensors have equal results on every
+    /// machine.
     pub fn of(tensor: &TensorView) -> Self {
         let channels = tensor.shape.channels as usize;
         let across = covered(
@@ -40,7 +41,7 @@ impl Light {
             let row = &row[across.start * channels..across.end * channels];
             let (pixels, _) = row.as_chunks::<3>();
             let (of_row, squares_of_row) = match channels {
-                // Radiographs are gray in three channels, and gray takes a fifth of the time.
+                // Radiographs are often gray in three channels, which takes a fifth of the time.
                 3 if is_gray(row) => sums(pixels.iter().map(|[value, ..]| *value)),
                 3 => sums(pixels.iter().map(|[r, g, b]| luma(*r, *g, *b))),
                 _ => sums(row.iter().copied()),
@@ -58,7 +59,7 @@ impl Light {
     }
 }
 
-/// The sum of the values and that of their squares. The 32 bits are enough for 66,000 values.
+/// The sum of the values and of their squares. 32 bits suffice for 66,000 values.
 fn sums(values: impl Iterator<Item = u8>) -> (u64, u64) {
     let add = |(sum, squares): (u32, u32), value: u8| {
         (sum + u32::from(value), squares + u32::from(value) * u32::from(value))
@@ -67,17 +68,17 @@ fn sums(values: impl Iterator<Item = u8>) -> (u64, u64) {
     (sum.into(), squares.into())
 }
 
-/// The tensor pixels of an axis that the picture covers.
+/// The range of tensor pixels along an axis that the picture covers.
 fn covered(offset: f32, scale: f32, source_px: u32, tensor_px: u32) -> Range<usize> {
-    let at = |place: f32| place.round().clamp(0.0, tensor_px as f32) as usize;
+    let at = |position: f32| position.round().clamp(0.0, tensor_px as f32) as usize;
     let (start, end) = (at(offset), at(offset + scale * source_px as f32));
     start..end.max(start)
 }
 
 /// Whether red, green and blue are the same in every pixel.
 fn is_gray(row: &[u8]) -> bool {
-    /// Each value is compared with the next one, the last of a pixel with none; so many that
-    /// registers are full.
+    /// Masks the comparison of each value with the next one, except for the last of a pixel; as
+    /// many as fill the registers.
     const COMPARED: [u8; 48] = {
         let mut compared = [0xff; 48];
         let mut last = 2;
@@ -117,8 +118,8 @@ mod tests {
         channels: usize,
         value: impl Fn(usize, usize, usize) -> u8,
     ) -> Light {
-        let places = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
-        let pixels: Vec<u8> = places
+        let positions = (0..SIDE).flat_map(|y| (0..SIDE).map(move |x| (x, y)));
+        let pixels: Vec<u8> = positions
             .flat_map(|(x, y)| (0..channels).map(move |channel| (x, y, channel)))
             .map(|(x, y, channel)| value(x, y, channel))
             .collect();
@@ -192,11 +193,17 @@ mod tests {
         };
         // 0.299, 0.587 and 0.114 of 255, rounded.
         assert_eq!([0, 1, 2].map(color), [76.0 / 255.0, 150.0 / 255.0, 29.0 / 255.0]);
-        for place in 0..SIDE {
-            let one_blue = light(STRETCH, (120, 240), 3, |x, y, channel| {
-                if (x, y, channel) == (place, 7, 2) { 255 } else { 0 }
-            });
-            assert_eq!(one_blue.brightness, (29.0 / (255.0 * 3600.0)) as f32, "{place}");
+        for at in 0..SIDE {
+            let one_blue =
+                light(
+                    STRETCH,
+                    (120, 240),
+                    3,
+                    |x, y, channel| {
+                        if (x, y, channel) == (at, 7, 2) { 255 } else { 0 }
+                    },
+                );
+            assert_eq!(one_blue.brightness, (29.0 / (255.0 * 3600.0)) as f32, "{at}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Names of the stage and of its files.
+//! Names of the stage and its files.
 
 pub(crate) const STAGE: &str = "resize";
-/// The table of `tables/` that is read.
+/// The table that the stage reads.
 pub(crate) const IMAGES: &str = "images.parquet";
 pub(crate) const FINGERPRINTS: &str = "fingerprints.parquet";
 pub(crate) const ISSUES: &str = "issues.parquet";

@@ -1,4 +1,4 @@
-//! One share at a time, and the parts of all shares to one output.
+//! Makes the part of a share, and merges the parts of all shares.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,7 +16,8 @@ use crate::names::STAGE;
 use crate::shard_record::{ShardRecord, Store, record_name_in_part};
 use crate::stage::Stage;
 
-/// The shards of a part. Its whole is the configuration and the table of images.
+/// The shards of a part. Parts belong together if the configuration and the table of images are the
+/// same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PartShards {
     shards: Vec<ShardInPart>,
@@ -29,11 +30,11 @@ impl PartPayload for PartShards {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ShardInPart {
-    /// The shard's name in the whole.
+    /// The shard's name in the merged output.
     file: String,
     content: String,
     inputs: String,
-    /// The file of its record, in the part.
+    /// The file with its record, in the part.
     record: String,
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn part(stage: &mut Stage, partition: Partition) -> Result<Outcome, S
         files.extend(record.entry);
         files.push(FileEntry::of(folder.path(), &record_name_in_part(shard), None)?);
     }
-    // What the file system withheld is asked for by the next run.
+    // Files that could not be read are tried again by the next run.
     let fingerprint =
         if is_final { fingerprint } else { format!("{fingerprint}, not all files could be read") };
     let manifest = folder.publish(&fingerprint, files, &summary)?;
@@ -88,19 +89,19 @@ fn shards_in_part(stage: &Stage, share: &[bool]) -> Vec<ShardInPart> {
     .collect()
 }
 
-/// Makes the parts of all shares the output; no tensor is copied.
+/// Publishes the parts of all shares as one output, without copying tensors.
 pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError> {
     let context = stage.context;
     let mut found = find_shards(stage, count)?;
     let mut records = Vec::with_capacity(stage.plan.shards.len());
     for shard in &mut stage.plan.shards {
-        let (folder, record, in_part) = found.remove(&shard.file).ok_or_else(|| {
-            anyhow!("no part has {}; this is a defect of ossify-resize", shard.file)
-        })?;
+        let (folder, record, in_part) = found
+            .remove(&shard.file)
+            .ok_or_else(|| anyhow!("no part has {}; this is a bug in ossify-resize", shard.file))?;
         if in_part.content != shard.content {
             return Err(anyhow!(
-                "{}: {} is of other images than the tables have; run the partition again \
-                    with --force",
+                "{}: {} has other images than the tables; run the partition again with \
+                 --force",
                 folder.display(),
                 shard.file
             )
@@ -137,7 +138,7 @@ pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError
     stage.publish(publication)
 }
 
-/// All shards of the parts, by name, each with the folder of its part and the file of its record.
+/// The shards of all parts, by name, each with the folder of its part and the file with its record.
 fn find_shards(
     stage: &Stage,
     count: u32,

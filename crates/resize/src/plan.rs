@@ -1,4 +1,5 @@
-//! Which images go into which shard, and the fingerprint of all that decides a shard's bytes.
+//! Plans which images go into which shard, with a fingerprint of everything that determines a
+//! shard's bytes.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -15,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(crate) struct Source {
     /// Path from the dataset root.
     pub(crate) image_id: String,
-    /// Width and height of the upright image, by the tables.
+    /// Width and height of the upright image, according to the tables.
     pub(crate) size: (u32, u32),
 }
 
@@ -25,39 +26,39 @@ impl From<ImageRow> for Source {
     }
 }
 
-/// A shard to be.
+/// A planned shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShardPlan {
     /// File name.
     pub(crate) file: String,
     pub(crate) split: Split,
-    /// How many images it takes from the tables.
+    /// Number of images from the tables.
     pub(crate) images: usize,
-    /// Hash of the recipe and of what the tables say of these images.
+    /// Hash of the recipe and of what the tables say about these images.
     pub(crate) content: String,
-    /// Hash of all that decides the shard's bytes: the files' sizes and times of change, too. Empty
-    /// until it was looked up.
+    /// Hash of everything that determines the shard's bytes, including the files' sizes and
+    /// modification times. Empty until these have been looked up.
     pub(crate) inputs: String,
 }
 
-/// All that the stage is going to do. It holds shards, not images.
+/// Everything that the stage is going to do. It holds shards, not images.
 #[derive(Clone)]
 pub(crate) struct Plan {
     /// The table of images.
     table: PathBuf,
-    /// By split, in the order of the tables.
+    /// The shards of each split, in the order of the tables.
     pub(crate) shards: Vec<ShardPlan>,
-    /// Images that ingest found unreadable, left out.
+    /// Number of images that ingest found unreadable, which are left out.
     pub(crate) unreadable: u64,
     configuration: Fingerprint,
 }
 
-/// Images whose files are looked at together, on all threads.
+/// Number of images whose files are looked up together, on all threads.
 const STAMPED_TOGETHER: usize = 8192;
 
 impl Plan {
-    /// Cuts the image table into shards; no file of the dataset is looked at. `recipe` is the hash
-    /// of what is made of an image, `configuration` that of everything else that decides the
+    /// Divides the image table into shards, without looking at the dataset's files. `recipe` is the
+    /// hash of how tensors are made, `configuration` that of everything else that determines the
     /// output.
     pub(crate) fn read(
         table: &Path,
@@ -76,7 +77,7 @@ impl Plan {
                 }
                 if !is_below_root(&row.image_id) {
                     let reason = format!(
-                        "image_id `{}` is no path below the dataset's folder; run ossify-ingest \
+                        "image_id `{}` is not a path below the dataset's folder; run ossify-ingest \
                         again with --force",
                         row.image_id
                     );
@@ -89,8 +90,8 @@ impl Plan {
         Ok(Plan { table: table.to_path_buf(), shards, unreadable, configuration })
     }
 
-    /// Looks up size and time of change of the images of the shards for which `is_wanted` says so;
-    /// no image is opened.
+    /// Looks up the size and modification time of the images in the wanted shards, without opening
+    /// them.
     pub(crate) fn look_up(
         &mut self,
         dataset: &Path,
@@ -122,7 +123,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Hash of all that decides the output, where all files were looked up.
+    /// Hash of everything that determines the output, once all files have been looked up.
     pub(crate) fn fingerprint(&self) -> String {
         let mut fingerprint = self.configuration.clone();
         fingerprint.add(self.unreadable.to_string());
@@ -132,19 +133,19 @@ impl Plan {
         fingerprint.finish()
     }
 
-    /// Which shards are in this share. A share is whole shards: so no tensor is copied when the
-    /// parts are merged.
+    /// Which shards are in this share. A share consists of whole shards, so no tensor is copied
+    /// when the parts are merged.
     pub(crate) fn share(&self, partition: Partition) -> Vec<bool> {
         share_of_pieces(partition, self.shards.iter().map(|shard| shard.images as u64))
     }
 
-    /// How many images the shards are to hold.
+    /// Number of images in the planned shards.
     pub(crate) fn images(&self) -> usize {
         self.shards.iter().map(|shard| shard.images).sum()
     }
 
-    /// The images of the shards for which `is_wanted` says so, in order, each with the number of
-    /// its shard. The table is read as they are asked for, once for each split.
+    /// The images of the wanted shards, in order, each with the number of its shard. The table is
+    /// read lazily, once for each split.
     pub(crate) fn sources(
         &self,
         is_wanted: impl Fn(usize) -> bool,
@@ -166,14 +167,14 @@ impl Plan {
         (0..self.shards.len()).map(is_wanted).collect()
     }
 
-    /// The images of the wanted shards of these splits, as they stand in the table, which is read
+    /// The images of the wanted shards of these splits, in the order of the table, which is read
     /// once.
     fn sources_as_they_stand(
         &self,
         splits: Vec<Split>,
         wanted: Vec<bool>,
     ) -> impl Iterator<Item = Result<(usize, Source), ArtefactError>> {
-        // The shards of each split that are not full yet, the next one last.
+        // The shards of each split that are not yet full, the next one last.
         let mut open = Split::ALL.map(|split| {
             let shards = self.shards.iter().enumerate().filter(|(_, shard)| shard.split == split);
             shards.map(|(number, shard)| (number, shard.images)).rev().collect::<Vec<_>>()
@@ -216,34 +217,35 @@ fn rows_of(
     }
 }
 
-/// Cuts the images of a split into shards where their names say so.
+/// Divides the images of a split into shards, with boundaries that depend on the images' names.
 ///
-/// A shard has `most` images at most, and half of that at least, the last one excepted. Between the
-/// two it ends behind the image whose id has the smallest hash. So where a shard ends depends on
-/// the images around its end alone: images that are added or taken away change the shards that they
-/// fall into, and after a shard or two the cuts are those of before.
+/// A shard has at most `max_images` images and at least half of that, except for the last one.
+/// Within that range it ends after the image whose id has the smallest hash. The end of a shard
+/// therefore depends only on the images around it: adding or removing images changes the shards
+/// that they fall into, and after a shard or two the boundaries are the same as before.
 struct Cutter {
     split: Split,
-    most: usize,
+    max_images: usize,
     recipe: Fingerprint,
-    /// With the hash of the id.
+    /// The pending images, each with the hash of its id.
     waiting: Vec<(u64, Source)>,
     shards: Vec<ShardPlan>,
 }
 
 impl Cutter {
-    fn new(split: Split, most: usize, recipe: Fingerprint) -> Self {
-        Cutter { split, most, recipe, waiting: Vec::new(), shards: Vec::new() }
+    fn new(split: Split, max_images: usize, recipe: Fingerprint) -> Self {
+        Cutter { split, max_images, recipe, waiting: Vec::new(), shards: Vec::new() }
     }
 
     fn push(&mut self, source: Source) {
         self.waiting.push((xxh3_64(source.image_id.as_bytes()), source));
-        if self.waiting.len() > self.most {
-            let least = self.most.div_ceil(2);
-            let candidates = self.waiting.iter().enumerate().take(self.most).skip(least - 1);
+        if self.waiting.len() > self.max_images {
+            let min_images = self.max_images.div_ceil(2);
+            let candidates =
+                self.waiting.iter().enumerate().take(self.max_images).skip(min_images - 1);
             let end = candidates
                 .min_by_key(|(at, (hash, _))| (*hash, *at))
-                .map_or(self.most, |(at, _)| at + 1);
+                .map_or(self.max_images, |(at, _)| at + 1);
             self.cut(end);
         }
     }
@@ -271,13 +273,13 @@ impl Cutter {
     }
 }
 
-/// Whether joining the id to the dataset's folder stays inside it.
+/// Whether the id is a path inside the dataset's folder.
 fn is_below_root(image_id: &str) -> bool {
     !image_id.is_empty()
         && Path::new(image_id).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// What changes with the file, or that there is none.
+/// A text that changes with the file, or says that it is missing.
 fn stamp(path: &Path) -> io::Result<String> {
     Ok(ossify_storage::find(path)?
         .map_or_else(|| "missing".to_owned(), |stat| stat.size_and_time()))
@@ -289,8 +291,8 @@ mod tests {
 
     use super::*;
 
-    fn cut(ids: impl Iterator<Item = usize>, most: usize) -> Vec<ShardPlan> {
-        let mut cutter = Cutter::new(Split::Train, most, Fingerprint::new("test"));
+    fn cut(ids: impl Iterator<Item = usize>, max_images: usize) -> Vec<ShardPlan> {
+        let mut cutter = Cutter::new(Split::Train, max_images, Fingerprint::new("test"));
         for id in ids {
             cutter.push(Source { image_id: format!("train/images/{id:07}.jpg"), size: (10, 10) });
         }
@@ -308,17 +310,19 @@ mod tests {
 
     #[test]
     fn every_image_is_in_a_shard_of_the_configured_size() {
-        for (images, most) in
+        for (images, max_images) in
             [(0, 16), (1, 16), (16, 16), (17, 16), (1000, 16), (1000, 1), (1000, 7), (5000, 1024)]
         {
-            let shards = cut(0..images, most);
+            let shards = cut(0..images, max_images);
             assert_eq!(shards.iter().map(|shard| shard.images).sum::<usize>(), images);
             let (last, others) =
                 shards.split_last().map_or((0, &[][..]), |(last, others)| (last.images, others));
             assert!(
-                last <= most
-                    && others.iter().all(|shard| (most.div_ceil(2)..=most).contains(&shard.images)),
-                "{images} by {most}"
+                last <= max_images
+                    && others
+                        .iter()
+                        .all(|shard| (max_images.div_ceil(2)..=max_images).contains(&shard.images)),
+                "{images} by {max_images}"
             );
         }
     }
@@ -330,7 +334,7 @@ mod tests {
         let new = |shards: &[ShardPlan]| {
             shards.iter().filter(|shard| !known.contains(shard.content.as_str())).count()
         };
-        // Ten images, far from each other, between those that were there.
+        // Ten new images, far from each other, between the existing ones.
         let mut ids: Vec<usize> =
             (0..100_000).map(|id| id * 2).chain((0..10).map(|id| id * 19_998 + 1)).collect();
         ids.sort_unstable();

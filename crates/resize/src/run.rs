@@ -1,4 +1,4 @@
-//! The stage's way in.
+//! The stage's entry point.
 
 use std::io;
 
@@ -8,20 +8,20 @@ use ossify_settings::{Context, Outcome, Share, StageError};
 use crate::stage::Stage;
 use crate::{parts, whole};
 
-/// Reads the tables and the images and publishes the shards, or a part of them, unless they are
-/// there already. Or merges the parts of all shares.
+/// Reads the tables and the images and publishes the shards, or a part of them, unless they already
+/// exist; or merges the parts of all shares.
 ///
 /// # Errors
-/// [`StageError::Usage`] where the dataset's folder does not exist. [`StageError::Failed`] without
-/// tables, where no image at all can be decoded, where the disk fails or is full, where another
-/// process writes the same output, or where a part is missing or does not belong to the others. A
-/// single bad image is no error: it is left out and listed in the summary.
+/// [`StageError::Usage`] if the dataset's folder does not exist. [`StageError::Failed`] if there
+/// are no tables, no image can be decoded, the disk fails or is full, another process writes the
+/// same output, or a part is missing or does not belong to the others. A single bad image is not an
+/// error: it is left out and listed in the summary.
 pub fn run(context: &Context, share: Share) -> Result<Outcome, StageError> {
-    // A merge reads no image.
+    // A merge does not read images.
     let has_dataset = || {
         let found = ossify_storage::is_dir(&context.dataset);
         found.map_err(|e| {
-            // A URL of no known kind, or an environment that does not fit it.
+            // An unsupported URL, or an environment that does not suit it.
             let is_usage = e.kind() == io::ErrorKind::InvalidInput;
             let error = anyhow!(e).context(format!("cannot look up {}", context.dataset.display()));
             if is_usage { StageError::Usage(error) } else { StageError::Failed(error) }

@@ -1,5 +1,5 @@
-//! What is known of a finished shard. It lies beside the staged shard until the output is
-//! published, so that a killed run can go on.
+//! Records of finished shards, stored beside the staged shards until the output is published, so
+//! that a killed run can be resumed.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::ShardPlan;
 
-/// What is known of the image of a row.
+/// The image of a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RowRecord {
     pub(crate) image_id: String,
@@ -25,25 +25,25 @@ pub(crate) struct RowRecord {
 /// A finished shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShardRecord {
-    /// Hash of all that decided its bytes.
+    /// Hash of everything that determined its bytes.
     pub(crate) inputs: String,
-    /// The file; `None` where every image of the shard failed.
+    /// The file; `None` if every image of the shard failed.
     pub(crate) entry: Option<FileEntry>,
     /// One for each row, in order.
     pub(crate) rows: Vec<RowRecord>,
-    /// Images that are no rows.
+    /// Images that did not become rows.
     pub(crate) failures: Vec<FailedImage>,
 }
 
 impl ShardRecord {
-    /// How many images became rows or failed.
+    /// Number of images that became rows or failed.
     pub(crate) fn images(&self) -> usize {
         self.rows.len() + self.failures.len()
     }
 
-    /// Whether the record says what the plan wants, and nothing that another try might mend.
+    /// Whether the record matches the plan, and contains no failure that might be temporary.
     pub(crate) fn is_of(&self, plan: &ShardPlan) -> bool {
-        // What the file system withheld is asked for again.
+        // Files that could not be read are tried again.
         let is_final = self.failures.iter().all(|failure| failure.rule != FailedImage::NOT_READ);
         is_final && self.inputs == plan.inputs && self.images() == plan.images
     }
@@ -61,13 +61,13 @@ impl ShardRecord {
     }
 }
 
-/// Where finished shards and their records wait until they are published.
+/// Where finished shards and their records are kept until they are published.
 #[derive(Clone, Copy)]
 pub(crate) enum Store<'a> {
-    /// In the staging folder of the output, under their names.
+    /// In the staging folder of the output, under their final names.
     Staging(&'a Publication),
-    /// In a part, which several workers may write at once: shards under names of their content,
-    /// records under those of what decided it.
+    /// In a part, which several workers may write at once: shards are named after their content,
+    /// records after the hash of their inputs.
     Part(&'a PartFolder),
 }
 
@@ -87,7 +87,7 @@ impl Unfinished {
 }
 
 impl Store<'_> {
-    /// Where the shard is to be written.
+    /// Starts a shard.
     pub(crate) fn begin(self, plan: &ShardPlan) -> Result<Unfinished, ArtefactError> {
         Ok(match self {
             Store::Staging(publication) => Unfinished::Staged(publication.stage(&plan.file)?),
@@ -95,7 +95,7 @@ impl Store<'_> {
         })
     }
 
-    /// Keeps a shard that was written, and its record.
+    /// Keeps a finished shard and its record.
     pub(crate) fn keep(
         self,
         plan: &ShardPlan,
@@ -111,7 +111,7 @@ impl Store<'_> {
         self.keep_record(plan, &ShardRecord { entry, ..record })
     }
 
-    /// Keeps the record of a shard that is there.
+    /// Keeps the record of an existing shard.
     pub(crate) fn keep_record(
         self,
         plan: &ShardPlan,
@@ -128,8 +128,8 @@ impl Store<'_> {
         }
     }
 
-    /// Whether there is a record of this very shard, and the shard is whole: staged, or already in
-    /// its place where the run was killed while it published.
+    /// Whether there is a record of exactly this shard, and the shard is complete: staged, or
+    /// already published if the run was killed while publishing.
     pub(crate) fn has(self, plan: &ShardPlan) -> Result<bool, ArtefactError> {
         let Ok(record) = self.record(plan) else { return Ok(false) };
         let is_whole = match (&record.entry, self) {
@@ -145,7 +145,7 @@ impl Store<'_> {
         Ok(is_whole && record.is_of(plan))
     }
 
-    /// The record of a shard that is there.
+    /// The record of an existing shard.
     pub(crate) fn record(self, plan: &ShardPlan) -> Result<ShardRecord, ArtefactError> {
         match self {
             Store::Staging(publication) => {
@@ -162,7 +162,7 @@ fn record_name(plan: &ShardPlan) -> String {
     format!("{}.json", plan.file)
 }
 
-/// Of what decided the content: the shard's number may change.
+/// Named after the inputs, because the shard's number may change.
 pub(crate) fn record_name_in_part(plan: &ShardPlan) -> String {
     format!("{}-{}.json", plan.split, plan.inputs)
 }

@@ -1,4 +1,4 @@
-//! What all ways to run the stage have in common.
+//! What all modes of the stage have in common.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::tables::write_tables;
 use crate::tensor::Recipe;
 use crate::write::{ImageSource, write_shards};
 
-/// The plan and the recipe, with what making and publishing shards takes.
+/// The plan and the recipe, with everything needed to make and publish shards.
 pub(crate) struct Stage<'a> {
     pub(crate) context: &'a Context,
     pub(crate) plan: Plan,
@@ -35,8 +35,8 @@ impl<'a> Stage<'a> {
             anyhow!("{} lists no {IMAGES}; run ossify-ingest again with --force", tables.display())
         })?;
         images.verify(&tables)?;
-        // Of the tables only the images' ids, splits, sizes and readability count, so that a change
-        // of labels resizes nothing.
+        // Of the tables, only the images' ids, splits, sizes and readability count, so that changed
+        // labels do not cause a resize.
         let mut clock = Clock::new(context);
         let recipe = Recipe::new(settings);
         let configuration = context.fingerprint(STAGE, &[STAGE]);
@@ -59,7 +59,7 @@ impl<'a> Stage<'a> {
         Ok(Stage { context, plan, recipe, configuration, clock })
     }
 
-    /// Makes the tensors of the shards that `is_missing` names.
+    /// Makes the shards for which `is_missing` is true.
     pub(crate) fn make_shards(
         &mut self,
         is_missing: impl Fn(usize) -> bool,
@@ -100,7 +100,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Writes the tables beside the staged shards and makes all of them the folder's content.
+    /// Writes the tables beside the staged shards and publishes everything.
     pub(crate) fn publish(&mut self, publication: Publication) -> Result<Outcome, StageError> {
         let (context, plan) = (self.context, &self.plan);
         let settings = &context.settings.resize;
@@ -143,8 +143,8 @@ fn warn_of_leaks(context: &Context, leaks: LeakCounts) {
     if leaks.groups > 0 {
         context.reporter.warn(format_args!(
             "{} images in {} groups show the same picture in more than one split (pairs: {} with \
-            the same bytes, {} with the same pixels, {} near): \
-             scores on them are no test; leaks.parquet names them",
+            the same bytes, {} with the same pixels, {} near); \
+             scores on them are not reliable; leaks.parquet lists them",
             leaks.images, leaks.groups, leaks.same_bytes, leaks.same_pixels, leaks.near
         ));
     }

@@ -1,26 +1,26 @@
 use std::collections::BTreeMap;
 
 use ossify_contract::{FailedImage, LeakCounts, ShardsSummary, Split, TensorSummary};
-use ossify_diagnostics::{Action, Finding, Format, Place, Renderer, Severity};
+use ossify_diagnostics::{Action, Finding, Format, Location, Renderer, Severity};
 use ossify_settings::Reporter;
 
 use crate::plan::Plan;
 use crate::shard_record::ShardRecord;
 use crate::tensor::Recipe;
 
-/// Findings shown in full.
+/// Number of findings that are shown in full.
 const MAX_SHOWN: usize = 20;
-/// Failures that the summary lists; `issues.parquet` has all of them.
+/// Number of failures that the summary lists; `issues.parquet` has all of them.
 const MAX_LISTED: usize = 1000;
 
-/// What became of the images.
+/// Counts of what became of the images.
 #[derive(Default)]
 pub(crate) struct Counts {
-    /// Images that became rows.
+    /// Number of images that became rows.
     pub(crate) rows: u64,
     rows_per_split: BTreeMap<Split, u64>,
     shards: u64,
-    /// Images that the tables call readable and that did not become rows.
+    /// Number of images that are readable according to the tables but did not become rows.
     pub(crate) failed: u64,
     failed_per_rule: BTreeMap<String, u64>,
     /// The first of them, in order.
@@ -101,7 +101,7 @@ fn finding(failure: &FailedImage) -> Finding {
         failure.rule.as_str(),
         Severity::Error,
         Action::Dropped,
-        Place::file(failure.image_id.as_str()),
+        Location::file(failure.image_id.as_str()),
         failure.reason.as_str(),
     )
     .with_note("this image is in no shard; all others are")

@@ -1,4 +1,4 @@
-//! The tables beside the shards.
+//! Writes the tables beside the shards.
 
 use ossify_contract::{
     Action, FailedImage, FileEntry, FingerprintRow, IssueRow, Publication, Severity, Split,
@@ -7,7 +7,7 @@ use ossify_contract::{
 use ossify_settings::StageError;
 
 use crate::clock::Clock;
-use crate::leaks::{LeakSearch, MEMORY_BYTES, Print, Scratch};
+use crate::leaks::{ImageHashes, LeakSearch, MEMORY_BYTES, Scratch};
 use crate::names::{FINGERPRINTS, ISSUES, LEAKS};
 use crate::plan::Plan;
 use crate::shard_record::{RowRecord, Store};
@@ -15,7 +15,7 @@ use crate::summary::Counts;
 use crate::tensors::Tensors;
 
 /// Writes the tables beside the shards from the shards' records, and lists all files. The records
-/// are read one by one, twice: what leaks is known when all were seen.
+/// are read one by one, twice, because leaks are only known once all have been seen.
 pub(crate) fn write_tables(
     plan: &Plan,
     candidates_per_image: f64,
@@ -35,7 +35,12 @@ pub(crate) fn write_tables(
         }
         for row in &record.rows {
             let RowRecord { bytes_xxh3, pixels_xxh3, perceptual_hash, .. } = *row;
-            search.add(&Print { split: shard.split, bytes_xxh3, pixels_xxh3, perceptual_hash })?;
+            search.add(&ImageHashes {
+                split: shard.split,
+                bytes_xxh3,
+                pixels_xxh3,
+                perceptual_hash,
+            })?;
         }
         files.extend(record.entry.map(|entry| FileEntry { inputs: Some(record.inputs), ..entry }));
     }
@@ -44,7 +49,7 @@ pub(crate) fn write_tables(
     clock.lap("read records");
     let mut leaks = search.find(candidates_per_image, |row| tensors.picture(row))?;
     clock.lap(format_args!(
-        "looked at {} pairs of alike hashes in different splits",
+        "compared {} pairs of similar hashes in different splits",
         leaks.candidates
     ));
     counts.leaks = leaks.counts;

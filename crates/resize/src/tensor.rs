@@ -1,4 +1,4 @@
-//! One image: file to tensor, hashes and brightness.
+//! Turns an image file into a tensor, hashes and brightness.
 
 use ossify_contract::{
     FailedImage, Fingerprint, FingerprintRow, Row, ShardCompression, ShardRow, ShardShape,
@@ -14,7 +14,7 @@ use crate::light::Light;
 use crate::plan::Source;
 use crate::shard_record::RowRecord;
 
-/// What is made of every image.
+/// How tensors are made from images.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recipe {
     pub(crate) spec: TensorSpec,
@@ -71,22 +71,22 @@ impl Recipe {
         }
     }
 
-    /// Hash of all that decides the bytes of a shard and what is recorded of its rows, beside its
-    /// images.
+    /// Hash of everything, except the images, that determines the bytes of a shard and the records
+    /// of its rows.
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         let mut fingerprint = Fingerprint::new("shard");
         fingerprint
             .add(env!("CARGO_PKG_VERSION"))
             .add(ossify_contract::SCHEMA_VERSION.to_string())
             .add(format!("{self:?}"));
-        // A shard that was made before a column came is made again, and the column with it.
+        // A shard that lacks a newer column is made again.
         for column in FingerprintRow::schema().fields() {
             fingerprint.add(column.name());
         }
         fingerprint
     }
 
-    /// Decodes and resizes one image, of which these bytes were read; its tensor goes to `out`.
+    /// Decodes and resizes one image from these bytes; its tensor is written to `out`.
     pub(crate) fn tensor(
         &self,
         source: &Source,

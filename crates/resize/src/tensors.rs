@@ -1,4 +1,4 @@
-//! Tensors of the finished shards, by the number of their row.
+//! Access to the tensors of finished shards by row number.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -11,30 +11,30 @@ use crate::leaks::Picture;
 use crate::plan::ShardPlan;
 use crate::shard_record::ShardRecord;
 
-/// Shards that are open at a time: far fewer than files that a process may open.
+/// Number of shards that are open at a time, far below the limit of open files.
 const MAX_OPEN: usize = 64;
-/// Images of the open shards, unless the last one alone has more; names, sizes and hashes take
-/// about 150 bytes each.
+/// Maximum number of images in the open shards, unless the last one alone has more; names, sizes
+/// and hashes take about 150 bytes each.
 const MAX_OPEN_ROWS: usize = 1 << 18;
 
-/// The rows of all shards, numbered through in the order of the plan. Those shards are open that
-/// were asked for last.
+/// The rows of all shards, numbered consecutively in the order of the plan. The most recently used
+/// shards are open.
 pub(crate) struct Tensors<'a> {
     publication: &'a Publication,
-    /// Each with the number of its first row.
+    /// The shards, each with the number of its first row.
     shards: Vec<(usize, &'a ShardPlan)>,
     rows: usize,
-    /// The last one that was asked for comes last.
+    /// The open shards, the most recently used last.
     open: Mutex<VecDeque<(usize, Arc<ShardReader>)>>,
 }
 
 impl<'a> Tensors<'a> {
-    /// No rows yet.
+    /// Without rows.
     pub(crate) fn new(publication: &'a Publication) -> Self {
         Tensors { publication, shards: Vec::new(), rows: 0, open: Mutex::default() }
     }
 
-    /// Adds the next shard: the staged one, or the one that stays where it is.
+    /// Adds the next shard, which is staged or already published.
     pub(crate) fn add(&mut self, shard: &'a ShardPlan, record: &ShardRecord) {
         if record.entry.is_some() {
             self.shards.push((self.rows, shard));
@@ -42,7 +42,7 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// Id and split of a row.
+    /// The id and split of a row.
     pub(crate) fn image(&self, row: usize) -> Result<(String, Split)> {
         let (shard, reader, row) = self.locate(row)?;
         let image = reader
@@ -51,7 +51,7 @@ impl<'a> Tensors<'a> {
         Ok((image.image_id.to_owned(), shard.split))
     }
 
-    /// What a row shows.
+    /// The picture of a row.
     pub(crate) fn picture(&self, row: usize) -> Result<Picture> {
         let (shard, reader, row) = self.locate(row)?;
         let image = reader
@@ -84,7 +84,7 @@ impl<'a> Tensors<'a> {
             {
                 Some((_, reader)) => reader,
                 None => {
-                    // Others need not wait.
+                    // Other threads should not have to wait.
                     drop(open);
                     let reader =
                         Arc::new(ShardReader::open_for(Access::Scattered, self.path(shard)?)?);

@@ -1,4 +1,4 @@
-//! All shards at once, going on from what is there.
+//! Makes all shards, starting from those that already exist.
 
 use std::fs::File;
 
@@ -12,14 +12,15 @@ use crate::plan::Plan;
 use crate::shard_record::Store;
 use crate::stage::Stage;
 
-/// Makes the shards that are missing, and publishes all.
+/// Makes the missing shards, and publishes all.
 pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
     let context = stage.context;
     stage.plan.look_up(&context.dataset, |_| true)?;
     stage.clock.lap("looked files up");
     let folder = context.out.shards();
     let fingerprint = stage.plan.fingerprint();
-    // Asked first: a run that was killed as it read those images anew has staged whole shards.
+    // Checked first, because a run that was killed while it retried those images has staged
+    // complete shards.
     let is_to_read_again = Manifest::is_current(&folder, &fingerprint)
         .is_some_and(|manifest| can_now_be_read(context, &manifest));
     if !context.force
@@ -36,7 +37,7 @@ pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
 }
 
 /// Which shards of the plan need not be made: those that a killed run finished, and those of the
-/// last output that still hold what they should.
+/// previous output that are still valid.
 fn known_shards(
     context: &Context,
     plan: &Plan,
@@ -74,7 +75,7 @@ fn known_shards(
     Ok(known)
 }
 
-/// Whether an image that the file system withheld from the last run can be opened now.
+/// Whether an image that the last run could not read can be opened now.
 fn can_now_be_read(context: &Context, manifest: &Manifest) -> bool {
     let summary = manifest.summary_of::<ShardsSummary>(&context.out.shards());
     if summary.is_ok_and(|summary| summary.failed_images == 0) {

@@ -1,4 +1,4 @@
-//! From images to shards.
+//! Turns images into shards.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -15,15 +15,15 @@ use crate::plan::{Plan, Source};
 use crate::shard_record::{RowRecord, ShardRecord, Store, Unfinished};
 use crate::tensor::Recipe;
 
-/// Bytes of the tensors of one record batch, at most.
+/// Maximum size of the tensors of a record batch, bytes.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Writes the shards that `is_missing` names, each with its record beside it.
+/// Writes the shards for which `is_missing` is true, each with its record beside it.
 ///
-/// Each of `threads` threads takes a record batch's images, in order, and makes their tensors in a
-/// buffer; this thread puts the batches into their shards in that order, so that the bytes do not
-/// depend on the number of threads. There are two buffers more than threads: memory holds these,
-/// and one image a thread.
+/// Each of `threads` threads takes the images of the next record batch and makes their tensors in a
+/// buffer. This thread writes the batches to their shards in order, so the bytes do not depend on
+/// the number of threads. Memory holds two more buffers than there are threads, and one image per
+/// thread.
 pub(crate) fn write_shards(
     plan: &Plan,
     is_missing: impl Fn(usize) -> bool,
@@ -47,7 +47,8 @@ pub(crate) fn write_shards(
             let done = done.clone();
             let (jobs, free) = (&jobs, &free);
             scope.spawn(move || {
-                // A buffer first, then the images: whoever has the earliest batch can finish it.
+                // Each thread takes a buffer first and then the images, so that the earliest batch
+                // can always be finished.
                 while let Some(buffer) = next(free) {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(job) = job else { return };
@@ -62,7 +63,7 @@ pub(crate) fn write_shards(
         drop(done);
         let mut sink = Sink { plan, store, recipe, open: None };
         let written = sink.take_all(&finished, |buffer| drop(buffers.send(buffer)));
-        // Threads that wait for a buffer or to hand over a batch end here, too.
+        // This also ends threads that wait for a buffer or to hand over a batch.
         drop(buffers);
         drop(finished);
         written
@@ -73,7 +74,7 @@ fn next<T>(receiver: &Mutex<Receiver<T>>) -> Option<T> {
     receiver.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// Cuts the images into record batches.
+/// Divides the images into record batches.
 struct Jobs<I: Iterator> {
     sources: Peekable<I>,
     batch_images: usize,
@@ -150,14 +151,13 @@ impl Job {
 #[derive(Clone, Copy)]
 pub(crate) struct ImageSource<'a> {
     pub(crate) dataset: &'a Path,
-    /// How many images of an object store each thread has asked for, beside the one that it works
-    /// on.
+    /// How many images each thread requests ahead from an object store.
     pub(crate) ahead: usize,
 }
 
 impl ImageSource<'_> {
-    /// Reads images, in order. The error ends the run: an object store did not answer, which says
-    /// nothing of the image.
+    /// Reads images in order. An error ends the run: it means that an object store did not answer,
+    /// which says nothing about the image.
     fn read(
         self,
         sources: &[Source],
@@ -175,7 +175,7 @@ impl ImageSource<'_> {
     }
 }
 
-/// Writes batches to the shard they belong to, one shard open at a time.
+/// Writes batches to their shards, with one shard open at a time.
 struct Sink<'a> {
     plan: &'a Plan,
     store: Store<'a>,

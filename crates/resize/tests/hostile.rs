@@ -1,4 +1,4 @@
-//! Files that mean no good, or that nobody may read: each is told, and the rest goes on.
+//! Hostile and unreadable files: each is reported, and the others are processed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -8,7 +8,7 @@ use common::{Bench, encoded, picture, text};
 use image::ImageFormat;
 use ossify_contract::{ImageStatus, IssueRow, Split, read_table};
 
-/// Rule and reason of an image, as `issues.parquet` has them.
+/// Rule and reason of an image in `issues.parquet`.
 fn issue(bench: &Bench, name: &str) -> (String, String) {
     let issues: Vec<IssueRow> = read_table(bench.out().join("shards/issues.parquet")).unwrap();
     let issue = issues
@@ -18,7 +18,7 @@ fn issue(bench: &Bench, name: &str) -> (String, String) {
     (issue.rule, issue.message)
 }
 
-/// A JPEG whose frame header says another height.
+/// A JPEG whose frame header has a wrong height.
 fn lying_jpeg(bytes: &[u8], height: u16) -> Vec<u8> {
     let mut lying = bytes.to_vec();
     let at = lying.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap() + 5;
@@ -26,7 +26,7 @@ fn lying_jpeg(bytes: &[u8], height: u16) -> Vec<u8> {
     lying
 }
 
-/// A PNG whose header says another size, its check sum included.
+/// A PNG whose header has a wrong size, with a matching checksum.
 fn lying_png(bytes: &[u8], (width, height): (u32, u32)) -> Vec<u8> {
     let mut lying = bytes.to_vec();
     lying[16..20].copy_from_slice(&width.to_be_bytes());
@@ -41,7 +41,7 @@ fn lying_png(bytes: &[u8], (width, height): (u32, u32)) -> Vec<u8> {
 }
 
 #[test]
-fn bombs_and_lies_are_told_and_the_others_go_on() {
+fn bombs_and_lies_are_reported_and_the_others_are_processed() {
     let mut bench = Bench::with_images(12);
     let jpeg = encoded(&picture(64, 48, 500), ImageFormat::Jpeg);
     let png = encoded(&picture(64, 48, 501), ImageFormat::Png);
@@ -75,7 +75,7 @@ fn bombs_and_lies_are_told_and_the_others_go_on() {
 }
 
 #[test]
-fn a_file_that_nobody_may_read_is_told() {
+fn a_file_without_read_permission_is_reported() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut bench = Bench::with_images(12);
     bench.add(

@@ -1,4 +1,4 @@
-//! Killed, starved of disk space, or run twice at once: the output is whole or not there.
+//! Killed, out of disk space, or run twice at once: the output is complete or does not exist.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -29,7 +29,7 @@ fn a_run_that_is_killed_at_any_moment_and_taken_up_gives_the_same_bytes() {
             .status()
             .unwrap();
         assert!(copied.success());
-        // Moments spread over the run, publishing included, in an order that no schedule favours.
+        // Moments spread over the run, including publishing, in a scattered order.
         let moment = whole_run.mul_f64(f64::from(kill * 7 % 20) / 19.0 * 1.05);
         let mut child = bench
             .command(&out, &arguments)
@@ -148,7 +148,7 @@ fn a_second_process_is_kept_out() {
 
 /// Needs the right to mount; skipped elsewhere.
 #[test]
-fn a_full_disk_is_told_and_once_there_is_space_the_run_goes_on() {
+fn a_full_disk_is_reported_and_once_there_is_space_the_run_resumes() {
     let bench = Bench::with_images(200);
     bench.summary(&["--set", "resize.side_px=224"]);
     let expected = published(&bench.out().join("shards"));
@@ -199,7 +199,7 @@ impl Drop for Unmount {
 }
 
 #[test]
-fn an_output_path_that_is_a_file_is_told() {
+fn an_output_path_that_is_a_file_is_reported() {
     let bench = Bench::with_images(4);
     std::fs::write(bench.out().join("shards"), b"in the way").unwrap();
     let output = bench.run(&[]);

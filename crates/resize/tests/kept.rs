@@ -1,4 +1,4 @@
-//! What a run leaves as it is when images are added, removed or changed.
+//! Tests which shards stay when images are added, removed or changed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -12,7 +12,7 @@ use common::{Bench, encoded, picture, published, text};
 use image::ImageFormat;
 use ossify_contract::Split;
 
-/// The published shards by content, each with the time of its last change.
+/// The published shards by content, each with its modification time.
 fn shards(bench: &Bench) -> BTreeMap<Vec<u8>, (String, i64)> {
     let folder = bench.out().join("shards");
     let names = published(&folder).into_keys().filter(|name| name.ends_with(".arrow"));
@@ -26,8 +26,8 @@ fn shards(bench: &Bench) -> BTreeMap<Vec<u8>, (String, i64)> {
         .collect()
 }
 
-/// Runs the stage on the changed dataset, and on a fresh work folder: both give the same bytes.
-/// Says how many shards there are, and how many were written.
+/// Runs the stage on the changed dataset, and with a fresh work folder, and checks that both give
+/// the same bytes. Returns the number of shards, and how many were written.
 fn rerun(bench: &Bench, before: &BTreeMap<Vec<u8>, (String, i64)>) -> (usize, usize) {
     bench.write_tables();
     let output = bench.run(&[]);
@@ -84,7 +84,7 @@ fn shards_whose_number_changes_are_renamed() {
     bench.write_tables();
     bench.summary(&[]);
     let before = shards(&bench);
-    // A good shard's worth of images before all others.
+    // More than a shard of images before all others.
     for i in 0..40 {
         bench.add(
             Split::Train,
@@ -130,7 +130,7 @@ fn a_changed_image_rewrites_its_shard_alone() {
 }
 
 #[test]
-fn failures_of_shards_that_stay_are_still_told() {
+fn failures_of_shards_that_stay_are_still_reported() {
     let mut bench = Bench::with_images(120);
     let bad = bench.rows[7].image_id.clone();
     std::fs::write(bench.dataset().join(&bad), b"no picture").unwrap();

@@ -1,4 +1,4 @@
-//! Leaks between splits, from files to the pairs that are told.
+//! Leaks between splits, from files to the reported pairs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -9,7 +9,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use ossify_contract::{LeakTier, ShardShape, Split, Transform};
 use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode, to_tensor};
-use ossify_resize::leaks::{Leaks, Picture, Print, find_leaks};
+use ossify_resize::leaks::{ImageHashes, Leaks, Picture, find_leaks};
 use ossify_resize::{MIRRORED_BITS, TensorView, perceptual_hash};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -21,7 +21,7 @@ const STRETCHED: TensorSpec = TensorSpec {
     antialias: true,
 };
 
-/// A limb on a dark film: shade, bones, and details that differ with the seed.
+/// A limb on a dark film: shade, bones, and details that depend on the seed.
 fn film(seed: u32) -> RgbImage {
     let (width, height) = (330 + seed % 3 * 40, 420);
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
@@ -31,7 +31,7 @@ fn film(seed: u32) -> RgbImage {
         state ^= state << 5;
         state as f32 / u32::MAX as f32
     };
-    // All have the same two bones at nearly the same place, as forearms do.
+    // All have the same two bones in nearly the same position, like forearms.
     let lean = 0.1 * chance();
     let marks: Vec<[f32; 5]> = (0..24)
         .map(|_| {
@@ -76,7 +76,7 @@ fn brightened(picture: &RgbImage, factor: f32) -> RgbImage {
     })
 }
 
-/// Turned counter-clockwise in its frame, black in the corners, as Roboflow does.
+/// Rotated counter-clockwise in its frame with black corners, as Roboflow does.
 fn turned(picture: &RgbImage, degrees: f32) -> RgbImage {
     let (sin, cos) = degrees.to_radians().sin_cos();
     let (width, height) = picture.dimensions();
@@ -90,7 +90,7 @@ fn turned(picture: &RgbImage, degrees: f32) -> RgbImage {
 }
 
 struct Image {
-    print: Print,
+    hashes: ImageHashes,
     tensor: Vec<u8>,
     shape: ShardShape,
     source: (u32, u32),
@@ -116,20 +116,20 @@ fn read(split: Split, file: &[u8], spec: &TensorSpec) -> Image {
         width: spec.side_px,
         channels: spec.channels.count() as u32,
     };
-    let print = Print {
+    let hashes = ImageHashes {
         split,
         bytes_xxh3: xxh3_64(file),
         pixels_xxh3: xxh3_64(pixels.data()),
         perceptual_hash: 0,
     };
-    let mut image = Image { print, tensor, shape, source: pixels.size(), transform };
-    image.print.perceptual_hash = perceptual_hash(&image.view());
+    let mut image = Image { hashes, tensor, shape, source: pixels.size(), transform };
+    image.hashes.perceptual_hash = perceptual_hash(&image.view());
     image
 }
 
 fn search(images: &[Image]) -> Leaks {
-    let prints: Vec<Print> = images.iter().map(|image| image.print).collect();
-    find_leaks::<()>(&prints, 1.0, |row| Ok(Picture::new(&images[row].view()))).unwrap()
+    let hashes: Vec<ImageHashes> = images.iter().map(|image| image.hashes).collect();
+    find_leaks::<()>(&hashes, 1.0, |row| Ok(Picture::new(&images[row].view()))).unwrap()
 }
 
 /// Forty films in train, sixty in valid and test.
@@ -185,9 +185,10 @@ fn each_kind_of_leak_is_found_and_strangers_are_not() {
             (0..9).map(|at| (at, at + 9, leaks[at as usize].0)).collect();
         assert_eq!(pairs, expected, "{spec:?}");
         for (pair, (_, _, degrees, mirrored)) in found.pairs.iter().zip(&leaks) {
-            if let Some(alike) = pair.alike {
+            if let Some(alignment) = pair.alignment {
                 assert!(
-                    (alike.rotation_degrees - degrees).abs() < 1.0 && alike.mirrored == *mirrored,
+                    (alignment.rotation_degrees - degrees).abs() < 1.0
+                        && alignment.mirrored == *mirrored,
                     "{spec:?}: {pair:?} for {degrees}"
                 );
             }
@@ -215,11 +216,11 @@ fn quarter_turns_are_found() {
         .map(|(file, split)| read(split, file, &STRETCHED))
         .collect();
     let found = search(&images);
-    // `rotate90` turns clockwise.
+    // `rotate90` rotates clockwise.
     let turns: Vec<(u32, u32, f32)> = found
         .pairs
         .iter()
-        .map(|pair| (pair.row, pair.other_row, pair.alike.unwrap().rotation_degrees))
+        .map(|pair| (pair.row, pair.other_row, pair.alignment.unwrap().rotation_degrees))
         .collect();
     assert_eq!(turns, [(0, 1, -90.0), (2, 3, -180.0)]);
 }
@@ -300,11 +301,11 @@ fn even_pictures_are_leaks_only_where_they_are_the_same() {
 #[test]
 fn hashes_stay_when_a_picture_is_brightened_turned_scaled_and_encoded_again() {
     let hash = |picture: &RgbImage, quality: u8, spec: &TensorSpec| {
-        read(Split::Train, &jpeg(picture, quality), spec).print.perceptual_hash
+        read(Split::Train, &jpeg(picture, quality), spec).hashes.perceptual_hash
     };
     for seed in 1..20 {
         let original = film(seed);
-        let expected = read(Split::Train, &png(&original), &STRETCHED).print.perceptual_hash;
+        let expected = read(Split::Train, &png(&original), &STRETCHED).hashes.perceptual_hash;
         let distance = |other: u64| (expected ^ other).count_ones();
         assert!(distance(hash(&original, 60, &STRETCHED)) <= 12, "{seed}");
         for factor in [0.5, 0.8, 1.3] {
@@ -328,7 +329,7 @@ fn hashes_stay_when_a_picture_is_brightened_turned_scaled_and_encoded_again() {
         assert!(distance(hash(&half, 90, &STRETCHED)) <= 12, "{seed}");
         let mirrored = hash(&image::imageops::flip_horizontal(&original), 90, &STRETCHED);
         assert!(distance(mirrored ^ MIRRORED_BITS) <= 12, "{seed}");
-        // However the tensor is made, the disc is the same.
+        // The disc is the same for every geometry.
         for geometry in [Geometry::Letterbox, Geometry::CenterCrop] {
             assert!(
                 distance(hash(&original, 95, &TensorSpec { geometry, ..STRETCHED })) <= 12,

@@ -1,5 +1,5 @@
-//! What a search for leaks holds does not depend on how many images there are. Alone in its
-//! process, whose allocations are counted.
+//! The memory of a search for leaks does not depend on the number of images. The test is alone in
+//! its process, whose allocations are counted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -10,13 +10,13 @@ mod peak;
 use common::pool;
 use ossify_contract::{LeakCounts, ShardShape, Split, Transform};
 use ossify_resize::TensorView;
-use ossify_resize::leaks::{LeakSearch, Picture, Print, Scratch};
+use ossify_resize::leaks::{ImageHashes, LeakSearch, Picture, Scratch};
 use peak::{Counting, peak_of};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Rows among which there are near copies.
+/// Number of rows that contain near copies.
 const NEAR_AMONG: u64 = 150_000;
 
 /// The finalizer of SplitMix64, Steele and others, "Fast Splittable Pseudorandom Number Generators"
@@ -27,13 +27,14 @@ fn chance(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Prints of chance; in each thousand one that repeats the bytes of the one before it and one the
-/// pixels, and so often among the first, lest pictures count, one that has nearly its hash.
-fn print(row: u64) -> Print {
+/// Random hashes. In each thousand, one repeats the bytes and one the pixels of its predecessor;
+/// among the first rows, one has nearly its predecessor's hash. Later ones do not, so that pictures
+/// do not dominate.
+fn hashes(row: u64) -> ImageHashes {
     let of = |row: u64, kind: u64| chance((row * 3 + kind + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let is_near = row < NEAR_AMONG && row % 1000 == 5;
     let origin = |kinds: &[u64]| if kinds.contains(&(row % 1000)) { row - 1 } else { row };
-    Print {
+    ImageHashes {
         split: Split::ALL[(row % 3) as usize],
         bytes_xxh3: of(origin(&[1]), 0),
         pixels_xxh3: of(origin(&[1, 3]), 1),
@@ -45,7 +46,7 @@ fn print(row: u64) -> Print {
 fn search(images: u64, picture: &Picture) -> LeakCounts {
     let folder = tempfile::tempdir().unwrap();
     let mut search = LeakSearch::new(Scratch::new(folder.path(), 4 << 20));
-    (0..images).for_each(|row| search.add(&print(row)).unwrap());
+    (0..images).for_each(|row| search.add(&hashes(row)).unwrap());
     search.find(0.1, |_| Ok(picture.clone())).unwrap().counts
 }
 

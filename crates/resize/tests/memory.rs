@@ -1,5 +1,5 @@
-//! What the stage holds does not depend on how many images there are. Alone in its process, whose
-//! allocations are counted.
+//! The memory of the stage does not depend on the number of images. The test is alone in its
+//! process, whose allocations are counted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -35,7 +35,7 @@ fn peak_bytes(images: usize) -> usize {
         "resize.images_per_shard=100",
         "--set",
         "general.threads=2",
-        // The pictures that the search for near copies compares have a bound of their own.
+        // The search for near copies has a memory limit of its own.
         "--set",
         "resize.leak_candidates_per_image=0",
     ];
@@ -50,7 +50,7 @@ fn peak_bytes(images: usize) -> usize {
 fn four_times_as_many_images_take_no_more_memory() {
     let (few, many) = (peak_bytes(300), peak_bytes(1200));
     println!("{few} bytes for 300 images, {many} for 1,200");
-    // Up to a batch of the table of images its rows are held, and up to 16 MiB the hashes of the
-    // search for equal files.
+    // Rows of the table of images are held up to a batch, and hashes of the search for equal files
+    // up to 16 MiB.
     assert!(many < few + 900 * 500, "{few} bytes for 300 images, {many} for 1,200");
 }

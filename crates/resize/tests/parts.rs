@@ -1,4 +1,4 @@
-//! Shards that were made share by share and merged are those that are made at once.
+//! Making shards share by share and merging gives the same result as making them at once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -55,7 +55,7 @@ fn parts_of_all_shares_merge_into_what_is_made_at_once() {
     let bench = Bench::with_images(300);
     std::fs::write(bench.dataset().join(&bench.rows[7].image_id), b"no picture").unwrap();
     assert!(bench.run(&[]).status.success());
-    // With more shares than shards some have nothing.
+    // With more shares than shards, some shares are empty.
     for count in [1, 2, 3, 40] {
         let out = other_out(&bench, &format!("merged-{count}"));
         for number in (1..=count).rev() {
@@ -65,7 +65,7 @@ fn parts_of_all_shares_merge_into_what_is_made_at_once() {
         assert!(merged.status.success(), "{}", text(&merged.stderr));
         assert_same(&bench, &out);
         assert!(is_current(&run(&bench, &out, &["--merge", &count.to_string()])));
-        // The whole is there, however it came to be.
+        // The output already exists, however it was made.
         assert!(is_current(&run(&bench, &out, &[])));
     }
 }
@@ -147,15 +147,15 @@ fn a_merge_says_which_part_does_not_fit() {
     std::fs::remove_file(folder.join(&shard)).unwrap();
     let error = said(&bench, &["--merge", "2"]);
     assert!(error.contains(&shard) && error.contains("missing"), "{error}");
-    // The worker makes what is gone, and nothing else.
+    // The worker only makes what is missing.
     part(&bench, &out, "2/2");
     assert!(run(&bench, &out, &["--merge", "2"]).status.success());
     assert!(bench.run(&[]).status.success());
     assert_same(&bench, &out);
 }
 
-/// Two workers on each share at once, half of them killed at some moment, and then each share once
-/// more.
+/// Two workers process each share at once, half of them are killed at some moment, and then each
+/// share is processed again.
 #[test]
 fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     let bench = Bench::with_images(400);
@@ -177,7 +177,7 @@ fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     }
     assert!(run(&bench, &out, &["--merge", "3"]).status.success());
     assert_same(&bench, &out);
-    // A late one changes nothing.
+    // A late worker changes nothing.
     run(&bench, &out, &["--force", "--partition", "1/3"]);
     assert!(is_current(&run(&bench, &out, &["--merge", "3"])));
 }

@@ -1,4 +1,4 @@
-//! The stage through its command line.
+//! Tests of the stage through its command line.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -30,7 +30,7 @@ fn every_image_stands_once_in_order_with_its_tensor_and_transform() {
         summary["summary"]["images_per_split"],
         serde_json::json!({"train": 45, "valid": 23, "test": 22})
     );
-    // 45 and 23 and 22 images in shards of 8 to 16, the last ones excepted.
+    // 45, 23 and 22 images in shards of 8 to 16, except for the last ones.
     let count = summary["summary"]["shards"].as_u64().unwrap();
     assert!((3 + 2 + 2..=6 + 3 + 3).contains(&count), "{count}");
 
@@ -69,7 +69,7 @@ fn every_image_stands_once_in_order_with_its_tensor_and_transform() {
         read_table(shards.join("fingerprints.parquet")).unwrap();
     assert_eq!(fingerprints.len(), 90);
     assert!(fingerprints.iter().all(|row| row.leak_group.is_none()));
-    // Of random pictures, and each its own.
+    // The pictures are random, so every hash is different.
     assert!(
         fingerprints
             .iter()
@@ -99,7 +99,7 @@ fn a_second_run_does_nothing_until_an_input_changes() {
     assert_eq!(bench.summary(&["--force"])["status"], "done");
     assert_eq!(bench.summary(&["--set", "resize.geometry=letterbox"])["status"], "done");
     assert_eq!(bench.summary(&[])["status"], "done");
-    // Labels that change are no reason to resize.
+    // Changed labels do not cause a resize.
     bench.rows[0].object_count = 3;
     bench.write_tables();
     assert_eq!(bench.summary(&[])["status"], "current");
@@ -199,7 +199,7 @@ fn bad_images_are_named_and_left_out_and_the_others_go_on() {
     assert!(said.contains("error[image-changed]: the image has 64x48 pixels"), "{said}");
     assert!(said.contains("valid/images/gone.jpg"), "{said}");
 
-    // The second run does nothing, and says with --strict what the first would have said.
+    // The second run does nothing, but with --strict it reports what the first would have reported.
     let strict = bench.run(&[&arguments[..], &["--strict"]].concat());
     assert_eq!(strict.status.code(), Some(3), "{}", text(&strict.stderr));
     assert!(
@@ -209,7 +209,7 @@ fn bad_images_are_named_and_left_out_and_the_others_go_on() {
         text(&strict.stderr)
     );
 
-    // A file that could not be read before is asked for again once it can.
+    // A file that could not be read is tried again.
     std::fs::write(bench.dataset().join("valid/images/gone.jpg"), &good).unwrap();
     assert_eq!(bench.summary(&arguments)["summary"]["images"], 21);
 }
@@ -275,7 +275,7 @@ fn copies_across_splits_share_a_leak_group() {
 }
 
 #[test]
-fn wrong_paths_and_empty_inputs_are_told_with_the_right_exit_code() {
+fn wrong_paths_and_empty_inputs_are_reported_with_the_right_exit_code() {
     let bench = Bench::with_images(4);
     let fails = |command: &mut std::process::Command, code: i32, words: &str| {
         let output = command.output().unwrap();
@@ -311,7 +311,7 @@ fn ids_that_leave_the_dataset_are_refused() {
     let output = bench.run(&[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output.stderr).contains("no path below the dataset's folder"),
+        text(&output.stderr).contains("not a path below the dataset's folder"),
         "{}",
         text(&output.stderr)
     );
@@ -356,7 +356,7 @@ fn failed_images_and_leaks_have_gates_that_are_judged_at_each_call() {
         assert_eq!(run(&["--set", "resize.max_leaks=1"]), [""; 0]);
         assert_eq!(run(&["--strict"]), ["--strict"]);
     }
-    // The merge judges the whole.
+    // The merge applies the gates to the whole.
     let all = ["--set", "resize.max_leaks=0", "--set", &share("0"), "--strict"];
     let run = |arguments: &[&str]| bench.run(&[&all, arguments].concat());
     for part in ["1/2", "2/2"] {

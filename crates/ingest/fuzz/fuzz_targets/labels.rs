@@ -1,11 +1,11 @@
-//! Any bytes as a label file: nothing panics, and every line is accounted for.
+//! Parses arbitrary bytes as a label file: it never panics, and every line is accounted for.
 #![no_main]
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use ossify_ingest::{ClassNames, LabelRules, parse_labels};
 use ossify_ingest::rules::RuleBook;
+use ossify_ingest::{ClassNames, LabelRules, parse_labels};
 
 #[path = "../../tests/common/invariants.rs"]
 mod invariants;

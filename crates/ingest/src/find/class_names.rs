@@ -8,17 +8,17 @@ use crate::wording::plural;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClassNames {
     names: BTreeMap<i16, String>,
-    /// The first id of each name in lower case: labels may name classes in millions of lines.
+    /// The first id of each lower-case name, because millions of lines may name classes.
     ids: HashMap<String, i16>,
 }
 
 impl ClassNames {
-    /// Names of ids that count from 0.
+    /// Names in order of ids, from 0.
     pub fn from_list<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
         Self::from_map((0..=i16::MAX).zip(names.into_iter().map(Into::into)).collect())
     }
 
-    /// Names of any ids.
+    /// Names by arbitrary ids.
     pub fn from_map(names: BTreeMap<i16, String>) -> Self {
         let mut ids = HashMap::with_capacity(names.len());
         for (id, name) in &names {
@@ -27,14 +27,14 @@ impl ClassNames {
         ClassNames { names, ids }
     }
 
-    /// Gives the classes other names, in order of their ids; `None` where their number differs.
+    /// The classes with other names, in order of ids; `None` if the number of names differs.
     pub fn renamed(&self, names: &[String]) -> Option<Self> {
         let ids = self.names.keys().copied();
         (names.len() == self.names.len())
             .then(|| Self::from_map(ids.zip(names.iter().cloned()).collect()))
     }
 
-    /// Whether there is a class of this id.
+    /// Whether there is a class with this id.
     pub fn contains(&self, id: i16) -> bool {
         self.names.contains_key(&id)
     }
@@ -44,7 +44,7 @@ impl ClassNames {
         self.names.get(&id).map_or("", String::as_str)
     }
 
-    /// The id of the class with this name, letters' case aside.
+    /// The id of the class with this name, ignoring case.
     pub fn id_of(&self, name: &str) -> Option<i16> {
         self.ids.get(&name.to_ascii_lowercase()).copied()
     }
@@ -64,13 +64,13 @@ impl ClassNames {
         self.names.iter().map(|(id, name)| (*id, name.as_str()))
     }
 
-    /// Two ids that share a name, if any do.
+    /// Two ids that share a name, if there are any.
     pub fn shared_name(&self) -> Option<(i16, i16, &str)> {
         let mut seen = BTreeMap::new();
         self.iter().find_map(|(id, name)| seen.insert(name, id).map(|earlier| (earlier, id, name)))
     }
 
-    /// The ids that there are, as a clause.
+    /// The range of ids, as a clause.
     pub(crate) fn extent(&self) -> String {
         match (self.names.first_key_value(), self.names.last_key_value()) {
             (Some((first, _)), Some((last, _))) => format!(

@@ -1,4 +1,4 @@
-//! What a dataset's data.yaml says, in the forms that Ultralytics accepts.
+//! Reads a dataset's data.yaml, in the forms that Ultralytics accepts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use super::class_names::ClassNames;
 use super::error::LayoutError;
 use crate::wording::plural;
 
-/// Names under which a dataset's description is looked for, before any other YAML file.
+/// File names of a dataset's description, preferred over any other YAML file.
 pub(crate) const USUAL_NAMES: [&str; 4] = ["data.yaml", "data.yml", "dataset.yaml", "dataset.yml"];
 
 /// Largest data.yaml that is read.
@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 16 << 20;
 /// A dataset's description.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DataYaml {
-    /// Where the file is.
+    /// Path of the file.
     pub file: PathBuf,
     /// `path`: the folder that the splits are relative to.
     pub path: Option<String>,
@@ -31,7 +31,7 @@ pub(crate) struct DataYaml {
     pub valid: Vec<String>,
     /// `test`.
     pub test: Vec<String>,
-    /// `names`; `None` where they are not there.
+    /// `names`, if present.
     pub names: Option<ClassNames>,
     /// `nc`, the number of classes.
     pub class_count: Option<u64>,
@@ -41,7 +41,7 @@ impl DataYaml {
     /// Reads a description.
     ///
     /// # Errors
-    /// Fails where the file cannot be read, is no YAML, or contradicts itself.
+    /// Fails if the file cannot be read, is not YAML, or contradicts itself.
     pub fn read(file: &Path) -> Result<Self, LayoutError> {
         let invalid = |reason: String| LayoutError::Malformed { path: file.to_path_buf(), reason };
         let size = ossify_storage::stat(file).map_err(LayoutError::io(file))?.bytes();
@@ -186,11 +186,11 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-/// Looks for the description in a dataset's folder: the usual names, else the only YAML file that
-/// describes a dataset.
+/// Finds the description in a dataset's folder: a file with a usual name, or else the only YAML
+/// file that describes a dataset.
 ///
 /// # Errors
-/// Fails where it cannot be read, or where several files could be it.
+/// Fails if it cannot be read, or if there are several candidates.
 pub(crate) fn find(root: &Path) -> Result<Option<DataYaml>, LayoutError> {
     let mut files = ossify_storage::files_in(root).map_err(LayoutError::io(root))?;
     if let Some(file) =

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use ossify_contract::Split;
 use ossify_storage::is_url;
 
-/// Why a dataset cannot be read as one.
+/// Why a dataset cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LayoutError {
-    /// The dataset's folder is not there.
+    /// The dataset's folder does not exist.
     #[error("there is no dataset at {}; {hint}", path.display())]
     NoDataset {
-        /// Where it was looked for.
+        /// The path that was looked up.
         path: PathBuf,
         /// What to do.
         hint: String,
@@ -25,7 +25,7 @@ pub(crate) enum LayoutError {
         /// The cause.
         source: io::Error,
     },
-    /// The description, or a list of images, is not what it should be.
+    /// The description or a list of images is invalid.
     #[error("{}: {reason}", path.display())]
     Malformed {
         /// The file.
@@ -43,23 +43,23 @@ pub(crate) enum LayoutError {
         /// The files.
         files: Vec<PathBuf>,
     },
-    /// A split that the description names is not there.
+    /// A split that the description names does not exist.
     #[error("{}: `{key}: {value}` is not there; looked for {}", yaml.display(), tried.join(", "))]
     MissingSource {
         /// The description.
         yaml: PathBuf,
         /// The split's key.
         key: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
-        /// Paths that were looked for.
+        /// Paths that were tried.
         tried: Vec<String>,
     },
     /// A path leads outside the dataset.
     #[error("path-escapes-dataset: {what} leads to {}, outside the dataset; copy it inside, or \
         allow it with --set dataset.follow_links=true", target.display())]
     Escapes {
-        /// The path, as it was written, and where.
+        /// The path as written, and where it was written.
         what: String,
         /// Where it leads.
         target: PathBuf,
@@ -69,10 +69,10 @@ pub(crate) enum LayoutError {
     NoSplits {
         /// The dataset.
         root: PathBuf,
-        /// All places.
+        /// All paths that were tried.
         looked_for: String,
     },
-    /// Nothing says what the classes are.
+    /// The class names are unknown.
     #[error(
         "the names of the classes are not known: {}; add `names: [...]` to data.yaml, or set \
         dataset.class_names = [\"...\", \"...\"] in the conf",
@@ -82,7 +82,7 @@ pub(crate) enum LayoutError {
         /// What was looked for.
         reason: String,
     },
-    /// The conf names another number of classes than the description.
+    /// The conf and the description have different numbers of classes.
     #[error("dataset.class_names has {configured} and {} has {described} classes; name each class \
         once, in order of the ids", yaml.display())]
     ClassCount {
@@ -117,11 +117,11 @@ impl LayoutError {
         move |source| LayoutError::Io { path, source }
     }
 
-    /// Whether the command line or the configuration is at fault, and not the dataset.
+    /// Whether the error is in the command line or configuration rather than in the dataset.
     pub fn is_usage(&self) -> bool {
         match self {
             LayoutError::NoDataset { .. } | LayoutError::ClassCount { .. } => true,
-            // A URL of no known kind, or an environment that does not fit it.
+            // An unsupported URL, or an environment that does not suit it.
             LayoutError::Io { path, source } => {
                 is_url(path) && source.kind() == io::ErrorKind::InvalidInput
             }

@@ -1,4 +1,4 @@
-//! Where a dataset keeps its images and labels.
+//! Finds where a dataset keeps its images and labels.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::description::{self, DataYaml};
 use super::error::LayoutError;
 use super::paths::{join, normalized};
 
-/// Where the images of a split are.
+/// The sources of a split's images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
     /// Folders, from the dataset root.
@@ -27,17 +27,17 @@ pub(crate) struct Sources {
 pub(crate) struct Layout {
     /// The dataset's folder.
     pub root: PathBuf,
-    /// The same with all links resolved.
+    /// The same path with all links resolved.
     pub canonical_root: PathBuf,
-    /// Whether paths may lead outside.
+    /// Whether paths may lead outside the dataset.
     pub follow_links: bool,
-    /// Path of the description from the root, if there is one.
+    /// Path of the description from the root, if it exists.
     pub yaml: Option<String>,
     /// The classes.
     pub classes: ClassNames,
-    /// The splits that there are, in order.
+    /// The existing splits, in order.
     pub splits: Vec<(Split, Sources)>,
-    /// Things worth telling the user, a sentence each.
+    /// Remarks for the user, a sentence each.
     pub remarks: Vec<String>,
 }
 
@@ -55,7 +55,8 @@ fn folder_names(split: Split) -> &'static [&'static str] {
 /// # Errors
 /// [`LayoutError`] says what was looked for and not found.
 pub(crate) fn find(path: &Path, settings: &DatasetSettings) -> Result<Layout, LayoutError> {
-    // A store is asked for a folder first: some take the question for an object of that name amiss.
+    // For a store, check for a folder first: some stores answer the look-up of such an object with
+    // an error.
     let found = if is_dir(path).map_err(LayoutError::io(path))? {
         Ok(true)
     } else {
@@ -113,7 +114,7 @@ fn no_dataset(path: &Path, hint: &str) -> LayoutError {
     LayoutError::NoDataset { path: path.to_path_buf(), hint: hint.to_owned() }
 }
 
-/// The class names: those of the conf, else those of the description.
+/// The class names from the conf, or else from the description.
 fn classes(
     yaml: Option<&DataYaml>,
     settings: &DatasetSettings,
@@ -174,7 +175,7 @@ impl Layout {
         self.root.join(path)
     }
 
-    /// Refuses what leads outside the dataset.
+    /// Refuses paths that lead outside the dataset.
     fn check_inside(&self, path: &Path, what: impl FnOnce() -> String) -> Result<(), LayoutError> {
         let target = canonicalize(path).map_err(LayoutError::io(path))?;
         if self.follow_links || target.starts_with(&self.canonical_root) {
@@ -184,9 +185,9 @@ impl Layout {
         }
     }
 
-    /// Takes the splits that the description names, resolved as Ultralytics does: relative to
-    /// `path`, or to the description's folder, and a leading `../`, which Roboflow writes, may be
-    /// left out.
+    /// Adds the splits that the description names. Paths are resolved as Ultralytics does: relative
+    /// to `path`, or to the description's folder. A leading `../`, which Roboflow writes, may be
+    /// ignored.
     fn take_described_splits(&mut self, yaml: &DataYaml) -> Result<(), LayoutError> {
         let base = self.base(yaml)?;
         for (split, key, values) in [
@@ -220,7 +221,7 @@ impl Layout {
         Ok(())
     }
 
-    /// The folder that the description's splits are relative to, from the root.
+    /// The folder, from the root, that the description's splits are relative to.
     fn base(&mut self, yaml: &DataYaml) -> Result<String, LayoutError> {
         let Some(path) = yaml.path.as_deref().filter(|path| !path.is_empty() && *path != ".")
         else {
@@ -241,7 +242,7 @@ impl Layout {
         Ok(self.relative_to_root(&full))
     }
 
-    /// A path as it is seen from the root.
+    /// A path relative to the root.
     fn relative_to_root(&self, path: &Path) -> String {
         if let Ok(inside) = canonicalize(path).and_then(|target| {
             target
@@ -249,7 +250,8 @@ impl Layout {
                 .map(Path::to_path_buf)
                 .map_err(io::Error::other)
         }) {
-            // A link inside the dataset keeps its own name where the path is written from the root.
+            // A link inside the dataset keeps its own name if the path is written relative to the
+            // root.
             let written = path.strip_prefix(&self.root).map(|path| normalized(path).0);
             return match written {
                 Ok(written) if !written.starts_with("..") => written,
@@ -313,7 +315,7 @@ impl Layout {
         })
     }
 
-    /// The folder of a split's images by the usual names, from the root.
+    /// The folder of a split's images, from the root, found by its usual names.
     fn usual_folder(&self, split: Split) -> Result<Option<String>, LayoutError> {
         let names = folder_names(split);
         for folder in names.iter().flat_map(|name| [join(name, "images"), join("images", name)]) {
@@ -347,7 +349,7 @@ impl Layout {
         Ok(())
     }
 
-    /// The folder of the labels for a folder of images; refuses one that leads outside.
+    /// The label folder of a folder of images; refuses one that leads outside the dataset.
     pub fn labels_of(&self, folder: &str) -> Result<Option<String>, LayoutError> {
         let Some(labels) = labels_folder(folder) else { return Ok(None) };
         let full = self.locate(&labels);

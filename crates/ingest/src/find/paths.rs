@@ -1,12 +1,12 @@
-//! Long lists of paths in little memory.
+//! Stores long lists of paths compactly.
 
 use std::cmp::Ordering;
 use std::path::{Component, Path};
 
 use rayon::prelude::*;
 
-/// Paths from the dataset root, `/` separators, in one piece of text: each takes its own length and
-/// 16 bytes.
+/// Paths from the dataset root with `/` separators, in one string: each takes its length plus 16
+/// bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PathList {
     text: String,
@@ -14,13 +14,13 @@ pub(crate) struct PathList {
 }
 
 impl PathList {
-    /// Adds a path at the end.
+    /// Appends a path.
     pub fn push(&mut self, path: &str) {
         self.spans.push((self.text.len(), path.len()));
         self.text.push_str(path);
     }
 
-    /// Adds the paths of another list at the end.
+    /// Appends the paths of another list.
     pub fn append(&mut self, other: PathList) {
         if self.is_empty() {
             *self = other;
@@ -36,7 +36,7 @@ impl PathList {
         self.spans.len()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
@@ -46,7 +46,7 @@ impl PathList {
         self.spans.get(at).map_or("", |&span| slice(&self.text, span))
     }
 
-    /// Sorts by bytes and removes repetitions; returns how many there were.
+    /// Sorts by bytes and removes duplicates; returns how many there were.
     pub fn sort(&mut self) -> usize {
         let PathList { text, spans } = self;
         spans.par_sort_unstable_by(|&a, &b| slice(text, a).cmp(slice(text, b)));
@@ -55,12 +55,12 @@ impl PathList {
         before - spans.len()
     }
 
-    /// Where a path is in the sorted list.
+    /// The index of a path in the sorted list.
     pub fn find(&self, path: &str) -> Option<usize> {
         self.spans.binary_search_by(|&span| slice(&self.text, span).cmp(path)).ok()
     }
 
-    /// How many paths two sorted lists share, and the first of them.
+    /// The number of paths that two sorted lists share, and the first of them.
     pub fn shared<'a>(&'a self, other: &PathList) -> Option<(usize, &'a str)> {
         let (mut i, mut j, mut count, mut first) = (0, 0, 0, "");
         while i < self.len() && j < other.len() {
@@ -80,7 +80,7 @@ impl PathList {
         (count > 0).then_some((count, first))
     }
 
-    /// For each path of the sorted list whether another one differs from it in the extension alone.
+    /// For each path of the sorted list, whether another one differs from it only in the extension.
     pub fn stem_collisions(&self) -> Vec<bool> {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.par_sort_unstable_by(|&a, &b| {
@@ -120,8 +120,8 @@ pub(crate) fn extension(path: &str) -> &str {
     path.get(without_extension(path).len() + 1..).unwrap_or("")
 }
 
-/// What an exporter made several images of: the file name before `.rf.`, else without its
-/// extension.
+/// The name of the source image that an exporter made several images from: the file name before
+/// `.rf.`, or else without its extension.
 pub(crate) fn source_stem(path: &str) -> &str {
     let name = file_name(path);
     match name.find(".rf.") {
@@ -135,8 +135,8 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// A path with `/` separators and without `.` and `..`, as far as names alone tell. Bytes that are
-/// not UTF-8 become `\xFF` escapes; the flag says whether there were any.
+/// A path with `/` separators and without `.` and `..`, without looking at the file system. Bytes
+/// that are not UTF-8 become `\xFF` escapes; the flag says whether there were any.
 pub(crate) fn normalized(path: &Path) -> (String, bool) {
     if let Some(text) = path.to_str().filter(|text| is_normal(text)) {
         return (text.to_owned(), false);
@@ -166,7 +166,7 @@ pub(crate) fn normalized(path: &Path) -> (String, bool) {
     (format!("{root}{}", parts.join("/")), escaped)
 }
 
-/// Whether a path needs no work: by far the most do not, and listings are long.
+/// Whether a path is already normalised. Nearly all are, and listings are long.
 pub(crate) fn is_normal(text: &str) -> bool {
     std::path::MAIN_SEPARATOR == '/'
         && !text.is_empty()

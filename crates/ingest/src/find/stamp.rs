@@ -1,11 +1,11 @@
-//! Stamps: hashes of paths, sizes and times of change.
+//! Stamps: hashes of paths, sizes and modification times.
 
 use std::io;
 
 use ossify_contract::{Fingerprint, Split};
 use ossify_storage::Stat;
 
-/// Images whose stamps make a part of a split's.
+/// Number of images whose stamps are combined before they are added to the split's.
 pub(crate) const STAMPED_TOGETHER: usize = 1024;
 
 /// The stamp of a split's files.
@@ -20,7 +20,7 @@ impl SplitStamp {
         SplitStamp { hash: Fingerprint::new(split.as_str()) }
     }
 
-    /// Adds an image with its label.
+    /// Adds an image with its label file.
     pub fn add(&mut self, stamp: &str) {
         self.hash.add(stamp);
     }
@@ -30,7 +30,7 @@ impl SplitStamp {
         self.hash.add(part.hash.finish());
     }
 
-    /// Adds a label file without an image, after all images.
+    /// Adds a label file without an image; these follow all images.
     pub fn add_orphan(&mut self, stamp: &str) {
         self.hash.add(stamp);
     }
@@ -41,7 +41,7 @@ impl SplitStamp {
     }
 }
 
-/// The stamp of a file and of one that belongs to it.
+/// The combined stamp of a file and its companion.
 pub(crate) fn stamp_of(
     file: (&str, io::Result<Stat>),
     other: Option<(&str, io::Result<Stat>)>,

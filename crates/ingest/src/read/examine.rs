@@ -1,4 +1,4 @@
-//! One image with its label file to rows.
+//! Turns an image and its label file into rows.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{ImageRow, ImageStatus, label_path};
-use ossify_diagnostics::{Action, Finding, Place};
+use ossify_diagnostics::{Action, Finding, Location};
 use ossify_imaging::{HeaderError, ImageHeader, probe_with_stat};
 use ossify_settings::MissingLabels;
 use ossify_storage::{Stat, is_outage, is_url};
@@ -22,10 +22,10 @@ use crate::find::stamp::stamp_of;
 use crate::rules::Rule;
 use crate::wording::count;
 
-/// Largest label file; one of a million objects is far smaller.
+/// Maximum size of a label file; one with a million objects is far smaller.
 const MAX_LABEL_BYTES: u64 = 64 << 20;
 
-/// What is needed to examine the images of a dataset.
+/// Examines the images of a dataset.
 pub(crate) struct Examiner<'a> {
     pub layout: &'a Layout,
     pub rules: LabelRules,
@@ -37,8 +37,7 @@ impl Examiner<'_> {
     /// Examines the image at this index of the listing.
     ///
     /// # Errors
-    /// Fails where the label file cannot be read from the disk: its lines could not be accounted
-    /// for.
+    /// Fails if the label file cannot be read, because its lines could not be accounted for.
     pub fn image(&self, listing: &Listing, at: usize) -> anyhow::Result<Examined> {
         let path = listing.images().get(at);
         let mut findings = Vec::new();
@@ -96,11 +95,11 @@ impl Examiner<'_> {
     fn finding(
         &self,
         rule: Rule,
-        place: Place,
+        location: Location,
         message: impl Into<String>,
         help: &str,
     ) -> Option<Finding> {
-        self.rules.book.finding(rule, place, message).map(|finding| finding.with_help(help))
+        self.rules.book.finding(rule, location, message).map(|finding| finding.with_help(help))
     }
 
     fn file_size(&self, path: &str, is_refused: bool) -> i64 {
@@ -111,11 +110,11 @@ impl Examiner<'_> {
             .map_or(0, |stat| i64::try_from(stat.bytes()).unwrap_or(i64::MAX))
     }
 
-    /// The image's header, and a finding where the image cannot be used; and what is known of its
-    /// file.
+    /// The metadata of the image's file, and its header; adds a finding if the image cannot be
+    /// used.
     ///
     /// # Errors
-    /// Fails where an object store does not give the image: that says nothing of the image.
+    /// Fails if an object store does not answer, because that says nothing about the image.
     fn header(
         &self,
         listing: &Listing,
@@ -123,7 +122,12 @@ impl Examiner<'_> {
         findings: &mut Vec<Finding>,
     ) -> anyhow::Result<(Option<Stat>, Option<ImageHeader>)> {
         let mut unreadable = |message: String, help: &str| {
-            findings.extend(self.finding(Rule::ImageUnreadable, Place::file(path), message, help));
+            findings.extend(self.finding(
+                Rule::ImageUnreadable,
+                Location::file(path),
+                message,
+                help,
+            ));
         };
         if listing.is_escaped(path) {
             unreadable("the file's name is not UTF-8".into(), "rename the file and its label file");
@@ -149,11 +153,11 @@ impl Examiner<'_> {
                     );
                     let found = self.finding(
                         Rule::ImageTooSmall,
-                        Place::file(path),
+                        Location::file(path),
                         message,
                         "restore the original, or lower ingest.min_side_px",
                     );
-                    // An image that is left out stays in the tables, with its objects.
+                    // An image that is left out of training stays in the tables, with its objects.
                     findings
                         .extend(found.map(|finding| Finding { action: Action::Kept, ..finding }));
                 }
@@ -164,7 +168,7 @@ impl Examiner<'_> {
                     HeaderError::Unsupported { .. } | HeaderError::UnknownFormat(_) => {
                         "convert the image to PNG or JPEG"
                     }
-                    HeaderError::Io(_) => "look at the file's rights, or where its link leads",
+                    HeaderError::Io(_) => "check the file's permissions, or where its link leads",
                     _ => "copy or export the image again",
                 };
                 unreadable(error.to_string(), help);
@@ -174,8 +178,8 @@ impl Examiner<'_> {
         Ok((stat, header))
     }
 
-    /// Reads the image's labels, and says what they make of the image, whether it has a label file,
-    /// and what is known of that one if it was read.
+    /// Reads the image's labels. Returns the image's status, whether it has a label file, and that
+    /// file's metadata if it was read.
     fn labels(
         &self,
         listing: &Listing,
@@ -190,7 +194,7 @@ impl Examiner<'_> {
                 "another image has the same name but for the extension, and so the same label file";
             let found = self.finding(
                 Rule::StemCollision,
-                Place::file(image),
+                Location::file(image),
                 message,
                 "rename one of the images and give each its own label file",
             );
@@ -209,7 +213,7 @@ impl Examiner<'_> {
         let stat = read_label(&self.layout.locate(path), |bytes| {
             *labels = parse_labels(path, bytes, &self.rules)
         })?;
-        // Where every line was quarantined, somebody drew an object that is lost to us: that is no
+        // If every line was quarantined, somebody drew an object that we lost, so the image is not
         // background.
         let status = match (labels.objects.is_empty(), labels.lines) {
             (false, _) => ImageStatus::Labelled,
@@ -232,7 +236,7 @@ impl Examiner<'_> {
             dataset.missing_labels = \"background\"";
         findings.extend(self.finding(
             Rule::LabelMissing,
-            Place::file(image),
+            Location::file(image),
             format!("there is no {expected}"),
             help,
         ));
@@ -261,7 +265,7 @@ impl Examiner<'_> {
         let help = "restore the image under the label file's name, or delete the label file";
         let found = self.finding(
             Rule::ImageMissing,
-            Place::file(path),
+            Location::file(path),
             "no image belongs to this label file",
             help,
         );
@@ -278,11 +282,11 @@ impl Examiner<'_> {
 }
 
 thread_local! {
-    /// Label files are many and small: each thread reads them into one buffer.
+    /// Label files are many and small, so each thread reuses one buffer.
     static LABEL_BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Reads a label file and passes on its bytes; returns what is known of it.
+/// Reads a label file and calls `take` with its bytes; returns its metadata.
 fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Stat> {
     let failed = || format!("cannot read the label file {}", path.display());
     if is_url(path) {
@@ -295,7 +299,7 @@ fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Stat> {
     let metadata = file.metadata().with_context(failed)?;
     let too_long = || {
         anyhow!(
-            "{} has more than {} MiB; that is no label file: move it out of the dataset",
+            "{} has more than {} MiB; that is not a label file: move it out of the dataset",
             path.display(),
             MAX_LABEL_BYTES >> 20
         )
@@ -304,8 +308,8 @@ fn read_label(path: &Path, take: impl FnOnce(&[u8])) -> anyhow::Result<Stat> {
         return Err(too_long());
     }
     LABEL_BYTES.with_borrow_mut(|buffer| {
-        // As many bytes as the file has, in one read; what is no plain file is read to its end,
-        // which may lie elsewhere than it says.
+        // Reads as many bytes as the file has at once; anything that is not a regular file is read
+        // to its end, whatever its stated size.
         let length = if metadata.is_file() { metadata.len() as usize } else { 0 };
         if buffer.len() < length {
             buffer.resize(length, 0);

@@ -1,31 +1,30 @@
 //! Polygons in shares of the image, in double precision.
 
-/// How far a vertex may lie off a line and still be on it: what coordinates of six decimals cannot
-/// tell.
+/// Tolerance for a vertex on a line: the resolution of coordinates with six decimals.
 const ON_LINE: f64 = 1e-6;
 
-/// How far, as a share of a side, both ends of an edge must lie from the other edge's line for the
-/// two to cross: a pixel of a 500-pixel image. Labellers close a ring by clicking near its first
+/// How far, as a share of a side, both ends of an edge must be from the other edge's line for the
+/// two to cross: one pixel of a 500-pixel image. Labellers close a ring by clicking near its first
 /// vertex, and overshoot it by less.
 const CROSSING_DEPTH: f64 = 0.002;
 
-/// Pairs of edges compared at most when looking for a crossing; a polygon of a few thousand
-/// vertices needs far fewer, and no input makes the search take longer than a moment.
+/// Maximum number of pairs of edges to compare when looking for a crossing. A polygon of a few
+/// thousand vertices needs far fewer, and the limit keeps the search short for any input.
 const MAX_EDGE_PAIRS: u64 = 20_000_000;
 
 fn cross(o: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
     (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
 }
 
-/// Area inside the outline by the shoelace formula, at least 0. Where edges cross, parts that are
-/// run around the other way count negative.
+/// Area inside the outline by the shoelace formula, at least 0. If edges cross, parts with the
+/// opposite orientation count as negative.
 pub fn polygon_area(vertices: &[[f64; 2]]) -> f64 {
     let Some(&origin) = vertices.first() else { return 0.0 };
     let doubled: f64 = vertices.windows(2).map(|edge| cross(origin, edge[0], edge[1])).sum();
     (doubled / 2.0).abs()
 }
 
-/// Whether all vertices lie on one line, or in one point.
+/// Whether all vertices are on one line, or in one point.
 pub fn is_on_one_line(vertices: &[[f64; 2]]) -> bool {
     let distance = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
     let farthest_from = |from: [f64; 2]| {
@@ -35,27 +34,27 @@ pub fn is_on_one_line(vertices: &[[f64; 2]]) -> bool {
         })
     };
     let Some(&first) = vertices.first() else { return true };
-    // From any point, the farthest one is an end of the line if there is a line.
+    // The point farthest from any vertex is an end of the line, if there is a line.
     let (end, _) = farthest_from(first);
     let (other_end, length) = farthest_from(end);
     length <= ON_LINE
         || vertices.iter().all(|&vertex| (cross(end, other_end, vertex) / length).abs() <= ON_LINE)
 }
 
-/// What a search for crossing edges came to.
+/// The result of a search for crossing edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crossing {
     /// No two edges cross.
     None,
-    /// These two edges do, by the index of their first vertex.
+    /// These two edges cross, given by the index of their first vertex.
     Edges(usize, usize),
-    /// Too many vertices to say.
+    /// There are too many vertices to decide.
     Unknown,
 }
 
-/// Looks for two edges that cross for all to see: the ends of each lie on different sides of the
-/// other, by more than [`CROSSING_DEPTH`]. Edges that touch or lie on each other, as where holes
-/// are joined to the outline, do not cross.
+/// Looks for two edges that clearly cross: the ends of each are on different sides of the other, by
+/// more than [`CROSSING_DEPTH`]. Edges that touch or overlap, as where a hole is joined to the
+/// outline, do not cross.
 pub fn find_crossing(vertices: &[[f64; 2]]) -> Crossing {
     let n = vertices.len();
     if n < 4 {
@@ -81,7 +80,7 @@ pub fn find_crossing(vertices: &[[f64; 2]]) -> Crossing {
         }
         return Crossing::None;
     }
-    // Sweep from left to right: an edge meets only those that are not yet behind the sweep.
+    // Sweeps from left to right: an edge can only cross those that the sweep has not yet passed.
     let span = |i: usize| {
         let (a, b) = edge(i);
         (a[0].min(b[0]), a[0].max(b[0]))
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_search_gives_up_on_a_hostile_polygon() {
-        // Long edges side by side: each overlaps all others in x.
+        // Long parallel edges: each overlaps all others in x.
         let zigzag: Vec<_> =
             (0..100_000).map(|i| [f64::from(i % 2), f64::from(i) / 100_000.0]).collect();
         assert_eq!(find_crossing(&zigzag), Crossing::Unknown);

@@ -1,8 +1,8 @@
-//! One label file to objects and findings.
+//! Turns a label file into objects and findings.
 
 use std::collections::HashMap;
 
-use ossify_diagnostics::{Action, Finding, Place};
+use ossify_diagnostics::{Action, Finding, Location};
 
 use super::label_rules::LabelRules;
 use super::line::{LineParser, raw};
@@ -10,28 +10,32 @@ use super::object::LabelObject;
 use crate::rules::{Rule, RuleBook};
 use crate::wording::{count, plural};
 
-/// What a label file holds: each line that is not blank is an object or quarantined.
+/// The content of a label file: each non-blank line is an object or quarantined.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelFile {
     /// Accepted objects, in order of their lines.
     pub objects: Vec<LabelObject>,
-    /// What was found, in order of lines; findings about the whole file come first.
+    /// Findings in order of lines; those about the whole file come first.
     pub findings: Vec<Finding>,
-    /// Lines that are not blank.
+    /// Number of non-blank lines.
     pub lines: u64,
-    /// Lines that were left out.
+    /// Number of dropped lines.
     pub quarantined: u64,
-    /// Whether the text could not be read at all, so that nobody knows what the labeller said.
+    /// Whether the text could not be decoded at all, so that the labels are unknown.
     pub is_unreadable: bool,
 }
 
-/// Reads a label file. Never fails: what is wrong with it becomes findings under `path`.
+/// Reads a label file. Never fails: faults become findings at `path`.
 pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
     let mut file = LabelFile::default();
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if body.len() < bytes.len() {
         let message = "the file begins with a byte order mark, which was skipped";
-        file.findings.extend(rules.book.finding(Rule::ByteOrderMark, Place::file(path), message));
+        file.findings.extend(rules.book.finding(
+            Rule::ByteOrderMark,
+            Location::file(path),
+            message,
+        ));
     }
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
@@ -94,8 +98,8 @@ pub fn parse_labels(path: &str, bytes: &[u8], rules: &LabelRules) -> LabelFile {
     file
 }
 
-/// The lines of a text with their numbers from 1. Ends of lines are `\n`, `\r\n` and, as in
-/// Python's text files, a lone `\r`.
+/// The lines of a text with their numbers from 1. Lines end with `\n`, `\r\n` or, as in Python's
+/// text files, a lone `\r`.
 fn lines(text: &str) -> impl Iterator<Item = (u32, &str)> {
     let mut rest = Some(text);
     let mut number = 0u32;
@@ -112,14 +116,14 @@ fn lines(text: &str) -> impl Iterator<Item = (u32, &str)> {
     })
 }
 
-/// How many lines of a text that is not UTF-8 hold anything.
+/// The number of non-blank lines of a text that is not UTF-8.
 fn count_lines(bytes: &[u8]) -> u64 {
     let is_blank = |line: &[u8]| line.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0);
     bytes.split(|byte| *byte == b'\n' || *byte == b'\r').filter(|line| !is_blank(line)).count()
         as u64
 }
 
-/// How many lines of a label file hold anything, for files whose objects cannot be used.
+/// The number of non-blank lines of a label file, for files whose objects cannot be used.
 pub fn count_label_lines(bytes: &[u8]) -> u64 {
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match std::str::from_utf8(body) {
@@ -152,7 +156,7 @@ fn not_utf8(
     } else {
         "export the labels again, or save the file as UTF-8"
     };
-    let finding = book.finding(Rule::NotUtf8, Place::span(path, line, column, 1), message)?;
+    let finding = book.finding(Rule::NotUtf8, Location::span(path, line, column, 1), message)?;
     Some(
         finding
             .with_note(format!(
@@ -172,11 +176,11 @@ fn duplicate(
     book: &RuleBook,
 ) -> Option<Finding> {
     let message = format!("same class and {} as line {first}", object.shape().as_str());
-    let finding = book.finding(Rule::DuplicateLabel, Place::line(path, line), message)?;
+    let finding = book.finding(Rule::DuplicateLabel, Location::line(path, line), message)?;
     Some(
         finding
             .with_source(raw(text))
-            .with_help("delete one of the two lines; look whether an export was run twice"),
+            .with_help("delete one of the two lines; check whether an export was run twice"),
     )
 }
 
@@ -189,22 +193,23 @@ fn note_mixed_shapes(path: &str, file: &mut LabelFile, book: &RuleBook) {
             plural(boxes, "box", "boxes"),
             count(polygons, "polygon")
         );
-        let Some(finding) = book.finding(Rule::MixedShapes, Place::file(path), message) else {
+        let Some(finding) = book.finding(Rule::MixedShapes, Location::file(path), message) else {
             return;
         };
         // Findings about the whole file come first.
         let at = file
             .findings
             .iter()
-            .position(|finding| finding.place.line.is_some())
+            .position(|finding| finding.location.line.is_some())
             .unwrap_or(file.findings.len());
         file.findings.insert(at, finding);
     }
 }
 
-/// A line that is dropped was not repaired or kept, whatever was found on it before.
+/// If a line is dropped, its earlier findings must not say that it was repaired or kept.
 fn drop_line(findings: &mut [Finding], line: u32) {
-    for finding in findings.iter_mut().rev().take_while(|finding| finding.place.line == Some(line))
+    for finding in
+        findings.iter_mut().rev().take_while(|finding| finding.location.line == Some(line))
     {
         finding.action = Action::Dropped;
     }
@@ -213,7 +218,7 @@ fn drop_line(findings: &mut [Finding], line: u32) {
 fn note_what_survived(file: &mut LabelFile) {
     let survivors = file.objects.len() as u64;
     for finding in &mut file.findings {
-        if let (Action::Dropped, Some(line)) = (finding.action, finding.place.line) {
+        if let (Action::Dropped, Some(line)) = (finding.action, finding.location.line) {
             let others = match survivors {
                 0 => "the file has no other object".to_owned(),
                 1 => "the file's other object is intact".to_owned(),
@@ -276,7 +281,7 @@ mod tests {
         let file = parse_labels("l.txt", b"0 .5 .5 .2 .2\n\n0 .5 \xff .2 .2\n", &rules());
         assert_eq!((file.lines, file.quarantined, file.objects.len()), (2, 2, 0));
         assert!(file.is_unreadable);
-        assert_eq!(file.findings[0].place, Place::span("l.txt", 3, 6, 1));
+        assert_eq!(file.findings[0].location, Location::span("l.txt", 3, 6, 1));
         let utf16: Vec<u8> = [0xff, 0xfe]
             .into_iter()
             .chain("0 .5 .5 .2 .2\n1 .5 .5 .2 .2\n".encode_utf16().flat_map(u16::to_le_bytes))
@@ -299,7 +304,7 @@ mod tests {
     fn a_repaired_duplicate_says_that_it_was_dropped() {
         let file = parse("0 0 .5 .2 .2 \n0 -0.001 .5 .2 .2");
         let second: Vec<_> =
-            file.findings.iter().filter(|finding| finding.place.line == Some(2)).collect();
+            file.findings.iter().filter(|finding| finding.location.line == Some(2)).collect();
         assert!(second.iter().all(|finding| finding.action == Action::Dropped), "{second:?}");
         assert_eq!(second.last().unwrap().rule, "duplicate-label");
     }

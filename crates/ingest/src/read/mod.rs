@@ -1,4 +1,4 @@
-//! Reads the files of a split: each image with its label file becomes a record.
+//! Reads the files of a split: each image becomes a record, together with its label file.
 
 pub(crate) mod examine;
 mod geometry;

@@ -14,7 +14,7 @@ pub struct LabelObject {
     pub class_id: i16,
     /// Vertices as shares of width and height; `None` for a box.
     pub vertices: Option<Vec<[f32; 2]>>,
-    /// The box, or the one around the polygon; within 0..=1.
+    /// The box, or the polygon's bounding box; within 0..=1.
     pub unit_box: UnitBox,
     /// Area of the polygon or box, share of the image.
     pub area: f32,
@@ -36,7 +36,7 @@ impl LabelObject {
 
     /// Equal for duplicates.
     pub(crate) fn geometry_hash(&self) -> u64 {
-        // Adding zero makes both zeros one, as they are when compared.
+        // Adding zero turns -0 into 0, because they are equal when compared.
         let bits = |value: &f32| (value + 0.0).to_bits();
         let mut hasher = DefaultHasher::new();
         self.class_id.hash(&mut hasher);

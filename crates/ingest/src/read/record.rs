@@ -1,4 +1,4 @@
-//! What a dataset holds, thing by thing, on its way from the files to the tables.
+//! The items of a dataset on their way from the files to the tables.
 
 use std::borrow::Cow;
 
@@ -8,43 +8,43 @@ use serde::{Deserialize, Serialize};
 
 use super::object::LabelObject;
 
-/// Images of a split in order of their paths, then what belongs to no image, in order of
-/// [`Record::position`].
+/// First the images of a split, in order of their paths, then everything that belongs to no image,
+/// in order of [`Record::position`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Record {
     Image(Box<Examined>),
     Stray(Box<Stray>),
 }
 
-/// What was seen of an image and its label file.
+/// An image with its label file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Examined {
     pub image: ImageRow,
     pub objects: Vec<LabelObject>,
     pub findings: Vec<Finding>,
-    /// Label lines that are not blank, of label files that are this image's alone.
+    /// Non-blank label lines, if the label file belongs only to this image.
     pub lines: u64,
     pub quarantined: u64,
-    /// Tells whether the image or its label file has changed.
+    /// Changes when the image or its label file changes.
     pub stamp: String,
 }
 
-/// What belongs to no image, or to several.
+/// A label file or finding that belongs to no image, or to several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stray {
     pub kind: StrayKind,
-    /// The label file, or what was listed.
+    /// The label file, or the listed path.
     pub path: String,
     pub finding: Option<Finding>,
-    /// Label lines whose objects cannot be used.
+    /// Number of label lines whose objects cannot be used.
     pub lines: u64,
-    /// Tells whether a label file without an image has changed.
+    /// Changes when a label file without an image changes.
     pub stamp: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum StrayKind {
-    /// Something found while listing.
+    /// A finding of the listing.
     Listed,
     /// A label file that two images share; the images carry the findings.
     SharedLabel,
@@ -52,7 +52,7 @@ pub(crate) enum StrayKind {
     OrphanLabel,
 }
 
-/// Where a record stands among those of its split: images before all else.
+/// The position of a record within its split: images come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position<'a> {
     pub kind: Option<StrayKind>,
@@ -71,12 +71,12 @@ impl Record {
                 column: None,
             },
             Record::Stray(stray) => {
-                let found_at = stray.finding.as_ref().map(|finding| &finding.place);
+                let found_at = stray.finding.as_ref().map(|finding| &finding.location);
                 Position {
                     kind: Some(stray.kind),
                     path: Cow::Borrowed(&stray.path),
-                    line: found_at.and_then(|place| place.line),
-                    column: found_at.and_then(|place| place.column),
+                    line: found_at.and_then(|location| location.line),
+                    column: found_at.and_then(|location| location.column),
                 }
             }
         }

@@ -1,16 +1,16 @@
-//! The stamp of a split whose records come one by one.
+//! Computes the stamp of a split from its records.
 
 use ossify_contract::Split;
 
 use super::record::Record;
 use crate::find::stamp::{STAMPED_TOGETHER, SplitStamp};
 
-/// Comes to the stamp of [`crate::find::listing::Listing::stamp`].
+/// Yields the same stamp as [`crate::find::listing::Listing::stamp`].
 pub(crate) struct RecordStamp {
     split: Split,
     whole: SplitStamp,
     part: SplitStamp,
-    /// Images in the part.
+    /// Number of images in the current group.
     images: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The files of a split to records, on all threads.
+//! Turns the files of a split into records, on all threads.
 
 use std::sync::mpsc::sync_channel;
 
@@ -12,14 +12,14 @@ use super::record::{Record, Stray, StrayKind};
 use crate::find::listing::Listing;
 use crate::find::stamp::STAMPED_TOGETHER;
 
-/// Images examined between two visits to the writers; bounds what is in memory.
+/// Number of images examined per batch; bounds the memory.
 const BATCH_IMAGES: usize = STAMPED_TOGETHER;
 
-/// Passes on all records of a split in order. While a batch of images is written, the threads work
-/// on the next.
+/// Calls `take` with all records of a split in order. While a batch of images is written, the
+/// threads work on the next.
 ///
 /// # Errors
-/// Fails where a label file cannot be read, and where `take` does.
+/// Fails if a label file cannot be read, or if `take` fails.
 pub(crate) fn read_split(
     examiner: &Examiner,
     listing: &Listing,
@@ -37,7 +37,7 @@ pub(crate) fn read_split(
                 };
                 let batch = pool
                     .install(|| (start..end).into_par_iter().with_min_len(16).map(image).collect());
-                // A receiver that went away has met an error of its own.
+                // If the receiver is gone, it has reported an error of its own.
                 if sender.send(batch).is_err() {
                     return;
                 }
@@ -55,12 +55,11 @@ pub(crate) fn read_split(
         .try_for_each(|stray| take(Record::Stray(Box::new(stray))))
 }
 
-/// What was found while listing, label files that two images share, and label files that no image
-/// owns.
+/// Findings of the listing, label files that two images share, and label files without an image.
 fn strays(examiner: &Examiner, listing: &Listing, pool: &ThreadPool) -> Result<Vec<Stray>> {
     let listed = |finding: &ossify_diagnostics::Finding| Stray {
         kind: StrayKind::Listed,
-        path: finding.place.path.clone(),
+        path: finding.location.path.clone(),
         finding: Some(finding.clone()),
         lines: 0,
         stamp: None,

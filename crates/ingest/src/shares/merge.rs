@@ -1,4 +1,4 @@
-//! The parts of all shares to one stream of records.
+//! Merges the parts of all shares into one stream of records.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -17,16 +17,16 @@ use super::part::{PartSplits, RecordReader, STAGE, SplitSummary};
 use super::runs::{Records, Runs};
 use crate::read::record::{Position, Record, StrayKind};
 
-/// Parts that are read side by side: far fewer than files that a process may open.
+/// Number of parts that are read at once, far below the limit of open files.
 const MAX_OPEN_PARTS: usize = 64;
-/// What the last merge of these parts came to; it lies among them.
+/// The result of the last merge of these parts, stored beside them.
 const MERGED_FILE: &str = "merged.json";
 
 /// The parts of all shares.
 pub(crate) struct Parts {
     folder: PathBuf,
     parts: Vec<Part<PartSplits>>,
-    /// Hash of what all of them hold.
+    /// Hash of the content of all parts.
     content: String,
 }
 
@@ -38,7 +38,7 @@ struct Merged {
 
 impl Parts {
     /// Finds the parts of all `count` shares, and checks that they belong together: same version,
-    /// same configuration, and the same files seen by all, each by the worker whose share it is in.
+    /// same configuration, and the same census of files, with each file in exactly one part.
     ///
     /// # Errors
     /// Says which part does not fit, and what to do.
@@ -55,7 +55,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// All workers saw the same files, and took them all.
+    /// Checks that all workers saw the same files, and that together they took all of them.
     fn check_census(&self) -> Result<()> {
         let Some((first, others)) = self.parts.split_first() else {
             bail!("{} has no part", self.folder.display())
@@ -89,33 +89,33 @@ impl Parts {
         Ok(())
     }
 
-    /// A split, as each part has it.
+    /// The summary of a split in each part.
     pub fn splits(&self, split: Split) -> impl Iterator<Item = &SplitSummary> {
         self.parts.iter().flat_map(move |part| {
             part.payload.splits.iter().filter(move |of_part| of_part.split == split)
         })
     }
 
-    /// The fingerprint of the tables that these parts were merged into, if they were.
+    /// The fingerprint of the tables that these parts were merged into, if any.
     pub fn merged_fingerprint(&self) -> Option<String> {
         let text = std::fs::read(self.folder.join(MERGED_FILE)).ok()?;
         let merged: Merged = serde_json::from_slice(&text).ok()?;
         (merged.parts == self.content).then_some(merged.fingerprint)
     }
 
-    /// Notes that these parts were merged into the tables with this fingerprint.
+    /// Records that these parts were merged into the tables with this fingerprint.
     pub fn note_merged(&self, fingerprint: &str) -> Result<()> {
         let merged = Merged { parts: self.content.clone(), fingerprint: fingerprint.to_owned() };
         Ok(write_atomic(&self.folder.join(MERGED_FILE), &serde_json::to_vec(&merged)?)?)
     }
 
-    /// Passes on the records of a split in order, and checks each file by the way. Where there are
-    /// more parts than files may be open, groups of parts are merged into one file without a name
-    /// in `scratch` first.
+    /// Calls `take` with the records of a split in order, and verifies each file while reading it.
+    /// If there are too many parts to open at once, groups of parts are first merged into an
+    /// unnamed file in `scratch`.
     ///
     /// # Errors
-    /// Fails where a file is not what its manifest says, where a record is in another share than
-    /// its part, where two parts have the same, and where `take` fails.
+    /// Fails if a file does not match its manifest, if a record is not in the share of its part, if
+    /// two parts contain the same record, or if `take` fails.
     pub fn read_split(
         &self,
         split: Split,
@@ -159,7 +159,7 @@ impl Parts {
     }
 }
 
-/// Passes on the records of all readers in order.
+/// Calls `take` with the records of all readers in order.
 fn merge<R: Records>(
     mut readers: Vec<R>,
     take: &mut dyn FnMut(u32, Record) -> Result<()>,
@@ -170,8 +170,8 @@ fn merge<R: Records>(
     }
     let mut last: Option<(u32, Position<'static>)> = None;
     while let Some(mut head) = heads.peek_mut() {
-        // One at the top is exchanged for the next of its reader, which costs less than to take it
-        // and to put that.
+        // Replacing the top of the heap by the next record of its reader is cheaper than a pop and
+        // a push.
         let (part, record) = match readers[head.reader].next()? {
             Some((part, record)) => (
                 std::mem::replace(&mut head.part, part),
@@ -184,11 +184,11 @@ fn merge<R: Records>(
         };
         let position = record.position();
         if let Some((of, last)) = &last {
-            // A link may be come upon twice in one walk.
+            // One walk may find a link twice.
             let may_repeat = position.kind == Some(StrayKind::Listed) && *of == part;
             if position < *last || (position == *last && !may_repeat) {
                 bail!(
-                    "{} of part {} comes after {} of part {}; this is a defect of ossify-ingest",
+                    "{} of part {} comes after {} of part {}; this is a bug in ossify-ingest",
                     position.path,
                     part + 1,
                     last.path,
@@ -202,7 +202,7 @@ fn merge<R: Records>(
     Ok(())
 }
 
-/// The next record of a reader; the first in order is the greatest, as a heap wants it.
+/// The next record of a reader; reversed order, because the heap returns the greatest.
 struct Head {
     record: Record,
     part: u32,
@@ -229,7 +229,7 @@ impl PartialEq for Head {
 
 impl Eq for Head {}
 
-/// The records of one part. Its file is checked and closed behind the last one.
+/// The records of one part. Its file is verified and closed after the last one.
 struct PartReader {
     number: u32,
     partition: Partition,
@@ -254,7 +254,7 @@ impl Records for PartReader {
         };
         if !self.partition.holds(position) {
             bail!(
-                "{} has images of another share than {}; it was moved here",
+                "{} contains images of another share than {}; it was moved here",
                 records.path().display(),
                 self.partition
             );

@@ -1,5 +1,5 @@
-//! The part that one worker makes of its share of a dataset: the records of each split, as they go
-//! to the tables.
+//! The part that a worker makes of its share of a dataset: the records of each split, in the form
+//! in which they go to the tables.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
@@ -18,11 +18,11 @@ use crate::read::record::Record;
 pub(crate) const STAGE: &str = "ingest";
 const EXTENSION: &str = "msgpack.zst";
 const COMPRESSION_LEVEL: i32 = 3;
-/// 2^17 bytes: what a merge holds of each file that it reads.
+/// 2^17 bytes: the memory that a merge needs for each file.
 const WINDOW_LOG: u32 = 17;
 
-/// The splits of a part. Its whole is all but the dataset's images and labels that decides what the
-/// part holds.
+/// The splits of a part. Parts belong together if everything except the images and labels is the
+/// same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PartSplits {
     pub splits: Vec<SplitSummary>,
@@ -33,7 +33,7 @@ impl PartPayload for PartSplits {
     const MADE_WITH: &'static str = "configuration, data.yaml or list of images";
 }
 
-/// A split, in the order of [`Split::ALL`].
+/// A split of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SplitSummary {
     pub split: Split,
@@ -105,7 +105,7 @@ impl RecordWriter {
 pub(crate) struct RecordReader {
     folder: PathBuf,
     entry: FileEntry,
-    /// Records are read in small pieces: the outer buffer is for them.
+    /// The outer buffer is for the many small reads of records.
     file: BufReader<zstd::Decoder<'static, BufReader<HashingReader<File>>>>,
     left: u64,
 }
@@ -128,7 +128,7 @@ impl RecordReader {
         self.folder.join(&self.entry.path)
     }
 
-    /// The next record; `None` behind the last.
+    /// The next record; `None` after the last.
     pub fn next(&mut self) -> Result<Option<Record>, ArtefactError> {
         if self.left == 0 {
             return Ok(None);
@@ -137,12 +137,14 @@ impl RecordReader {
         rmp_serde::decode::from_read(&mut self.file).map(Some).map_err(|e| {
             ArtefactError::corrupt(
                 self.path(),
-                format!("no record of this version ({e}); run this partition again with --force"),
+                format!(
+                    "not a record of this version ({e}); run this partition again with --force"
+                ),
             )
         })
     }
 
-    /// Checks that the file was what its manifest says. What was read counts only then.
+    /// Checks that the file matches its manifest. Only then may the records be used.
     pub fn verify(self) -> Result<(), ArtefactError> {
         self.file.into_inner().finish().into_inner().verify(&self.folder, &self.entry)
     }

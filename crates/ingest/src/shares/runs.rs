@@ -1,4 +1,4 @@
-//! Runs of records in order, one behind the other in a file without a name.
+//! Sorted runs of records, one after the other in an unnamed file.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -10,22 +10,22 @@ use anyhow::{Context as _, Result};
 
 use crate::read::record::Record;
 
-/// Bytes of a run that are read or written at a time.
+/// Buffer size for reading and writing a run.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// Records in order, each with the number of its part.
+/// Sorted records, each with the number of its part.
 pub(super) trait Records {
     fn next(&mut self) -> Result<Option<(u32, Record)>>;
 }
 
-/// A file of runs. It is gone when it is closed, however the process ends.
+/// A file of runs. It disappears when it is closed, however the process ends.
 pub(super) struct Runs {
     file: File,
     folder: PathBuf,
     runs: Vec<Run>,
 }
 
-/// Where a run lies, and how many records it has.
+/// The position of a run, and its number of records.
 struct Run {
     bytes: Range<u64>,
     records: u64,
@@ -38,7 +38,7 @@ impl Runs {
         Ok(Runs { file, folder: folder.to_path_buf(), runs: Vec::new() })
     }
 
-    /// Begins the next run.
+    /// Starts the next run.
     pub fn begin(&mut self) -> RunWriter<'_> {
         let start = self.runs.last().map_or(0, |run| run.bytes.end);
         let target = Appender { file: &self.file, at: start };

@@ -1,9 +1,9 @@
-//! How often the classes of a dataset occur, and which are too rare to train.
+//! Counts how often the classes of a dataset occur, and decides which are too rare to train.
 
 use std::collections::{BTreeMap, HashMap};
 
 use ossify_contract::{ClassRow, Split};
-use ossify_diagnostics::{Finding, Place, printable};
+use ossify_diagnostics::{Finding, Location, printable};
 use ossify_settings::{IngestSettings, RareClasses};
 
 use crate::find::class_names::ClassNames;
@@ -44,7 +44,7 @@ impl ClassCounts {
     }
 }
 
-/// What is rare, and what becomes of it.
+/// Which classes are rare, and what to do about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RarePolicy {
     min_objects: u64,
@@ -57,7 +57,7 @@ impl RarePolicy {
     /// The policy of the configuration.
     ///
     /// # Errors
-    /// Says where `merge_rare_into` names no class, or one that is itself merged.
+    /// Fails if `merge_rare_into` names a class that does not exist or is itself merged.
     pub fn new(settings: &IngestSettings, names: &ClassNames) -> Result<Self, String> {
         let mut ids: HashMap<&str, i16> = HashMap::new();
         for (id, name) in names.iter() {
@@ -92,7 +92,7 @@ impl RarePolicy {
         })
     }
 
-    /// Why a class that occurs so often in train is rare.
+    /// Why a class with these counts in train is rare, if it is.
     fn rarity(&self, train: ClassCount) -> Option<String> {
         if train.objects < self.min_objects {
             Some(format!(
@@ -122,18 +122,18 @@ fn listed(names: &ClassNames) -> String {
     }
 }
 
-/// The classes with their numbers, and which of them are rare.
+/// The classes with their indices, and which of them are rare.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct NumberedClasses {
-    /// One row a class, in order of ids.
+    /// One row per class, in order of ids.
     pub rows: Vec<ClassRow>,
-    /// Rare classes by id, with the reason. Those that are kept have none in their row.
+    /// Rare classes by id, with the reason. The rows of rare classes that are kept have no reason.
     pub rare: BTreeMap<i16, String>,
 }
 
 /// Decides which classes are trained and numbers them from 0 in order of their ids. A rare class
-/// gets the number of the class that it is merged into, or none; without a train split no class is
-/// rare, as there is nothing to train.
+/// gets the index of the class that it is merged into, or none. Without a train split no class is
+/// rare, because there is nothing to train.
 pub(crate) fn number_classes(
     names: &ClassNames,
     counts: &ClassCounts,
@@ -147,8 +147,9 @@ pub(crate) fn number_classes(
     let alone: BTreeMap<i16, String> =
         names.iter().filter_map(|(id, _)| rarity(id, in_train(id))).collect();
     let merged = |id: i16| policy.merges.get(&id).copied().filter(|_| alone.contains_key(&id));
-    // What a class is given counts for it. An image may hold both: the sum of images is an upper
-    // bound, so the most that is certain counts.
+    // Merged objects count for the class that they are merged into. An image may contain both
+    // classes, so the sum of images is only an upper bound, and the larger of the two counts is
+    // used.
     let mut with_merged: BTreeMap<i16, ClassCount> = BTreeMap::new();
     for (id, _) in names.iter() {
         if let Some(into) = merged(id) {
@@ -196,10 +197,10 @@ pub(crate) fn number_classes(
     NumberedClasses { rows: names.iter().map(row).collect(), rare }
 }
 
-/// A finding for each rare class; `place` is where the classes are named.
+/// A finding for each rare class; `location` is where the classes are named.
 pub(crate) fn rare_findings(
     classes: &NumberedClasses,
-    place: &str,
+    location: &str,
     book: &RuleBook,
 ) -> Vec<Finding> {
     let finding = |row: &ClassRow| {
@@ -222,7 +223,7 @@ pub(crate) fn rare_findings(
             ),
         };
         let message = format!("class {} `{}` is {verb}: {reason}", row.class_id, row.class_name);
-        let finding = book.finding(Rule::ClassRare, Place::file(place), message)?;
+        let finding = book.finding(Rule::ClassRare, Location::file(location), message)?;
         Some(finding.with_note(note).with_help(
             "label more examples, lower the limit, or merge \
             the class into another with [ingest.merge_rare_into]",
@@ -257,8 +258,8 @@ mod tests {
         ClassNames::from_list(["a", "b", "c"])
     }
 
-    /// In train, three objects of `a` in two images, two of `c` in two images; two of `b` in valid
-    /// alone.
+    /// In train, three objects of `a` in two images and two of `c` in two images; in valid, two of
+    /// `b`.
     fn counts() -> ClassCounts {
         let mut counts = ClassCounts::default();
         counts.add_image(Split::Train, &[object(0), object(0), object(2)]);
@@ -332,7 +333,7 @@ mod tests {
             classes.rows[1].reason.as_deref(),
             Some("0 objects in train; ingest.min_objects_per_class is 2; merged into `c`")
         );
-        // Three and two rare objects make five, which are enough together and too few alone.
+        // Three and two rare objects are too few alone, but enough together.
         let merging = policy(|settings| {
             (settings.min_objects_per_class, settings.merge_rare_into) = (5, merge(&[("c", "a")]))
         })

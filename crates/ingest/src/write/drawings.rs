@@ -1,4 +1,4 @@
-//! Images with their labels drawn on them, for the page.
+//! Draws images with their labels for the page.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder as _};
@@ -14,10 +14,9 @@ use crate::find::paths::file_name;
 use crate::read::object::LabelObject;
 use crate::wording::plural;
 
-/// A file of at most so many bytes that browsers can show is embedded as it lies: nothing is
-/// decoded.
+/// A file up to this size that browsers can show is embedded without decoding.
 const MAX_EMBEDDED_BYTES: i64 = 192 << 10;
-/// Side of the thumbnail of any other, pixels. It is square; the page shows it in the image's
+/// Side of the thumbnail of any other file, pixels. It is square; the page shows it in the image's
 /// proportions.
 const THUMBNAIL_PX: u32 = 320;
 const THUMBNAIL_QUALITY: u8 = 80;
@@ -26,7 +25,7 @@ const MAX_PIXELS: u64 = 100_000_000;
 /// Findings of a rule that are drawn.
 const DRAWN_PER_RULE: usize = 3;
 
-/// Images that stand for the classes, to be chosen by class; `None` where there are none.
+/// Sample images of each class, with a filter by class; `None` if there are none.
 pub(crate) fn samples(layout: &Layout, tally: &Tally, classes: &[ClassRow]) -> Option<Gallery> {
     let mut gallery = Gallery::new("samples").filters(["class"]);
     let mut is_empty = true;
@@ -63,7 +62,7 @@ pub(crate) fn samples(layout: &Layout, tally: &Tally, classes: &[ClassRow]) -> O
     (!is_empty).then_some(gallery)
 }
 
-/// Findings of a rule as pictures; `None` where none of them can be drawn.
+/// Findings of a rule as pictures; `None` if none of them can be drawn.
 pub(crate) fn findings(layout: &Layout, rule: &str, examples: &[Example]) -> Option<Gallery> {
     let mut gallery = Gallery::new(&format!("rule{}", rule.replace('-', "")));
     let mut drawn = 0;
@@ -71,11 +70,11 @@ pub(crate) fn findings(layout: &Layout, rule: &str, examples: &[Example]) -> Opt
         let Some(picture) = image.as_ref().and_then(|image| picture(layout, image)) else {
             continue;
         };
-        let place = match finding.place.line {
-            Some(line) => format!("{}:{line}", file_name(&finding.place.path)),
-            None => file_name(&finding.place.path).to_owned(),
+        let location = match finding.location.line {
+            Some(line) => format!("{}:{line}", file_name(&finding.location.path)),
+            None => file_name(&finding.location.path).to_owned(),
         };
-        let picture = picture.titled(&finding.message).line(place);
+        let picture = picture.titled(&finding.message).line(location);
         let shape = finding.source.as_deref().and_then(written_shape);
         gallery.push(match shape {
             Some(points) => {
@@ -101,7 +100,7 @@ fn corners(object: &LabelObject) -> Vec<(f64, f64)> {
     }
 }
 
-/// The shape that a label line means, as far as one can tell, whatever is wrong with it.
+/// The shape that a faulty label line probably means, if it can be guessed.
 fn written_shape(line: &str) -> Option<Vec<(f64, f64)>> {
     let values: Vec<f64> = line
         .split_whitespace()

@@ -1,4 +1,4 @@
-//! Findings on their way out: grouped and capped for people, complete for machines.
+//! Writes findings: grouped and capped for people, complete for machines.
 
 use std::io::Write;
 
@@ -13,14 +13,14 @@ const SHOWN_PER_RULE: usize = 3;
 /// Results of a SARIF document; GitHub refuses more.
 const MAX_SARIF_RESULTS: usize = 25_000;
 
-/// A form of findings on standard output.
+/// The format of findings on standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FindingFormat {
     /// Source line, caret, notes and help
     Full,
-    /// One line a finding
+    /// One line per finding
     Concise,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
     /// Annotations of a GitHub workflow
     Github,
@@ -40,7 +40,7 @@ impl From<FindingFormat> for Format {
     }
 }
 
-/// Writes all findings to a stream, as they come where the form allows it.
+/// Writes all findings to a stream, as they arrive if the format allows it.
 pub(crate) struct FindingStream<'a> {
     renderer: Renderer<'a>,
     out: Box<dyn Write + 'a>,
@@ -77,7 +77,7 @@ impl<'a> FindingStream<'a> {
         Ok(())
     }
 
-    /// Writes what is held back, and says how many findings did not fit into a SARIF document.
+    /// Writes what is buffered, and reports how many findings did not fit into a SARIF document.
     pub fn end(self) -> anyhow::Result<()> {
         let left_out = self.finish().context("cannot write the findings to standard output")?;
         if left_out > 0 {
@@ -100,7 +100,7 @@ impl<'a> FindingStream<'a> {
         Ok(self.left_out)
     }
 
-    /// A reader that went away ends the output, not the run.
+    /// A closed pipe ends the output, not the run.
     fn write(&mut self, findings: &[Finding]) -> std::io::Result<()> {
         if self.is_closed {
             return Ok(());
@@ -147,7 +147,7 @@ pub(crate) fn show(tally: &Tally, root: &str, reporter: &Reporter) {
         if more > 0 {
             reporter.say(format_args!(
                 "... and {more} more of this rule in issues.parquet; \
-                `ossify-ingest explain {name}` tells about it"
+                `ossify-ingest explain {name}` explains it"
             ));
         }
         reporter.say("");

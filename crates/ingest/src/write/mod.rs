@@ -1,4 +1,4 @@
-//! Writes the records: tables, findings, a summary, and a page.
+//! Writes the records as tables, findings, a summary, and a page.
 
 pub(crate) mod classes;
 mod drawings;

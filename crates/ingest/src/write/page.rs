@@ -14,9 +14,9 @@ use super::tally::{Example, MAP_CELLS, Tally};
 use crate::find::layout::Layout;
 use crate::rules::Rule;
 
-/// Image sizes named in the table.
+/// Number of image sizes listed in the table.
 const COMMON_SIZES: usize = 8;
-/// Classes that are drawn, and that are listed.
+/// Number of classes in the chart and in the table.
 const MAX_CHARTED_CLASSES: usize = 100;
 const MAX_SHOWN_CLASSES: usize = 1000;
 /// Bars of the histograms of widths and heights.
@@ -119,7 +119,7 @@ fn class_balance(tally: &Tally, classes: &[ClassRow]) -> Section {
     );
     let total = |class: &ClassRow| class.train_objects + class.valid_objects + class.test_objects;
     let mut shown: Vec<&ClassRow> = classes.iter().collect();
-    // The most frequent ones, in order of their ids.
+    // The most frequent classes, in order of their ids.
     shown.sort_by_key(|class| (Reverse(total(class)), class.class_id));
     shown.truncate(MAX_SHOWN_CLASSES);
     let mut charted = shown.clone();
@@ -178,7 +178,7 @@ fn class_balance(tally: &Tally, classes: &[ClassRow]) -> Section {
 fn findings(layout: &Layout, tally: &Tally) -> Section {
     let mut section = Section::new("Findings");
     if tally.rules.is_empty() {
-        return section.paragraph("Nothing was found to be wrong.");
+        return section.paragraph("No faults were found.");
     }
     let mut table = Table::new([
         Column::text("rule"),
@@ -205,7 +205,7 @@ fn findings(layout: &Layout, tally: &Tally) -> Section {
         for Example { finding, .. } in &rule.examples {
             let source = finding.source.as_deref().map(shortened).unwrap_or_default();
             examples.push([
-                TableCell::code(finding.place.to_string()),
+                TableCell::code(finding.location.to_string()),
                 finding.message.as_str().into(),
                 TableCell::code(source),
             ]);

@@ -1,6 +1,5 @@
-//! Rows between the pass that reads labels and the moment when they can be written: objects wait
-//! for the class numbers, issues for their order. A bounded number waits in memory, the rest in
-//! files.
+//! Stores rows until they can be written: objects wait for the class indices, issues to be sorted.
+//! A bounded number waits in memory, the rest in files.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -12,11 +11,11 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use ossify_contract::{ArtefactError, ObjectRow, Result, Row};
 
-/// Rows kept in memory before they go to a file.
+/// Number of rows in memory before they are written to a file.
 const ROWS_IN_MEMORY: usize = 16_384;
-/// Rows of a batch in a file.
+/// Number of rows per batch in a file.
 const BATCH_ROWS: usize = 2048;
-/// Sorted files that are read side by side.
+/// Number of sorted files that are read at once.
 const MAX_RUNS: usize = 64;
 
 /// A file of rows being written.
@@ -47,7 +46,7 @@ impl RunWriter {
     }
 }
 
-/// The rows of a file, which is removed when they have been read.
+/// Reads the rows of a file, whose name is removed at once.
 struct RunReader<R: Row> {
     path: PathBuf,
     batches: StreamReader<BufReader<File>>,
@@ -85,12 +84,12 @@ pub(crate) struct ObjectSpool {
 }
 
 impl ObjectSpool {
-    /// A queue whose file will be at `path`, if it needs one.
+    /// A queue that uses a file at `path`, if it needs one.
     pub fn new(path: PathBuf) -> Self {
         ObjectSpool { path, rows: Vec::new(), file: None }
     }
 
-    /// Adds a row at the end.
+    /// Appends a row.
     pub fn push(&mut self, row: ObjectRow) -> Result<()> {
         self.rows.push(row);
         if self.rows.len() < ROWS_IN_MEMORY {
@@ -105,7 +104,7 @@ impl ObjectSpool {
         Ok(())
     }
 
-    /// Passes on all rows in the order they came.
+    /// Calls `take` with all rows in the order in which they were added.
     pub fn drain(mut self, mut take: impl FnMut(ObjectRow) -> Result<()>) -> Result<()> {
         if let Some(file) = self.file.take() {
             let mut rows = RunReader::open(&file.finish()?)?;
@@ -117,7 +116,7 @@ impl ObjectSpool {
     }
 }
 
-/// Rows that come in any order and leave in their own.
+/// Sorts rows, with bounded memory.
 pub(crate) struct SortedSpool<R: Row> {
     path: PathBuf,
     order: fn(&R, &R) -> Ordering,
@@ -127,7 +126,8 @@ pub(crate) struct SortedSpool<R: Row> {
 }
 
 impl<R: Row> SortedSpool<R> {
-    /// Rows of this order; equal ones stay in the order they came. Files are named after `path`.
+    /// A spool with this order; equal rows keep the order in which they were added. Files are named
+    /// after `path`.
     pub fn new(path: PathBuf, order: fn(&R, &R) -> Ordering) -> Self {
         SortedSpool { path, order, rows: Vec::new(), runs: Vec::new(), runs_made: 0 }
     }
@@ -167,7 +167,7 @@ impl<R: Row> SortedSpool<R> {
         RunWriter::create::<R>(self.path.with_extension(format!("spool.{}", self.runs_made)))
     }
 
-    /// Passes on all rows in order; the spool is empty afterwards.
+    /// Calls `take` with all rows in order; the spool is empty afterwards.
     pub fn drain(&mut self, take: impl FnMut(R) -> Result<()>) -> Result<()> {
         let mut rows = std::mem::take(&mut self.rows);
         rows.sort_by(self.order);
@@ -175,7 +175,7 @@ impl<R: Row> SortedSpool<R> {
     }
 }
 
-/// Passes on the rows of sorted files and of a sorted list, which came after them, in order.
+/// Merges the rows of sorted files and of a sorted list that came after them.
 fn merge<R: Row>(
     runs: &[PathBuf],
     last: Vec<R>,
@@ -188,7 +188,7 @@ fn merge<R: Row>(
     let mut heads = readers.iter_mut().map(RunReader::next).collect::<Result<Vec<_>>>()?;
     heads.push(last.next());
     loop {
-        // Of equal rows the first run's, which came first.
+        // Of equal rows, the one from the earliest run comes first.
         let smallest = heads
             .iter()
             .enumerate()

@@ -1,4 +1,4 @@
-//! What the stage says of its work: for the manifest, and for people.
+//! Summarises a run: for the manifest, and for people.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use super::tally::Tally;
 use crate::find::layout::Layout;
 use crate::wording::{count, plural};
 
-/// Filtered or merged classes that are shown one by one.
+/// Number of filtered or merged classes that are listed.
 const MAX_SHOWN_CLASSES: usize = 20;
 
-/// The dataset's own name: that of its folder.
+/// The dataset's name, which is that of its folder.
 pub(crate) fn dataset_name(layout: &Layout) -> String {
     layout
         .canonical_root
@@ -25,7 +25,7 @@ pub(crate) fn dataset_name(layout: &Layout) -> String {
         .map_or_else(|| "dataset".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The summary of the manifest.
+/// The summary for the manifest.
 pub(crate) fn of_tables(
     layout: &Layout,
     tally: &Tally,
@@ -72,7 +72,7 @@ fn of_classes(numbered: &NumberedClasses) -> ClassesSummary {
     summary
 }
 
-/// Tells people what was found and where it is.
+/// Prints the summary for people.
 pub(crate) fn say(
     reporter: &Reporter,
     layout: &Layout,
@@ -87,47 +87,8 @@ pub(crate) fn say(
         count(total.images, "image"),
         plural(tally.splits.len() as u64, "split", "splits")
     ));
-    reporter.say(
-        "  split    images  labelled  background  unlabelled  unreadable    lines  \
-        objects  quarantined",
-    );
-    for split in Split::ALL {
-        let (Some(counts), Some(ledger)) = (tally.splits.get(&split), tally.ledger.get(&split))
-        else {
-            continue;
-        };
-        reporter.say(format_args!(
-            "  {split:6} {:8}  {:8}  {:10}  {:10}  {:10}  {:7}  {:7}  {:11}",
-            counts.images,
-            counts.labelled,
-            counts.background,
-            counts.unlabelled,
-            counts.unreadable,
-            ledger.lines,
-            counts.objects,
-            ledger.quarantined
-        ));
-    }
-    let kept = classes.iter().filter(|class| class.kept).count() as u64;
-    let fate = match classes.iter().any(|class| !class.kept && class.class_index.is_some()) {
-        _ if kept == classes.len() as u64 => "",
-        true => ", filtered or merged:",
-        false => ", filtered:",
-    };
-    reporter.say(format_args!("{} kept{fate}", plural(kept, "class", "classes")));
-    let others = classes.iter().filter(|class| !class.kept);
-    for class in others.clone().take(MAX_SHOWN_CLASSES) {
-        let reason = class.reason.as_deref().unwrap_or_default();
-        reporter.say(format_args!(
-            "  {} {}: {reason}",
-            class.class_id,
-            printable(&class.class_name)
-        ));
-    }
-    let more = others.count().saturating_sub(MAX_SHOWN_CLASSES);
-    if more > 0 {
-        reporter.say(format_args!("  and {more} more; classes.parquet has all"));
-    }
+    say_splits(reporter, tally);
+    say_classes(reporter, classes);
     if ledger.rare_filtered > 0 {
         reporter.say(format_args!(
             "  {} of filtered classes stay in objects.parquet without a class_index",
@@ -153,9 +114,56 @@ pub(crate) fn say(
     }
     if total.ignored_files > 0 {
         reporter.detail(format_args!(
-            "{} neither images nor labels were passed over",
+            "{} neither images nor labels were skipped",
             plural(total.ignored_files, "file that is", "files that are")
         ));
     }
     reporter.say(format_args!("tables: {} (look at ingest.html)", tables.display()));
+}
+
+fn say_splits(reporter: &Reporter, tally: &Tally) {
+    reporter.say(
+        "  split    images  labelled  background  unlabelled  unreadable    lines  \
+        objects  quarantined",
+    );
+    for split in Split::ALL {
+        let (Some(counts), Some(ledger)) = (tally.splits.get(&split), tally.ledger.get(&split))
+        else {
+            continue;
+        };
+        reporter.say(format_args!(
+            "  {split:6} {:8}  {:8}  {:10}  {:10}  {:10}  {:7}  {:7}  {:11}",
+            counts.images,
+            counts.labelled,
+            counts.background,
+            counts.unlabelled,
+            counts.unreadable,
+            ledger.lines,
+            counts.objects,
+            ledger.quarantined
+        ));
+    }
+}
+
+fn say_classes(reporter: &Reporter, classes: &[ClassRow]) {
+    let kept = classes.iter().filter(|class| class.kept).count() as u64;
+    let fate = match classes.iter().any(|class| !class.kept && class.class_index.is_some()) {
+        _ if kept == classes.len() as u64 => "",
+        true => ", filtered or merged:",
+        false => ", filtered:",
+    };
+    reporter.say(format_args!("{} kept{fate}", plural(kept, "class", "classes")));
+    let others = classes.iter().filter(|class| !class.kept);
+    for class in others.clone().take(MAX_SHOWN_CLASSES) {
+        let reason = class.reason.as_deref().unwrap_or_default();
+        reporter.say(format_args!(
+            "  {} {}: {reason}",
+            class.class_id,
+            printable(&class.class_name)
+        ));
+    }
+    let more = others.count().saturating_sub(MAX_SHOWN_CLASSES);
+    if more > 0 {
+        reporter.say(format_args!("  and {more} more; classes.parquet has all"));
+    }
 }

@@ -1,4 +1,4 @@
-//! The tables while they are written.
+//! Writes the tables.
 
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,7 @@ pub(crate) struct LabelTables<'a> {
     images: TableWriter<ImageRow>,
     objects: TableWriter<ObjectRow>,
     issues: TableWriter<IssueRow>,
-    /// The findings of the split that is being read: images, labels and lists come in orders of
-    /// their own.
+    /// The findings of the current split, which arrive in a different order than they are written.
     found: SortedSpool<IssueRow>,
     classes_path: PathBuf,
     spool_path: PathBuf,
@@ -48,18 +47,18 @@ pub(crate) struct LabelTables<'a> {
     open: Option<OpenSplit>,
 }
 
-/// The split whose records come.
+/// The split whose records are being written.
 struct OpenSplit {
     split: Split,
-    /// Class ids with the ids of training. Which classes are rare is known once train has been
-    /// read, and holds for the other splits from their first row.
+    /// Class ids with their class indices. They are known once train has been read, and apply to
+    /// the other splits from their first row.
     numbering: Option<Vec<(i16, Option<i16>)>>,
-    /// Objects of train, until the numbering is known.
+    /// Objects of train, until the class indices are known.
     spool: ObjectSpool,
     stamp: RecordStamp,
 }
 
-/// What a run came to.
+/// The result of a run.
 pub(crate) struct Finished {
     pub tally: Tally,
     pub classes: NumberedClasses,
@@ -83,7 +82,7 @@ impl<'a> LabelTables<'a> {
             images: TableWriter::create(stage(ImageRow::TABLE)?)?,
             objects: TableWriter::create(stage(ObjectRow::TABLE)?)?,
             issues: TableWriter::create(stage(IssueRow::TABLE)?)?,
-            found: SortedSpool::new(publication.stage("issues.spool")?, by_place),
+            found: SortedSpool::new(publication.stage("issues.spool")?, by_location),
             classes_path: stage(ClassRow::TABLE)?,
             spool_path: publication.stage("objects.spool")?,
             stream,
@@ -93,8 +92,8 @@ impl<'a> LabelTables<'a> {
         })
     }
 
-    /// Begins a split that has so many label files, and so many files that are neither image nor
-    /// label.
+    /// Starts a split that has this number of label files, and of files that are neither images nor
+    /// labels.
     pub fn begin_split(&mut self, split: Split, label_files: u64, ignored_files: u64) {
         self.tally.begin_split(split, label_files, ignored_files);
         let numbering = (split != Split::Train).then(|| self.class_indices());
@@ -106,12 +105,12 @@ impl<'a> LabelTables<'a> {
         });
     }
 
-    /// Takes the next record of the split.
+    /// Writes the next record of the split.
     pub fn take(&mut self, record: Record) -> anyhow::Result<()> {
         let mut open = self
             .open
             .take()
-            .context("a record outside of a split; this is a defect of ossify-ingest")?;
+            .context("a record outside of a split; this is a bug in ossify-ingest")?;
         open.stamp.add(&record);
         match record {
             Record::Image(examined) => self.take_image(&mut open, *examined)?,
@@ -121,16 +120,16 @@ impl<'a> LabelTables<'a> {
         Ok(())
     }
 
-    /// Ends a split, and returns what tells whether its files have changed.
+    /// Ends a split, and returns the stamp of its files.
     pub fn end_split(&mut self) -> anyhow::Result<SplitStamp> {
         let open =
-            self.open.take().context("the end of no split; this is a defect of ossify-ingest")?;
+            self.open.take().context("the end of no split; this is a bug in ossify-ingest")?;
         if open.split == Split::Train {
             let indices = self.class_indices();
             open.spool
                 .drain(|row| write_object(&mut self.objects, &mut self.tally, row, &indices))?;
-            let place = self.layout.yaml.clone().unwrap_or_else(|| ".".into());
-            for finding in rare_findings(&self.classes(), &place, self.book) {
+            let location = self.layout.yaml.clone().unwrap_or_else(|| ".".into());
+            for finding in rare_findings(&self.classes(), &location, self.book) {
                 self.write_finding(open.split, finding, None)?;
             }
         }
@@ -138,7 +137,7 @@ impl<'a> LabelTables<'a> {
         Ok(open.stamp.finish())
     }
 
-    /// Class ids with the ids of training.
+    /// Class ids with their class indices.
     fn class_indices(&self) -> Vec<(i16, Option<i16>)> {
         self.classes().rows.iter().map(|row| (row.class_id, row.class_index)).collect()
     }
@@ -188,9 +187,9 @@ impl<'a> LabelTables<'a> {
         let narrow = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
         self.found.push(IssueRow {
             split,
-            path: finding.place.path,
-            line: finding.place.line.map(narrow),
-            column: finding.place.column.map(narrow),
+            path: finding.location.path,
+            line: finding.location.line.map(narrow),
+            column: finding.location.column.map(narrow),
             rule: finding.rule,
             severity: finding.severity,
             action: finding.action,
@@ -204,7 +203,7 @@ impl<'a> LabelTables<'a> {
     pub fn finish(self, pool: &ThreadPool) -> anyhow::Result<Finished> {
         let classes = self.classes();
         let (images, objects, issues) = (self.images, self.objects, self.issues);
-        // What is written last is most of what a small dataset has.
+        // For a small dataset, most of the work remains at the end.
         let ((images, objects), (issues, page)) = pool.install(|| {
             rayon::join(
                 || rayon::join(|| images.finish(), || objects.finish()),
@@ -233,7 +232,7 @@ impl<'a> LabelTables<'a> {
             return Err(anyhow!(
                 "the ledger does not add up: {:?}, and the tables have {images} images, {objects} \
                 objects and {issues} issues; \
-                 nothing was published. This is a fault of ossify: please report it",
+                 nothing was published. This is a bug in ossify: please report it",
                 self.tally.ledger
             ));
         }
@@ -242,7 +241,7 @@ impl<'a> LabelTables<'a> {
 }
 
 impl Finished {
-    /// The files that are to be published, the page among them.
+    /// The files to be published, including the page.
     pub fn files(&self, publication: &Publication) -> Result<Vec<FileEntry>, ArtefactError> {
         publication.write("ingest.html", self.page.as_bytes())?;
         let (total, ledger) = self.tally.total();
@@ -261,7 +260,7 @@ impl Finished {
 }
 
 /// The order of the issues of a split.
-fn by_place(a: &IssueRow, b: &IssueRow) -> Ordering {
+fn by_location(a: &IssueRow, b: &IssueRow) -> Ordering {
     (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column))
 }
 
@@ -286,7 +285,7 @@ fn write_object(
     objects.push(row)
 }
 
-/// The row of an accepted object; the class index is filled in when it is known.
+/// The row of an accepted object; the class index is filled in later.
 fn object_row(image_id: &str, split: Split, class_name: &str, object: LabelObject) -> ObjectRow {
     ObjectRow {
         image_id: image_id.to_owned(),

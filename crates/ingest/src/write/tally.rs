@@ -1,4 +1,4 @@
-//! Counts of one run, in bounded memory: for the summary, the gates, the page and the terminal.
+//! Counts for the summary, the gates, the page and the terminal, in bounded memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -11,17 +11,17 @@ use ossify_diagnostics::{Finding, Severity};
 use crate::read::object::LabelObject;
 use crate::read::record::Examined;
 
-/// Cells along each side of the maps of boxes.
+/// Number of cells along each side of the density maps of boxes.
 pub(crate) const MAP_CELLS: usize = 32;
-/// Findings of a rule that are kept to be shown.
+/// Number of example findings that are kept for each rule.
 const EXAMPLES: usize = 5;
-/// Images that are drawn for each class.
+/// Number of images that are drawn for each class.
 const DRAWN_PER_CLASS: usize = 2;
-/// Classes of which images are drawn.
+/// Number of classes for which images are drawn.
 const DRAWN_CLASSES: usize = 16;
-/// Objects drawn on an image.
+/// Number of objects drawn on an image.
 const DRAWN_OBJECTS: usize = 100;
-/// Distinct image sizes that are counted.
+/// Number of distinct image sizes that are counted.
 const MAX_SIZES: usize = 1 << 16;
 
 /// Findings of one rule.
@@ -42,7 +42,7 @@ pub(crate) struct Example {
     pub image: Option<DrawnImage>,
 }
 
-/// What is needed to show an image.
+/// The data needed to show an image.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DrawnImage {
     pub image_id: String,
@@ -65,11 +65,11 @@ impl DrawnImage {
     }
 }
 
-/// A labelled image that stands for a class.
+/// A labelled image that represents a class.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// The hash of its id, by which samples are drawn: which images they are does not depend on
-    /// their order.
+    /// The hash of its id, by which samples are selected, so that the selection does not depend on
+    /// the order of images.
     hash: u64,
     pub image: DrawnImage,
     pub objects: Vec<LabelObject>,
@@ -117,7 +117,7 @@ pub(crate) struct Tally {
     pub more_sizes: bool,
     pub formats: BTreeMap<String, u64>,
     pub repaired: u64,
-    /// Images to be drawn, by class id.
+    /// Images to draw, by class id.
     pub samples: BTreeMap<i16, Vec<Sample>>,
 }
 
@@ -170,12 +170,12 @@ impl Tally {
                 continue;
             }
             let samples = self.samples.entry(class_id).or_default();
-            let place = samples.partition_point(|sample| sample.hash < hash);
-            if place < DRAWN_PER_CLASS
+            let index = samples.partition_point(|sample| sample.hash < hash);
+            if index < DRAWN_PER_CLASS
                 && let Some(image) = DrawnImage::of(&examined.image)
             {
                 let objects = examined.objects.iter().take(DRAWN_OBJECTS).cloned().collect();
-                samples.insert(place, Sample { hash, image, objects });
+                samples.insert(index, Sample { hash, image, objects });
                 samples.truncate(DRAWN_PER_CLASS);
             }
         }

@@ -12,7 +12,7 @@ pub fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// Makes the dataset that a text describes; returns the settings that it asks for.
+/// Creates the dataset that a text describes; returns its settings.
 pub fn make(text: &str) -> (Dataset, Vec<String>) {
     let dataset = Dataset::new();
     let mut settings = Vec::new();
@@ -55,7 +55,7 @@ pub fn make(text: &str) -> (Dataset, Vec<String>) {
         }
     }
     write(&mut file);
-    // Where links and paths that leave the dataset may lead.
+    // A target for links and paths that leave the dataset.
     std::fs::write(dataset.path().join("../outside.txt"), "0 0.5 0.5 0.2 0.2\n").unwrap();
     (dataset, settings)
 }

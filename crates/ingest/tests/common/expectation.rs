@@ -1,10 +1,10 @@
-//! Expectations of the corpora: a file beside each case. `OSSIFY_UPDATE_CORPUS=1` writes them anew,
-//! to be read before they are committed.
+//! Expectations of the corpora: a file beside each case. `OSSIFY_UPDATE_CORPUS=1` rewrites them, to
+//! be reviewed before they are committed.
 
 use std::path::Path;
 
-/// What differs between what was found for a case and the `.expected` beside it; `None` where
-/// nothing does.
+/// The difference between the findings for a case and the `.expected` file beside it, if there is
+/// any.
 pub fn difference(case: &Path, found: &str) -> Option<String> {
     let name = case.file_stem().unwrap().to_string_lossy();
     let expectation = case.with_extension("expected");

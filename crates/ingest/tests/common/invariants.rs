@@ -1,9 +1,9 @@
-//! What holds of every label file; the property tests and the fuzz target check it.
+//! Invariants of every label file, for the property tests and the fuzz target.
 
 use ossify_diagnostics::Action;
 use ossify_ingest::LabelFile;
 
-/// What holds of every label file.
+/// Checks the invariants of a label file.
 pub fn check(file: &LabelFile, bytes: &[u8]) {
     assert_eq!(file.lines, file.objects.len() as u64 + file.quarantined, "the ledger adds up");
     let mut last = 0;
@@ -29,7 +29,7 @@ pub fn check(file: &LabelFile, bytes: &[u8]) {
             .findings
             .iter()
             .filter(|finding| finding.action == Action::Dropped)
-            .filter_map(|finding| finding.place.line)
+            .filter_map(|finding| finding.location.line)
             .collect();
         dropped.dedup();
         assert_eq!(dropped.len() as u64, file.quarantined, "each quarantined line has a finding");
@@ -38,7 +38,7 @@ pub fn check(file: &LabelFile, bytes: &[u8]) {
     for finding in &file.findings {
         assert!(
             finding
-                .place
+                .location
                 .column
                 .is_none_or(|column| column >= 1 && column as usize <= bytes.len() + 1)
         );

@@ -24,7 +24,7 @@ impl Dataset {
         Dataset { folder }
     }
 
-    /// Three train images (box, polygon, background) and one valid image, without a fault.
+    /// Three train images (box, polygon, background) and one valid image, without faults.
     pub fn small() -> Self {
         let dataset = Dataset::new();
         dataset.write("data.yaml", NAMES);
@@ -77,14 +77,14 @@ impl Dataset {
         std::fs::write(full, content).unwrap();
     }
 
-    /// An image of the format that the extension says.
+    /// Writes an image in the format of the extension.
     pub fn image(&self, path: &str, width: u32, height: u32) {
         let full = self.path().join(path);
         std::fs::create_dir_all(full.parent().unwrap()).unwrap();
         image::GrayImage::new(width, height).save(full).unwrap();
     }
 
-    /// An image of 20x30 pixels and its label file.
+    /// Writes an image of 20x30 pixels and its label file.
     pub fn pair(&self, image: &str, label: impl AsRef<[u8]>) {
         self.image(image, 20, 30);
         self.write(&ossify_contract::label_path(image), label);
@@ -143,7 +143,7 @@ pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-/// What the tables hold, byte for byte.
+/// The bytes of all tables.
 pub fn table_bytes(tables: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = std::fs::read_dir(tables)
         .unwrap()

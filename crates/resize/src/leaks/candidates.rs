@@ -1,4 +1,4 @@
-//! Pairs of different splits whose perceptual hashes are near.
+//! Finds pairs of images in different splits whose perceptual hashes are near.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -7,36 +7,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ossify_contract::{Result, Split};
 use rayon::prelude::*;
 
-use super::pieces::{Piece, ball, max_bits, pieces};
+use super::hash_table::{Blocks, Entry, Table};
+use super::pieces::{Piece, ball, pieces};
 use super::scratch::Scratch;
 use super::sorted::{Sorted, Sorter};
 use crate::fingerprint::MIRRORED_BITS;
 
-/// The hashes of two images of different splits are near.
+/// Two images of different splits whose hashes are near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
     /// The row that comes first.
     pub row: u32,
     /// The other row.
     pub other_row: u32,
-    /// Whether the distance is that to the other picture mirrored.
+    /// Whether the distance is to the mirrored other picture.
     pub mirrored: bool,
-    /// Bits that differ, at most the search's radius.
+    /// Number of bits that differ, at most the search radius.
     pub hash_distance: u32,
 }
 
-/// The widest radius.
+/// The largest radius.
 const WIDEST: u32 = 16;
-/// Candidates by distance.
+/// Number of candidates by distance.
 pub type Counts = [u64; WIDEST as usize + 1];
 
-/// The radius of the search: the most bits in which the hashes of two views of one picture may
-/// differ, such that among `images` pictures of all splits an image meets at most
-/// `candidates_per_image` others that only look alike.
+/// The search radius: the maximum number of bits in which the hashes of two views of one picture
+/// may differ, such that among `images` pictures of all splits an image has at most
+/// `candidates_per_image` candidates that only look similar.
 ///
-/// Of pairs of BoneFractureYolo8 that show different pictures 1 in 13,000 is within 12 bits,
-/// mirrored or not, and each bit doubles that. Of pairs that show the same picture 98% are within
-/// 12 bits, 94% within 9. Beyond 16 bits there is hardly anything left to find.
+/// Of the pairs of BoneFractureYolo8 that show different pictures, 1 in 13,000 is within 12 bits,
+/// mirrored or not, and each further bit doubles that. Of the pairs that show the same picture, 98
+/// % are within 12 bits and 94 % within 9. Beyond 16 bits there is hardly anything left to find.
 pub fn radius(images: usize, candidates_per_image: f64) -> u32 {
     let within = |radius: u32| images as f64 / 13_000.0 * 2.0_f64.powi(radius as i32 - 12);
     (0..=WIDEST).rev().find(|radius| within(*radius) <= candidates_per_image).unwrap_or(0)
@@ -51,7 +52,7 @@ pub struct HashIndex {
     scratch: Scratch,
 }
 
-/// Takes the hashes of an index, in any order of rows.
+/// Collects the hashes of an index, in any order of rows.
 pub struct HashIndexBuilder {
     sorter: Sorter<2>,
     counts: [u64; Split::ALL.len()],
@@ -59,7 +60,7 @@ pub struct HashIndexBuilder {
 }
 
 impl HashIndexBuilder {
-    /// No hashes yet.
+    /// An empty builder.
     pub fn new(scratch: &Scratch) -> Self {
         HashIndexBuilder {
             sorter: Sorter::new(scratch),
@@ -68,7 +69,8 @@ impl HashIndexBuilder {
         }
     }
 
-    /// Adds the hash of a row. Rows of hash 0 have no candidates: such a picture shows nothing.
+    /// Adds the hash of a row. Rows with hash 0 have no candidates, because such pictures show
+    /// nothing.
     ///
     /// # Errors
     /// Fails where the disk does.
@@ -93,7 +95,7 @@ impl HashIndexBuilder {
             splits.push((count, first_row, start..start + count));
             start += count;
         }
-        // The largest split is the table for all others, the second for the third.
+        // The largest split is the table for all others, the second largest for the third.
         splits.sort_by_key(|(count, first_row, _)| Reverse((*count, *first_row)));
         Ok(HashIndex {
             rows,
@@ -103,23 +105,24 @@ impl HashIndexBuilder {
     }
 }
 
-/// Queries that one thread takes at a time.
+/// Number of queries that a thread takes at a time.
 const QUERIES_AT_A_TIME: usize = 64;
 
 impl HashIndex {
-    /// Calls `found` with the candidates, each once, in an order that depends on nothing but the
-    /// images: all pairs of rows of different splits whose hashes, or hash and mirrored hash,
-    /// differ in at most `radius` bits. A pair that is near both ways comes twice.
+    /// Calls `found` once for each candidate, in an order that depends only on the images.
+    /// Candidates are all pairs of rows of different splits whose hashes, or hash and mirrored
+    /// hash, differ in at most `radius` bits; a pair that is near both ways occurs twice.
     ///
-    /// A multi-index hash, after Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with
-    /// Multi-Index Hashing" (2012): hashes are cut into `m` pieces; two that differ in at most
-    /// `radius` bits differ in at most `radius / m` bits of one piece at least. So for each piece
-    /// in turn the hashes of one split lie in a table by that piece, and the others look up the few
-    /// values around theirs. The number of pieces follows from the number of images. A table that
-    /// does not fit into memory is made block by block for as many queries as fit.
+    /// This is multi-index hashing (Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with
+    /// Multi-Index Hashing", 2012). Hashes are cut into `m` pieces; if two hashes differ in at most
+    /// `radius` bits, then at least one of their pieces differs in at most `radius / m` bits. For
+    /// each piece in turn, the hashes of one split are put into a table indexed by that piece, and
+    /// the others look up the few values near theirs. The number of pieces follows from the number
+    /// of images. A table that does not fit into memory is made block by block, for as many queries
+    /// as fit.
     ///
     /// # Errors
-    /// Fails where the disk or `found` does.
+    /// Fails if the disk or `found` does.
     pub fn for_each_candidate(
         &self,
         radius: u32,
@@ -149,7 +152,7 @@ impl HashIndex {
         })
     }
 
-    /// How many candidates there are at each distance up to `radius`.
+    /// The number of candidates at each distance up to `radius`.
     ///
     /// # Errors
     /// Fails where the disk does.
@@ -170,7 +173,7 @@ impl HashIndex {
         Ok(counts)
     }
 
-    /// All pieces of all tables, each with the queries of one other split after the other.
+    /// Visits all pieces of all tables, each with the queries of one other split after the other.
     fn for_each_look_up(
         &self,
         radius: u32,
@@ -201,23 +204,23 @@ impl HashIndex {
     }
 }
 
-/// How the queries look into the table of one piece.
+/// How queries search the table of one piece.
 struct LookUp<'a> {
     piece: Piece,
-    /// A pair that one of these finds does not come again.
+    /// Pairs that these pieces find are not reported again.
     earlier: &'a [Piece],
     flips: Vec<u32>,
     radius: u32,
 }
 
-/// What a look-up found. In the order of queries, and of what they look up; the order of blocks is
-/// that of rows.
+/// The result of a look-up. Ordered by queries, and by what they look up; blocks are in the order
+/// of rows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Hit {
-    /// Place of the query in its batch.
+    /// Index of the query in its batch.
     query: u32,
     mirrored: bool,
-    /// Number of the flip.
+    /// Index of the flip.
     flip: u32,
     row: u32,
     hash_distance: u32,
@@ -238,7 +241,7 @@ impl Hit {
 const BOTH_WAYS: [(bool, u64); 2] = [(false, 0), (true, MIRRORED_BITS)];
 
 impl LookUp<'_> {
-    /// Rows of the table, and their distance, whose piece is that of `hash` with `flip`.
+    /// Rows of the table whose piece equals that of `hash` with `flip` applied, and their distance.
     fn near<'t>(
         &'t self,
         table: &'t Table,
@@ -256,12 +259,12 @@ impl LookUp<'_> {
         })
     }
 
-    /// What the queries find in all blocks, in order; `None` where that is more than `most`.
+    /// What the queries find in all blocks, in order; `None` if that is more than `max_hits`.
     fn hits(
         &self,
         blocks: &mut Blocks,
         queries: &[[u64; 2]],
-        most: usize,
+        max_hits: usize,
     ) -> Result<Option<Vec<Hit>>> {
         let count = AtomicUsize::new(0);
         let mut hits = Vec::new();
@@ -274,7 +277,7 @@ impl LookUp<'_> {
                     for (mirrored, mirroring) in BOTH_WAYS {
                         for (number, flip) in self.flips.iter().enumerate() {
                             for (row, hash_distance) in self.near(table, hash ^ mirroring, *flip) {
-                                if count.fetch_add(1, Ordering::Relaxed) >= most {
+                                if count.fetch_add(1, Ordering::Relaxed) >= max_hits {
                                     return None;
                                 }
                                 hits.push(Hit {
@@ -299,7 +302,7 @@ impl LookUp<'_> {
         Ok(Some(hits))
     }
 
-    /// What a query finds, in order, of which there is too much to hold.
+    /// Reports what a query finds, in order, if it is too much to hold.
     fn hits_one_by_one(
         &self,
         blocks: &mut Blocks,
@@ -323,7 +326,7 @@ impl LookUp<'_> {
         Ok(())
     }
 
-    /// How much the queries find in a table, by distance.
+    /// How many candidates the queries find in a table, by distance.
     fn count(&self, table: &Table, queries: &[[u64; 2]]) -> Counts {
         let of_chunk = |queries: &[[u64; 2]]| {
             let mut counts = Counts::default();
@@ -345,97 +348,20 @@ fn sum(a: Counts, b: Counts) -> Counts {
     std::array::from_fn(|distance| a[distance] + b[distance])
 }
 
-/// The table of a piece, in blocks that fit into memory, one at a time.
-struct Blocks<'a> {
-    rows: &'a Sorted<2>,
-    /// The records that the table is made of.
-    table: Range<u64>,
-    piece: Piece,
-    /// Records of a block.
-    len: u64,
-    /// The block that was made last.
-    made: Option<(u64, Table)>,
-}
-
-impl Blocks<'_> {
-    fn count(&self) -> u64 {
-        (self.table.end - self.table.start).div_ceil(self.len)
-    }
-
-    fn table(&mut self, block: u64) -> Result<&Table> {
-        let made = match self.made.take() {
-            Some(made) if made.0 == block => made,
-            other => {
-                // Two would not fit.
-                drop(other);
-                let start = self.table.start + block * self.len;
-                (
-                    block,
-                    Table::new(self.rows, start..self.table.end.min(start + self.len), self.piece)?,
-                )
-            }
-        };
-        Ok(&self.made.insert(made).1)
-    }
-}
-
-/// Hash and row.
-type Entry = (u64, u32);
-
-/// Hashes in order of the upper bits of one piece of theirs.
-struct Table {
-    /// Bits of the piece that the order leaves out, where they would make more places to begin than
-    /// four times the entries.
-    lower_bits: u32,
-    /// Where the entries of each value begin.
-    starts: Vec<u32>,
-    entries: Vec<Entry>,
-}
-
-impl Table {
-    fn new(rows: &Sorted<2>, records: Range<u64>, piece: Piece) -> Result<Self> {
-        let count = (records.end - records.start) as usize;
-        let lower_bits = piece.bits.saturating_sub(max_bits(count));
-        let value = |hash: u64| (piece.of(hash) >> lower_bits) as usize;
-        // One ahead, and so in place when all entries are.
-        let mut starts = vec![0_u32; (1 << (piece.bits - lower_bits)) + 2];
-        for record in rows.records(records.clone()) {
-            starts[value(record?[1]) + 2] += 1;
-        }
-        for value in 1..starts.len() {
-            starts[value] += starts[value - 1];
-        }
-        let mut entries = vec![(0, 0); count];
-        for record in rows.records(records) {
-            let [row, hash] = record?;
-            let place = &mut starts[value(hash) + 1];
-            entries[*place as usize] = (hash, row as u32);
-            *place += 1;
-        }
-        Ok(Table { lower_bits, starts, entries })
-    }
-
-    /// All entries whose piece has this value, and some whose has not.
-    fn around(&self, value: u32) -> &[Entry] {
-        let value = (value >> self.lower_bits) as usize;
-        &self.entries[self.starts[value] as usize..self.starts[value + 1] as usize]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// What is known of an image.
+    /// An image with its hash.
     #[derive(Clone, Copy, Debug)]
     struct Hashed {
         split: Split,
         hash: u64,
     }
 
-    /// The candidates in memory of so many bytes, as they come.
+    /// The candidates, in order, found with this much memory.
     fn found(images: &[Hashed], radius: u32, memory_bytes: usize) -> Vec<Candidate> {
         let mut index = HashIndexBuilder::new(&Scratch::new(std::env::temp_dir(), memory_bytes));
         (0..)
@@ -484,7 +410,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Hashes of few origins with a few bits flipped, so that all distances occur.
+        /// Hashes derived from a few origins by flipping some bits, so that all distances occur.
         #[test]
         fn the_search_finds_what_brute_force_does(
             origins in prop::collection::vec(any::<u64>(), 1..6),

@@ -1,29 +1,34 @@
-//! Pairs of different splits whose bytes or pixels are the same.
+//! Finds pairs of images in different splits whose bytes or pixels are the same.
 
 use ossify_contract::{LeakTier, Result};
 
 use super::groups::Groups;
+use super::image_hashes::ImageHashes;
 use super::pair::LeakPair;
 use super::pairs::Pairs;
-use super::print::Print;
 use super::sorted::Sorted;
 
-/// One of a row's hashes, with what else the search needs of it.
+/// One of a row's hashes, with the other data that the search needs.
 #[derive(Clone, Copy)]
 pub(super) struct HashedRow {
     hash: u64,
     pub(super) row: u32,
-    /// Number of the split.
+    /// Index of the split.
     pub(super) split: usize,
     pub(super) perceptual_hash: u64,
 }
 
 impl HashedRow {
-    pub(super) fn new(hash: u64, row: u32, print: &Print) -> Self {
-        HashedRow { hash, row, split: print.split as usize, perceptual_hash: print.perceptual_hash }
+    pub(super) fn new(hash: u64, row: u32, hashes: &ImageHashes) -> Self {
+        HashedRow {
+            hash,
+            row,
+            split: hashes.split as usize,
+            perceptual_hash: hashes.perceptual_hash,
+        }
     }
 
-    /// In order of hash and row.
+    /// As a record that sorts by hash and row.
     pub(super) fn record(self) -> [u64; 3] {
         [self.hash, u64::from(self.row) << 2 | self.split as u64, self.perceptual_hash]
     }
@@ -38,9 +43,9 @@ impl HashedRow {
     }
 }
 
-/// Joins rows of the same hash, and adds the pairs that join them: of `n` rows that span splits
-/// `n - 1` pairs, so that a thousand copies are a thousand pairs and not a million. `each` receives
-/// every row, and the last one before it of the same hash and split.
+/// Joins rows with the same hash, and adds the pairs that join them: `n - 1` pairs for `n` rows
+/// that span splits, so that a thousand copies are a thousand pairs, not a million. `each` is
+/// called with every row, and with the previous row of the same hash and split.
 pub(super) fn join_same(
     tier: LeakTier,
     rows: &Sorted<3>,
@@ -48,7 +53,7 @@ pub(super) fn join_same(
     pairs: &mut Pairs,
     mut each: impl FnMut(&HashedRow, Option<u32>) -> Result<()>,
 ) -> Result<()> {
-    // One reader is ahead by the rows of a hash, which may be too many to hold.
+    // A second reader is ahead by the rows of one hash, which may be too many to hold.
     let mut ahead = rows.iter().map(|record| record.map(HashedRow::read)).peekable();
     let mut rows = rows.iter().map(|record| record.map(HashedRow::read));
     while let Some(first) = ahead.next().transpose()? {
@@ -73,7 +78,7 @@ pub(super) fn join_same(
                     other_row: row.row.max(other.row),
                     tier,
                     hash_distance,
-                    alike: None,
+                    alignment: None,
                 })?;
             }
         }

@@ -1,4 +1,4 @@
-//! Sets of rows that are joined one pair at a time.
+//! Disjoint sets of rows, joined one pair at a time.
 
 use ossify_contract::Result;
 
@@ -7,7 +7,7 @@ use super::scratch::Scratch;
 
 /// Disjoint sets over rows.
 pub(super) struct Groups {
-    /// A row's parent, which never comes after it, and 1; 0 for a row that was never joined.
+    /// A row's parent plus 1; the parent is never a later row. 0 for a row that was never joined.
     parents: RowTable,
 }
 
@@ -16,7 +16,7 @@ impl Groups {
         Groups { parents: RowTable::new(scratch) }
     }
 
-    /// The row that stands for the set of `row`: its first.
+    /// The representative of the set of `row`: its first row.
     pub(super) fn first_of(&mut self, row: u32) -> Result<u32> {
         let mut at = row;
         while let Some(parent) = self.parents.get(at)?.checked_sub(1).filter(|parent| *parent != at)
@@ -26,11 +26,11 @@ impl Groups {
         Ok(at)
     }
 
-    /// Joins the sets of two rows; whether they were apart.
+    /// Joins the sets of two rows; returns whether they were separate.
     pub(super) fn join(&mut self, a: u32, b: u32) -> Result<bool> {
         let (a_first, b_first) = (self.first_of(a)?, self.first_of(b)?);
         let first = a_first.min(b_first);
-        // All on the way get a short one for the next time.
+        // Path compression.
         for row in [a, b] {
             let mut next = Some(row);
             while let Some(at) = next {
@@ -41,12 +41,12 @@ impl Groups {
         Ok(a_first != b_first)
     }
 
-    /// Numbers the sets from 0 in order of their first rows; all joined rows are below `rows`.
+    /// Numbers the sets from 0 in order of their first rows; all joined rows must be below `rows`.
     pub(super) fn numbered(self, rows: u32) -> Result<NumberedGroups> {
         let mut numbered = NumberedGroups { numbers: self.parents, groups: 0, images: 0 };
         for row in 0..rows {
             let Some(parent) = numbered.numbers.get(row)?.checked_sub(1) else { continue };
-            // The parent came before, and has its number in place of its own parent.
+            // The parent came before, and already holds the set's number instead of its own parent.
             let number = if parent == row {
                 numbered.groups as u32
             } else {
@@ -60,13 +60,13 @@ impl Groups {
     }
 }
 
-/// The sets' numbers.
+/// The numbers of the sets.
 pub(super) struct NumberedGroups {
-    /// The number of a row's set, and 1; 0 for a row that was never joined.
+    /// The number of a row's set plus 1; 0 for a row that was never joined.
     numbers: RowTable,
-    /// How many sets.
+    /// Number of sets.
     pub(super) groups: usize,
-    /// Rows in sets.
+    /// Number of rows in sets.
     pub(super) images: usize,
 }
 

@@ -1,11 +1,11 @@
-//! Candidates on their way to pairs.
+//! Compares candidates to find pairs.
 
 use std::collections::HashMap;
 
 use ossify_contract::{LeakTier, Result};
 use rayon::prelude::*;
 
-use super::alike::{Alike, MIN_CORRELATION, lay_on};
+use super::alignment::{Alignment, MIN_CORRELATION, align};
 use super::candidates::Candidate;
 use super::groups::Groups;
 use super::pair::LeakPair;
@@ -15,22 +15,22 @@ use super::row_table::RowTable;
 use super::scratch::Scratch;
 use super::sorted::Sorter;
 
-/// Candidates that are looked at together, on all threads; each has two pictures of up to 100 KB in
-/// memory.
+/// Number of candidates that are compared together, on all threads; each has two pictures of up to
+/// 100 KB in memory.
 pub(super) const BATCH: usize = 128;
 
-/// Which rows of a split have the same pixels. One of them stands for all in the search.
-pub(super) struct Repeats {
-    /// The next row of the same pixels and split, or 0.
+/// Which rows of a split have the same pixels. One of them represents all in the search.
+pub(super) struct DuplicateRows {
+    /// The next row with the same pixels and split, or 0.
     next: RowTable,
 }
 
-impl Repeats {
+impl DuplicateRows {
     pub(super) fn new(scratch: &Scratch) -> Self {
-        Repeats { next: RowTable::new(scratch) }
+        DuplicateRows { next: RowTable::new(scratch) }
     }
 
-    /// The row has the pixels of an earlier one, which is the last so far.
+    /// Adds a row with the same pixels as an earlier one, which is the last so far.
     pub(super) fn add(&mut self, earlier: u32, row: u32) -> Result<()> {
         self.next.set(earlier, row)
     }
@@ -41,15 +41,15 @@ impl Repeats {
     }
 }
 
-/// Looks at candidates.
+/// Compares candidates.
 pub(super) struct Near<'a, P> {
     picture: &'a P,
     groups: &'a mut Groups,
     pairs: &'a mut Pairs,
-    repeats: &'a mut Repeats,
-    /// Pairs of rows that stand for others, each behind its number in the order in which they were
+    duplicates: &'a mut DuplicateRows,
+    /// Pairs of rows that represent others, each with its number in the order in which they were
     /// found.
-    for_repeats: Sorter<4>,
+    for_duplicates: Sorter<4>,
     waiting: Vec<Candidate>,
     candidates: u64,
 }
@@ -59,15 +59,15 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
         picture: &'a P,
         groups: &'a mut Groups,
         pairs: &'a mut Pairs,
-        repeats: &'a mut Repeats,
+        duplicates: &'a mut DuplicateRows,
         scratch: &Scratch,
     ) -> Self {
         Near {
             picture,
             groups,
             pairs,
-            repeats,
-            for_repeats: Sorter::new(scratch),
+            duplicates,
+            for_duplicates: Sorter::new(scratch),
             waiting: Vec::new(),
             candidates: 0,
         }
@@ -75,17 +75,18 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
 
     pub(super) fn take(&mut self, candidate: Candidate) -> Result<()> {
         self.candidates += 1;
-        // Of hundreds of views of one picture each is looked at a few times, not hundreds of times.
+        // Among hundreds of views of one picture, each is compared a few times, not hundreds of
+        // times.
         if self.groups.first_of(candidate.row)? != self.groups.first_of(candidate.other_row)? {
             self.waiting.push(candidate);
             if self.waiting.len() == BATCH {
-                self.look_at_waiting()?;
+                self.compare_waiting()?;
             }
         }
         Ok(())
     }
 
-    fn look_at_waiting(&mut self) -> Result<()> {
+    fn compare_waiting(&mut self) -> Result<()> {
         let waiting = std::mem::take(&mut self.waiting);
         let mut rows: Vec<u32> =
             waiting.iter().flat_map(|candidate| [candidate.row, candidate.other_row]).collect();
@@ -94,20 +95,19 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
         let pictures: Result<Vec<(u32, Picture)>> =
             rows.par_iter().map(|row| Ok((*row, (self.picture)(*row as usize)?))).collect();
         let pictures: HashMap<u32, Picture> = pictures?.into_iter().collect();
-        let lie_on: Vec<Option<Alike>> = waiting
+        let alignments: Vec<Option<Alignment>> = waiting
             .par_iter()
             .map(|candidate| {
-                lay_on(
+                align(
                     pictures.get(&candidate.row)?,
                     pictures.get(&candidate.other_row)?,
                     candidate.mirrored,
                 )
             })
             .collect();
-        for (candidate, alike) in waiting.iter().zip(lie_on) {
-            let Some(alike) = alike.filter(|alike| alike.correlation >= MIN_CORRELATION) else {
-                continue;
-            };
+        for (candidate, alignment) in waiting.iter().zip(alignments) {
+            let is_similar = |alignment: &Alignment| alignment.correlation >= MIN_CORRELATION;
+            let Some(alignment) = alignment.filter(is_similar) else { continue };
             let Candidate { row, other_row, hash_distance, .. } = *candidate;
             if self.groups.join(row, other_row)? {
                 let pair = LeakPair {
@@ -115,11 +115,18 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
                     other_row,
                     tier: LeakTier::Near,
                     hash_distance,
-                    alike: Some(alike),
+                    alignment: Some(alignment),
                 };
-                if self.repeats.after(row)?.is_some() || self.repeats.after(other_row)?.is_some() {
-                    let [rows, kind, alike] = pair.record();
-                    self.for_repeats.push([self.pairs.counts.near as u64, rows, kind, alike])?;
+                if self.duplicates.after(row)?.is_some()
+                    || self.duplicates.after(other_row)?.is_some()
+                {
+                    let [rows, kind, alignment] = pair.record();
+                    self.for_duplicates.push([
+                        self.pairs.counts.near as u64,
+                        rows,
+                        kind,
+                        alignment,
+                    ])?;
                 }
                 self.pairs.push(pair)?;
             }
@@ -127,29 +134,29 @@ impl<'a, P: Fn(usize) -> Result<Picture> + Sync> Near<'a, P> {
         Ok(())
     }
 
-    /// Looks at the last ones. What was found of a row then holds for the rows of its split that
-    /// have the same pixels. How many candidates there were.
+    /// Compares the last candidates, and extends what was found about a row to the rows of its
+    /// split with the same pixels. Returns the number of candidates.
     pub(super) fn finish(mut self) -> Result<u64> {
-        self.look_at_waiting()?;
-        for found in self.for_repeats.finish()?.iter() {
-            let [_, rows, kind, alike] = found?;
-            let pair = LeakPair::read([rows, kind, alike]);
+        self.compare_waiting()?;
+        for found in self.for_duplicates.finish()?.iter() {
+            let [_, rows, kind, alignment] = found?;
+            let pair = LeakPair::read([rows, kind, alignment]);
             for (row, other_row) in [(pair.row, pair.other_row), (pair.other_row, pair.row)] {
                 let mut at = row;
-                while let Some(repeat) = self.repeats.after(at)? {
+                while let Some(repeat) = self.duplicates.after(at)? {
                     at = repeat;
                     if self.groups.join(repeat, other_row)? {
-                        // The turn is measured from the row that comes first.
+                        // The rotation is measured from the row that comes first.
                         let is_same_order = (repeat < other_row) == (row < other_row);
-                        let alike = if is_same_order {
-                            pair.alike
+                        let alignment = if is_same_order {
+                            pair.alignment
                         } else {
-                            pair.alike.map(Alike::seen_from_the_other)
+                            pair.alignment.map(Alignment::inverse)
                         };
                         self.pairs.push(LeakPair {
                             row: repeat.min(other_row),
                             other_row: repeat.max(other_row),
-                            alike,
+                            alignment,
                             ..pair
                         })?;
                     }

@@ -1,4 +1,4 @@
-//! The pairs that were found.
+//! Stores the pairs that were found.
 
 use ossify_contract::{LeakCounts, LeakTier, Result};
 
@@ -6,10 +6,10 @@ use super::pair::LeakPair;
 use super::scratch::Scratch;
 use super::sorted::{Sorted, Sorter};
 
-/// The pairs that join rows, as many as there may be.
+/// The pairs that join rows, in any number.
 pub(super) struct Pairs {
     sorter: Sorter<3>,
-    /// How many of each tier.
+    /// Number of pairs of each tier.
     pub(super) counts: LeakCounts,
 }
 

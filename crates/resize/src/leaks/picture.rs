@@ -1,4 +1,4 @@
-//! What of a picture is compared: its local contrast in a frame of known size.
+//! The local contrast of a picture in a frame of known size, for comparison.
 
 use std::sync::LazyLock;
 
@@ -7,30 +7,30 @@ use crate::fingerprint::{TensorView, Thumbnail, bilinear};
 
 /// The shorter side of the frame, pixels.
 const SHORTER_SIDE: usize = 96;
-/// The longer side at most; of a longer picture the middle is compared.
+/// Maximum longer side; of a longer picture only the middle is compared.
 const LONGER_SIDE: usize = 2 * SHORTER_SIDE;
-/// Cells a side to which a tensor is averaged first.
+/// Number of cells along a side to which a tensor is averaged first.
 const CELLS: usize = 112;
-/// Pixels along the frame's border that are not compared: JPEG and interpolation blur it.
+/// Pixels along the frame's border that are not compared, because JPEG and interpolation blur them.
 const MARGIN: f32 = 3.0;
-/// Cosine and sine of the angle by which exporters turn pictures at most, 15 degrees: what comes
-/// within so much of the corners may be black.
+/// Cosine and sine of 15 degrees, the maximum angle by which exporters rotate pictures: what such a
+/// rotation moves into the corners may be black.
 const TURN: (f32, f32) = (0.965_925_8, 0.258_819_04);
-/// Contrast, in square roots of gray values 0..=255, below which it is taken for noise: JPEG's and
-/// that of the rounding of dark pictures.
+/// Lower contrast, in square roots of gray values 0..=255, is treated as noise from JPEG and from
+/// rounding of dark pictures.
 const NOISE: f32 = 0.15;
-/// Circles and places on each of them where the picture is sampled for a coarse search of the turn.
+/// Number of circles along which the picture is sampled for a coarse search of the rotation.
 pub(super) const CIRCLES: usize = 16;
-/// A place each 2.8 degrees.
+/// Samples per circle, one every 2.8 degrees.
 pub(super) const SPOKES: usize = 128;
 
-/// A picture made ready to be compared with others.
+/// A picture prepared for comparison.
 ///
-/// It is brought to a frame whose shorter side has 96 pixels, whatever the tensor's geometry, so
-/// that a turn of the source is a turn here. Of the square roots of its brightness the mean of the
-/// surroundings is taken away and the rest divided by its spread there, both over about 2.5 pixels:
-/// so shape and shade of a limb, which all forearms share, count as little as brightness, and edges
-/// of bones, screws, letters and texture count alike wherever they are. 55 to 100 KB.
+/// It is resampled to a frame whose shorter side has 96 pixels, whatever the tensor's geometry, so
+/// that a rotation of the source is a rotation here. From the square roots of its brightness the
+/// local mean is subtracted, and the result is divided by the local deviation, both over about 2.5
+/// pixels. Shape and shade of a limb, which all forearms share, thus count as little as brightness,
+/// and edges of bones, screws, letters and texture count equally everywhere. Takes 55 to 100 KB.
 #[derive(Clone, Debug)]
 pub struct Picture {
     /// Width of the source in its heights.
@@ -39,9 +39,10 @@ pub struct Picture {
     pub(super) height: usize,
     /// Local contrast, row by row.
     pub(super) contrast: Vec<f32>,
-    /// Where it can be compared.
+    /// Which pixels can be compared.
     pub(super) comparable: Vec<bool>,
-    /// Contrast along circles, `CIRCLES` times `SPOKES`; of norm 1 over all, of mean 0 on each.
+    /// Contrast along circles, `CIRCLES` times `SPOKES`; with norm 1 overall and mean 0 on each
+    /// circle.
     pub(super) circles: Vec<f32>,
 }
 
@@ -88,11 +89,13 @@ impl Picture {
     }
 }
 
-/// Whether a point, from the middle, is within the half sides under every turn by up to [`TURN`].
+/// Whether a point, relative to the centre, stays within the half sides under every rotation by up
+/// to [`TURN`].
 fn stays_inside(x: f32, y: f32, (half_width, half_height): (f32, f32)) -> bool {
     let (x, y) = (x.abs(), y.abs());
     let (cos, sin) = TURN;
-    // The furthest that it comes along an axis: on the axis itself, or as near to it as it turns.
+    // Its maximum distance along an axis: on the axis itself, or as near to it as it can be
+    // rotated.
     let reach = |along: f32, aside: f32| {
         if aside * cos <= along * sin {
             (along * along + aside * aside).sqrt()
@@ -114,9 +117,9 @@ fn local_contrast(mut values: Vec<f32>, width: usize, height: usize) -> Vec<f32>
     values
 }
 
-/// Averages over `2 * reach + 1` pixels in both directions, `times` times: three times 5 pixels are
-/// nearly a Gaussian of standard deviation 2.45, once 3 pixels one of 0.82. Beyond the border it is
-/// as at the border.
+/// Averages over `2 * reach + 1` pixels in both directions, `times` times: 5 pixels three times
+/// approximate a Gaussian of standard deviation 2.45, 3 pixels once one of 0.82. Beyond the border,
+/// the border value is used.
 fn blur(values: &mut [f32], width: usize, height: usize, reach: usize, times: usize) {
     let share = 1.0 / (2 * reach + 1) as f32;
     let mut line = vec![0.0; width + 2 * reach];
@@ -159,14 +162,14 @@ fn along_circles(contrast: &[f32], width: usize, height: usize) -> Vec<f32> {
                 bilinear(contrast, width, height, middle_x + radius * cos, middle_y + radius * sin)
             })
             .collect();
-        // Between two places of an outer circle lie more than two pixels.
+        // Two neighbouring samples of an outer circle are more than two pixels apart.
         let smooth: Vec<f32> = (0..SPOKES)
             .map(|i| {
                 (along[(i + SPOKES - 1) % SPOKES] + 2.0 * along[i] + along[(i + 1) % SPOKES]) / 4.0
             })
             .collect();
         let mean = smooth.iter().sum::<f32>() / SPOKES as f32;
-        // A long circle stands for more pixels.
+        // A longer circle represents more pixels.
         let weight = radius.sqrt();
         circles.extend(smooth.iter().map(|value| (value - mean) * weight));
     }

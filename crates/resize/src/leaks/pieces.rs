@@ -1,6 +1,7 @@
-//! Pieces of a hash, by which near ones are found.
+//! Divides hashes into pieces, by which near hashes are found.
 
-/// Consecutive bits of a hash, and in how many of them a hash may differ to be looked at.
+/// Consecutive bits of a hash, and the number of them in which another hash may differ to be
+/// compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     first: u32,
@@ -14,13 +15,13 @@ impl Piece {
     }
 }
 
-/// Cuts a hash into the number of pieces for which a search costs least.
+/// Divides a hash into the number of pieces that minimises the cost of a search.
 ///
-/// With a radius of `count * reach + rest` a pair that differs in more than `reach` bits of each of
-/// the first `rest + 1` pieces and in at least `reach` of each other one is out of the radius: so
-/// the others need not be looked at beyond `reach - 1`.
+/// With a radius of `count * reach + rest`, a pair that differs in more than `reach` bits of each
+/// of the first `rest + 1` pieces, and in at least `reach` bits of each other piece, is outside the
+/// radius. The other pieces therefore only need to be searched up to `reach - 1`.
 pub(super) fn pieces(images: usize, radius: u32) -> Vec<Piece> {
-    /// A look-up of a table that is not in the processor's cache costs as much as so many
+    /// A look-up in a table outside the processor's cache costs as much as this number of
     /// comparisons.
     const LOOK_UP: f64 = 8.0;
     let cut = |count: u32| -> Vec<Piece> {
@@ -45,17 +46,17 @@ pub(super) fn pieces(images: usize, radius: u32) -> Vec<Piece> {
     cuts.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or_default()
 }
 
-/// Bits of a piece for which a table has at most four places to begin for each image.
+/// Number of bits of a piece for which a table has at most four starts per image.
 pub(super) fn max_bits(images: usize) -> u32 {
     (images.max(4).ilog2() + 2).min(26)
 }
 
-/// Values of `bits` bits of which at most `reach` are set, by their number.
+/// Values of `bits` bits with at most `reach` bits set, ordered by that number.
 pub(super) fn ball(bits: u32, reach: u32) -> Vec<u32> {
     let mut values = vec![0_u32];
     let mut sphere = vec![0_u32];
     for _ in 0..reach.min(bits) {
-        // Only bits above the highest set one are added, so that each value comes once.
+        // Only bits above the highest set bit are added, so that each value occurs once.
         sphere = sphere
             .iter()
             .flat_map(|value| (32 - value.leading_zeros()..bits).map(move |bit| value | 1 << bit))
@@ -84,7 +85,7 @@ mod tests {
         for images in [1, 100, 10_000, 1_000_000, 100_000_000] {
             for radius in 0..=16 {
                 let pieces = pieces(images, radius);
-                // The most bits in which a pair can differ and be missed.
+                // The fewest bits in which a pair must differ to be missed.
                 let missed: u32 = pieces.iter().map(|piece| piece.reach + 1).sum();
                 assert!(missed > radius, "{images} {radius} {pieces:?}");
                 assert!(pieces.iter().all(|piece| (4..=26).contains(&piece.bits)), "{pieces:?}");

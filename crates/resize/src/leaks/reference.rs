@@ -1,8 +1,8 @@
-//! The search against plain loops over lists in memory.
+//! Tests the search against plain loops over lists in memory.
 
 use std::sync::LazyLock;
 
-use ossify_contract::{LeakTier, ShardShape, Split, Transform};
+use ossify_contract::{LeakCounts, LeakTier, ShardShape, Split, Transform};
 use proptest::prelude::*;
 
 use super::near::BATCH;
@@ -22,23 +22,23 @@ impl Sets {
     }
 }
 
-/// The pairs, the sets that they make, and how many candidates there were.
+/// The pairs, the sets that they form, and the number of candidates.
 fn by_plain_loops(
-    prints: &[Print],
+    hashes: &[ImageHashes],
     candidates_per_image: f64,
     picture: impl Fn(usize) -> Picture,
 ) -> (Vec<LeakPair>, Sets, u64) {
-    let mut sets = Sets((0..prints.len() as u32).collect());
+    let mut sets = Sets((0..hashes.len() as u32).collect());
     let mut pairs = Vec::new();
-    let split = |row: u32| prints[row as usize].split;
-    let perceptual_hash = |row: u32| prints[row as usize].perceptual_hash;
+    let split = |row: u32| hashes[row as usize].split;
+    let perceptual_hash = |row: u32| hashes[row as usize].perceptual_hash;
     for (tier, hash) in [
-        (LeakTier::SameBytes, (|print| print.bytes_xxh3) as fn(&Print) -> u64),
-        (LeakTier::SamePixels, |print| print.pixels_xxh3),
+        (LeakTier::SameBytes, (|hashes| hashes.bytes_xxh3) as fn(&ImageHashes) -> u64),
+        (LeakTier::SamePixels, |hashes| hashes.pixels_xxh3),
     ] {
-        let mut rows: Vec<u32> = (0..prints.len() as u32).collect();
-        rows.sort_by_key(|row| (hash(&prints[*row as usize]), *row));
-        for same in rows.chunk_by(|a, b| hash(&prints[*a as usize]) == hash(&prints[*b as usize])) {
+        let mut rows: Vec<u32> = (0..hashes.len() as u32).collect();
+        rows.sort_by_key(|row| (hash(&hashes[*row as usize]), *row));
+        for same in rows.chunk_by(|a, b| hash(&hashes[*a as usize]) == hash(&hashes[*b as usize])) {
             let Some(foreign) = same.iter().find(|row| split(**row) != split(same[0])) else {
                 continue;
             };
@@ -52,7 +52,7 @@ fn by_plain_loops(
                         other_row: other.max(*row),
                         tier,
                         hash_distance,
-                        alike: None,
+                        alignment: None,
                     });
                 }
             }
@@ -61,14 +61,14 @@ fn by_plain_loops(
     let same_before = |row: u32| {
         (0..row).find(|earlier| {
             split(*earlier) == split(row)
-                && prints[*earlier as usize].pixels_xxh3 == prints[row as usize].pixels_xxh3
+                && hashes[*earlier as usize].pixels_xxh3 == hashes[row as usize].pixels_xxh3
         })
     };
-    let searched: Vec<u32> = (0..prints.len() as u32)
+    let searched: Vec<u32> = (0..hashes.len() as u32)
         .filter(|row| perceptual_hash(*row) != 0 && same_before(*row).is_none())
         .collect();
-    let widest = radius(prints.len(), candidates_per_image);
-    let wanted = (candidates_per_image * prints.len().max(1000) as f64) as usize;
+    let widest = radius(hashes.len(), candidates_per_image);
+    let wanted = (candidates_per_image * hashes.len().max(1000) as f64) as usize;
     let within = |radius: u32| candidates_in_order(&searched, &split, &perceptual_hash, radius);
     let radius = (0..=widest).rev().find(|radius| within(*radius).len() <= wanted).unwrap_or(0);
     let candidates = if candidates_per_image > 0.0 { within(radius) } else { Vec::new() };
@@ -79,15 +79,16 @@ fn by_plain_loops(
         }
         if waiting.len() == BATCH || at + 1 == candidates.len() {
             for Candidate { row, other_row, mirrored, hash_distance } in waiting.drain(..) {
-                let alike = lay_on(&picture(row as usize), &picture(other_row as usize), mirrored)
-                    .filter(|alike| alike.correlation >= MIN_CORRELATION);
-                if alike.is_some() && sets.join(row, other_row) {
+                let alignment =
+                    align(&picture(row as usize), &picture(other_row as usize), mirrored)
+                        .filter(|alignment| alignment.correlation >= MIN_CORRELATION);
+                if alignment.is_some() && sets.join(row, other_row) {
                     found.push(LeakPair {
                         row,
                         other_row,
                         tier: LeakTier::Near,
                         hash_distance,
-                        alike,
+                        alignment,
                     });
                 }
             }
@@ -96,17 +97,17 @@ fn by_plain_loops(
     for pair in &found {
         for (row, other) in [(pair.row, pair.other_row), (pair.other_row, pair.row)] {
             for repeat in
-                (0..prints.len() as u32).filter(|repeat| same_before(*repeat) == Some(row))
+                (0..hashes.len() as u32).filter(|repeat| same_before(*repeat) == Some(row))
             {
                 if sets.join(repeat, other) {
-                    let is_turned_around = (repeat < other) != (row < other);
-                    let alike = pair.alike.map(|alike| {
-                        if is_turned_around { alike.seen_from_the_other() } else { alike }
-                    });
+                    let is_reversed = (repeat < other) != (row < other);
+                    let alignment = pair
+                        .alignment
+                        .map(|alignment| if is_reversed { alignment.inverse() } else { alignment });
                     pairs.push(LeakPair {
                         row: repeat.min(other),
                         other_row: repeat.max(other),
-                        alike,
+                        alignment,
                         ..*pair
                     });
                 }
@@ -118,8 +119,8 @@ fn by_plain_loops(
     (pairs, sets, candidates.len() as u64)
 }
 
-/// All pairs that the search by hashes names, in its order: by table, piece, query, what it looks
-/// up and the table's row.
+/// All candidates of the search by hashes, in its order: by table, piece, query, looked-up value
+/// and the table's row.
 fn candidates_in_order(
     searched: &[u32],
     split: &impl Fn(u32) -> Split,
@@ -164,7 +165,7 @@ fn candidates_in_order(
     candidates.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// Three pictures of blots, and the same mirrored.
+/// Three pictures of blots, and their mirror images.
 static PICTURES: LazyLock<Vec<Picture>> = LazyLock::new(|| {
     let side = 112_usize;
     let picture = |seed: usize, mirrored: bool| {
@@ -194,8 +195,8 @@ static PICTURES: LazyLock<Vec<Picture>> = LazyLock::new(|| {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Hashes are of few origins with a few bits flipped, and what pictures show has nothing to do
-    /// with them; even bytes that are the same and pixels that are not occur.
+    /// Hashes are derived from a few origins by flipping some bits, and are independent of the
+    /// pictures. Equal bytes with different pixels also occur.
     #[test]
     fn in_little_memory_or_much_it_finds_what_plain_loops_do(
         origins in prop::collection::vec(any::<u64>(), 1..12),
@@ -211,13 +212,13 @@ proptest! {
         ),
         candidates_per_image in prop::sample::select(vec![0.0, 0.05, 0.3]),
     ) {
-        let prints: Vec<Print> = images
+        let hashes: Vec<ImageHashes> = images
             .iter()
             .map(|(split, bytes_xxh3, pixels_xxh3, (origin, flips, mirrored), _)| {
                 let origin = origins.get(*origin).copied().unwrap_or(0)
                     ^ if *mirrored { MIRRORED_BITS } else { 0 };
                 let perceptual_hash = flips.iter().fold(origin, |hash, bit| hash ^ 1 << bit);
-                Print {
+                ImageHashes {
                     split: Split::ALL[*split],
                     bytes_xxh3: *bytes_xxh3,
                     pixels_xxh3: *pixels_xxh3,
@@ -226,7 +227,7 @@ proptest! {
             })
             .collect();
         let picture = |row: usize| PICTURES[images[row].4].clone();
-        let (pairs, sets, candidates) = by_plain_loops(&prints, candidates_per_image, picture);
+        let (pairs, sets, candidates) = by_plain_loops(&hashes, candidates_per_image, picture);
         let mut numbers = std::collections::HashMap::new();
         let mut members = Vec::new();
         let is_joined = |first: &u32| sets.0.iter().filter(|other| *other == first).count() > 1;
@@ -238,7 +239,7 @@ proptest! {
             let scratch = Scratch::new(std::env::temp_dir(), memory_bytes);
             let leaks = find_leaks_within(
                 scratch,
-                &prints,
+                &hashes,
                 candidates_per_image,
                 |row| Ok(picture(row)),
             ).unwrap();

@@ -1,4 +1,4 @@
-//! A number for each row, of which a bounded number of pages is in memory and the rest in a file.
+//! Stores a number for each row, with a bounded number of pages in memory and the rest in a file.
 
 use ossify_contract::Result;
 
@@ -7,19 +7,19 @@ use super::scratch::{Scratch, ScratchFile};
 const PAGE_ROWS: usize = 1024;
 const PAGE_BYTES: usize = PAGE_ROWS * size_of::<u32>();
 
-/// A number for each row, 0 until it is set. Rows around which none was set cost nothing.
+/// A number for each row, 0 until it is set. Pages in which no number is set cost nothing.
 pub(super) struct RowTable {
     scratch: Scratch,
-    /// Where each page is.
-    places: Vec<Place>,
+    /// The location of each page.
+    locations: Vec<PageLocation>,
     pages: Vec<Page>,
-    /// The page that is the next to be looked at when one has to leave.
+    /// The clock hand: the next page to consider for eviction.
     hand: usize,
     file: Option<ScratchFile>,
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum PageLocation {
     Nowhere,
     InMemory(usize),
     InFile,
@@ -36,7 +36,7 @@ impl RowTable {
     pub(super) fn new(scratch: &Scratch) -> Self {
         RowTable {
             scratch: scratch.clone(),
-            places: Vec::new(),
+            locations: Vec::new(),
             pages: Vec::new(),
             hand: 0,
             file: None,
@@ -45,10 +45,10 @@ impl RowTable {
 
     pub(super) fn get(&mut self, row: u32) -> Result<u32> {
         let (number, at) = (row as usize / PAGE_ROWS, row as usize % PAGE_ROWS);
-        let slot = match self.places.get(number) {
-            None | Some(Place::Nowhere) => return Ok(0),
-            Some(Place::InMemory(slot)) => *slot,
-            Some(Place::InFile) => self.load(number)?,
+        let slot = match self.locations.get(number) {
+            None | Some(PageLocation::Nowhere) => return Ok(0),
+            Some(PageLocation::InMemory(slot)) => *slot,
+            Some(PageLocation::InFile) => self.load(number)?,
         };
         let page = &mut self.pages[slot];
         page.was_used = true;
@@ -57,12 +57,12 @@ impl RowTable {
 
     pub(super) fn set(&mut self, row: u32, value: u32) -> Result<()> {
         let (number, at) = (row as usize / PAGE_ROWS, row as usize % PAGE_ROWS);
-        if self.places.len() <= number {
-            self.places.resize(number + 1, Place::Nowhere);
+        if self.locations.len() <= number {
+            self.locations.resize(number + 1, PageLocation::Nowhere);
         }
-        let slot = match self.places[number] {
-            Place::InMemory(slot) => slot,
-            Place::InFile | Place::Nowhere => self.load(number)?,
+        let slot = match self.locations[number] {
+            PageLocation::InMemory(slot) => slot,
+            PageLocation::InFile | PageLocation::Nowhere => self.load(number)?,
         };
         let page = &mut self.pages[slot];
         (page.was_used, page.is_changed) = (true, true);
@@ -70,10 +70,10 @@ impl RowTable {
         Ok(())
     }
 
-    /// Brings a page into memory; its slot.
+    /// Loads a page into memory; returns its slot.
     fn load(&mut self, number: usize) -> Result<usize> {
         let mut values = Box::new([0; PAGE_ROWS]);
-        if let (Place::InFile, Some(file)) = (self.places[number], &self.file) {
+        if let (PageLocation::InFile, Some(file)) = (self.locations[number], &self.file) {
             let mut bytes = [0; PAGE_BYTES];
             file.read_at((number * PAGE_BYTES) as u64, &mut bytes)?;
             values
@@ -90,11 +90,11 @@ impl RowTable {
             self.pages[slot] = page;
             slot
         };
-        self.places[number] = Place::InMemory(slot);
+        self.locations[number] = PageLocation::InMemory(slot);
         Ok(slot)
     }
 
-    /// Writes away a page that was not used since the hand passed it last; its slot.
+    /// Evicts a page that was not used since the hand last passed it; returns its slot.
     fn make_room(&mut self) -> Result<usize> {
         while std::mem::take(&mut self.pages[self.hand].was_used) {
             self.hand = (self.hand + 1) % self.pages.len();
@@ -110,7 +110,7 @@ impl RowTable {
                 page.values.map(u32::to_le_bytes).as_flattened(),
             )?;
         }
-        self.places[page.number] = Place::InFile;
+        self.locations[page.number] = PageLocation::InFile;
         self.hand = (slot + 1) % self.pages.len();
         Ok(slot)
     }

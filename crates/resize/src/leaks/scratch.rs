@@ -1,4 +1,4 @@
-//! Memory that a search may take, and the disk for what does not fit.
+//! The memory that a search may use, and the disk for what does not fit.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ossify_contract::{ArtefactError, Result};
 
-/// Lists that a search has at a time, and some more: each takes an equal share of the memory.
+/// Number of equal shares of the memory, more than a search has lists at a time.
 const SHARES: usize = 16;
 
-/// Where a search works, and in how much memory.
+/// The folder and the memory of a search.
 #[derive(Clone, Debug)]
 pub struct Scratch {
     folder: PathBuf,
@@ -18,18 +18,17 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A search whose lists take `memory_bytes` together, and go on in files without names in
-    /// `folder`.
+    /// Lists use up to `memory_bytes` together, and spill into unnamed files in `folder`.
     pub fn new(folder: impl Into<PathBuf>, memory_bytes: usize) -> Self {
         Scratch { folder: folder.into(), memory_bytes }
     }
 
-    /// How many items of so many bytes fit into `shares` shares of the memory, one at least.
+    /// The number of items of this size that fit into `shares` shares of the memory, at least one.
     pub(super) fn room(&self, shares: usize, item_bytes: usize) -> usize {
         (self.memory_bytes / SHARES * shares / item_bytes).max(1)
     }
 
-    /// A file of whose name nobody knows: it is gone when it is closed, however the process ends.
+    /// An unnamed file, which disappears when it is closed, however the process ends.
     pub(super) fn file(&self) -> Result<ScratchFile> {
         let file = tempfile::tempfile_in(&self.folder)
             .map_err(ArtefactError::io("cannot create a temporary file in", &self.folder))?;

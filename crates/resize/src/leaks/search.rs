@@ -1,4 +1,4 @@
-//! The search: from prints and pictures to groups and pairs.
+//! The search for leaks, from hashes and pictures to groups and pairs.
 
 use std::fmt::Debug;
 
@@ -7,22 +7,22 @@ use ossify_contract::{ArtefactError, LeakCounts, LeakTier, Result, Split};
 use super::candidates::{HashIndex, HashIndexBuilder, radius};
 use super::exact::{HashedRow, join_same};
 use super::groups::{Groups, NumberedGroups};
-use super::near::{Near, Repeats};
+use super::image_hashes::ImageHashes;
+use super::near::{DuplicateRows, Near};
 use super::pair::LeakPair;
 use super::pairs::Pairs;
 use super::picture::Picture;
-use super::print::Print;
 use super::scratch::Scratch;
 use super::sorted::{Sorted, Sorter};
 
-/// What a search holds at most, beside the pictures that it looks at.
+/// Memory limit of a search, in addition to the pictures that it compares.
 pub const MEMORY_BYTES: usize = 256 << 20;
 
-/// Looks for images that stand in more than one split, at most 2^31 of them, one after the other.
+/// Searches for images that occur in more than one split. Images are added one by one, up to 2^31.
 ///
-/// It holds what its [`Scratch`] allows, and the pictures of 128 candidates, 25 MB; what is more
-/// goes to files, 72 bytes an image at most and 48 a pair. Beside that it has 32 bytes in memory
-/// for each 1024 images.
+/// It uses the memory that its [`Scratch`] allows, plus 25 MB for the pictures of 128 candidates,
+/// plus 32 bytes for every 1024 images. The rest is written to files: at most 72 bytes per image
+/// and 48 per pair.
 pub struct LeakSearch {
     by_bytes: Sorter<3>,
     by_pixels: Sorter<3>,
@@ -31,7 +31,7 @@ pub struct LeakSearch {
 }
 
 impl LeakSearch {
-    /// A search that saw no image yet.
+    /// A search without images.
     pub fn new(scratch: Scratch) -> Self {
         LeakSearch {
             by_bytes: Sorter::new(&scratch),
@@ -45,22 +45,22 @@ impl LeakSearch {
     ///
     /// # Errors
     /// Fails where the disk does.
-    pub fn add(&mut self, print: &Print) -> Result<()> {
-        self.by_bytes.push(HashedRow::new(print.bytes_xxh3, self.rows, print).record())?;
-        self.by_pixels.push(HashedRow::new(print.pixels_xxh3, self.rows, print).record())?;
+    pub fn add(&mut self, hashes: &ImageHashes) -> Result<()> {
+        self.by_bytes.push(HashedRow::new(hashes.bytes_xxh3, self.rows, hashes).record())?;
+        self.by_pixels.push(HashedRow::new(hashes.pixels_xxh3, self.rows, hashes).record())?;
         self.rows += 1;
         Ok(())
     }
 
     /// Finds the leaks.
     ///
-    /// About `candidates_per_image` pairs an image are compared at most, see [`radius`]; with 0
-    /// none is, and near copies are not looked for. `picture` gives the picture of a row, by its
-    /// number, and is called from any thread and more than once for a row. The result depends on
-    /// the prints and pictures alone.
+    /// At most about `candidates_per_image` pairs per image are compared, see [`radius`]; with 0,
+    /// near copies are not searched. `picture` returns the picture of a row, by its number, and is
+    /// called from any thread and possibly more than once for a row. The result depends only on the
+    /// hashes and pictures.
     ///
     /// # Errors
-    /// Those of `picture`, and where the disk fails.
+    /// Those of `picture`, and if the disk fails.
     pub fn find(
         self,
         candidates_per_image: f64,
@@ -75,15 +75,16 @@ impl LeakSearch {
             &mut pairs,
             |_, _| Ok(()),
         )?;
-        let (mut repeats, mut hashes) = (Repeats::new(&scratch), HashIndexBuilder::new(&scratch));
+        let (mut duplicates, mut hashes) =
+            (DuplicateRows::new(&scratch), HashIndexBuilder::new(&scratch));
         join_same(
             LeakTier::SamePixels,
             &by_pixels.finish()?,
             &mut groups,
             &mut pairs,
             |row, earlier| match earlier {
-                // One of several copies stands for all that its split has.
-                Some(earlier) => repeats.add(earlier, row.row),
+                // One of several copies represents all those of its split.
+                Some(earlier) => duplicates.add(earlier, row.row),
                 None => hashes.push(Split::ALL[row.split], row.row, row.perceptual_hash),
             },
         )?;
@@ -91,7 +92,7 @@ impl LeakSearch {
         if candidates_per_image > 0.0 {
             let hashes = hashes.finish()?;
             let radius = affordable_radius(&hashes, rows as usize, candidates_per_image)?;
-            let mut near = Near::new(&picture, &mut groups, &mut pairs, &mut repeats, &scratch);
+            let mut near = Near::new(&picture, &mut groups, &mut pairs, &mut duplicates, &scratch);
             hashes.for_each_candidate(radius, &mut |candidate| near.take(candidate))?;
             candidates = near.finish()?;
         }
@@ -101,10 +102,10 @@ impl LeakSearch {
     }
 }
 
-/// The widest radius for which there are no more candidates than are wanted. Where pictures look
-/// more alike than those by which [`radius`] was measured, it is narrower than that.
+/// The largest radius that yields no more candidates than wanted. It is smaller than [`radius`] if
+/// the pictures are more similar than those that it was measured with.
 fn affordable_radius(hashes: &HashIndex, images: usize, candidates_per_image: f64) -> Result<u32> {
-    /// Among few images many candidates take no time.
+    /// With few images, many candidates take no time.
     const FEW_IMAGES: usize = 1000;
     let widest = radius(images, candidates_per_image);
     let by_distance = hashes.count_by_distance(widest)?;
@@ -115,19 +116,19 @@ fn affordable_radius(hashes: &HashIndex, images: usize, candidates_per_image: f6
         .unwrap_or(0))
 }
 
-/// All that was found, which need not fit into memory.
+/// The leaks that were found, which need not fit into memory.
 pub struct FoundLeaks {
     pairs: Sorted<3>,
     groups: NumberedGroups,
-    /// How many there are.
+    /// Their counts.
     pub counts: LeakCounts,
-    /// How many pairs the search by hashes named, of which most are no leaks.
+    /// Number of candidates of the search by hashes, most of which are not leaks.
     pub candidates: u64,
 }
 
 impl FoundLeaks {
-    /// Calls `found` with each pair that holds a group together and the group's number; `n - 1` for
-    /// a group of `n` images, in order of rows.
+    /// Calls `found` with each pair that connects a group, and the group's number: `n - 1` pairs
+    /// for a group of `n` images, in order of rows.
     ///
     /// # Errors
     /// Fails where the disk or `found` does.
@@ -142,7 +143,7 @@ impl FoundLeaks {
         Ok(())
     }
 
-    /// The number of a row's group: from 0 in order of the groups' first rows.
+    /// The number of a row's group, from 0 in order of the groups' first rows.
     ///
     /// # Errors
     /// Fails where the disk does.
@@ -151,14 +152,14 @@ impl FoundLeaks {
     }
 }
 
-/// All that was found, in memory.
+/// The leaks that were found, in memory.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Leaks {
-    /// As [`FoundLeaks::for_each_pair`] gives them.
+    /// The pairs of [`FoundLeaks::for_each_pair`].
     pub pairs: Vec<LeakPair>,
-    /// The rows of groups in order, each with its group's number.
+    /// The rows in groups, in order, each with its group's number.
     pub members: Vec<(u32, i32)>,
-    /// How many pairs the search by hashes named, of which most are no leaks.
+    /// Number of candidates of the search by hashes, most of which are not leaks.
     pub candidates: u64,
     counts: LeakCounts,
 }
@@ -170,24 +171,24 @@ impl Leaks {
         Some(self.members[at].1)
     }
 
-    /// How many there are.
+    /// Their counts.
     pub fn counts(&self) -> LeakCounts {
         self.counts
     }
 }
 
-/// As [`LeakSearch`], for prints and leaks that fit into memory.
+/// Like [`LeakSearch`], for hashes and leaks that fit into memory.
 ///
 /// # Errors
-/// Where `picture` fails, and where the disk does.
+/// Fails if `picture` or the disk does.
 pub fn find_leaks<E: Debug + Send>(
-    prints: &[Print],
+    hashes: &[ImageHashes],
     candidates_per_image: f64,
     picture: impl Fn(usize) -> Result<Picture, E> + Sync,
 ) -> Result<Leaks> {
     find_leaks_within(
         Scratch::new(std::env::temp_dir(), MEMORY_BYTES),
-        prints,
+        hashes,
         candidates_per_image,
         |row| {
             picture(row).map_err(|e| ArtefactError::corrupt(format!("row {row}"), format!("{e:?}")))
@@ -197,12 +198,12 @@ pub fn find_leaks<E: Debug + Send>(
 
 pub(super) fn find_leaks_within(
     scratch: Scratch,
-    prints: &[Print],
+    hashes: &[ImageHashes],
     candidates_per_image: f64,
     picture: impl Fn(usize) -> Result<Picture> + Sync,
 ) -> Result<Leaks> {
     let mut search = LeakSearch::new(scratch);
-    prints.iter().try_for_each(|print| search.add(print))?;
+    hashes.iter().try_for_each(|hashes| search.add(hashes))?;
     let mut found = search.find(candidates_per_image, picture)?;
     let mut leaks =
         Leaks { counts: found.counts, candidates: found.candidates, ..Leaks::default() };
@@ -210,7 +211,7 @@ pub(super) fn find_leaks_within(
         leaks.pairs.push(pair);
         Ok(())
     })?;
-    for row in 0..prints.len() {
+    for row in 0..hashes.len() {
         leaks.members.extend(found.group(row)?.map(|group| (row as u32, group)));
     }
     Ok(leaks)

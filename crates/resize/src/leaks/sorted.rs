@@ -1,4 +1,4 @@
-//! Records in order, in memory while they fit there and else in files.
+//! Sorts records, in memory if they fit and otherwise in files.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -11,14 +11,14 @@ use rayon::prelude::*;
 
 use super::scratch::{Scratch, ScratchFile};
 
-/// Records that are read or written at a time.
+/// Number of records that are read or written at a time.
 const WINDOW: usize = 4096;
 
-/// Takes records in any order.
+/// Collects records in any order.
 pub(super) struct Sorter<const WORDS: usize> {
     scratch: Scratch,
     records: Vec<[u64; WORDS]>,
-    /// Sorted runs, one behind the other.
+    /// Sorted runs, one after the other.
     spilled: Option<RecordFile<WORDS>>,
     run_ends: Vec<u64>,
 }
@@ -75,7 +75,7 @@ impl<const WORDS: usize> Sorter<WORDS> {
     }
 }
 
-/// Writes the runs that end at `run_ends` as one into `merged`.
+/// Merges the runs that end at `run_ends` into `merged`.
 fn merge<const WORDS: usize>(
     runs: &Sorted<WORDS>,
     run_ends: &[u64],
@@ -148,10 +148,10 @@ impl<const WORDS: usize> Sorted<WORDS> {
     }
 }
 
-/// One record after the other.
+/// An iterator over records.
 pub(super) struct Records<'a, const WORDS: usize> {
     source: &'a Sorted<WORDS>,
-    /// What was not read yet.
+    /// The records that have not been read.
     left: Range<u64>,
     window: u64,
     read: Cow<'a, [[u64; WORDS]]>,

@@ -1,4 +1,4 @@
-//! A dataset with its tables, made by hand: no other stage takes part.
+//! A dataset with its tables, made without any other stage.
 
 #![allow(dead_code)]
 
@@ -21,8 +21,8 @@ impl Bench {
         Bench { root: tempfile::tempdir().unwrap(), rows: Vec::new() }
     }
 
-    /// `images` pictures that all differ, of several formats and sizes: half in train, a quarter in
-    /// valid and a quarter in test.
+    /// `images` different pictures of several formats and sizes: half in train, a quarter in valid
+    /// and a quarter in test.
     pub fn with_images(images: usize) -> Self {
         let mut bench = Self::new();
         for i in 0..images {
@@ -92,7 +92,7 @@ impl Bench {
         publication.commit("ingest", "by hand", files, serde_json::Value::Null).unwrap();
     }
 
-    /// The stage's command with the given further arguments.
+    /// The stage's command with additional arguments.
     pub fn command(&self, out: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ossify-resize"));
         command
@@ -109,7 +109,7 @@ impl Bench {
         self.command(&self.out(), arguments).output().unwrap()
     }
 
-    /// Runs the stage, which must succeed; the summary.
+    /// Runs the stage, which must succeed; returns its summary.
     pub fn summary(&self, arguments: &[&str]) -> serde_json::Value {
         let output = self.run(arguments);
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -147,7 +147,7 @@ pub fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     out.into_inner()
 }
 
-/// So many threads.
+/// A pool with this number of threads.
 pub fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
@@ -158,7 +158,7 @@ pub fn published(shards: &Path) -> BTreeMap<String, Vec<u8>> {
     for entry in std::fs::read_dir(shards).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        // The lock, and what a killed run staged: neither is published.
+        // The lock and staged files are not published.
         if name.starts_with('.') {
             continue;
         }

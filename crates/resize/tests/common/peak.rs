@@ -1,9 +1,9 @@
-//! An allocator that counts, so that memory can be compared to the byte.
+//! An allocator that counts bytes, so that memory can be compared exactly.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, which notes how many bytes are in use, and how many were at most.
+/// The system's allocator, which also counts the bytes in use and their maximum.
 pub struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
@@ -14,7 +14,7 @@ fn add(bytes: usize) {
     PEAK.fetch_max(in_use, Ordering::Relaxed);
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size());
@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The most bytes in use while `work` ran, beside those that were in use before.
+/// The maximum number of bytes in use while `work` ran, minus those in use before.
 pub fn peak_of(work: impl FnOnce()) -> usize {
     let before = IN_USE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);

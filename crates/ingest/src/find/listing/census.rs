@@ -1,13 +1,14 @@
-//! What a walk came upon in all shares, so that a merge can tell whether all workers saw the same.
+//! Counts everything that a walk finds, so that a merge can tell whether all workers saw the same
+//! files.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// All images and label files that a walk came upon, whichever share they are in: two walks that
-/// saw the same have the same census, whatever the order.
+/// Counts all images and label files that a walk finds, whatever their share. Two walks that find
+/// the same files in any order have the same census.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Census {
-    /// Images and label files, one that is listed twice counted twice.
+    /// Number of images and label files; a file that is listed twice counts twice.
     pub files: u64,
     /// Sum of the paths' hashes (XXH3, 64 of its bits), modulo 2^64.
     pub digest: u64,

@@ -1,20 +1,20 @@
-//! What a walk or a list has brought to light so far.
+//! Collects what walks and lists find.
 
 use std::collections::HashSet;
 
 use ossify_contract::{Partition, share_position, share_position_of_label};
-use ossify_diagnostics::{Finding, Place};
+use ossify_diagnostics::{Finding, Location};
 
 use super::census::Census;
 use crate::find::paths::PathList;
 use crate::rules::{Rule, RuleBook};
 
-/// Files of a split, or of a share of it, in the order they were come upon.
+/// Files of a split, or of a share of it, in the order in which they were found.
 #[derive(Debug, Default)]
 pub(super) struct FoundFiles {
-    /// The share whose files are kept; all files without one.
+    /// The share whose files are kept; `None` keeps all files.
     pub partition: Option<Partition>,
-    /// What was seen in all shares; nothing without one.
+    /// The files of all shares; empty if there is no share.
     pub census: Census,
     /// Files of the census that are in this share.
     pub own_files: u64,
@@ -22,12 +22,12 @@ pub(super) struct FoundFiles {
     pub labels: PathList,
     /// Links that lead outside the dataset and were not followed.
     pub refused: HashSet<String>,
-    /// Images whose names are not UTF-8, in the escaped form, which may be another file's name.
+    /// Images whose names are not UTF-8, in escaped form, which may equal another file's name.
     pub escaped: Vec<String>,
     pub findings: Vec<Finding>,
     /// Files that are neither images nor labels, in all shares.
     pub ignored: u64,
-    /// Sentences that users should read.
+    /// Remarks for the user, a sentence each.
     pub remarks: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl FoundFiles {
         FoundFiles { partition, ..FoundFiles::default() }
     }
 
-    /// Takes over what another walk has found.
+    /// Adds what another walk has found.
     pub fn absorb(&mut self, other: FoundFiles) {
         self.census.absorb(other.census);
         self.own_files += other.own_files;
@@ -49,29 +49,29 @@ impl FoundFiles {
         self.remarks.extend(other.remarks);
     }
 
-    /// Takes an image, if it is in the share.
+    /// Adds an image, if it is in the share.
     pub fn add_image(&mut self, path: &str) {
-        if self.counts_and_holds(path, false) {
+        if self.count_and_check(path, false) {
             self.images.push(path);
         }
     }
 
-    /// Takes an image whose name is not UTF-8, if it is in the share.
+    /// Adds an image whose name is not UTF-8, if it is in the share.
     pub fn add_escaped_image(&mut self, path: String) {
-        if self.counts_and_holds(&path, false) {
+        if self.count_and_check(&path, false) {
             self.escaped.push(path);
         }
     }
 
-    /// Takes a label file, if it is in the share.
+    /// Adds a label file, if it is in the share.
     pub fn add_label(&mut self, path: &str) {
-        if self.counts_and_holds(path, true) {
+        if self.count_and_check(path, true) {
             self.labels.push(path);
         }
     }
 
-    /// Adds a file to the census; whether it is in the share.
-    pub fn counts_and_holds(&mut self, path: &str, is_label: bool) -> bool {
+    /// Adds a file to the census, and returns whether it is in the share.
+    pub fn count_and_check(&mut self, path: &str, is_label: bool) -> bool {
         let Some(partition) = self.partition else { return true };
         self.census.add(path, is_label);
         let position = if is_label { share_position_of_label(path) } else { share_position(path) };
@@ -80,11 +80,11 @@ impl FoundFiles {
         is_held
     }
 
-    /// Takes a finding, if its location is in the share.
+    /// Adds a finding, if its location is in the share.
     pub fn add_finding(&mut self, finding: Option<Finding>) {
         let is_held = |finding: &Finding| {
             self.partition.is_none_or(|partition| {
-                partition.holds(share_position_of_label(&finding.place.to_string()))
+                partition.holds(share_position_of_label(&finding.location.to_string()))
             })
         };
         let held = finding.filter(is_held);
@@ -93,7 +93,11 @@ impl FoundFiles {
 }
 
 /// A finding about a path that leads outside the dataset.
-pub(super) fn escape_finding(book: &RuleBook, place: Place, message: String) -> Option<Finding> {
-    let finding = book.finding(Rule::PathEscapesDataset, place, message)?;
+pub(super) fn escape_finding(
+    book: &RuleBook,
+    location: Location,
+    message: String,
+) -> Option<Finding> {
+    let finding = book.finding(Rule::PathEscapesDataset, location, message)?;
     Some(finding.with_help("copy the file into the dataset, or set dataset.follow_links = true"))
 }

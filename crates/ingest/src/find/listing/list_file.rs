@@ -1,9 +1,9 @@
-//! The images that a text file lists, one path a line.
+//! Reads text files that list images, one path per line.
 
 use std::collections::{HashMap, HashSet};
 
 use ossify_contract::{Partition, label_path, labels_folder, share_position};
-use ossify_diagnostics::Place;
+use ossify_diagnostics::Location;
 use ossify_storage::is_url;
 use rayon::prelude::*;
 
@@ -17,11 +17,11 @@ use crate::rules::{Rule, RuleBook};
 /// Largest list of images that is read.
 pub(crate) const MAX_TEXT_BYTES: u64 = 1 << 30;
 
-/// Reads a list of images, adds what it names to `found`, and returns the folder of the labels.
+/// Reads a list of images, adds them to `found`, and returns the folder of their labels.
 ///
 /// # Errors
-/// Fails where the list cannot be read, is too long, or is not UTF-8, and where an object store
-/// does not answer.
+/// Fails if the list cannot be read, is too long, or is not UTF-8, or if an object store does not
+/// answer.
 pub(super) fn read_list(
     found: &mut FoundFiles,
     layout: &Layout,
@@ -50,10 +50,10 @@ pub(super) fn read_list(
             continue;
         }
         let column = (raw.len() - raw.trim_start().len()) as u32 + 1;
-        let place = Place::span(list, number, column, entry.chars().count() as u32);
+        let location = Location::span(list, number, column, entry.chars().count() as u32);
         let Some(path) = resolver.resolve(entry) else {
             found.add_finding(
-                escape_finding(book, place, format!("`{entry}` is outside the dataset"))
+                escape_finding(book, location, format!("`{entry}` is outside the dataset"))
                     .map(|finding| finding.with_source(raw)),
             );
             continue;
@@ -62,7 +62,7 @@ pub(super) fn read_list(
             found.ignored += 1;
             continue;
         }
-        if !found.counts_and_holds(&path, false) {
+        if !found.count_and_check(&path, false) {
             continue;
         }
         let label = label_path(&path);
@@ -73,7 +73,7 @@ pub(super) fn read_list(
             found.images.push(&path);
         } else {
             let message = format!("the list names `{path}`, which is not there");
-            let finding = book.finding(Rule::ImageMissing, place, message);
+            let finding = book.finding(Rule::ImageMissing, location, message);
             found.findings.extend(finding.map(|finding| {
                 finding.with_source(raw).with_help("restore the image, or remove the line")
             }));
@@ -86,19 +86,19 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.trim_start_matches('\u{feff}').lines()
 }
 
-/// What the lines of a list mean.
+/// Resolves the lines of a list.
 struct Resolver<'a> {
     layout: &'a Layout,
     /// The list's folder, from the dataset root.
     folder: &'a str,
     present: Present,
-    /// Folders, from the dataset root, by whether they are inside the dataset.
+    /// Whether each folder, given from the dataset root, is inside the dataset.
     is_inside: HashMap<String, bool>,
 }
 
 impl Resolver<'_> {
-    /// The path from the root that a line means: relative to the list's folder, else to the root;
-    /// `None` where it leads outside.
+    /// The path, from the root, of a line, which is relative to the list's folder or else to the
+    /// root; `None` if it leads outside the dataset.
     fn resolve(&mut self, entry: &str) -> Option<String> {
         let layout = self.layout;
         let [beside_list, from_root] = candidates(layout, self.folder, entry);
@@ -133,7 +133,7 @@ impl Resolver<'_> {
     }
 }
 
-/// The paths from the root that a line of a list can mean: relative to the list's folder, and to
+/// The paths, from the root, that a line of a list can mean: relative to the list's folder, or to
 /// the root.
 fn candidates(layout: &Layout, folder: &str, entry: &str) -> [String; 2] {
     let entry = entry.replace('\\', "/");
@@ -147,11 +147,11 @@ fn candidates(layout: &Layout, folder: &str, entry: &str) -> [String; 2] {
     })
 }
 
-/// Which of the files that a list can mean are there.
+/// Which of the files that a list can mean exist.
 enum Present {
-    /// The file system is asked for each.
+    /// Looks up each file in the file system.
     Local,
-    /// The object store was asked for all at once.
+    /// The files that exist in the object store, looked up all at once.
     Objects(HashSet<String>),
 }
 
@@ -187,7 +187,7 @@ impl Present {
         Ok(Present::Objects(found.into_iter().flatten().collect()))
     }
 
-    /// Whether there is a file or a link.
+    /// Whether there is a file or a link at this path.
     fn exists(&self, layout: &Layout, path: &str) -> bool {
         match self {
             Present::Local => layout.locate(path).symlink_metadata().is_ok(),

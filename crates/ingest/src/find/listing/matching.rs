@@ -1,4 +1,4 @@
-//! Which label file belongs to which image.
+//! Matches label files to images.
 
 use ossify_contract::label_path;
 use rayon::prelude::*;
@@ -8,9 +8,9 @@ use crate::find::paths::PathList;
 /// Images and label files of a split, matched by their names.
 #[derive(Debug, Default)]
 pub(super) struct Matches {
-    /// For each image its label file's index.
+    /// The index of each image's label file.
     pub label_of: Vec<Option<u32>>,
-    /// For each image whether another has its path but for the extension.
+    /// Whether another image has the same path except for the extension, for each image.
     pub collides: Vec<bool>,
     /// Label files without an image, by index.
     pub orphans: Vec<u32>,

@@ -1,4 +1,4 @@
-//! The files of a split: its images, its label files, and which belongs to which.
+//! Lists the images and label files of a split, and matches them.
 
 pub(crate) mod census;
 mod found;

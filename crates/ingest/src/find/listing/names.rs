@@ -1,8 +1,8 @@
-//! What a file is for, by its name.
+//! Tells from its name what a file is.
 
 use crate::find::paths::{extension, file_name};
 
-/// Extensions of files that are meant as images, whether or not their format is supported.
+/// Extensions of image files, whether or not their format is supported.
 const IMAGE_EXTENSIONS: [&str; 17] = [
     "jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dng", "mpo", "pfm", "heic", "heif",
     "avif", "jp2", "gif", "dcm", "dicom",
@@ -17,13 +17,13 @@ pub(super) fn is_passed_over(name: &str) -> bool {
     name.starts_with('.') || name == "__MACOSX"
 }
 
-/// Whether a file is meant as an image.
+/// Whether a file is an image, by its name.
 pub(super) fn is_image_name(path: &str) -> bool {
     let extension = extension(path);
     IMAGE_EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
-/// Whether a file is meant as a label file.
+/// Whether a file is a label file, by its name.
 pub(super) fn is_label_name(path: &str) -> bool {
     if extension(path) != "txt" {
         return false;

@@ -1,9 +1,9 @@
-//! All files of a split, or of a share of it, in order.
+//! The ordered files of a split, or of a share of it.
 
 use std::collections::HashSet;
 
 use ossify_contract::{Partition, Split, labels_folder};
-use ossify_diagnostics::{Finding, Place};
+use ossify_diagnostics::{Finding, Location};
 use rayon::prelude::*;
 
 use super::census::Census;
@@ -17,8 +17,8 @@ use crate::find::paths::PathList;
 use crate::find::stamp::{STAMPED_TOGETHER, SplitStamp, stamp_of};
 use crate::rules::{Rule, RuleBook};
 
-/// The files of a split, or of a share of it. Images and label files are sorted by path, and are
-/// named by their index.
+/// The files of a split, or of a share of it. Images and label files are sorted by path, and
+/// identified by their index.
 #[derive(Debug)]
 pub(crate) struct Listing {
     split: Split,
@@ -38,7 +38,7 @@ pub(crate) struct Listing {
 /// Lists the files of a split, or of a share of it.
 ///
 /// # Errors
-/// Fails where a folder or a list cannot be read, or leads outside the dataset.
+/// Fails if a folder or a list cannot be read, or leads outside the dataset.
 pub(crate) fn list(
     layout: &Layout,
     split: Split,
@@ -50,7 +50,7 @@ pub(crate) fn list(
     let mut walks = Vec::new();
     for folder in &sources.folders {
         let is_convention = labels_folder(folder).is_some();
-        // Without a folder called `images` above, labels lie somewhere among the images.
+        // Without a parent folder called `images`, labels are somewhere among the images.
         walks.push((folder.clone(), Wants { images: true, labels: !is_convention }));
         label_folders.push(labels_folder(folder).unwrap_or_else(|| folder.clone()));
         if let Some(labels) = layout.labels_of(folder)? {
@@ -76,10 +76,10 @@ pub(crate) fn list(
     let escaped = add_escaped(&mut found, book);
     found.labels.sort();
     found.findings.sort_by(|a, b| {
-        (&a.place.path, a.place.line, a.place.column).cmp(&(
-            &b.place.path,
-            b.place.line,
-            b.place.column,
+        (&a.location.path, a.location.line, a.location.column).cmp(&(
+            &b.location.path,
+            b.location.line,
+            b.location.column,
         ))
     });
     Ok(Listing {
@@ -98,8 +98,8 @@ pub(crate) fn list(
     })
 }
 
-/// Adds the images whose names are not UTF-8 under their escaped names. One whose escaped name is
-/// that of another image becomes a finding, so that neither is lost.
+/// Adds the images whose names are not UTF-8 under their escaped names. If an escaped name equals
+/// the name of another image, it becomes a finding, so that neither image is lost.
 fn add_escaped(found: &mut FoundFiles, book: &RuleBook) -> HashSet<String> {
     let mut added = HashSet::new();
     for path in std::mem::take(&mut found.escaped) {
@@ -107,7 +107,7 @@ fn add_escaped(found: &mut FoundFiles, book: &RuleBook) -> HashSet<String> {
             continue;
         }
         let message = "the file's name is not UTF-8, and is shown as that of another image";
-        let finding = book.finding(Rule::ImageUnreadable, Place::file(&path), message);
+        let finding = book.finding(Rule::ImageUnreadable, Location::file(&path), message);
         found
             .findings
             .extend(finding.map(|finding| finding.with_help("rename the file and its label file")));
@@ -122,7 +122,7 @@ impl Listing {
         self.split
     }
 
-    /// What was seen in all shares; nothing where the split was listed as a whole.
+    /// The census of all shares; empty if the split was listed as a whole.
     pub fn census(&self) -> Census {
         self.census
     }
@@ -150,7 +150,7 @@ impl Listing {
         self.label_of(image).map(|label| self.labels.get(label as usize))
     }
 
-    /// Whether another image has this one's path but for the extension.
+    /// Whether another image has the same path except for the extension.
     pub fn collides(&self, image: usize) -> bool {
         self.matches.collides[image]
     }
@@ -170,12 +170,12 @@ impl Listing {
         self.refused.len() as u64
     }
 
-    /// Whether an image's name is not UTF-8, so that its path is not the file's.
+    /// Whether an image's name is not UTF-8, so that its path is an escaped form.
     pub fn is_escaped(&self, path: &str) -> bool {
         self.escaped.contains(path)
     }
 
-    /// What was found while listing, in order of path, line and column.
+    /// The findings of the listing, in order of path, line and column.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
@@ -190,12 +190,13 @@ impl Listing {
         &self.label_folders
     }
 
-    /// Sentences that users should read.
+    /// Remarks for the user, a sentence each.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 
-    /// Changes where any of the files does. Examining the files gives the same stamp by the way.
+    /// A stamp that changes when any of the files changes. Examining the files yields the same
+    /// stamp as a by-product.
     pub fn stamp(&self, layout: &Layout) -> SplitStamp {
         let stat = |path: &str| ossify_storage::stat(&layout.locate(path));
         let mut stamp = SplitStamp::of(self.split);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use ossify_contract::Partition;
-use ossify_diagnostics::{Place, printable};
+use ossify_diagnostics::{Location, printable};
 use ossify_storage::is_url;
 use walkdir::WalkDir;
 
@@ -15,14 +15,14 @@ use crate::find::layout::Layout;
 use crate::find::paths::{is_normal, join, normalized};
 use crate::rules::RuleBook;
 
-/// What is looked for in a folder.
+/// The kinds of files to look for in a folder.
 #[derive(Clone, Copy)]
 pub(super) struct Wants {
     pub images: bool,
     pub labels: bool,
 }
 
-/// A folder that is listed with all below it.
+/// Lists a folder recursively.
 pub(super) struct Walk<'a> {
     pub layout: &'a Layout,
     /// The folder, from the dataset root.
@@ -33,11 +33,11 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Lists the folder. Links are rare, and to follow them takes a look at every file: that is
-    /// done where there is one.
+    /// Lists the folder. Links are rare, and following them requires a look at every file, so that
+    /// is only done if there is a link.
     ///
     /// # Errors
-    /// Fails where a folder cannot be listed, as nobody knows what is in it.
+    /// Fails if a folder cannot be listed, because its content is unknown.
     pub fn run(&self) -> Result<FoundFiles, LayoutError> {
         if is_url(&self.layout.root) {
             return self.objects();
@@ -54,7 +54,7 @@ impl Walk<'_> {
         let base = self.layout.locate(self.folder);
         for object in ossify_storage::list(&base).map_err(LayoutError::io(&base))? {
             let (inner, _) = object.map_err(LayoutError::io(&base))?;
-            // As on a disk, nothing in a folder that is passed over counts.
+            // As on a disk, the content of an ignored folder does not count.
             let (folders, name) = inner.rsplit_once('/').unwrap_or(("", &inner));
             if folders.split('/').any(is_passed_over) {
                 continue;
@@ -73,7 +73,7 @@ impl Walk<'_> {
         Ok(found)
     }
 
-    /// Lists a folder of this machine; without following links, `None` where there is one.
+    /// Lists a local folder; returns `None` if there is a link and links are not followed.
     fn tree(&self, follows_links: bool) -> Result<Option<FoundFiles>, LayoutError> {
         let mut found = FoundFiles::of_share(self.partition);
         let base = self.layout.locate(self.folder);
@@ -102,7 +102,7 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            // Almost all names are normal already, and listings are long.
+            // Almost all paths are already normalised, and listings are long.
             let normal = entry
                 .path()
                 .to_str()
@@ -146,8 +146,8 @@ impl Walk<'_> {
         Ok(Some(found))
     }
 
-    /// A link that leads nowhere is an image that cannot be read; a link to a folder around it is
-    /// passed over; all else ends the run.
+    /// A dangling link is an unreadable image; a link to a folder that contains it is skipped; any
+    /// other error ends the run.
     fn skip_or_fail(
         &self,
         found: &mut FoundFiles,
@@ -158,7 +158,7 @@ impl Walk<'_> {
         let inner = normalized(path.strip_prefix(base).unwrap_or(&path)).0;
         if error.loop_ancestor().is_some() {
             found.remarks.push(format!(
-                "{} is a link to a folder around it; it was not entered",
+                "{} is a link to a folder that contains it; it was not followed",
                 printable(&join(self.folder, &inner))
             ));
             return Ok(());
@@ -176,7 +176,7 @@ impl Walk<'_> {
         Err(LayoutError::Io { path, source })
     }
 
-    /// Whether a link leads outside the dataset and may not be followed, with a finding.
+    /// Whether a link leads outside the dataset and must not be followed; adds a finding.
     fn refuse_link(&self, found: &mut FoundFiles, full: &Path, path: &str) -> bool {
         if self.layout.follow_links {
             return false;
@@ -186,7 +186,7 @@ impl Walk<'_> {
             return false;
         }
         let message = format!("a link to {}, outside the dataset", target.display());
-        found.add_finding(escape_finding(self.book, Place::file(path), message));
+        found.add_finding(escape_finding(self.book, Location::file(path), message));
         found.refused.insert(path.to_owned());
         true
     }

@@ -1,11 +1,11 @@
-//! What is known of an image before pictures are compared.
+//! The hashes of an image.
 
 use ossify_contract::{FingerprintRow, Split};
 
 /// A row of `fingerprints` without its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Print {
-    /// The part of the dataset.
+pub struct ImageHashes {
+    /// The split.
     pub split: Split,
     /// XXH3 of the file's bytes.
     pub bytes_xxh3: u64,
@@ -15,9 +15,9 @@ pub struct Print {
     pub perceptual_hash: u64,
 }
 
-impl From<&FingerprintRow> for Print {
+impl From<&FingerprintRow> for ImageHashes {
     fn from(row: &FingerprintRow) -> Self {
         let FingerprintRow { split, bytes_xxh3, pixels_xxh3, perceptual_hash, .. } = *row;
-        Print { split, bytes_xxh3, pixels_xxh3, perceptual_hash }
+        ImageHashes { split, bytes_xxh3, pixels_xxh3, perceptual_hash }
     }
 }

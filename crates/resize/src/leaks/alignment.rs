@@ -1,4 +1,4 @@
-//! Whether two pictures are one, turned or mirrored.
+//! Decides whether two pictures are the same, up to rotation and mirroring.
 
 use std::sync::LazyLock;
 
@@ -6,36 +6,35 @@ use super::picture::{CIRCLES, Picture, SPOKES};
 use crate::circle::unit_circle;
 use crate::fingerprint::bilinear;
 
-/// The least correlation of two pictures that count as one. In BoneFractureYolo8 none of 1.9
-/// million pairs of different splits reaches 0.70, and with 0.84 the groups of one source are still
-/// found to 99%; synthetic films that share their bones reach 0.80.
+/// Minimum correlation of two pictures that count as the same. In BoneFractureYolo8 none of 1.9
+/// million pairs of different splits reaches 0.70, and with 0.84 still 99 % of the groups with one
+/// source are found; synthetic films that share their bones reach 0.80.
 pub const MIN_CORRELATION: f32 = 0.82;
-/// Pairs whose circles correlate less are let go without a closer look.
+/// Pairs whose circles correlate less are rejected without a closer look.
 const MIN_COARSE_CORRELATION: f32 = 0.4;
-/// Ratios of width to height that differ by a larger share belong to frames that no exporter made
-/// of one.
+/// Maximum relative difference of the aspect ratios; exporters do not distort pictures by more.
 const MAX_DISTORTION: f32 = 0.03;
-/// Fewer pixels that both pictures show are no ground to compare them.
+/// Minimum number of pixels that both pictures must show to be compared.
 const MIN_PIXELS: f32 = 1000.0;
-/// Angles that are distinguished, a turn.
+/// Number of angles per turn that are distinguished.
 const ANGLES: usize = 1024;
 
-/// How two pictures lie on each other.
+/// How two pictures are aligned.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Alike {
-    /// Normalised correlation of their local contrast where both show something, -1..=1.
+pub struct Alignment {
+    /// Normalised correlation of their local contrast over the pixels that both show, -1..=1.
     pub correlation: f32,
-    /// Degrees by which the other is turned against the first, counter-clockwise, -180..180.
+    /// Rotation of the other against the first, in degrees counter-clockwise, -180..180.
     pub rotation_degrees: f32,
-    /// Whether the other is mirrored left to right after that.
+    /// Whether the other is also mirrored left to right, after the rotation.
     pub mirrored: bool,
 }
 
-impl Alike {
-    /// How the first lies on the other. Two mirrored pictures are turned against each other by the
-    /// same angle.
-    pub(super) fn seen_from_the_other(self) -> Self {
-        Alike {
+impl Alignment {
+    /// The alignment of the first with the other. For mirrored pictures the angle is the same both
+    /// ways.
+    pub(super) fn inverse(self) -> Self {
+        Alignment {
             rotation_degrees: if self.mirrored {
                 self.rotation_degrees
             } else {
@@ -46,12 +45,12 @@ impl Alike {
     }
 }
 
-/// Turns `other`, mirrored or not, onto `picture` as well as it can; `None` where that shows at a
-/// first glance that they are two pictures.
+/// Rotates `other`, mirrored or not, to align it with `picture` as well as possible; `None` if a
+/// first comparison already shows that they are different pictures.
 ///
-/// A circular correlation along circles gives the turn to 2.8 degrees, and the correlation in the
-/// plane is then climbed in steps down to a third of a degree.
-pub fn lay_on(picture: &Picture, other: &Picture, mirrored: bool) -> Option<Alike> {
+/// A circular correlation along circles gives the angle to 2.8 degrees; hill climbing on the
+/// correlation in the plane then refines it to a third of a degree.
+pub fn align(picture: &Picture, other: &Picture, mirrored: bool) -> Option<Alignment> {
     let (coarse, spoke) = best_spoke(&picture.circles, &other.circles, mirrored);
     if coarse < MIN_COARSE_CORRELATION {
         return None;
@@ -74,7 +73,7 @@ pub fn lay_on(picture: &Picture, other: &Picture, mirrored: bool) -> Option<Alik
         stride /= 2;
     }
     let signed = if angle >= ANGLES / 2 { angle as f32 - ANGLES as f32 } else { angle as f32 };
-    Some(Alike { correlation, rotation_degrees: signed * 360.0 / ANGLES as f32, mirrored })
+    Some(Alignment { correlation, rotation_degrees: signed * 360.0 / ANGLES as f32, mirrored })
 }
 
 fn is_same_shape(picture: &Picture, other: &Picture, quarter_turned: bool) -> bool {
@@ -86,11 +85,11 @@ fn is_same_shape(picture: &Picture, other: &Picture, quarter_turned: bool) -> bo
     (1.0 - MAX_DISTORTION..=1.0 + MAX_DISTORTION).contains(&distortion)
 }
 
-/// The correlation along circles at the best turn of the other, counter-clockwise in spokes, and
-/// that turn.
+/// The correlation along circles at the best rotation of the other, and that rotation,
+/// counter-clockwise in spokes.
 fn best_spoke(circles: &[f32], other: &[f32], mirrored: bool) -> (f32, usize) {
-    // Each circle of the other twice in a row, so that a turn is a shift. Spokes run clockwise from
-    // the right.
+    // Each circle of the other is repeated twice, so that a rotation is a shift. Spokes run
+    // clockwise from the right.
     let mut unrolled = Vec::with_capacity(2 * CIRCLES * SPOKES);
     for circle in other.chunks_exact(SPOKES) {
         for i in 0..2 * SPOKES {
@@ -114,7 +113,7 @@ fn best_spoke(circles: &[f32], other: &[f32], mirrored: bool) -> (f32, usize) {
     best
 }
 
-/// The sum of products, in lanes that a processor adds at once and in one order everywhere.
+/// The dot product, in lanes that processors add at once, and in a fixed order.
 fn product(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 8];
     for (a, b) in a.chunks_exact(8).zip(b.chunks_exact(8)) {
@@ -125,8 +124,8 @@ fn product(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum()
 }
 
-/// Normalised correlation where both pictures can be compared, the other turned counter-clockwise
-/// by `angle / ANGLES` turns; -1 where that is nearly nowhere.
+/// Normalised correlation over the comparable pixels of both pictures, with the other rotated
+/// counter-clockwise by `angle / ANGLES` turns; -1 if there are too few such pixels.
 fn correlation_at(picture: &Picture, other: &Picture, angle: usize, mirrored: bool) -> f32 {
     static CIRCLE: LazyLock<[(f32, f32); ANGLES]> = LazyLock::new(unit_circle::<ANGLES>);
     let (cos, sin) = CIRCLE[angle];
@@ -146,10 +145,11 @@ fn correlation_at(picture: &Picture, other: &Picture, angle: usize, mirrored: bo
                 continue;
             }
             let across = x as f32 - middle_x;
-            // What lies at (across, down) lies in the other, whose y runs down, here:
+            // The point at (across, down) is at this position in the other picture, whose y axis
+            // points down:
             let (at_x, at_y) =
                 (other_x + flip * (across * cos + down * sin), other_y + down * cos - across * sin);
-            // To the nearest pixel; a negative number becomes 0, which is never comparable.
+            // Rounded to the nearest pixel; negative numbers become 0, which is never comparable.
             let (near_x, near_y) = ((at_x + 0.5) as usize, (at_y + 0.5) as usize);
             if near_x >= other.width
                 || near_y >= other.height
