@@ -1,5 +1,5 @@
-//! What the compiler does not check about the source: borders between crates, circles between the
-//! modules of a crate, the profile of the tests, and the length of lines.
+//! Checks what the compiler does not: boundaries between crates, cycles between the modules of a
+//! crate, typed summaries, the profile of the tests, and the length of lines.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -118,7 +118,7 @@ fn polars_serves_query_alone() {
     }
 }
 
-/// lib.rs and main.rs of a crate, and its further programs; each is a graph of its own.
+/// lib.rs and main.rs of a crate, and its other programs; each has a graph of its own.
 fn crate_roots(folder: &Path) -> Vec<PathBuf> {
     let source = folder.join("src");
     let mut roots = vec![source.join("lib.rs"), source.join("main.rs")];
@@ -146,7 +146,7 @@ fn no_crate_has_a_circle_between_its_modules() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// The circles of a crate with these files: of each circle its modules, and `from uses to at line`.
+/// The cycles of a crate with these files: for each, its modules, and `from uses to at line`.
 fn circles_of(files: &[(&str, &str)]) -> Vec<(String, Vec<String>)> {
     let folder = tempfile::tempdir().unwrap();
     for (path, source) in files {
@@ -271,7 +271,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Lines of a source file, its tests left out, that look into JSON by a key that they spell out.
+/// The lines of a source file, without its tests, that access JSON by a literal key.
 fn looks_into_json(source: &str) -> Vec<usize> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let is_value = |character: char| character.is_alphanumeric() || "_)]".contains(character);
@@ -329,12 +329,12 @@ fn no_code_is_kept_for_systems_that_nothing_is_built_or_tested_on() {
 /// The longest line in code and prose, in characters.
 const MAX_COLUMNS: usize = 100;
 
-/// Whether people write and read the file line by line. Expected outputs and data are not checked.
+/// Whether people read and write this file. Expected outputs and data are not checked.
 fn is_prose_or_code(path: &str) -> bool {
     const EXTENSIONS: &str = "cfg cpp css dockerignore gitattributes gitignore h js md py rs sh \
                               sql toml txt yaml yml";
     const NAMES: [&str; 5] = ["Dockerfile", "Makefile", "LICENSE", "run", ".clang-format"];
-    // Labels, datasets and conf files that are wrong on purpose, and what ossify says of them.
+    // Deliberately wrong labels, datasets and conf files, and the expected messages.
     const DATA: [&str; 2] = ["/tests/corpus/", "/tests/bad_predictions/"];
     let name = path.rsplit('/').next().unwrap();
     let extension = name.rsplit_once('.').map(|(_, extension)| extension);
@@ -343,7 +343,7 @@ fn is_prose_or_code(path: &str) -> bool {
             || extension.is_some_and(|e| EXTENSIONS.split(' ').any(|known| known == e)))
 }
 
-/// The files that git knows; none where this is no clone.
+/// The files that git tracks; none if this is not a clone.
 fn tracked_files() -> Vec<String> {
     let output =
         Command::new("git").args(["ls-files", "-z"]).current_dir(workspace_root()).output();
@@ -351,8 +351,8 @@ fn tracked_files() -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Numbers of the lines that are too long. What cannot be broken does not count: one long word,
-/// such as a URL, and a row of a Markdown table.
+/// Numbers of the lines that are too long, except those that cannot be broken: a single long word,
+/// such as a URL, and rows of Markdown tables.
 fn long_lines(text: &str) -> Vec<usize> {
     text.lines()
         .enumerate()
@@ -377,7 +377,7 @@ fn no_line_has_more_than_100_columns() {
     for path in files.iter().filter(|path| is_prose_or_code(path)) {
         let text = match fs::read_to_string(workspace_root().join(path)) {
             Ok(text) => text,
-            // Removed, and not committed yet.
+            // Deleted, but not committed yet.
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => panic!("{path}: {e}"),
         };

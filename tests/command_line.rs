@@ -1,4 +1,5 @@
-//! What all programs have in common: exit codes, standard output, the environment, work folders.
+//! Tests what all programs have in common: exit codes, standard output, the environment, work
+//! folders.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -110,7 +111,7 @@ fn a_summary_that_cannot_be_written_is_a_failure() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = project.command(stage, &["--print-config"]).stdout(full).output().unwrap();
         ends_with(&output, stage, 1, "cannot write the configuration to standard output");
-        // `head` has seen enough.
+        // A reader that stops early, like `head`, is not an error.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = project.command(stage, &["--print-config"]).stdout(writer).output().unwrap();

@@ -1,5 +1,5 @@
-//! What goes wrong for people: a clear message, the right exit code, nothing half-made taken for
-//! whole.
+//! Tests common mistakes and failures: a clear message, the right exit code, and no incomplete
+//! output that looks complete.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -123,8 +123,8 @@ fn a_cuda_device_that_is_not_there_is_an_error_and_never_a_silent_fall() {
     }
 }
 
-/// A file size limit stands in for a disk that is full: it needs no privileges, and the write fails
-/// in the middle of a file all the same.
+/// A file size limit simulates a full disk: it needs no privileges, and writes also fail in the
+/// middle of a file.
 #[test]
 fn a_disk_that_takes_no_more_leaves_nothing_that_looks_whole() {
     let (project, _) = Project::with_phantom(120);

@@ -1,5 +1,5 @@
-//! What a stage reads of earlier stages: it alone decides whether the stage runs again, and no byte
-//! of it is used unseen.
+//! Tests the inputs from earlier stages: only the files that a stage reads decide whether it runs
+//! again, and no byte of them is used unverified.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -15,11 +15,12 @@ fn files_that_no_later_stage_reads_rerun_nothing() {
     assert_eq!(project.run_all(&[]), ["done"; 5]);
     let (current, done) = ("current", "done");
     for (key, expected) in [
-        // The list of leaks. (Evaluate would read which images are marked, were others marked.)
+        // Affects only the list of leaks. (Evaluate would read which images are marked, if other
+        // images were marked.)
         ("resize.leak_candidates_per_image=0", [current, done, current, current, current]),
-        // The level of a finding that changes no line.
+        // The level of a finding that does not change any line.
         ("ingest.rules.label-missing=\"note\"", [done, current, current, current, current]),
-        // The classes that are trained.
+        // Affects which classes are trained.
         ("ingest.min_objects_per_class=1", [done, current, done, done, done]),
     ] {
         let statuses = project.run_all(&["--set", key]);
@@ -40,7 +41,7 @@ fn a_flipped_bit_of_a_published_file_is_refused_or_was_not_read() {
     project.run_all(&[]);
     let id = project.run_id();
     let mut expected = project.contents();
-    // A report shows how long training took.
+    // Reports show how long training took, so they differ.
     let without_reports = |contents: &[(String, String)]| {
         contents
             .iter()
@@ -65,7 +66,7 @@ fn a_flipped_bit_of_a_published_file_is_refused_or_was_not_read() {
             folder: project.out.join("predictions").join(&id),
             readers: &[
                 ("evaluate", &[]),
-                // Thresholds and temperature come from the valid split.
+                // Thresholds and temperature are fitted on the valid split.
                 ("evaluate", &["--set", "evaluate.splits=[\"test\"]"]),
             ],
         },

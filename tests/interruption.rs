@@ -1,4 +1,5 @@
-//! A stage that is killed at any moment and run again ends as if it had never been killed.
+//! Tests that a stage that is killed at any moment and run again ends as if it had never been
+//! killed.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use ossify_tests::{Project, STAGES};
 
-/// Kills of each stage, spread over the time that it takes undisturbed.
+/// Number of kills of each stage, spread over its undisturbed running time.
 const KILLS: u32 = 4;
 
 #[test]
@@ -23,7 +24,7 @@ fn a_killed_stage_run_again_gives_the_bytes_of_an_undisturbed_run() {
         let whole = started.elapsed();
         let mut deaths = 0;
         for kill in 0..KILLS {
-            // Uneven moments, so that they fall into different parts of the work.
+            // Uneven moments, so that they hit different parts of the work.
             let share = (f64::from(kill) + 0.2 + 0.15 * number as f64) / f64::from(KILLS);
             let mut child = killed
                 .command(stage, &[])
@@ -59,8 +60,8 @@ fn what_a_run_left_unfinished_goes_with_the_next_one_that_has_nothing_to_do() {
     ];
     for (stage, folder) in STAGES.into_iter().zip(folders) {
         let folder = project.out.join(folder);
-        // What a process that is killed among the renames leaves: the new manifest and a file are
-        // still to be moved.
+        // Simulates a process that was killed during the renames: the new manifest and a file have
+        // not been moved yet.
         let staging: PathBuf = folder.join(".partial");
         fs::create_dir(&staging).unwrap();
         let manifest = ossify_tests::read_json(&folder.join("manifest.json"));
@@ -71,7 +72,7 @@ fn what_a_run_left_unfinished_goes_with_the_next_one_that_has_nothing_to_do() {
         }
         assert_eq!(project.run(stage, &[]).success().status(), "current", "{stage}");
         assert!(!staging.exists() && folder.join(file).exists(), "{stage}");
-        // What a run for another output leaves.
+        // Simulates the remains of a run for another output.
         fs::create_dir(&staging).unwrap();
         fs::write(staging.join("half"), "half").unwrap();
         assert_eq!(project.run(stage, &[]).success().status(), "current", "{stage}");

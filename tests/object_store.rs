@@ -1,4 +1,4 @@
-//! Dataset and work folder in an object store: the same bytes as on this machine, whatever goes
+//! Tests datasets and work folders in an object store: the same bytes as on a disk, whatever goes
 //! wrong on the way.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ossify_tests::{Ended, FAULTS, Fault, ObjectStore, Project, copy_folder, read_json};
 
-/// A project and its twin in an object store, whose dataset is a copy.
+/// A local project and its twin in an object store, with a copy of the dataset.
 struct Twins {
     local: Project,
     store: ObjectStore,
@@ -25,7 +25,7 @@ impl Twins {
         Twins { local, store }
     }
 
-    /// The command of a stage on what lies in the store, in a folder for each machine.
+    /// The command of a stage on the store, run in a separate folder for each simulated machine.
     fn command(&self, machine: &str, stage: &str, args: &[&str]) -> Command {
         let mut command =
             self.local.command_at(stage, &self.store.url("dataset"), &self.store.url("work"), args);
@@ -53,7 +53,8 @@ impl Twins {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What a reader finds in the store: each file is the object that its manifest names.
+    /// The content of the store as a reader sees it: each file is the object that its manifest
+    /// names.
     fn contents(&self) -> Vec<(String, String)> {
         let view = tempfile::tempdir().unwrap();
         let work = self.store.folder("work");
@@ -105,8 +106,7 @@ fn a_pipeline_in_an_object_store_gives_the_bytes_of_one_on_disk() {
     assert_eq!(answer, "images\n80\n");
 }
 
-/// Workers of shares, some of which are doubled and some of which are killed, and a store of which
-/// every few requests go wrong.
+/// Workers process shares, some twice and some killed, while many requests to the store fail.
 #[test]
 fn a_hundred_faults_lose_nothing_and_double_nothing() {
     const SHARES: usize = 4;
@@ -119,8 +119,8 @@ fn a_hundred_faults_lose_nothing_and_double_nothing() {
         for share in 1..=SHARES {
             let partition = format!("{share}/{SHARES}");
             let args = ["--partition", partition.as_str()];
-            // A worker that is lost at some moment, then two at once on machines of their own, as
-            // after a network that was parted.
+            // A worker that is killed at some moment, and then two at once on different machines,
+            // as after a network partition.
             let mut lost = start(twins.command("lost", stage, &args));
             sleep(Duration::from_millis(60 * share as u64));
             deaths += usize::from(lost.try_wait().unwrap().is_none());
@@ -129,7 +129,7 @@ fn a_hundred_faults_lose_nothing_and_double_nothing() {
             let twice =
                 ["left", "right"].map(|machine| start(twins.command(machine, stage, &args)));
             let codes = twice.map(|mut worker| worker.wait().unwrap().code());
-            // A scheduler tries again what failed.
+            // A scheduler would retry what failed.
             if !codes.contains(&Some(0)) {
                 twins.run("left", stage, &args).success();
             }
@@ -211,7 +211,7 @@ fn words_for_what_is_wrong_with_a_url() {
 fn pruning_removes_old_objects_that_no_manifest_names_and_nothing_else() {
     let twins = Twins::with_phantom(20);
     twins.run("a", "ingest", &[]).success();
-    // What it replaces is no longer named.
+    // The files of the first run are no longer named by a manifest.
     twins.run("a", "ingest", &["--set", "ingest.min_objects_per_class=2"]).success();
     let tables = twins.store.folder("work/tables");
     let left = "left-0123456789abcdef.parquet";
@@ -254,13 +254,12 @@ fn pruning_removes_old_objects_that_no_manifest_names_and_nothing_else() {
     assert_eq!(again.success().status(), "current");
 }
 
-/// Listing, reading ahead and fetching in pieces, where all of it matters: images of more than a
-/// request's bytes.
+/// Listing, prefetching and fetching in pieces, with shards larger than a request.
 #[test]
 fn manifests_in_the_store_say_what_lies_there() {
     let twins = Twins::with_phantom(120);
     twins.run("a", "ingest", &[]).success();
-    // Shards of more than one request.
+    // Shards larger than one request.
     twins.run("a", "resize", &["--set", "resize.images_per_shard=100"]).success();
     let manifest = read_json(&twins.store.folder("work/shards/manifest.json"));
     let largest = manifest["files"]

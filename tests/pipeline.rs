@@ -1,4 +1,4 @@
-//! The main job, end to end, on synthetic radiographs.
+//! Tests the main job end to end on synthetic radiographs.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -130,7 +130,7 @@ fn a_second_run_does_nothing_and_a_changed_key_reruns_only_what_depends_on_it() 
         ("predict.batch_size=8", [current, current, current, done, done]),
         ("train.optimizer.learning_rate=0.0007", [current, current, done, done, done]),
         ("resize.filter=catmull-rom", [current, done, done, done, done]),
-        // Stricter, yet it changes no row: what reads the tables finds them as they were.
+        // This key changes no row, so the stages that read the tables find them unchanged.
         ("ingest.tolerance=0.011", [done, current, current, current, current]),
         ("general.threads=1", [current; 5]),
     ] {
@@ -156,8 +156,8 @@ fn the_same_seed_gives_the_same_bytes_whatever_the_threads() {
         compared.iter().any(|(path, _)| path.ends_with("model.safetensors")) || compared.len() > 10,
         "{compared:?}"
     );
-    // libtorch sums in another order with another number of threads: everything before training is
-    // compared to the byte.
+    // libtorch sums in a different order with a different number of threads, so only the outputs
+    // before training are compared byte for byte.
     let before_training = |contents: Vec<(String, String)>| -> Vec<_> {
         contents
             .into_iter()

@@ -1,5 +1,5 @@
-//! The reference dataset, where it is at hand: the counts that its maker and the reference notebook
-//! give.
+//! Tests against the reference dataset, if it is available: the counts given by its publisher and
+//! by the reference notebook.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -41,7 +41,7 @@ fn ingest_gives_the_counts_of_the_reference() {
     assert_eq!(images.len(), 4148);
     let backgrounds = ["train", "valid", "test"].map(|split| counts[&(split, "background")]);
     assert_eq!(backgrounds, [1827, 175, 86], "images with an empty label file");
-    // Two images of valid and one of test have no line but a polygon of three vertices.
+    // The only line of two valid images and one test image is a polygon of three vertices.
     assert_eq!(
         (
             counts[&("train", "labelled")],

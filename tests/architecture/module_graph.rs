@@ -1,10 +1,9 @@
-//! Which modules of a crate use each other, read from its source with `syn`, and the circles among
-//! them.
+//! Finds cycles among the modules of a crate, from its source, parsed with `syn`.
 //!
-//! A module uses another where it imports what the other defines or names it by a path, in a
-//! macro's arguments too. Re-exports are followed to the module that defines the item, so
-//! `crate::Reader` counts as a use of `shards` where lib.rs says `pub use shards::Reader`, and
-//! lib.rs itself uses nothing by saying so. Code under `#[cfg(test)]` does not count.
+//! A module uses another if it imports an item that the other defines, or names one by a path,
+//! including in a macro's arguments. Re-exports are followed to the module that defines the item:
+//! `crate::Reader` counts as a use of `shards` if lib.rs contains `pub use shards::Reader`, and
+//! that line itself does not count as a use by lib.rs. Code under `#[cfg(test)]` does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, Item, UseTree, Visibility};
 
-/// Modules that use each other, directly or through others, and the lines that make it so.
+/// Modules that use each other, directly or through others, and the lines in which they do.
 pub struct Circle {
     /// Paths of the modules, such as `crate::shards`.
     pub modules: Vec<String>,
@@ -46,11 +45,11 @@ impl fmt::Display for Circle {
     }
 }
 
-/// The circles among the modules of the crate whose root is `root`: first those of modules, then
-/// those of folders, where no circle of modules accounts for them.
+/// The cycles among the modules of the crate whose root is `root`: first those between modules,
+/// then those between folders that no cycle of modules explains.
 ///
 /// # Errors
-/// Where a file cannot be read or is not Rust.
+/// Fails if a file cannot be read or is not Rust.
 pub fn circles(root: &Path) -> io::Result<Vec<Circle>> {
     let mut graph = Graph::default();
     graph.load(root, Vec::new(), root.parent().unwrap_or(root))?;
@@ -92,7 +91,7 @@ pub fn circles(root: &Path) -> io::Result<Vec<Circle>> {
     Ok(found)
 }
 
-/// Groups of more than one node, each of which reaches each other one.
+/// Groups of more than one node in which every node reaches every other.
 fn strongly_connected(nodes: &[usize], is_edge: impl Fn(usize, usize) -> bool) -> Vec<Vec<usize>> {
     let reach: BTreeMap<usize, BTreeSet<usize>> = nodes
         .iter()
@@ -128,13 +127,13 @@ fn strongly_connected(nodes: &[usize], is_edge: impl Fn(usize, usize) -> bool) -
 #[derive(Default)]
 struct Graph {
     modules: Vec<Module>,
-    /// Macros under `#[macro_export]`, which stand at the root whatever module defines them.
+    /// Macros with `#[macro_export]`, which are at the root whatever module defines them.
     exported_macros: BTreeMap<String, usize>,
 }
 
 #[derive(Default)]
 struct Module {
-    /// Names from the root down; the root's is empty.
+    /// Names from the root down; empty for the root.
     path: Vec<String>,
     file: PathBuf,
     children: BTreeMap<String, usize>,
@@ -146,7 +145,7 @@ struct Module {
 
 struct Import {
     path: Vec<String>,
-    /// The name that it binds; none for a glob.
+    /// The name that it binds; `None` for a glob.
     name: Option<String>,
     is_public: bool,
     line: usize,
@@ -155,24 +154,24 @@ struct Import {
 #[derive(Clone, Copy, PartialEq)]
 enum Target {
     Module(usize),
-    /// Something that this module defines.
+    /// An item that this module defines.
     ItemOf(usize),
 }
 
-/// What a module's code names.
+/// The names and paths that a module's code mentions.
 #[derive(Default)]
 struct Mentions {
     paths: Vec<(Vec<String>, usize)>,
     /// Path, line.
     globs: Vec<(Vec<String>, usize)>,
-    /// Names by themselves, with a line of each.
+    /// Single names, with a line for each.
     names: BTreeMap<String, usize>,
     /// Macros that are called by a single name.
     macros: BTreeMap<String, usize>,
 }
 
 impl Graph {
-    /// Reads the module at `path`, which is in `file`; files of its children are in `folder`.
+    /// Reads the module `path` from `file`; the files of its children are in `folder`.
     fn load(&mut self, file: &Path, path: Vec<String>, folder: &Path) -> io::Result<usize> {
         let source = fs::read_to_string(file)
             .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))?;
@@ -263,9 +262,9 @@ impl Graph {
         self.modules.iter().position(|other| other.path == above)
     }
 
-    /// What a path in a module means; none where it leads to another crate.
+    /// What a path in a module refers to; `None` if it leads to another crate.
     fn resolve(&self, from: usize, path: &[String], depth: usize) -> Option<Target> {
-        // Imports that name each other end here.
+        // Stops at imports that refer to each other.
         if depth > 32 {
             return None;
         }
@@ -296,7 +295,7 @@ impl Graph {
                 "self" => at,
                 name => self
                     .look_up(module, name, after.is_empty(), depth)
-                    // An item that a macro makes.
+                    // An item that a macro generates.
                     .unwrap_or(Target::ItemOf(module)),
             };
             rest = after;
@@ -304,8 +303,8 @@ impl Graph {
         Some(at)
     }
 
-    /// What a name means in a module. A module and an item may share a name; `is_last` says that
-    /// nothing of it is asked for, so that the item is meant.
+    /// What a name refers to in a module. A module and an item may share a name; `is_last` says
+    /// that the path ends here, so that the item is meant.
     fn look_up(&self, module: usize, name: &str, is_last: bool, depth: usize) -> Option<Target> {
         let here = &self.modules[module];
         let child = here.children.get(name).copied().map(Target::Module);
@@ -339,7 +338,7 @@ impl Graph {
             })
             .collect();
         let found = globs.iter().find_map(|&other| self.look_up(other, name, is_last, depth + 8));
-        // Items that macros make are known by nothing but their names in the source.
+        // Items that macros generate are only known by their names in the source.
         found.or_else(|| {
             let mut named = globs.iter().filter(|&&other| {
                 self.modules[other].children.is_empty()
@@ -357,7 +356,8 @@ impl Graph {
         mentions
     }
 
-    /// For each pair of modules of which the first uses the second: line and path of the first use.
+    /// For each pair of modules of which the first uses the second, the line and path of the first
+    /// use.
     fn uses(&self) -> BTreeMap<(usize, usize), (usize, String)> {
         let mut uses = BTreeMap::new();
         for from in 0..self.modules.len() {
@@ -379,13 +379,13 @@ impl Graph {
             let text = import.path.join("::");
             match (target, &import.name) {
                 (Target::ItemOf(to), Some(name)) => {
-                    // A re-export is no use, unless this module's code has the name, too.
+                    // A re-export is not a use, unless this module's code also mentions the name.
                     if !import.is_public || mentions.has(name) {
                         uses.push((to, import.line, text));
                     }
                 }
                 (Target::Module(to), Some(name)) => {
-                    // What is taken from the module by this name counts, below.
+                    // Uses of the module by this name are counted below.
                     if !import.is_public && !mentions.has_path_from(name) {
                         uses.push((to, import.line, text));
                     }
@@ -410,7 +410,7 @@ impl Graph {
             if self.look_up(from, name, true, 0).is_some() {
                 continue;
             }
-            // In scope by the order of the source alone.
+            // In scope by the order of the source.
             let by_text = self.modules.iter().position(|module| module.macros.contains(name));
             uses.extend(by_text.map(|to| (to, *line, format!("{name}!"))));
         }
@@ -467,7 +467,7 @@ impl Mentions {
     }
 }
 
-/// The imports that a tree of `use` makes.
+/// The imports of a `use` tree.
 fn flatten(tree: &UseTree, before: Vec<String>, is_public: bool, imports: &mut Vec<Import>) {
     let mut add = |path: Vec<String>, name: Option<String>, line: usize| {
         imports.push(Import { path, name, is_public, line });
@@ -507,8 +507,8 @@ fn flatten(tree: &UseTree, before: Vec<String>, is_public: bool, imports: &mut V
     }
 }
 
-/// Collects names and paths from tokens, also from those that a macro takes. `in_attribute`: from
-/// literals as well, such as `#[serde(with = "crate::hex")]`.
+/// Collects names and paths from tokens, including the arguments of macros. With `in_attribute`,
+/// also from literals, such as `#[serde(with = "crate::hex")]`.
 fn scan(tokens: TokenStream, in_attribute: bool, mentions: &mut Mentions) {
     let tokens: Vec<_> = tokens.into_iter().collect();
     let is_punct = |at: usize, c: char| {
@@ -603,7 +603,7 @@ fn expand(before: &[String], tokens: TokenStream, mentions: &mut Mentions) {
     mentions.globs.extend(within.globs.into_iter().map(|(path, line)| (join(path), line)));
 }
 
-/// The position behind the item that begins at `at`.
+/// The position after the item that starts at `at`.
 fn after_item(tokens: &[TokenTree], at: usize) -> usize {
     let is_end = |tree: &TokenTree| match tree {
         TokenTree::Punct(punct) => matches!(punct.as_char(), ';' | ','),

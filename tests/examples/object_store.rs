@@ -1,6 +1,6 @@
 //! The object store of the tests, to try a stage by hand: `object_store FOLDER` copies a folder
-//! into it as `dataset`, says how to reach it, and runs until it is stopped. A second argument N
-//! lets one request in N go wrong.
+//! into it as `dataset`, prints the environment variables to reach it, and runs until it is
+//! stopped. With a second argument N, one request in N fails.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: a folder of their own for each test, and the built binaries.
+//! Helpers of the end-to-end tests: a project folder for each test, and the built programs.
 
 mod object_store;
 
@@ -18,7 +18,8 @@ pub fn workspace_root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The reference dataset beside the workspace, or a word on standard error and `None`.
+/// The reference dataset beside the workspace; if it is missing, `None` and a message on standard
+/// error.
 pub fn reference_dataset() -> Option<PathBuf> {
     let path = workspace_root().join("../shared/datasets/BoneFractureYolo8");
     if path.is_dir() {
@@ -28,11 +29,10 @@ pub fn reference_dataset() -> Option<PathBuf> {
     None
 }
 
-/// A binary of the workspace. It is built by `make test`, or by `cargo build --release
-/// --workspace`.
+/// A program of the workspace, built by `make test` or `cargo build --release --workspace`.
 ///
 /// # Panics
-/// Where the binary was not built.
+/// If the program was not built.
 #[allow(clippy::panic)]
 pub fn binary(name: &str) -> PathBuf {
     let folder = std::env::current_exe()
@@ -46,7 +46,7 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// A folder of its own for a test, with a conf file, a dataset and a work folder.
+/// The folder of a test, with a conf file, a dataset and a work folder.
 pub struct Project {
     folder: TempDir,
     /// Where the dataset is.
@@ -55,7 +55,7 @@ pub struct Project {
     pub out: PathBuf,
 }
 
-/// A network so small that an epoch takes a second.
+/// A network small enough that an epoch takes a second.
 const CONF: &str = r#"
 [ingest]
 min_objects_per_class = 5
@@ -86,7 +86,7 @@ impl Project {
     /// An empty project.
     ///
     /// # Panics
-    /// Where the temporary folder cannot be made.
+    /// If the temporary folder cannot be created.
     #[allow(clippy::expect_used)]
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -95,7 +95,7 @@ impl Project {
         Project { folder, dataset, out }
     }
 
-    /// A project with a phantom dataset of so many images, and what was planted in it.
+    /// A project with a phantom dataset of this many images, and what was planted in it.
     pub fn with_phantom(images: u32) -> (Self, Value) {
         let project = Self::new();
         project.run("phantom", &["--images", &images.to_string()]).success();
@@ -113,8 +113,7 @@ impl Project {
         self.command_at(stage, &self.dataset, &self.out, args)
     }
 
-    /// The command of a stage with the project's configuration, on a dataset and a work folder that
-    /// lie elsewhere.
+    /// The command of a stage with the project's configuration, on another dataset and work folder.
     pub fn command_at(&self, stage: &str, dataset: &Path, out: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(binary(&format!("ossify-{stage}")));
         command.current_dir(self.folder.path());
@@ -132,12 +131,12 @@ impl Project {
     /// Runs a stage to its end.
     ///
     /// # Panics
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn run(&self, stage: &str, args: &[&str]) -> Ended {
         Ended::of(stage, self.command(stage, args))
     }
 
-    /// Runs all stages, each with `args`, and gives their statuses (`done` or `current`).
+    /// Runs all stages, each with `args`, and returns their statuses (`done` or `current`).
     pub fn run_all(&self, args: &[&str]) -> Vec<String> {
         STAGES.iter().map(|stage| self.run(stage, args).success().status()).collect()
     }
@@ -151,18 +150,18 @@ impl Project {
         ossify_contract::read_latest(&self.out.join("runs")).ok().flatten().expect("a run")
     }
 
-    /// Hashes of every file that the manifests below the work folder list, by path.
+    /// Hashes of all files that the manifests in the work folder list, by path.
     ///
     /// # Panics
-    /// Where a manifest does not hold.
+    /// If a file does not match its manifest.
     pub fn contents(&self) -> Vec<(String, String)> {
         Self::contents_of(&self.out)
     }
 
-    /// As [`Project::contents`], of any work folder.
+    /// Like [`Project::contents`], for any work folder.
     ///
     /// # Panics
-    /// Where a manifest does not hold.
+    /// If a file does not match its manifest.
     #[allow(clippy::expect_used)]
     pub fn contents_of(out: &Path) -> Vec<(String, String)> {
         let mut found = Vec::new();
@@ -174,8 +173,8 @@ impl Project {
                 let name = folder.strip_prefix(out).unwrap_or(&folder).display().to_string();
                 for file in &manifest.files {
                     file.verify(&folder).expect("the file that the manifest lists");
-                    // Times and rates of a run differ; what they are about is compared by the other
-                    // files.
+                    // These files contain times and rates, which differ; everything else is
+                    // compared through the other files.
                     let tells_time =
                         matches!(file.path.as_str(), "metrics.jsonl" | "environment.json")
                             || ["checkpoints/", "tensorboard/"]
@@ -204,7 +203,7 @@ impl Default for Project {
     }
 }
 
-/// A stage that ended.
+/// A finished stage.
 pub struct Ended {
     stage: String,
     output: Output,
@@ -214,7 +213,7 @@ impl Ended {
     /// Runs a stage's command to its end.
     ///
     /// # Panics
-    /// Where it cannot be started.
+    /// If it cannot be started.
     #[allow(clippy::expect_used)]
     pub fn of(stage: &str, mut command: Command) -> Self {
         Ended { stage: stage.to_owned(), output: command.output().expect("the stage starts") }
@@ -254,16 +253,16 @@ impl Ended {
     /// Checks that the stage ended with code 0.
     ///
     /// # Panics
-    /// Where it did not.
+    /// If it did not.
     pub fn success(self) -> Self {
         assert_eq!(self.code(), 0, "{} failed:\n{}", self.stage, self.stderr());
         self
     }
 
-    /// Checks exit code and that the message has each of these parts, no backtrace and no panic.
+    /// Checks the exit code, and that the message contains each of these parts, and no panic.
     ///
     /// # Panics
-    /// Where one does not hold.
+    /// If a check fails.
     pub fn fails_with(&self, code: i32, parts: &[&str]) {
         let stderr = self.stderr();
         assert_eq!(self.code(), code, "{}:\n{stderr}", self.stage);
@@ -277,7 +276,7 @@ impl Ended {
 /// Reads a JSON file.
 ///
 /// # Panics
-/// Where it is not one.
+/// If it is not one.
 #[allow(clippy::panic)]
 pub fn read_json(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -1,4 +1,4 @@
-//! An S3-compatible server on loopback whose objects are files of a folder, and which fails as
+//! An S3-compatible server on loopback that stores objects as files in a folder, and can fail like
 //! networks and stores do.
 
 use std::convert::Infallible;
@@ -20,28 +20,28 @@ use hyper_util::rt::TokioIo;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 
-/// How a request goes wrong.
+/// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The server answers 503 and does nothing.
     Unavailable,
-    /// The connection is cut before the request is looked at.
+    /// The connection is cut before the request is processed.
     CutBefore,
-    /// The request is done and the connection cut before the answer.
+    /// The request is processed, and the connection is cut before the answer.
     CutAfter,
     /// The connection is cut in the middle of the answer.
     CutInAnswer,
-    /// The answer takes its time.
+    /// The answer is slow.
     Slow,
 }
 
-/// All of them.
+/// All faults.
 pub const FAULTS: [Fault; 5] =
     [Fault::Unavailable, Fault::CutBefore, Fault::CutAfter, Fault::CutInAnswer, Fault::Slow];
 
 type Body = BoxBody<Bytes, CutOff>;
 
-/// The connection ends here.
+/// The connection is cut.
 #[derive(Debug)]
 struct CutOff;
 
@@ -53,7 +53,7 @@ impl fmt::Display for CutOff {
 
 impl std::error::Error for CutOff {}
 
-/// The server; it ends with the process.
+/// The server, which runs until the process ends.
 pub struct ObjectStore {
     folder: TempDir,
     address: SocketAddr,
@@ -62,20 +62,20 @@ pub struct ObjectStore {
 
 struct State {
     service: S3Service,
-    /// One request in so many goes wrong; 0 is none.
+    /// One in this number of requests fails; 0 means none.
     one_in: AtomicU64,
     requests: AtomicU64,
     done: Mutex<Vec<(Fault, String)>>,
 }
 
 impl ObjectStore {
-    /// The bucket that there is.
+    /// The only bucket.
     pub const BUCKET: &'static str = "hospital";
 
     /// Starts the server.
     ///
     /// # Panics
-    /// Where no port or no folder is to be had.
+    /// If no port or folder is available.
     #[allow(clippy::expect_used)]
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -117,27 +117,28 @@ impl ObjectStore {
         PathBuf::from(format!("s3://{}/{folder}", Self::BUCKET))
     }
 
-    /// Where the objects of a folder lie as files.
+    /// The local folder with the objects of a folder.
     pub fn folder(&self, folder: &str) -> PathBuf {
         self.folder.path().join(Self::BUCKET).join(folder)
     }
 
-    /// From now on one request in so many goes wrong, each kind of fault in its turn; 0 is none.
+    /// From now on, one in `requests` requests fails, with each kind of fault in turn; 0 means
+    /// none.
     pub fn fail_one_in(&self, requests: u64) {
         self.state.one_in.store(requests, Ordering::SeqCst);
     }
 
-    /// The faults so far, each with the request that it befell.
+    /// The faults so far, each with its request.
     pub fn faults(&self) -> Vec<(Fault, String)> {
         self.state.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The requests so far.
+    /// The number of requests so far.
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::SeqCst)
     }
 
-    /// Tells a program where the store is.
+    /// Configures a program to use the store.
     pub fn configure(&self, command: &mut Command) {
         command
             .env("AWS_ENDPOINT", format!("http://{}", self.address))
@@ -149,10 +150,10 @@ impl ObjectStore {
     }
 }
 
-/// Copies a folder with all below it.
+/// Copies a folder recursively.
 ///
 /// # Errors
-/// Where the disk fails.
+/// If the disk fails.
 pub fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
