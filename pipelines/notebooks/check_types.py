@@ -1,6 +1,6 @@
 """Checks that every tool reads the tables with the types of the contract: python check_types.py OUT
 
-One line a difference; exit code 1 if there is any."""
+Prints one line per difference; exit code 1 if there are any."""
 
 import json
 import math
@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 
 SCHEMA_VERSION = 2
 
-# Column, type, and ? where it can be null: what crates/contract says, written a second time on
-# purpose.
+# Column, type, and ? if it can be null. This deliberately repeats crates/contract.
 IMAGES = """
     image_id string, split string, label_path string?, width int32, height int32, channels int8,
     format string, bytes int64, exif_orientation int8, source_stem string, status string,
@@ -59,7 +58,7 @@ FLOATS = pa.list_(pa.field("item", pa.float32(), nullable=False))
 POINTS = pa.list_(
     pa.field("item", pa.list_(pa.field("item", pa.float32(), nullable=False), 2), nullable=False)
 )
-# The contract's word: what pyarrow, DuckDB, polars and pandas (with its nullable types) call it.
+# Type names of the contract, pyarrow, DuckDB, polars and pandas (with nullable types).
 TYPES = {
     "string": (pa.string(), "VARCHAR", pl.String, "string"),
     "bool": (pa.bool_(), "BOOLEAN", pl.Boolean, "boolean"),
@@ -103,8 +102,8 @@ def check_names(where, expected, found):
         )
 
 
-# Each tool reads a table and says of it: types by column, and of each column its nulls and a sum.
-# The sum is of the numbers, of those within lists, or of the characters of texts.
+# Each tool reads a table and returns types by column, and for each column its nulls and a sum:
+# of numbers, of numbers within lists, or of the characters of texts.
 
 
 def with_pyarrow(path):
@@ -248,8 +247,8 @@ def check_file(where, path, contract):
     version = (metadata.metadata or {}).get(b"ossify.schema_version", b"absent").decode()
     if version != str(SCHEMA_VERSION):
         differ(f"{where}: ossify.schema_version is {version}; the contract says {SCHEMA_VERSION}")
-    # By DuckDB, because pyarrow passes over the minima of floats where they are declared to be in
-    # IEEE 754 total order.
+    # With DuckDB, because pyarrow ignores the minima of floats that are declared to be in IEEE 754
+    # total order.
     ranges = duckdb.execute(
         "SELECT row_group_id, column_id, stats_min_value, stats_max_value, stats_null_count FROM "
         "parquet_metadata(?)",
@@ -274,7 +273,7 @@ def check_file(where, path, contract):
             if not (chunk.has_offset_index and chunk.has_column_index):
                 without_index.append(name)
             smallest, largest, nulls = ranges[group, number]
-            # A column of nulls has no smallest value, and the metadata says that it is one.
+            # A column of nulls has no minimum, and the metadata says that it only has nulls.
             if nulls is None or (nulls < chunk.num_values and None in (smallest, largest)):
                 without_statistics.append(name)
         for fault, names in faults.items():

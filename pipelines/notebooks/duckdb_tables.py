@@ -1,4 +1,4 @@
-"""Questions to the label tables in SQL: python duckdb_tables.py [OUT]"""
+"""Queries the label tables in SQL: python duckdb_tables.py [OUT]"""
 
 # %%
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-# In a notebook, argv holds the kernel's flags: name the work folder here.
+# In a notebook, argv contains the kernel's flags; set the work folder here.
 argument = sys.argv[1] if len(sys.argv) > 1 else "-"
 OUT = Path("data/work/demo" if argument.startswith("-") else argument)
 
@@ -20,9 +20,9 @@ def show(question, sql):
     db.sql(sql).show(max_rows=20)
 
 
-# %% Does the ledger say what the tables hold? DuckDB reads the manifest, too.
+# %% Does the ledger match the tables? DuckDB also reads the manifest.
 db.read_json(str(OUT / "tables/manifest.json")).create_view("manifest")
-# Splits are keys in the JSON, so that each has to be named.
+# Splits are keys in the JSON, so each must be named.
 db.sql("""
     CREATE VIEW ledger AS
     SELECT split,
@@ -41,7 +41,7 @@ compared = db.sql("""
            COUNT(*) FILTER (o.shape = 'polygon') AS polygons_counted
     FROM ledger AS l LEFT JOIN objects AS o USING (split) GROUP BY ALL ORDER BY split
 """)
-print("The ledger, and what the tables hold")
+print("The ledger and the tables")
 compared.show()
 assert all(
     row[1] == row[2] + row[3] + row[4] and row[2:4] == row[5:7] for row in compared.fetchall()
@@ -73,7 +73,7 @@ show(
 """,
 )
 
-# %% A share of the image says little to a radiologist: with the join the size is in pixels.
+# %% Radiologists think in pixels rather than shares of the image; the join provides them.
 show(
     "The smallest objects, in pixels of the source",
     """
@@ -83,8 +83,8 @@ show(
 """,
 )
 
-# %% Polygons: a list of [x, y]. The area again by the shoelace formula, without leaving SQL. The
-# formula counts twice what an outline winds around twice; the column holds no more than the box.
+# %% Polygons are lists of [x, y]. This computes the area with the shoelace formula in SQL. The
+# formula counts an area twice if the outline winds around it twice; the column is at most the box.
 areas = db.sql("""
     SELECT image_id, line, len(vertices) AS vertex_count, area,
            least((xmax - xmin) * (ymax - ymin), abs(list_sum([
@@ -95,7 +95,7 @@ areas = db.sql("""
 """)
 db.register("areas", areas)
 show(
-    "Vertices of polygons, and how far their area is from the column",
+    "Vertices of polygons, and the difference of their area from the column",
     """
     SELECT COUNT(*) AS polygons, MIN(vertex_count) AS fewest, MEDIAN(vertex_count) AS median,
     MAX(vertex_count) AS most,

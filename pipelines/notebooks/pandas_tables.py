@@ -1,4 +1,4 @@
-"""Questions to the label tables with pandas: python pandas_tables.py [OUT]"""
+"""Queries the label tables with pandas: python pandas_tables.py [OUT]"""
 
 # %%
 import json
@@ -10,14 +10,13 @@ import pandas as pd
 
 pd.set_option("display.width", 160, "display.max_columns", 20)
 
-# In a notebook, argv holds the kernel's flags: name the work folder here.
+# In a notebook, argv contains the kernel's flags; set the work folder here.
 argument = sys.argv[1] if len(sys.argv) > 1 else "-"
 OUT = Path("data/work/demo" if argument.startswith("-") else argument)
 
 
 def table(name):
-    # Without nullable types a null makes a column of integers one of floats: class_index, line,
-    # column.
+    # Without nullable types, a null turns an integer column into floats: class_index, line, column.
     return pd.read_parquet(OUT / f"tables/{name}.parquet", dtype_backend="numpy_nullable")
 
 
@@ -25,7 +24,7 @@ images, objects, issues, classes = (
     table(name) for name in ["images", "objects", "issues", "classes"]
 )
 
-# %% Does the ledger say what the tables hold?
+# %% Does the ledger match the tables?
 summary = json.loads((OUT / "tables/manifest.json").read_text())["summary"]
 ledger = pd.DataFrame(summary["ledger"]).T.sort_index()
 counted = pd.crosstab(objects["split"], objects["shape"]).reindex(
@@ -43,7 +42,7 @@ filtered = (
 )
 assert (filtered == ledger["rare_filtered"]).all()
 
-# %% Class balance: the share of each class within its split. Columns should look alike.
+# %% Class balance: the share of each class within its split. Columns should be similar.
 balance = pd.crosstab(objects["class_name"], objects["split"], normalize="columns")
 print((balance * 100).round(1).add_suffix(", %"), end="\n\n")
 
@@ -53,7 +52,7 @@ for split in recount:
     expected = classes.set_index("class_id")[f"{split}_objects"]
     assert (recount[split].reindex(expected.index, fill_value=0) == expected).all(), split
 
-# %% Findings: what became of them, by rule.
+# %% Findings by rule and action.
 print(
     issues.groupby(["severity", "rule"]).agg(
         findings=("path", "size"), files=("path", "nunique"), actions=("action", "unique")
@@ -61,13 +60,13 @@ print(
     end="\n\n",
 )
 
-# %% Images with the most findings, with what was found. Findings name the label file or the image.
+# %% Images with the most findings, and their rules. Findings name the label file or the image.
 worst = images.nlargest(5, "issue_count")[["image_id", "label_path", "status", "issue_count"]]
 found = issues.groupby("path")["rule"].agg(", ".join)
 worst["rules"] = worst["label_path"].map(found).fillna(worst["image_id"].map(found))
 print(worst.drop(columns="label_path").to_string(index=False), end="\n\n")
 
-# %% Several objects in an image, and of how many classes.
+# %% Images with several objects, and of how many classes.
 per_image = objects.groupby("image_id").agg(
     objects=("line", "size"), classes=("class_name", "nunique")
 )
@@ -78,7 +77,7 @@ pd.testing.assert_series_equal(
     check_names=False,
 )
 
-# %% Polygons: a cell of `vertices` is an array of arrays; stacked, it has the shape (vertices, 2).
+# %% Polygons: a value of `vertices` is an array of arrays; stacked, its shape is (vertices, 2).
 polygons = objects[objects["shape"] == "polygon"].copy()
 polygons["vertices"] = polygons["vertices"].map(np.stack)
 
@@ -89,7 +88,7 @@ def shoelace(vertices):
 
 
 polygons["vertex_count"] = polygons["vertices"].map(len)
-# The formula counts twice what an outline winds around twice; the column holds no more than the
+# The formula counts an area twice if the outline winds around it twice; the column is at most the
 # box.
 box = (polygons["xmax"] - polygons["xmin"]) * (polygons["ymax"] - polygons["ymin"])
 polygons["difference"] = (

@@ -1,4 +1,4 @@
-"""Questions to the label tables with polars: python polars_tables.py [OUT]"""
+"""Queries the label tables with polars: python polars_tables.py [OUT]"""
 
 # %%
 import json
@@ -11,11 +11,11 @@ pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_rows(20).set_tbl_cols(12).s
     60
 ).set_tbl_width_chars(160)
 
-# In a notebook, argv holds the kernel's flags: name the work folder here.
+# In a notebook, argv contains the kernel's flags; set the work folder here.
 argument = sys.argv[1] if len(sys.argv) > 1 else "-"
 OUT = Path("data/work/demo" if argument.startswith("-") else argument)
 
-# Scanned, not read: a query takes from the disk the columns and row groups that it needs.
+# Lazy scans: a query only reads the columns and row groups that it needs.
 images, objects, issues = (
     pl.scan_parquet(OUT / f"tables/{name}.parquet") for name in ["images", "objects", "issues"]
 )
@@ -25,7 +25,7 @@ def show(question, query):
     print(question, query.collect(), sep="\n")
 
 
-# %% Does the ledger say what the tables hold?
+# %% Does the ledger match the tables?
 summary = json.loads((OUT / "tables/manifest.json").read_text())["summary"]
 ledger = pl.DataFrame([{"split": split, **counts} for split, counts in summary["ledger"].items()])
 counted = objects.group_by("split").agg(
@@ -34,7 +34,7 @@ counted = objects.group_by("split").agg(
     filtered_counted=pl.col("class_index").is_null().sum(),
 )
 compared = ledger.join(counted.collect(), on="split", how="left").fill_null(0)
-print("The ledger, and what the tables hold", compared, sep="\n")
+print("The ledger and the tables", compared, sep="\n")
 assert compared.select(
     (
         (pl.col("lines") == pl.col("boxes") + pl.col("polygons") + pl.col("quarantined"))
@@ -44,7 +44,7 @@ assert compared.select(
     ).all()
 ).item()
 
-# %% A window gives each class its share without a second query and a join.
+# %% A window function computes the share of each class without a second query and a join.
 balance = objects.group_by("split", "class_name").len("objects")
 show(
     "Class balance of each split",
@@ -64,9 +64,9 @@ show(
     .sort("findings", "rule", descending=[True, False]),
 )
 
-# %% A thousandth of the image is about 7 x 7 pixels of a tensor of 224 x 224: little to learn from.
+# %% A thousandth of the image is about 7 x 7 pixels of a 224 x 224 tensor: little to learn from.
 show(
-    "Tiny boxes, as they will be in a tensor of 224 x 224",
+    "Tiny boxes, with their size in a 224 x 224 tensor",
     objects.filter(pl.col("area") < 0.001)
     .select(
         "class_name",
@@ -78,9 +78,9 @@ show(
     .head(10),
 )
 
-# %% Polygons: List(Array(Float32, 2)), exploded to a row a vertex. The next vertex is a shift
-# within the object. The formula counts twice what an outline winds around twice; the column holds
-# no more than the box.
+# %% Polygons: List(Array(Float32, 2)), exploded to one row per vertex. The next vertex is a shift
+# within the object. The formula counts an area twice if the outline winds around it twice; the
+# column is at most the box.
 x, y = (
     pl.col("vertices").arr.get(0).cast(pl.Float64),
     pl.col("vertices").arr.get(1).cast(pl.Float64),
@@ -117,7 +117,7 @@ print(
 )
 assert areas.select((pl.col("difference") <= 1e-4).all()).item()
 
-# %% A patient's picture in two splits is a leak that no score shows. Equal stems are a hint, no
+# %% A patient's picture in two splits is a leak that no score reveals. Equal stems are a hint, not
 # proof.
 show(
     "Source stems in several splits, and their classes",

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-# In a notebook, argv holds the kernel's flags: name the work folder here.
+# In a notebook, argv contains the kernel's flags; set the work folder here.
 argument = sys.argv[1] if len(sys.argv) > 1 else "-"
 OUT = Path("data/work/demo" if argument.startswith("-") else argument)
 
-# %% The manifest is written last: a folder without one is not complete. It lists the rows of each
-# table.
+# %% The manifest is written last, so a folder without it is incomplete. It lists the number of rows
+# of each table.
 manifest = json.loads((OUT / "tables/manifest.json").read_text())
 for entry in manifest["files"]:
     if entry["path"].endswith(".parquet"):
@@ -24,8 +24,8 @@ for entry in manifest["files"]:
         print(f"{entry['path']:<20} {rows:>8} rows")
         assert rows == entry["rows"], entry
 
-# %% Column projection and predicate push-down: of the disk, only two columns and the row groups
-# with rows of train are read.
+# %% Column projection and predicate push-down: only two columns are read, and only the row groups
+# that contain rows of train.
 objects = ds.dataset(OUT / "tables/objects.parquet")
 train = objects.to_table(columns=["image_id", "class_name"], filter=ds.field("split") == "train")
 balance = train.group_by("class_name").aggregate(
@@ -40,9 +40,9 @@ for row in balance.sort_by(
         f"{row['image_id_count_distinct']} images"
     )
 
-# %% What lets a filter pass over a row group: its smallest and largest values. Rows are in order of
-# split, so that a filter by split touches few row groups of a large table. Long strings are cut; of
-# a null column there is none.
+# %% Filters skip row groups by their smallest and largest values. Rows are ordered by split, so a
+# filter by split touches few row groups of a large table. Long strings are truncated; null columns
+# have no such values.
 file = pq.ParquetFile(OUT / "tables/objects.parquet")
 print("\nRow groups of objects")
 for number in range(file.num_row_groups):
@@ -55,8 +55,8 @@ for number in range(file.num_row_groups):
                 f"{column.total_compressed_size} bytes"
             )
 
-# %% Nested lists lie flat in memory: one array of floats and where each polygon begins. The
-# shoelace formula runs on all polygons at once, with no loop in Python.
+# %% Nested lists are flat in memory: one array of floats, and the start of each polygon. The
+# shoelace formula runs on all polygons at once, without a Python loop.
 polygons = objects.to_table(
     columns=["vertices", "area", "xmin", "ymin", "xmax", "ymax"],
     filter=ds.field("shape") == "polygon",
@@ -72,8 +72,8 @@ if polygons.num_rows:
     xmin, ymin, xmax, ymax, area = (
         polygons[name].to_numpy() for name in ["xmin", "ymin", "xmax", "ymax", "area"]
     )
-    # The formula counts twice what an outline winds around twice; the column holds no more than the
-    # box.
+    # The formula counts an area twice if the outline winds around it twice; the column is at most
+    # the box.
     difference = np.abs(np.minimum(shoelace, (xmax - xmin) * (ymax - ymin)) - area)
     print(
         f"\n{len(counts)} polygons of {counts.min()} to {counts.max()} vertices; areas differ by "
@@ -81,8 +81,7 @@ if polygons.num_rows:
     )
     assert difference.max() <= 1e-4
 
-# %% Shards are Arrow files that are mapped as they lie: opening one of gigabytes takes no time and
-# no memory.
+# %% Shards are memory-mapped Arrow files: opening one of gigabytes takes no time and no memory.
 shards = sorted((OUT / "shards").glob("*.arrow"))
 if not shards:
     print("\nNo shards; make resize writes them")
@@ -91,8 +90,7 @@ for path in shards:
     reader = pa.ipc.open_file(mapped)
     before = pa.total_allocated_bytes()
     for batch in map(reader.get_batch, range(reader.num_record_batches)):
-        # The extension type knows the shape: [images, height, width, channels] with no copy of a
-        # pixel.
+        # The extension type gives the shape [images, height, width, channels] without a copy.
         pixels = batch["pixels"].to_numpy_ndarray()
         assert (
             pixels.dtype == np.uint8
@@ -108,7 +106,7 @@ for path in shards:
     )
     assert pa.total_allocated_bytes() - before < pixels[0].nbytes, "pixels were copied"
 
-# %% A box in pixels of the tensor: the transform of its image stands beside the pixels.
+# %% A box in pixels of the tensor: the transform of the image is stored beside its pixels.
 if shards:
     row = batch.slice(0, 1).drop_columns("pixels").to_pylist()[0]
     for box in objects.to_table(
