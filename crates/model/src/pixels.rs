@@ -126,8 +126,8 @@ impl Normalizer {
     }
 }
 
-/// [`upload`], [`shrink`] and [`Normalizer::apply`] in one: bytes `[N, H, W, C]` to network input `[N, 3,
-/// input_px, input_px]` on `device`.
+/// [`upload`], [`shrink`] and [`Normalizer::apply`] in one: bytes `[N, H, W, C]` to network input
+/// `[N, 3, input_px, input_px]` on `device`.
 ///
 /// # Errors
 /// [`PixelsError`] of either step.
