@@ -110,18 +110,18 @@ class Classifier(nn.Module):
             map = layer(map)
             if name == self.before_last:
                 fine = map
-        hidden, place, head = map.relu().mean((2, 3)), self.places, self.head
+        hidden, cells, head = map.relu().mean((2, 3)), self.places, self.head
         # Each cell of the map has a score and distances to the box's edges; the best cell's box
         # counts.
-        if place:
+        if cells:
             coarse = nn.functional.interpolate(
-                place["conv_coarse"](map.relu()), fine.shape[-2:], mode="bilinear"
+                cells["conv_coarse"](map.relu()), fine.shape[-2:], mode="bilinear"
             )
-            fine = place["norm1"](
-                place["conv_fine"](place["norm_fine"](fine).relu()) + coarse
+            fine = cells["norm1"](
+                cells["conv_fine"](cells["norm_fine"](fine).relu()) + coarse
             ).relu()
             rows, side = (
-                place["norm2"](place["conv1"](fine)).relu().flatten(2).mT,
+                cells["norm2"](cells["conv1"](fine)).relu().flatten(2).mT,
                 int(fine.shape[-1]),
             )
             score, distances = head["boxes"](rows).split([1, 4], 2)
@@ -135,7 +135,7 @@ class Classifier(nn.Module):
             boxes = boxes.gather(1, score.argmax(1, keepdim=True).expand(-1, 1, 4))[:, 0]
         for stage in head["stages"]:
             hidden = stage["dense"](stage["norm"](hidden)).relu()
-        return head["classes"](hidden), boxes if place else head["boxes"](hidden)
+        return head["classes"](hidden), boxes if cells else head["boxes"](hidden)
 
 
 def load_model(path):
