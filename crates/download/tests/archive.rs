@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ossify_download::{ArchiveError, ArchiveLimits, extract};
 use tempfile::TempDir;
@@ -119,4 +120,19 @@ fn content_that_does_not_match_its_checksum_is_broken() {
         extract(&path, &folder.path().join("out"), LIMITS, |_, _| {}),
         Err(ArchiveError::Broken { .. })
     ));
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_in_words() {
+    let folder = TempDir::new().unwrap();
+    let path = archive(folder.path(), &[("train/images/a.png", &[0; 300_000])]);
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 16; exec \"$0\" dataset --archive \"$1\" --data data"])
+        .args([Path::new(env!("CARGO_BIN_EXE_ossify-download")), &path])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("a.png") && said.contains("File too large"), "{said}");
 }

@@ -1,11 +1,11 @@
 //! `ossify-ingest`: a YOLO-labelled dataset to label tables.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
 use ossify_ingest::FindingFormat;
 use ossify_ingest::rules::{Rule, explain, list};
+use ossify_settings::Exit;
 
 /// Reads a YOLO-labelled dataset, finds what is wrong with it, and writes label tables
 #[derive(Parser)]
@@ -61,10 +61,14 @@ fn explain_rule(name: Option<&str>) -> ExitCode {
                 "error: there is no rule `{}`{hint} `ossify-ingest explain` lists all",
                 ossify_diagnostics::printable(name)
             );
-            return ExitCode::from(2);
+            return Exit::Usage.into();
         }
     };
-    // A closed pipe is not an error.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    match ossify_settings::print(text.as_bytes(), "the rules") {
+        Ok(()) => Exit::Clean.into(),
+        Err(error) => {
+            ossify_settings::say_error(&error);
+            Exit::Failed.into()
+        }
+    }
 }

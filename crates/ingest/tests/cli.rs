@@ -36,6 +36,23 @@ fn explain_describes_a_rule() {
 }
 
 #[test]
+fn rules_that_cannot_be_written_are_a_failure() {
+    let ended = |stdout: std::process::Stdio| {
+        std::process::Command::new(assert_cmd::cargo::cargo_bin!("ossify-ingest"))
+            .arg("explain")
+            .stdout(stdout)
+            .output()
+            .unwrap()
+    };
+    let full = ended(std::fs::File::create("/dev/full").unwrap().into());
+    assert_eq!(code(&full), 1);
+    assert!(stderr(&full).contains("cannot write the rules to standard output"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(code(&ended(writer.into())), 0, "`head` has seen enough");
+}
+
+#[test]
 fn an_unknown_rule_is_a_usage_error_that_names_the_nearest() {
     let output = bare(&["explain", "coordinate-counts"]);
     assert_eq!(code(&output), 2);

@@ -1,6 +1,6 @@
 //! `ossify-query`: SQL over every artefact of a work folder.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use ossify_contract::write_user_file;
 use ossify_query::{Catalogue, Format, QueryError, encode};
-use ossify_settings::{Context, Exit, StageArgs, StageError};
+use ossify_settings::{Context, Exit, StageArgs, StageError, print};
 
 #[derive(Parser)]
 #[command(
@@ -55,8 +55,7 @@ fn main() -> ExitCode {
         Err(StageError::Failed(error)) => (error, Exit::Failed),
         Err(StageError::Usage(error)) => (error, Exit::Usage),
     };
-    // A closed standard error leaves nobody to read the message.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ossify_settings::say_error(&error);
     exit.into()
 }
 
@@ -76,7 +75,7 @@ fn run(cli: &Cli) -> Result<(), StageError> {
     context.pull(&["tables", "shards", "predictions", "reports"].map(str::to_owned))?;
     let catalogue = Catalogue::open(&context.out).map_err(judge)?;
     if cli.tables {
-        return Ok(print(list(&catalogue).map_err(judge)?.as_bytes())?);
+        return Ok(print(list(&catalogue).map_err(judge)?.as_bytes(), "the list of tables")?);
     }
     let sql = match (&cli.sql, &cli.file) {
         (Some(sql), _) => sql.clone(),
@@ -96,7 +95,7 @@ fn run(cli: &Cli) -> Result<(), StageError> {
     let bytes = encode(&mut answer, format).map_err(judge)?;
     match &cli.output {
         Some(path) => Ok(write_user_file(path, &bytes)?),
-        None => Ok(print(&bytes)?),
+        None => Ok(print(&bytes, "the answer")?),
     }
 }
 
@@ -122,14 +121,4 @@ fn list(catalogue: &Catalogue) -> Result<String, QueryError> {
         text.push_str(&format!("\n{name}: not there yet ({made_by})\n"));
     }
     Ok(text)
-}
-
-/// To standard output; a reader that has seen enough is no failure.
-fn print(bytes: &[u8]) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(bytes).and_then(|()| io::stdout().flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(e).context("cannot write to standard output")
-        }
-        _ => Ok(()),
-    }
 }

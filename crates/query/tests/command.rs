@@ -157,6 +157,8 @@ fn what_is_not_there_is_said_with_what_is() {
         assert!(code == 2 && errors.starts_with("error: "), "{sql}: {code} {errors}");
     }
     assert_eq!(query(&work, &[]).0, 2);
+    let (code, _, errors) = query(&work, &["--config", "nowhere.toml", "SELECT 1"]);
+    assert_eq!((code, errors.matches("No such file").count()), (2, 1), "{errors}");
 }
 
 #[test]

@@ -28,10 +28,8 @@ pub fn run_stage<Cli>(
         Err(error) => return fail(stage, &args, Exit::Usage, &error.into()),
     };
     if args.print_config {
-        return match print(&context.print_config()) {
-            // A reader that has seen enough, as `head` has.
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Exit::Clean.into(),
-            Err(e) => fail(stage, &args, Exit::Failed, &no_output("the configuration", e)),
+        return match print(context.print_config().as_bytes(), "the configuration") {
+            Err(error) => fail(stage, &args, Exit::Failed, &error),
             Ok(()) => Exit::Clean.into(),
         };
     }
@@ -79,8 +77,8 @@ fn finish(stage: &str, args: &StageArgs, context: &Context, outcome: &Outcome) -
             "gates": outcome.gates,
             "summary": outcome.summary,
         });
-        if let Err(e) = print(&format!("{summary}\n")) {
-            error_line(&format!("{:#}", no_output("the summary", e)));
+        if let Err(e) = print_whole(format!("{summary}\n").as_bytes()) {
+            say_error(&no_output("the summary", e));
             return Exit::Failed.into();
         }
     }
@@ -93,8 +91,8 @@ fn fail(stage: &str, args: &StageArgs, exit: Exit, error: &anyhow::Error) -> Exi
     if args.json {
         let status = if exit == Exit::Usage { "usage" } else { "failed" };
         let summary = serde_json::json!({ "stage": stage, "status": status, "error": text });
-        if let Err(e) = print(&format!("{summary}\n")) {
-            error_line(&format!("{:#}", no_output("the summary", e)));
+        if let Err(e) = print_whole(format!("{summary}\n").as_bytes()) {
+            say_error(&no_output("the summary", e));
         }
     }
     exit.into()
@@ -142,11 +140,27 @@ fn error_line(text: &str) {
         writeln!(io::stderr(), "{}", reporter.labelled("error", anstyle::AnsiColor::Red, &text));
 }
 
-/// Writes to standard output, to its end.
-fn print(text: &str) -> io::Result<()> {
+/// Writes `bytes`, which are `what`, to standard output. A reader that has seen enough, as `head`
+/// has, is not a failure.
+///
+/// # Errors
+/// Where standard output takes no more, as on a full disk.
+pub fn print(bytes: &[u8], what: &str) -> anyhow::Result<()> {
+    match print_whole(bytes) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(no_output(what, e)),
+        _ => Ok(()),
+    }
+}
+
+fn print_whole(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(bytes)?;
     stdout.flush()
+}
+
+/// Says an error on standard error: each cause once, and what helps where that is known.
+pub fn say_error(error: &anyhow::Error) {
+    error_line(&in_words(error));
 }
 
 #[cfg(test)]
