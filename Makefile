@@ -15,8 +15,8 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release
 GOALS := $(or $(MAKECMDGOALS),help)
 
 .DEFAULT_GOAL := help
-.PHONY: help ingest resize train predict evaluate query notebooks dataset demo-data test test-flex \
-	lint lint-flex sanitizers parity pipelines bench scale clean programs libtorch
+.PHONY: help ingest resize train predict evaluate query prune notebooks dataset demo-data test \
+	test-flex lint lint-flex sanitizers parity pipelines bench scale clean programs libtorch
 MAKEFLAGS += --no-print-directory
 # Idle GNU OpenMP threads spin, by default long enough to starve everything else.
 export GOMP_SPINCOUNT ?= 2000
@@ -46,7 +46,7 @@ IS_DEMO := $(if $(DATASET)$(OSSIFY__DATASET__PATH),,$(shell \
 	grep -qs '^path *= *"data/datasets/phantom"' $(CONF) && echo yes))
 NEEDS_PHANTOM := $(if $(strip $(STAGES)),$(IS_DEMO))$(filter demo-data,$(GOALS))
 PROGRAMS := $(strip $(if $(NEEDS_PHANTOM),phantom) $(STAGES) \
-	$(call needs,query,query) $(call needs,dataset,download))
+	$(call needs,query,query) $(call needs,prune,prune) $(call needs,dataset,download))
 NETWORK_PROGRAMS := $(filter train predict,$(PROGRAMS))
 is_missing = $(if $(wildcard $(BIN)/ossify-$(1)),,$(1))
 MISSING := $(strip $(foreach program,$(PROGRAMS),$(call is_missing,$(program))))
@@ -86,6 +86,9 @@ evaluate: predict ## Scores, and report.html
 
 query: programs ## SQL over every artefact: ARGS="'SELECT ...'"; without ARGS the list of tables
 	@$(BIN)/ossify-query --config $(CONF) $(if $(OUT),--out '$(OUT)') $(or $(ARGS),--tables)
+
+prune: programs ## List what OUT in an object store no longer needs; ARGS=--remove removes it
+	@$(BIN)/ossify-prune $(call flags,prune)
 
 notebooks: ingest ## Run the example scripts for DuckDB, pandas, polars and pyarrow over the tables
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/notebooks' pipelines/notebooks/requirements.txt

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ossify_tests::{Ended, FAULTS, Fault, ObjectStore, Project, copy_folder, read_json};
 
@@ -207,51 +207,132 @@ fn words_for_what_is_wrong_with_a_url() {
     assert_eq!(phantom.status.code(), Some(2));
 }
 
+/// Makes all objects of a folder older.
+fn age(folder: &Path, days: u64) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let object = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+        object.set_modified(SystemTime::now() - Duration::from_hours(24 * days)).unwrap();
+    }
+}
+
+/// Makes it as if the manifest of a folder had been replaced earlier.
+fn age_manifest(folder: &Path, days: i64) {
+    let path = folder.join("manifest.json");
+    let mut manifest = read_json(&path);
+    for earlier in manifest["superseded"].as_array_mut().unwrap() {
+        earlier["at_s"] = (earlier["at_s"].as_i64().unwrap() - days * 24 * 3600).into();
+    }
+    std::fs::write(&path, manifest.to_string()).unwrap();
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
 #[test]
-fn pruning_removes_old_objects_that_no_manifest_names_and_nothing_else() {
+fn pruning_removes_what_no_manifest_has_named_for_long_and_nothing_else() {
     let twins = Twins::with_phantom(20);
     twins.run("a", "ingest", &[]).success();
     // The files of the first run are no longer named by a manifest.
     twins.run("a", "ingest", &["--set", "ingest.min_objects_per_class=2"]).success();
     let tables = twins.store.folder("work/tables");
-    let left = "left-0123456789abcdef.parquet";
-    let (old, not_ours) = (tables.join(left), tables.join("notes.txt"));
-    std::fs::write(&old, "old").unwrap();
-    std::fs::write(&not_ours, "old").unwrap();
-    let age = Duration::from_hours(10 * 24);
-    for entry in std::fs::read_dir(&tables).unwrap() {
-        let object = std::fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
-        object.set_modified(std::time::SystemTime::now() - age).unwrap();
+    // Some of these are named as ours are.
+    let beside = twins.store.folder("work/tables-0123456789abcdef");
+    std::fs::create_dir(&beside).unwrap();
+    for (folder, name) in [
+        (&tables, "notes.txt"),
+        (&tables, "copied-0123456789abcdef.parquet"),
+        (&beside, "copied-0123456789abcdef.parquet"),
+    ] {
+        std::fs::write(folder.join(name), "not ours").unwrap();
     }
-    let young = tables.join("young-0123456789abcdef.parquet");
-    std::fs::write(&young, "young").unwrap();
-    let contents = twins.contents();
-    let names = || -> BTreeSet<String> {
-        let entries = std::fs::read_dir(&tables).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    };
-    let before = names();
+    age(&tables, 10);
+    age(&beside, 10);
+    let (contents, before) = (twins.contents(), names_in(&tables));
+    let found = |args: &[&str]| twins.run("b", "prune", args).success().json()["summary"].clone();
+    assert_eq!(found(&[])["objects"], 0, "a reader may have begun before they were replaced");
+    age_manifest(&tables, 10);
+    assert_eq!(found(&["--older-than", "250"])["objects"], 0);
+    let listed = found(&[]);
+    let urls: Vec<&str> =
+        listed["found"].as_array().unwrap().iter().map(|url| url.as_str().unwrap()).collect();
+    assert!(urls.len() > 1, "{listed}");
+    assert!(urls.iter().all(|url| url.starts_with("s3://hospital/work/tables/")), "{listed}");
+    assert_eq!((names_in(&tables), &listed["removed"]), (before.clone(), &false.into()));
 
-    let listed = twins.run("b", "prune", &["--older-than", "250"]).success().json();
-    assert_eq!(listed["summary"]["objects"], 0, "{listed}");
-    let listed = twins.run("b", "prune", &[]).success().json();
-    let found = listed["summary"]["found"].as_array().unwrap();
-    assert!(found.contains(&format!("s3://hospital/work/tables/{left}").into()), "{listed}");
-    assert!(found.len() > 1, "{listed}");
-    assert_eq!(names(), before);
-
-    let removed = twins.run("b", "prune", &["--remove"]).success().json();
-    assert_eq!(removed["summary"]["objects"], found.len(), "{removed}");
-    let gone: BTreeSet<_> = before.difference(&names()).cloned().collect();
-    let expected: BTreeSet<_> = found
-        .iter()
-        .map(|url| url.as_str().unwrap().rsplit('/').next().unwrap().to_owned())
-        .collect();
+    let removed = found(&["--remove"]);
+    assert_eq!((&removed["objects"], &removed["removed"]), (&urls.len().into(), &true.into()));
+    let gone: BTreeSet<_> = before.difference(&names_in(&tables)).cloned().collect();
+    let expected: BTreeSet<_> =
+        urls.iter().map(|url| url.rsplit('/').next().unwrap().to_owned()).collect();
     assert_eq!(gone, expected);
-    assert!(!old.exists() && young.exists() && not_ours.exists());
+    assert_eq!(names_in(&beside).len(), 1);
     assert_eq!(twins.contents(), contents);
+    assert_eq!(found(&["--remove"])["objects"], 0);
     let again = twins.run("c", "ingest", &["--set", "ingest.min_objects_per_class=2"]);
     assert_eq!(again.success().status(), "current");
+}
+
+#[test]
+fn what_prune_says_and_how_it_ends() {
+    let twins = Twins::with_phantom(20);
+    twins.run("a", "ingest", &[]).success();
+    twins.run("a", "ingest", &["--set", "ingest.min_objects_per_class=2"]).success();
+    let tables = twins.store.folder("work/tables");
+    age(&tables, 10);
+    age_manifest(&tables, 10);
+    // Without --json, as people call it.
+    let prune = |out: &str, args: &[&str]| {
+        let mut command = Command::new(ossify_tests::binary("ossify-prune"));
+        command.current_dir(twins.local.path()).args(["--set", "storage.retries=0"]);
+        command.args(["--out", out]).args(args);
+        twins.store.configure(&mut command);
+        command
+    };
+    let run = |out: &str, args: &[&str]| Ended::of("prune", prune(out, args));
+    let work = "s3://hospital/work";
+
+    let before = names_in(&tables);
+    let listed = run(work, &[]).success();
+    let lines = listed.stdout();
+    assert!(lines.lines().all(|line| line.starts_with("s3://hospital/work/tables/")), "{lines}");
+    let count = lines.lines().count();
+    assert!(count > 1, "{lines}");
+    for part in [&format!("prune: {count} objects, "), " MB, can go; --remove removes them"] {
+        assert!(listed.stderr().contains(part), "{}", listed.stderr());
+    }
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = prune(work, &[]);
+    command.stdout(full);
+    assert_eq!(command.status().unwrap().code(), Some(1), "the list reaches nobody");
+
+    for (out, args, words) in [
+        ("work", &[][..], "the work folder work is on this machine"),
+        ("ftp://host/work", &[], "ftp://host/work: no object store has such a URL"),
+        (work, &["--older-than", "23"], "23 is not in 24..=1000000"),
+        (work, &["--older-than", "week"], "invalid value 'week'"),
+        (work, &["--delete"], "unexpected argument '--delete'"),
+    ] {
+        run(out, args).fails_with(2, &[words]);
+    }
+    let nothing = run("s3://hospital/nothing", &["--remove"]).success();
+    assert!(nothing.stderr().contains("prune: removed 0 objects"), "{}", nothing.stderr());
+    run("s3://no-such-bucket/work", &[]).fails_with(1, &["cannot prune the work folder"]);
+    twins.store.fail_one_in(1);
+    run(work, &["--remove"]).fails_with(1, &["cannot prune the work folder", work]);
+    twins.store.fail_one_in(0);
+    let manifest = std::fs::read(tables.join("manifest.json")).unwrap();
+    std::fs::write(tables.join("manifest.json"), "<html>").unwrap();
+    run(work, &["--remove"])
+        .fails_with(1, &["s3://hospital/work/tables/manifest.json: not a manifest", "--force"]);
+    std::fs::write(tables.join("manifest.json"), manifest).unwrap();
+    assert_eq!(names_in(&tables), before);
+
+    let removed = run(work, &["--remove"]).success();
+    assert_eq!(removed.stdout(), "");
+    let sentence = format!("prune: removed {count} objects, ");
+    assert!(removed.stderr().contains(&sentence), "{}", removed.stderr());
 }
 
 /// Listing, prefetching and fetching in pieces, with shards larger than a request.

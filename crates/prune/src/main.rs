@@ -91,7 +91,7 @@ fn run(cli: &Cli, context: &Context) -> Result<Outcome, StageError> {
     })))
 }
 
-/// One name a line, to standard output; a reader that has seen enough is no failure.
+/// Writes one name per line to standard output; a reader that closes it early is not an error.
 fn print(lines: &[String]) -> io::Result<()> {
     let mut text = String::new();
     for line in lines {

@@ -1,12 +1,13 @@
 //! The buckets of object stores, asked from threads that wait for the answer.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -28,7 +29,9 @@ use crate::outage::{io_error, none_if_absent, outage};
 use crate::requests::{Requests, requests};
 use crate::retry::{FIRST_PAUSE, LONGEST_PAUSE, with_retries};
 use crate::runtime::{runtime, wait};
-use crate::transfer::{Placed, copy_new, fetch, look_up, read, read_range, send_new};
+use crate::transfer::{
+    Placed, REQUEST_BYTES, copy_new, fetch, look_up, read, read_range, send_new,
+};
 
 /// A folder with more objects than this is not listed to its end.
 const MAX_LISTED: u64 = 1 << 31;
@@ -37,7 +40,18 @@ const MAX_LISTED: u64 = 1 << 31;
 pub(crate) struct Bucket {
     /// Scheme and name, as in `s3://bucket`.
     name: String,
-    pub(crate) store: Arc<dyn ObjectStore>,
+    store: Arc<dyn ObjectStore>,
+    /// Content that one request asks for or sends, at most.
+    request_bytes: u64,
+    clock: Clock,
+}
+
+/// Gives the time in seconds since 1970.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+fn system_clock() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() as i64
 }
 
 impl std::fmt::Debug for Bucket {
@@ -76,6 +90,14 @@ fn open(name: &str) -> io::Result<Arc<dyn ObjectStore>> {
     let invalid =
         |reason: String| io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {reason}"));
     let refused = |e: Error| invalid(format!("cannot be opened as the environment says: {e}"));
+    let environment = |prefix: &str| {
+        environment(std::env::vars_os(), prefix).map_err(|name| {
+            invalid(format!(
+                "the value of the environment variable {name} is not UTF-8; set it again, or unset \
+                 it"
+            ))
+        })
+    };
     // What the environment says of proxies, certificates and plain HTTP holds, but for the time
     // limit.
     let timed = |options: ClientOptions| {
@@ -84,45 +106,92 @@ fn open(name: &str) -> io::Result<Arc<dyn ObjectStore>> {
     let scheme = name.split("://").next().unwrap_or_default();
     Ok(match scheme {
         "s3" | "s3a" => {
+            let options = timed(environment("AWS_")?);
             let builder = AmazonS3Builder::from_env()
                 .with_url(name)
                 .with_retry(retry)
                 .with_http_connector(CheckedConnector::default())
-                .with_client_options(timed(options_of_environment("AWS_")));
+                .with_client_options(options);
             Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
         }
         "gs" => {
+            let options = timed(environment("GOOGLE_")?);
             let builder = GoogleCloudStorageBuilder::from_env()
                 .with_url(name)
                 .with_retry(retry)
                 .with_http_connector(CheckedConnector::default())
-                .with_client_options(timed(options_of_environment("GOOGLE_")));
+                .with_client_options(options);
             Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
         }
         "az" | "azure" | "adl" | "abfs" | "abfss" => {
+            let options = timed(environment("AZURE_")?);
             let builder = MicrosoftAzureBuilder::from_env()
                 .with_url(name)
                 .with_retry(retry)
                 .with_http_connector(CheckedConnector::default())
-                .with_client_options(timed(options_of_environment("AZURE_")));
+                .with_client_options(options);
             Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
         }
         _ => return Err(invalid(format!("no object store has such a URL; known are {KNOWN}"))),
     })
 }
 
+/// Variables that clients read for all stores; in small letters, too.
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
+
 /// What the environment says of the connection, beside what it says of the store.
-fn options_of_environment(prefix: &str) -> ClientOptions {
-    let said = std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.to_str()?.strip_prefix(prefix)?.to_ascii_lowercase();
-        Some((name.parse().ok()?, value.into_string().ok()?))
-    });
-    said.fold(ClientOptions::new(), |options, (key, value)| options.with_config(key, value))
+///
+/// # Errors
+/// The name of a variable for the store or the connection whose value is not UTF-8: the client
+/// would do as if it were not set.
+fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+    prefix: &str,
+) -> Result<ClientOptions, String> {
+    let mut options = ClientOptions::new();
+    for (name, value) in variables {
+        // One whose name is not UTF-8 is not one of these.
+        let Ok(name) = name.into_string() else { continue };
+        let key = name.strip_prefix(prefix);
+        if key.is_none() && !PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy)) {
+            continue;
+        }
+        let Ok(value) = value.into_string() else { return Err(name) };
+        if let Some(Ok(key)) = key.map(|key| key.to_ascii_lowercase().parse()) {
+            options = options.with_config(key, value);
+        }
+    }
+    Ok(options)
 }
 
 impl Bucket {
     pub(crate) fn new(name: &str, store: Arc<dyn ObjectStore>) -> Self {
-        Bucket { name: name.to_owned(), store }
+        let clock = Arc::new(system_clock);
+        Bucket { name: name.to_owned(), store, request_bytes: REQUEST_BYTES, clock }
+    }
+
+    /// A bucket with another clock and requests of another size.
+    #[cfg(test)]
+    pub(crate) fn with_clock(
+        name: &str,
+        store: Arc<dyn ObjectStore>,
+        request_bytes: u64,
+        clock: Clock,
+    ) -> Self {
+        Bucket { name: name.to_owned(), store, request_bytes, clock }
+    }
+
+    /// The same bucket, so much later.
+    #[cfg(test)]
+    pub(crate) fn later(&self, by: Duration) -> Arc<Self> {
+        let (clock, by_s) = (self.clock.clone(), by.as_secs() as i64);
+        let later = Arc::new(move || clock() + by_s);
+        Arc::new(Self::with_clock(&self.name, self.store.clone(), self.request_bytes, later))
+    }
+
+    /// Seconds since 1970.
+    pub(crate) fn now_s(&self) -> i64 {
+        (self.clock)()
     }
 
     /// The URL of a key.
@@ -174,7 +243,7 @@ impl Bucket {
     /// # Errors
     /// `FileTooLarge` where it has more than `max_bytes`.
     pub(crate) fn read(&self, key: &str, max_bytes: u64) -> io::Result<(Object, Vec<u8>)> {
-        wait(read(self.store.clone(), parse(key)?, max_bytes, self.url(key)))?
+        wait(read(self.store.clone(), parse(key)?, max_bytes, self.request_bytes, self.url(key)))?
     }
 
     /// Begins to read an object; the answer is awaited with [`crate::runtime::wait_for`].
@@ -183,7 +252,8 @@ impl Bucket {
         key: &str,
         max_bytes: u64,
     ) -> io::Result<JoinHandle<io::Result<Vec<u8>>>> {
-        let read = read(self.store.clone(), parse(key)?, max_bytes, self.url(key));
+        let read =
+            read(self.store.clone(), parse(key)?, max_bytes, self.request_bytes, self.url(key));
         Ok(runtime()?.spawn(async move { read.await.map(|(_, content)| content) }))
     }
 
@@ -325,7 +395,8 @@ impl Bucket {
         bytes: u64,
         xxh3: &str,
     ) -> io::Result<Placed> {
-        let send = send_new(self.store.clone(), parse(key)?, Arc::new(file), bytes, xxh3);
+        let file = Arc::new(file);
+        let send = send_new(self.store.clone(), parse(key)?, file, bytes, self.request_bytes, xxh3);
         wait(send)?.map_err(self.failed(key))?
     }
 
@@ -345,7 +416,7 @@ impl Bucket {
         tag: Option<String>,
         file: File,
     ) -> io::Result<u64> {
-        let fetch = fetch(self.store.clone(), parse(key)?, bytes, tag, file);
+        let fetch = fetch(self.store.clone(), parse(key)?, bytes, self.request_bytes, tag, file);
         wait(fetch)?.map_err(self.failed(key))?
     }
 
@@ -416,6 +487,23 @@ mod tests {
             let found = names.take(10_000).position(|name| repeats.is_repeated(&name.to_string()));
             assert!(found.is_some(), "{before} {cycle}");
         }
+    }
+
+    #[test]
+    fn a_value_of_the_environment_that_is_not_utf8_is_an_error_where_it_matters() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let odd = || OsString::from_vec(b"k\xFFy".to_vec());
+        let read = |name: OsString| {
+            environment([(name, odd()), ("AWS_REGION".into(), "here".into())].into_iter(), "AWS_")
+                .map(drop)
+        };
+        for name in ["AWS_SECRET_ACCESS_KEY", "AWS_UNKNOWN", "https_proxy", "NO_PROXY"] {
+            assert_eq!(read(name.into()), Err(name.to_owned()));
+        }
+        for name in ["GOOGLE_BUCKET", "LS_COLORS", ""] {
+            assert_eq!(read(name.into()), Ok(()), "{name}");
+        }
+        assert_eq!(read(odd()), Ok(()));
     }
 
     #[test]

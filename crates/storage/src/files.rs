@@ -101,7 +101,8 @@ impl From<Object> for Stat {
 /// What is known of a file, links followed.
 ///
 /// # Errors
-/// `NotFound` where there is none; what [`crate::is_outage`] knows where a store does not answer.
+/// `NotFound` if there is no such file; an outage ([`crate::is_outage`]) if a store does not
+/// answer.
 pub fn stat(path: &Path) -> io::Result<Stat> {
     if !is_url(path) {
         return std::fs::metadata(path).map(Stat::Local);

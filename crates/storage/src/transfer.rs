@@ -23,6 +23,8 @@ use crate::retry::with_retries;
 /// What is asked for or sent in one request, at most: a request that is cut costs no more than
 /// this.
 pub(crate) const REQUEST_BYTES: u64 = 8 << 20;
+/// Puts of one object that find another one there, which is gone when it is looked at.
+const MAX_PUTS: usize = 5;
 /// Requests of one file in flight at a time; bounds what is in memory.
 const REQUESTS_OF_A_FILE: usize = 4;
 /// The metadata of an object that has the XXH3 of its content, 16 hexadecimal digits.
@@ -70,22 +72,23 @@ async fn content_of(answer: GetResult) -> Result<Bytes, Error> {
     Err(Error::Generic { store: "answer", source: source.into() })
 }
 
-/// A whole object.
+/// A whole object, in requests of at most `request_bytes`.
 pub(crate) async fn read(
     store: Arc<dyn ObjectStore>,
     key: Key,
     max_bytes: u64,
+    request_bytes: u64,
     url: PathBuf,
 ) -> io::Result<(Object, Vec<u8>)> {
     let failed = |e| io_error(&url.display().to_string(), e);
     let (object, first) =
-        read_range(store.clone(), key.clone(), 0..REQUEST_BYTES, None).await.map_err(failed)?;
+        read_range(store.clone(), key.clone(), 0..request_bytes, None).await.map_err(failed)?;
     if object.bytes > max_bytes {
         let reason = format!("{} has {} bytes, more than {max_bytes}", url.display(), object.bytes);
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
     }
     let mut content = first.to_vec();
-    for range in pieces(content.len() as u64..object.bytes) {
+    for range in pieces(content.len() as u64..object.bytes, request_bytes) {
         let (_, piece) = read_range(store.clone(), key.clone(), range, object.tag.clone())
             .await
             .map_err(failed)?;
@@ -100,15 +103,17 @@ pub(crate) async fn read(
     Ok((object, content))
 }
 
-/// Writes the content of an object into a file, and gives its XXH3.
+/// Writes the content of an object into a file, in requests of at most `request_bytes`, and gives
+/// its XXH3.
 pub(crate) async fn fetch(
     store: Arc<dyn ObjectStore>,
     key: Key,
     bytes: u64,
+    request_bytes: u64,
     if_match: Option<String>,
     file: File,
 ) -> Result<io::Result<u64>, Error> {
-    let mut contents = futures_util::stream::iter(pieces(0..bytes).map(|range| {
+    let mut contents = futures_util::stream::iter(pieces(0..bytes, request_bytes).map(|range| {
         let (store, key, if_match) = (store.clone(), key.clone(), if_match.clone());
         async move {
             let (_, content) = read_range(store, key, range.clone(), if_match).await?;
@@ -159,22 +164,25 @@ pub(crate) async fn look_up(
     }
 }
 
-/// Sends a file as a new object; one that is there stays as it is. Content that is not of this
-/// XXH3 is not sent.
+/// Sends a file as a new object, in requests of at most `request_bytes`; one that is there stays as
+/// it is. Content that is not of this XXH3 is not sent.
 pub(crate) async fn send_new(
     store: Arc<dyn ObjectStore>,
     key: Key,
     file: Arc<File>,
     bytes: u64,
+    request_bytes: u64,
     xxh3: &str,
 ) -> Result<io::Result<Placed>, Error> {
     let attributes = Attributes::from_iter([(XXH3, xxh3.to_owned())]);
-    if bytes > REQUEST_BYTES {
+    if bytes > request_bytes {
         // Large uploads have no condition. Two that look here at once send the same bytes.
         if let Some((object, noted)) = look_up(&store, &key).await? {
             return Ok(Ok(Placed::Existing(object, noted)));
         }
-        let send = || send_in_parts(&store, &key, file.clone(), bytes, xxh3, attributes.clone());
+        let parts = pieces(0..bytes, request_bytes);
+        let send =
+            || send_in_parts(&store, &key, file.clone(), parts.clone(), xxh3, attributes.clone());
         return Ok(with_retries(send).await?.map(|()| Placed::New));
     }
     let content = match read_part(file, 0..bytes).await {
@@ -192,16 +200,18 @@ pub(crate) async fn send_new(
         };
         store.put_opts(&key, PutPayload::from_bytes(content.clone()), options)
     };
-    match with_retries(put).await {
-        Ok(_) => Ok(Ok(Placed::New)),
-        Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
-            match look_up(&store, &key).await? {
-                Some((object, noted)) => Ok(Ok(Placed::Existing(object, noted))),
-                None => Ok(Err(io::Error::other("it was there and is gone; run again"))),
-            }
+    for _ in 0..MAX_PUTS {
+        match with_retries(put).await {
+            Ok(_) => return Ok(Ok(Placed::New)),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
+            Err(e) => return Err(e),
         }
-        Err(e) => Err(e),
+        if let Some((object, noted)) = look_up(&store, &key).await? {
+            return Ok(Ok(Placed::Existing(object, noted)));
+        }
+        // It was removed in between, since nobody had named it for long.
     }
+    Ok(Err(io::Error::other("an object of this name comes and goes; run again")))
 }
 
 /// Copies an object inside the bucket as a new one; one that is there stays as it is.
@@ -221,15 +231,15 @@ async fn send_in_parts(
     store: &Arc<dyn ObjectStore>,
     key: &Key,
     file: Arc<File>,
-    bytes: u64,
+    ranges: impl Iterator<Item = Range<u64>>,
     xxh3: &str,
     attributes: Attributes,
 ) -> Result<io::Result<()>, Error> {
     let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
     let mut upload = store.put_multipart_opts(key, options).await?;
-    let mut send = async || -> Result<io::Result<()>, Error> {
+    let send = async || -> Result<io::Result<()>, Error> {
         let (mut parts, mut hash) = (Vec::new(), Xxh3::new());
-        for range in pieces(0..bytes) {
+        for range in ranges {
             let content = match read_part(file.clone(), range).await {
                 Ok(content) => content,
                 Err(e) => return Ok(Err(e)),
@@ -264,9 +274,9 @@ fn check_hash(hash: u64, xxh3: &str) -> io::Result<()> {
     ))
 }
 
-fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+fn pieces(range: Range<u64>, bytes: u64) -> impl Iterator<Item = Range<u64>> + Clone {
     let end = range.end;
-    range.step_by(REQUEST_BYTES as usize).map(move |start| start..end.min(start + REQUEST_BYTES))
+    range.step_by(bytes as usize).map(move |start| start..end.min(start + bytes))
 }
 
 async fn read_part(file: Arc<File>, range: Range<u64>) -> io::Result<Bytes> {

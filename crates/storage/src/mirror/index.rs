@@ -16,6 +16,8 @@ pub(crate) const STAGING: &str = ".partial";
 pub(crate) const MAX_INDEX_BYTES: u64 = 1 << 30;
 /// The key of a file's entry that names its object, from the folder of the manifest.
 const STORED: &str = "stored";
+/// The key of a manifest for [`Index::superseded`].
+const SUPERSEDED: &str = "superseded";
 
 /// A file as a manifest lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,13 +49,24 @@ impl IndexedFile {
     }
 }
 
+/// Objects that a manifest stopped naming when it was replaced. Whoever holds it still reads them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Superseded {
+    /// When it was replaced, in seconds since 1970.
+    pub(crate) at_s: i64,
+    /// Names of the objects, from the folder.
+    pub(crate) stored: Vec<String>,
+}
+
 /// A manifest, or the list of an unfinished run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     value: Value,
     pub(crate) files: Vec<IndexedFile>,
-    /// Of an unfinished run: XXH3 of the manifest that stood beside it, empty where there was none.
-    /// Beside another manifest the list is out of date.
+    /// What earlier manifests of the folder named and this one does not. Only stores have it.
+    pub(crate) superseded: Vec<Superseded>,
+    /// Of an unfinished run: XXH3 of the manifest in the folder when the list was written, empty
+    /// without a manifest. With another manifest there, the list is out of date.
     pub(crate) beside: String,
 }
 
@@ -70,9 +83,17 @@ impl Index {
         if value.get("schema_version").and_then(Value::as_u64) == Some(0) {
             return Ok(None);
         }
+        let not_a_manifest = |e: serde_json::Error| {
+            invalid(format!("not a manifest ({e}); run the stage with --force"))
+        };
         let files = value.get("files").cloned().unwrap_or_default();
-        let files: Vec<IndexedFile> = serde_json::from_value(files)
-            .map_err(|e| invalid(format!("not a manifest ({e}); run the stage with --force")))?;
+        let files: Vec<IndexedFile> = serde_json::from_value(files).map_err(not_a_manifest)?;
+        let superseded = match value.get(SUPERSEDED) {
+            Some(superseded) => {
+                serde_json::from_value(superseded.clone()).map_err(not_a_manifest)?
+            }
+            None => Vec::new(),
+        };
         for file in &files {
             if !is_inside(&file.path) || !is_inside(file.stored()) {
                 let reason = format!("it lists {:?}, which is not a name in a folder", file.path);
@@ -80,13 +101,13 @@ impl Index {
             }
         }
         let beside = value.get("beside").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Some(Index { value, files, beside }))
+        Ok(Some(Index { value, files, superseded, beside }))
     }
 
     /// The list of an unfinished run's files.
     pub(crate) fn unfinished(files: Vec<IndexedFile>, beside: &str) -> Self {
         let value = serde_json::json!({ "schema_version": 1, "beside": beside, "files": [] });
-        Index { value, files, beside: beside.to_owned() }
+        Index { value, files, superseded: Vec::new(), beside: beside.to_owned() }
     }
 
     /// Whether both list the same files, wherever these are stored.
@@ -108,12 +129,18 @@ impl Index {
             }
             _ => value["files"] = serde_json::to_value(&self.files)?,
         }
+        if !self.superseded.is_empty() {
+            value[SUPERSEDED] = serde_json::to_value(&self.superseded)?;
+        }
         text(&value)
     }
 
     /// The text for a disk, where each file has its own path.
     pub(crate) fn text_for_disk(&self) -> io::Result<Vec<u8>> {
         let mut value = self.value.clone();
+        if let Some(entries) = value.as_object_mut() {
+            entries.shift_remove(SUPERSEDED);
+        }
         if let Some(entries) = value.get_mut("files").and_then(Value::as_array_mut) {
             for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
                 entry.shift_remove(STORED);
@@ -152,18 +179,23 @@ pub(crate) fn stored_name(path: &str, xxh3: &str, attempt: u32) -> String {
 
 /// Whether an object can have got its name from [`stored_name`].
 pub(crate) fn is_stored_name(path: &str) -> bool {
+    hash_in_name(path).is_some()
+}
+
+/// The hash in a name that [`stored_name`] can have given.
+pub(crate) fn hash_in_name(path: &str) -> Option<&str> {
     let name = path.rsplit('/').next().unwrap_or(path);
     let stem = name.rfind('.').filter(|dot| *dot > 0).map_or(name, |dot| &name[..dot]);
     let is_hash = |text: &str| {
         text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
-    match stem.rsplit_once('-') {
-        Some((_, last)) if is_hash(last) => true,
-        Some((rest, last)) if !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()) => {
-            rest.rsplit_once('-').is_some_and(|(_, hash)| is_hash(hash))
-        }
-        _ => false,
+    let (rest, last) = stem.rsplit_once('-')?;
+    if is_hash(last) {
+        return Some(last);
     }
+    let is_attempt = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+    let (_, hash) = rest.rsplit_once('-').filter(|_| is_attempt)?;
+    is_hash(hash).then_some(hash)
 }
 
 /// The folder of a manifest, with a `/` behind it.
@@ -214,9 +246,11 @@ mod tests {
         let written = text(&written).unwrap();
         let mut index = Index::parse(&written).unwrap().unwrap();
         index.files[0].stored = Some(stored_name("a.txt", HASH, 1));
+        index.superseded = vec![Superseded { at_s: 7, stored: vec!["b".to_owned()] }];
         let sent = index.text_for_store().unwrap();
         assert!(String::from_utf8_lossy(&sent).contains("\"stored\": \"a-0123456789abcdef.txt\""));
         let found = Index::parse(&sent).unwrap().unwrap();
+        assert_eq!(found.superseded, index.superseded);
         assert_eq!(found.files[0].stored(), "a-0123456789abcdef.txt");
         assert_eq!(found.text_for_disk().unwrap(), written);
     }

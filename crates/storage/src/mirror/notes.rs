@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::mirror::index::IndexedFile;
+use crate::mirror::index::{Index, IndexedFile, Superseded};
 use crate::object::Object;
 
 /// The folder of the notes, in the mirror.
 pub(crate) const FOLDER: &str = ".remote";
 
-/// What tells a file of this machine from any other, and from what it was before.
+/// Identifies a local file and its content: differs for any other file, and after any change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     bytes: u64,
@@ -63,10 +63,21 @@ pub(crate) struct SeenIndex {
     /// XXH3 of the object.
     pub(crate) xxh3: String,
     pub(crate) files: Vec<IndexedFile>,
-    /// Of an unfinished run, see [`crate::mirror::index::Index::beside`].
+    /// See [`Index::superseded`].
+    #[serde(default)]
+    pub(crate) superseded: Vec<Superseded>,
+    /// Of an unfinished run, see [`Index::beside`].
     pub(crate) beside: String,
     /// The manifest of this machine that says the same.
     pub(crate) local: Option<Identity>,
+}
+
+impl SeenIndex {
+    /// What an object of this XXH3 says.
+    pub(crate) fn of(index: Index, object: Object, xxh3: String, local: Option<Identity>) -> Self {
+        let Index { files, superseded, beside, .. } = index;
+        SeenIndex { object, xxh3, files, superseded, beside, local }
+    }
 }
 
 /// The notes of a mirror.

@@ -10,14 +10,15 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::mirror::folder::{Counter, Mirror, Moved};
 use crate::mirror::index::{
-    Index, IndexedFile, MANIFEST, STAGING, UNFINISHED, folder_of, is_stored_name, stored_name,
+    Index, IndexedFile, MANIFEST, STAGING, Superseded, UNFINISHED, folder_of, is_stored_name,
+    stored_name,
 };
 use crate::mirror::notes::{Identity, Note, SeenIndex, visible_files, write_beside};
 use crate::mirror::parallel::{in_parallel, lock};
@@ -32,6 +33,8 @@ const RUNS: &str = "runs/";
 pub(crate) const MAX_REUSE_AGE: Duration = Duration::from_hours(6);
 /// Names that are tried for one content.
 const MAX_NAMES: u32 = 100;
+/// A manifest lists what earlier ones named for this long.
+const MAX_SUPERSEDED_AGE: Duration = Duration::from_hours(30 * 24);
 
 impl Mirror {
     /// Sends what these folders have that the store has not: publications, then what there is of
@@ -64,7 +67,7 @@ impl Mirror {
             for run in runs_of(&files) {
                 self.send_unfinished(&run, &listed, &moved)?;
             }
-            // A file that stands beside outputs, and not in one, is sent as it is: it names one.
+            // A file next to output folders, not in one, names one of them; it is sent as it is.
             let is_pointer = |inner: &&&String| {
                 inner.matches('/').count() == 1
                     && !files.contains(&format!("{}{MANIFEST}", folder_of(inner)))
@@ -89,16 +92,17 @@ impl Mirror {
         if !is_unchanged(seen.as_ref(), there.as_ref()) {
             return self.take_over(manifest, &index);
         }
-        let named = seen.filter(|_| there.is_some()).map(|seen| seen.files).unwrap_or_default();
-        self.send_files(folder, &mut index.files, &named, moved)?;
+        let previous = seen.filter(|_| there.is_some());
+        let named = previous.as_ref().map_or(&[][..], |previous| &previous.files);
+        self.send_files(folder, &mut index.files, named, moved)?;
+        index.superseded = superseded(previous.as_ref(), &index.files, self.bucket.now_s());
         let text = Bytes::from(index.text_for_store()?);
         let xxh3 = format!("{:016x}", xxh3_64(&text));
         let condition = Condition::still(there.as_ref());
         match self.bucket.put_if(&self.key(manifest), text, condition)? {
             None => self.take_over(manifest, &index),
             Some(object) => {
-                let (files, beside) = (index.files, String::new());
-                let seen = SeenIndex { object, xxh3, files, beside, local };
+                let seen = SeenIndex::of(index, object, xxh3, local);
                 self.notes.write_index(manifest, &seen)
             }
         }
@@ -193,7 +197,9 @@ impl Mirror {
             };
             match placed {
                 Placed::New => return Ok(stored),
-                Placed::Existing(object, noted) if is_usable(&object, noted.as_deref(), file) => {
+                Placed::Existing(object, noted)
+                    if is_usable(&object, noted.as_deref(), file, self.bucket.now_s()) =>
+                {
                     return Ok(stored);
                 }
                 Placed::Existing(..) => {}
@@ -305,15 +311,16 @@ impl Mirror {
         if !is_unchanged(seen.as_ref(), there.as_ref()) {
             return Err(busy());
         }
-        let named = seen.filter(|_| there.is_some()).map(|seen| seen.files).unwrap_or_default();
-        self.send_files(folder, &mut index.files, &named, moved)?;
+        let previous = seen.filter(|_| there.is_some());
+        let named = previous.as_ref().map_or(&[][..], |previous| &previous.files);
+        self.send_files(folder, &mut index.files, named, moved)?;
+        index.superseded = superseded(previous.as_ref(), &index.files, self.bucket.now_s());
         let text = Bytes::from(index.text_for_store()?);
         let xxh3 = format!("{:016x}", xxh3_64(&text));
         let condition = Condition::still(there.as_ref());
         let object =
             self.bucket.put_if(&self.key(&unfinished), text, condition)?.ok_or_else(busy)?;
-        let (files, beside) = (index.files, index.beside);
-        let seen = SeenIndex { object, xxh3, files, beside, local: None };
+        let seen = SeenIndex::of(index, object, xxh3, None);
         self.notes.write_index(&unfinished, &seen)
     }
 
@@ -358,10 +365,29 @@ fn is_unchanged(seen: Option<&SeenIndex>, there: Option<&Object>) -> bool {
     there.is_none_or(|there| seen.is_some_and(|seen| seen.object.is_still(there)))
 }
 
+/// What earlier manifests named and one with these files does not.
+fn superseded(previous: Option<&SeenIndex>, files: &[IndexedFile], now_s: i64) -> Vec<Superseded> {
+    let Some(previous) = previous else { return Vec::new() };
+    let named: HashSet<&str> = files.iter().map(IndexedFile::stored).collect();
+    let oldest_s = now_s.saturating_sub(MAX_SUPERSEDED_AGE.as_secs() as i64);
+    let mut superseded: Vec<Superseded> =
+        previous.superseded.iter().filter(|earlier| earlier.at_s > oldest_s).cloned().collect();
+    let stored: Vec<String> = previous
+        .files
+        .iter()
+        .map(IndexedFile::stored)
+        .filter(|stored| is_stored_name(stored) && !named.contains(stored))
+        .map(str::to_owned)
+        .collect();
+    if !stored.is_empty() {
+        superseded.push(Superseded { at_s: now_s, stored });
+    }
+    superseded
+}
+
 /// Whether an object that no manifest of ours names can be that of a file.
-fn is_usable(object: &Object, noted_xxh3: Option<&str>, file: &IndexedFile) -> bool {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let age_s = (now.as_secs() as i64).saturating_sub(object.modified_s);
+fn is_usable(object: &Object, noted_xxh3: Option<&str>, file: &IndexedFile, now_s: i64) -> bool {
+    let age_s = now_s.saturating_sub(object.modified_s);
     object.bytes == file.bytes
         && noted_xxh3.is_none_or(|noted| noted == file.xxh3)
         && age_s < MAX_REUSE_AGE.as_secs() as i64

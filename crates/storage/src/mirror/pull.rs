@@ -212,10 +212,8 @@ impl Mirror {
             Some(index) if is_output => Some(index.text_for_disk()?),
             _ => None,
         };
-        let (files, beside) =
-            index.map_or_else(Default::default, |index| (index.files, index.beside));
         let xxh3 = format!("{:016x}", xxh3_64(&content));
-        Ok((SeenIndex { object, xxh3, files, beside, local: None }, text))
+        Ok((SeenIndex::of(index.unwrap_or_default(), object, xxh3, None), text))
     }
 
     /// Makes the mirror what it is to be: manifests go first where files change, and come last.

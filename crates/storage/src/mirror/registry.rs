@@ -18,7 +18,7 @@ impl Mirror {
     /// that could be fetched again.
     ///
     /// # Errors
-    /// Where the URL is none of a known store, or the folder cannot be made.
+    /// If the URL is not one of a known store, or the folder cannot be created.
     pub fn open(url: &Path, cache: &Path, room_bytes: u64) -> io::Result<Arc<Self>> {
         let address = Address::of(url)?;
         let bucket = bucket_of(&address)?;
@@ -87,8 +87,7 @@ pub fn fetch_ahead(paths: Vec<PathBuf>) {
     }
 }
 
-/// How many bytes of fetched files may lie beside `path` at a time; `None` where that is the disk's
-/// affair.
+/// How many bytes of downloaded files may be kept in the mirror of `path`; `None` outside mirrors.
 pub fn room_for(path: &Path) -> Option<u64> {
     find(path).map(|(mirror, _)| mirror.cache.room_bytes)
 }
