@@ -1,11 +1,13 @@
 //! Helpers of the end-to-end tests: a project folder for each test, and the built programs.
 
+mod hostile_store;
 mod object_store;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub use hostile_store::{Honest, HostileStore, Hostility};
 pub use object_store::{FAULTS, Fault, ObjectStore, copy_folder};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -140,14 +140,18 @@ impl ObjectStore {
 
     /// Configures a program to use the store.
     pub fn configure(&self, command: &mut Command) {
-        command
-            .env("AWS_ENDPOINT", format!("http://{}", self.address))
-            .env("AWS_ALLOW_HTTP", "true");
-        command
-            .env("AWS_SKIP_SIGNATURE", "true")
-            .env("AWS_REGION", "here")
-            .env_remove("AWS_PROFILE");
+        configure(command, self.address);
     }
+}
+
+/// Configures a program to use the store at this address.
+pub(crate) fn configure(command: &mut Command, address: SocketAddr) {
+    command
+        .env("AWS_ENDPOINT", format!("http://{address}"))
+        .env("AWS_ALLOW_HTTP", "true")
+        .env("AWS_SKIP_SIGNATURE", "true")
+        .env("AWS_REGION", "here")
+        .env_remove("AWS_PROFILE");
 }
 
 /// Copies a folder recursively.

@@ -17,7 +17,7 @@ pub struct ArchiveLimits {
 /// Why an archive was not unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It is no zip archive, or a broken one.
+    /// It is not a zip archive, or a broken one.
     #[error("{}: not a whole zip archive ({reason}); download it again", path.display())]
     Broken {
         /// The archive.

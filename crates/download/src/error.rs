@@ -47,7 +47,7 @@ pub enum DownloadError {
         /// 404 or 410.
         status: u16,
     },
-    /// Another status that is no success, after the retries that it deserves.
+    /// Another status that is not success, after the retries that it deserves.
     #[error("{url}: the server answers HTTP {status}; try again later")]
     Status {
         /// The address, without its query.
@@ -56,12 +56,18 @@ pub enum DownloadError {
         status: u16,
     },
     /// The address cannot be used.
-    #[error("`{url}` is no address to fetch from: {reason}")]
+    #[error("`{url}` is not an address to fetch from: {reason}")]
     Address {
         /// As given.
         url: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A variable of the environment is not text.
+    #[error("the value of the environment variable {name} is not UTF-8; set it again, or unset it")]
+    NotUtf8 {
+        /// Its name.
+        name: String,
     },
     /// The content is not the expected one. It was removed.
     #[error(
@@ -99,6 +105,15 @@ pub enum DownloadError {
         url: String,
         /// The most that is fetched.
         max_bytes: u64,
+    },
+    /// The answer has no content.
+    #[error(
+        "{url}: the server sends an empty file; check the address, and whether a proxy answers in \
+         its place"
+    )]
+    Empty {
+        /// The address, without its query.
+        url: String,
     },
     /// The server answers with a page for people.
     #[error(

@@ -3,7 +3,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
@@ -16,6 +16,12 @@ use crate::part::{Part, digest_of};
 
 /// The most that is fetched unless a request says otherwise: 64 GiB.
 const MAX_BYTES: u64 = 64 << 30;
+/// A connection that brings fewer bytes than this in [`Fetch::patience`] counts as broken, and as a
+/// try without success: otherwise a server that sends a byte now and then would never be left.
+const MIN_PROGRESS_BYTES: u64 = 64 << 10;
+
+/// Variables that name proxies; in small letters, too.
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
 
 /// What to download, to where, and how to know that it is right.
 #[derive(Clone)]
@@ -86,14 +92,15 @@ impl Fetch {
         self
     }
 
-    /// How many times in a row to try again without a byte gained (default 5), and how long to wait
-    /// before the first of them (default 0.5 s); each further pause doubles, up to 30 s.
+    /// How many times in a row to try again where nearly nothing was gained (default 5), and how
+    /// long to wait before the first of them (default 0.5 s); each further pause doubles, up to
+    /// 30 s.
     pub fn retries(mut self, retries: u32, first_pause: Duration) -> Self {
         (self.retries, self.first_pause) = (retries, first_pause);
         self
     }
 
-    /// How long to wait for an answer, or for the next bytes, before a connection counts as broken
+    /// How long to wait for an answer, or for the next 64 KiB, before a connection counts as broken
     /// (default 60 s).
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -243,6 +250,13 @@ fn agent(request: &Fetch) -> Result<Agent, DownloadError> {
         .timeout_connect(Some(request.patience.min(Duration::from_secs(20))))
         .timeout_recv_response(Some(request.patience))
         .timeout_per_read(Some(request.patience));
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        let is_proxy = PROXIES.iter().any(|proxy| name.eq_ignore_ascii_case(proxy));
+        if is_proxy && value.to_str().is_none() {
+            return Err(DownloadError::NotUtf8 { name });
+        }
+    }
     if let Some(bundle) = std::env::var_os("SSL_CERT_FILE").filter(|bundle| !bundle.is_empty()) {
         let bundle = PathBuf::from(bundle);
         let pem = std::fs::read(&bundle).map_err(DownloadError::disk(
@@ -291,14 +305,14 @@ fn transfer_with_retries(
     part: &mut Part,
     progress: &mut impl FnMut(u64, Option<u64>),
 ) -> Result<u64, DownloadError> {
-    // Where nothing answers at all, three tries tell as much as five.
+    // If nothing answers at all, more tries are pointless.
     const TRIES_WITHOUT_CONNECTION: u32 = 2;
     let mut kept = part.bytes();
     let mut fruitless = 0;
     loop {
         let before = part.bytes();
         let outcome = transfer(request, agent, part, progress, &mut kept);
-        if part.bytes() > before {
+        if part.bytes() >= before + MIN_PROGRESS_BYTES {
             fruitless = 0;
         }
         match outcome {
@@ -338,7 +352,7 @@ fn transfer(
     let total = match response.status() {
         StatusCode::PARTIAL_CONTENT => {
             let range = ContentRange::of(headers);
-            // Without an If-Range of ours the server cannot tell that the file has changed since.
+            // Without our If-Range, the server cannot know that the file has changed since.
             let is_same_file = validator.is_none()
                 || part.validator().is_none()
                 || part.validator() == validator.as_deref();
@@ -373,7 +387,20 @@ fn transfer(
     progress(part.bytes(), total.or(request.bytes));
     let mut body = response.body_mut().as_reader();
     let mut buffer = vec![0; 1 << 17];
+    let (mut window_began, mut bytes_then) = (Instant::now(), part.bytes());
     loop {
+        if window_began.elapsed() > request.patience {
+            let came = part.bytes() - bytes_then;
+            if came < MIN_PROGRESS_BYTES {
+                let reason =
+                    format!("only {came} bytes came in {} s", request.patience.as_secs_f32());
+                return Err(broken(
+                    request,
+                    io::Error::new(io::ErrorKind::TimedOut, reason).into(),
+                ));
+            }
+            (window_began, bytes_then) = (Instant::now(), part.bytes());
+        }
         match body.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => {
@@ -403,6 +430,9 @@ fn transfer(
             )
             .into(),
         )),
+        _ if part.bytes() == 0 && request.bytes != Some(0) => {
+            Err(DownloadError::Empty { url: request.shown_url() }.into())
+        }
         _ => check_size(request, part.bytes()),
     }
 }
@@ -502,6 +532,10 @@ fn broken(request: &Fetch, error: ureq::Error) -> Break {
         ureq::Error::Rustls(reason) => {
             DownloadError::Certificate { host, reason: reason.to_string() }.into()
         }
+        ureq::Error::TooManyRedirects => {
+            let reason = "it leads from one address to the next without end".to_owned();
+            DownloadError::Unreachable { host, reason }.into()
+        }
         ureq::Error::HostNotFound => {
             unreachable("no such host; is this machine online?".into(), Passing::NoConnection)
         }
@@ -525,6 +559,14 @@ fn broken(request: &Fetch, error: ureq::Error) -> Break {
             ) =>
         {
             unreachable(e.to_string(), Passing::NoConnection)
+        }
+        ureq::Error::Timeout(_) => {
+            let reason = format!("no bytes came in {} s", request.patience.as_secs_f32());
+            unreachable(reason, Passing::Interrupted)
+        }
+        ureq::Error::Io(e) => unreachable(e.to_string(), Passing::Interrupted),
+        ureq::Error::Protocol(e) => {
+            unreachable(format!("the answer is not HTTP: {e}"), Passing::Interrupted)
         }
         error => unreachable(error.to_string(), Passing::Interrupted),
     }

@@ -45,7 +45,7 @@ impl Credentials {
 /// Why there are no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// None of the usual places has any.
+    /// None of the usual sources has any.
     #[error("no Kaggle key found (looked at the environment, {}, and \
         {})", env_file.display(), list(key_files))]
     NotFound {
@@ -55,14 +55,20 @@ pub enum CredentialsError {
         key_files: Vec<PathBuf>,
     },
     /// A user name without a key, or the other way round.
-    #[error("{place} has {has} and lacks {lacks}; set both")]
+    #[error("{origin} has {has} and lacks {lacks}; set both")]
     Half {
-        /// Where.
-        place: String,
+        /// The environment, or a file.
+        origin: String,
         /// The one that is set.
         has: &'static str,
         /// The one that is not.
         lacks: &'static str,
+    },
+    /// A variable of the environment is not text.
+    #[error("the value of the environment variable {name} is not UTF-8; set it again, or unset it")]
+    NotUtf8 {
+        /// Its name.
+        name: &'static str,
     },
     /// A file is there and cannot be used.
     #[error("{}: {reason}", path.display())]
@@ -92,16 +98,20 @@ pub fn find_credentials(
     folder: &Path,
     environment: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Credentials, CredentialsError> {
-    let variable = |name: &str| environment(name).and_then(|value| value.into_string().ok());
+    let variable = |name: &'static str| {
+        environment(name)
+            .map(|value| value.into_string().map_err(|_| CredentialsError::NotUtf8 { name }))
+            .transpose()
+    };
     if let Some(found) = from_variables("the environment", &variable)? {
         return Ok(found);
     }
     let env_file = folder.join(".env");
     if let Some(text) = read(&env_file)? {
         let variables = parse_env_file(&text);
-        if let Some(found) =
-            from_variables(&env_file.display().to_string(), &|name| variables.get(name).cloned())?
-        {
+        if let Some(found) = from_variables(&env_file.display().to_string(), &|name| {
+            Ok(variables.get(name).cloned())
+        })? {
             return Ok(found);
         }
     }
@@ -133,17 +143,18 @@ pub fn find_credentials(
 }
 
 fn from_variables(
-    place: &str,
-    variable: &impl Fn(&str) -> Option<String>,
+    origin: &str,
+    variable: &impl Fn(&'static str) -> Result<Option<String>, CredentialsError>,
 ) -> Result<Option<Credentials>, CredentialsError> {
     let variable = |name| {
-        variable(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        let value = variable(name)?.map(|value| value.trim().to_owned());
+        Ok::<_, CredentialsError>(value.filter(|value| !value.is_empty()))
     };
-    if let Some(token) = variable(TOKEN) {
+    if let Some(token) = variable(TOKEN)? {
         return Ok(Some(Credentials::Token(token)));
     }
-    let half = |has, lacks| Err(CredentialsError::Half { place: place.to_owned(), has, lacks });
-    match (variable(USERNAME), variable(KEY)) {
+    let half = |has, lacks| Err(CredentialsError::Half { origin: origin.to_owned(), has, lacks });
+    match (variable(USERNAME)?, variable(KEY)?) {
         (Some(username), Some(key)) => Ok(Some(Credentials::Key { username, key })),
         (Some(_), None) => half(USERNAME, KEY),
         (None, Some(_)) => half(KEY, USERNAME),
@@ -154,7 +165,7 @@ fn from_variables(
 fn parse_key_file(text: &str) -> Result<Credentials, String> {
     const ADVICE: &str = "download it again from the settings page of your Kaggle account";
     let value: serde_json::Value = serde_json::from_str(text)
-        .map_err(|e| format!("is no JSON (line {}, column {}); {ADVICE}", e.line(), e.column()))?;
+        .map_err(|e| format!("is not JSON (line {}, column {}); {ADVICE}", e.line(), e.column()))?;
     let field = |name: &str| {
         value
             .get(name)
@@ -216,16 +227,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("config");
         fs::create_dir(&config).unwrap();
-        let places = [("KAGGLE_CONFIG_DIR", config.to_str().unwrap())];
+        let config_variable = [("KAGGLE_CONFIG_DIR", config.to_str().unwrap())];
         fs::write(config.join("kaggle.json"), r#"{"username":"file","key":"k1"}"#).unwrap();
-        assert_eq!(find(folder.path(), &places).unwrap(), key("file", "k1"));
+        assert_eq!(find(folder.path(), &config_variable).unwrap(), key("file", "k1"));
         fs::write(
             folder.path().join(".env"),
             "# mine\nexport KAGGLE_USERNAME='dot env'\nKAGGLE_KEY=k2 # of 2026\n",
         )
         .unwrap();
-        assert_eq!(find(folder.path(), &places).unwrap(), key("dot env", "k2"));
-        let set = [places[0], (USERNAME, "shell"), (KEY, "k3")];
+        assert_eq!(find(folder.path(), &config_variable).unwrap(), key("dot env", "k2"));
+        let set = [config_variable[0], (USERNAME, "shell"), (KEY, "k3")];
         assert_eq!(find(folder.path(), &set).unwrap(), key("shell", "k3"));
         let token = [set[0], set[1], set[2], (TOKEN, "t")];
         assert_eq!(find(folder.path(), &token).unwrap().authorization(), "Bearer t");
@@ -252,11 +263,25 @@ mod tests {
         let error = find(folder.path(), &[("HOME", folder.path().to_str().unwrap())])
             .unwrap_err()
             .to_string();
-        assert!(error.contains("is no JSON") && !error.contains("secret"), "{error}");
+        assert!(error.contains("is not JSON") && !error.contains("secret"), "{error}");
     }
 
     #[test]
-    fn half_a_key_is_told_from_none() {
+    fn a_variable_that_is_not_utf8_is_refused() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for odd in [TOKEN, USERNAME, KEY] {
+            let error = find_credentials(Path::new("/nowhere"), |name| match name {
+                name if name == odd => Some(OsString::from_vec(b"k\xFFy".to_vec())),
+                USERNAME | KEY => Some("me".into()),
+                _ => None,
+            });
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(&format!("{odd} is not UTF-8")), "{error}");
+        }
+    }
+
+    #[test]
+    fn half_a_key_is_not_the_same_as_none() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(
             find(folder.path(), &[(USERNAME, "me")]),

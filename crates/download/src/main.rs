@@ -52,9 +52,11 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error:#}");
             // No key, or an address that cannot be one, is a matter of configuration.
-            let is_address = |e: &DownloadError| matches!(e, DownloadError::Address { .. });
+            let is_configuration = |e: &DownloadError| {
+                matches!(e, DownloadError::Address { .. } | DownloadError::NotUtf8 { .. })
+            };
             if error.downcast_ref::<CredentialsError>().is_some()
-                || error.downcast_ref::<DownloadError>().is_some_and(is_address)
+                || error.downcast_ref::<DownloadError>().is_some_and(is_configuration)
             {
                 ExitCode::from(2)
             } else {
@@ -103,7 +105,7 @@ fn dataset(
 }
 
 fn download(known: &KnownDataset, data: &Path, url: &str) -> anyhow::Result<PathBuf> {
-    let folder = std::env::current_dir().context("cannot tell the current folder")?;
+    let folder = std::env::current_dir().context("cannot find the current folder")?;
     let credentials = match find_credentials(&folder, |name| std::env::var_os(name)) {
         Ok(credentials) => credentials,
         Err(error @ CredentialsError::NotFound { .. }) => {

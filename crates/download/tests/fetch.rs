@@ -316,7 +316,7 @@ fn two_downloads_of_one_file_do_not_mix() {
 }
 
 #[test]
-fn a_part_that_is_no_regular_file_is_refused() {
+fn a_part_that_is_not_a_regular_file_is_refused() {
     let server = Server::start(|_, request| Reply::file(request, &content(), ETAG));
     let folder = TempDir::new().unwrap();
     std::os::unix::fs::symlink("/dev/null", folder.path().join("x.part")).unwrap();
@@ -385,4 +385,99 @@ fn links_and_devices_are_neither_replaced_nor_followed() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let request = Fetch::new(format!("{}/model.pth", server.url), &link).sha256(sha256(&content()));
     assert_eq!(get(&request).unwrap().kept_bytes, 1_200_000);
+}
+
+#[test]
+fn an_empty_answer_is_not_a_file() {
+    for without_length in [false, true] {
+        let server = Server::start(move |_, _| Reply { without_length, ..Reply::new(200, b"") });
+        let (_folder, path, request) = request(&server);
+        let error = get(&request).unwrap_err();
+        assert!(matches!(error, DownloadError::Empty { .. }), "{error}");
+        assert_eq!(server.requests().len(), 1);
+        assert!(names(path.parent().unwrap()).is_empty());
+        get(&request.bytes(0)).unwrap();
+    }
+}
+
+#[test]
+fn a_page_that_says_that_it_is_a_file_has_another_digest() {
+    let page = b"<!DOCTYPE html><html>Please log in</html>";
+    let server = Server::start(move |_, request| Reply::file(request, page, ETAG));
+    let (_folder, path, request) = request(&server);
+    let error = get(&request.sha256("a639ec97")).unwrap_err();
+    assert!(matches!(error, DownloadError::ChecksumMismatch { .. }), "{error}");
+    assert!(names(path.parent().unwrap()).is_empty());
+}
+
+#[test]
+fn more_than_was_announced_is_not_taken() {
+    let server =
+        Server::start(|_, _| Reply { announced: Some(1000), ..Reply::new(200, &content()) });
+    let (_folder, path, request) = request(&server);
+    let digest = sha256(&content()[..1000]);
+    assert_eq!(get(&request.sha256(digest)).unwrap().bytes, 1000);
+    assert_eq!(fs::read(&path).unwrap(), &content()[..1000]);
+
+    // A rest that is longer than the range that it is said to be.
+    let server = Server::start(|number, request| match number {
+        0 => Reply::file(request, &content(), ETAG).cut_after(500_000),
+        _ => {
+            let mut reply = Reply::file(request, &content(), ETAG);
+            reply.body.extend([0; 5000]);
+            reply.without_length = true;
+            reply
+        }
+    });
+    let (_folder, path, request) = self::request(&server);
+    let error = get(&request).unwrap_err();
+    assert!(matches!(error, DownloadError::SizeMismatch { expected: 1_200_000, .. }), "{error}");
+    assert!(names(path.parent().unwrap()).is_empty());
+}
+
+#[test]
+fn addresses_that_lead_on_without_end_are_left() {
+    let server =
+        Server::start(|number, _| Reply::new(302, b"").header("Location", format!("/{number}")));
+    let (_folder, path, request) = request(&server);
+    let error = get(&request).unwrap_err().to_string();
+    assert!(error.contains("from one address to the next without end"), "{error}");
+    assert!(server.requests().len() < 20, "{}", server.requests().len());
+    assert!(names(path.parent().unwrap()).is_empty());
+}
+
+#[test]
+fn a_server_that_sends_a_byte_now_and_then_is_left() {
+    let server = Server::start(|_, _| Reply {
+        announced: Some(1_200_000),
+        drip: Some(Duration::from_millis(20)),
+        ..Reply::new(200, b"x")
+    });
+    let (_folder, _, request) = request(&server);
+    let start = Instant::now();
+    let request = request.patience(Duration::from_millis(200)).retries(2, Duration::from_millis(1));
+    let error = get(&request).unwrap_err().to_string();
+    assert!(error.contains("bytes came in 0.2 s"), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn what_is_not_http_is_said_so() {
+    for answer in [&b"220 mail.example.org ESMTP\r\n"[..], b"\x16\x03\x01", b""] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+                let _ = std::io::Write::write_all(&mut stream, answer);
+            }
+        });
+        let folder = TempDir::new().unwrap();
+        let request = Fetch::new(url, folder.path().join("x")).retries(1, Duration::from_millis(1));
+        let error = get(&request).unwrap_err().to_string();
+        assert!(error.starts_with("cannot reach 127.0.0.1:"), "{error}");
+        assert!(!error.contains("io:") && !error.contains("protocol:"), "{error}");
+        assert!(names(folder.path()).is_empty());
+    }
 }

@@ -72,12 +72,12 @@ struct ForeignAnswer(String);
 
 impl std::fmt::Display for ForeignAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the answer to a listing is not a list of objects but begins with {:?}; is this the \
-             address of an object store, and is a proxy in between?",
-            self.0
-        )
+        f.write_str("the answer to a listing is not a list of objects but ")?;
+        match self.0.as_str() {
+            "" => f.write_str("is empty")?,
+            start => write!(f, "begins with {start:?}")?,
+        }
+        f.write_str("; is this the address of an object store, and is a proxy in between?")
     }
 }
 
@@ -88,7 +88,12 @@ struct TooLong;
 
 impl std::fmt::Display for TooLong {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the answer has more than {} MiB, which nobody asked for", MAX_ANSWER_BYTES >> 20)
+        write!(
+            f,
+            "the answer has more than {} MiB, and much less was asked for; is this the address of \
+             an object store?",
+            MAX_ANSWER_BYTES >> 20
+        )
     }
 }
 

@@ -1,6 +1,9 @@
 use std::io;
 
 use object_store::Error;
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::requests::requests;
 
 /// The store did not answer as it should, though it was asked again and again; another time it may.
 #[derive(Debug)]
@@ -48,11 +51,21 @@ pub(crate) fn io_error(url: &str, error: Error) -> io::Error {
 }
 
 /// The last cause, which names what happened, in one line.
-fn reason(error: &dyn std::error::Error) -> String {
+fn reason(error: &Error) -> String {
+    use std::error::Error as _;
+
     const MAX_CHARACTERS: usize = 400;
     let mut causes = vec![error.to_string()];
     let mut source = error.source();
+    if matches!(error, Error::Generic { .. }) {
+        causes.clear();
+    }
     while let Some(cause) = source {
+        let http = cause.downcast_ref::<HttpError>();
+        if http.is_some_and(|http| http.kind() == HttpErrorKind::Timeout) {
+            let seconds = requests().timeout.as_secs();
+            return format!("no whole answer in {seconds} s; storage.timeout_s allows more");
+        }
         causes.push(cause.to_string());
         source = cause.source();
     }
@@ -64,8 +77,20 @@ fn reason(error: &dyn std::error::Error) -> String {
         _ => last,
     };
     let line: Vec<&str> = text.split_whitespace().collect();
-    line.join(" ").chars().take(MAX_CHARACTERS).collect()
+    let line: String = line.join(" ").chars().take(MAX_CHARACTERS).collect();
+    let known = FOREIGN_ANSWERS.iter().find(|(theirs, _)| line.contains(theirs));
+    known.map_or(line, |(_, ours)| {
+        format!("{ours}; is this the address of an object store, and is a proxy in between?")
+    })
 }
+
+/// What the client says of answers that no object store gives, and what that means.
+const FOREIGN_ANSWERS: [(&str, &str); 4] = [
+    ("Received non-partial response", "the answer is not the part of it that was asked for"),
+    ("Content-Length Header missing", "the answer does not say how long it is"),
+    ("Content-Range header not present", "the answer does not say which part of it it is"),
+    ("ETag Header missing", "the answer does not name the version of what was written"),
+];
 
 /// `None` where there is no such object.
 pub(crate) fn none_if_absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {

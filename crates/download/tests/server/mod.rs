@@ -37,6 +37,10 @@ pub struct Reply {
     pub stall: Option<Duration>,
     /// Leaves `Content-Length` out; the end of the connection is the end of the body.
     pub without_length: bool,
+    /// Announces so many bytes, whatever the body has.
+    pub announced: Option<usize>,
+    /// Sends a further byte after each such pause, without end.
+    pub drip: Option<Duration>,
 }
 
 impl Reply {
@@ -48,6 +52,8 @@ impl Reply {
             cut_after: None,
             stall: None,
             without_length: false,
+            announced: None,
+            drip: None,
         }
     }
 
@@ -124,7 +130,7 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
 fn send(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 {} Word\r\nConnection: close\r\n", reply.status)?;
     if !reply.without_length {
-        write!(stream, "Content-Length: {}\r\n", reply.body.len())?;
+        write!(stream, "Content-Length: {}\r\n", reply.announced.unwrap_or(reply.body.len()))?;
     }
     for (name, value) in &reply.headers {
         write!(stream, "{name}: {value}\r\n")?;
@@ -136,6 +142,10 @@ fn send(stream: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
     stream.flush()?;
     if let Some(stall) = reply.stall {
         thread::sleep(stall);
+    }
+    while let Some(pause) = reply.drip {
+        thread::sleep(pause);
+        stream.write_all(b"x")?;
     }
     Ok(())
 }

@@ -81,6 +81,7 @@ fn fetch_weights(
     }
     let request = Fetch::new(&url, &destination)
         .sha256(file.sha256_digits)
+        .max_bytes(u64::from(file.megabytes) * 2_000_000)
         .retries(3, Duration::from_millis(500));
     let mut progress = None;
     let mut done_before = 0;
@@ -155,25 +156,36 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_file_with_another_digest_is_refused() {
+    /// The error where a server answers everything with this.
+    fn refusal_of(answer: &'static str) -> String {
         let cache = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let server = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             while let Ok((mut stream, _)) = listener.accept() {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request);
-                let _ = stream.write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nwrong",
-                );
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n{answer}");
             }
         });
         let error =
             fetch_weights(&densenet121(), &base, cache.path(), &Reporter::new(Verbosity::Quiet))
                 .unwrap_err();
-        assert!(format!("{error:#}").contains("a639ec97 was expected"), "{error:#}");
         assert!(!cache.path().join(densenet121().name).exists());
-        drop(server);
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn what_is_not_the_file_is_refused() {
+        for (answer, words) in [
+            ("Content-Length: 5\r\n\r\nwrong", "a639ec97 was expected"),
+            ("Content-Type: text/html\r\n\r\n<html>Log in</html>", "a page (text/html)"),
+            ("Content-Length: 0\r\n\r\n", "an empty file"),
+            ("Content-Length: 900000000\r\n\r\n", "longer than 62000000 bytes"),
+        ] {
+            let error = refusal_of(answer);
+            assert!(error.contains(words), "{error}");
+            assert!(error.contains("Three ways out"), "{error}");
+        }
     }
 }
