@@ -170,7 +170,7 @@ fn whatever_the_address_space_a_program_ends_well_or_in_words() {
     let (project, _) = Project::with_phantom(60);
     project.run_all(&[]);
     let programs: [(&str, &[&str]); 7] = [
-        ("phantom", &["--dataset", "other"]),
+        ("phantom", &["--dataset", "other", "--images", "20"]),
         ("ingest", &["--force", "--dataset", "dataset"]),
         ("resize", &["--force", "--dataset", "dataset"]),
         ("train", &["--force"]),
@@ -190,13 +190,17 @@ fn whatever_the_address_space_a_program_ends_well_or_in_words() {
             (least, enough) = if loads(middle) { (least, middle) } else { (middle, enough) };
         }
         let mut ended = Vec::new();
-        for more in [2, 16, 64, 120, 136, 152, 168, 200, 256, 400, 1024, 4096] {
+        for more in [2, 64, 136, 152, 200, 4096] {
             let output = run_within(enough + more * 1024, &project, program, args);
             let what = format!("{program} with {more} MiB more than its {enough} KiB");
             let (code, said) = (output.status.code(), text(&output.stderr));
             assert!(matches!(code, Some(0 | 1)), "{what}: {:?}: {said}", output.status);
             assert!(!said.contains("panicked"), "{what}: {said}");
-            assert!(code == Some(0) || said.contains("error: "), "{what}: {said}");
+            // OpenMP ends the program itself where it is refused a thread.
+            let is_explained = ["error: ", "libgomp: Thread creation failed"]
+                .iter()
+                .any(|words| said.contains(words));
+            assert!(code == Some(0) || is_explained, "{what}: {said}");
             ended.extend(code);
         }
         assert_eq!((ended.first(), ended.last()), (Some(&1), Some(&0)), "{program}: {ended:?}");

@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 
 use ossify_contract::{ArtefactError, BATCH_IMAGES, FailedImage, ShardRow, ShardWriter};
 use ossify_imaging::{DecodeError, HeaderError, Limits, read_file};
@@ -43,10 +44,10 @@ pub(crate) fn write_shards(
     let free = Mutex::new(free);
     let (done, finished) = channel();
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for started in 0..threads {
             let done = done.clone();
             let (jobs, free) = (&jobs, &free);
-            scope.spawn(move || {
+            let make_batches = move || {
                 // Each thread takes a buffer first and then the images, so that the earliest batch
                 // can always be finished.
                 while let Some(buffer) = next(free) {
@@ -58,7 +59,16 @@ pub(crate) fn write_shards(
                         return;
                     }
                 }
-            });
+            };
+            match Builder::new().spawn_scoped(scope, make_batches) {
+                Ok(_) => {}
+                Err(e) if started == 0 => {
+                    let action = "cannot start a thread that makes tensors of";
+                    return Err(ArtefactError::io(action, images.dataset)(e));
+                }
+                // Fewer threads make the same bytes.
+                Err(_) => break,
+            }
         }
         drop(done);
         let mut sink = Sink { plan, store, recipe, open: None };

@@ -119,7 +119,7 @@ fn in_words(error: &anyhow::Error) -> String {
 }
 
 /// What the system says where a limit of the process is reached, and how to raise it.
-const HELP: [(&str, &str); 2] = [
+const HELP: [(&str, &str); 3] = [
     (
         "Too many open files",
         "`ulimit -n` says how many files a process may have open; `ulimit -n 4096` allows more",
@@ -127,6 +127,11 @@ const HELP: [(&str, &str); 2] = [
     (
         "File too large",
         "`ulimit -f` says how large a file may become; `ulimit -f unlimited` lifts the limit",
+    ),
+    (
+        "Resource temporarily unavailable",
+        "where a thread was refused, `ulimit -u` limits their number and `ulimit -v` the memory of \
+         their stacks; general.threads asks for fewer",
     ),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::sync_channel;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use ossify_settings::Progress;
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -29,7 +29,7 @@ pub(crate) fn read_split(
 ) -> Result<()> {
     std::thread::scope(|scope| -> Result<()> {
         let (sender, batches) = sync_channel::<Result<Vec<Record>>>(1);
-        scope.spawn(move || {
+        let read_ahead = move || {
             for start in (0..listing.images().len()).step_by(BATCH_IMAGES) {
                 let end = listing.images().len().min(start + BATCH_IMAGES);
                 let image = |at| {
@@ -42,7 +42,10 @@ pub(crate) fn read_split(
                     return;
                 }
             }
-        });
+        };
+        std::thread::Builder::new()
+            .spawn_scoped(scope, read_ahead)
+            .context("cannot start a thread that reads label files")?;
         for batch in batches {
             let batch = batch?;
             progress.inc(batch.len() as u64);

@@ -1,5 +1,6 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -17,15 +18,18 @@ pub(crate) fn in_parallel<T: Sync>(
     let queue = Mutex::new(items.iter());
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                while lock(&failed).is_none() {
-                    let Some(item) = lock(&queue).next() else { return };
-                    if let Err(e) = work(item) {
-                        lock(&failed).get_or_insert(e);
-                    }
+        let take_items = || {
+            while lock(&failed).is_none() {
+                let Some(item) = lock(&queue).next() else { return };
+                if let Err(e) = work(item) {
+                    lock(&failed).get_or_insert(e);
                 }
-            });
+            }
+        };
+        for _ in 0..threads.min(items.len()) {
+            if let Err(e) = Builder::new().spawn_scoped(scope, take_items) {
+                lock(&failed).get_or_insert(e);
+            }
         }
     });
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)

@@ -81,9 +81,9 @@ pub fn fetch_ahead(paths: Vec<PathBuf>) {
         wanted.push((mirror, inner));
     }
     if !wanted.is_empty() {
-        std::thread::spawn(move || {
-            wanted.iter().try_for_each(|(mirror, inner)| mirror.cache.fetch(inner))
-        });
+        let fetch = move || wanted.iter().try_for_each(|(mirror, inner)| mirror.cache.fetch(inner));
+        // Without the thread they are fetched when they are opened.
+        let _ = std::thread::Builder::new().spawn(fetch);
     }
 }
 
