@@ -12,6 +12,8 @@ use std::{fs, io};
 use ossify_tests::workspace_root;
 use serde_json::Value;
 
+#[path = "architecture/enums.rs"]
+mod enums;
 #[path = "architecture/module_graph.rs"]
 mod module_graph;
 
@@ -269,6 +271,46 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
+}
+
+#[test]
+fn no_two_crates_declare_enums_of_the_same_variants() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.rs");
+    let source = "/// A.\n#[derive(Debug)]\npub enum A { B, C }\nenum One { B }\n\
+        enum Data { B(u8), C }\nmod inner { vocabulary::words! { /// D.\n #[derive(Ord)] D {\
+        /// E.\n #[default] E = \"e\", F = \"f\", } } }\n\
+        #[cfg(test)]\nmod tests { enum G { H, I } }";
+    fs::write(&file, source).unwrap();
+    let found: Vec<_> = enums::enums_of(&file)
+        .unwrap()
+        .into_iter()
+        .map(|found| (found.name, found.variants.into_iter().collect::<String>()))
+        .collect();
+    assert_eq!(found, [("A".into(), "BC".into()), ("D".into(), "EF".into())]);
+
+    let mut by_variants = BTreeMap::<_, BTreeMap<PathBuf, Vec<String>>>::new();
+    for entry in fs::read_dir(workspace_root().join("crates")).unwrap() {
+        let folder = entry.unwrap().path();
+        let mut files = Vec::new();
+        rust_files(&folder.join("src"), &mut files);
+        for found in files.iter().flat_map(|file| enums::enums_of(file).unwrap()) {
+            let declared = format!("{} in {}", found.name, found.file.display());
+            by_variants
+                .entry(found.variants)
+                .or_default()
+                .entry(folder.clone())
+                .or_default()
+                .push(declared);
+        }
+    }
+    assert!(by_variants.len() > 40, "{} enums", by_variants.len());
+    let mut wrong = String::new();
+    for (variants, crates) in by_variants.iter().filter(|(_, crates)| crates.len() > 1) {
+        writeln!(wrong, "{variants:?}: {:?}", crates.values().flatten().collect::<Vec<_>>())
+            .unwrap();
+    }
+    assert!(wrong.is_empty(), "declare each once, in a crate below both:\n{wrong}");
 }
 
 /// The lines of a source file, without its tests, that access JSON by a literal key.

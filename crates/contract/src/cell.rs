@@ -8,6 +8,7 @@ use arrow::datatypes::{
     DataType, Field, Float32Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt64Type,
 };
 use ossify_diagnostics::{Action, Severity};
+use ossify_vocabulary::UnknownWord;
 
 use crate::words::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 
@@ -155,9 +156,8 @@ impl Cell for Option<Vec<[f32; 2]>> {
     }
 }
 
-/// Enumerations that stand in tables as words.
 macro_rules! word_cell {
-    ($($rust:ty: $($variant:ident),*;)*) => {$(
+    ($($rust:ty),*) => {$(
         impl Cell for $rust {
             fn data_type() -> DataType { DataType::Utf8 }
             fn build<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
@@ -165,22 +165,10 @@ macro_rules! word_cell {
             }
             fn read(column: &ArrayRef, row: usize) -> Result<Self, String> {
                 let word = column.as_string::<i32>().value(row);
-                let all = [$(<$rust>::$variant),*];
-                all.into_iter().find(|value| value.as_str() == word).ok_or_else(|| {
-                    let known = [$(<$rust>::$variant.as_str()),*].join(", ");
-                    format!("`{word}` is none of {known}")
-                })
+                word.parse().map_err(|unknown: UnknownWord| unknown.to_string())
             }
         }
     )*};
 }
 
-word_cell! {
-    Split: Train, Valid, Test;
-    ImageStatus: Labelled, Background, Unlabelled, Unreadable;
-    Shape: Box, Polygon;
-    Severity: Error, Warning, Note;
-    Action: Dropped, Repaired, Kept;
-    LeakTier: SameBytes, SamePixels, Near;
-    MatchKind: Match, ClassError, LocationError, Both, Duplicate, Background, Miss;
-}
+word_cell!(Split, ImageStatus, Shape, Severity, Action, LeakTier, MatchKind);

@@ -52,8 +52,8 @@ pub use run::{
     write_latest,
 };
 pub use shards::{
-    Access, BATCH_IMAGES, FingerprintRow, LeakRow, ShardCompression, ShardImage, ShardReader,
-    ShardRow, ShardShape, ShardWriter, Tensor, shard_file_name, shards_of,
+    Access, BATCH_IMAGES, FingerprintRow, LeakRow, ShardImage, ShardReader, ShardRow, ShardShape,
+    ShardWriter, Tensor, shard_file_name, shards_of,
 };
 pub use summary::{
     ClassesSummary, ComparedSummary, ComparisonSummary, Difference, Excluded, FailedImage,

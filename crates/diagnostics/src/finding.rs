@@ -2,49 +2,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::printable::printable;
 
-/// The severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Information; nothing was changed or lost.
-    Note,
-    /// The input is suspicious but usable.
-    Warning,
-    /// The input cannot be used as it is.
-    Error,
-}
-
-impl Severity {
-    /// The word used in tables and in the terminal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        }
+ossify_vocabulary::words! {
+    /// The severity of a finding.
+    #[derive(PartialOrd, Ord)]
+    Severity {
+        /// Information; nothing was changed or lost.
+        Note = "note",
+        /// The input is suspicious but usable.
+        Warning = "warning",
+        /// The input cannot be used as it is.
+        Error = "error",
     }
 }
 
-/// What was done with the input that a finding is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// The line was dropped.
-    Dropped,
-    /// The line was changed and kept.
-    Repaired,
-    /// The line was kept as it is.
-    Kept,
-}
-
-impl Action {
-    /// The word used in tables and in the terminal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Dropped => "dropped",
-            Action::Repaired => "repaired",
-            Action::Kept => "kept",
-        }
+ossify_vocabulary::words! {
+    /// What was done with the input that a finding is about.
+    Action {
+        /// The line was dropped.
+        Dropped = "dropped",
+        /// The line was changed and kept.
+        Repaired = "repaired",
+        /// The line was kept as it is.
+        Kept = "kept",
     }
 }
 

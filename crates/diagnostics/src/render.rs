@@ -6,19 +6,20 @@ use serde_json::json;
 use crate::finding::{Finding, Severity};
 use crate::printable::printable;
 
-/// The output formats of findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Source line, caret, notes and help; for people.
-    Full,
-    /// `path:line:column: rule: message`, one line per finding.
-    Concise,
-    /// One JSON object per line.
-    Json,
-    /// GitHub workflow commands, which appear as annotations on the changed lines.
-    Github,
-    /// One SARIF 2.1.0 document.
-    Sarif,
+ossify_vocabulary::words! {
+    /// The output formats of findings.
+    Format {
+        /// Source line, caret, notes and help.
+        Full = "full",
+        /// One line per finding.
+        Concise = "concise",
+        /// One JSON object per line.
+        Json = "json",
+        /// Annotations of a GitHub workflow.
+        Github = "github",
+        /// One SARIF 2.1.0 document.
+        Sarif = "sarif",
+    }
 }
 
 /// Longer source lines are cut around the caret in the full format.

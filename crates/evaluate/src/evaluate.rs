@@ -5,8 +5,8 @@ use anyhow::Context as _;
 use ossify_contract::{
     FileEntry, Gate, Publication, ReportSummary, Split, Summary as _, TableWriter,
 };
-use ossify_imaging::Limits;
 use ossify_settings::{Context, EvaluateSettings, Outcome, StageError};
+use ossify_vocabulary::Limits;
 use serde_json::json;
 
 use crate::failures::matches::match_image;
@@ -182,9 +182,7 @@ impl Evaluation<'_> {
             files.push(publication.describe(&path, None)?);
         }
 
-        let resize = &self.context.settings.resize;
-        let limits =
-            Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
+        let limits = Limits::from(&self.context.settings.resize);
         let (overlays, undrawn) =
             draw_overlays(&data, &self.context.dataset, settings.overlays, &limits);
         if let Some(first) = undrawn.first() {

@@ -526,7 +526,7 @@ fn the_command_line_is_checked_before_anything_is_read() {
     assert!(text.contains("--to <FILE.json>"), "{text}");
     let done =
         command(folder.path(), Some("export"), &["--split", "all", "--to", "x.json"]).code(2);
-    assert!(stderr(&done).contains("there are train, valid and test"));
+    assert!(stderr(&done).contains("is none of train, valid, test"));
     let done =
         Command::cargo_bin("ossify-evaluate").unwrap().args(["--force", "import"]).assert().code(2);
     assert!(stderr(&done).contains("cannot be used with"), "{}", stderr(&done));

@@ -6,7 +6,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use ossify_imaging::{DecodeError, Limits, Pixels, decode, read_file};
+use ossify_imaging::{DecodeError, Pixels, decode, read_file};
+use ossify_vocabulary::Limits;
 
 fn main() -> ExitCode {
     let Some(path) = std::env::args_os().nth(1) else {

@@ -2,10 +2,8 @@
 
 use std::time::Instant;
 
-use ossify_imaging::{
-    Channels, Filter, Geometry, Limits, TensorSpec, decode, decode_picture, to_tensor,
-    to_tensor_into,
-};
+use ossify_imaging::{decode, decode_picture, to_tensor, to_tensor_into};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: jpeg_stages FOLDER [ROUNDS]")?;

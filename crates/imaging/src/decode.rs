@@ -3,6 +3,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use image::{DynamicImage, ImageError, ImageReader};
+use ossify_vocabulary::Limits;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
@@ -13,7 +14,7 @@ use crate::format::ImageFormat;
 use crate::header::read_header;
 use crate::image_header::ImageHeader;
 use crate::jpeg::{self, Refusal};
-use crate::limits::Limits;
+use crate::limits;
 use crate::pixels::Pixels;
 
 /// Reads an image file, or an object at a URL, into memory, if it is a regular file within the
@@ -69,7 +70,7 @@ pub(crate) fn decode_with_header(
     header: &ImageHeader,
     limits: &Limits,
 ) -> Result<Pixels, DecodeError> {
-    limits.check(header)?;
+    limits::check(limits, header)?;
     // A third-party decoder that panics on a hostile file only costs that file.
     let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| match header.format {
         ImageFormat::Jpeg => decode_jpeg(bytes, header),

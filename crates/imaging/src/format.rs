@@ -24,6 +24,10 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
+    /// The endings of names of files in these formats, in lower case.
+    pub const EXTENSIONS: [&str; 9] =
+        ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dcm", "dicom"];
+
     /// The name used in tables: `jpeg`, `png`, `bmp`, `tiff`, `webp`, `dicom`.
     pub fn as_str(self) -> &'static str {
         match self {

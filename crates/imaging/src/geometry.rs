@@ -1,90 +1,39 @@
 //! The geometry from a picture to its tensor.
 
 use ossify_contract::Transform;
+use ossify_vocabulary::{Filter, Geometry, TensorSpec};
 
-/// Channels of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Channels {
-    /// Red, green, blue; gray images give three equal channels.
-    Rgb,
-    /// Luma of ITU-R BT.601.
-    Gray,
-}
+/// Minimum number of samples per tensor pixel, along each axis, when a picture is decoded at a
+/// fraction of its size. With fewer, frequencies that the kernel would have damped would alias into
+/// the tensor.
+const SAMPLES_PER_PIXEL: f64 = 1.0;
 
-impl Channels {
-    /// 3 or 1.
-    pub fn count(self) -> usize {
-        match self {
-            Channels::Rgb => 3,
-            Channels::Gray => 1,
-        }
+/// The number of eighths of a source's width and height that the tensor needs, 1 to 8.
+pub(crate) fn eighths(spec: &TensorSpec, source: (u32, u32)) -> usize {
+    if !spec.antialias || spec.filter == Filter::Nearest {
+        return 8;
     }
+    let plan = Plan::new(spec, source);
+    let (_, _, width, height) = plan.crop;
+    let wanted =
+        (f64::from(plan.width) / width).max(f64::from(plan.height) / height) * SAMPLES_PER_PIXEL;
+    ((wanted * 8.0).ceil() as usize).clamp(1, 8)
 }
 
-/// How a picture that is not square fills a square tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Geometry {
-    /// The whole picture is stretched to fill the tensor.
-    Stretch,
-    /// The whole picture is centred with its proportions kept, between black bars.
-    Letterbox,
-    /// The largest centred square of the picture; the rest is discarded.
-    CenterCrop,
+/// Which part of the source is mapped to which part of the tensor.
+pub(crate) struct Plan {
+    /// Left, top, width and height in source pixels.
+    pub(crate) crop: (f64, f64, f64, f64),
+    pub(crate) left: u32,
+    pub(crate) top: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
 }
 
-/// The resampling kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Filter {
-    /// The nearest pixel; never antialiased.
-    Nearest,
-    /// Triangle.
-    Bilinear,
-    /// Hamming-windowed sinc, as sharp as bicubic at bilinear cost.
-    Hamming,
-    /// Catmull-Rom bicubic.
-    CatmullRom,
-    /// Mitchell-Netravali bicubic.
-    Mitchell,
-    /// Sinc windowed by sinc, three lobes.
-    Lanczos3,
-}
-
-/// The tensor to make of each picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TensorSpec {
-    /// Width and height; at least 1.
-    pub side_px: u32,
-    /// Channels.
-    pub channels: Channels,
-    /// How the picture fills the square.
-    pub geometry: Geometry,
-    /// The kernel.
-    pub filter: Filter,
-    /// Whether the kernel widens when a picture is reduced, so that every source pixel counts.
-    pub antialias: bool,
-}
-
-impl TensorSpec {
-    /// Bytes of one tensor.
-    pub fn bytes(&self) -> usize {
-        self.side_px as usize * self.side_px as usize * self.channels.count()
-    }
-
-    /// The number of eighths of a source's width and height that the tensor needs, 1 to 8.
-    pub(crate) fn eighths(&self, source: (u32, u32)) -> usize {
-        if !self.antialias || self.filter == Filter::Nearest {
-            return 8;
-        }
-        let plan = self.plan(source);
-        let (_, _, width, height) = plan.crop;
-        let wanted = (f64::from(plan.width) / width).max(f64::from(plan.height) / height)
-            * SAMPLES_PER_PIXEL;
-        ((wanted * 8.0).ceil() as usize).clamp(1, 8)
-    }
-
-    pub(crate) fn plan(&self, (width, height): (u32, u32)) -> Plan {
-        let side = self.side_px;
-        match self.geometry {
+impl Plan {
+    pub(crate) fn new(spec: &TensorSpec, (width, height): (u32, u32)) -> Self {
+        let side = spec.side_px;
+        match spec.geometry {
             Geometry::Stretch => Plan {
                 crop: (0.0, 0.0, width.into(), height.into()),
                 left: 0,
@@ -120,24 +69,7 @@ impl TensorSpec {
             }
         }
     }
-}
 
-/// Minimum number of samples per tensor pixel, along each axis, when a picture is decoded at a
-/// fraction of its size. With fewer, frequencies that the kernel would have damped would alias into
-/// the tensor.
-const SAMPLES_PER_PIXEL: f64 = 1.0;
-
-/// Which part of the source is mapped to which part of the tensor.
-pub(crate) struct Plan {
-    /// Left, top, width and height in source pixels.
-    pub(crate) crop: (f64, f64, f64, f64),
-    pub(crate) left: u32,
-    pub(crate) top: u32,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
-}
-
-impl Plan {
     pub(crate) fn transform(&self) -> Transform {
         let (left, top, width, height) = self.crop;
         let (scale_x, scale_y) = (f64::from(self.width) / width, f64::from(self.height) / height);
@@ -153,5 +85,5 @@ impl Plan {
 /// The transform from an upright source of `source` = (width, height) pixels, each at least 1, to
 /// its tensor.
 pub fn transform(spec: &TensorSpec, source: (u32, u32)) -> Transform {
-    spec.plan(source).transform()
+    Plan::new(spec, source).transform()
 }

@@ -1,12 +1,14 @@
 use std::panic::AssertUnwindSafe;
 
+use ossify_vocabulary::{Limits, TensorSpec};
+
 use crate::decode::decode_with_header;
 use crate::error::DecodeError;
 use crate::format::ImageFormat;
-use crate::geometry::TensorSpec;
+use crate::geometry::eighths;
 use crate::header::read_header;
 use crate::jpeg::{self, Plane, Refusal};
-use crate::limits::Limits;
+use crate::limits;
 use crate::pixels::{Pixels, turned_upright};
 
 /// An upright picture that will become a tensor. Gray is one plane even if the file stores it in
@@ -105,8 +107,8 @@ pub fn decode_picture(
 ) -> Result<Picture, DecodeError> {
     let header = read_header(bytes)?;
     if header.format == ImageFormat::Jpeg {
-        limits.check(&header)?;
-        let n = spec.eighths((header.width, header.height));
+        limits::check(limits, &header)?;
+        let n = eighths(spec, (header.width, header.height));
         // Our own decoder handles common files; the general one handles all others, and explains
         // errors.
         match std::panic::catch_unwind(AssertUnwindSafe(|| jpeg::decode(bytes, n))) {

@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use ossify_contract::Transform;
+use ossify_vocabulary::{Channels, Filter, TensorSpec};
 
 use crate::error::DecodeError;
-use crate::geometry::{Channels, Filter, Plan, TensorSpec};
+use crate::geometry::Plan;
 use crate::picture::{Layer, Layers, Picture};
 use crate::pixels::{Pixels, luma, spread_gray};
 
@@ -36,7 +37,7 @@ pub fn to_tensor_into(
         // The buffers are reused from one picture to the next.
         static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
     }
-    let plan = spec.plan(picture.size());
+    let plan = Plan::new(spec, picture.size());
     BUFFERS.with_borrow_mut(|buffers| {
         let inner = buffers.resized(picture, spec, &plan)?;
         if inner.len() == out.len() {
@@ -165,8 +166,9 @@ fn pad(inner: &[u8], spec: &TensorSpec, plan: &Plan, out: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
+    use ossify_vocabulary::Geometry;
+
     use super::*;
-    use crate::geometry::Geometry;
 
     #[test]
     fn a_picture_that_cannot_be_resized_is_an_error_and_not_the_picture_before() {

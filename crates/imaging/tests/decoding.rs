@@ -6,7 +6,8 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageBuffer, ImageFormat as Encoding};
-use ossify_imaging::{DecodeError, Limits, Pixels, decode, read_file, read_header};
+use ossify_imaging::{DecodeError, Pixels, decode, read_file, read_header};
+use ossify_vocabulary::Limits;
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()

@@ -7,7 +7,8 @@ mod common;
 use common::{Dicom, Value};
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use ossify_imaging::{ImageFormat, Limits, Pixels, decode, read_header};
+use ossify_imaging::{ImageFormat, Pixels, decode, read_header};
+use ossify_vocabulary::Limits;
 
 fn decoded(dicom: &Dicom) -> Pixels {
     decode(&dicom.bytes(), &Limits::default()).unwrap()

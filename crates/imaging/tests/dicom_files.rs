@@ -11,7 +11,8 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 use image::{ExtendedColorType, ImageEncoder as _};
-use ossify_imaging::{DecodeError, Limits, decode, probe, read_header};
+use ossify_imaging::{DecodeError, decode, probe, read_header};
+use ossify_vocabulary::Limits;
 
 const VALUES: [i32; 6] = [0, 300, 1000, 2000, 3000, 4095];
 const SHADES: [u8; 6] = [0, 19, 62, 125, 187, 255];

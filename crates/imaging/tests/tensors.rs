@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use ossify_contract::{Transform, UnitBox};
-use ossify_imaging::{Channels, Filter, Geometry, Pixels, TensorSpec, to_tensor, transform};
+use ossify_imaging::{Pixels, to_tensor, transform};
+use ossify_vocabulary::{Channels, Filter, Geometry, TensorSpec};
 use proptest::prelude::*;
 
 const GEOMETRIES: [Geometry; 3] = [Geometry::Stretch, Geometry::Letterbox, Geometry::CenterCrop];

@@ -23,4 +23,3 @@ pub use read::label::{LabelFile, parse_labels};
 pub use read::label_rules::LabelRules;
 pub use read::object::LabelObject;
 pub use stage::run;
-pub use write::findings::FindingFormat;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ossify_ingest::FindingFormat;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use ossify_diagnostics::Format;
 use ossify_ingest::rules::{Rule, explain, list};
 use ossify_settings::Exit;
 
@@ -16,8 +17,8 @@ struct Cli {
     #[command(flatten)]
     share: ossify_settings::ShareArgs,
     /// Prints all findings on standard output, in this format
-    #[arg(long, value_name = "FORM", value_enum, conflicts_with = "json")]
-    format: Option<FindingFormat>,
+    #[arg(long, value_name = "FORM", value_parser = formats(), conflicts_with = "json")]
+    format: Option<Format>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -34,6 +35,14 @@ enum Command {
 
 #[global_allocator]
 static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
+
+/// The values of `--format` with their descriptions.
+fn formats() -> impl TypedValueParser<Value = Format> {
+    let formats = Format::ALL.map(|format| {
+        PossibleValue::new(format.as_str()).help(format.description().trim_end_matches('.'))
+    });
+    PossibleValuesParser::new(formats).try_map(|word| word.parse::<Format>())
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

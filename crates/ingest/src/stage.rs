@@ -7,6 +7,7 @@ use ossify_contract::{
     Fingerprint, PartFolder, PartSummary, Partition, Publication, Split, Summary as _,
     TablesSummary, current_part,
 };
+use ossify_diagnostics::Format;
 use ossify_settings::{Context, Outcome, Share, StageError};
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -25,7 +26,7 @@ use crate::shares::merge::Parts;
 use crate::shares::part::{PartSplits, RecordWriter, STAGE};
 use crate::wording::count;
 use crate::write::classes::RarePolicy;
-use crate::write::findings::{FindingFormat, FindingStream, show};
+use crate::write::findings::{FindingStream, show};
 use crate::write::summary;
 use crate::write::tables::{Finished, LabelTables};
 
@@ -46,11 +47,7 @@ impl From<LayoutError> for StageError {
 /// # Errors
 /// [`StageError::Usage`] if the dataset does not exist or the configuration does not fit it,
 /// otherwise [`StageError::Failed`].
-pub fn run(
-    context: &Context,
-    share: Share,
-    format: Option<FindingFormat>,
-) -> Result<Outcome, StageError> {
+pub fn run(context: &Context, share: Share, format: Option<Format>) -> Result<Outcome, StageError> {
     let layout = layout::find(&context.named_dataset, &context.settings.dataset)?;
     let rare_policy = RarePolicy::new(&context.settings.ingest, &layout.classes)
         .map_err(|reason| StageError::Usage(anyhow!(reason)))?;
@@ -83,7 +80,7 @@ struct Stage<'a> {
     book: &'a RuleBook,
     rare_policy: RarePolicy,
     pool: &'a ThreadPool,
-    format: Option<FindingFormat>,
+    format: Option<Format>,
     root: &'a str,
 }
 

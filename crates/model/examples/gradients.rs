@@ -15,7 +15,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use ossify_model::weights::Metadata;
-use ossify_model::{Classifier, ModelConfig, Normalization, device, pixels, weights};
+use ossify_model::{Classifier, ModelConfig, device, pixels, weights};
+use ossify_vocabulary::{DeviceChoice, Normalization};
 use safetensors::tensor::{Dtype, TensorView};
 
 fn main() -> Result<()> {
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
     };
     let dtype = if precision == "float64" { DType::F64 } else { DType::F32 };
     let (images, side): (usize, usize) = (images.parse()?, side.parse()?);
-    let compute = device::choose(device)?;
+    let compute = device::choose(device.parse()?)?;
     let (classifier, description) = weights::load(Path::new(model), &compute.training())?;
     let classifier = classifier.map(&mut InPrecision(dtype));
     let bytes = std::fs::read(pixels_path).context(pixels_path.clone())?;
@@ -73,7 +74,7 @@ fn write_new(path: &Path, architecture: &str, input_px: usize) -> Result<()> {
         input_px,
         normalization: Normalization::ImageNet,
     };
-    let classifier = Classifier::new(&config, 3, &device::choose("flex")?.inference())?;
+    let classifier = Classifier::new(&config, 3, &device::choose(DeviceChoice::Flex)?.inference())?;
     let class_names = (0..config.classes).map(|index| format!("class {index}")).collect();
     Ok(weights::save(path, &classifier, &Metadata { config, class_names })?)
 }

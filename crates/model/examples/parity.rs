@@ -9,7 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use ossify_model::weights::{self, Metadata};
-use ossify_model::{Classifier, ModelConfig, Normalization, device, pixels};
+use ossify_model::{Classifier, ModelConfig, device, pixels};
+use ossify_vocabulary::Normalization;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,7 +19,7 @@ fn main() -> Result<()> {
         bail!("usage: parity WEIGHTS PIXELS IMAGES SIDE OUT ARCHITECTURE DEVICE");
     };
     let (images, side): (usize, usize) = (images.parse()?, side.parse()?);
-    let compute = device::choose(device)?;
+    let compute = device::choose(device.parse()?)?;
     let config = ModelConfig {
         architecture: architecture.parse()?,
         classes: 6,

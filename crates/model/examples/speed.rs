@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::Device;
-use ossify_model::device::{self, Precision};
-use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, pixels};
+use ossify_model::{BackboneShape, Classifier, ModelConfig, device, pixels};
+use ossify_vocabulary::{Architecture, DeviceChoice, Normalization, Precision};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     };
     let (batch, threads, seconds) = (number(3, "16")?, number(4, "0")?, number(5, "5")?);
 
-    let compute = device::choose(&text(0, "auto"))?;
+    let compute = device::choose(text(0, "auto").parse::<DeviceChoice>()?)?;
     let config = ModelConfig {
         architecture: text(1, "densenet-compact").parse::<Architecture>()?,
         classes: 6,
@@ -33,12 +33,7 @@ fn main() -> Result<()> {
         input_px: number(2, "112")?,
         normalization: Normalization::ImageNet,
     };
-    let precision = match text(8, "float32").as_str() {
-        "float32" => Precision::Float32,
-        "tf32" => Precision::Tf32,
-        "bf16" => Precision::Bfloat16,
-        other => bail!("there is no precision `{other}`"),
-    };
+    let precision: Precision = text(8, "float32").parse()?;
     compute.prepare(threads, precision, false)?;
     let network = |device: &Device| -> Result<Classifier> {
         let Classifier { backbone, head } = Classifier::new(&config, 1, device)?;
@@ -57,9 +52,9 @@ fn main() -> Result<()> {
         compute.name(),
         compute.threads(),
         counts.trainable,
-        config.architecture.shape().multiply_adds(config.input_px) as f64 / 1e6,
+        BackboneShape::of(config.architecture).multiply_adds(config.input_px) as f64 / 1e6,
         config.input_px,
-        config.architecture.shape().features(config.input_px).len(),
+        BackboneShape::of(config.architecture).features(config.input_px).len(),
     );
 
     let classifier = network(&compute.inference())?;

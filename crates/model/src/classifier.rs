@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::{BackboneShape, ConfigError, ModelConfig};
 use crate::densenet::Backbone;
 use crate::head::{Head, HeadOutput, OutputSizes};
 use crate::initial::randomize;
@@ -34,7 +34,7 @@ impl Classifier {
     /// The layers, with arbitrary weights.
     pub(crate) fn empty(config: &ModelConfig, device: &Device) -> Result<Self, ConfigError> {
         config.validate()?;
-        let shape = config.architecture.shape();
+        let shape = BackboneShape::of(config.architecture);
         let backbone = Backbone::with_shape(&shape, config.input_px, device);
         let head = Head::new(
             shape.features(config.input_px),

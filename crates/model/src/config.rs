@@ -1,89 +1,6 @@
 //! What a network looks like: architecture, head, input. Plain values, no tensors.
 
-use std::fmt;
-use std::str::FromStr;
-
-/// A network that this crate can build.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Architecture {
-    /// torchvision's `densenet121`: 6,953,856 weights, 2.6 GMAC at 224 pixels, 1,024 features.
-    DenseNet121,
-    /// torchvision's `densenet161`.
-    DenseNet161,
-    /// torchvision's `densenet169`.
-    DenseNet169,
-    /// torchvision's `densenet201`.
-    DenseNet201,
-    /// A small DenseNet for training from scratch on a few processor cores: 0.2 million weights, 58
-    /// MMAC at 112 pixels. Its features keep where things are ([`Pooling::AverageAndCells`]).
-    DenseNetCompact,
-}
-
-impl Architecture {
-    /// Every architecture, in the order in which help texts list them.
-    pub const ALL: [Self; 5] = [
-        Self::DenseNet121,
-        Self::DenseNet161,
-        Self::DenseNet169,
-        Self::DenseNet201,
-        Self::DenseNetCompact,
-    ];
-
-    /// The name in configuration files and in saved weights.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::DenseNet121 => "densenet121",
-            Self::DenseNet161 => "densenet161",
-            Self::DenseNet169 => "densenet169",
-            Self::DenseNet201 => "densenet201",
-            Self::DenseNetCompact => "densenet-compact",
-        }
-    }
-
-    /// The numbers that make up this architecture.
-    ///
-    /// Those of the four large ones are Table 1 of Huang et al., "Densely Connected Convolutional
-    /// Networks" (2017), as torchvision builds them.
-    pub fn shape(self) -> BackboneShape {
-        let torchvision = |growth_rate, block_layers, stem_channels| BackboneShape {
-            growth_rate,
-            block_layers,
-            stem_channels,
-            bottleneck_factor: 4,
-            pooling: Pooling::GlobalAverage,
-        };
-        match self {
-            Self::DenseNet121 => torchvision(32, [6, 12, 24, 16].to_vec(), 64),
-            Self::DenseNet161 => torchvision(48, [6, 12, 36, 24].to_vec(), 96),
-            Self::DenseNet169 => torchvision(32, [6, 12, 32, 32].to_vec(), 64),
-            Self::DenseNet201 => torchvision(32, [6, 12, 48, 32].to_vec(), 64),
-            Self::DenseNetCompact => BackboneShape {
-                growth_rate: 24,
-                block_layers: [2, 4, 6].to_vec(),
-                stem_channels: 24,
-                bottleneck_factor: 2,
-                pooling: Pooling::AverageAndCells { channels: 48 },
-            },
-        }
-    }
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
-    }
-}
-
-impl FromStr for Architecture {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|architecture| architecture.name() == text)
-            .ok_or_else(|| ConfigError::UnknownArchitecture(text.to_owned()))
-    }
-}
+use ossify_vocabulary::{Architecture, Normalization};
 
 /// The numbers that define a DenseNet; every architecture is one value of this type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +19,33 @@ pub struct BackboneShape {
 }
 
 impl BackboneShape {
+    /// The numbers that make up an architecture.
+    ///
+    /// Those of the four large ones are Table 1 of Huang et al., "Densely Connected Convolutional
+    /// Networks" (2017), as torchvision builds them.
+    pub fn of(architecture: Architecture) -> Self {
+        let torchvision = |growth_rate, block_layers, stem_channels| Self {
+            growth_rate,
+            block_layers,
+            stem_channels,
+            bottleneck_factor: 4,
+            pooling: Pooling::GlobalAverage,
+        };
+        match architecture {
+            Architecture::DenseNet121 => torchvision(32, [6, 12, 24, 16].to_vec(), 64),
+            Architecture::DenseNet161 => torchvision(48, [6, 12, 36, 24].to_vec(), 96),
+            Architecture::DenseNet169 => torchvision(32, [6, 12, 32, 32].to_vec(), 64),
+            Architecture::DenseNet201 => torchvision(32, [6, 12, 48, 32].to_vec(), 64),
+            Architecture::DenseNetCompact => Self {
+                growth_rate: 24,
+                block_layers: [2, 4, 6].to_vec(),
+                stem_channels: 24,
+                bottleneck_factor: 2,
+                pooling: Pooling::AverageAndCells { channels: 48 },
+            },
+        }
+    }
+
     /// Channels after each block. Each transition between blocks halves them, rounded down.
     fn block_channels(&self) -> impl Iterator<Item = usize> {
         let mut channels = self.stem_channels;
@@ -211,60 +155,6 @@ impl FeatureLayout {
     }
 }
 
-/// How u8 pixels become network input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Normalization {
-    /// `(pixel / 255 - mean) / standard deviation` with the channel statistics of ImageNet, which
-    /// torchvision's weights expect.
-    #[default]
-    ImageNet,
-    /// `pixel / 255`.
-    None,
-}
-
-impl Normalization {
-    /// The name in configuration files and in saved weights.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ImageNet => "imagenet",
-            Self::None => "none",
-        }
-    }
-
-    /// Mean of each channel (red, green, blue) that is subtracted, on the scale 0..1.
-    pub fn mean(self) -> [f32; 3] {
-        match self {
-            Self::ImageNet => [0.485, 0.456, 0.406],
-            Self::None => [0.0; 3],
-        }
-    }
-
-    /// Standard deviation of each channel that is divided by, on the scale 0..1.
-    pub fn standard_deviation(self) -> [f32; 3] {
-        match self {
-            Self::ImageNet => [0.229, 0.224, 0.225],
-            Self::None => [1.0; 3],
-        }
-    }
-}
-
-impl fmt::Display for Normalization {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
-    }
-}
-
-impl FromStr for Normalization {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::ImageNet, Self::None]
-            .into_iter()
-            .find(|normalization| normalization.name() == text)
-            .ok_or_else(|| ConfigError::UnknownNormalization(text.to_owned()))
-    }
-}
-
 /// Everything that decides the layers of a [`Classifier`](crate::Classifier).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
@@ -292,7 +182,7 @@ impl ModelConfig {
         let size = |value: usize| value as u128;
         let dense = |inputs: u128, units: u128| inputs.saturating_add(1).saturating_mul(units);
         let FeatureLayout { average, cell_channels, .. } =
-            self.architecture.shape().features(self.input_px.min(MAX_INPUT_PX));
+            BackboneShape::of(self.architecture).features(self.input_px.min(MAX_INPUT_PX));
         let mut inputs = size(average + cell_channels);
         let mut total = 0_u128;
         for units in self.head_widths.iter().map(|&units| size(units)) {
@@ -309,7 +199,7 @@ impl ModelConfig {
     /// `first_block`, counted from 1, and of all that follows, at the least: the block's outputs. 0
     /// adds the output of the first convolution.
     pub fn map_numbers(&self, first_block: usize) -> u64 {
-        let shape = self.architecture.shape();
+        let shape = BackboneShape::of(self.architecture);
         let numbers = |channels: usize, side: usize| {
             [channels, side, side].into_iter().fold(1_u64, |product, factor| {
                 product.saturating_mul(factor.try_into().unwrap_or(u64::MAX))
@@ -327,7 +217,7 @@ impl ModelConfig {
     /// # Errors
     /// [`ConfigError`] with the value that does not fit.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let smallest = self.architecture.shape().smallest_input_px();
+        let smallest = BackboneShape::of(self.architecture).smallest_input_px();
         if self.classes == 0 {
             Err(ConfigError::NoClasses)
         } else if let Some(index) = self.head_widths.iter().position(|&width| width == 0) {
@@ -351,15 +241,6 @@ impl ModelConfig {
 /// A configuration that describes no network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
-    /// No architecture has this name.
-    #[error(
-        "there is no architecture `{0}`; known are {known}",
-        known = Architecture::ALL.map(Architecture::name).join(", ")
-    )]
-    UnknownArchitecture(String),
-    /// No normalisation has this name.
-    #[error("there is no normalisation `{0}`; known are imagenet, none")]
-    UnknownNormalization(String),
     /// A classifier without classes.
     #[error("the network needs at least one class")]
     NoClasses,

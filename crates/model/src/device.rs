@@ -1,83 +1,13 @@
 //! Which device computes: CUDA or the processor through libtorch, or Flex, which needs nothing
 //! installed.
 
-use std::fmt;
-use std::str::FromStr;
-
 use burn::tensor::Device;
 use ossify_torch_kernels::runtime::{self, Numerics, RuntimeError};
-
-/// A request for a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The first CUDA device if there is one, else libtorch on the processor, else Flex.
-    Auto,
-    /// The processor through libtorch.
-    Cpu,
-    /// The CUDA device with this index, through libtorch.
-    Cuda(usize),
-    /// The processor through Burn's own backend in Rust.
-    Flex,
-}
-
-impl FromStr for DeviceChoice {
-    type Err = DeviceError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            "flex" => Ok(Self::Flex),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| DeviceError::Unknown(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => write!(out, "auto"),
-            Self::Cpu => write!(out, "cpu"),
-            Self::Cuda(index) => write!(out, "cuda:{index}"),
-            Self::Flex => write!(out, "flex"),
-        }
-    }
-}
-
-/// In what numbers the convolutional part of a network is computed. Weights, statistics, head and
-/// loss are float32 in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// float32 throughout.
-    #[default]
-    Float32,
-    /// float32, of which products take 10 bits: NVIDIA's TF32.
-    Tf32,
-    /// bfloat16 maps, summed up in float32.
-    Bfloat16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Float32 => "float32",
-            Self::Tf32 => "tf32",
-            Self::Bfloat16 => "bf16",
-        })
-    }
-}
+use ossify_vocabulary::{DeviceChoice, Precision};
 
 /// A device that cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    /// The request has no meaning.
-    #[error("there is no device `{0}`; write auto, cpu, cuda:N (N from 0) or flex")]
-    Unknown(String),
     /// A precision that only CUDA devices have.
     #[error(
         "{device} cannot compute in {precision}: only CUDA devices do; set train.precision to \
@@ -112,15 +42,14 @@ pub struct ComputeDevice {
     device: Device,
 }
 
-/// Finds the device for a request: `auto`, `cpu`, `cuda:N` or `flex`.
+/// Finds the device for a request.
 ///
 /// A request for CUDA that cannot be met fails; it never falls back to the processor.
 ///
 /// # Errors
-/// [`DeviceError`] if the text means no device or the device is not there.
-pub fn choose(request: &str) -> Result<ComputeDevice, DeviceError> {
-    let choice: DeviceChoice = request.parse()?;
-    let kind = match choice {
+/// [`DeviceError`] if the device is not there.
+pub fn choose(request: DeviceChoice) -> Result<ComputeDevice, DeviceError> {
+    let kind = match request {
         DeviceChoice::Auto => match runtime::libtorch() {
             Some(info) if info.cuda_devices > 0 => DeviceChoice::Cuda(0),
             Some(_) => DeviceChoice::Cpu,
@@ -128,8 +57,7 @@ pub fn choose(request: &str) -> Result<ComputeDevice, DeviceError> {
         },
         explicit => explicit,
     };
-    let device =
-        open(kind).map_err(|source| DeviceError::Unavailable { request: choice, source })?;
+    let device = open(kind).map_err(|source| DeviceError::Unavailable { request, source })?;
     Ok(ComputeDevice { kind, device })
 }
 

@@ -32,9 +32,7 @@ mod tensors;
 pub mod weights;
 
 pub use classifier::Classifier;
-pub use config::{
-    Architecture, BackboneShape, ConfigError, FeatureLayout, ModelConfig, Normalization, Pooling,
-};
+pub use config::{BackboneShape, ConfigError, FeatureLayout, ModelConfig, Pooling};
 pub use densenet::Backbone;
 pub use guard::{DeviceFailure, on_device};
 pub use head::{Head, HeadOutput, OutputSizes};

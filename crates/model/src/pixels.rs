@@ -7,8 +7,7 @@
 use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d};
 use burn::tensor::ops::AvgPoolOptions;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
-
-use crate::config::Normalization;
+use ossify_vocabulary::Normalization;
 
 /// Pixels that cannot become network input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

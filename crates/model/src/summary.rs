@@ -34,7 +34,7 @@ pub struct LayerSummary {
 
 /// The layers of a network in the order in which an image passes them.
 pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
-    let shape = config.architecture.shape();
+    let shape = BackboneShape::of(config.architecture);
     let mut layers = Vec::new();
     let last_map = push_blocks(&shape, config.input_px, &mut layers);
     push_neck(&shape, config.input_px, last_map, &mut layers);
@@ -153,8 +153,10 @@ fn push_head(config: &ModelConfig, shape: &BackboneShape, layers: &mut Vec<Layer
 
 #[cfg(test)]
 mod tests {
+    use ossify_vocabulary::{Architecture, DeviceChoice, Normalization};
+
     use super::*;
-    use crate::config::{Architecture, Normalization};
+
     use crate::{Classifier, device};
 
     #[test]
@@ -177,13 +179,15 @@ mod tests {
                     .sum();
                 assert_eq!(
                     convolutions,
-                    architecture.shape().multiply_adds(input_px),
+                    BackboneShape::of(architecture).multiply_adds(input_px),
                     "{architecture} at {input_px}"
                 );
-                let counts =
-                    Classifier::empty(&config, &device::choose("flex").unwrap().inference())
-                        .unwrap()
-                        .parameter_counts();
+                let counts = Classifier::empty(
+                    &config,
+                    &device::choose(DeviceChoice::Flex).unwrap().inference(),
+                )
+                .unwrap()
+                .parameter_counts();
                 assert_eq!(
                     layers.iter().map(|layer| layer.parameters).sum::<usize>(),
                     counts.trainable

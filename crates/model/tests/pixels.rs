@@ -4,7 +4,8 @@
 mod common;
 
 use common::{assert_close, devices, pixels, values};
-use ossify_model::{Normalization, pixels as input};
+use ossify_model::pixels as input;
+use ossify_vocabulary::Normalization;
 
 #[test]
 fn pixels_are_scaled_per_channel_and_permuted() {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use common::{config, devices, flex, metadata, pixels, values};
 use ossify_model::weights::{self, WeightsError};
-use ossify_model::{Architecture, Classifier, ModelConfig, pixels as input};
+use ossify_model::{Classifier, ModelConfig, pixels as input};
+use ossify_vocabulary::Architecture;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tempfile::TempDir;
@@ -70,9 +71,12 @@ fn refusal(result: Result<impl Sized, WeightsError>) -> String {
 fn features(classifier: &Classifier) -> Vec<f32> {
     let (bytes, shape) = pixels(1, 64);
     let device = classifier.devices().remove(0);
-    values(classifier.backbone.forward(
-        input::to_input(bytes, shape, &device, ossify_model::Normalization::ImageNet, 64).unwrap(),
-    ))
+    values(
+        classifier.backbone.forward(
+            input::to_input(bytes, shape, &device, ossify_vocabulary::Normalization::ImageNet, 64)
+                .unwrap(),
+        ),
+    )
 }
 
 #[test]

@@ -1,15 +1,6 @@
 //! The faults that can be planted.
 
-use ossify_contract::Split;
-
-/// How objects are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LabelShape {
-    /// Centre and size.
-    Box,
-    /// Corners.
-    Polygon,
-}
+use ossify_contract::{Shape, Split};
 
 /// One kind of fault of an image or its label file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,12 +80,12 @@ impl Fault {
     }
 
     /// The shape that the file's labels must have, if the fault needs one.
-    pub fn shape(self) -> Option<LabelShape> {
+    pub fn shape(self) -> Option<Shape> {
         match self {
             ConfidenceColumn | TooFewCoordinates | PixelBox | BoxPastTheEdge | BoxWithoutWidth
-            | SameBoxTwice | CoordinateHasAComma => Some(LabelShape::Box),
+            | SameBoxTwice | CoordinateHasAComma => Some(Shape::Box),
             OddCoordinate | Triangle | VertexOutOfRange | VertexClamped | FlatPolygon
-            | CrossingEdges | MixedShapes | SameBoxOtherPolygon => Some(LabelShape::Polygon),
+            | CrossingEdges | MixedShapes | SameBoxOtherPolygon => Some(Shape::Polygon),
             _ => None,
         }
     }

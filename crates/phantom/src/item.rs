@@ -1,9 +1,9 @@
 //! One image of a dataset, before it is drawn.
 
-use ossify_contract::Split;
+use ossify_contract::{Shape, Split};
 
 use crate::encode::Format;
-use crate::fault::{Fault, LabelShape};
+use crate::fault::Fault;
 use crate::picture::Order;
 
 /// One image with its label file.
@@ -24,7 +24,7 @@ pub struct Item {
     /// File name without extension.
     pub name: String,
     /// Whether its objects are labelled with boxes or polygons.
-    pub shape: LabelShape,
+    pub shape: Shape,
     /// What is wrong with it.
     pub fault: Option<Fault>,
 }

@@ -1,7 +1,8 @@
 //! Label lines.
 
+use ossify_contract::Shape;
+
 use crate::dice::Dice;
-use crate::fault::LabelShape;
 use crate::picture::Object;
 
 /// A label line as it will be written, and what ingest makes of it.
@@ -10,7 +11,7 @@ pub struct Line {
     /// The values.
     pub tokens: Vec<String>,
     /// Whether it is a box or a polygon, if it is accepted.
-    pub shape: LabelShape,
+    pub shape: Shape,
     /// Whether ingest drops it.
     pub dropped: bool,
 }
@@ -23,7 +24,7 @@ impl Line {
 }
 
 /// The label lines of `objects`.
-pub fn label_lines(objects: &[Object], shape: LabelShape, dice: &mut Dice) -> Vec<Line> {
+pub fn label_lines(objects: &[Object], shape: Shape, dice: &mut Dice) -> Vec<Line> {
     // Some exporters repeat the first corner at the end.
     let is_closed = dice.chance(0.5);
     objects
@@ -32,10 +33,10 @@ pub fn label_lines(objects: &[Object], shape: LabelShape, dice: &mut Dice) -> Ve
         .collect()
 }
 
-fn tokens(object: &Object, shape: LabelShape, is_closed: bool) -> Vec<String> {
+fn tokens(object: &Object, shape: Shape, is_closed: bool) -> Vec<String> {
     let mut tokens = vec![object.anatomy.class_id().to_string()];
     match shape {
-        LabelShape::Polygon => {
+        Shape::Polygon => {
             let closing = object.outline.first().filter(|_| is_closed);
             tokens.extend(
                 object
@@ -45,7 +46,7 @@ fn tokens(object: &Object, shape: LabelShape, is_closed: bool) -> Vec<String> {
                     .flat_map(|corner| [corner.x.to_string(), corner.y.to_string()]),
             );
         }
-        LabelShape::Box => {
+        Shape::Box => {
             let spread = |values: &mut dyn Iterator<Item = f32>| {
                 values.fold((f64::MAX, f64::MIN), |(low, high), value| {
                     (low.min(value.into()), high.max(value.into()))

@@ -1,11 +1,11 @@
 //! Decides what each image of a dataset is.
 
-use ossify_contract::Split;
+use ossify_contract::{Shape, Split};
 
 use crate::anatomy::Anatomy;
 use crate::dice::{Dice, Stream};
 use crate::encode::Format;
-use crate::fault::{Fault, LabelShape};
+use crate::fault::Fault;
 use crate::item::Item;
 use crate::leak::prepare_originals;
 use crate::parameters::Parameters;
@@ -162,7 +162,7 @@ fn new_item(
         format,
         quality: 86 + dice.below(10) as u8,
         name: format!("{stem}.rf.{:016x}{:016x}", dice.bits(), dice.bits()),
-        shape: if dice.chance(0.75) { LabelShape::Polygon } else { LabelShape::Box },
+        shape: if dice.chance(0.75) { Shape::Polygon } else { Shape::Box },
         fault: None,
     }
 }

@@ -1,11 +1,10 @@
 //! Plants faults in label files.
 
-use ossify_contract::{Action, Severity};
+use ossify_contract::{Action, Severity, Shape};
 
 use crate::dice::Dice;
 use crate::expected::Expected;
 use crate::fault::Fault::{self, *};
-use crate::fault::LabelShape;
 use crate::label_line::Line;
 
 /// A label file with its faults.
@@ -167,11 +166,11 @@ fn changed_line(fault: Fault, sound: &[String]) -> Option<Planted> {
 }
 
 /// A sound line for faults that are about the combination of lines.
-fn odd_line(fault: Fault, sound: &[String], shape: LabelShape) -> Option<Line> {
+fn odd_line(fault: Fault, sound: &[String], shape: Shape) -> Option<Line> {
     let (tokens, shape) = match fault {
         Triangle => (nudged(sound).into_iter().take(7).collect(), shape),
         SameBoxOtherPolygon => (other_polygon(sound), shape),
-        MixedShapes => (box_around(&nudged(sound)), LabelShape::Box),
+        MixedShapes => (box_around(&nudged(sound)), Shape::Box),
         _ => return None,
     };
     Some(Line { tokens, shape, dropped: false })
@@ -263,7 +262,7 @@ mod tests {
         let outline = vec![at(0.3, 0.2), at(0.42, 0.21), at(0.43, 0.35), at(0.31, 0.36)];
         let objects = [Object { anatomy: Anatomy::Wrist, outline }];
         let mut dice = Dice::new(seed, Stream::Plan);
-        let lines = label_lines(&objects, fault.shape().unwrap_or(LabelShape::Polygon), &mut dice);
+        let lines = label_lines(&objects, fault.shape().unwrap_or(Shape::Polygon), &mut dice);
         label_file("train/labels/a.txt", lines, Some(fault), &mut dice)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ossify_contract::{ArtefactError, Split};
+use ossify_contract::{ArtefactError, ImageStatus, Split};
 
 use crate::anatomy::Anatomy;
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::files::measure;
 use crate::leak::Leak;
 use crate::parameters::Parameters;
 use crate::planted::{Planted, PlantedClass, PlantedSplit};
-use crate::write_item::{Status, WrittenItem};
+use crate::write_item::WrittenItem;
 
 /// Id of the rare class.
 const RARE: usize = Anatomy::PlatedHumerus as usize;
@@ -84,10 +84,10 @@ fn add(planted: &mut Planted, item: WrittenItem) {
     split.images += item.images;
     split.labels += item.labels;
     match item.status {
-        Status::Labelled => split.labelled += item.images,
-        Status::Background => split.background += item.images,
-        Status::Unlabelled => split.unlabelled += item.images,
-        Status::Unreadable => split.unreadable += item.images,
+        ImageStatus::Labelled => split.labelled += item.images,
+        ImageStatus::Background => split.background += item.images,
+        ImageStatus::Unlabelled => split.unlabelled += item.images,
+        ImageStatus::Unreadable => split.unreadable += item.images,
     }
     let ledger = planted.ledger.entry(item.split).or_default();
     ledger.lines += item.boxes + item.polygons + item.quarantined;

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ossify_contract::Split;
+use ossify_contract::{ImageStatus, Shape, Split};
 
 use crate::anatomy::Anatomy;
 use crate::dice::{Dice, Stream};
 use crate::encode::{Format, encode};
 use crate::error::{PhantomError, Result};
 use crate::expected::Expected;
-use crate::fault::{Fault, LabelShape};
+use crate::fault::Fault;
 use crate::files::write_file;
 use crate::item::Item;
 use crate::label_line::{Line, label_lines};
@@ -65,7 +65,7 @@ pub(crate) struct WrittenItem {
     pub split: Split,
     pub images: u64,
     pub labels: u64,
-    pub status: Status,
+    pub status: ImageStatus,
     pub boxes: u64,
     pub polygons: u64,
     pub quarantined: u64,
@@ -74,14 +74,6 @@ pub(crate) struct WrittenItem {
     pub conditional: Option<Conditional>,
     pub innocent: Option<Innocent>,
     pub special: Option<SpecialImage>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Status {
-    Labelled,
-    Background,
-    Unlabelled,
-    Unreadable,
 }
 
 /// Writes the image and the label file of an item, with its fault.
@@ -124,7 +116,7 @@ pub(crate) fn write_item(
         }
     }
     let lines = if has_labels { labels.lines.as_slice() } else { &[] };
-    let count_of = |shape: LabelShape| {
+    let count_of = |shape: Shape| {
         lines.iter().filter(|line| !line.dropped && line.shape == shape).count() as u64
     };
     Ok(WrittenItem {
@@ -132,8 +124,8 @@ pub(crate) fn write_item(
         images: image_paths.len() as u64,
         labels: u64::from(has_labels),
         status: status(fault, lines),
-        boxes: count_of(LabelShape::Box),
-        polygons: count_of(LabelShape::Polygon),
+        boxes: count_of(Shape::Box),
+        polygons: count_of(Shape::Polygon),
         quarantined: lines.iter().filter(|line| line.dropped).count() as u64,
         objects_per_class: objects_per_class(lines),
         expected,
@@ -171,13 +163,15 @@ fn findings_of_files(
     }
 }
 
-fn status(fault: Option<Fault>, lines: &[Line]) -> Status {
+fn status(fault: Option<Fault>, lines: &[Line]) -> ImageStatus {
     match fault {
-        Some(Fault::ImageCutShort | Fault::ImageTooSmall) => Status::Unreadable,
-        Some(Fault::LabelMissing | Fault::NotUtf8 | Fault::StemCollision) => Status::Unlabelled,
-        _ if lines.is_empty() => Status::Background,
-        _ if lines.iter().all(|line| line.dropped) => Status::Unlabelled,
-        _ => Status::Labelled,
+        Some(Fault::ImageCutShort | Fault::ImageTooSmall) => ImageStatus::Unreadable,
+        Some(Fault::LabelMissing | Fault::NotUtf8 | Fault::StemCollision) => {
+            ImageStatus::Unlabelled
+        }
+        _ if lines.is_empty() => ImageStatus::Background,
+        _ if lines.iter().all(|line| line.dropped) => ImageStatus::Unlabelled,
+        _ => ImageStatus::Labelled,
     }
 }
 
@@ -230,7 +224,7 @@ pub(crate) fn write_leak(root: &Path, leak: &Leak, seed: u64) -> Result<WrittenI
         split: leak.split,
         images: 1,
         labels: 1,
-        status: Status::Background,
+        status: ImageStatus::Background,
         boxes: 0,
         polygons: 0,
         quarantined: 0,

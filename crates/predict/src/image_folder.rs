@@ -4,19 +4,15 @@ use std::sync::mpsc::SyncSender;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{Fingerprint, ShardShape, UnreadableImage};
-use ossify_imaging::{
-    Channels, Filter, Geometry, HeaderError, Limits, TensorSpec, decode_picture, read_file,
-    to_tensor_into,
-};
+use ossify_imaging::{HeaderError, ImageFormat, decode_picture, read_file, to_tensor_into};
 use ossify_settings::ResizeSettings;
 use ossify_storage::{ReadAhead, is_outage, is_url};
+use ossify_vocabulary::{Limits, TensorSpec};
 use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use crate::network::Batch;
 use crate::rows::Origin;
-
-const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dcm", "dicom"];
 
 /// What a walk through a folder has found.
 #[derive(Default)]
@@ -69,7 +65,7 @@ impl Found {
 
 fn is_image(path: &Path) -> bool {
     let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+    extension.is_some_and(|extension| ImageFormat::EXTENSIONS.contains(&extension.as_str()))
 }
 
 /// The path with bytes that are not UTF-8 as `\xFF`.
@@ -115,17 +111,19 @@ impl ImageFolder {
         }
         let Found { mut ids, unnamed, loops } = found;
         if ids.is_empty() && unnamed.is_empty() {
-            bail!("{} has no image; known are {}", root.display(), EXTENSIONS.join(", "));
+            bail!(
+                "{} has no image; known are {}",
+                root.display(),
+                ImageFormat::EXTENSIONS.join(", ")
+            );
         }
         ids.sort();
-        let limits =
-            Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
         Ok(ImageFolder {
             root: root.to_path_buf(),
             ids,
             loops,
-            spec: tensor_spec(resize),
-            limits,
+            spec: resize.into(),
+            limits: resize.into(),
             unreadable: Mutex::new(unnamed),
         })
     }
@@ -142,9 +140,7 @@ impl ImageFolder {
 
     /// Shape of the tensors.
     pub fn shape(&self) -> ShardShape {
-        #[expect(clippy::cast_possible_truncation, reason = "1 or 3")]
-        let channels = self.spec.channels.count() as u32;
-        ShardShape { height: self.spec.side_px, width: self.spec.side_px, channels }
+        ShardShape::from(&self.spec)
     }
 
     /// Adds names, sizes and times of the files, and how tensors are made of them.
@@ -240,31 +236,5 @@ impl ImageFolder {
             pixels,
             Origin { image_id: id.to_owned(), source: picture.size(), tensor, transform },
         )))
-    }
-}
-
-/// The words of the configuration in the words of the imaging crate.
-fn tensor_spec(settings: &ResizeSettings) -> TensorSpec {
-    use ossify_settings as words;
-    TensorSpec {
-        side_px: settings.side_px,
-        channels: match settings.channels {
-            words::Channels::Rgb => Channels::Rgb,
-            words::Channels::Gray => Channels::Gray,
-        },
-        geometry: match settings.geometry {
-            words::Geometry::Stretch => Geometry::Stretch,
-            words::Geometry::Letterbox => Geometry::Letterbox,
-            words::Geometry::CenterCrop => Geometry::CenterCrop,
-        },
-        filter: match settings.filter {
-            words::Filter::Nearest => Filter::Nearest,
-            words::Filter::Bilinear => Filter::Bilinear,
-            words::Filter::Hamming => Filter::Hamming,
-            words::Filter::CatmullRom => Filter::CatmullRom,
-            words::Filter::Mitchell => Filter::Mitchell,
-            words::Filter::Lanczos3 => Filter::Lanczos3,
-        },
-        antialias: settings.antialias,
     }
 }

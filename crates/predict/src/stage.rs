@@ -9,9 +9,10 @@ use ossify_contract::{
     ShardReader, ShardShape, Split, Summary as _, TableWriter, UnreadableImage, is_plain_id,
     read_latest, refuse_changed, shards_of, write_latest,
 };
-use ossify_model::device::{self, Precision};
+use ossify_model::device;
 use ossify_model::on_device;
 use ossify_settings::{Context, Outcome, ResizeSettings, Share, StageError};
+use ossify_vocabulary::Precision;
 use serde::Deserialize;
 
 use crate::image_folder::ImageFolder;
@@ -66,7 +67,9 @@ pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Out
         ))),
         Some(folder) => Ok(predict_images(context, &find_run(context)?, &folder)?),
         None => {
-            let splits = splits_of(&context.settings.predict.splits)?;
+            // In the order of the tables.
+            let mut splits = context.settings.predict.splits.clone();
+            splits.sort();
             let run = find_run(context)?;
             let work = ShardWork::find(context, &run, splits)?;
             Ok(match share {
@@ -76,19 +79,6 @@ pub fn run(context: &Context, share: Share, images: Option<&Path>) -> Result<Out
             }?)
         }
     }
-}
-
-/// The splits of these names, in the order of the tables.
-fn splits_of(names: &[String]) -> Result<Vec<Split>, StageError> {
-    let split = |name: &String| {
-        name.parse().map_err(|known| {
-            StageError::Usage(anyhow!("predict.splits: \"{name}\" is not a split; {known}"))
-        })
-    };
-    let mut splits = names.iter().map(split).collect::<Result<Vec<Split>, _>>()?;
-    splits.sort();
-    splits.dedup();
-    Ok(splits)
 }
 
 fn find_run(context: &Context) -> Result<Run, StageError> {
@@ -129,7 +119,7 @@ fn find_run(context: &Context) -> Result<Run, StageError> {
 }
 
 pub(crate) fn open_network(context: &Context, run: &Run) -> Result<Network> {
-    let device = device::choose(&context.settings.predict.device)?;
+    let device = device::choose(context.settings.predict.device)?;
     device.prepare(context.threads(), Precision::Float32, false)?;
     context.reporter.say(format_args!(
         "predicts with run {} on {}, {} threads",
@@ -173,7 +163,7 @@ impl<'a> ShardWork<'a> {
             bail!(
                 "{} has no image of {}; see predict.splits",
                 shards.display(),
-                context.settings.predict.splits.join(", ")
+                splits.iter().map(|split| split.as_str()).collect::<Vec<_>>().join(", ")
             );
         }
         let (mut inputs, mut shards_of_split) = (vec![run.model.clone()], BTreeMap::new());

@@ -8,12 +8,16 @@ use std::process::{Command, Output};
 
 use image::{ImageBuffer, Rgb};
 use ossify_contract::{
-    Manifest, PredictionRow, Publication, ShardCompression, ShardRow, ShardShape, ShardWriter,
-    Split, Transform, read_table, shard_file_name, write_latest,
+    Manifest, PredictionRow, Publication, ShardRow, ShardShape, ShardWriter, Split, Transform,
+    read_table, shard_file_name, write_latest,
 };
-use ossify_imaging::{Limits, TensorSpec, decode, to_tensor};
-use ossify_model::{Architecture, Classifier, ModelConfig, Normalization, weights};
+use ossify_imaging::{decode, to_tensor};
+use ossify_model::{Classifier, ModelConfig, weights};
 use ossify_settings::{ResizeSettings, Settings};
+use ossify_vocabulary::{
+    Architecture, Channels, DeviceChoice, Filter, Geometry, Limits, Normalization,
+    ShardCompression, TensorSpec,
+};
 use serde_json::json;
 
 const SIDE: u32 = 48;
@@ -59,7 +63,7 @@ impl Work {
             input_px: 24,
             normalization: Normalization::ImageNet,
         };
-        let device = ossify_model::device::choose("flex").unwrap();
+        let device = ossify_model::device::choose(DeviceChoice::Flex).unwrap();
         let model = Classifier::new(&config, seed, &device.inference()).unwrap();
         let publication = Publication::begin(self.out().join("runs").join(RUN)).unwrap();
         let class_names = ["wrist", "elbow", "hand"].map(String::from).to_vec();
@@ -88,9 +92,9 @@ impl Work {
     fn write_changed_shards(&self, valid: usize, test: usize, change: impl Fn(Vec<u8>) -> Vec<u8>) {
         let spec = TensorSpec {
             side_px: SIDE,
-            channels: ossify_imaging::Channels::Rgb,
-            geometry: ossify_imaging::Geometry::Stretch,
-            filter: ossify_imaging::Filter::Bilinear,
+            channels: Channels::Rgb,
+            geometry: Geometry::Stretch,
+            filter: Filter::Bilinear,
             antialias: true,
         };
         let publication = Publication::begin(self.out().join("shards")).unwrap();

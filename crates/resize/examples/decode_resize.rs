@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use ossify_imaging::{
-    Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, read_file, to_tensor_into,
-};
+use ossify_imaging::{decode_picture, read_file, to_tensor_into};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
 use rayon::prelude::*;
 
 const SPEC: TensorSpec = TensorSpec {

@@ -1,12 +1,9 @@
 //! Turns an image file into a tensor, hashes and brightness.
 
-use ossify_contract::{
-    FailedImage, Fingerprint, FingerprintRow, Row, ShardCompression, ShardRow, ShardShape,
-};
-use ossify_imaging::{
-    DecodeError, HeaderError, Limits, TensorSpec, decode_picture, to_tensor_into,
-};
+use ossify_contract::{FailedImage, Fingerprint, FingerprintRow, Row, ShardRow, ShardShape};
+use ossify_imaging::{DecodeError, HeaderError, decode_picture, to_tensor_into};
 use ossify_settings::ResizeSettings;
+use ossify_vocabulary::{Limits, ShardCompression, TensorSpec};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::fingerprint::{TensorView, perceptual_hash};
@@ -24,51 +21,11 @@ pub(crate) struct Recipe {
 
 impl Recipe {
     pub(crate) fn new(settings: &ResizeSettings) -> Self {
-        use ossify_imaging as imaging;
-        use ossify_settings as words;
-        let channels = match settings.channels {
-            words::Channels::Rgb => imaging::Channels::Rgb,
-            words::Channels::Gray => imaging::Channels::Gray,
-        };
-        let geometry = match settings.geometry {
-            words::Geometry::Stretch => imaging::Geometry::Stretch,
-            words::Geometry::Letterbox => imaging::Geometry::Letterbox,
-            words::Geometry::CenterCrop => imaging::Geometry::CenterCrop,
-        };
-        let filter = match settings.filter {
-            words::Filter::Nearest => imaging::Filter::Nearest,
-            words::Filter::Bilinear => imaging::Filter::Bilinear,
-            words::Filter::Hamming => imaging::Filter::Hamming,
-            words::Filter::CatmullRom => imaging::Filter::CatmullRom,
-            words::Filter::Mitchell => imaging::Filter::Mitchell,
-            words::Filter::Lanczos3 => imaging::Filter::Lanczos3,
-        };
-        let compression = match settings.compression {
-            words::Compression::None => ShardCompression::None,
-            words::Compression::Zstd => ShardCompression::Zstd,
-        };
-        Recipe {
-            spec: TensorSpec {
-                side_px: settings.side_px,
-                channels,
-                geometry,
-                filter,
-                antialias: settings.antialias,
-            },
-            limits: Limits {
-                max_pixels: settings.max_pixels,
-                max_memory_bytes: settings.max_memory_bytes,
-            },
-            compression,
-        }
+        Recipe { spec: settings.into(), limits: settings.into(), compression: settings.compression }
     }
 
     pub(crate) fn shape(&self) -> ShardShape {
-        ShardShape {
-            height: self.spec.side_px,
-            width: self.spec.side_px,
-            channels: self.spec.channels.count() as u32,
-        }
+        ShardShape::from(&self.spec)
     }
 
     /// Hash of everything, except the images, that determines the bytes of a shard and the records
@@ -132,5 +89,21 @@ impl Recipe {
             contrast,
         };
         Ok((ShardRow::new(&source.image_id, size, transform, out), record))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_recipe_stays_so_that_shards_of_earlier_versions_are_kept() {
+        let recipe = Recipe::new(&ResizeSettings::default());
+        assert_eq!(
+            format!("{recipe:?}"),
+            "Recipe { spec: TensorSpec { side_px: 224, channels: Rgb, geometry: Stretch, \
+             filter: Bilinear, antialias: true }, limits: Limits { max_pixels: 100000000, \
+             max_memory_bytes: 1200000000 }, compression: None }"
+        );
     }
 }

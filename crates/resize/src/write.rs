@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;
 
 use ossify_contract::{ArtefactError, BATCH_IMAGES, FailedImage, ShardRow, ShardWriter};
-use ossify_imaging::{DecodeError, HeaderError, Limits, read_file};
+use ossify_imaging::{DecodeError, HeaderError, read_file};
 use ossify_settings::Progress;
 use ossify_storage::{ReadAhead, is_outage};
+use ossify_vocabulary::Limits;
 
 use crate::plan::{Plan, Source};
 use crate::shard_record::{RowRecord, ShardRecord, Store, Unfinished};

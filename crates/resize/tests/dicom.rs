@@ -7,7 +7,8 @@ mod common;
 use common::{Bench, encoded, picture};
 use image::ImageFormat;
 use ossify_contract::{ShardReader, Split};
-use ossify_imaging::{Channels, Filter, Geometry, Limits, Pixels, TensorSpec, decode, to_tensor};
+use ossify_imaging::{Pixels, decode, to_tensor};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
 
 /// A gray DICOM picture of 12 bits with a window that maps 16 stored values to each shade.
 fn dicom(width: u16, height: u16, values: &[u16]) -> Vec<u8> {

@@ -8,9 +8,10 @@ use common::{encoded, pool};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use ossify_contract::{LeakTier, ShardShape, Split, Transform};
-use ossify_imaging::{Channels, Filter, Geometry, Limits, TensorSpec, decode, to_tensor};
+use ossify_imaging::{decode, to_tensor};
 use ossify_resize::leaks::{ImageHashes, Leaks, Picture, find_leaks};
 use ossify_resize::{MIRRORED_BITS, TensorView, perceptual_hash};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
 const STRETCHED: TensorSpec = TensorSpec {

@@ -9,9 +9,8 @@ use image::ImageFormat;
 use ossify_contract::{
     FingerprintRow, ImageStatus, IssueRow, Manifest, ShardReader, Split, read_table,
 };
-use ossify_imaging::{
-    Channels, Filter, Geometry, Limits, TensorSpec, decode_picture, to_tensor_into,
-};
+use ossify_imaging::{decode_picture, to_tensor_into};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
 
 const SPEC: TensorSpec = TensorSpec {
     side_px: 48,

@@ -44,11 +44,10 @@ pub use reporter::{Progress, Reporter, Verbosity};
 pub use rules::{RuleLevel, RuleLevels, RulePolicy};
 pub use schema::Effect;
 pub use sections::{
-    AugmentSettings, BestBy, BoxLoss, Channels, CheckpointSettings, ClassWeights, ClipScope,
-    Compression, DatasetSettings, Epsilon, EvaluateSettings, Filter, FinetuneSettings,
-    GeneralSettings, Geometry, IngestSettings, LossSettings, MissingLabels, ModelSettings,
-    Normalization, OptimizerKind, OptimizerSettings, PhantomSettings, PredictSettings, RareClasses,
-    ResizeSettings, Sampler, SamplerSettings, Samples, Schedule, ScheduleSettings, Settings,
-    StoppingSettings, StorageSettings, TrainMode, TrainPrecision, TrainSettings,
+    AugmentSettings, BestBy, BoxLoss, CheckpointSettings, ClassWeights, ClipScope, DatasetSettings,
+    Epsilon, EvaluateSettings, FinetuneSettings, GeneralSettings, IngestSettings, LossSettings,
+    MissingLabels, ModelSettings, OptimizerKind, OptimizerSettings, PhantomSettings,
+    PredictSettings, RareClasses, ResizeSettings, Sampler, SamplerSettings, Samples, Schedule,
+    ScheduleSettings, Settings, StoppingSettings, StorageSettings, TrainMode, TrainSettings,
 };
 pub use share::{Share, ShareArgs};

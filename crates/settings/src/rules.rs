@@ -40,10 +40,11 @@ pub enum RulePolicy {
 impl RulePolicy {
     /// The levels.
     pub fn levels(self) -> &'static [RuleLevel] {
+        const ALL: &[RuleLevel] = &RuleLevel::ALL;
         match self {
-            RulePolicy::AlwaysReported => &RuleLevel::ALL[1..4],
-            RulePolicy::NoLineEffect => &RuleLevel::ALL[..4],
-            RulePolicy::FullyConfigurable => RuleLevel::ALL,
+            RulePolicy::AlwaysReported => &ALL[1..4],
+            RulePolicy::NoLineEffect => &ALL[..4],
+            RulePolicy::FullyConfigurable => ALL,
         }
     }
 }

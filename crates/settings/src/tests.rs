@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use ossify_vocabulary::Architecture;
 use toml::Value;
 
 use crate::error::ConfigError;
@@ -54,7 +55,7 @@ fn later_layers_win_and_say_where_they_are_from() {
         (settings.train.epochs, settings.train.batch_size, settings.train.optimizer.learning_rate),
         (7, 32, 1.0)
     );
-    assert_eq!(settings.train.model.architecture, "densenet-compact");
+    assert_eq!(settings.train.model.architecture, Architecture::DenseNetCompact);
     let printed = layers.print();
     for expected in [
         "epochs = 7                                   # conf/x.toml:2:1",

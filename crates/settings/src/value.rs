@@ -1,3 +1,8 @@
+use ossify_contract::Split;
+use ossify_vocabulary::{
+    Architecture, Channels, DeviceChoice, Filter, Geometry, Normalization, Precision,
+    ShardCompression,
+};
 use toml::Value;
 
 /// A type that a key of the configuration may have.
@@ -31,6 +36,51 @@ macro_rules! whole_number {
     )*};
 }
 whole_number!(u32, u64, usize);
+
+/// Lets keys have enums of words.
+macro_rules! word_value {
+    ($($name:ty),*) => {$(
+        impl $crate::value::KeyValue for $name {
+            fn expected() -> String {
+                let words = Self::ALL.map(|word| format!("\"{word}\""));
+                format!("one of {}", words.join(", "))
+            }
+
+            fn from_toml(value: &toml::Value) -> Option<Self> {
+                value.as_str()?.parse().ok()
+            }
+
+            fn to_toml(&self) -> toml::Value {
+                toml::Value::String(self.as_str().to_owned())
+            }
+        }
+    )*};
+}
+pub(crate) use word_value;
+word_value!(
+    Architecture,
+    Channels,
+    Filter,
+    Geometry,
+    Normalization,
+    Precision,
+    ShardCompression,
+    Split
+);
+
+impl KeyValue for DeviceChoice {
+    fn expected() -> String {
+        "\"auto\", \"cpu\", \"cuda:N\" or \"flex\"".into()
+    }
+
+    fn from_toml(value: &Value) -> Option<Self> {
+        value.as_str()?.parse().ok()
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::String(self.to_string())
+    }
+}
 
 impl KeyValue for f64 {
     fn expected() -> String {

@@ -13,11 +13,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
+use ossify_vocabulary::TensorSpec;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 pub use reader::{Access, ShardImage, ShardReader, Tensor};
-pub use writer::{BATCH_IMAGES, ShardCompression, ShardWriter};
+pub use writer::{BATCH_IMAGES, ShardWriter};
 
 use crate::manifest::{FileEntry, Manifest};
 use crate::table::{schema_of, table};
@@ -103,6 +104,16 @@ impl ShardShape {
     /// Bytes of one tensor as the length of an Arrow list: 1 to 2^31 - 1.
     fn list_length(&self) -> Option<i32> {
         i32::try_from(self.bytes()).ok().filter(|length| *length > 0)
+    }
+}
+
+impl From<&TensorSpec> for ShardShape {
+    fn from(spec: &TensorSpec) -> Self {
+        ShardShape {
+            height: spec.side_px,
+            width: spec.side_px,
+            channels: spec.channels.count() as u32,
+        }
     }
 }
 
@@ -215,6 +226,8 @@ impl HeadsHash {
 
 #[cfg(test)]
 mod tests {
+    use ossify_vocabulary::ShardCompression;
+
     use super::*;
 
     const SHAPE: ShardShape = ShardShape { height: 5, width: 7, channels: 3 };

@@ -11,6 +11,7 @@ use arrow::datatypes::{SchemaRef, UInt8Type};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow::ipc::{CompressionType, MetadataVersion};
+use ossify_vocabulary::ShardCompression;
 
 use super::direct::DirectFile;
 use super::{
@@ -19,15 +20,6 @@ use super::{
 use crate::error::{ArtefactError, Result};
 use crate::manifest::{FileEntry, HashingWriter};
 use crate::transform::Transform;
-
-/// How a shard lies on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ShardCompression {
-    /// As it is: memory-mapped, read by row without a copy.
-    None,
-    /// Each batch packed with zstd, for cold storage; to read a row its batch is unpacked.
-    Zstd,
-}
 
 /// Images of one record batch: what is made at a time by one thread, and what is unpacked to read
 /// one row of a packed shard. With more of them, few large images would keep few threads busy.

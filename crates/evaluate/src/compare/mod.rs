@@ -13,8 +13,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{ComparedSummary, ComparisonSummary, Publication, Summary as _};
-use ossify_imaging::Limits;
 use ossify_settings::{Context, Outcome, StageError};
+use ossify_vocabulary::Limits;
 use serde_json::json;
 
 use crate::compare::pictures::ChangedPicture;
@@ -152,9 +152,7 @@ impl SplitComparison<'_> {
 
     /// Pictures for each table that is compared; together about `evaluate.overlays`.
     fn draw<'a>(&self, comparison: &'a Comparison) -> Vec<(Vec<ChangedPicture<'a>>, Vec<String>)> {
-        let resize = &self.context.settings.resize;
-        let limits =
-            Limits { max_pixels: resize.max_pixels, max_memory_bytes: resize.max_memory_bytes };
+        let limits = Limits::from(&self.context.settings.resize);
         let wanted =
             self.context.settings.evaluate.overlays.div_ceil(comparison.comparisons.len().max(1));
         let others = comparison.comparisons.iter().zip(&self.data[1..]);

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use ossify_imaging::Limits;
 use ossify_page::{Gallery, NoteKind, Picture, Section};
+use ossify_vocabulary::Limits;
 
 use crate::compare::changes::{ImageChange, ImageChanges, Seen};
 use crate::failures::drawing::{Boxes, DASHED, FINELY_DASHED, draw_all, read_picture};

@@ -57,9 +57,8 @@ impl ComparedTables {
             splits.extend(source.predictions.iter().map(|(split, _)| *split));
         }
         // In the order of evaluate.splits, which each source keeps.
-        let order = |split: &Split| {
-            context.settings.evaluate.splits.iter().position(|name| name == split.as_str())
-        };
+        let order =
+            |split: &Split| context.settings.evaluate.splits.iter().position(|of| of == split);
         splits.sort_by_key(order);
         splits.dedup();
         for split in &splits {

@@ -302,7 +302,7 @@ fn results(
     tables: &Tables,
 ) -> Result<(Vec<Detection>, u64), StageError> {
     let mut context = context.clone();
-    context.settings.evaluate.splits = vec![args.split.to_string()];
+    context.settings.evaluate.splits = vec![args.split];
     if let Some(id) = &args.predictions {
         context.settings.evaluate.predictions.clone_from(id);
     }

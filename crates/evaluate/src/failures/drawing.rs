@@ -8,7 +8,8 @@ use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
 use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use ossify_contract::UnitBox;
-use ossify_imaging::{Limits, decode, read_file};
+use ossify_imaging::{decode, read_file};
+use ossify_vocabulary::Limits;
 use rayon::prelude::*;
 
 use crate::read::split::{Prediction, Truth};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ossify_contract::ImageStatus;
-use ossify_imaging::Limits;
+use ossify_vocabulary::Limits;
 
 use crate::failures::drawing::{Boxes, DASHED, draw_all, read_picture};
 use crate::read::split::{ScoredImage, SplitData};

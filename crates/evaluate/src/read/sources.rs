@@ -70,18 +70,8 @@ impl Sources {
             folder: out.tables(),
             fingerprints: fingerprints.map(|file| out.shards().join(&file.path)),
         };
-        let mut splits: Vec<Split> = Vec::new();
-        for name in &context.settings.evaluate.splits {
-            let split: Split = name.parse().map_err(|_| {
-                StageError::Usage(anyhow!(
-                    "evaluate.splits: \"{name}\" is none of train, valid, test"
-                ))
-            })?;
-            if !splits.contains(&split) {
-                splits.push(split);
-            }
-        }
-        let (id, predictions, manifest) = Self::find(context, asked_by, wanted, &splits)?;
+        let splits = &context.settings.evaluate.splits;
+        let (id, predictions, manifest) = Self::find(context, asked_by, wanted, splits)?;
         let summary = match &manifest {
             Some(manifest) => manifest.summary_of(&out.predictions().join(&id))?,
             None => PredictionsSummary::default(),

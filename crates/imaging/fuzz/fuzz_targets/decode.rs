@@ -11,10 +11,8 @@ use std::panic::PanicHookInfo;
 use std::sync::Mutex;
 
 use libfuzzer_sys::fuzz_target;
-use ossify_imaging::{
-    Channels, Filter, Geometry, Limits, TensorSpec, decode, decode_picture, read_header,
-    to_tensor_into,
-};
+use ossify_imaging::{decode, decode_picture, read_header, to_tensor_into};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
 
 /// Small pictures reach every branch, and thousands of them can be decoded per second.
 const MAX_PIXELS: u64 = 1 << 20;

@@ -4,11 +4,11 @@
 use std::io::Cursor;
 
 use jpeg_decoder::{ColorTransform, Decoder, PixelFormat, UnsupportedFeature};
+use ossify_vocabulary::Limits;
 
 use super::syntax::DECOMPRESS;
 use crate::error::{DecodeError, HeaderError};
 use crate::format::ImageFormat;
-use crate::limits::Limits;
 
 /// Upper bound of the bytes that the decoder holds for each sample: differences and values of
 /// lossless samples, twice.

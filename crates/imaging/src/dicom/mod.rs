@@ -25,13 +25,13 @@ use std::ops::Range;
 use attributes::{Attributes, Photometric};
 use data_set::{DataSet, PixelData};
 use inflate::Inflated;
+use ossify_vocabulary::Limits;
 use samples::Samples;
 use syntax::{Coding, DECOMPRESS};
 
 use crate::error::{DecodeError, HeaderError};
 use crate::format::ImageFormat;
 use crate::image_header::ImageHeader;
-use crate::limits::Limits;
 use crate::pixels::Pixels;
 use crate::source::{ReadAt, Source};
 

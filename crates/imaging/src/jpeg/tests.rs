@@ -1,10 +1,9 @@
 use std::path::Path;
 
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
+
 use super::*;
-use crate::{
-    Channels, Filter, Geometry, Limits, Pixels, TensorSpec, decode as decode_whole, decode_picture,
-    to_tensor, to_tensor_into,
-};
+use crate::{Pixels, decode as decode_whole, decode_picture, to_tensor, to_tensor_into};
 
 fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()

@@ -3,10 +3,9 @@
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder as _};
 use ossify_contract::ClassRow;
-use ossify_imaging::{
-    Channels, Filter, Geometry, Limits, TensorSpec, decode, read_file, to_tensor,
-};
+use ossify_imaging::{decode, read_file, to_tensor};
 use ossify_page::{Gallery, Outline, Picture};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, TensorSpec};
 
 use super::tally::{DrawnImage, Example, Tally};
 use crate::find::layout::Layout;

@@ -13,33 +13,6 @@ const SHOWN_PER_RULE: usize = 3;
 /// Results of a SARIF document; GitHub refuses more.
 const MAX_SARIF_RESULTS: usize = 25_000;
 
-/// The format of findings on standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum FindingFormat {
-    /// Source line, caret, notes and help
-    Full,
-    /// One line per finding
-    Concise,
-    /// One JSON object per line
-    Json,
-    /// Annotations of a GitHub workflow
-    Github,
-    /// One SARIF 2.1.0 document
-    Sarif,
-}
-
-impl From<FindingFormat> for Format {
-    fn from(format: FindingFormat) -> Self {
-        match format {
-            FindingFormat::Full => Format::Full,
-            FindingFormat::Concise => Format::Concise,
-            FindingFormat::Json => Format::Json,
-            FindingFormat::Github => Format::Github,
-            FindingFormat::Sarif => Format::Sarif,
-        }
-    }
-}
-
 /// Writes all findings to a stream, as they arrive if the format allows it.
 pub(crate) struct FindingStream<'a> {
     renderer: Renderer<'a>,
@@ -50,14 +23,9 @@ pub(crate) struct FindingStream<'a> {
 }
 
 impl<'a> FindingStream<'a> {
-    pub fn new(
-        format: FindingFormat,
-        color: bool,
-        root: &'a str,
-        out: Box<dyn Write + 'a>,
-    ) -> Self {
+    pub fn new(format: Format, color: bool, root: &'a str, out: Box<dyn Write + 'a>) -> Self {
         FindingStream {
-            renderer: Renderer { format: format.into(), color, root },
+            renderer: Renderer { format, color, root },
             out,
             held: Vec::new(),
             left_out: 0,

@@ -1,8 +1,8 @@
 //! What a weight file says about its network, so that no other file is needed to use it.
 
-use std::str::FromStr;
+use ossify_vocabulary::UnknownWord;
 
-use crate::config::{Architecture, ModelConfig, Normalization};
+use crate::config::ModelConfig;
 use crate::tensors::error::WeightsProblem;
 use crate::weights::file::Texts;
 
@@ -43,13 +43,13 @@ impl Metadata {
         let pairs = [
             ("format", "pt".to_owned()),
             ("format_version", FORMAT_VERSION.to_owned()),
-            ("architecture", config.architecture.name().to_owned()),
+            ("architecture", config.architecture.to_string()),
             ("classes", config.classes.to_string()),
             ("class_names", json(class_names.as_slice().into())),
             ("head_widths", json(config.head_widths.as_slice().into())),
             ("dropout", config.dropout.to_string()),
             ("input_shape", json(vec![3, config.input_px, config.input_px].into())),
-            ("normalization", config.normalization.name().to_owned()),
+            ("normalization", config.normalization.to_string()),
             ("normalization_mean", format!("{:?}", config.normalization.mean())),
             ("normalization_std", format!("{:?}", config.normalization.standard_deviation())),
             ("box_convention", BOX_CONVENTION.to_owned()),
@@ -77,12 +77,12 @@ impl Metadata {
         }
         let metadata = Self {
             config: ModelConfig {
-                architecture: Architecture::from_str(text(texts, "architecture")?)?,
+                architecture: word(texts, "architecture")?,
                 classes: json(texts, "classes")?,
                 head_widths: json(texts, "head_widths")?,
                 dropout: json(texts, "dropout")?,
                 input_px: height,
-                normalization: Normalization::from_str(text(texts, "normalization")?)?,
+                normalization: word(texts, "normalization")?,
             },
             class_names: json(texts, "class_names")?,
         };
@@ -95,6 +95,15 @@ fn text<'a>(texts: &'a Texts, key: &str) -> Result<&'a str, WeightsProblem> {
     texts.get(key).map(String::as_str).ok_or_else(|| {
         WeightsProblem::Metadata(format!("`{key}` is missing; was it saved by this program?"))
     })
+}
+
+fn word<T: std::str::FromStr<Err = UnknownWord>>(
+    texts: &Texts,
+    key: &str,
+) -> Result<T, WeightsProblem> {
+    text(texts, key)?
+        .parse()
+        .map_err(|error| WeightsProblem::Metadata(format!("`{key}` is wrong: {error}")))
 }
 
 fn json<T: serde::de::DeserializeOwned>(texts: &Texts, key: &str) -> Result<T, WeightsProblem> {

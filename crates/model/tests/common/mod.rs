@@ -3,7 +3,8 @@
 
 use burn::tensor::{Device, Tensor};
 use ossify_model::weights::Metadata;
-use ossify_model::{Architecture, ModelConfig, Normalization, device};
+use ossify_model::{ModelConfig, device};
+use ossify_vocabulary::{Architecture, DeviceChoice, Normalization};
 
 /// A configuration small enough for a test.
 pub fn config(architecture: Architecture) -> ModelConfig {
@@ -26,7 +27,7 @@ pub fn metadata(config: &ModelConfig) -> Metadata {
 
 /// Flex, and libtorch on the processor where the program has it.
 pub fn devices() -> Vec<Device> {
-    ["flex", "cpu"]
+    [DeviceChoice::Flex, DeviceChoice::Cpu]
         .into_iter()
         .filter_map(|request| device::choose(request).ok())
         .map(|device| device.inference())
@@ -34,7 +35,7 @@ pub fn devices() -> Vec<Device> {
 }
 
 pub fn flex() -> Device {
-    device::choose("flex").unwrap().inference()
+    device::choose(DeviceChoice::Flex).unwrap().inference()
 }
 
 /// Random bytes `[images, side, side, 3]`, always the same.

@@ -1,3 +1,5 @@
+use ossify_contract::Split;
+
 use crate::margins::{DropTest, MaxDrop};
 use crate::ranges::{between, sensitivities, splits};
 use crate::schema::{Entries, table};
@@ -8,7 +10,7 @@ table! {
         /// Id of the predictions, "latest", or the path of a predictions table.
         predictions: String [Output] = "latest".into();
         /// Splits to report on, where there are predictions for them.
-        splits: Vec<String> [Output] = vec!["valid".into(), "test".into()] => |v| splits(v);
+        splits: Vec<Split> [Output] = vec![Split::Valid, Split::Test] => |v| splits(v);
         /// Resamples of the bootstrap.
         bootstrap_samples: u32 [Output] = 1000 => |v| between(v, 0, 1_000_000);
         /// Sensitivities (recalls) that a threshold is looked for with, for each class, on the

@@ -16,13 +16,13 @@ pub use general::GeneralSettings;
 pub use ingest::{IngestSettings, RareClasses};
 pub use phantom::PhantomSettings;
 pub use predict::PredictSettings;
-pub use resize::{Channels, Compression, Filter, Geometry, ResizeSettings};
+pub use resize::ResizeSettings;
 pub use storage::StorageSettings;
 pub use train::{
     AugmentSettings, BestBy, BoxLoss, CheckpointSettings, ClassWeights, ClipScope, Epsilon,
-    FinetuneSettings, LossSettings, ModelSettings, Normalization, OptimizerKind, OptimizerSettings,
-    Sampler, SamplerSettings, Samples, Schedule, ScheduleSettings, StoppingSettings, TrainMode,
-    TrainPrecision, TrainSettings,
+    FinetuneSettings, LossSettings, ModelSettings, OptimizerKind, OptimizerSettings, Sampler,
+    SamplerSettings, Samples, Schedule, ScheduleSettings, StoppingSettings, TrainMode,
+    TrainSettings,
 };
 
 use crate::schema::{Schema, Table, table};

@@ -1,56 +1,7 @@
-use crate::choice::choice;
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, ShardCompression, TensorSpec};
+
 use crate::ranges::between;
 use crate::schema::table;
-
-choice! {
-    /// Channels of a tensor.
-    Channels {
-        /// Three, red, green, blue.
-        Rgb = "rgb",
-        /// One.
-        Gray = "gray",
-    }
-}
-
-choice! {
-    /// How a picture of any proportions fills a square tensor.
-    Geometry {
-        /// Stretched to fill it.
-        Stretch = "stretch",
-        /// Whole, between black bars.
-        Letterbox = "letterbox",
-        /// Its centre square.
-        CenterCrop = "center-crop",
-    }
-}
-
-choice! {
-    /// How pixels are interpolated.
-    Filter {
-        /// The nearest pixel.
-        Nearest = "nearest",
-        /// Triangle.
-        Bilinear = "bilinear",
-        /// Hamming window.
-        Hamming = "hamming",
-        /// Catmull-Rom cubic.
-        CatmullRom = "catmull-rom",
-        /// Mitchell-Netravali cubic.
-        Mitchell = "mitchell",
-        /// Lanczos with three lobes.
-        Lanczos3 = "lanczos3",
-    }
-}
-
-choice! {
-    /// How shards lie on the disk.
-    Compression {
-        /// As they are.
-        None = "none",
-        /// Packed, batch by batch.
-        Zstd = "zstd",
-    }
-}
 
 table! {
     /// Images to tensor shards.
@@ -69,9 +20,10 @@ table! {
         /// when images are added.
         images_per_shard: usize [Output] = 1024 => |v| between(v, 1, 1_000_000);
         /// An image with more pixels is refused, not decoded.
-        max_pixels: u64 [Output] = 100_000_000 => |v| between(v, 1, 1_000_000_000_000);
+        max_pixels: u64 [Output] = Limits::default().max_pixels
+            => |v| between(v, 1, 1_000_000_000_000);
         /// An image whose file or decoding takes more memory is refused, bytes.
-        max_memory_bytes: u64 [Output] = 1_200_000_000
+        max_memory_bytes: u64 [Output] = Limits::default().max_memory_bytes
             => |v| between(v, 1, 1_000_000_000_000_000);
         /// How many pictures with similar hashes each image of another split is compared with,
         /// about, in search of near copies: more finds more, and takes longer. 0 looks for the
@@ -84,6 +36,24 @@ table! {
         max_leaks: u64 [Nothing] = 1_000_000_000_000 => |v| between(v, 0, 1_000_000_000_000);
         /// "none" (memory-mapped as it lies) or "zstd" (about a third of the space; for cold
         /// storage).
-        compression: Compression [Output] = Compression::None;
+        compression: ShardCompression [Output] = ShardCompression::None;
+    }
+}
+
+impl From<&ResizeSettings> for TensorSpec {
+    fn from(settings: &ResizeSettings) -> Self {
+        TensorSpec {
+            side_px: settings.side_px,
+            channels: settings.channels,
+            geometry: settings.geometry,
+            filter: settings.filter,
+            antialias: settings.antialias,
+        }
+    }
+}
+
+impl From<&ResizeSettings> for Limits {
+    fn from(settings: &ResizeSettings) -> Self {
+        Limits { max_pixels: settings.max_pixels, max_memory_bytes: settings.max_memory_bytes }
     }
 }

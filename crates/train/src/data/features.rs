@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use burn::tensor::Device;
 use ossify_contract::{ArtefactError, FileEntry, Fingerprint, Publication, Split, write_atomic};
-use ossify_model::{Backbone, Normalization, pixels};
+use ossify_model::{Backbone, pixels};
 use ossify_settings::Reporter;
+use ossify_vocabulary::Normalization;
 use serde_json::json;
 
 use crate::data::recent::Recent;
@@ -94,7 +95,7 @@ impl FeatureRecipe<'_> {
         fingerprint
             .add(env!("CARGO_PKG_VERSION"))
             .add(self.weights_hash)
-            .add(self.normalization.name())
+            .add(self.normalization.as_str())
             .add(self.input_px.to_string());
         fingerprint.add(self.shards_hash).add(self.device_kind);
         for split in splits {

@@ -1,8 +1,8 @@
 use anyhow::{Context as _, Result, bail};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use ossify_contract::ShardShape;
-use ossify_model::pixels::Normalizer;
-use ossify_model::{Normalization, pixels};
+use ossify_model::pixels::{self, Normalizer};
+use ossify_vocabulary::Normalization;
 
 use crate::data::augment::Augmentation;
 use crate::data::augmenter::Augmenter;

@@ -117,7 +117,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use burn::tensor::Device;
-    use ossify_model::{Architecture, ModelConfig, Normalization};
+    use ossify_model::ModelConfig;
+    use ossify_vocabulary::{Architecture, Normalization};
 
     use super::*;
     use crate::optimise::parameters::{ParameterData, restore, snapshot};

@@ -1,8 +1,8 @@
 use anyhow::{Context as _, Result};
 use ossify_contract::{ClassMap, Split};
-use ossify_model::device::{self, Precision};
-use ossify_model::{ModelConfig, on_device};
+use ossify_model::{ModelConfig, device, on_device};
 use ossify_settings::{Context, Outcome};
+use ossify_vocabulary::Precision;
 use serde_json::json;
 
 use crate::data::augment::Augmentation;
@@ -43,7 +43,7 @@ pub fn draw_preview(context: &Context, config: &ModelConfig) -> Result<Outcome> 
     let unit = settings.sampler.unit;
     let train = SplitSamples::read(tables.folder(), &shards, Split::Train, unit)?;
     let shape = train.shards.shape().context("the train split has no image")?;
-    let device = device::choose(&settings.device)?;
+    let device = device::choose(settings.device)?;
     device.prepare(context.threads(), Precision::Float32, false)?;
     let augmentation = Augmentation::new(settings, context.seed());
     let source = Source {

@@ -4,9 +4,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow};
 use burn::module::Module;
 use ossify_contract::{Fingerprint, Inputs};
-use ossify_model::device::{ComputeDevice, DeviceChoice, Precision};
+use ossify_model::device::ComputeDevice;
 use ossify_model::{Classifier, ModelConfig, weights};
-use ossify_settings::{Context, TrainPrecision, TrainSettings};
+use ossify_settings::{Context, TrainSettings};
+use ossify_vocabulary::{DeviceChoice, Precision};
 
 use crate::data::augment::Augmentation;
 use crate::data::batches::Source;
@@ -57,7 +58,7 @@ impl Run<'_> {
             &self.device.training(),
         )?;
         self.load_pretrained(&mut model)?;
-        let is_half = precision(self.settings) == Precision::Bfloat16;
+        let is_half = self.settings.precision == Precision::Bfloat16;
         model.backbone = model
             .backbone
             .keeping_activations(self.settings.keep_activations)
@@ -142,7 +143,7 @@ impl Run<'_> {
         }
         drop(numbers);
         let device_kind = match self.device.kind() {
-            DeviceChoice::Cuda(_) => format!("cuda {}", precision(self.settings)),
+            DeviceChoice::Cuda(_) => format!("cuda {}", self.settings.precision),
             DeviceChoice::Flex => "flex".to_owned(),
             DeviceChoice::Cpu | DeviceChoice::Auto => "cpu".to_owned(),
         };
@@ -161,14 +162,5 @@ impl Run<'_> {
             &self.context.reporter,
             self.interrupt,
         )
-    }
-}
-
-/// The precision that the settings ask for.
-pub fn precision(settings: &TrainSettings) -> Precision {
-    match settings.precision {
-        TrainPrecision::Float32 => Precision::Float32,
-        TrainPrecision::Tf32 => Precision::Tf32,
-        TrainPrecision::Bfloat16 => Precision::Bfloat16,
     }
 }

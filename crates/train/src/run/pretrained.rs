@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use ossify_download::{DownloadError, Fetch, fetch};
-use ossify_model::Architecture;
 use ossify_settings::Reporter;
+use ossify_vocabulary::Architecture;
 
 /// Where torchvision's weights lie.
 const TORCHVISION_URL: &str = "https://download.pytorch.org/models";

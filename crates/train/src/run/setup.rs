@@ -2,9 +2,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use ossify_contract::{Inputs, ShardShape};
-use ossify_model::device::DeviceChoice;
-use ossify_model::{Architecture, ModelConfig, Normalization};
+use ossify_model::{BackboneShape, ModelConfig};
 use ossify_settings::{Context, Effect, Schedule, StageError, TrainMode, TrainSettings};
+use ossify_vocabulary::{Architecture, DeviceChoice};
 
 use crate::data::augment::Augmentation;
 use crate::data::batches::MAX_WAITING_BATCHES;
@@ -18,11 +18,7 @@ use crate::run::pretrained::weights_url;
 /// Fails where settings contradict each other.
 pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageError> {
     let usage = |text: String| Err(StageError::Usage(anyhow!(text)));
-    let architecture: Architecture = settings
-        .model
-        .architecture
-        .parse()
-        .map_err(|e| StageError::Usage(anyhow::Error::new(e)))?;
+    let architecture = settings.model.architecture;
     if settings.model.weights == "imagenet" && architecture == Architecture::DenseNetCompact {
         return usage(format!(
             "train.model.weights = \"imagenet\" is there for torchvision's networks alone; for \
@@ -57,7 +53,7 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
             settings.mode.as_str()
         ));
     }
-    let blocks = architecture.shape().block_layers.len();
+    let blocks = BackboneShape::of(architecture).block_layers.len();
     if settings.finetune.from_block > blocks {
         return usage(format!(
             "train.finetune.from_block is {}, but {architecture} has {blocks} dense blocks",
@@ -80,10 +76,7 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
         head_widths: settings.model.head_widths.clone(),
         dropout: settings.model.dropout,
         input_px: settings.model.input_px as usize,
-        normalization: match settings.model.normalization {
-            ossify_settings::Normalization::ImageNet => Normalization::ImageNet,
-            ossify_settings::Normalization::None => Normalization::None,
-        },
+        normalization: settings.model.normalization,
     };
     config.validate().map_err(|e| {
         StageError::Usage(anyhow::Error::new(e).context("the section [train] describes no network"))

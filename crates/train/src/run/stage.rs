@@ -15,7 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::run::checkpoint::checkpoint_file;
 use crate::run::inputs::{check_room, inputs};
 use crate::run::inspection::{draw_preview, print_layers};
-use crate::run::preparation::{Run, precision};
+use crate::run::preparation::Run;
 use crate::run::pretrained::is_wrong_address;
 use crate::run::report::{announce, environment, outcome_line, run_summary};
 use crate::run::setup::{Fingerprints, check_batches, check_settings, fingerprints};
@@ -106,9 +106,9 @@ fn begin(context: &Context, asked: CliRequest, named: &NamedRun) -> Result<Begun
     let settings = &context.settings.train;
     let unfinished = Unfinished::of(&named.folder);
     check_resume(context, asked, &unfinished, &named.folder)?;
-    let device = device::choose(&settings.device).map_err(anyhow::Error::from)?;
+    let device = device::choose(settings.device).map_err(anyhow::Error::from)?;
     device
-        .prepare(context.threads(), precision(settings), settings.deterministic)
+        .prepare(context.threads(), settings.precision, settings.deterministic)
         .map_err(anyhow::Error::from)?;
     let publication = Publication::begin(&named.folder)?;
     Ok(Begun::ToTrain(Box::new(BegunRun { device, unfinished, publication })))

@@ -9,6 +9,7 @@ use crate::optimise::phases::{Phase, Trained};
 /// phase trains.
 pub fn table(config: &ModelConfig, phases: &[Phase]) -> String {
     let layers = layers(config);
+    let grouped = |number: usize| ossify_page::count(number as u64);
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -67,21 +68,9 @@ fn is_trained(trained: Trained, part: Part) -> bool {
     }
 }
 
-/// `1,234,567`.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
-    groups.join(",")
-}
-
 #[cfg(test)]
 mod tests {
-    use ossify_model::{Architecture, Normalization};
+    use ossify_vocabulary::{Architecture, Normalization};
 
     use super::*;
 
@@ -113,10 +102,5 @@ mod tests {
             blocks.len() == 1 && blocks[0].contains("1024x7x7") && blocks[0].ends_with("yes"),
             "{blocks:?}"
         );
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

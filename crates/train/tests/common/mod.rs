@@ -6,9 +6,10 @@ use std::process::Command;
 
 use ossify_contract::{
     Action, ClassRow, EpochMetrics, ImageRow, ImageStatus, IssueRow, ObjectRow, Publication, Row,
-    Severity, Shape, ShardCompression, ShardRow, ShardShape, ShardWriter, Split, TableWriter,
-    Transform, read_metrics,
+    Severity, Shape, ShardRow, ShardShape, ShardWriter, Split, TableWriter, Transform,
+    read_metrics,
 };
+use ossify_vocabulary::ShardCompression;
 use serde_json::json;
 
 pub const SIDE: u32 = 32;

@@ -3,12 +3,9 @@
 use std::collections::HashMap;
 
 use ossify_contract::{ImageRow, Result, Split, TableReader};
+use ossify_imaging::ImageFormat;
 
 use crate::exchange::import::rows::{Reason, Unfit, shown};
-
-/// Endings that may differ between the dataset and the pictures that another tool was given.
-const IMAGE_ENDINGS: [&str; 9] =
-    ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "dcm", "dicom"];
 
 /// An image of the tables.
 pub(crate) struct NamedImage {
@@ -155,7 +152,7 @@ impl Index {
             .or_else(|| self.by_stem.get(file_name));
         let of_another_ending = || {
             let (stem, ending) = file_name.rsplit_once('.')?;
-            IMAGE_ENDINGS
+            ImageFormat::EXTENSIONS
                 .iter()
                 .any(|known| ending.eq_ignore_ascii_case(known))
                 .then(|| self.by_stem.get(stem))?

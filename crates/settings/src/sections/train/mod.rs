@@ -14,14 +14,16 @@ pub use augment::AugmentSettings;
 pub use checkpoint::{BestBy, CheckpointSettings};
 pub use finetune::FinetuneSettings;
 pub use loss::{BoxLoss, ClassWeights, LossSettings};
-pub use model::{ModelSettings, Normalization};
+pub use model::ModelSettings;
 pub use optimizer::{ClipScope, Epsilon, OptimizerKind, OptimizerSettings};
 pub use sampler::{Sampler, SamplerSettings, Samples};
 pub use schedule::{Schedule, ScheduleSettings};
 pub use stopping::StoppingSettings;
 
+use ossify_vocabulary::{DeviceChoice, Precision};
+
 use crate::choice::choice;
-use crate::ranges::{between, device};
+use crate::ranges::between;
 use crate::schema::table;
 
 choice! {
@@ -36,18 +38,6 @@ choice! {
     }
 }
 
-choice! {
-    /// In what numbers the convolutional part is computed.
-    TrainPrecision {
-        /// float32 throughout.
-        Float32 = "float32",
-        /// float32 whose products take 10 bits.
-        Tf32 = "tf32",
-        /// bfloat16 maps, float32 weights and sums.
-        Bfloat16 = "bf16",
-    }
-}
-
 table! {
     /// Shards to a model.
     TrainSettings {
@@ -59,10 +49,10 @@ table! {
         /// Samples of a step.
         batch_size: usize [Output] = 16 => |v| between(v, 2, 65_536);
         /// "auto", "cpu", "cuda:N" or "flex".
-        device: String [Nothing] = "auto".into() => |v| device(v);
+        device: DeviceChoice [Nothing] = DeviceChoice::Auto;
         /// "float32"; on a CUDA device also "tf32", float32 whose products take 10 bits, or
         /// "bf16", bfloat16 maps with float32 weights and sums.
-        precision: TrainPrecision [Output] = TrainPrecision::Float32;
+        precision: Precision [Output] = Precision::Float32;
         /// On a CUDA device, use only algorithms that give the same bits each time, where there
         /// are any. On processors runs are the same anyway.
         deterministic: bool [Output] = false;

@@ -1,19 +1,8 @@
-use crate::choice::choice;
-use crate::ranges::{between, one_of};
+use ossify_vocabulary::{Architecture, Normalization};
+
+use crate::ranges::between;
 use crate::schema::table;
 
-choice! {
-    /// How bytes become the network's input.
-    Normalization {
-        /// To 0..1, minus ImageNet's mean, by its deviation, a channel each.
-        ImageNet = "imagenet",
-        /// To 0..1.
-        None = "none",
-    }
-}
-
-const ARCHITECTURES: [&str; 5] =
-    ["densenet121", "densenet161", "densenet169", "densenet201", "densenet-compact"];
 /// Layers that a head may have.
 const MAX_HEAD_LAYERS: usize = 16;
 /// Activations of one head layer.
@@ -25,7 +14,7 @@ table! {
     /// The network and its input.
     ModelSettings {
         /// "densenet121", "densenet161", "densenet169", "densenet201" or "densenet-compact".
-        architecture: String [Output] = "densenet121".into() => |v| one_of(v, &ARCHITECTURES);
+        architecture: Architecture [Output] = Architecture::DenseNet121;
         /// The backbone's first weights: "imagenet" (torchvision's, fetched), "none" (random), or
         /// a file.
         weights: String [Output] = "imagenet".into();
