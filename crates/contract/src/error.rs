@@ -38,7 +38,11 @@ pub enum ArtefactError {
         partition: String,
     },
     /// Arrow or Parquet refused the data.
-    #[error("{}: {source}", path.display())]
+    #[error(
+        "{}: {}; if the file is damaged, make it or copy it again",
+        path.display(),
+        arrow_reason(source)
+    )]
     Arrow {
         /// The file.
         path: PathBuf,
@@ -101,6 +105,31 @@ impl ArtefactError {
     }
 }
 
+/// What Arrow or Parquet says, without the names of the layers that it came through.
+pub(crate) fn arrow_reason(error: &arrow::error::ArrowError) -> String {
+    const LAYERS: [&str; 13] = [
+        "Parquet argument error: ",
+        "Parquet error: ",
+        "Invalid argument error: ",
+        "External error: ",
+        "External: ",
+        "Arrow: ",
+        "Ipc error: ",
+        "Parser error: ",
+        "Schema error: ",
+        "Compute error: ",
+        "Cast error: ",
+        "Io error: ",
+        "EOF: ",
+    ];
+    let text = error.to_string();
+    let mut reason = text.as_str();
+    while let Some(inner) = LAYERS.iter().find_map(|layer| reason.strip_prefix(layer)) {
+        reason = inner;
+    }
+    reason.to_owned()
+}
+
 /// The operating system's error inside an Arrow or Parquet error, if one caused it.
 fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error> {
     let mut cause = Some(error);
@@ -114,4 +143,28 @@ fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error>
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::error::ArrowError;
+    use parquet::errors::ParquetError;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_a_library_has_no_names_of_its_layers() {
+        let inner = ParquetError::External("a page is cut short".into());
+        let cases: [(ArrowError, &str); 3] = [
+            (inner.into(), "a page is cut short"),
+            (ParquetError::EOF("eof decoding byte array".into()).into(), "eof decoding byte array"),
+            (ArrowError::CastError("'x' is not a number".into()), "'x' is not a number"),
+        ];
+        for (error, reason) in cases {
+            let text = ArtefactError::arrow("t.parquet")(error).to_string();
+            let expected =
+                format!("t.parquet: {reason}; if the file is damaged, make it or copy it again");
+            assert_eq!(text, expected);
+        }
+    }
 }

@@ -15,7 +15,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::SCHEMA_VERSION;
-use crate::error::{ArtefactError, Result};
+use crate::error::{ArtefactError, Result, arrow_reason};
 use crate::manifest::open;
 
 /// A row type of a table.
@@ -198,7 +198,8 @@ impl<R: Row> TableReader<R> {
             ArtefactError::Arrow { source, .. } => ArtefactError::corrupt(
                 &path,
                 format!(
-                    "no whole Parquet file: {source}; was it cut short? make it or copy it again"
+                    "not a whole Parquet file: {}; was it cut short? make it or copy it again",
+                    arrow_reason(&source)
                 ),
             ),
             other => other,
@@ -229,11 +230,12 @@ impl<R: Row> TableReader<R> {
             let column = batch
                 .column_by_name(field.name())
                 .ok_or_else(|| corrupt(format!("no column `{}`", field.name())))?;
-            let column = cast(column, field.data_type()).map_err(|reason| {
+            let column = cast(column, field.data_type()).map_err(|error| {
                 let (name, found) = (field.name(), column.data_type());
                 corrupt(format!(
-                    "column `{name}` is {found} and should be {}: {reason}",
-                    field.data_type()
+                    "column `{name}` is {found} and should be {}: {}",
+                    field.data_type(),
+                    arrow_reason(&error)
                 ))
             })?;
             if !field.is_nullable() && column.null_count() > 0 {

@@ -363,7 +363,7 @@ fn a_table_that_cannot_be_scored_is_refused_with_place_and_reason() {
     let whole = std::fs::read(&path).unwrap();
     for length in [0, 7, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
-        refused("no whole Parquet file");
+        refused("not a whole Parquet file");
         refused("was it cut short? make it or copy it again");
     }
     common::write_rows(&path, &work.images);

@@ -4,7 +4,7 @@ use ossify_contract::{ArtefactError, FileEntry, Manifest, Split, WorkFolder, rea
 use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
-use crate::error::QueryError;
+use crate::error::{QueryError, polars_reason};
 
 /// Every table that SQL can name, and what makes it.
 const TABLES: [(&str, &str); 8] = [
@@ -87,7 +87,11 @@ impl Table {
             .first()
             .map(|(folder, file)| (folder.clone(), file.path.clone()))
             .unwrap_or_default();
-        ArtefactError::corrupt(folder.join(file), format!("polars cannot read it: {error}")).into()
+        let reason = format!(
+            "cannot be read as a table: {}; run the stage that makes it with --force",
+            polars_reason(&error)
+        );
+        ArtefactError::corrupt(folder.join(file), reason).into()
     }
 }
 
@@ -96,7 +100,7 @@ impl Catalogue {
     /// splits, and the matches of the report on them, or of the newest report.
     ///
     /// # Errors
-    /// [`QueryError::NoTables`] where there is none; [`QueryError::Artefact`] where a file of an
+    /// [`QueryError::NoTables`] if there are no tables; [`QueryError::Artefact`] where a file of an
     /// output is missing or has another size than its manifest says.
     pub fn open(work: &WorkFolder) -> Result<Self, QueryError> {
         let mut tables = Vec::new();
@@ -173,7 +177,7 @@ impl Catalogue {
     /// # Errors
     /// See [`QueryError`].
     pub fn query(&self, sql: &str) -> Result<DataFrame, QueryError> {
-        let sql_error = |error: PolarsError| QueryError::Sql(without_prefix(&error));
+        let sql_error = |error: PolarsError| QueryError::Sql(polars_reason(&error));
         let named = extract_table_identifiers(sql, false, true).map_err(sql_error)?;
         let mut context = SQLContext::new();
         for table in &self.tables {
@@ -220,16 +224,5 @@ fn checked_manifest(folder: &Path) -> Result<Option<Manifest>, QueryError> {
         Ok(manifest) => Ok(Some(manifest)),
         Err(ArtefactError::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// polars' message without the kind of error that it puts before.
-fn without_prefix(error: &PolarsError) -> String {
-    match error {
-        PolarsError::SQLInterface(message)
-        | PolarsError::SQLSyntax(message)
-        | PolarsError::ColumnNotFound(message)
-        | PolarsError::InvalidOperation(message) => message.to_string(),
-        other => other.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use polars::prelude::{
     PolarsError, SerWriter,
 };
 
-use crate::error::QueryError;
+use crate::error::{QueryError, polars_reason};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,7 +30,7 @@ const CELL_CHARS: usize = 80;
 /// The answer in this format.
 ///
 /// # Errors
-/// [`QueryError::Format`] where the format has no place for a column's type.
+/// [`QueryError::Format`] if the format cannot represent the type of a column.
 pub fn encode(answer: &mut DataFrame, format: Format) -> Result<Vec<u8>, QueryError> {
     let mut bytes = Vec::new();
     let written = match format {
@@ -53,8 +53,9 @@ pub fn encode(answer: &mut DataFrame, format: Format) -> Result<Vec<u8>, QueryEr
             .map(|()| bytes.push(b'\n')),
         Format::Parquet => ParquetWriter::new(&mut bytes).finish(answer).map(|_| ()),
     };
-    written
-        .map_err(|error: PolarsError| ArtefactError::corrupt("the answer", error.to_string()))?;
+    written.map_err(|error: PolarsError| {
+        ArtefactError::corrupt("the answer", polars_reason(&error))
+    })?;
     Ok(bytes)
 }
 

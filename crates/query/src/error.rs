@@ -1,6 +1,35 @@
 use std::path::PathBuf;
 
 use ossify_contract::ArtefactError;
+use polars::prelude::PolarsError;
+
+/// What polars says, in one line: without the kind of error that it puts before, and without its
+/// plan of the query.
+pub(crate) fn polars_reason(error: &PolarsError) -> String {
+    let text = match error {
+        PolarsError::AssertionError(text)
+        | PolarsError::ColumnNotFound(text)
+        | PolarsError::ComputeError(text)
+        | PolarsError::Duplicate(text)
+        | PolarsError::InvalidOperation(text)
+        | PolarsError::NoData(text)
+        | PolarsError::OutOfBounds(text)
+        | PolarsError::SchemaFieldNotFound(text)
+        | PolarsError::SchemaMismatch(text)
+        | PolarsError::ShapeMismatch(text)
+        | PolarsError::SQLInterface(text)
+        | PolarsError::SQLSyntax(text)
+        | PolarsError::StringCacheMismatch(text)
+        | PolarsError::StructFieldNotFound(text) => text.to_string(),
+        PolarsError::IO { error, .. } => error.to_string(),
+        PolarsError::Context { error, .. } | PolarsError::ExprContext { error, .. } => {
+            return polars_reason(error);
+        }
+    };
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let first = first.trim_start_matches("sql parser error: ");
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +47,7 @@ pub enum QueryError {
         known: String,
     },
     /// polars cannot parse or run the query.
-    #[error("{0}")]
+    #[error("cannot answer this query: {0}; ossify-query --tables lists tables and columns")]
     Sql(String),
     /// The answer cannot be written in this format.
     #[error(

@@ -152,9 +152,24 @@ fn what_is_not_there_is_said_with_what_is() {
     );
     let (code, _, errors) = query(&work, &["SELECT * FROM predictions"]);
     assert!(code == 2 && errors.contains("predictions (make predict)"), "{errors}");
-    for sql in ["SELECT nothing FROM images", "SELEC", ""] {
+    for (sql, words) in [
+        ("SELECT nothing FROM images", "nothing"),
+        ("SELECT MEDIUM(width) FROM images", "medium"),
+        ("SELECT width + nothing FROM images", "nothing"),
+        ("SELECT CAST(nothing AS INTEGER) FROM images", "nothing"),
+        ("SELEC", ""),
+        ("SELECT * FROM images WHERE", ""),
+        ("", ""),
+    ] {
         let (code, _, errors) = query(&work, &[sql]);
-        assert!(code == 2 && errors.starts_with("error: "), "{sql}: {code} {errors}");
+        let is_told = errors.starts_with("error: cannot answer this query: ")
+            && errors.contains("ossify-query --tables")
+            && errors.to_lowercase().contains(words);
+        assert!(code == 2 && is_told, "{sql}: {code} {errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        for leak in ["Resolved plan", "DF [", "polars", "SQLInterface"] {
+            assert!(!errors.contains(leak), "{errors}");
+        }
     }
     assert_eq!(query(&work, &[]).0, 2);
     let (code, _, errors) = query(&work, &["--config", "nowhere.toml", "SELECT 1"]);

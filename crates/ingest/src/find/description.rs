@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ossify_diagnostics::printable;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_saphyr::UserMessageFormatter;
 
 use super::class_names::ClassNames;
 use super::error::LayoutError;
@@ -63,7 +64,8 @@ impl DataYaml {
         }
         let options = serde_saphyr::options! { with_snippet: false };
         let raw: RawYaml = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
-            let reason = e.without_snippet().to_string();
+            // The default formatter advises programmers.
+            let reason = e.without_snippet().render_with_formatter(&UserMessageFormatter);
             printable(reason.lines().next().unwrap_or_default().trim_start_matches("error: "))
                 .into_owned()
         })?;
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_names_its_place() {
+    fn what_does_not_fit_names_its_line_and_column() {
         let error = DataYaml::parse("nc: 3\nnames: [a, b]\n").unwrap_err();
         assert_eq!(error, "names has 2 classes and nc says 3; correct one of them");
         let error = DataYaml::parse("names: [a,\n  b").unwrap_err();
@@ -257,5 +259,13 @@ mod tests {
         assert!(error.contains("a folder, a list of folders"), "{error}");
         let error = DataYaml::parse("names: {0: a, 0: b}").unwrap_err();
         assert!(error.contains("duplicate"), "{error}");
+        for (text, words) in [
+            ("names: [a, ~]", "null is not allowed here"),
+            ("train: [~]", "null is not allowed here"),
+            ("nc: 1\n---\nnc: 2", "only single YAML document expected but multiple found"),
+        ] {
+            let error = DataYaml::parse(text).unwrap_err();
+            assert!(error.contains(words) && error.contains("line "), "{text}: {error}");
+        }
     }
 }
