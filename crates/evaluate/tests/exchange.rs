@@ -110,7 +110,7 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
         "undecided.json",
         COCO,
         &["the ids do not say how the classes are numbered: neither 0 nor 4 is among them, which \
-                would tell whether the dataset's classes 0 to 3 are \
+                would show whether the dataset's classes 0 to 3 are \
            counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results the \
            --ground-truth that they belong to"],
     ),

@@ -143,7 +143,7 @@ pub(crate) fn image_changes(baseline: &SplitData, other: &SplitData) -> ImageCha
         };
         list.push(change());
     }
-    // Images stand in order of their ids, and the sorts are stable.
+    // Images are in order of their ids, and the sorts are stable.
     let score = |change: &ImageChange| change.other.score.unwrap_or(f32::NEG_INFINITY);
     changes
         .worse

@@ -7,7 +7,7 @@ use ossify_settings::{DropTest, EvaluateSettings, Margin, MaxDrop, StageError};
 use crate::compare::comparison::Comparison;
 use crate::scores::bootstrap::{Difference, Interval};
 
-/// Rounding of two scores and of their difference, which is no drop.
+/// Smaller differences are rounding errors of two scores, and not a drop.
 const ROUNDING: f64 = 1e-12;
 
 /// Refuses tests that need intervals where there are none.

@@ -181,8 +181,8 @@ fn differences(comparison: &Comparison) -> Section {
     let mut section = Section::new("Differences").charts([
         (
             "Each mark is a difference, its line the 95 % interval. A full mark has its whole \
-                interval on one side of 0; a hollow one may be chance. Scores of \
-             which smaller ones are better stand in the table alone.",
+                interval on one side of 0; a hollow one may be chance. Scores \
+             for which smaller is better are only in the table.",
             score_forest(comparison),
         ),
         ("Over objects. Classes with few objects have wide intervals.", class_forest(comparison)),

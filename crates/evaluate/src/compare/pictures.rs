@@ -75,7 +75,7 @@ fn draw_one<'a>(
     })
 }
 
-/// Adds the pictures to a section; `number` tells the galleries of a page apart.
+/// Adds the pictures to a section; `number` distinguishes the galleries of a page.
 pub(crate) fn show(
     mut section: Section,
     number: usize,

@@ -18,7 +18,7 @@ pub(crate) enum Reading {
     Better,
     /// Its interval lies on the bad side of 0.
     Worse,
-    /// 0 lies within its interval, or there is none.
+    /// 0 is within its interval, or there is no interval.
     Unclear,
     /// It is 0 in all resamples.
     Same,
@@ -80,7 +80,7 @@ pub(crate) fn difference_value(difference: &Difference) -> String {
     signed(difference.value, decimals(&difference.interval()))
 }
 
-/// The interval alone, `−0.150 to −0.017`; empty where there is none.
+/// The interval alone, `−0.150 to −0.017`; empty if there is no interval.
 pub(crate) fn difference_interval(difference: &Difference) -> String {
     let decimals = decimals(&difference.interval());
     if difference.low.is_nan() {

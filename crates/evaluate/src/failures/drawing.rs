@@ -30,12 +30,12 @@ pub(crate) struct Stroke {
     dash: Option<u32>,
 }
 
-// Sky blue, orange and reddish purple of the Okabe-Ito palette: easy to tell apart on gray, and by
+// Sky blue, orange and reddish purple of the Okabe-Ito palette: easy to distinguish on gray, and by
 // their dashes where colours are not.
 const TRUTH: Stroke = Stroke { color: Rgb([86, 180, 233]), dash: None };
 /// For the predictions of the only table, or of the baseline.
 pub(crate) const DASHED: Stroke = Stroke { color: Rgb([255, 165, 0]), dash: Some(4) };
-/// For the predictions of another table beside the baseline's.
+/// For the predictions of another table, next to those of the baseline.
 pub(crate) const FINELY_DASHED: Stroke = Stroke { color: Rgb([204, 121, 167]), dash: Some(2) };
 
 /// Draws on all threads; returns what could be drawn, in order, and a sentence for each that could

@@ -2,14 +2,14 @@ use ossify_contract::{MatchKind, MatchRow};
 
 use crate::read::split::{Prediction, ScoredImage, SplitData, Truth};
 
-/// IoU from which a box is in the right place.
-const IN_PLACE: f64 = 0.5;
+/// From this IoU on, a box is located correctly.
+const WELL_LOCATED: f64 = 0.5;
 /// IoU below which a box is on background.
 const ON_BACKGROUND: f64 = 0.1;
 
 /// Says what became of each prediction of an image, best first, and which objects none found.
 ///
-/// The kinds follow TIDE (Bolya et al., 2020). Predictions of the right class and in place take the
+/// The kinds follow TIDE (Bolya et al., 2020). Well-located predictions of the right class take the
 /// free object with the highest IoU; then each other prediction is, in this order, a duplicate, a
 /// class error, a location error, both, or background. An object is missed where no prediction
 /// matched it or came off by its class or its location alone.
@@ -20,7 +20,7 @@ pub fn match_image(data: &SplitData, image: &ScoredImage) -> Vec<MatchRow> {
     for prediction in predictions {
         let found =
             best(prediction, truths, |at, truth| free[at] && truth.class == prediction.class)
-                .filter(|(_, iou)| *iou >= IN_PLACE);
+                .filter(|(_, iou)| *iou >= WELL_LOCATED);
         if let Some((at, _)) = found {
             free[at] = false;
         }
@@ -69,10 +69,10 @@ fn kind_of_error(prediction: &Prediction, truths: &[Truth]) -> (MatchKind, Optio
     let reaches = |found: Option<(usize, f64)>, iou: f64| {
         found.filter(|(_, found)| *found >= iou).map(|(at, _)| at)
     };
-    // Whatever is in place and of the right class was free for a better prediction, which took it.
-    if let Some(at) = reaches(same, IN_PLACE) {
+    // A well-located object of the right class is taken already, by a better prediction.
+    if let Some(at) = reaches(same, WELL_LOCATED) {
         (MatchKind::Duplicate, Some(at))
-    } else if let Some(at) = reaches(other, IN_PLACE) {
+    } else if let Some(at) = reaches(other, WELL_LOCATED) {
         (MatchKind::ClassError, Some(at))
     } else if let Some(at) = reaches(same, ON_BACKGROUND) {
         (MatchKind::LocationError, Some(at))
@@ -173,7 +173,7 @@ mod tests {
             kinds(&[(0, HERE), (1, AWAY)], &[(0, HERE)]),
             [(Match, Some(1)), (Miss, Some(2))]
         );
-        // The second object of the same class and place is free for the second prediction.
+        // The second object of this class and location is free for the second prediction.
         assert_eq!(
             kinds(&[(0, HERE), (0, HERE)], &[(0, HERE), (0, HERE)]),
             [(Match, Some(1)), (Match, Some(2))]

@@ -7,7 +7,7 @@ use crate::read::split::{Light, ScoredImage, SplitData, Truth};
 /// Scores over a part of the objects, such as small ones.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Slice {
-    /// What the objects are told apart by.
+    /// The property that the objects are divided by.
     pub by: &'static str,
     /// The part.
     pub part: String,

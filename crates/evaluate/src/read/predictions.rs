@@ -29,7 +29,7 @@ pub(crate) type NumberedPrediction = (u32, Prediction);
 
 impl PredictionsOfSplit<'_> {
     /// Predictions on the `images` that are scored, in the order of the table, and for each of
-    /// these images the probabilities of its first prediction, NaN where there are none.
+    /// these images the probabilities of its first prediction, NaN without predictions.
     pub fn read(
         &self,
         images: usize,

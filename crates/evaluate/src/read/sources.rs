@@ -48,7 +48,7 @@ pub(crate) struct Sources {
     tables_manifest: Manifest,
     fingerprints: Option<FileEntry>,
     run_folder: PathBuf,
-    /// Those of [`RUN_FILES`] that the run's manifest lists; none where there is no such run.
+    /// Those of [`RUN_FILES`] that the run's manifest lists; empty if there is no such run.
     run_files: Vec<FileEntry>,
 }
 
@@ -185,7 +185,7 @@ impl Sources {
         if !of_id.is_dir() {
             let known = known_ids(&folder);
             let known = if known.is_empty() {
-                "there are none yet: run ossify-predict first".to_owned()
+                "there are no predictions yet: run ossify-predict first".to_owned()
             } else {
                 format!("there are {}", known.join(", "))
             };
@@ -236,7 +236,7 @@ impl Sources {
             self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")))
         };
         match entry(split) {
-            // Of an import, what it left out stands in the report, and its inputs decide that.
+            // The report lists what an import left out, and the inputs of the import decide that.
             Some(entry) => fingerprint.add(&entry.xxh3).add(entry.inputs.as_deref().unwrap_or("")),
             None => fingerprint.add(format!("{:016x}", hash_file(predictions)?.1)),
         };

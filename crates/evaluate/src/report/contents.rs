@@ -159,7 +159,7 @@ pub struct ConfusionCell {
     pub objects: u64,
 }
 
-/// What a report is made of, beside the scores themselves.
+/// What a report is made of, apart from the scores themselves.
 pub(crate) struct Parts<'a> {
     pub run: &'a str,
     pub data: &'a SplitData,

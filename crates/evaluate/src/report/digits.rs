@@ -15,7 +15,7 @@ pub(crate) fn value(score: &Interval) -> String {
     rounded(score.value, decimals(score))
 }
 
-/// The interval alone; empty where there is none.
+/// The interval alone; empty if there is no interval.
 pub(crate) fn interval(score: &Interval) -> String {
     if score.low.is_nan() {
         String::new()

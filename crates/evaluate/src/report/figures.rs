@@ -18,7 +18,7 @@ pub(crate) struct Figure {
     pub chart: Svg,
 }
 
-/// Lines that a reader can tell apart; of more classes the most frequent ones are drawn.
+/// Lines that a reader can distinguish; with more classes, the most frequent ones are drawn.
 const MAX_LINES: usize = 10;
 /// Classes in a bar chart.
 const MAX_BARS: usize = 30;

@@ -21,10 +21,10 @@ const MAX_CLASS_ROWS: usize = 50;
 /// Classes in the table of thresholds, which has a row for each wanted sensitivity.
 const MAX_CLASSES_WITH_THRESHOLDS: usize = 25;
 
-/// Classes up to which two charts of all classes have room beside each other.
+/// Up to this many classes, two charts of all classes fit side by side.
 const MAX_CLASSES_SIDE_BY_SIDE: usize = 12;
 
-/// What the page shows beside the report.
+/// What the page shows in addition to the report.
 pub(crate) struct PageParts<'a> {
     pub report: &'a Report,
     pub data: &'a SplitData,
@@ -232,7 +232,7 @@ fn thresholds(report: &Report) -> Section {
             calibration.fitted_on,
             if report.split == calibration.fitted_on {
                 "It was fitted on these very images, which \
-                flatters the scores beside."
+                makes the scores next to it look better than they are."
             } else {
                 "These images had no part in it."
             },
@@ -413,7 +413,7 @@ fn failures(parts: &PageParts<'_>) -> Section {
         section = section
             .paragraph(
                 "The worst and the best images. Solid blue: the true box. Dashed orange: the \
-                    prediction. Larger pictures lie beside this page in overlays/.",
+                    prediction. Larger pictures are in overlays/, next to this page.",
             )
             .gallery(gallery(parts));
     }

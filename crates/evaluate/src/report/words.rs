@@ -81,7 +81,7 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
     }
     limits.push(match report.counts.leaked_images {
         None => "Whether images of this split are also in another one was not checked (there \
-            is no fingerprints.parquet; ossify-resize writes it); if they do, the scores flatter \
+            is no fingerprints.parquet; ossify-resize writes it); if they are, the scores flatter \
             the model. Scores by brightness and contrast are left out for the same reason."
             .into(),
         Some(0) => "No image of this split shows a picture that another split has too.".into(),

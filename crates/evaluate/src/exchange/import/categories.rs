@@ -101,7 +101,7 @@ impl Evidence {
     }
 }
 
-/// Names to classes of data.yaml; a name of two classes is none.
+/// Names to classes of data.yaml; `None` for a name that two classes share.
 type Named = HashMap<String, Option<i64>>;
 
 /// The classes of the tables.

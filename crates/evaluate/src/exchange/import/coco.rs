@@ -102,7 +102,10 @@ impl Detections<'_> {
                         let unknown = || {
                             Unfit::new(
                                 Reason::UnknownClass,
-                                format!("category_id {} is none of COCO's", row.category_id),
+                                format!(
+                                    "category_id {} is not one of COCO's 80 classes",
+                                    row.category_id
+                                ),
                             )
                         };
                         self.classes

@@ -20,16 +20,16 @@ pub enum ImportError {
         /// What is wrong, with line and column.
         source: serde_json::Error,
     },
-    /// The ground truth is none.
+    /// The file is not a ground truth.
     #[error("the ground truth {} cannot be used: {reason}; it needs `images` with id and \
         file_name, and `categories` with id and name", path.display())]
     GroundTruth {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with its place.
+        /// What is wrong, and where.
         reason: String,
     },
-    /// There is not one prediction.
+    /// There are no predictions.
     #[error("{path} has no predictions: {what}")]
     Empty {
         /// The file or folder.
@@ -51,7 +51,7 @@ pub enum ImportError {
     /// The ids fit two numberings.
     #[error(
         "the ids do not say how the classes are numbered: neither 0 nor {} is among them, which \
-            would tell whether the dataset's classes 0 to {last} \
+            would show whether the dataset's classes 0 to {last} \
          are counted from 0 or from 1; give --category-ids from-0 or from-1, or for COCO results \
          the --ground-truth that they belong to", last + 1
     )]

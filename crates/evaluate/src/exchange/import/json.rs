@@ -72,7 +72,7 @@ impl Loose {
     pub fn as_integer(&self) -> Option<i64> {
         match *self {
             Loose::Integer(value) => Some(value),
-            // 2^53: above it a float is no exact integer any more.
+            // 2^53: beyond it, a float does not represent every integer.
             Loose::Number(value)
                 if value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0 =>
             {

@@ -69,7 +69,7 @@ pub struct ImportArgs {
     ///
     /// Without it and without a ground truth the ids decide: where 0 is among them, classes are
     /// counted from 0 as in data.yaml; where the number of classes is among them, or where
-    /// Ultralytics wrote file_name beside image_id, from 1; where a dataset of 80 classes has ids
+    /// Ultralytics wrote file_name next to image_id, from 1; where a dataset of 80 classes has ids
     /// above 80, they are COCO's. Ids that leave it open are refused.
     #[arg(long, value_enum, value_name = "NUMBERING")]
     pub category_ids: Option<CategoryIds>,
@@ -93,12 +93,12 @@ fn parse_id(id: &str) -> Result<String, String> {
 }
 
 /// Reads foreign predictions of a split and publishes them as `predictions/<id>/<split>.parquet`,
-/// beside other splits that were imported under the same id.
+/// next to other splits that were imported under the same id.
 ///
 /// Boxes become shares of the image and are not cut at its edges, as pycocotools does not cut them;
 /// ranks are by falling score within an image, ties in order of appearance; there are no
 /// probabilities. Rows that cannot be used are counted in the manifest's summary with reason and
-/// example, and stand in the report as excluded. An image without a prediction needs no row:
+/// example, and the report lists them as excluded. An image without a prediction needs no row:
 /// evaluate counts its objects as missed.
 ///
 /// # Errors

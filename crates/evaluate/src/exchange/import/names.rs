@@ -26,7 +26,8 @@ impl NamedImage {
 ///
 /// A text is an `image_id` of the tables, else a file name (folders before it do not count), else a
 /// stem, else a file name whose stem is right though its ending is that of another image format. A
-/// number is a stem of digits, leading zeros or not. A name that several images have is none.
+/// number is a stem of digits, leading zeros or not. A name that several images share
+/// identifies none of them.
 pub(crate) struct ImageNames {
     /// In order of `image_id`.
     pub images: Vec<NamedImage>,
