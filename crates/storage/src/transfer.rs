@@ -45,7 +45,9 @@ pub(crate) async fn read_range(
         Err(e @ (Error::NotFound { .. } | Error::Precondition { .. })) => return Err(e),
         // An empty object has no first byte. An answer that is empty for another reason has no tag.
         Err(e) => match store.head(&key).await {
-            Ok(meta) if meta.size == 0 && meta.e_tag.is_some() => return Ok((meta.into(), Bytes::new())),
+            Ok(meta) if meta.size == 0 && meta.e_tag.is_some() => {
+                return Ok((meta.into(), Bytes::new()));
+            }
             _ => return Err(e),
         },
     };
