@@ -309,7 +309,7 @@ fn what_prune_says_and_how_it_ends() {
 
     for (out, args, words) in [
         ("work", &[][..], "the work folder work is on this machine"),
-        ("ftp://host/work", &[], "ftp://host/work: no object store has such a URL"),
+        ("ftp://host/work", &[], "ftp://host: no object store has such a URL"),
         (work, &["--older-than", "23"], "23 is not in 24..=1000000"),
         (work, &["--older-than", "week"], "invalid value 'week'"),
         (work, &["--delete"], "unexpected argument '--delete'"),
