@@ -22,6 +22,10 @@ pub trait Cell: Sized {
     fn build<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef
     where
         Self: 'a;
+    /// Bytes that the value holds beside its own size.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
     /// The value at `row` of a column of [`Cell::data_type`]; the error says what the value should
     /// have been.
     fn read(column: &ArrayRef, row: usize) -> Result<Self, String>;
@@ -79,6 +83,9 @@ impl Cell for String {
     fn build<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
         Arc::new(StringArray::from_iter_values(values))
     }
+    fn heap_bytes(&self) -> usize {
+        self.len()
+    }
     fn read(column: &ArrayRef, row: usize) -> Result<Self, String> {
         Ok(column.as_string::<i32>().value(row).to_owned())
     }
@@ -91,6 +98,9 @@ impl Cell for Option<String> {
     const NULLABLE: bool = true;
     fn build<'a>(values: impl Iterator<Item = &'a Self>) -> ArrayRef {
         Arc::new(values.map(Option::as_deref).collect::<StringArray>())
+    }
+    fn heap_bytes(&self) -> usize {
+        self.as_ref().map_or(0, String::len)
     }
     fn read(column: &ArrayRef, row: usize) -> Result<Self, String> {
         Ok(column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_owned()))
@@ -110,6 +120,9 @@ impl Cell for Vec<f32> {
             list.append(true);
         }
         Arc::new(list.finish())
+    }
+    fn heap_bytes(&self) -> usize {
+        size_of_val(self.as_slice())
     }
     fn read(column: &ArrayRef, row: usize) -> Result<Self, String> {
         Ok(column.as_list::<i32>().value(row).as_primitive::<Float32Type>().values().to_vec())
@@ -140,6 +153,9 @@ impl Cell for Option<Vec<[f32; 2]>> {
             list.append(value.is_some());
         }
         Arc::new(list.finish())
+    }
+    fn heap_bytes(&self) -> usize {
+        self.as_ref().map_or(0, |vertices| size_of_val(vertices.as_slice()))
     }
     fn read(column: &ArrayRef, row: usize) -> Result<Self, String> {
         if column.is_null(row) {

@@ -12,6 +12,7 @@ mod label_path;
 mod manifest;
 mod part;
 mod partition;
+mod pinned;
 mod predictions;
 mod publish;
 mod report;
@@ -44,6 +45,7 @@ pub use partition::{
     MAX_PARTITIONS, Partition, PartitionError, share_of_pieces, share_position,
     share_position_of_label,
 };
+pub use pinned::PinnedFile;
 pub use predictions::PredictionRow;
 pub use publish::{Publication, write_atomic};
 pub use report::MatchRow;
@@ -70,5 +72,5 @@ pub use user_file::write_user_file;
 pub use words::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 pub use work_folder::WorkFolder;
 
-/// Version of every schema in this crate; it stands in each manifest and in each table's metadata.
+/// Version of every schema in this crate; each manifest and each table's metadata has it.
 pub const SCHEMA_VERSION: u32 = 2;

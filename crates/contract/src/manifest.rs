@@ -68,7 +68,7 @@ impl Manifest {
         }
     }
 
-    /// What stands in the file `path`.
+    /// The content of the file at `path`.
     pub(crate) fn text(&self, path: &Path) -> Result<String> {
         let mut text = serde_json::to_string_pretty(self)
             .map_err(|e| ArtefactError::corrupt(path, e.to_string()))?;
@@ -190,6 +190,11 @@ impl FileEntry {
     pub fn verify(&self, folder: &Path) -> Result<()> {
         let path = folder.join(&self.path);
         let (bytes, hash) = hash_file(&path)?;
+        self.check(&path, bytes, hash)
+    }
+
+    /// Refuses a file at `path` that has another size or hash.
+    pub(crate) fn check(&self, path: &Path, bytes: u64, hash: u64) -> Result<()> {
         if bytes != self.bytes || format!("{hash:016x}") != self.xxh3 {
             return Err(ArtefactError::corrupt(
                 path,
@@ -231,7 +236,11 @@ pub fn open(path: &Path) -> Result<File> {
 /// # Errors
 /// Fails where the file cannot be read.
 pub fn hash_file(path: &Path) -> Result<(u64, u64)> {
-    let mut file = open(path)?;
+    hash_of(&mut open(path)?, path)
+}
+
+/// Size and XXH3 of what is left to read of a file, which was opened at `path`.
+pub(crate) fn hash_of(file: &mut File, path: &Path) -> Result<(u64, u64)> {
     let mut buffer = vec![0; 1 << 18];
     let (mut hash, mut bytes) = (Xxh3::new(), 0);
     loop {

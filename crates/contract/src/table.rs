@@ -11,12 +11,14 @@ use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::ChunkReader;
 
 use crate::SCHEMA_VERSION;
 use crate::error::{ArtefactError, Result, arrow_reason};
 use crate::manifest::open;
+use crate::pinned::PinnedFile;
 
 /// A row type of a table.
 pub trait Row: Sized {
@@ -34,6 +36,8 @@ pub trait Row: Sized {
     /// # Errors
     /// Fails with a sentence about the value that does not fit.
     fn from_columns(columns: &[ArrayRef], rows: usize) -> Result<Vec<Self>, String>;
+    /// Bytes of memory that the row takes.
+    fn bytes(&self) -> usize;
     /// Whether the row is one that can be worked with, whoever wrote the table.
     ///
     /// # Errors
@@ -93,6 +97,9 @@ macro_rules! table {
                     },)* })
                 }).collect()
             }
+            fn bytes(&self) -> usize {
+                size_of::<Self>() $(+ <$cell as $crate::cell::Cell>::heap_bytes(&self.$field))*
+            }
             $(fn check(&self) -> Result<(), String> {
                 $check(self)
             })?
@@ -109,15 +116,22 @@ pub(crate) fn schema_of(fields: Vec<Field>) -> SchemaRef {
 
 /// Rows held back before they become a batch.
 const BATCH_ROWS: usize = 8192;
-/// Rows of a row group; bounds what a writer holds in memory.
+/// Bytes of these rows: fewer are held back where they are wide, such as by a probability for each
+/// of thousands of classes.
+const BATCH_BYTES: usize = 16 << 20;
+/// Rows of a row group.
 const ROW_GROUP_ROWS: usize = 65_536;
+/// Bytes of a row group as it is written, all of which a writer holds in memory.
+const ROW_GROUP_BYTES: usize = 64 << 20;
 
-/// Writes a Parquet table row by row with bounded memory: zstd, page statistics and page index.
+/// Writes a Parquet table row by row with bounded memory, some 100 MB at most however wide the rows
+/// are: zstd, page statistics and page index.
 /// The same rows in the same order give the same bytes.
 pub struct TableWriter<R: Row> {
     writer: ArrowWriter<File>,
     path: PathBuf,
     pending: Vec<R>,
+    pending_bytes: usize,
     rows: u64,
 }
 
@@ -134,6 +148,7 @@ impl<R: Row> TableWriter<R> {
             .set_compression(Compression::ZSTD(level))
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_created_by("ossify".to_owned())
             .set_key_value_metadata(Some(vec![KeyValue::new(
                 "ossify.schema_version".to_owned(),
@@ -142,7 +157,7 @@ impl<R: Row> TableWriter<R> {
             .build();
         let writer = ArrowWriter::try_new(file, R::schema(), Some(properties))
             .map_err(ArtefactError::arrow(&path))?;
-        Ok(TableWriter { writer, path, pending: Vec::new(), rows: 0 })
+        Ok(TableWriter { writer, path, pending: Vec::new(), pending_bytes: 0, rows: 0 })
     }
 
     /// Adds a row.
@@ -150,9 +165,11 @@ impl<R: Row> TableWriter<R> {
     /// # Errors
     /// Fails where the disk does.
     pub fn push(&mut self, row: R) -> Result<()> {
+        self.pending_bytes += row.bytes();
         self.pending.push(row);
         self.rows += 1;
-        if self.pending.len() >= BATCH_ROWS { self.flush() } else { Ok(()) }
+        let is_full = self.pending.len() >= BATCH_ROWS || self.pending_bytes >= BATCH_BYTES;
+        if is_full { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -160,6 +177,7 @@ impl<R: Row> TableWriter<R> {
             let batch = R::to_batch(&self.pending).map_err(ArtefactError::arrow(&self.path))?;
             self.writer.write(&batch).map_err(ArtefactError::arrow(&self.path))?;
             self.pending.clear();
+            self.pending_bytes = 0;
         }
         Ok(())
     }
@@ -192,8 +210,20 @@ impl<R: Row> TableReader<R> {
     /// # Errors
     /// Fails where the file cannot be read, is not Parquet, or lacks a column.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_path_buf();
-        let file = open(&path)?;
+        let path = path.as_ref();
+        Self::of(open(path)?, path)
+    }
+
+    /// As [`TableReader::open`], of a file that is held open.
+    ///
+    /// # Errors
+    /// As [`TableReader::open`].
+    pub fn of_pinned(file: &PinnedFile) -> Result<Self> {
+        Self::of(file.clone(), file.path())
+    }
+
+    fn of(file: impl ChunkReader + 'static, path: &Path) -> Result<Self> {
+        let path = path.to_path_buf();
         let not_parquet = |e: parquet::errors::ParquetError| match ArtefactError::arrow(&path)(e) {
             ArtefactError::Arrow { source, .. } => ArtefactError::corrupt(
                 &path,
@@ -218,8 +248,9 @@ impl<R: Row> TableReader<R> {
                 return Err(ArtefactError::corrupt(&path, reason));
             }
         }
+        let batch_rows = batch_rows(builder.metadata());
         let reader =
-            builder.with_batch_size(BATCH_ROWS).build().map_err(ArtefactError::arrow(&path))?;
+            builder.with_batch_size(batch_rows).build().map_err(ArtefactError::arrow(&path))?;
         Ok(TableReader { reader, path, rows: 0, row_type: PhantomData })
     }
 
@@ -254,6 +285,16 @@ impl<R: Row> TableReader<R> {
         }
         Ok(rows)
     }
+}
+
+/// Rows that are read at a time: as many as take [`BATCH_BYTES`] where they are as wide as in the
+/// row group of the widest.
+fn batch_rows(table: &ParquetMetaData) -> usize {
+    let row_bytes = |group: &RowGroupMetaData| {
+        group.total_byte_size().max(0) as u64 / group.num_rows().max(1) as u64
+    };
+    let widest = table.row_groups().iter().map(row_bytes).max().unwrap_or(0);
+    (BATCH_BYTES as u64 / widest.max(1)).clamp(1, BATCH_ROWS as u64) as usize
 }
 
 /// The column as another type; an error where a value would not be the same.
@@ -296,4 +337,69 @@ pub fn read_table<R: Row>(path: impl AsRef<Path>) -> Result<Vec<R>> {
         rows.extend(batch?);
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::predictions::PredictionRow;
+    use crate::words::Split;
+
+    fn wide(row: usize, classes: usize) -> PredictionRow {
+        PredictionRow {
+            image_id: format!("{row}.jpg"),
+            split: Split::Test,
+            rank: 1,
+            class_index: 0,
+            class_name: "a".into(),
+            score: 0.5,
+            // No two alike, so that nothing is gained by a dictionary.
+            probabilities: (0..classes).map(|class| (row * classes + class) as f32).collect(),
+            xmin: 0.0,
+            ymin: 0.0,
+            xmax: 1.0,
+            ymax: 1.0,
+        }
+    }
+
+    #[test]
+    fn wide_rows_are_held_back_by_their_bytes_in_writing_and_reading() {
+        const CLASSES: usize = 300_000;
+        const ROWS: usize = 100;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictions.parquet");
+        let mut writer = TableWriter::create(&path).unwrap();
+        let mut most_held = 0;
+        for row in 0..ROWS {
+            writer.push(wide(row, CLASSES)).unwrap();
+            most_held = most_held.max(writer.pending_bytes);
+            assert_eq!(writer.pending_bytes, writer.pending.iter().map(Row::bytes).sum::<usize>());
+            assert!(writer.writer.in_progress_size() < ROW_GROUP_BYTES + BATCH_BYTES);
+        }
+        assert!((BATCH_BYTES / 2..BATCH_BYTES).contains(&most_held), "{most_held} bytes");
+        writer.finish().unwrap();
+        let (mut found, mut batches) = (0, 0);
+        for rows in TableReader::<PredictionRow>::open(&path).unwrap() {
+            let rows = rows.unwrap();
+            assert!(rows.len() * CLASSES * 4 <= BATCH_BYTES, "{} rows", rows.len());
+            for row in rows {
+                assert_eq!(row, wide(found, CLASSES));
+                found += 1;
+            }
+            batches += 1;
+        }
+        assert!(found == ROWS && batches >= 7, "{found} rows in {batches} batches");
+    }
+
+    #[test]
+    fn narrow_rows_are_read_in_batches_of_thousands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictions.parquet");
+        let mut writer = TableWriter::create(&path).unwrap();
+        (0..10_000).for_each(|row| writer.push(wide(row, 7)).unwrap());
+        writer.finish().unwrap();
+        let rows =
+            TableReader::<PredictionRow>::open(&path).unwrap().map(|rows| rows.unwrap().len());
+        assert_eq!(rows.collect::<Vec<_>>(), [BATCH_ROWS, 10_000 - BATCH_ROWS]);
+    }
 }
