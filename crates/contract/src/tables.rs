@@ -91,17 +91,7 @@ fn check_image(row: &ImageRow) -> Result<(), String> {
 fn check_object(row: &ObjectRow) -> Result<(), String> {
     let wrong =
         |reason: String| format!("object of `{}`, line {}: {reason}", row.image_id, row.line);
-    let unit_box = row.unit_box();
-    let edges = unit_box.to_array();
-    if edges.iter().any(|edge| !edge.is_finite()) {
-        return Err(wrong(format!("the box {edges:?} is not made of finite numbers")));
-    }
-    if unit_box.width() < 0.0 || unit_box.height() < 0.0 {
-        return Err(wrong(format!(
-            "the box {edges:?} ends before it begins; wanted are xmin, ymin, xmax, ymax, not a \
-             corner or centre with a size"
-        )));
-    }
+    row.unit_box().check().map_err(wrong)?;
     if !row.area.is_finite() || row.area < 0.0 {
         return Err(wrong(format!("the area is {}, which no box or polygon has", row.area)));
     }
@@ -200,7 +190,7 @@ impl SplitLedger {
     }
 }
 
-/// The ledger of each split; it stands in the tables' manifest under `summary.ledger`.
+/// The ledger of each split: `summary.ledger` of the tables' manifest.
 pub type Ledger = BTreeMap<Split, SplitLedger>;
 
 #[cfg(test)]
@@ -241,6 +231,7 @@ mod tests {
             (ObjectRow { xmax: f32::INFINITY, ..object() }, "not made of finite numbers"),
             (ObjectRow { ymin: f32::NAN, ..object() }, "not made of finite numbers"),
             (ObjectRow { xmin: 0.5, ..object() }, "ends before it begins"),
+            (ObjectRow { xmax: 224.0, ..object() }, "are these pixels?"),
             (ObjectRow { area: -1.0, ..object() }, "the area is -1"),
             (ObjectRow { class_index: Some(-1), ..object() }, "class_index is -1"),
             (ObjectRow { vertices: Some(vec![[0.0, f32::NAN]]), ..object() }, "a vertex"),

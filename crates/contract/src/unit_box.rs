@@ -1,4 +1,9 @@
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
+
+/// Where the edges of a box can be, in shares of the image: a detector may let a box hang over.
+const PLAUSIBLE_EDGES: RangeInclusive<f32> = -1.0..=2.0;
 
 /// An axis-aligned box in shares of the image's width and height, corners at
 /// (`xmin`, `ymin`) top left and (`xmax`, `ymax`) bottom right.
@@ -51,6 +56,35 @@ impl UnitBox {
     /// Area; zero for an empty or inside-out box.
     pub fn area(&self) -> f32 {
         self.width().max(0.0) * self.height().max(0.0)
+    }
+
+    /// Whether the box lies so far outside the image that its edges must be something else.
+    pub fn is_far_outside(&self) -> bool {
+        !self.to_array().iter().all(|edge| PLAUSIBLE_EDGES.contains(edge))
+    }
+
+    /// Refuses what is no box of an image.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let edges = self.to_array();
+        if edges.iter().any(|edge| !edge.is_finite()) {
+            return Err(format!("the box {edges:?} is not made of finite numbers"));
+        }
+        if self.is_far_outside() {
+            return Err(format!(
+                "the box {edges:?} lies far outside the image, whose edges are 0 and 1; are these \
+                 pixels? divide by its width and height"
+            ));
+        }
+        if self.width() < 0.0 || self.height() < 0.0 {
+            return Err(format!(
+                "the box {edges:?} ends before it begins; wanted are xmin, ymin, xmax, ymax, not a \
+                 corner or centre with a size"
+            ));
+        }
+        Ok(())
     }
 
     /// The part inside the image.

@@ -10,7 +10,6 @@ use ossify_contract::{
 use ossify_settings::{Context, Outcome, StageError};
 use serde::Serialize;
 
-use crate::read::boxes::check_object;
 use crate::read::images::SplitImages;
 use crate::read::sources::{Sources, verified_tables};
 
@@ -231,7 +230,6 @@ impl Tables {
         let path = self.folder.join("objects.parquet");
         for batch in TableReader::<ObjectRow>::open(&path)? {
             for row in batch?.into_iter().filter(|row| row.split == self.split) {
-                check_object(&path, &row)?;
                 let category_id =
                     row.class_index.and_then(|class_index| category_ids.get(&class_index));
                 match (index.get(row.image_id.as_str()), category_id) {

@@ -1,6 +1,5 @@
 //! Label tables and predictions to the data of a split.
 
-pub(crate) mod boxes;
 pub(crate) mod error;
 pub(crate) mod images;
 mod predictions;

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use ossify_contract::{ImageStatus, PredictionRow, Split, TableReader};
 
-use crate::read::boxes::check_box;
 use crate::read::error::InputError;
 use crate::read::split::{Excluded, Prediction, exclude};
 
@@ -117,7 +116,7 @@ impl PredictionsOfSplit<'_> {
             return Err(self
                 .bad(row, format!("the score is {}; a confidence lies within 0 to 1", row.score)));
         }
-        check_box(&row.unit_box()).map_err(|reason| self.bad(row, reason))?;
+        row.unit_box().check().map_err(|reason| self.bad(row, reason))?;
         match row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
             Some(p) => {
                 Err(self.bad(row, format!("a probability is {p}; probabilities lie within 0 to 1")))

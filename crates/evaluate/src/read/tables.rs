@@ -8,7 +8,6 @@ use ossify_contract::{
     ArtefactError, ClassMap, FingerprintRow, ImageStatus, ObjectRow, Split, TableReader,
 };
 
-use crate::read::boxes::check_object;
 use crate::read::error::InputError;
 use crate::read::images::SplitImages;
 use crate::read::predictions::PredictionsOfSplit;
@@ -114,7 +113,6 @@ impl Tables {
         let (mut truths, mut rare, mut unscored) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
         for batch in TableReader::<ObjectRow>::open(&path)? {
             for row in batch?.into_iter().filter(|row| row.split == split) {
-                check_object(&path, &row)?;
                 let Some(&image) = index.get(row.image_id.as_str()) else {
                     unscored += 1;
                     continue;

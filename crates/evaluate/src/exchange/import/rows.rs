@@ -5,8 +5,6 @@ use std::fmt::{self, Display};
 
 use ossify_contract::{LeftOutRows, UnitBox};
 
-use crate::read::boxes::is_far_outside;
-
 /// Shares of an image larger than this are pixels.
 const MAX_SHARE: f64 = 2.0;
 /// A box that leaves the image by more than this share is counted.
@@ -182,7 +180,7 @@ fn checked(
     let unit_box = UnitBox::from(edges);
     if !edges.iter().all(|edge| edge.is_finite()) || size.0 < 0.0 || size.1 < 0.0 {
         Err(Unfit::new(Reason::BadBox, describe()))
-    } else if is_far_outside(&unit_box) {
+    } else if unit_box.is_far_outside() {
         Err(Unfit::new(Reason::FarBox, describe()))
     } else {
         Ok(unit_box)
