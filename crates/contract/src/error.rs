@@ -83,7 +83,7 @@ impl ArtefactError {
         move |source| ArtefactError::Io { action, path, source }
     }
 
-    /// An Arrow or Parquet failure; a full disk inside it is told as one.
+    /// An Arrow or Parquet failure; a full disk that caused it is reported as such.
     pub fn arrow<E: Into<arrow::error::ArrowError>>(
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Self {

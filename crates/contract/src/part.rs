@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -103,8 +104,8 @@ impl PartFolder {
         let mut builder = tempfile::Builder::new();
         // Temporary files are for their owner alone; these are for whoever the process' umask lets
         // read.
-        let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         builder
+            .permissions(fs::Permissions::from_mode(0o666))
             .prefix(UNFINISHED)
             .tempfile_in(&self.path)
             .map_err(ArtefactError::io("cannot create a file in", &self.path))
@@ -528,7 +529,6 @@ mod tests {
 
     #[test]
     fn parts_are_for_whoever_may_read_other_files() {
-        use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let part = PartFolder::create(folder.path()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();

@@ -1,4 +1,4 @@
-//! Shards: Arrow IPC files of tensors, and the tables that stand beside them.
+//! Shards: Arrow IPC files of tensors, and the tables beside them.
 //!
 //! A shard carries its own checks in the footer's metadata: `ossify.tensor_xxh3`, the XXH3 (64
 //! bits, 16 hexadecimal digits) of each row's tensor in a row, and `ossify.heads_xxh3`, that of all

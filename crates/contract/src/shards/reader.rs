@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Deref;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -343,11 +344,7 @@ impl ShardReader {
         match (&self.tensors, self.offset_of(&tensor)) {
             (Tensors::Mapped(_), Some(offset)) => {
                 out.resize(start + tensor.len(), 0);
-                let read = std::os::unix::fs::FileExt::read_exact_at(
-                    &self.file,
-                    &mut out[start..],
-                    offset as u64,
-                );
+                let read = self.file.read_exact_at(&mut out[start..], offset as u64);
                 read.map_err(ArtefactError::io("cannot read", &self.path))?;
             }
             _ => out.extend_from_slice(&tensor),

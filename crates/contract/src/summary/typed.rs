@@ -16,7 +16,7 @@ pub trait Summary: Serialize + DeserializeOwned {
     /// The stages that write it.
     const STAGES: &'static [&'static str];
 
-    /// As it stands in a manifest.
+    /// The value under `summary` in a manifest.
     ///
     /// # Errors
     /// Fails where a value has no JSON form.
