@@ -11,6 +11,7 @@
 
 mod find;
 mod gates;
+mod msgpack;
 mod read;
 pub mod rules;
 mod shares;

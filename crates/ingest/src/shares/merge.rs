@@ -1,8 +1,5 @@
 //! Merges the parts of all shares into one stream of records.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,14 +8,15 @@ use ossify_contract::{
     Fingerprint, Part, Partition, Split, WorkFolder, read_parts, share_position,
     share_position_of_label, write_atomic,
 };
+use ossify_sorting::{MAX_WINDOW_BYTES, Merge, Runs};
 use serde::{Deserialize, Serialize};
 
+use super::from_part::FromPart;
 use super::part::{PartSplits, RecordReader, STAGE, SplitSummary};
-use super::runs::{Records, Runs};
 use crate::read::record::{Position, Record, StrayKind};
 
 /// Number of parts that are read at once, far below the limit of open files.
-const MAX_OPEN_PARTS: usize = 64;
+const MAX_OPEN_PARTS: usize = 32;
 /// The result of the last merge of these parts, stored beside them.
 const MERGED_FILE: &str = "merged.json";
 
@@ -123,16 +121,19 @@ impl Parts {
         mut take: impl FnMut(Record) -> Result<()>,
     ) -> Result<()> {
         if self.parts.len() <= MAX_OPEN_PARTS {
-            return merge(self.open(split, 0..self.parts.len())?, &mut |_, record| take(record));
+            let readers = self.open(split, 0..self.parts.len())?;
+            return pass_on(readers, |from_part| take(from_part.record));
         }
         let mut runs = Runs::create(scratch)?;
         for start in (0..self.parts.len()).step_by(MAX_OPEN_PARTS) {
             let group = start..self.parts.len().min(start + MAX_OPEN_PARTS);
             let mut run = runs.begin();
-            merge(self.open(split, group)?, &mut |part, record| run.push(part, &record))?;
+            pass_on(self.open(split, group)?, |from_part| Ok(run.push(&from_part)?))?;
             run.end()?;
         }
-        merge(runs.readers(), &mut |_, record| take(record))
+        let readers = runs.readers(0..runs.count(), MAX_WINDOW_BYTES).into_iter();
+        let readers = readers.map(|run| run.map(|record| record.map_err(Into::into))).collect();
+        pass_on(readers, |from_part| take(from_part.record))
     }
 
     /// Readers of a split's records in these parts.
@@ -160,74 +161,33 @@ impl Parts {
 }
 
 /// Calls `take` with the records of all readers in order.
-fn merge<R: Records>(
-    mut readers: Vec<R>,
-    take: &mut dyn FnMut(u32, Record) -> Result<()>,
+fn pass_on(
+    readers: Vec<impl Iterator<Item = Result<FromPart>>>,
+    mut take: impl FnMut(FromPart) -> Result<()>,
 ) -> Result<()> {
-    let mut heads = BinaryHeap::new();
-    for (reader, records) in readers.iter_mut().enumerate() {
-        heads.extend(records.next()?.map(|(part, record)| Head { record, part, reader }));
-    }
     let mut last: Option<(u32, Position<'static>)> = None;
-    while let Some(mut head) = heads.peek_mut() {
-        // Replacing the top of the heap by the next record of its reader is cheaper than a pop and
-        // a push.
-        let (part, record) = match readers[head.reader].next()? {
-            Some((part, record)) => (
-                std::mem::replace(&mut head.part, part),
-                std::mem::replace(&mut head.record, record),
-            ),
-            None => {
-                let head = PeekMut::pop(head);
-                (head.part, head.record)
-            }
-        };
-        let position = record.position();
+    for from_part in Merge::new(readers)? {
+        let from_part = from_part?;
+        let position = from_part.record.position();
         if let Some((of, last)) = &last {
             // One walk may find a link twice.
-            let may_repeat = position.kind == Some(StrayKind::Listed) && *of == part;
+            let may_repeat =
+                position.kind == Some(StrayKind::Listed) && *of == from_part.part;
             if position < *last || (position == *last && !may_repeat) {
                 bail!(
                     "{} of part {} comes after {} of part {}; this is a bug in ossify-ingest",
                     position.path,
-                    part + 1,
+                    from_part.part + 1,
                     last.path,
                     of + 1
                 );
             }
         }
-        last = Some((part, position.into_owned()));
-        take(part, record)?;
+        last = Some((from_part.part, position.into_owned()));
+        take(from_part)?;
     }
     Ok(())
 }
-
-/// The next record of a reader; reversed order, because the heap returns the greatest.
-struct Head {
-    record: Record,
-    part: u32,
-    reader: usize,
-}
-
-impl Ord for Head {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.record.position().cmp(&self.record.position()).then(other.part.cmp(&self.part))
-    }
-}
-
-impl PartialOrd for Head {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Head {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Head {}
 
 /// The records of one part. Its file is verified and closed after the last one.
 struct PartReader {
@@ -236,8 +196,9 @@ struct PartReader {
     records: Option<RecordReader>,
 }
 
-impl Records for PartReader {
-    fn next(&mut self) -> Result<Option<(u32, Record)>> {
+impl PartReader {
+    /// The next record, which must be in the share of its part.
+    fn read(&mut self) -> Result<Option<FromPart>> {
         let Some(records) = &mut self.records else { return Ok(None) };
         let Some(record) = records.next()? else {
             if let Some(records) = self.records.take() {
@@ -246,19 +207,27 @@ impl Records for PartReader {
             return Ok(None);
         };
         let position = match &record {
-            Record::Image(examined) => share_position(&examined.image.image_id),
+            Record::Image(examined) => Some(share_position(&examined.image.image_id)),
             Record::Stray(stray) if stray.kind != StrayKind::Listed => {
-                share_position_of_label(&stray.path)
+                Some(share_position_of_label(&stray.path))
             }
-            _ => return Ok(Some((self.number, record))),
+            Record::Stray(_) => None,
         };
-        if !self.partition.holds(position) {
+        if position.is_some_and(|position| !self.partition.holds(position)) {
             bail!(
                 "{} contains images of another share than {}; it was moved here",
                 records.path().display(),
                 self.partition
             );
         }
-        Ok(Some((self.number, record)))
+        Ok(Some(FromPart { part: self.number, record }))
+    }
+}
+
+impl Iterator for PartReader {
+    type Item = Result<FromPart>;
+
+    fn next(&mut self) -> Option<Result<FromPart>> {
+        self.read().transpose()
     }
 }

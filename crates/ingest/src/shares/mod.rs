@@ -1,5 +1,5 @@
 //! Parts, which workers make of their shares, and their merge.
 
+mod from_part;
 pub(crate) mod merge;
 pub(crate) mod part;
-mod runs;

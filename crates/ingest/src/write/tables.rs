@@ -1,6 +1,5 @@
 //! Writes the tables.
 
-use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
@@ -9,12 +8,13 @@ use ossify_contract::{
     TableWriter,
 };
 use ossify_diagnostics::Finding;
+use ossify_sorting::{Queue, Sorter};
 use rayon::ThreadPool;
 
 use super::classes::{ClassCounts, NumberedClasses, RarePolicy, number_classes, rare_findings};
 use super::findings::FindingStream;
 use super::page;
-use super::spool::{ObjectSpool, SortedSpool};
+use super::spool::{MEMORY_BYTES, WaitingIssue, WaitingObject};
 use super::tally::Tally;
 use crate::find::layout::Layout;
 use crate::find::stamp::SplitStamp;
@@ -38,9 +38,10 @@ pub(crate) struct LabelTables<'a> {
     objects: TableWriter<ObjectRow>,
     issues: TableWriter<IssueRow>,
     /// The findings of the current split, which arrive in a different order than they are written.
-    found: SortedSpool<IssueRow>,
+    found: Sorter<WaitingIssue>,
     classes_path: PathBuf,
-    spool_path: PathBuf,
+    /// The folder for the rows that do not fit into memory.
+    scratch: PathBuf,
     stream: Option<FindingStream<'a>>,
     tally: Tally,
     counts: ClassCounts,
@@ -54,7 +55,7 @@ struct OpenSplit {
     /// the other splits from their first row.
     numbering: Option<Vec<(i16, Option<i16>)>>,
     /// Objects of train, until the class indices are known.
-    spool: ObjectSpool,
+    waiting: Queue<WaitingObject>,
     stamp: RecordStamp,
 }
 
@@ -74,6 +75,7 @@ impl<'a> LabelTables<'a> {
         stream: Option<FindingStream<'a>>,
     ) -> Result<Self, ArtefactError> {
         let stage = |table: &str| publication.stage(&file_name(table));
+        let scratch = publication.stage("")?;
         Ok(LabelTables {
             layout,
             book,
@@ -82,9 +84,9 @@ impl<'a> LabelTables<'a> {
             images: TableWriter::create(stage(ImageRow::TABLE)?)?,
             objects: TableWriter::create(stage(ObjectRow::TABLE)?)?,
             issues: TableWriter::create(stage(IssueRow::TABLE)?)?,
-            found: SortedSpool::new(publication.stage("issues.spool")?, by_location),
+            found: Sorter::new(&scratch, MEMORY_BYTES),
             classes_path: stage(ClassRow::TABLE)?,
-            spool_path: publication.stage("objects.spool")?,
+            scratch,
             stream,
             tally: Tally::default(),
             counts: ClassCounts::default(),
@@ -100,7 +102,7 @@ impl<'a> LabelTables<'a> {
         self.open = Some(OpenSplit {
             split,
             numbering,
-            spool: ObjectSpool::new(self.spool_path.clone()),
+            waiting: Queue::new(&self.scratch, MEMORY_BYTES),
             stamp: RecordStamp::of(split),
         });
     }
@@ -126,14 +128,18 @@ impl<'a> LabelTables<'a> {
             self.open.take().context("the end of no split; this is a bug in ossify-ingest")?;
         if open.split == Split::Train {
             let indices = self.class_indices();
-            open.spool
-                .drain(|row| write_object(&mut self.objects, &mut self.tally, row, &indices))?;
+            for waiting in open.waiting.into_records() {
+                write_object(&mut self.objects, &mut self.tally, waiting?.0, &indices)?;
+            }
             let location = self.layout.yaml.clone().unwrap_or_else(|| ".".into());
             for finding in rare_findings(&self.classes(), &location, self.book) {
                 self.write_finding(open.split, finding, None)?;
             }
         }
-        self.found.drain(|row| self.issues.push(row))?;
+        let found = std::mem::replace(&mut self.found, Sorter::new(&self.scratch, MEMORY_BYTES));
+        for issue in found.finish()?.into_records()? {
+            self.issues.push(issue?.0)?;
+        }
         Ok(open.stamp.finish())
     }
 
@@ -159,7 +165,7 @@ impl<'a> LabelTables<'a> {
             );
             match &open.numbering {
                 Some(indices) => write_object(&mut self.objects, &mut self.tally, row, indices)?,
-                None => open.spool.push(row)?,
+                None => open.waiting.push(WaitingObject(row))?,
             }
         }
         for finding in examined.findings {
@@ -185,7 +191,7 @@ impl<'a> LabelTables<'a> {
             stream.add(&finding).context("cannot write the findings to standard output")?;
         }
         let narrow = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-        self.found.push(IssueRow {
+        self.found.push(WaitingIssue(IssueRow {
             split,
             path: finding.location.path,
             line: finding.location.line.map(narrow),
@@ -195,7 +201,7 @@ impl<'a> LabelTables<'a> {
             action: finding.action,
             message: finding.message,
             text: finding.source,
-        })?;
+        }))?;
         Ok(())
     }
 
@@ -257,11 +263,6 @@ impl Finished {
         }
         Ok(files)
     }
-}
-
-/// The order of the issues of a split.
-fn by_location(a: &IssueRow, b: &IssueRow) -> Ordering {
-    (&a.path, a.line, a.column).cmp(&(&b.path, b.line, b.column))
 }
 
 fn write_classes(path: &Path, rows: &[ClassRow]) -> anyhow::Result<()> {

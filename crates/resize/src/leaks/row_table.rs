@@ -1,8 +1,9 @@
 //! Stores a number for each row, with a bounded number of pages in memory and the rest in a file.
 
 use ossify_contract::Result;
+use ossify_sorting::ScratchFile;
 
-use super::scratch::{Scratch, ScratchFile};
+use super::scratch::Scratch;
 
 const PAGE_ROWS: usize = 1024;
 const PAGE_BYTES: usize = PAGE_ROWS * size_of::<u32>();

@@ -1,11 +1,9 @@
 //! The memory that a search may use, and the disk for what does not fit.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ossify_contract::{ArtefactError, Result};
+use ossify_contract::Result;
+use ossify_sorting::{ScratchFile, Sorter};
 
 /// Number of equal shares of the memory, more than a search has lists at a time.
 const SHARES: usize = 16;
@@ -30,31 +28,11 @@ impl Scratch {
 
     /// An unnamed file, which disappears when it is closed, however the process ends.
     pub(super) fn file(&self) -> Result<ScratchFile> {
-        let file = tempfile::tempfile_in(&self.folder)
-            .map_err(ArtefactError::io("cannot create a temporary file in", &self.folder))?;
-        Ok(ScratchFile { file: Mutex::new(file), folder: self.folder.clone() })
-    }
-}
-
-pub(super) struct ScratchFile {
-    file: Mutex<File>,
-    folder: PathBuf,
-}
-
-impl ScratchFile {
-    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let written = self.at(offset).and_then(|mut file| file.write_all(bytes));
-        written.map_err(ArtefactError::io("cannot write to a temporary file in", &self.folder))
+        ScratchFile::create(&self.folder)
     }
 
-    pub(super) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let read = self.at(offset).and_then(|mut file| file.read_exact(bytes));
-        read.map_err(ArtefactError::io("cannot read a temporary file in", &self.folder))
-    }
-
-    fn at(&self, offset: u64) -> std::io::Result<MutexGuard<'_, File>> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(file)
+    /// A sorter that uses one share of the memory.
+    pub(super) fn sorter<const WORDS: usize>(&self) -> Sorter<[u64; WORDS]> {
+        Sorter::new(&self.folder, self.memory_bytes / SHARES)
     }
 }

@@ -1,15 +1,12 @@
-//! Sorts records, in memory if they fit and otherwise in files.
+//! Sorts records, in memory if they fit and otherwise in files; any range of them can be read.
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
 use std::ops::Range;
 
 use ossify_contract::Result;
-use rayon::prelude::*;
+use ossify_sorting::ScratchFile;
 
-use super::scratch::{Scratch, ScratchFile};
+use super::scratch::Scratch;
 
 /// Number of records that are read or written at a time.
 const WINDOW: usize = 4096;
@@ -17,93 +14,36 @@ const WINDOW: usize = 4096;
 /// Collects records in any order.
 pub(super) struct Sorter<const WORDS: usize> {
     scratch: Scratch,
-    records: Vec<[u64; WORDS]>,
-    /// Sorted runs, one after the other.
-    spilled: Option<RecordFile<WORDS>>,
-    run_ends: Vec<u64>,
+    sorter: ossify_sorting::Sorter<[u64; WORDS]>,
 }
 
 impl<const WORDS: usize> Sorter<WORDS> {
     pub(super) fn new(scratch: &Scratch) -> Self {
-        Sorter {
-            scratch: scratch.clone(),
-            records: Vec::new(),
-            spilled: None,
-            run_ends: Vec::new(),
-        }
+        Sorter { scratch: scratch.clone(), sorter: scratch.sorter() }
     }
 
     pub(super) fn push(&mut self, record: [u64; WORDS]) -> Result<()> {
-        self.records.push(record);
-        if self.records.len() < self.scratch.room(1, size_of::<[u64; WORDS]>()) {
-            Ok(())
-        } else {
-            self.spill()
-        }
-    }
-
-    fn spill(&mut self) -> Result<()> {
-        let file = match &mut self.spilled {
-            Some(file) => file,
-            None => self.spilled.insert(RecordFile { file: self.scratch.file()?, len: 0 }),
-        };
-        self.records.par_sort_unstable();
-        file.append(&self.records)?;
-        self.run_ends.push(file.len);
-        self.records.clear();
-        Ok(())
+        self.sorter.push(record)
     }
 
     /// All records in order.
-    pub(super) fn finish(mut self) -> Result<Sorted<WORDS>> {
-        if self.spilled.is_some() && !self.records.is_empty() {
-            self.spill()?;
-        }
-        let Some(runs) = self.spilled else {
-            self.records.par_sort_unstable();
-            return Ok(Sorted::InMemory(self.records));
+    pub(super) fn finish(self) -> Result<Sorted<WORDS>> {
+        let sorted = match self.sorter.finish()? {
+            ossify_sorting::Sorted::InMemory(records) => return Ok(Sorted::InMemory(records)),
+            in_file => in_file.into_records()?,
         };
-        drop(self.records);
-        let window = (self.scratch.room(1, size_of::<[u64; WORDS]>()) / self.run_ends.len())
-            .clamp(1, WINDOW);
-        merge(
-            &Sorted::InFile(runs),
-            &self.run_ends,
-            window,
-            RecordFile { file: self.scratch.file()?, len: 0 },
-        )
-    }
-}
-
-/// Merges the runs that end at `run_ends` into `merged`.
-fn merge<const WORDS: usize>(
-    runs: &Sorted<WORDS>,
-    run_ends: &[u64],
-    window: usize,
-    mut merged: RecordFile<WORDS>,
-) -> Result<Sorted<WORDS>> {
-    let starts = std::iter::once(0).chain(run_ends.iter().copied());
-    let mut readers: Vec<Records<WORDS>> =
-        starts.zip(run_ends).map(|(start, end)| runs.in_windows(start..*end, window)).collect();
-    let mut heads = BinaryHeap::with_capacity(readers.len());
-    for (run, reader) in readers.iter_mut().enumerate() {
-        heads.extend(reader.next().transpose()?.map(|record| Reverse((record, run))));
-    }
-    let mut waiting = Vec::with_capacity(WINDOW);
-    while let Some(mut head) = heads.peek_mut() {
-        let Reverse((record, run)) = *head;
-        waiting.push(record);
-        match readers[run].next().transpose()? {
-            Some(next) => head.0.0 = next,
-            None => drop(PeekMut::pop(head)),
+        let mut file = RecordFile { file: self.scratch.file()?, len: 0 };
+        let mut waiting = Vec::with_capacity(WINDOW);
+        for record in sorted {
+            waiting.push(record?);
+            if waiting.len() == WINDOW {
+                file.append(&waiting)?;
+                waiting.clear();
+            }
         }
-        if waiting.len() == WINDOW {
-            merged.append(&waiting)?;
-            waiting.clear();
-        }
+        file.append(&waiting)?;
+        Ok(Sorted::InFile(file))
     }
-    merged.append(&waiting)?;
-    Ok(Sorted::InFile(merged))
 }
 
 /// Records in order.
@@ -134,17 +74,7 @@ impl<const WORDS: usize> Sorted<WORDS> {
     }
 
     pub(super) fn records(&self, range: Range<u64>) -> Records<'_, WORDS> {
-        self.in_windows(range, WINDOW)
-    }
-
-    fn in_windows(&self, range: Range<u64>, window: usize) -> Records<'_, WORDS> {
-        Records {
-            source: self,
-            left: range,
-            window: window as u64,
-            read: Cow::Borrowed(&[]),
-            at: 0,
-        }
+        Records { source: self, left: range, read: Cow::Borrowed(&[]), at: 0 }
     }
 }
 
@@ -153,7 +83,6 @@ pub(super) struct Records<'a, const WORDS: usize> {
     source: &'a Sorted<WORDS>,
     /// The records that have not been read.
     left: Range<u64>,
-    window: u64,
     read: Cow<'a, [[u64; WORDS]]>,
     at: usize,
 }
@@ -167,7 +96,7 @@ impl<const WORDS: usize> Iterator for Records<'_, WORDS> {
                 return None;
             }
             let start = self.left.start;
-            self.left.start = self.left.end.min(start + self.window);
+            self.left.start = self.left.end.min(start + WINDOW as u64);
             self.at = 0;
             match self.source.read(start..self.left.start) {
                 Ok(read) => self.read = read,
@@ -250,12 +179,5 @@ mod tests {
             }
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_folder_that_is_not_there_is_an_error_and_not_a_panic() {
-        let mut sorter = Sorter::new(&Scratch::new("/nonexistent", 1));
-        let error = sorter.push([1]).unwrap_err().to_string();
-        assert!(error.starts_with("cannot create a temporary file in /nonexistent: "), "{error}");
     }
 }
