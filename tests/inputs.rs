@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use ossify_contract::Manifest;
-use ossify_tests::Project;
+use ossify_tests::{Ended, Project};
 
 #[test]
 fn files_that_no_later_stage_reads_rerun_nothing() {
@@ -109,4 +112,113 @@ fn a_flipped_bit_of_a_published_file_is_refused_or_was_not_read() {
         }
     }
     assert!(refused >= 15 && unread >= 5, "{refused} refused, {unread} not read");
+}
+
+/// A stage that has read the manifests of its inputs and waits to lock its output: the lock's file
+/// is a pipe that has no reader yet.
+struct Waiting {
+    stage: &'static str,
+    child: Child,
+    lock: PathBuf,
+}
+
+impl Waiting {
+    fn begin(project: &Project, stage: &'static str, args: &[&str], folder: &Path) -> Self {
+        let lock = folder.join(".lock");
+        fs::create_dir_all(folder).unwrap();
+        let _ = fs::remove_file(&lock);
+        assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
+        let mut command = project.command(stage, args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let waiting = Waiting { stage, child, lock };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !waiting.is_at_the_pipe() {
+            assert!(Instant::now() < deadline, "{stage} does not lock {}", folder.display());
+            sleep(Duration::from_millis(5));
+        }
+        waiting
+    }
+
+    /// Whether a thread is in the system call that opens a pipe and waits for its reader.
+    fn is_at_the_pipe(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten();
+        threads.flatten().any(|thread| {
+            fs::read_to_string(thread.path().join("wchan"))
+                .is_ok_and(|waits_in| waits_in.contains("wait_for_partner"))
+        })
+    }
+
+    /// Lets the stage go on, to its end.
+    fn end(self) -> Ended {
+        let reader = File::open(&self.lock).unwrap();
+        let ended = Ended::of_child(self.stage, self.child);
+        drop(reader);
+        fs::remove_file(&self.lock).unwrap();
+        ended
+    }
+}
+
+#[test]
+fn tables_that_are_published_while_resize_waits_for_its_lock_are_those_that_it_takes() {
+    let (project, _) = Project::with_phantom(60);
+    project.run("ingest", &[]).success();
+    let waiting = Waiting::begin(&project, "resize", &[], &project.out.join("shards"));
+    let images = project.dataset.join("train/images");
+    let image = fs::read_dir(images).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::remove_file(image).unwrap();
+    assert_eq!(project.run("ingest", &[]).success().status(), "done");
+    let ended = waiting.end().success();
+    assert_eq!(ended.json()["summary"]["failed_images"], 0);
+    assert_eq!(project.run("resize", &[]).success().status(), "current");
+}
+
+#[test]
+fn parts_and_tables_that_are_published_while_a_merge_waits_for_its_lock_do_not_mix() {
+    let (project, _) = Project::with_phantom(60);
+    project.run("ingest", &[]).success();
+    let parts = || {
+        for share in ["1/2", "2/2"] {
+            project.run("resize", &["--partition", share]).success();
+        }
+    };
+    parts();
+    let merge = ["--merge", "2"];
+    let waiting = Waiting::begin(&project, "resize", &merge, &project.out.join("shards"));
+    let images = project.dataset.join("train/images");
+    let image = fs::read_dir(images).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::remove_file(image).unwrap();
+    project.run("ingest", &[]).success();
+    parts();
+    waiting.end().success();
+    assert_eq!(project.run("resize", &[]).success().status(), "current");
+}
+
+#[test]
+fn shards_that_are_published_while_train_waits_for_its_lock_are_those_that_it_trains_on() {
+    let (project, _) = Project::with_phantom(60);
+    for stage in ["ingest", "resize", "train"] {
+        project.run(stage, &[]).success();
+    }
+    let first = project.run_id();
+    let folder = project.out.join("runs").join(&first);
+    let waiting = Waiting::begin(&project, "train", &["--force"], &folder);
+    project.run("resize", &["--set", "resize.filter=nearest"]).success();
+    waiting.end().success();
+    let second = project.run_id();
+    assert_ne!(second, first, "the run is called after the tensors that it had before");
+    assert_eq!(project.run("train", &[]).success().status(), "current");
+    assert_eq!(project.run_id(), second);
+}
+
+#[test]
+fn shards_that_are_published_while_predict_waits_for_its_lock_are_refused() {
+    let (project, _) = Project::with_phantom(60);
+    project.run_all(&[]);
+    let folder = project.out.join("predictions").join(project.run_id());
+    let before = Manifest::open(&folder, "").unwrap();
+    let waiting = Waiting::begin(&project, "predict", &["--force"], &folder);
+    project.run("resize", &["--set", "resize.filter=nearest"]).success();
+    waiting.end().fails_with(1, &["published anew while this stage was reading it"]);
+    assert_eq!(Manifest::open(&folder, "").unwrap(), before);
+    assert_eq!(project.run("predict", &[]).success().status(), "done");
 }

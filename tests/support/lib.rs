@@ -5,7 +5,7 @@ mod object_store;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 pub use hostile_store::{Honest, HostileStore, Hostility};
 pub use object_store::{FAULTS, Fault, ObjectStore, copy_folder};
@@ -219,6 +219,16 @@ impl Ended {
     #[allow(clippy::expect_used)]
     pub fn of(stage: &str, mut command: Command) -> Self {
         Ended { stage: stage.to_owned(), output: command.output().expect("the stage starts") }
+    }
+
+    /// Waits for a stage that was started with its output piped.
+    ///
+    /// # Panics
+    /// Where its output cannot be read.
+    #[allow(clippy::expect_used)]
+    pub fn of_child(stage: &str, child: Child) -> Self {
+        let output = child.wait_with_output().expect("the stage ends");
+        Ended { stage: stage.to_owned(), output }
     }
 
     /// Exit code; -1 after a signal.

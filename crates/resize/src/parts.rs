@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use ossify_contract::{
     ArtefactError, FileEntry, Part, PartFolder, PartPayload, PartSummary, Partition, Publication,
-    current_part, read_parts,
+    begin_unchanged, current_part, read_parts,
 };
-use ossify_settings::{Outcome, StageError};
+use ossify_settings::{Context, Outcome, StageError};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::kept::give_second_name;
 use crate::names::STAGE;
 use crate::shard_record::{ShardRecord, Store, record_name_in_part};
-use crate::stage::Stage;
+use crate::stage::{Begun, Stage};
 
 /// The shards of a part. Parts belong together if the configuration and the table of images are the
 /// same.
@@ -39,12 +40,12 @@ struct ShardInPart {
 }
 
 /// Makes the shards of a share, and publishes them as a part.
-pub(crate) fn part(stage: &mut Stage, partition: Partition) -> Result<Outcome, StageError> {
-    let context = stage.context;
+pub(crate) fn part(context: &Context, partition: Partition) -> Result<Outcome, StageError> {
+    let mut stage = Stage::plan(context)?;
     let share = stage.plan.share(partition);
     stage.plan.look_up(&context.dataset, |shard| share[shard])?;
     stage.clock.lap("looked files up");
-    let payload = PartShards { shards: shards_in_part(stage, &share) };
+    let payload = PartShards { shards: shards_in_part(&stage, &share) };
     let summary = PartSummary::new(partition, &stage.configuration, payload);
     let folder = PartFolder::create(context.out.part(STAGE, partition))?;
     let inputs = summary.to_json(folder.path())?.to_string();
@@ -89,53 +90,90 @@ fn shards_in_part(stage: &Stage, share: &[bool]) -> Vec<ShardInPart> {
     .collect()
 }
 
-/// Publishes the parts of all shares as one output, without copying tensors.
-pub(crate) fn merge(stage: &mut Stage, count: u32) -> Result<Outcome, StageError> {
-    let context = stage.context;
-    let mut found = find_shards(stage, count)?;
-    let mut records = Vec::with_capacity(stage.plan.shards.len());
-    for shard in &mut stage.plan.shards {
-        let (folder, record, in_part) = found
-            .remove(&shard.file)
-            .ok_or_else(|| anyhow!("no part has {}; this is a bug in ossify-resize", shard.file))?;
-        if in_part.content != shard.content {
-            return Err(anyhow!(
-                "{}: {} has other images than the tables; run the partition again with \
-                 --force",
-                folder.display(),
-                shard.file
-            )
-            .into());
+/// A merge that is about to be made.
+struct Merge<'a> {
+    stage: Stage<'a>,
+    /// Of each shard of the plan the folder of its part, and the file of its record.
+    records: Vec<(PathBuf, FileEntry)>,
+}
+
+impl<'a> Merge<'a> {
+    /// Finds the parts of all `count` shares, and each shard of the plan in one of them.
+    fn plan(context: &'a Context, count: u32) -> Result<Self, StageError> {
+        let mut stage = Stage::plan(context)?;
+        let mut found = find_shards(&stage, count)?;
+        let mut records = Vec::with_capacity(stage.plan.shards.len());
+        for shard in &mut stage.plan.shards {
+            let (folder, record, in_part) = found.remove(&shard.file).ok_or_else(|| {
+                anyhow!("no part has {}; this is a bug in ossify-resize", shard.file)
+            })?;
+            if in_part.content != shard.content {
+                return Err(anyhow!(
+                    "{}: {} has other images than the tables; run the partition again with \
+                     --force",
+                    folder.display(),
+                    shard.file
+                )
+                .into());
+            }
+            shard.inputs = in_part.inputs;
+            records.push((folder, record));
         }
-        shard.inputs = in_part.inputs;
-        records.push((folder, record));
+        Ok(Merge { stage, records })
     }
-    let folder = context.out.shards();
-    if !context.force
-        && let Some(outcome) = stage.current()
-    {
-        return Ok(outcome);
+
+    /// Locks the output, unless it is there already.
+    fn begin(&self) -> Result<Begun, StageError> {
+        let context = self.stage.context;
+        if !context.force
+            && let Some(outcome) = self.stage.current()
+        {
+            return Ok(Begun::Current(outcome));
+        }
+        Ok(Begun::Publication(Publication::begin(context.out.shards())?))
     }
-    let publication = Publication::begin(&folder)?;
-    for (shard, (folder, record)) in stage.plan.shards.iter().zip(&records) {
+
+    /// Gives a shard of a part its name in the output, and its record. The shard itself is not read:
+    /// whoever reads it checks it, and where it is damaged advises `--force`, with which it is
+    /// checked here, since here it is known which part is to be made again.
+    fn take_over(&self, shard: usize, publication: &Publication) -> Result<(), ArtefactError> {
+        let planned = &self.stage.plan.shards[shard];
+        let (folder, record) = &self.records[shard];
         record.verify(folder)?;
         let path = folder.join(&record.path);
         let mut record = ShardRecord::read(&path)?;
-        if record.inputs != shard.inputs || record.images() != shard.images {
-            return Err(ArtefactError::corrupt(
-                path,
-                format!("not the record of {}; run the partition again with --force", shard.file),
-            )
-            .into());
+        if record.inputs != planned.inputs || record.images() != planned.images {
+            let reason =
+                format!("not the record of {}; run the partition again with --force", planned.file);
+            return Err(ArtefactError::corrupt(path, reason));
         }
         if let Some(entry) = record.entry.take() {
-            give_second_name(&folder.join(&entry.path), &publication.stage(&shard.file)?)?;
-            record.entry = Some(FileEntry { path: shard.file.clone(), ..entry });
+            let path = folder.join(&entry.path);
+            if self.stage.context.force && !entry.is_whole(folder)? {
+                let reason = "not the bytes that its part says; run the partition again with \
+                              --force";
+                return Err(ArtefactError::corrupt(path, reason));
+            }
+            give_second_name(&path, &publication.stage(&planned.file)?)?;
+            record.entry = Some(FileEntry { path: planned.file.clone(), ..entry });
         }
-        Store::Staging(&publication).keep_record(shard, &record)?;
+        Store::Staging(publication).keep_record(planned, &record)
     }
-    stage.clock.lap("took over the parts' shards");
-    stage.publish(publication)
+}
+
+/// Publishes the parts of all shares as one output, without copying tensors.
+pub(crate) fn merge(context: &Context, count: u32) -> Result<Outcome, StageError> {
+    let plan = || Merge::plan(context, count);
+    let (mut merge, begun) = begin_unchanged(plan, |merge| merge.stage.inputs(), Merge::begin)?;
+    let publication = match begun {
+        Begun::Current(outcome) => return Ok(outcome),
+        Begun::Publication(publication) => publication,
+    };
+    (0..merge.stage.plan.shards.len())
+        .into_par_iter()
+        .try_for_each(|shard| merge.take_over(shard, &publication))?;
+    merge.stage.clock.lap("took over the parts' shards");
+    merge.stage.publish(publication)
 }
 
 /// The shards of all parts, by name, each with the folder of its part and the file with its record.

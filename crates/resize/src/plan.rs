@@ -2,10 +2,10 @@
 //! shard's bytes.
 
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use ossify_contract::{
-    ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, Split, TableReader,
+    ArtefactError, Fingerprint, ImageRow, ImageStatus, Partition, PinnedFile, Split, TableReader,
     shard_file_name, share_of_pieces,
 };
 use rayon::prelude::*;
@@ -45,7 +45,7 @@ pub(crate) struct ShardPlan {
 #[derive(Clone)]
 pub(crate) struct Plan {
     /// The table of images.
-    table: PathBuf,
+    table: PinnedFile,
     /// The shards of each split, in the order of the tables.
     pub(crate) shards: Vec<ShardPlan>,
     /// Number of images that ingest found unreadable, which are left out.
@@ -61,7 +61,7 @@ impl Plan {
     /// hash of how tensors are made, `configuration` that of everything else that determines the
     /// output.
     pub(crate) fn read(
-        table: &Path,
+        table: PinnedFile,
         images_per_shard: usize,
         recipe: &Fingerprint,
         configuration: Fingerprint,
@@ -69,7 +69,7 @@ impl Plan {
         let mut cutters =
             Split::ALL.map(|split| Cutter::new(split, images_per_shard, recipe.clone()));
         let mut unreadable = 0;
-        for batch in TableReader::<ImageRow>::open(table)? {
+        for batch in TableReader::<ImageRow>::of_pinned(&table)? {
             for row in batch? {
                 if row.status == ImageStatus::Unreadable {
                     unreadable += 1;
@@ -81,13 +81,13 @@ impl Plan {
                         again with --force",
                         row.image_id
                     );
-                    return Err(ArtefactError::corrupt(table, reason));
+                    return Err(ArtefactError::corrupt(table.path(), reason));
                 }
                 cutters[row.split as usize].push(Source::from(row));
             }
         }
         let shards = cutters.into_iter().flat_map(Cutter::finish).collect();
-        Ok(Plan { table: table.to_path_buf(), shards, unreadable, configuration })
+        Ok(Plan { table, shards, unreadable, configuration })
     }
 
     /// Looks up the size and modification time of the images in the wanted shards, without opening
@@ -197,10 +197,10 @@ impl Plan {
 
 /// The readable images of these splits.
 fn rows_of(
-    table: &Path,
+    table: &PinnedFile,
     splits: Vec<Split>,
 ) -> Box<dyn Iterator<Item = Result<ImageRow, ArtefactError>> + Send> {
-    match TableReader::<ImageRow>::open(table) {
+    match TableReader::<ImageRow>::of_pinned(table) {
         Err(e) => Box::new(std::iter::once(Err(e))),
         Ok(reader) => Box::new(reader.flat_map(move |batch| {
             match batch {

@@ -5,7 +5,6 @@ use std::io;
 use anyhow::{Context as _, anyhow};
 use ossify_settings::{Context, Outcome, Share, StageError};
 
-use crate::stage::Stage;
 use crate::{parts, whole};
 
 /// Reads the tables and the images and publishes the shards, or a part of them, unless they already
@@ -37,12 +36,9 @@ pub fn run(context: &Context, share: Share) -> Result<Outcome, StageError> {
         .num_threads(context.reading_threads())
         .build()
         .context("cannot start threads")?;
-    threads.install(|| {
-        let mut stage = Stage::plan(context)?;
-        match share {
-            Share::Whole => whole::run(&mut stage),
-            Share::Part(partition) => parts::part(&mut stage, partition),
-            Share::Merge(count) => parts::merge(&mut stage, count),
-        }
+    threads.install(|| match share {
+        Share::Whole => whole::run(context),
+        Share::Part(partition) => parts::part(context, partition),
+        Share::Merge(count) => parts::merge(context, count),
     })
 }

@@ -8,6 +8,7 @@ use ossify_contract::{
     ArtefactError, FailedImage, FileEntry, PartFolder, Publication, TempPath, open, write_atomic,
 };
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::plan::ShardPlan;
 
@@ -51,13 +52,31 @@ impl ShardRecord {
     pub(crate) fn read(path: &Path) -> Result<Self, ArtefactError> {
         let mut text = Vec::new();
         open(path)?.read_to_end(&mut text).map_err(ArtefactError::io("cannot read", path))?;
-        serde_json::from_slice(&text).map_err(|e| {
-            ArtefactError::corrupt(path, format!("{e}; run ossify-resize again with --force"))
-        })
+        let corrupt = |reason: String| {
+            let reason = format!(
+                "not the record of a shard ({reason}); run ossify-resize again with --force"
+            );
+            ArtefactError::corrupt(path, reason)
+        };
+        let line_end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+        let (hash, json) = text.split_at(line_end);
+        if hash != Self::hash_line(json).as_bytes() {
+            return Err(corrupt("its bytes are not those that were written".to_owned()));
+        }
+        serde_json::from_slice(json).map_err(|e| corrupt(e.to_string()))
     }
 
+    /// A line with the hash of what follows, since no manifest lists a record that waits beside a
+    /// staged shard; then the record as JSON.
     fn text(&self, path: &Path) -> Result<Vec<u8>, ArtefactError> {
-        serde_json::to_vec(self).map_err(|e| ArtefactError::corrupt(path, e.to_string()))
+        let json =
+            serde_json::to_string(self).map_err(|e| ArtefactError::corrupt(path, e.to_string()))?;
+        let json = format!("\n{json}");
+        Ok(format!("{}{json}", Self::hash_line(json.as_bytes())).into_bytes())
+    }
+
+    fn hash_line(json: &[u8]) -> String {
+        format!("{:016x}", xxh3_64(json))
     }
 }
 
@@ -159,10 +178,45 @@ impl Store<'_> {
 }
 
 fn record_name(plan: &ShardPlan) -> String {
-    format!("{}.json", plan.file)
+    format!("{}.record", plan.file)
 }
 
 /// Named after the inputs, because the shard's number may change.
 pub(crate) fn record_name_in_part(plan: &ShardPlan) -> String {
-    format!("{}-{}.json", plan.split, plan.inputs)
+    format!("{}-{}.record", plan.split, plan.inputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_which_any_bit_is_flipped_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.record");
+        let row = |image_id: &str| RowRecord {
+            image_id: image_id.to_owned(),
+            bytes_xxh3: u64::MAX,
+            pixels_xxh3: 1,
+            perceptual_hash: 0x0123_4567_89ab_cdef,
+            brightness: 0.1,
+            contrast: 1.0 / 3.0,
+        };
+        let record = ShardRecord {
+            inputs: "abc".to_owned(),
+            entry: None,
+            rows: vec![row("a.png"), row("b.png")],
+            failures: vec![FailedImage::default()],
+        };
+        let whole = record.text(&path).unwrap();
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(ShardRecord::read(&path).unwrap(), record);
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &flipped).unwrap();
+            let error = ShardRecord::read(&path).unwrap_err().to_string();
+            assert!(error.contains("not the record of a shard"), "bit {bit}: {error}");
+        }
+    }
 }

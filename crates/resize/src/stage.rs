@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use anyhow::anyhow;
-use ossify_contract::{LeakCounts, Manifest, Publication, ShardsSummary, Summary as _};
+use ossify_contract::{
+    Inputs, LeakCounts, Manifest, PinnedFile, Publication, ShardsSummary, Summary as _,
+};
 use ossify_settings::{Context, Outcome, StageError};
 
 use crate::clock::Clock;
@@ -19,6 +21,8 @@ use crate::write::{ImageSource, write_shards};
 /// The plan and the recipe, with everything needed to make and publish shards.
 pub(crate) struct Stage<'a> {
     pub(crate) context: &'a Context,
+    /// What is read of the tables.
+    tables: Inputs,
     pub(crate) plan: Plan,
     pub(crate) recipe: Recipe,
     /// Hash of the configuration and of the table of images.
@@ -26,23 +30,29 @@ pub(crate) struct Stage<'a> {
     pub(crate) clock: Clock<'a>,
 }
 
+/// The output as a way to run the stage finds it.
+pub(crate) enum Begun {
+    /// There already.
+    Current(Outcome),
+    /// Locked, to be made.
+    Publication(Publication),
+}
+
 impl<'a> Stage<'a> {
     pub(crate) fn plan(context: &'a Context) -> Result<Self, StageError> {
         let settings = &context.settings.resize;
         let tables = context.out.tables();
         let tables_manifest = Manifest::require(&tables, "run ossify-ingest first")?;
-        let images = tables_manifest.file(IMAGES).ok_or_else(|| {
-            anyhow!("{} lists no {IMAGES}; run ossify-ingest again with --force", tables.display())
-        })?;
-        images.verify(&tables)?;
+        let tables = Inputs::declare(tables, &tables_manifest, [IMAGES])?;
+        let images = &tables.files()[0];
+        let table = PinnedFile::open(tables.folder(), images)?;
         // Of the tables, only the images' ids, splits, sizes and readability count, so that changed
         // labels do not cause a resize.
         let mut clock = Clock::new(context);
         let recipe = Recipe::new(settings);
         let configuration = context.fingerprint(STAGE, &[STAGE]);
-        let table = tables.join(IMAGES);
         let plan = Plan::read(
-            &table,
+            table,
             settings.images_per_shard,
             &recipe.fingerprint(),
             configuration.clone(),
@@ -50,13 +60,18 @@ impl<'a> Stage<'a> {
         if plan.images() == 0 {
             return Err(anyhow!(
                 "{} has no readable image; see the issues that ossify-ingest found",
-                table.display()
+                tables.folder().join(IMAGES).display()
             )
             .into());
         }
         clock.lap("planned");
         let configuration = configuration.clone().add(&images.xxh3).finish();
-        Ok(Stage { context, plan, recipe, configuration, clock })
+        Ok(Stage { context, tables, plan, recipe, configuration, clock })
+    }
+
+    /// What decides the output, beside the images.
+    pub(crate) fn inputs(&self) -> &[Inputs] {
+        std::slice::from_ref(&self.tables)
     }
 
     /// Makes the shards for which `is_missing` is true.

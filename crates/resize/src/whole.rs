@@ -2,7 +2,9 @@
 
 use std::fs::File;
 
-use ossify_contract::{FailedImage, IssueRow, Manifest, Publication, ShardsSummary, TableReader};
+use ossify_contract::{
+    FailedImage, IssueRow, Manifest, Publication, ShardsSummary, TableReader, begin_unchanged,
+};
 use ossify_settings::{Context, Outcome, StageError};
 use ossify_storage::is_url;
 
@@ -10,30 +12,40 @@ use crate::kept::keep_published;
 use crate::names::ISSUES;
 use crate::plan::Plan;
 use crate::shard_record::Store;
-use crate::stage::Stage;
+use crate::stage::{Begun, Stage};
 
 /// Makes the missing shards, and publishes all.
-pub(crate) fn run(stage: &mut Stage) -> Result<Outcome, StageError> {
-    let context = stage.context;
-    stage.plan.look_up(&context.dataset, |_| true)?;
-    stage.clock.lap("looked files up");
-    let folder = context.out.shards();
-    let fingerprint = stage.plan.fingerprint();
-    // Checked first, because a run that was killed while it retried those images has staged
-    // complete shards.
-    let is_to_read_again = Manifest::is_current(&folder, &fingerprint)
-        .is_some_and(|manifest| can_now_be_read(context, &manifest));
-    if !context.force
-        && !is_to_read_again
-        && let Some(outcome) = stage.current()
-    {
-        return Ok(outcome);
-    }
-    let publication =
-        if context.force { Publication::begin(&folder)? } else { Publication::resume(&folder)? };
+pub(crate) fn run(context: &Context) -> Result<Outcome, StageError> {
+    let plan = || {
+        let mut stage = Stage::plan(context)?;
+        stage.plan.look_up(&context.dataset, |_| true)?;
+        stage.clock.lap("looked files up");
+        Ok(stage)
+    };
+    let (mut stage, begun) = begin_unchanged(plan, |stage| stage.inputs(), begin)?;
+    let publication = match begun {
+        Begun::Current(outcome) => return Ok(outcome),
+        Begun::Publication(publication) => publication,
+    };
     let known = known_shards(context, &stage.plan, &publication)?;
     stage.make_shards(|shard| !known[shard], Store::Staging(&publication))?;
     stage.publish(publication)
+}
+
+/// Locks the output, unless it is there already.
+fn begin(stage: &Stage) -> Result<Begun, StageError> {
+    let (context, folder) = (stage.context, stage.context.out.shards());
+    if context.force {
+        return Ok(Begun::Publication(Publication::begin(&folder)?));
+    }
+    // Checked first, because a run that was killed while it retried those images has staged
+    // complete shards.
+    let is_to_read_again = Manifest::is_current(&folder, &stage.plan.fingerprint())
+        .is_some_and(|manifest| can_now_be_read(context, &manifest));
+    if !is_to_read_again && let Some(outcome) = stage.current() {
+        return Ok(Begun::Current(outcome));
+    }
+    Ok(Begun::Publication(Publication::resume(&folder)?))
 }
 
 /// Which shards of the plan need not be made: those that a killed run finished, and those of the
@@ -81,9 +93,12 @@ fn can_now_be_read(context: &Context, manifest: &Manifest) -> bool {
     if summary.is_ok_and(|summary| summary.failed_images == 0) {
         return false;
     }
-    let Ok(issues) = TableReader::<IssueRow>::open(context.out.shards().join(ISSUES)) else {
+    let shards = context.out.shards();
+    let is_whole = manifest.file(ISSUES).is_some_and(|file| file.verify(&shards).is_ok());
+    let Ok(issues) = TableReader::<IssueRow>::open(shards.join(ISSUES)) else { return true };
+    if !is_whole {
         return true;
-    };
+    }
     let withheld = issues.flatten().flatten().filter(|issue| issue.rule == FailedImage::NOT_READ);
     withheld.into_iter().any(|issue| {
         let path = context.dataset.join(issue.path);

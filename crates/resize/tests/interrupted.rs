@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,15 +21,7 @@ fn a_run_that_is_killed_at_any_moment_and_taken_up_gives_the_same_bytes() {
 
     let mut went_on = 0;
     for kill in 0..20u32 {
-        let out = bench.root.path().join(format!("killed-{kill}"));
-        std::fs::create_dir_all(&out).unwrap();
-        let copied = Command::new("cp")
-            .arg("-r")
-            .arg(bench.out().join("tables"))
-            .arg(&out)
-            .status()
-            .unwrap();
-        assert!(copied.success());
+        let out = bench.work_folder(&format!("killed-{kill}"));
         // Moments spread over the run, including publishing, in a scattered order.
         let moment = whole_run.mul_f64(f64::from(kill * 7 % 20) / 19.0 * 1.05);
         let mut child = bench
@@ -61,32 +54,28 @@ fn a_run_that_is_killed_at_any_moment_and_taken_up_gives_the_same_bytes() {
     assert!(went_on > 0);
 }
 
+/// Starts the command, and kills it once there is a file at `path`.
+fn kill_once_there(mut command: Command, path: &Path) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !path.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn shards_of_another_configuration_are_not_taken_for_those_of_this_one() {
     let bench = Bench::with_images(200);
     let letterbox = ["--set", "resize.geometry=letterbox"];
     bench.summary(&letterbox);
     let expected = published(&bench.out().join("shards"));
-    let out = bench.root.path().join("second");
-    std::fs::create_dir_all(&out).unwrap();
-    assert!(
-        Command::new("cp")
-            .arg("-r")
-            .arg(bench.out().join("tables"))
-            .arg(&out)
-            .status()
-            .unwrap()
-            .success()
+    let out = bench.work_folder("second");
+    kill_once_there(
+        bench.command(&out, &[]),
+        &out.join("shards/.partial/train-00000.arrow.record"),
     );
-    let partial = out.join("shards/.partial");
-    let mut child =
-        bench.command(&out, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !partial.join("train-00000.arrow.json").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
     let again = bench.command(&out, &letterbox).output().unwrap();
     assert!(again.status.success(), "{}", text(&again.stderr));
     assert!(!text(&again.stderr).contains("going on"), "{}", text(&again.stderr));
@@ -94,39 +83,20 @@ fn shards_of_another_configuration_are_not_taken_for_those_of_this_one() {
 }
 
 #[test]
-fn a_damaged_shard_of_a_killed_run_is_made_again() {
+fn a_damaged_shard_or_record_of_a_killed_run_is_made_again() {
     let bench = Bench::with_images(120);
     bench.summary(&[]);
     let expected = published(&bench.out().join("shards"));
-    let out = bench.root.path().join("second");
-    std::fs::create_dir_all(&out).unwrap();
-    assert!(
-        Command::new("cp")
-            .arg("-r")
-            .arg(bench.out().join("tables"))
-            .arg(&out)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let out = bench.work_folder("second");
     let partial = out.join("shards/.partial");
-    let mut child = bench
-        .command(&out, &["--set", "general.threads=1"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !partial.join("train-00001.arrow.json").exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let shard = partial.join("train-00000.arrow");
-    if let Ok(mut bytes) = std::fs::read(&shard) {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 0xff;
-        std::fs::write(&shard, bytes).unwrap();
+    let command = bench.command(&out, &["--set", "general.threads=1"]);
+    kill_once_there(command, &partial.join("train-00001.arrow.record"));
+    for file in ["train-00000.arrow", "train-00001.arrow.record"] {
+        if let Ok(mut bytes) = std::fs::read(partial.join(file)) {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(partial.join(file), bytes).unwrap();
+        }
     }
     let again = bench.command(&out, &[]).output().unwrap();
     assert!(again.status.success(), "{}", text(&again.stderr));
@@ -166,15 +136,7 @@ fn a_full_disk_is_reported_and_once_there_is_space_the_run_resumes() {
         return;
     }
     let unmount = Unmount(disk.clone());
-    assert!(
-        Command::new("cp")
-            .arg("-r")
-            .arg(bench.out().join("tables"))
-            .arg(&disk)
-            .status()
-            .unwrap()
-            .success()
-    );
+    bench.copy_tables(&disk);
     let full = bench.command(&disk, &["--set", "resize.side_px=224"]).output().unwrap();
     assert_eq!(full.status.code(), Some(1), "{}", text(&full.stderr));
     assert!(

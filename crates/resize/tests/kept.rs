@@ -6,9 +6,10 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use common::{Bench, encoded, picture, published, text};
+use common::{Bench, encoded, picture, published, text, with_each_file_damaged};
 use image::ImageFormat;
 use ossify_contract::Split;
 
@@ -33,17 +34,7 @@ fn rerun(bench: &Bench, before: &BTreeMap<Vec<u8>, (String, i64)>) -> (usize, us
     let output = bench.run(&[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let after = shards(bench);
-    let fresh = bench.root.path().join("fresh");
-    std::fs::create_dir_all(&fresh).unwrap();
-    assert!(
-        std::process::Command::new("cp")
-            .arg("-r")
-            .arg(bench.out().join("tables"))
-            .arg(&fresh)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let fresh = bench.work_folder("fresh");
     assert!(bench.command(&fresh, &[]).output().unwrap().status.success());
     assert!(published(&bench.out().join("shards")) == published(&fresh.join("shards")));
     std::fs::remove_dir_all(&fresh).unwrap();
@@ -159,4 +150,38 @@ fn a_damaged_shard_does_not_stay() {
     let before = shards(&bench);
     let (_, written) = rerun(&bench, &before);
     assert!(written >= 1);
+}
+
+#[test]
+fn no_altered_byte_of_the_last_output_is_taken_over() {
+    let mut bench = Bench::with_images(80);
+    std::fs::write(bench.dataset().join(&bench.rows[7].image_id), b"no picture").unwrap();
+    bench.summary(&[]);
+    let before = bench.root.path().join("before");
+    copy_folder(&bench.out().join("shards"), &before);
+    // One image more, so that some shards stay and some do not.
+    bench.add(Split::Test, "last.png", &encoded(&picture(60, 50, 1), ImageFormat::Png), (60, 50));
+    bench.write_tables();
+    let fresh = bench.work_folder("fresh");
+    assert!(bench.command(&fresh, &[]).output().unwrap().status.success());
+    let expected = published(&fresh.join("shards"));
+    let out = bench.work_folder("rerun");
+    let mut files = 0;
+    with_each_file_damaged(&before, |file| {
+        files += 1;
+        copy_folder(&before, &out.join("shards"));
+        let output = bench.command(&out, &[]).output().unwrap();
+        assert!(output.status.success(), "{file}: {}", text(&output.stderr));
+        assert!(published(&out.join("shards")) == expected, "{file}");
+        std::fs::remove_dir_all(out.join("shards")).unwrap();
+    });
+    assert!(files > 5, "{files} files");
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
 }

@@ -8,24 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, SystemTime};
 
-use common::{Bench, encoded, picture, published, text};
+use common::{Bench, encoded, picture, published, text, with_each_file_damaged};
 use image::ImageFormat;
 use ossify_contract::{Manifest, Split};
-
-/// A work folder with the same tables.
-fn other_out(bench: &Bench, name: &str) -> PathBuf {
-    let out = bench.root.path().join(name);
-    copy_tables(bench, &out);
-    out
-}
-
-fn copy_tables(bench: &Bench, out: &Path) {
-    std::fs::create_dir_all(out.join("tables")).unwrap();
-    for entry in std::fs::read_dir(bench.out().join("tables")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), out.join("tables").join(entry.file_name())).unwrap();
-    }
-}
 
 fn run(bench: &Bench, out: &Path, arguments: &[&str]) -> Output {
     bench.command(out, arguments).output().unwrap()
@@ -57,7 +42,7 @@ fn parts_of_all_shares_merge_into_what_is_made_at_once() {
     assert!(bench.run(&[]).status.success());
     // With more shares than shards, some shares are empty.
     for count in [1, 2, 3, 40] {
-        let out = other_out(&bench, &format!("merged-{count}"));
+        let out = bench.work_folder(&format!("merged-{count}"));
         for number in (1..=count).rev() {
             part(&bench, &out, &format!("{number}/{count}"));
         }
@@ -73,7 +58,7 @@ fn parts_of_all_shares_merge_into_what_is_made_at_once() {
 #[test]
 fn a_changed_image_is_decoded_by_its_share_alone() {
     let bench = Bench::with_images(300);
-    let out = other_out(&bench, "merged");
+    let out = bench.work_folder("merged");
     let stale = |bench: &Bench| {
         (1..=4).filter(|number| !is_current(&part(bench, &out, &format!("{number}/4")))).count()
     };
@@ -101,7 +86,7 @@ fn a_changed_image_is_decoded_by_its_share_alone() {
 #[test]
 fn a_merge_says_which_part_does_not_fit() {
     let mut bench = Bench::with_images(120);
-    let out = other_out(&bench, "merged");
+    let out = bench.work_folder("merged");
     let said = |bench: &Bench, arguments: &[&str]| {
         let output = run(bench, &out, arguments);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
@@ -125,7 +110,7 @@ fn a_merge_says_which_part_does_not_fit() {
     );
     bench.add(Split::Train, "new.png", &encoded(&picture(60, 50, 1), ImageFormat::Png), (60, 50));
     bench.write_tables();
-    copy_tables(&bench, &out);
+    bench.copy_tables(&out);
     part(&bench, &out, "1/2");
     let error = said(&bench, &["--merge", "2"]);
     assert!(
@@ -154,13 +139,38 @@ fn a_merge_says_which_part_does_not_fit() {
     assert_same(&bench, &out);
 }
 
+#[test]
+fn a_merge_takes_no_altered_byte_of_a_part() {
+    let bench = Bench::with_images(80);
+    assert!(bench.run(&[]).status.success());
+    let out = bench.work_folder("merged");
+    let mut files = 0;
+    for share in ["1/2", "2/2"] {
+        part(&bench, &out, share);
+    }
+    for number in 1..=2 {
+        let folder = out.join(format!("parts/resize/2/{number}"));
+        with_each_file_damaged(&folder, |file| {
+            files += 1;
+            let merged = run(&bench, &out, &["--merge", "2", "--force"]);
+            let error = text(&merged.stderr);
+            assert_eq!(merged.status.code(), Some(1), "{file}: {error}");
+            assert!(error.contains(file) && error.contains("again with --force"), "{error}");
+        });
+    }
+    assert!(files > 10, "{files} files");
+    let merged = run(&bench, &out, &["--merge", "2"]);
+    assert!(merged.status.success(), "{}", text(&merged.stderr));
+    assert_same(&bench, &out);
+}
+
 /// Two workers process each share at once, half of them are killed at some moment, and then each
 /// share is processed again.
 #[test]
 fn workers_that_are_doubled_killed_and_late_leave_what_one_would() {
     let bench = Bench::with_images(400);
     assert!(bench.run(&[]).status.success());
-    let out = other_out(&bench, "merged");
+    let out = bench.work_folder("merged");
     for round in 0..5_u64 {
         let spawn = |worker: u64| {
             let mut command =

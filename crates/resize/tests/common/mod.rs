@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use image::{DynamicImage, ImageFormat};
-use ossify_contract::{ImageRow, ImageStatus, Publication, Split, TableWriter};
+use ossify_contract::{ImageRow, ImageStatus, Manifest, Publication, Split, TableWriter};
 
 /// A dataset folder beside a work folder.
 pub struct Bench {
@@ -92,6 +92,22 @@ impl Bench {
         publication.commit("ingest", "by hand", files, serde_json::Value::Null).unwrap();
     }
 
+    /// Another work folder, with the same tables.
+    pub fn work_folder(&self, name: &str) -> PathBuf {
+        let out = self.root.path().join(name);
+        self.copy_tables(&out);
+        out
+    }
+
+    /// Gives the work folder `out` the tables as they are now.
+    pub fn copy_tables(&self, out: &Path) {
+        std::fs::create_dir_all(out.join("tables")).unwrap();
+        for entry in std::fs::read_dir(self.out().join("tables")).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), out.join("tables").join(entry.file_name())).unwrap();
+        }
+    }
+
     /// The stage's command with additional arguments.
     pub fn command(&self, out: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ossify-resize"));
@@ -114,6 +130,22 @@ impl Bench {
         let output = self.run(arguments);
         assert!(output.status.success(), "{}", text(&output.stderr));
         json(&output)
+    }
+}
+
+/// Calls `damaged` with each file that the manifest of `folder` lists and that has a byte, while a
+/// bit in its middle is flipped.
+pub fn with_each_file_damaged(folder: &Path, mut damaged: impl FnMut(&str)) {
+    for file in Manifest::open(folder, "").unwrap().files.iter().filter(|file| file.bytes > 0) {
+        let path = folder.join(&file.path);
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        // A shard may have another name in another folder, which is to keep its bytes.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, flipped).unwrap();
+        damaged(&file.path);
+        std::fs::write(&path, whole).unwrap();
     }
 }
 
