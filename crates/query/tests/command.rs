@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
-use ossify_contract::{PredictionRow, WorkFolder, read_table};
+use ossify_contract::{Manifest, PredictionRow, WorkFolder, read_latest, read_table};
 use tempfile::TempDir;
 
 /// A work folder whose name polars must not take for a pattern.
@@ -177,20 +177,46 @@ fn what_is_not_there_is_said_with_what_is() {
 }
 
 #[test]
-fn a_changed_table_is_not_read() {
+fn an_altered_table_is_not_read_however_a_query_names_it() {
     let (_folder, work) = work();
-    support::write_tables(&work);
-    let path = work.tables().join("objects.parquet");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[10] ^= 1;
-    fs::write(&path, &bytes).unwrap();
-    let (code, _, errors) = query(&work, &["SELECT COUNT(*) FROM objects"]);
-    assert!(code == 1 && errors.contains("objects.parquet"), "{errors}");
-    assert_eq!(
-        query(&work, &["SELECT COUNT(*) FROM images"]).0,
-        0,
-        "a query that does not name it does not mind"
-    );
+    support::write_all(&work);
+    let mut folders = vec![work.tables(), work.shards()];
+    for (folder, below) in [(work.predictions(), ""), (work.reports(), "valid")] {
+        folders.push(folder.join(read_latest(&work.predictions()).unwrap().unwrap()).join(below));
+    }
+    let mut altered = Vec::new();
+    for folder in folders {
+        for file in &Manifest::open(&folder, "").unwrap().files {
+            let stem = file.path.trim_end_matches(".parquet");
+            let table = if folder.starts_with(work.predictions()) { "predictions" } else { stem };
+            let path = folder.join(&file.path);
+            let whole = fs::read(&path).unwrap();
+            let mut flipped = whole.clone();
+            flipped[whole.len() / 2] ^= 1;
+            fs::write(&path, &flipped).unwrap();
+            for sql in [
+                format!("SELECT COUNT(*) FROM {table}"),
+                format!("SELECT COUNT(*) FROM \"{table}\""),
+                format!("SELECT COUNT(*) FROM (SELECT * FROM {}) AS a", table.to_uppercase()),
+                format!("WITH a AS (SELECT * FROM {table}) SELECT COUNT(*) FROM a"),
+                format!("SELECT COUNT(*) FROM {table} AS a CROSS JOIN {table} AS b"),
+            ] {
+                let (code, text, errors) = query(&work, &[&sql]);
+                assert!(code == 1 && text.is_empty(), "{sql}: {code} {text}");
+                assert!(errors.contains("not the bytes that manifest.json says"), "{errors}");
+            }
+            let other = if table == "images" { "objects" } else { "images" };
+            let (code, _, errors) = query(&work, &[&format!("SELECT COUNT(*) FROM {other}")]);
+            assert_eq!(code, 0, "a query that does not name {table} does not mind: {errors}");
+            fs::write(&path, &whole).unwrap();
+            altered.push(table.to_owned());
+        }
+    }
+    for table in
+        ["images", "objects", "issues", "classes", "fingerprints", "predictions", "matches"]
+    {
+        assert!(altered.iter().any(|found| found == table), "{table}: {altered:?}");
+    }
 }
 
 #[test]
