@@ -25,8 +25,8 @@ impl PinnedFile {
     /// Opens the file, which lies in `folder`, and checks its size and hash.
     ///
     /// # Errors
-    /// [`crate::ArtefactError::Corrupt`] where it is not what the manifest says, else where it cannot be
-    /// fetched or read.
+    /// [`crate::ArtefactError::Corrupt`] if it does not match the manifest. Also fails if it cannot
+    /// be fetched or read.
     pub fn open(folder: &Path, entry: &FileEntry) -> Result<Self> {
         let path = folder.join(&entry.path);
         let mut file = open(&path)?;

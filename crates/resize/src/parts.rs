@@ -134,8 +134,8 @@ impl<'a> Merge<'a> {
     }
 
     /// Gives a shard of a part its name in the output, and its record. The shard itself is not read:
-    /// whoever reads it checks it, and where it is damaged advises `--force`, with which it is
-    /// checked here, since here it is known which part is to be made again.
+    /// its readers verify it, and advise `--force` if it is damaged. With `--force` it is verified
+    /// here, where it is known which part has to be made again.
     fn take_over(&self, shard: usize, publication: &Publication) -> Result<(), ArtefactError> {
         let planned = &self.stage.plan.shards[shard];
         let (folder, record) = &self.records[shard];

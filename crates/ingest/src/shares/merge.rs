@@ -171,8 +171,7 @@ fn pass_on(
         let position = from_part.record.position();
         if let Some((of, last)) = &last {
             // One walk may find a link twice.
-            let may_repeat =
-                position.kind == Some(StrayKind::Listed) && *of == from_part.part;
+            let may_repeat = position.kind == Some(StrayKind::Listed) && *of == from_part.part;
             if position < *last || (position == *last && !may_repeat) {
                 bail!(
                     "{} of part {} comes after {} of part {}; this is a bug in ossify-ingest",
