@@ -133,9 +133,9 @@ impl<'a> Merge<'a> {
         Ok(Begun::Publication(Publication::begin(context.out.shards())?))
     }
 
-    /// Gives a shard of a part its name in the output, and its record. The shard itself is not read:
-    /// its readers verify it, and advise `--force` if it is damaged. With `--force` it is verified
-    /// here, where it is known which part has to be made again.
+    /// Gives a shard of a part its name in the output, and its record. The shard itself is not
+    /// read: its readers verify it, and advise `--force` if it is damaged. With `--force` it is
+    /// verified here, where it is known which part has to be made again.
     fn take_over(&self, shard: usize, publication: &Publication) -> Result<(), ArtefactError> {
         let planned = &self.stage.plan.shards[shard];
         let (folder, record) = &self.records[shard];
