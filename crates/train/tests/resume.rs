@@ -230,8 +230,8 @@ fn whatever_is_damaged_in_the_last_checkpoint_the_run_ends_as_an_undisturbed_one
     let restored = || {
         std::fs::remove_dir_all(&runs).unwrap();
         copy_folder(&kept, &runs);
-        let run = std::fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().path());
-        run.filter(|path| path.is_dir()).next().unwrap().join("unfinished/checkpoints/last")
+        let mut run = std::fs::read_dir(&runs).unwrap().map(|entry| entry.unwrap().path());
+        run.find(|path| path.is_dir()).unwrap().join("unfinished/checkpoints/last")
     };
     let resumed = |more: &str| {
         let output = work.train(&[&recipe[..], &[more]].concat()).output().unwrap();
