@@ -31,11 +31,14 @@ pub(super) struct World {
     pub(super) rules: Rules,
 }
 
-/// What is asked of each store that comes about, and of each end: the outcomes, in the order of the
-/// processes, and what the first check said of the last store.
+/// Checks the end of a history: the outcomes, in the order of the processes, and what the check of
+/// stores said of the last one.
+pub(super) type EndCheck<'a> = &'a dyn Fn(&[&str], &str) -> Result<(), String>;
+
+/// What must hold in every store that comes about, and at every end.
 pub(super) struct Checks<'a> {
     pub(super) store: &'a dyn Fn(&Store) -> Result<String, String>,
-    pub(super) end: &'a dyn Fn(&[&str], &str) -> Result<(), String>,
+    pub(super) end: EndCheck<'a>,
 }
 
 /// How much was explored.
