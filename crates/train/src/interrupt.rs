@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -26,6 +27,16 @@ impl Interrupt {
     /// Whether a signal came.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// As [`Interrupt::check`], after a moment of waiting for what another process does.
+    ///
+    /// # Errors
+    /// Fails where a signal came.
+    pub fn wait(&self, kept: &str) -> Result<()> {
+        const MOMENT: Duration = Duration::from_millis(200);
+        std::thread::sleep(MOMENT);
+        self.check(kept)
     }
 
     /// Ends the work where it was asked for; `kept` says what is not lost.

@@ -164,7 +164,9 @@ fn a_mirror_of_pretrained_weights_that_cannot_be_one_is_a_usage_error() {
 #[test]
 fn an_input_larger_than_the_tensors_says_so() {
     let work = Work::new(4, 2);
-    refused(&work, &["model.input_px=64"], 1, "cannot be enlarged");
+    for more in [&["model.input_px=64"][..], &["model.input_px=64", "--preview"]] {
+        refused(&work, more, 2, "cannot be enlarged: lower it, or make larger shards");
+    }
 }
 
 #[test]

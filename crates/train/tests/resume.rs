@@ -176,11 +176,113 @@ fn a_run_that_ended_goes_on_when_more_epochs_are_asked_for() {
     assert!(model(&work) == model(&expected));
     assert!(!run.join("unfinished").exists());
 
-    // Fewer epochs than it has: what a run of so many would have given.
+    // Fewer epochs than it has: with --resume, nothing.
+    let before = model(&work);
+    let shorter = work.train(&[&constant[..1], &["epochs=2", "--resume"]].concat());
+    let (code, said) = ended(shorter);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--resume: the run is at epoch 5 and would have ended after"), "{said}");
+    assert!(model(&work) == before);
+    assert!(of(&work, "epochs=5").status.success() && !run.join("unfinished").exists());
+
+    // Without it, what a run of so many would have given.
     let shorter = work.train(&[&constant[..1], &["epochs=2"]].concat()).output().unwrap();
     let said = text(&shorter.stderr);
     assert!(shorter.status.success() && said.contains("starts over"), "{said}");
     assert_eq!(timeless(work.metrics()), first);
+}
+
+fn ended(mut command: Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn a_run_whose_rule_to_stop_still_holds_is_published_under_the_new_limits() {
+    let of = |work: &Work, epochs: &str, patience: &str| {
+        let recipe = ["schedule.kind=\"constant\"", "stopping.min_delta=0.9"];
+        ended(work.train(&[&recipe[..], &[epochs, patience]].concat()))
+    };
+    let work = Work::new(16, 6);
+    let (code, said) = of(&work, "epochs=30", "stopping.patience=2");
+    assert_eq!(code, Some(0), "{said}");
+    let (before, metrics) = (model(&work), work.metrics());
+    assert!(metrics.len() < 30, "patience ended it");
+    let end = "no better epoch in 2 (train.stopping.patience)".to_owned();
+    for (epochs, patience, reason) in [
+        ("epochs=31", "stopping.patience=2", end),
+        (
+            &format!("epochs={}", metrics.len()),
+            "stopping.patience=3",
+            format!("all {} epochs done", metrics.len()),
+        ),
+    ] {
+        let (code, said) = of(&work, epochs, patience);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(&format!("stopped: {reason}")), "{said}");
+        assert!(said.contains("continues after step"), "{said}");
+        ossify_contract::Manifest::open(&work.run_folder(), "").unwrap();
+        assert!(model(&work) == before && work.metrics() == metrics);
+        let (code, said) = of(&work, epochs, patience);
+        assert!(code == Some(0) && said.contains("already there"), "{said}");
+    }
+}
+
+#[test]
+fn whichever_file_a_run_has_lost_the_same_command_makes_it_again() {
+    let recipe = ["epochs=1"];
+    let work = Work::new(16, 6);
+    assert_eq!(ended(work.train(&recipe)).0, Some(0));
+    let run = work.run_folder();
+    let manifest = ossify_contract::Manifest::open(&run, "").unwrap();
+    let files: Vec<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    assert_eq!(files.len(), 8);
+    let before = model(&work);
+    for file in files {
+        std::fs::remove_file(run.join(file)).unwrap();
+        let (code, said) = ended(work.train(&recipe));
+        assert_eq!(code, Some(0), "{file}: {said}");
+        let words = if file == "checkpoints/last/checkpoint.safetensors" {
+            "checkpoint.safetensors is gone: the run starts over"
+        } else {
+            "continues after step 2 (epoch 1)"
+        };
+        assert!(said.contains(words), "{file}: {said}");
+        ossify_contract::Manifest::open(&run, "").unwrap();
+        assert!(model(&work) == before, "{file}");
+    }
+}
+
+#[test]
+fn the_lost_checkpoint_of_an_earlier_best_epoch_is_an_error_that_says_what_to_do() {
+    let recipe =
+        ["schedule.kind=\"constant\"", "optimizer.learning_rate=1e-9", "model.dropout=0.0"];
+    let of = |work: &Work, epochs: &str| {
+        ended(work.train(&[&recipe[..], &["checkpoint.best_by=\"accuracy\"", epochs]].concat()))
+    };
+    let work = Work::new(16, 6);
+    assert_eq!(of(&work, "epochs=2").0, Some(0));
+    let before = model(&work);
+    let best = work.run_folder().join("checkpoints/best/checkpoint.safetensors");
+    std::fs::remove_file(best).unwrap();
+    let (code, said) = of(&work, "epochs=2");
+    assert!(code == Some(1) && said.contains("is gone; start over with --force"), "{said}");
+    assert!(model(&work) == before);
+}
+
+#[test]
+fn what_a_longer_run_has_left_stays_while_the_shorter_one_is_current() {
+    let constant = ["schedule.kind=\"constant\"", "checkpoint.every_steps=1", "--quiet"];
+    let work = Work::new(16, 6);
+    let of = |epochs| work.train(&[&constant[..], &[epochs]].concat());
+    assert!(of("epochs=1").status().unwrap().success());
+    let mut longer = of("epochs=300").spawn().unwrap();
+    assert!(reaches(&mut longer, &work, 3));
+    longer.kill().unwrap();
+    longer.wait().unwrap();
+    let ahead = step_of(&work);
+    assert!(of("epochs=1").status().unwrap().success());
+    assert!(step_of(&work) == ahead && work.run_folder().join("unfinished").exists());
 }
 
 /// Flips a bit in the middle of the numbers of the first tensor whose name begins with `part`; of
@@ -268,21 +370,27 @@ fn a_damaged_checkpoint_of_a_published_run_is_not_gone_on_from() {
         "optimizer.learning_rate=1e-9",
         "model.dropout=0.0",
     ];
-    for (checkpoint, words) in [
-        ("last", "there is nothing to go on from; use --force"),
-        ("best", "the network of the best epoch cannot be read; start over with --force"),
-    ] {
+    for checkpoint in ["last", "best"] {
         let work = Work::new(16, 6);
         let of = |epochs: &str| work.train(&[&recipe[..], &[epochs]].concat()).output().unwrap();
         assert!(of("epochs=2").status.success());
         let before = model(&work);
         let folder = work.run_folder().join("checkpoints").join(checkpoint);
-        flip_bit(&folder.join("checkpoint.safetensors"), "model.");
-        let output = of("epochs=3");
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains(words) && said.contains("is damaged"), "{said}");
-        assert!(model(&work) == before);
+        let damaged = folder.join("checkpoint.safetensors");
+        flip_bit(&damaged, "model.");
+        // What is damaged is not taken along: it is the published file each time.
+        for _ in 0..2 {
+            let output = of("epochs=3");
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            for words in [
+                "cannot be continued from its checkpoints; start over with --force",
+                &format!("{} is damaged", damaged.display()),
+            ] {
+                assert!(said.contains(words), "{said}");
+            }
+            assert!(model(&work) == before && !work.run_folder().join("unfinished").exists());
+        }
     }
 }
 
@@ -307,6 +415,7 @@ fn a_run_that_is_forced_and_fails_leaves_the_one_before_whole() {
     command.arg(train.get_program()).args(train.get_args());
     assert!(!command.output().unwrap().status.success());
     ossify_contract::Manifest::open(&work.run_folder(), "").unwrap();
-    assert!(model(&work) == before);
+    assert!(model(&work) == before && work.run_folder().join("unfinished").exists());
     assert!(work.train(&["--quiet"]).status().unwrap().success());
+    assert!(!work.run_folder().join("unfinished").exists());
 }

@@ -1,7 +1,6 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use burn::tensor::Device;
@@ -22,8 +21,6 @@ const BATCH_IMAGES: usize = 16;
 
 /// Files of the cache that are open at a time, a split.
 const MAX_OPEN_CHUNKS: usize = 16;
-/// Between two looks at a cache that another process is filling.
-const LOCK_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// The pooled backbone features of one split's images, on disk.
 pub struct FeatureSet {
@@ -173,8 +170,7 @@ impl FeatureRecipe<'_> {
                 Err(ArtefactError::Busy { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            interrupt.check("the other process goes on")?;
-            std::thread::sleep(LOCK_RETRY_DELAY);
+            interrupt.wait("the other process goes on")?;
         }
     }
 

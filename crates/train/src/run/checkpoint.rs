@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -207,6 +209,37 @@ pub fn load(path: &Path) -> Result<Option<Checkpoint>> {
     })
 }
 
+/// Optimiser steps that a checkpoint says were done, of which its header alone is read; `None`
+/// where there is no checkpoint, or one that says nothing.
+///
+/// # Errors
+/// Fails where the file is there and cannot be read.
+pub fn steps(path: &Path) -> Result<Option<u64>> {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__")]
+        metadata: HashMap<String, String>,
+    }
+    ossify_storage::fetch(path).with_context(|| format!("cannot fetch {}", path.display()))?;
+    let header = || -> std::io::Result<Vec<u8>> {
+        let (mut file, mut length, mut header) = (File::open(path)?, [0; 8], Vec::new());
+        file.read_exact(&mut length)?;
+        file.take(u64::from_le_bytes(length)).read_to_end(&mut header)?;
+        Ok(header)
+    };
+    let header = match header() {
+        Ok(header) => header,
+        Err(e) if [ErrorKind::NotFound, ErrorKind::UnexpectedEof].contains(&e.kind()) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let state = serde_json::from_slice(&header)
+        .ok()
+        .and_then(|header: Header| serde_json::from_str(header.metadata.get(STATE)?).ok());
+    Ok(state.map(|state: RunState| state.step))
+}
+
 fn decode(bytes: &[u8]) -> Result<Checkpoint> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
     let text = |key: &str| {
@@ -289,7 +322,7 @@ mod tests {
     fn a_checkpoint_comes_back_as_it_was_saved() {
         let folder = tempfile::tempdir().unwrap();
         let path = checkpoint_file(folder.path(), "last");
-        assert!(load(&path).unwrap().is_none());
+        assert!(load(&path).unwrap().is_none() && steps(&path).unwrap().is_none());
         let state = RunState {
             recipe: "f".into(),
             epoch: 3,
@@ -313,6 +346,13 @@ mod tests {
         let saved = Checkpoint { state, model, optimiser, average };
         save(&path, &saved).unwrap();
         assert_eq!(load(&path).unwrap().unwrap(), saved);
+        assert_eq!(steps(&path).unwrap(), Some(30));
+        for cut in [0, 7, 8, 100] {
+            let bytes = std::fs::read(&path).unwrap();
+            let shorter = folder.path().join("cut");
+            std::fs::write(&shorter, &bytes[..cut]).unwrap();
+            assert_eq!(steps(&shorter).unwrap(), None, "{cut}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use anyhow::{Context as _, Result};
 use ossify_contract::{ClassMap, Split};
 use ossify_model::{ModelConfig, device, on_device};
-use ossify_settings::{Context, Outcome};
+use ossify_settings::{Context, Outcome, StageError};
 use ossify_vocabulary::Precision;
 use serde_json::json;
 
@@ -11,6 +11,7 @@ use crate::data::input::InputMaker;
 use crate::data::samples::SplitSamples;
 use crate::optimise::phases::phases;
 use crate::run::inputs::inputs;
+use crate::run::setup::check_input_size;
 use crate::watch::layer_table;
 use crate::watch::preview::write_contact_sheet;
 
@@ -34,8 +35,9 @@ pub fn print_layers(context: &Context, config: &ModelConfig) -> Result<Outcome> 
 /// `--preview`: what training would see.
 ///
 /// # Errors
-/// Fails where tables or shards cannot be read, and where the device or the disk fails.
-pub fn draw_preview(context: &Context, config: &ModelConfig) -> Result<Outcome> {
+/// Fails where tables or shards cannot be read or are too small, and where the device or the disk
+/// fails.
+pub fn draw_preview(context: &Context, config: &ModelConfig) -> Result<Outcome, StageError> {
     let settings = &context.settings.train;
     let [tables, shards, issues] = inputs(context)?;
     tables.verify()?;
@@ -43,8 +45,9 @@ pub fn draw_preview(context: &Context, config: &ModelConfig) -> Result<Outcome> 
     let unit = settings.sampler.unit;
     let train = SplitSamples::read(tables.folder(), &shards, Split::Train, unit)?;
     let shape = train.shards.shape().context("the train split has no image")?;
-    let device = device::choose(settings.device)?;
-    device.prepare(context.threads(), Precision::Float32, false)?;
+    check_input_size(settings, shape)?;
+    let device = device::choose(settings.device).map_err(anyhow::Error::from)?;
+    device.prepare(context.threads(), Precision::Float32, false).map_err(anyhow::Error::from)?;
     let augmentation = Augmentation::new(settings, context.seed());
     let source = Source {
         samples: &train,

@@ -39,6 +39,8 @@ pub struct Run<'a> {
     pub valid: &'a SplitSamples,
     /// The shards that hold both.
     pub shards: &'a Inputs,
+    /// Whether it is an error if there is no checkpoint to go on from.
+    pub must_resume: bool,
     /// Whether somebody wants the run to end.
     pub interrupt: &'a Interrupt,
     /// When this session began.
@@ -89,6 +91,7 @@ impl Run<'_> {
             seed,
             recipe,
             folder,
+            must_resume: self.must_resume,
             device: self.device,
             input: InputMaker::new(
                 shape,
@@ -109,7 +112,9 @@ impl Run<'_> {
     fn load_pretrained(&self, model: &mut Classifier) -> Result<()> {
         let path = match self.settings.model.weights.as_str() {
             "none" => return Ok(()),
-            "imagenet" => imagenet_weights(self.config.architecture, &self.context.reporter)?,
+            "imagenet" => {
+                imagenet_weights(self.config.architecture, &self.context.reporter, self.interrupt)?
+            }
             path => path.into(),
         };
         let report = weights::load_torchvision(&path, &mut model.backbone)?;

@@ -7,6 +7,8 @@ use ossify_download::{DownloadError, Fetch, fetch};
 use ossify_settings::Reporter;
 use ossify_vocabulary::Architecture;
 
+use crate::interrupt::Interrupt;
+
 /// Where torchvision's weights lie.
 const TORCHVISION_URL: &str = "https://download.pytorch.org/models";
 /// The environment variable that names a mirror of [`TORCHVISION_URL`].
@@ -33,14 +35,19 @@ fn weight_file(architecture: Architecture) -> Option<WeightFile> {
     Some(WeightFile { name, sha256_digits, megabytes })
 }
 
-/// Torchvision's weights of an architecture: those of the cache, else fetched and checked.
+/// Torchvision's weights of an architecture: those of the cache, else fetched and checked. Where
+/// another process is fetching them, waits until that has ended, whichever way.
 ///
 /// # Errors
 /// Offline, the error names the three ways out.
-pub fn imagenet_weights(architecture: Architecture, reporter: &Reporter) -> Result<PathBuf> {
+pub fn imagenet_weights(
+    architecture: Architecture,
+    reporter: &Reporter,
+    interrupt: &Interrupt,
+) -> Result<PathBuf> {
     let file = weight_file(architecture)
         .with_context(|| format!("there are no pretrained weights of {architecture}"))?;
-    fetch_weights(&file, &weights_url()?, Path::new(CACHE), reporter)
+    fetch_weights(&file, &weights_url()?, Path::new(CACHE), reporter, interrupt)
 }
 
 /// The folder of torchvision's weights, or of the mirror that the environment names.
@@ -68,6 +75,7 @@ fn fetch_weights(
     base: &str,
     cache: &Path,
     reporter: &Reporter,
+    interrupt: &Interrupt,
 ) -> Result<PathBuf> {
     let (url, destination) =
         (format!("{}/{}", base.trim_end_matches('/'), file.name), cache.join(file.name));
@@ -83,13 +91,26 @@ fn fetch_weights(
         .sha256(file.sha256_digits)
         .max_bytes(u64::from(file.megabytes) * 2_000_000)
         .retries(3, Duration::from_millis(500));
-    let mut progress = None;
-    let mut done_before = 0;
-    let fetched = fetch(&request, |done, total| {
-        let progress = progress.get_or_insert_with(|| reporter.progress("weights", "bytes", total));
-        progress.inc(done.saturating_sub(done_before));
-        done_before = done;
-    });
+    let (mut progress, mut done_before, mut is_waiting) = (None, 0, false);
+    let fetched = loop {
+        let fetched = fetch(&request, |done, total| {
+            let progress =
+                progress.get_or_insert_with(|| reporter.progress("weights", "bytes", total));
+            progress.inc(done.saturating_sub(done_before));
+            done_before = done;
+        });
+        if !matches!(fetched, Err(DownloadError::Busy { .. })) {
+            break fetched;
+        }
+        if !is_waiting {
+            is_waiting = true;
+            reporter.say(format_args!(
+                "another process fetches {}; waiting for it",
+                destination.display()
+            ));
+        }
+        interrupt.wait("the other process goes on with the download")?;
+    };
     fetched.map(|fetched| fetched.path).map_err(|error| {
         let ways_out = ways_out(&error, &url, &destination);
         anyhow::Error::from(error).context(ways_out)
@@ -98,9 +119,7 @@ fn fetch_weights(
 
 fn ways_out(error: &DownloadError, url: &str, destination: &Path) -> String {
     match error {
-        DownloadError::Disk { .. } | DownloadError::Busy { .. } => {
-            "the pretrained weights could not be stored".to_owned()
-        }
+        DownloadError::Disk { .. } => "the pretrained weights could not be stored".to_owned(),
         _ => format!(
             "the pretrained weights could not be fetched. Three ways out: connect and run again; \
                 or fetch {url} by hand, put it at {} or name it with train.model.weights = \
@@ -114,6 +133,8 @@ fn ways_out(error: &DownloadError, url: &str, destination: &Path) -> String {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use ossify_settings::Verbosity;
 
@@ -143,6 +164,7 @@ mod tests {
             &format!("http://127.0.0.1:{port}/"),
             cache.path(),
             &Reporter::new(Verbosity::Quiet),
+            &Interrupt::default(),
         )
         .unwrap_err();
         let text = format!("{error:#}");
@@ -168,11 +190,44 @@ mod tests {
                 let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n{answer}");
             }
         });
+        let reporter = Reporter::new(Verbosity::Quiet);
+        let interrupt = Interrupt::default();
         let error =
-            fetch_weights(&densenet121(), &base, cache.path(), &Reporter::new(Verbosity::Quiet))
-                .unwrap_err();
+            fetch_weights(&densenet121(), &base, cache.path(), &reporter, &interrupt).unwrap_err();
         assert!(!cache.path().join(densenet121().name).exists());
         format!("{error:#}")
+    }
+
+    #[test]
+    fn those_who_need_the_same_weights_wait_for_the_first() {
+        let content = b"weights";
+        let digest = "9a129038";
+        let file = WeightFile { name: "w.pth", sha256_digits: digest, megabytes: 1 };
+        let (cache, asked) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let asked_of_server = asked.clone();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                asked_of_server.fetch_add(1, Ordering::Relaxed);
+                let _ = stream.read(&mut [0; 4096]);
+                // Long enough that the others find the download going on.
+                std::thread::sleep(Duration::from_secs(1));
+                let _ = stream.write_all(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 7\r\n\r\n",
+                );
+                let _ = stream.write_all(content);
+            }
+        });
+        let fetched = || {
+            let reporter = Reporter::new(Verbosity::Quiet);
+            fetch_weights(&file, &base, cache.path(), &reporter, &Interrupt::default()).unwrap()
+        };
+        let paths = std::thread::scope(|scope| {
+            [(); 3].map(|()| scope.spawn(fetched)).map(|thread| thread.join().unwrap())
+        });
+        assert!(paths.iter().all(|path| std::fs::read(path).unwrap() == content));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -108,8 +108,9 @@ pub fn outcome_line(state: &RunState, best: Option<&EpochMetrics>, folder: &Path
         )
     });
     format!(
-        "{} epochs in {}{scores}; written to {}",
+        "{} {} in {}{scores}; written to {}",
         state.epoch,
+        if state.epoch == 1 { "epoch" } else { "epochs" },
         progress::duration(state.elapsed_secs),
         folder.display()
     )

@@ -72,6 +72,8 @@ impl Training<'_> {
         )
         .map_err(|reason| anyhow!("{}: {reason}; start over with --force", path.display()))?;
         let earlier_secs = state.elapsed_secs;
+        // There may be no epoch left to train: whatever is published is written here as well.
+        self.keep_metrics(&state)?;
         let events = EventFile::begin(self.folder, state.began_unix_secs, &state.metrics)?;
         let model = self.restore(model, saved.model, &path)?;
         let averaged = (!saved.average.is_empty())
@@ -82,22 +84,37 @@ impl Training<'_> {
     }
 
     /// The checkpoint to go on from, if there is one. A run that has gone on for longer than is now
-    /// asked for starts over: what is asked for is not on the way ahead of it.
+    /// asked for starts over, unless it has to be continued: what is asked for is not on the way
+    /// ahead of it.
     fn last_checkpoint(&self) -> Result<Option<Checkpoint>> {
         let saved = checkpoint::load_last(self.folder, |damage| self.reporter.warn(damage))?
             .filter(|saved| saved.state.recipe == self.recipe);
-        let Some(saved) = saved else { return Ok(None) };
-        match stopping::earlier_end(self.settings, self.phases, &saved.state) {
-            None => Ok(Some(saved)),
-            Some((epoch, reason)) => {
-                self.reporter.say(format_args!(
-                    "starts over: the run is at epoch {} and would have ended after epoch {epoch}, \
-                     {reason}",
-                    saved.state.epoch
-                ));
-                Ok(None)
+        let Some(saved) = saved else {
+            if self.must_resume {
+                bail!(
+                    "--resume: {} is not there, or of another run; leave out --resume to train \
+                     from the start",
+                    checkpoint_file(self.folder, "last").display()
+                );
             }
+            return Ok(None);
+        };
+        let Some((epoch, reason)) = stopping::earlier_end(self.settings, self.phases, &saved.state)
+        else {
+            return Ok(Some(saved));
+        };
+        let ahead = format!(
+            "the run is at epoch {} and would have ended after epoch {epoch}, {reason}",
+            saved.state.epoch
+        );
+        if self.must_resume {
+            bail!(
+                "--resume: {ahead}; ask for a longer run, or leave out --resume to replace it by \
+                 the shorter one, trained from the start"
+            );
         }
+        self.reporter.say(format_args!("starts over: {ahead}"));
+        Ok(None)
     }
 
     /// Saves and ends, because somebody asked for it.
@@ -121,14 +138,19 @@ impl Training<'_> {
                 &Checkpoint { state: session.state.clone(), model, ..Default::default() },
             )?;
         }
+        self.keep_metrics(&session.state)?;
+        self.keep_last(session)?;
+        if is_best { checkpoint::promote_best(self.folder) } else { Ok(()) }
+    }
+
+    /// Writes `metrics.jsonl`.
+    fn keep_metrics(&self, state: &RunState) -> Result<()> {
         let mut lines = String::new();
-        for epoch in &session.state.metrics {
+        for epoch in &state.metrics {
             lines.push_str(&serde_json::to_string(epoch)?);
             lines.push('\n');
         }
-        write_atomic(&self.folder.join("metrics.jsonl"), lines.as_bytes())?;
-        self.keep_last(session)?;
-        if is_best { checkpoint::promote_best(self.folder) } else { Ok(()) }
+        Ok(write_atomic(&self.folder.join("metrics.jsonl"), lines.as_bytes())?)
     }
 
     pub(super) fn keep_last(&self, session: &Session) -> Result<()> {
@@ -189,10 +211,17 @@ impl Training<'_> {
     pub(super) fn best(&self, session: &Session) -> Result<Classifier> {
         let best = best_epoch(self.settings.checkpoint.best_by, &session.state.metrics)
             .map(|metrics| metrics.epoch);
-        if session.state.batches == 0 && best.is_none_or(|best| best == session.state.epoch) {
-            return Ok(session.average.network(&session.model));
-        }
         let path = checkpoint_file(self.folder, "best");
+        if session.state.batches == 0 && best.is_none_or(|best| best == session.state.epoch) {
+            let network = session.average.network(&session.model);
+            // It may have been lost from a run that ended before.
+            if best.is_some() && ossify_storage::size(&path).is_none() {
+                let model = self.snapshot(&network)?;
+                let state = session.state.clone();
+                checkpoint::save(&path, &Checkpoint { state, model, ..Default::default() })?;
+            }
+            return Ok(network);
+        }
         let saved = checkpoint::load(&path)
             .context("the network of the best epoch cannot be read; start over with --force")?
             .with_context(|| format!("{} is gone; start over with --force", path.display()))?;

@@ -110,6 +110,21 @@ fn check_memory(bytes: u128, what: &str, lower: &str) -> Result<(), StageError> 
     }
 }
 
+/// Refuses shards of smaller images than the network is to see: it would see invented pixels.
+///
+/// # Errors
+/// [`StageError::Usage`] with what to lower.
+pub fn check_input_size(settings: &TrainSettings, shape: ShardShape) -> Result<(), StageError> {
+    let (ShardShape { height, width, .. }, input_px) = (shape, settings.model.input_px);
+    if height.min(width) < input_px {
+        return Err(StageError::Usage(anyhow!(
+            "train.model.input_px is {input_px}, and the images of the shards, {width} x {height} \
+             pixels, cannot be enlarged: lower it, or make larger shards (resize.side_px)"
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses batches that the process may have no memory for: by their bytes, and on a processor by
 /// the maps that a step keeps for its gradients, which are the least that it takes.
 ///

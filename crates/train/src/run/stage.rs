@@ -18,7 +18,9 @@ use crate::run::inspection::{draw_preview, print_layers};
 use crate::run::preparation::Run;
 use crate::run::pretrained::is_wrong_address;
 use crate::run::report::{announce, environment, outcome_line, run_summary};
-use crate::run::setup::{Fingerprints, check_batches, check_settings, fingerprints};
+use crate::run::setup::{
+    Fingerprints, check_batches, check_input_size, check_settings, fingerprints,
+};
 use crate::run::stopping::best_epoch;
 use crate::run::training::Finished;
 use crate::run::unfinished::Unfinished;
@@ -48,7 +50,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
         return Ok(print_layers(context, &config)?);
     }
     if asked.preview {
-        return Ok(draw_preview(context, &config)?);
+        return draw_preview(context, &config);
     }
     let (named, begun) = begin_unchanged(
         || NamedRun::of(context),
@@ -57,10 +59,11 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     )?;
     match begun {
         Begun::Current(manifest) => {
+            Unfinished::of(&named.folder).remove_unless_ahead(&named.folder)?;
             name_latest(&context.out.runs(), &named.id)?;
             Ok(Outcome::current(manifest.summary))
         }
-        Begun::ToTrain(begun) => train(context, config, &named, *begun, started),
+        Begun::ToTrain(begun) => train(context, config, asked, &named, *begun, started),
     }
 }
 
@@ -117,6 +120,7 @@ fn begin(context: &Context, asked: CliRequest, named: &NamedRun) -> Result<Begun
 fn train(
     context: &Context,
     config: ModelConfig,
+    asked: CliRequest,
     named: &NamedRun,
     begun: BegunRun,
     started: Instant,
@@ -134,12 +138,13 @@ fn train(
     check_train(&train, &classes)?;
     let config = ModelConfig { classes: classes.kept_names().len(), ..config };
     if let Some(shape) = train.shards.shape() {
+        check_input_size(settings, shape)?;
         check_batches(settings, &config, train.samples.len(), shape, device.kind())?;
     }
     announce(context, &device, &train, &valid, &classes);
 
     let interrupt = Interrupt::listen()?;
-    unfinished.prepare(&named.folder, context.force)?;
+    unfinished.prepare(&named.folder, context.force, |lost| context.reporter.warn(lost))?;
     describe(context, &device, unfinished.path())?;
     let run = Run {
         context,
@@ -149,6 +154,7 @@ fn train(
         train: &train,
         valid: &valid,
         shards,
+        must_resume: asked.resume,
         interrupt: &interrupt,
         started,
     };

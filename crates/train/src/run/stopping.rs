@@ -3,6 +3,7 @@ use ossify_settings::{BestBy, TrainSettings};
 
 use crate::optimise::phases::{Phase, phase_of};
 use crate::run::checkpoint::RunState;
+use crate::watch::progress::duration;
 
 /// How good an epoch is; more is better. Of the valid split, or of train where that is empty.
 pub fn score(by: BestBy, metrics: &EpochMetrics) -> f64 {
@@ -61,10 +62,9 @@ pub fn reason_to_stop(
     state.metrics.last()?;
     let projected = state.elapsed_secs + state.epoch_secs;
     if settings.stopping.max_minutes > 0.0 && projected > settings.stopping.max_minutes * 60.0 {
-        let minutes = state.elapsed_secs / 60.0;
         return Some(format!(
-            "{minutes:.1} minutes have passed, another epoch would end after \
-                train.stopping.max_minutes = {}",
+            "{} have passed, another epoch would end after train.stopping.max_minutes = {:?}",
+            duration(state.elapsed_secs),
             settings.stopping.max_minutes
         ));
     }
@@ -107,7 +107,10 @@ fn rule_to_stop(
     } else if settings.stopping.patience > 0 && since_better >= settings.stopping.patience {
         Some(format!("no better epoch in {since_better} (train.stopping.patience)"))
     } else if last.epoch >= settings.epochs {
-        Some(format!("all {} epochs done", settings.epochs))
+        Some(match settings.epochs {
+            1 => "its only epoch is done".to_owned(),
+            epochs => format!("all {epochs} epochs done"),
+        })
     } else {
         None
     }
@@ -212,9 +215,27 @@ mod tests {
         );
         assert_eq!(
             reason(state(&[0.5, 0.6, 0.7], 0.5, 93.0)),
-            "1.6 minutes have passed, another epoch would end after train.stopping.max_minutes = 2"
+            "1 min 33 s have passed, another epoch would end after train.stopping.max_minutes = 2.0"
         );
         assert_eq!(reason(state(&[0.1, 0.2, 0.3, 0.4, 0.5], 0.5, 10.0)), "all 5 epochs done");
+    }
+
+    #[test]
+    fn one_epoch_and_the_smallest_limit_of_time_read_well() {
+        let mut settings = TrainSettings { epochs: 1, ..Default::default() };
+        settings.stopping.train_accuracy = 0.0;
+        let phases = phases(&settings);
+        let state = RunState { epoch: 1, metrics: history(&[0.5]), ..Default::default() };
+        let reason = |settings: &TrainSettings, secs| {
+            let state = RunState { elapsed_secs: secs, ..state.clone() };
+            reason_to_stop(settings, &phases, &state).unwrap_or_default()
+        };
+        assert_eq!(reason(&settings, 10.0), "its only epoch is done");
+        settings.stopping.max_minutes = 1e-320;
+        assert_eq!(
+            reason(&settings, 1.4),
+            "1 s have passed, another epoch would end after train.stopping.max_minutes = 1e-320"
+        );
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Training<'a> {
     pub recipe: &'a str,
     /// Where the run is made: see [`crate::run::unfinished::Unfinished`].
     pub folder: &'a Path,
+    /// Whether it is an error if there is no checkpoint to go on from.
+    pub must_resume: bool,
     /// Where to compute.
     pub device: &'a ComputeDevice,
     /// How batches become input.

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ossify_contract::{FileEntry, Publication};
+use ossify_contract::{FileEntry, Manifest, Publication, RunSummary};
 
-use crate::run::checkpoint::{checkpoint_file, second_name};
+use crate::run::checkpoint::{self, checkpoint_file, second_name};
 
 /// Files of a run besides the model and the curves, in the order in which they come to be.
 const RUN_FILES: [&str; 6] = [
@@ -31,11 +31,13 @@ impl Unfinished {
     }
 
     /// Begins with the checkpoints of the published run in `folder`, unless there are some here
-    /// already; `is_fresh` forgets all that is here instead.
+    /// already; `is_fresh` forgets all that is here instead. `warn` is called where the published
+    /// run has lost the checkpoint that training goes on from.
     ///
     /// # Errors
-    /// Fails where the disk does, or where the checkpoints cannot be fetched.
-    pub fn prepare(&self, folder: &Path, is_fresh: bool) -> Result<()> {
+    /// Fails where the disk does, or where the checkpoints cannot be fetched or are damaged: then
+    /// none of them is taken along.
+    pub fn prepare(&self, folder: &Path, is_fresh: bool, warn: impl FnOnce(String)) -> Result<()> {
         if is_fresh {
             return self.remove();
         }
@@ -44,15 +46,45 @@ impl Unfinished {
         if last.exists() {
             return Ok(());
         }
-        // The last one comes last: without it nothing is continued.
-        for name in ["best", "last"] {
-            let published = checkpoint_file(folder, name);
-            fetch(&published)?;
-            if published.exists() {
-                second_name(&published, &checkpoint_file(&self.0, name))?;
+        let is_there = |name: &str| -> Result<bool> {
+            let found = checkpoint::load(&checkpoint_file(folder, name)).context(
+                "the run cannot be continued from its checkpoints; start over with --force",
+            )?;
+            Ok(found.is_some())
+        };
+        let (has_best, has_last) = (is_there("best")?, is_there("last")?);
+        if !has_last {
+            let published = checkpoint_file(folder, "last");
+            if Manifest::read(folder)?.is_some() {
+                warn(format!("{} is gone: the run starts over", published.display()));
             }
+            return Ok(());
+        }
+        // The last one comes last: without it nothing is continued.
+        for name in ["best", "last"].into_iter().skip(usize::from(!has_best)) {
+            second_name(&checkpoint_file(folder, name), &checkpoint_file(&self.0, name))?;
         }
         Ok(())
+    }
+
+    /// Removes it where it is not ahead of the published run in `folder`, such as what a forced run
+    /// that failed has left. What a longer run has left is kept: the same command goes on from it.
+    ///
+    /// # Errors
+    /// Fails where the disk does, or where a checkpoint cannot be fetched.
+    pub fn remove_unless_ahead(&self, folder: &Path) -> Result<()> {
+        let last = checkpoint_file(&self.0, "last");
+        if !self.0.exists() && ossify_storage::size(&last).is_none() {
+            return Ok(());
+        }
+        // Another process may be at work there; and where this one may not write, it may read.
+        let Ok(_lock) = Publication::begin(folder) else { return Ok(()) };
+        let Some(manifest) = Manifest::read(folder)? else { return Ok(()) };
+        let published = manifest.summary_of::<RunSummary>(folder)?.steps;
+        match checkpoint::steps(&last)? {
+            Some(steps) if steps > published => Ok(()),
+            _ => self.remove(),
+        }
     }
 
     /// Whether there is a checkpoint to go on from, here or in the published run.
@@ -70,6 +102,7 @@ impl Unfinished {
         let mut files = Vec::with_capacity(RUN_FILES.len());
         for path in RUN_FILES {
             let (from, to) = (self.0.join(path), publication.stage(path)?);
+            fetch(&from)?;
             // Checkpoints are replaced by renaming, never changed in place.
             if path.starts_with("checkpoints/") {
                 second_name(&from, &to)?;
