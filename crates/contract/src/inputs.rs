@@ -38,6 +38,11 @@ impl Inputs {
         Ok(Inputs { folder, files })
     }
 
+    /// These files of a folder.
+    pub fn of(folder: impl Into<PathBuf>, files: Vec<FileEntry>) -> Self {
+        Inputs { folder: folder.into(), files }
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -71,6 +76,9 @@ impl Inputs {
     /// # Errors
     /// Fails where the manifest cannot be read.
     pub fn have_changed(&self) -> Result<bool> {
+        if self.files.is_empty() {
+            return Ok(false);
+        }
         let Some(manifest) = Manifest::read(&self.folder)? else { return Ok(true) };
         let is_same =
             |file: &FileEntry| manifest.file(&file.path).is_some_and(|now| now.xxh3 == file.xxh3);
@@ -122,6 +130,20 @@ pub fn refuse_changed(inputs: &[Inputs]) -> Result<()> {
     Ok(())
 }
 
+/// What `read` gives, which reads these inputs; where they were published anew meanwhile, that is
+/// the error, whatever `read` came upon.
+///
+/// # Errors
+/// Those of [`refuse_changed`] and of `read`.
+pub fn read_unchanged<T, E: From<ArtefactError>>(
+    inputs: &[Inputs],
+    read: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let result = read();
+    refuse_changed(inputs)?;
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -158,6 +180,27 @@ mod tests {
         publish(folder.path(), &[("page.html", "2")]);
         let error = read(folder.path()).unwrap_err().to_string();
         assert!(error.ends_with("lists no a; run ossify-resize again with --force"), "{error}");
+    }
+
+    #[test]
+    fn a_read_of_inputs_that_are_published_anew_meanwhile_says_so_however_it_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), &[("a", "1")]);
+        let inputs = read(folder.path()).unwrap();
+        read_unchanged(&inputs, || inputs[0].verify()).unwrap();
+        for content in ["2", "3"] {
+            let inputs = read(folder.path()).unwrap();
+            let result = read_unchanged(&inputs, || {
+                publish(folder.path(), &[("a", content)]);
+                if content == "2" { Ok(()) } else { inputs[0].verify() }
+            });
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("published anew while this stage was reading it"), "{error}");
+        }
+        let inputs = read(folder.path()).unwrap();
+        std::fs::write(folder.path().join("a"), "4").unwrap();
+        let error = read_unchanged(&inputs, || inputs[0].verify()).unwrap_err().to_string();
+        assert!(error.contains("not the bytes that manifest.json says"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Stages share no memory and know nothing of each other; what one writes and another reads is
 //! defined here and nowhere else.
 
+mod cast;
 mod cell;
 mod class_map;
 mod error;
@@ -31,7 +32,7 @@ mod work_folder;
 pub use cell::Cell;
 pub use class_map::ClassMap;
 pub use error::{ArtefactError, Result};
-pub use inputs::{Inputs, begin_unchanged, refuse_changed};
+pub use inputs::{Inputs, begin_unchanged, read_unchanged, refuse_changed};
 pub use label_path::{label_path, labels_folder};
 pub use manifest::{
     FileEntry, Fingerprint, HashingWriter, MANIFEST_FILE, Manifest, hash_file, open,
@@ -68,7 +69,7 @@ pub use tables::{ClassRow, ImageRow, IssueRow, Ledger, ObjectRow, SplitLedger};
 pub use time::now_rfc3339;
 pub use transform::Transform;
 pub use unit_box::UnitBox;
-pub use user_file::write_user_file;
+pub use user_file::{TextError, read_user_text, write_user_file};
 pub use words::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 pub use work_folder::WorkFolder;
 

@@ -205,7 +205,8 @@ impl<P: PartPayload> PartSummary<P> {
 /// The manifest of the part in `folder`, if it is the part that has this fingerprint; no file is
 /// read.
 pub fn current_part<P: PartPayload>(folder: &Path, fingerprint: &str) -> Option<Manifest> {
-    Manifest::is_current(folder, fingerprint).filter(|part| part.stage == part_stage::<P>())
+    Manifest::is_current(folder, fingerprint)
+        .filter(|part| part.stage == part_stage::<P>() && summary_of::<P>(part).is_some())
 }
 
 fn part_stage<P: PartPayload>() -> String {
@@ -268,8 +269,8 @@ fn again<P: PartPayload>(partition: Partition) -> String {
 /// hash.
 ///
 /// # Errors
-/// Says which parts are missing, were made by another version, are those of another share or of
-/// another whole, and how they are made.
+/// Says at once which parts are missing, were made by another version, are damaged, are those of
+/// another share or of another whole, and how they are made.
 pub fn read_parts<P: PartPayload>(
     out: &WorkFolder,
     count: u32,
@@ -277,71 +278,90 @@ pub fn read_parts<P: PartPayload>(
 ) -> Result<Vec<Part<P>>> {
     let stage = P::STAGE;
     let (mut parts, mut missing, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut unfit = Vec::new();
     for partition in Partition::all(count) {
         let folder = out.part(stage, partition);
-        match Manifest::read(&folder)? {
-            None => missing.push(partition),
-            Some(manifest) if manifest.ossify_version != env!("CARGO_PKG_VERSION") => {
-                others.push(partition)
-            }
-            Some(manifest) => {
-                manifest.require_files(&folder)?;
-                parts.push((partition, folder, manifest));
-            }
+        let has_manifest = folder.join(MANIFEST_FILE).is_file();
+        match Manifest::read(&folder) {
+            Ok(Some(manifest)) => match part_of(partition, folder, manifest, whole) {
+                Ok(Some(part)) => parts.push(part),
+                Ok(None) => others.push(partition),
+                Err(error) => unfit.push(error),
+            },
+            Ok(None) if has_manifest => others.push(partition),
+            Ok(None) => missing.push(partition),
+            Err(error) => unfit.push(error),
         }
     }
-    let folder = out.parts(stage, count);
-    if let Some(first) = missing.first() {
-        let reason = format!(
-            "{} not there ({}); run ossify-{stage} --partition {first}, and so on, first",
-            are(missing.len()),
-            shown(&missing)
-        );
-        return Err(ArtefactError::corrupt(folder, reason));
+    if missing.is_empty() && others.is_empty() && unfit.len() == 1 {
+        return Err(unfit.remove(0));
     }
-    if let Some(first) = others.first() {
-        let reason = format!(
-            "{} made by another version of ossify ({}); run ossify-{stage} --partition {first}, \
-             and so on, again",
-            are(others.len()),
-            shown(&others)
-        );
-        return Err(ArtefactError::corrupt(folder, reason));
+    let make = |partitions: &[Partition], what: &str, when: &str| {
+        let first = partitions.first()?;
+        let further = if partitions.len() == 1 { "" } else { ", and so on," };
+        Some(format!(
+            "{} {what} ({}); run ossify-{stage} --partition {first}{further} {when}",
+            are(partitions.len()),
+            shown(partitions)
+        ))
+    };
+    let mut reasons: Vec<String> = [
+        make(&missing, "not there", "first"),
+        make(&others, "made by another version of ossify", "again"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    reasons.extend(unfit.iter().take(SHOWN).map(ToString::to_string));
+    if unfit.len() > SHOWN {
+        reasons.push(format!("{} more parts cannot be used", unfit.len() - SHOWN));
     }
-    parts
-        .into_iter()
-        .map(|(partition, folder, manifest)| part_of(partition, folder, manifest, whole))
-        .collect()
+    if reasons.is_empty() {
+        return Ok(parts);
+    }
+    Err(ArtefactError::corrupt(out.parts(stage, count), reasons.join("\n  ")))
 }
 
+/// The part in `folder`; `None` for one of another version, whose manifest says other things.
 fn part_of<P: PartPayload>(
     partition: Partition,
     folder: PathBuf,
     manifest: Manifest,
     whole: &str,
-) -> Result<Part<P>> {
-    let not_a_part = |reason: &dyn std::fmt::Display| {
-        let again = again::<P>(partition);
-        let reason = format!("not the manifest of a part ({reason}); {again}");
-        ArtefactError::corrupt(folder.join(MANIFEST_FILE), reason)
-    };
+) -> Result<Option<Part<P>>> {
     if manifest.stage != part_stage::<P>() {
-        return Err(not_a_part(&format!("it is of the stage {}", manifest.stage)));
+        let reason = format!(
+            "not the manifest of a part (it is of the stage {}); run ossify-{} --partition \
+             {partition} again",
+            manifest.stage,
+            P::STAGE
+        );
+        return Err(ArtefactError::corrupt(folder.join(MANIFEST_FILE), reason));
     }
-    let PartSummary { partition: of, whole: made_with, payload } =
-        PartSummary::<P>::deserialize(&manifest.summary).map_err(|e| not_a_part(&e))?;
+    let Some(summary) = summary_of(&manifest) else { return Ok(None) };
+    let PartSummary { partition: of, whole: made_with, payload } = summary;
+    manifest.require_files(&folder)?;
     let part = Part { partition, folder, manifest, payload };
     part.check(&of, &made_with, whole)?;
-    Ok(part)
+    Ok(Some(part))
+}
+
+/// The summary of a part that this version made.
+fn summary_of<P: PartPayload>(manifest: &Manifest) -> Option<PartSummary<P>> {
+    let is_ours = manifest.ossify_version == env!("CARGO_PKG_VERSION");
+    let summary = PartSummary::<P>::deserialize(&manifest.summary).ok();
+    summary.filter(|_| is_ours)
 }
 
 fn are(parts: usize) -> String {
     if parts == 1 { "one part is".to_owned() } else { format!("{parts} parts are") }
 }
 
+/// Parts that a message names.
+const SHOWN: usize = 8;
+
 /// The first few of them.
 fn shown(partitions: &[Partition]) -> String {
-    const SHOWN: usize = 8;
     let mut text =
         partitions.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     if partitions.len() > SHOWN {
@@ -472,12 +492,46 @@ mod tests {
         let path = out.part("test", two).join(MANIFEST_FILE);
         let published = fs::read_to_string(&path).unwrap();
         for (from, to, reason) in [
-            ("\"run\"", "\"walk\"", "not the manifest of a part (missing field `run`"),
+            ("\"run\"", "\"walk\"", "made by another version of ossify (2/2)"),
+            ("\"schema_version\": ", "\"schema_version\": 9", "made by another version of oss"),
             ("\"test-part\"", "\"test\"", "(it is of the stage test); run ossify-test --part"),
             (env!("CARGO_PKG_VERSION"), "0.0.0", "made by another version of ossify (2/2)"),
         ] {
             fs::write(&path, published.replace(from, to)).unwrap();
             refused(reason);
+            assert!(!read().unwrap_err().contains("--force"), "{from}");
+        }
+        fs::write(&path, published.replace("\"run\"", "\"walk\"")).unwrap();
+        assert!(current_part::<Payload>(&out.part("test", two), "f").is_none());
+    }
+
+    #[test]
+    fn all_parts_that_cannot_be_used_are_named_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let out = WorkFolder::new(root.path());
+        let at = |number| Partition::new(number, 6).unwrap();
+        for number in 2..=6 {
+            let folder = PartFolder::create(out.part("test", at(number))).unwrap();
+            let whole = if number == 6 { "another" } else { "whole" };
+            folder.publish("f", Vec::new(), &summary(at(number), whole)).unwrap();
+            let path = folder.path().join(MANIFEST_FILE);
+            let published = fs::read_to_string(&path).unwrap();
+            let changed = match number {
+                3 | 4 => published.replace("\"whole\"", "\"total\""),
+                5 => "{".to_owned(),
+                _ => published,
+            };
+            fs::write(&path, changed).unwrap();
+        }
+        let error = read_parts::<Payload>(&out, 6, "whole").unwrap_err().to_string();
+        for reason in [
+            "one part is not there (1/6); run ossify-test --partition 1/6 first\n",
+            "2 parts are made by another version of ossify (3/6, 4/6); \
+             run ossify-test --partition 3/6, and so on, again\n",
+            "not a manifest",
+            "part 6/6 was made with another configuration or run",
+        ] {
+            assert!(error.contains(reason), "{reason} is not in {error}");
         }
     }
 

@@ -4,10 +4,8 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
@@ -16,6 +14,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
 
 use crate::SCHEMA_VERSION;
+use crate::cast::{cast_column, first_null};
 use crate::error::{ArtefactError, Result, arrow_reason};
 use crate::manifest::open;
 use crate::pinned::PinnedFile;
@@ -249,6 +248,14 @@ impl<R: Row> TableReader<R> {
             }
         }
         let batch_rows = batch_rows(builder.metadata());
+        for field in R::schema().fields() {
+            let same =
+                builder.schema().fields().iter().filter(|found| found.name() == field.name());
+            if same.count() > 1 {
+                let reason = format!("more than one column is named `{}`; keep one", field.name());
+                return Err(ArtefactError::corrupt(&path, reason));
+            }
+        }
         let reader =
             builder.with_batch_size(batch_rows).build().map_err(ArtefactError::arrow(&path))?;
         Ok(TableReader { reader, path, rows: 0, row_type: PhantomData })
@@ -261,19 +268,16 @@ impl<R: Row> TableReader<R> {
             let column = batch
                 .column_by_name(field.name())
                 .ok_or_else(|| corrupt(format!("no column `{}`", field.name())))?;
-            let column = cast(column, field.data_type()).map_err(|error| {
-                let (name, found) = (field.name(), column.data_type());
-                corrupt(format!(
-                    "column `{name}` is {found} and should be {}: {}",
-                    field.data_type(),
-                    arrow_reason(&error)
-                ))
-            })?;
-            if !field.is_nullable() && column.null_count() > 0 {
+            let column =
+                cast_column(column, field.data_type(), field.name(), self.rows).map_err(corrupt)?;
+            if !field.is_nullable()
+                && let Some(row) = first_null(&column)
+            {
                 return Err(corrupt(format!(
-                    "column `{}` has {} nulls; every row of a {} table needs a value there",
+                    "column `{}`, row {}, from 0: there is no value, and each row of a table of \
+                     {} needs one",
                     field.name(),
-                    column.null_count(),
+                    self.rows + row as u64,
                     R::TABLE
                 )));
             }
@@ -295,23 +299,6 @@ fn batch_rows(table: &ParquetMetaData) -> usize {
     };
     let widest = table.row_groups().iter().map(row_bytes).max().unwrap_or(0);
     (BATCH_BYTES as u64 / widest.max(1)).clamp(1, BATCH_ROWS as u64) as usize
-}
-
-/// The column as another type; an error where a value would not be the same.
-fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
-    if column.data_type() == to {
-        return Ok(column.clone());
-    }
-    let options = CastOptions { safe: false, ..Default::default() };
-    let cast = cast_with_options(column, to, &options)?;
-    if column.data_type().is_floating() && to.is_integer() {
-        // Numbers with nulls are floating point to some tools; 0.9 is cut to 0.
-        let back = cast_with_options(&cast, column.data_type(), &options)?;
-        if back.to_data() != column.to_data() {
-            return Err(ArrowError::CastError("a number is not a whole one".into()));
-        }
-    }
-    Ok(cast)
 }
 
 impl<R: Row> Iterator for TableReader<R> {

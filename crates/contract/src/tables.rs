@@ -269,9 +269,40 @@ mod tests {
                 Ok(rows) => assert!(is_whole && rows == [object()], "{index}: {rows:?}"),
                 Err(error) => {
                     let error = error.to_string();
-                    assert!(!is_whole && error.contains("column `class_index` is"), "{error}");
+                    let reason = "column `class_index`, row 0, from 0: ";
+                    assert!(!is_whole && error.contains(reason), "{error}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_missing_value_and_a_column_that_is_there_twice_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("objects.parquet");
+        let refused = |columns: Vec<(String, ArrayRef)>, reason: &str| {
+            let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+            let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+            let mut writer =
+                ArrowWriter::try_new(File::create(&path).unwrap(), batch.schema(), None).unwrap();
+            writer.write(&batch).unwrap();
+            writer.close().unwrap();
+            let error = read_table::<ObjectRow>(&path).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        };
+        let batch = ObjectRow::to_batch(&[object(), object()]).unwrap();
+        let schema = batch.schema();
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        let columns: Vec<_> = names.zip(batch.columns().iter().cloned()).collect();
+        let mut twice = columns.clone();
+        twice.push(columns[0].clone());
+        refused(twice, "more than one column is named `image_id`; keep one");
+        let mut missing = columns;
+        let position = schema.index_of("xmin").unwrap();
+        missing[position].1 = Arc::new(Float64Array::from(vec![Some(0.1), None]));
+        refused(
+            missing,
+            "column `xmin`, row 1, from 0: there is no value, and each row of a table",
+        );
     }
 }

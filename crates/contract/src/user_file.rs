@@ -1,10 +1,84 @@
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{ArtefactError, Result};
 use crate::publish::sync_dir;
+
+/// Bytes that a text file which a person wrote has at most.
+const MAX_TEXT_BYTES: u64 = 1 << 20;
+
+/// Why a text file that a person wrote cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// The file cannot be read.
+    #[error("cannot read the {what} {}: {source}", path.display())]
+    Unreadable {
+        /// What the file is.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file is larger than anything a person writes.
+    #[error(
+        "the {what} {} has more than {} bytes; is it the right file?",
+        path.display(),
+        MAX_TEXT_BYTES
+    )]
+    TooLarge {
+        /// What the file is.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not UTF-8.
+    #[error(
+        "{}:{line}:{column}: the byte 0x{byte:02x} is not UTF-8; save the {what} as UTF-8",
+        path.display()
+    )]
+    NotUtf8 {
+        /// What the file is.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Line of the first byte that is not UTF-8, from 1.
+        line: usize,
+        /// Its column, from 1, in characters.
+        column: usize,
+        /// The byte.
+        byte: u8,
+    },
+}
+
+/// Reads a text file that a person wrote, which is `what`: UTF-8, up to 1 MiB.
+///
+/// # Errors
+/// See [`TextError`].
+pub fn read_user_text(path: &Path, what: &'static str) -> std::result::Result<String, TextError> {
+    let path_buf = || path.to_path_buf();
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| TextError::Unreadable { what, path: path_buf(), source })?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(TextError::TooLarge { what, path: path_buf() });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let (before, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let before = String::from_utf8_lossy(before);
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        TextError::NotUtf8 {
+            what,
+            path: path_buf(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            byte: rest.first().copied().unwrap_or_default(),
+        }
+    })
+}
 
 /// Writes a file that a person named, outside the work folder.
 ///
@@ -80,6 +154,24 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         write_user_file(&folder.path().join("more/file"), b"made").unwrap();
         assert_eq!(fs::read(folder.path().join("more/file")).unwrap(), b"made");
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused_with_its_location_and_text_without_end_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.toml");
+        let read = |content: &[u8]| {
+            fs::write(&path, content).unwrap();
+            read_user_text(&path, "conf file").map_err(|e| e.to_string())
+        };
+        assert_eq!(read("é\n".as_bytes()), Ok("é\n".to_owned()));
+        let expected = "x.toml:2:5: the byte 0xe9 is not UTF-8; save the conf file as UTF-8";
+        assert!(read(b"a\n# \xc3\xa9 \xe9\n").unwrap_err().ends_with(expected));
+        assert!(read(b"\xff\xfea\0").unwrap_err().contains("x.toml:1:1: the byte 0xff"));
+        assert!(read(&vec![b' '; MAX_TEXT_BYTES as usize]).is_ok());
+        assert!(read(&vec![b' '; MAX_TEXT_BYTES as usize + 1]).is_err());
+        let error = read_user_text(Path::new("/dev/zero"), "query").unwrap_err().to_string();
+        assert!(error.starts_with("the query /dev/zero has more than 1048576 bytes"), "{error}");
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use common::Work;
-use ossify_contract::{ImageStatus, Manifest, MatchKind, MatchRow, read_table};
+use ossify_contract::{
+    ImageStatus, Manifest, MatchKind, MatchRow, PredictionRow, Split, read_table,
+};
 use serde_json::Value;
 
 fn evaluate(out: &Path, more: &[&str]) -> assert_cmd::assert::Assert {
@@ -360,6 +362,34 @@ fn a_table_that_cannot_be_scored_is_refused_with_place_and_reason() {
     rows[0].score = f32::NAN;
     common::write_rows(&path, &rows);
     refused("the score is NaN; a confidence lies within 0 to 1");
+    let with_row = |change: &dyn Fn(&mut PredictionRow), reason: &str| {
+        let mut rows = work.predictions.clone();
+        change(&mut rows[2]);
+        common::write_rows(&path, &rows);
+        refused(reason);
+    };
+    let row = "for `valid/images/02.png`: ";
+    with_row(
+        &|row| row.split = Split::Test,
+        &format!("prediction of rank 1 {row}its split is test, and the image is in valid"),
+    );
+    with_row(&|row| row.rank = 0, &format!("prediction of rank 0 {row}ranks count from 1"));
+    with_row(&|row| row.rank = -5, &format!("prediction of rank -5 {row}ranks count from 1"));
+    with_row(
+        &|row| row.image_id = "valid/images/01.png".into(),
+        "prediction of rank 1 for `valid/images/01.png`: there is more than one row of this rank",
+    );
+    with_row(
+        &|row| row.probabilities = vec![0.3; 3],
+        &format!("prediction of rank 1 {row}the probabilities add up to 0.9000, and should to 1"),
+    );
+    // 16 bits are exact enough.
+    let mut rows = work.predictions.clone();
+    rows[2].probabilities = vec![0.5, 0.25, 0.2505];
+    common::write_rows(&path, &rows);
+    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())])
+        .code(0);
+    common::write_rows(&path, &work.predictions);
     let whole = std::fs::read(&path).unwrap();
     for length in [0, 7, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
@@ -430,8 +460,13 @@ fn a_foreign_table_is_scored_under_the_name_of_its_file() {
     work.write(folder.path());
     let path = folder.path().join("my detector.parquet");
     common::write_rows(&path, &work.predictions);
-    evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())])
-        .code(0);
+    let said = stderr(
+        evaluate(folder.path(), &["--set", &format!("evaluate.predictions={}", path.display())])
+            .code(0),
+    );
+    let silent = "2 of 14 images of the valid split have no row in my-detector: this is taken as \
+        nothing found there";
+    assert!(said.contains(silent), "{said}");
     let report: Value = serde_json::from_slice(
         &std::fs::read(folder.path().join("reports/my-detector/valid/report.json")).unwrap(),
     )
@@ -817,4 +852,21 @@ fn objects_of_another_tool_that_cannot_be_scored_are_refused_with_row_and_reason
     refused(&|row| row.area = f32::NAN, "the area is NaN");
     refused(&|row| row.class_index = Some(-1), "class_index is -1");
     refused(&|row| row.class_index = Some(99), "class_index is not in classes.parquet");
+    refused(
+        &|row| row.split = Split::Test,
+        "its split is test, and the image is in the valid split of images.parquet",
+    );
+    let mut work = one_object_each();
+    work.objects[2].image_id = "nowhere.png".into();
+    work.write(folder.path());
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(
+        text.contains("object of `nowhere.png`, line 1: its split is valid, and the"),
+        "{text}"
+    );
+    let mut work = one_object_each();
+    work.images.push(work.images[1].clone());
+    work.write(folder.path());
+    let text = stderr(evaluate(folder.path(), &[]).code(1));
+    assert!(text.contains("`valid/images/01.png` has more than one row"), "{text}");
 }

@@ -30,6 +30,9 @@ pub(crate) struct SplitImages {
 
 impl SplitImages {
     /// Reads `images.parquet`.
+    ///
+    /// # Errors
+    /// Fails where the table cannot be read, or has an image more than once.
     pub fn read(path: &Path, split: Split) -> Result<Self, ArtefactError> {
         let mut images = SplitImages::default();
         for batch in TableReader::<ImageRow>::open(path)? {
@@ -52,7 +55,14 @@ impl SplitImages {
             }
         }
         images.scored.sort_by(|a, b| a.image_id.cmp(&b.image_id));
-        images.scored.dedup_by(|a, b| a.image_id == b.image_id);
+        let is_repeated = |pair: &[ImageFacts]| pair[0].image_id == pair[1].image_id;
+        if let Some(pair) = images.scored.windows(2).find(|pair| is_repeated(pair)) {
+            let reason = format!(
+                "`{}` has more than one row; an image has one, so remove the others",
+                pair[0].image_id
+            );
+            return Err(ArtefactError::corrupt(path, reason));
+        }
         Ok(images)
     }
 

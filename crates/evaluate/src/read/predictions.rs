@@ -8,6 +8,8 @@ use ossify_contract::{ImageStatus, PredictionRow, Split, TableReader};
 use crate::read::error::InputError;
 use crate::read::split::{Excluded, Prediction, exclude};
 
+/// How far the sum of an image's probabilities may lie from 1: more than rounding to 16 bits does.
+const SUM_TOLERANCE: f64 = 1e-3;
 /// Classes that a message about other classes names.
 const MAX_DIFFERENCES: usize = 10;
 
@@ -43,7 +45,11 @@ impl PredictionsOfSplit<'_> {
             (BTreeMap::<String, ()>::new(), BTreeMap::<&str, u64>::new());
         let mut differences = BTreeMap::new();
         for batch in TableReader::<PredictionRow>::open(self.path)? {
-            for row in batch?.into_iter().filter(|row| row.split == self.split) {
+            for row in batch? {
+                if row.split != self.split {
+                    self.check_split(&row)?;
+                    continue;
+                }
                 self.check(&row)?;
                 let class = usize::try_from(row.class_index)
                     .ok()
@@ -110,19 +116,64 @@ impl PredictionsOfSplit<'_> {
         Ok((found, probabilities))
     }
 
+    /// Refuses a row of another split for an image of this one: it would be passed over in every
+    /// split.
+    fn check_split(&self, row: &PredictionRow) -> Result<(), InputError> {
+        let image_id = row.image_id.as_str();
+        if !self.index.contains_key(image_id) && !self.unscored.contains_key(image_id) {
+            return Ok(());
+        }
+        let reason = format!("its split is {}, and the image is in {}", row.split, self.split);
+        Err(self.bad(row, reason))
+    }
+
     /// Refuses values that would make scores meaningless.
     fn check(&self, row: &PredictionRow) -> Result<(), InputError> {
+        if row.rank < 1 {
+            return Err(self.bad(row, "ranks count from 1, the best prediction first".to_owned()));
+        }
         if !(0.0..=1.0).contains(&row.score) {
             return Err(self
                 .bad(row, format!("the score is {}; a confidence lies within 0 to 1", row.score)));
         }
         row.unit_box().check().map_err(|reason| self.bad(row, reason))?;
-        match row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
-            Some(p) => {
-                Err(self.bad(row, format!("a probability is {p}; probabilities lie within 0 to 1")))
-            }
-            None => Ok(()),
+        if let Some(p) = row.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+            let reason = format!("a probability is {p}; probabilities lie within 0 to 1");
+            return Err(self.bad(row, reason));
         }
+        let sum: f64 = row.probabilities.iter().map(|p| f64::from(*p)).sum();
+        if !row.probabilities.is_empty() && (sum - 1.0).abs() > SUM_TOLERANCE {
+            return Err(self.bad(
+                row,
+                format!(
+                    "the probabilities add up to {sum:.4}, and should to 1, give or take \
+                     {SUM_TOLERANCE}; an empty list stands for none"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses two predictions of one rank for one image, of predictions in order of both.
+    pub fn check_ranks(&self, sorted: &[NumberedPrediction]) -> Result<(), InputError> {
+        let is_repeated = |pair: &&[NumberedPrediction]| match pair {
+            [(image, first), (other_image, second)] => {
+                image == other_image && first.rank == second.rank
+            }
+            _ => false,
+        };
+        let Some([(image, prediction), _]) = sorted.windows(2).find(is_repeated) else {
+            return Ok(());
+        };
+        let image_id = self.index.iter().find(|(_, number)| *number == image);
+        Err(InputError::BadRow {
+            path: self.path.to_path_buf(),
+            image_id: image_id.map(|(image_id, _)| (*image_id).to_owned()).unwrap_or_default(),
+            rank: prediction.rank,
+            reason: "there is more than one row of this rank for this image; remove the repeated \
+                rows, or number an image's predictions 1, 2, 3, the best first"
+                .to_owned(),
+        })
     }
 
     fn bad(&self, row: &PredictionRow, reason: String) -> InputError {

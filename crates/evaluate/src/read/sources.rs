@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
     ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Inputs, LeftOutRows, Manifest,
-    PredictionsSummary, Split, hash_file, is_plain_id, read_latest, read_metrics, shards_of,
+    PredictionsSummary, Split, hash_file, is_plain_id, read_latest, read_metrics, read_unchanged,
+    shards_of,
 };
 use ossify_settings::{Context, StageError};
 
@@ -258,38 +259,51 @@ impl Sources {
         split: Split,
         predictions: &Path,
     ) -> Result<SplitData, StageError> {
-        self.verify(context, split)?;
-        Ok(self.tables.read_split(split, predictions).map_err(anyhow::Error::from)?)
+        let inputs = self.inputs_of(context, split);
+        read_unchanged(&inputs, || {
+            inputs.iter().try_for_each(Inputs::verify)?;
+            Ok(self.tables.read_split(split, predictions).map_err(anyhow::Error::from)?)
+        })
     }
 
-    fn verify(&self, context: &Context, split: Split) -> Result<(), StageError> {
-        for file in TABLES.iter().filter_map(|name| self.tables_manifest.file(name)) {
-            file.verify(&context.out.tables())?;
-        }
-        if let Some(file) = &self.fingerprints {
-            file.verify(&context.out.shards())?;
-        }
-        if let Some(manifest) = &self.manifest
-            && let Some(file) = manifest.file(&format!("{split}.parquet"))
-        {
-            file.verify(&context.out.predictions().join(&self.id))?;
-        }
-        Ok(())
+    /// The files that the scores of a split are made of and that a manifest names.
+    fn inputs_of(&self, context: &Context, split: Split) -> [Inputs; 3] {
+        let out = &context.out;
+        let tables = TABLES.iter().filter_map(|name| self.tables_manifest.file(name));
+        let manifest = self.manifest.as_ref();
+        let predictions = manifest.and_then(|manifest| manifest.file(&format!("{split}.parquet")));
+        [
+            Inputs::of(out.tables(), tables.cloned().collect()),
+            Inputs::of(out.shards(), self.fingerprints.iter().cloned().collect()),
+            Inputs::of(
+                out.predictions().join(&self.id),
+                predictions.cloned().into_iter().collect(),
+            ),
+        ]
     }
 
     /// Refuses predictions that lack some of the images though their summary counts images, as that
     /// of `ossify-predict` does, which has a prediction for each; unless `evaluate.allow_gaps` is
-    /// set. Somebody else's detector may have nothing to say of an image.
+    /// set. Another detector may have found nothing on an image, and so has no row for it: of these
+    /// images there is a warning.
     ///
     /// # Errors
     /// Fails with how many lack, and one of them.
     pub fn check_images(&self, context: &Context, data: &SplitData) -> Result<(), StageError> {
         let is_one_each = self.summary.images.contains_key(data.split.as_str());
-        if !is_one_each || context.settings.evaluate.allow_gaps {
-            return Ok(());
-        }
         let mut silent = data.images.iter().filter(|image| image.predictions.is_empty());
         let Some(first) = silent.next() else { return Ok(()) };
+        if !is_one_each || context.settings.evaluate.allow_gaps {
+            context.reporter.warn(format_args!(
+                "{} of {} images of the {} split have no row in {}: this is taken as nothing found \
+                 there, so that every object there is missed",
+                silent.count() + 1,
+                data.images.len(),
+                data.split,
+                self.id
+            ));
+            return Ok(());
+        }
         Err(StageError::Failed(anyhow!(
             "{} of the {} images of the {} split have no prediction in {}, `{}` among them, though \
                 ossify-predict gives one for each: they came since. Run \

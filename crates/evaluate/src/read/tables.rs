@@ -23,12 +23,12 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Reads one split and joins the predictions to it. Predictions of other splits in the file are
-    /// passed over.
+    /// Reads one split and joins the predictions to it. Predictions for images of other splits in
+    /// the file are passed over.
     ///
     /// # Errors
-    /// [`InputError`]: unreadable tables, predictions of other classes or images, impossible
-    /// values.
+    /// [`InputError`]: unreadable tables, predictions of other classes or images, or of another
+    /// split than their image, impossible values, repeated ranks.
     pub fn read_split(&self, split: Split, predictions: &Path) -> Result<SplitData, InputError> {
         let class_names = ClassMap::read(self.folder.join("classes.parquet"))?.kept_names();
         let mut excluded = Vec::new();
@@ -44,7 +44,8 @@ impl Tables {
         exclude(&mut excluded, "images", images.of_status(ImageStatus::Unlabelled), reason);
 
         let index = images.index();
-        let mut truths = self.read_truths(split, &index, class_names.len(), &mut excluded)?;
+        let mut truths =
+            self.read_truths(&images, &index, split, class_names.len(), &mut excluded)?;
         let rows = PredictionsOfSplit {
             path: predictions,
             split,
@@ -60,6 +61,7 @@ impl Tables {
         found.sort_by(|(a_image, a), (b_image, b)| {
             a_image.cmp(b_image).then(a.rank.cmp(&b.rank)).then(b.score.total_cmp(&a.score))
         });
+        rows.check_ranks(&found)?;
         let (mut truth_at, mut prediction_at) = (0, 0);
         let mut sources = HashMap::new();
         let scored = images.scored.iter().enumerate().map(|(i, image)| {
@@ -104,16 +106,31 @@ impl Tables {
 
     fn read_truths(
         &self,
-        split: Split,
+        images: &SplitImages,
         index: &HashMap<&str, u32>,
+        split: Split,
         classes: usize,
         excluded: &mut Vec<Excluded>,
     ) -> Result<Vec<(u32, Truth)>, InputError> {
         let path = self.folder.join("objects.parquet");
         let (mut truths, mut rare, mut unscored) = (Vec::new(), BTreeMap::<String, u64>::new(), 0);
         for batch in TableReader::<ObjectRow>::open(&path)? {
-            for row in batch?.into_iter().filter(|row| row.split == split) {
-                let Some(&image) = index.get(row.image_id.as_str()) else {
+            for row in batch? {
+                let image = index.get(row.image_id.as_str());
+                let is_of_split = image.is_some() || images.unscored.contains_key(&row.image_id);
+                if is_of_split != (row.split == split) {
+                    let of_split = if is_of_split { "is in" } else { "is not in" };
+                    let reason = format!(
+                        "object of `{}`, line {}: its split is {}, and the image {of_split} the \
+                         {split} split of images.parquet; make both tables in one run",
+                        row.image_id, row.line, row.split
+                    );
+                    return Err(ArtefactError::corrupt(&path, reason).into());
+                }
+                if !is_of_split {
+                    continue;
+                }
+                let Some(&image) = image else {
                     unscored += 1;
                     continue;
                 };
