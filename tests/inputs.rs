@@ -114,6 +114,27 @@ fn a_flipped_bit_of_a_published_file_is_refused_or_was_not_read() {
     assert!(refused >= 15 && unread >= 5, "{refused} refused, {unread} not read");
 }
 
+#[test]
+fn a_file_that_no_later_stage_reads_may_be_gone_and_its_own_stage_makes_it_again() {
+    let (project, _) = Project::with_phantom(60);
+    project.run_all(&[]);
+    let run = format!("runs/{}", project.run_id());
+    for (stage, file, readers) in [
+        ("ingest", "tables/ingest.html".to_owned(), &["resize", "train", "evaluate"][..]),
+        ("resize", "shards/leaks.parquet".to_owned(), &["train", "predict", "evaluate"]),
+        ("train", format!("{run}/curves.svg"), &["predict", "evaluate"]),
+        ("train", format!("{run}/tensorboard/events.out.tfevents.ossify"), &["predict"]),
+    ] {
+        let path = project.out.join(&file);
+        fs::remove_file(&path).unwrap();
+        for reader in readers {
+            assert_eq!(project.run(reader, &["--force"]).success().status(), "done", "{file}");
+        }
+        assert_eq!(project.run(stage, &[]).success().status(), "done", "{file}");
+        assert!(path.exists(), "{file}");
+    }
+}
+
 /// A stage that has read the manifests of its inputs and waits to lock its output: the lock's file
 /// is a pipe that has no reader yet.
 struct Waiting {

@@ -14,10 +14,10 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// These files of an output, by their names.
+    /// These files of an output, by their names. They are there with their sizes, and not read.
     ///
     /// # Errors
-    /// [`ArtefactError::Corrupt`] where the manifest lists one of them not.
+    /// [`ArtefactError::Corrupt`] where the manifest does not list one of them, or it is not there.
     pub fn declare<N: AsRef<str>>(
         folder: impl Into<PathBuf>,
         manifest: &Manifest,
@@ -27,14 +27,13 @@ impl Inputs {
         let entry = |name: N| {
             let name = name.as_ref();
             manifest.file(name).cloned().ok_or_else(|| {
-                let reason = format!(
-                    "its manifest lists no {name}; run ossify-{} again with --force",
-                    manifest.stage
-                );
+                let reason =
+                    format!("its manifest lists no {name}; {}", manifest.how_to_make_again());
                 ArtefactError::corrupt(&folder, reason)
             })
         };
-        let files = names.into_iter().map(entry).collect::<Result<_>>()?;
+        let files = names.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
+        manifest.require_files(&folder, &files)?;
         Ok(Inputs { folder, files })
     }
 
@@ -201,6 +200,26 @@ mod tests {
         std::fs::write(folder.path().join("a"), "4").unwrap();
         let error = read_unchanged(&inputs, || inputs[0].verify()).unwrap_err().to_string();
         assert!(error.contains("not the bytes that manifest.json says"), "{error}");
+    }
+
+    #[test]
+    fn only_files_that_are_declared_have_to_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        publish(folder.path(), &[("a", "1"), ("page.html", "1")]);
+        std::fs::remove_file(folder.path().join("page.html")).unwrap();
+        read(folder.path()).unwrap()[0].verify().unwrap();
+        assert!(Manifest::require_whole(folder.path(), "").is_err());
+        for change in [|path| std::fs::write(path, "longer"), |path| std::fs::remove_file(path)] {
+            change(folder.path().join("a")).unwrap();
+            let error = read(folder.path()).unwrap_err().to_string();
+            assert!(
+                error.ends_with(
+                    "a: missing, or not of the size that manifest.json says; \
+                     run ossify-resize again with --force"
+                ),
+                "{error}"
+            );
+        }
     }
 
     #[test]

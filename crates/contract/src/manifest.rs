@@ -109,37 +109,61 @@ impl Manifest {
     /// [`ArtefactError::Missing`] without a manifest, with `hint` as what to do;
     /// [`ArtefactError::Corrupt`] where a file differs from it.
     pub fn open(folder: &Path, hint: &str) -> Result<Self> {
-        let manifest = Self::require(folder, hint)?;
+        let manifest = Self::require_whole(folder, hint)?;
         for file in &manifest.files {
             file.verify(folder)?;
         }
         Ok(manifest)
     }
 
-    /// Reads the manifest of `folder` and checks that its files are there with their sizes, without
-    /// reading them. For readers that check hashes as they go.
+    /// Reads the manifest of `folder` and checks that all its files are there with their sizes,
+    /// without reading them. For a stage's own output: of another stage's, a stage requires the
+    /// files that it reads ([`crate::Inputs`]).
     ///
     /// # Errors
     /// As [`Manifest::open`].
-    pub fn require(folder: &Path, hint: &str) -> Result<Self> {
-        let manifest = Self::read(folder)?.ok_or_else(|| ArtefactError::Missing {
-            path: folder.to_path_buf(),
-            hint: hint.to_owned(),
-        })?;
-        manifest.require_files(folder)?;
+    pub fn require_whole(folder: &Path, hint: &str) -> Result<Self> {
+        let manifest = Self::require(folder, hint)?;
+        manifest.require_files(folder, &manifest.files)?;
         Ok(manifest)
     }
 
-    /// Checks that the files are there with their sizes, without reading them.
-    pub(crate) fn require_files(&self, folder: &Path) -> Result<()> {
-        match self.files.iter().find(|file| !file.is_there(folder)) {
+    /// Reads the manifest of `folder` and looks at none of its files.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Missing`] without a manifest, with `hint` as what to do.
+    pub fn require(folder: &Path, hint: &str) -> Result<Self> {
+        Self::read(folder)?.ok_or_else(|| ArtefactError::Missing {
+            path: folder.to_path_buf(),
+            hint: hint.to_owned(),
+        })
+    }
+
+    /// Checks that these of the files are there with their sizes, without reading them.
+    ///
+    /// # Errors
+    /// [`ArtefactError::Corrupt`] with the first that is not, and the command that makes it.
+    pub fn require_files<'a>(
+        &self,
+        folder: &Path,
+        files: impl IntoIterator<Item = &'a FileEntry>,
+    ) -> Result<()> {
+        match files.into_iter().find(|file| !file.is_there(folder)) {
             None => Ok(()),
-            Some(file) => Err(ArtefactError::corrupt(
-                folder.join(&file.path),
-                "missing, or not of the size that manifest.json says; \
-                 run the stage again with --force",
-            )),
+            Some(file) => {
+                let reason = format!(
+                    "missing, or not of the size that manifest.json says; {}",
+                    self.how_to_make_again()
+                );
+                Err(ArtefactError::corrupt(folder.join(&file.path), reason))
+            }
         }
+    }
+
+    /// The command that makes the output again, as advice.
+    pub(crate) fn how_to_make_again(&self) -> String {
+        let command = if self.stage == "import" { "evaluate import" } else { &self.stage };
+        format!("run ossify-{command} again with --force")
     }
 
     /// Whether `folder` already holds the output that has this fingerprint: milliseconds, no file

@@ -7,7 +7,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -105,9 +104,8 @@ impl PartFolder {
         // Temporary files are for their owner alone; these are for whoever the process' umask lets
         // read.
         builder
-            .permissions(fs::Permissions::from_mode(0o666))
             .prefix(UNFINISHED)
-            .tempfile_in(&self.path)
+            .make_in(&self.path, |path| File::create_new(path))
             .map_err(ArtefactError::io("cannot create a file in", &self.path))
     }
 
@@ -340,7 +338,7 @@ fn part_of<P: PartPayload>(
     }
     let Some(summary) = summary_of(&manifest) else { return Ok(None) };
     let PartSummary { partition: of, whole: made_with, payload } = summary;
-    manifest.require_files(&folder)?;
+    manifest.require_files(&folder, &manifest.files)?;
     let part = Part { partition, folder, manifest, payload };
     part.check(&of, &made_with, whole)?;
     Ok(Some(part))
@@ -434,6 +432,8 @@ fn remove_abandoned(folder: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

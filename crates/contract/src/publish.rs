@@ -1,6 +1,5 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ArtefactError, Result};
@@ -277,13 +276,13 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let write = || -> io::Result<tempfile::NamedTempFile> {
         // Temporary files are for their owner alone; this one is for whoever the process' umask
-        // lets read.
+        // lets read. Opened and written here, it fails with the system's words alone, and not with
+        // the temporary name behind them.
         let mut file = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o666))
             .prefix(&format!(".{name}."))
             .suffix(".tmp")
-            .tempfile_in(folder)?;
-        file.write_all(content)?;
+            .make_in(folder, |path| File::create_new(path))?;
+        file.as_file_mut().write_all(content)?;
         file.as_file().sync_all()?;
         Ok(file)
     };
@@ -447,6 +446,15 @@ mod tests {
         });
         assert!(contents.contains(&fs::read_to_string(&path).unwrap()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_says_so_without_a_temporary_name() {
+        let folder = tempfile::tempdir().unwrap();
+        // So long a name that the temporary one is too long, whoever runs the test.
+        let error = write_atomic(&folder.path().join("n".repeat(250)), b"").unwrap_err();
+        let error = error.to_string();
+        assert!(error.ends_with("nnn: File name too long (os error 36)"), "{error}");
     }
 
     #[test]

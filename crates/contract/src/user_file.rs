@@ -1,6 +1,6 @@
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ArtefactError, Result};
@@ -123,9 +123,8 @@ fn replace(path: &Path, content: &[u8], permissions: Option<Permissions>) -> io:
     let mut file = tempfile::Builder::new()
         .prefix(".ossify-")
         .suffix(".tmp")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    file.write_all(content)?;
+        .make_in(folder, |path| File::create_new(path))?;
+    file.as_file_mut().write_all(content)?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions)?;
     }
@@ -136,7 +135,7 @@ fn replace(path: &Path, content: &[u8], permissions: Option<Permissions>) -> io:
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 

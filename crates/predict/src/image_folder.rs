@@ -5,7 +5,6 @@ use std::sync::mpsc::SyncSender;
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{Fingerprint, ShardShape, UnreadableImage};
 use ossify_imaging::{HeaderError, ImageFormat, decode_picture, read_file, to_tensor_into};
-use ossify_settings::ResizeSettings;
 use ossify_storage::{ReadAhead, is_outage, is_url};
 use ossify_vocabulary::{Limits, TensorSpec};
 use rayon::prelude::*;
@@ -90,11 +89,11 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the images below `root`. Tensors are made as `resize` says.
+    /// Lists the images below `root`. Tensors are made as `spec` says, of images within `limits`.
     ///
     /// # Errors
     /// Fails where the folder cannot be read or has no image.
-    pub fn list(root: &Path, resize: &ResizeSettings) -> Result<Self> {
+    pub fn list(root: &Path, spec: TensorSpec, limits: Limits) -> Result<Self> {
         let failed = || format!("cannot list the images of {}", root.display());
         let mut found = Found::default();
         if is_url(root) {
@@ -122,8 +121,8 @@ impl ImageFolder {
             root: root.to_path_buf(),
             ids,
             loops,
-            spec: resize.into(),
-            limits: resize.into(),
+            spec,
+            limits,
             unreadable: Mutex::new(unnamed),
         })
     }

@@ -89,10 +89,10 @@ impl ShardWork<'_> {
 
     pub(crate) fn merge(&self, count: u32) -> Result<Outcome> {
         let folder = self.context.out.predictions().join(&self.run.id);
+        let parts: Vec<Part<PartTables>> = read_parts(&self.context.out, count, &self.fingerprint)?;
         if let Some(outcome) = self.current(&folder)? {
             return Ok(outcome);
         }
-        let parts: Vec<Part<PartTables>> = read_parts(&self.context.out, count, &self.fingerprint)?;
         for part in &parts {
             for file in &part.manifest.files {
                 file.verify(&part.folder)?;

@@ -11,8 +11,8 @@ use ossify_contract::{
 };
 use ossify_model::device;
 use ossify_model::on_device;
-use ossify_settings::{Context, Outcome, ResizeSettings, Share, StageError};
-use ossify_vocabulary::Precision;
+use ossify_settings::{Context, Outcome, Share, StageError};
+use ossify_vocabulary::{Channels, Filter, Geometry, Limits, Precision, TensorSpec};
 use serde::Deserialize;
 
 use crate::image_folder::ImageFolder;
@@ -36,8 +36,7 @@ pub(crate) struct Run {
     /// Digest of the class map that it was trained with, where the run says.
     class_map: Option<String>,
     model: Inputs,
-    /// Its configuration, from which tensors of a folder's images are made.
-    config: Option<FileEntry>,
+    manifest: Manifest,
 }
 
 /// The stage: predicts the shards of the configured splits or a share of them, merges the parts of
@@ -104,15 +103,13 @@ fn find_run(context: &Context) -> Result<Run, StageError> {
     }
     let manifest =
         Manifest::require(&folder, "the run was cut short; run ossify-train to go on with it")?;
-    let model = manifest.file(MODEL).with_context(|| {
-        format!("{} lists no {MODEL}; run ossify-train with --force", folder.display())
-    })?;
-    model.verify(&folder)?;
+    let model = Inputs::declare(&folder, &manifest, [MODEL])?;
+    model.verify()?;
     Ok(Run {
-        model_hash: model.xxh3.clone(),
+        model_hash: model.files().iter().map(|file| file.xxh3.as_str()).collect(),
         class_map: manifest.summary_of::<RunSummary>(&folder)?.class_map,
-        model: Inputs::declare(&folder, &manifest, [MODEL])?,
-        config: manifest.file(CONFIG).cloned(),
+        model,
+        manifest,
         id,
         folder,
     })
@@ -357,20 +354,61 @@ fn batch_of(shard: &ShardReader, rows: std::ops::Range<usize>, shape: ShardShape
 /// another.
 #[derive(Deserialize)]
 struct Trained {
-    resize: ResizeSettings,
+    resize: TrainedTensors,
+}
+
+#[derive(Deserialize)]
+struct TrainedTensors {
+    side_px: u32,
+    channels: Channels,
+    geometry: Geometry,
+    filter: Filter,
+    antialias: bool,
+    // Which images are refused is no matter of the tensors: an earlier version may not say.
+    max_pixels: Option<u64>,
+    max_memory_bytes: Option<u64>,
+}
+
+impl TrainedTensors {
+    /// Those of a run.
+    fn of(run: &Run) -> Result<Self> {
+        Inputs::declare(&run.folder, &run.manifest, [CONFIG])?.verify()?;
+        let config = run.folder.join(CONFIG);
+        let text = std::fs::read_to_string(&config)
+            .with_context(|| format!("cannot read {}", config.display()))?;
+        let trained: Trained = toml::from_str(&text).with_context(|| {
+            format!(
+                "{} does not say how this version of ossify makes the tensors that the run was \
+                 trained on; train again with ossify-train, or name another run with predict.run",
+                config.display()
+            )
+        })?;
+        Ok(trained.resize)
+    }
+
+    fn spec(&self) -> TensorSpec {
+        TensorSpec {
+            side_px: self.side_px,
+            channels: self.channels,
+            geometry: self.geometry,
+            filter: self.filter,
+            antialias: self.antialias,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            max_pixels: self.max_pixels.unwrap_or(default.max_pixels),
+            max_memory_bytes: self.max_memory_bytes.unwrap_or(default.max_memory_bytes),
+        }
+    }
 }
 
 fn predict_images(context: &Context, run: &Run, root: &Path) -> Result<Outcome> {
     // Tensors are made as those that the run was trained on, whatever the configuration says now.
-    let config = run.folder.join(CONFIG);
-    if let Some(entry) = &run.config {
-        entry.verify(&run.folder)?;
-    }
-    let text = std::fs::read_to_string(&config)
-        .with_context(|| format!("cannot read {}", config.display()))?;
-    let trained: Trained = toml::from_str(&text)
-        .with_context(|| format!("{} is not a configuration of this version", config.display()))?;
-    let images = ImageFolder::list(root, &trained.resize)?;
+    let tensors = TrainedTensors::of(run)?;
+    let images = ImageFolder::list(root, tensors.spec(), tensors.limits())?;
     for link in images.loops() {
         context
             .reporter

@@ -285,6 +285,7 @@ fn parts_of_all_shares_merge_into_what_is_predicted_at_once() {
         assert!(succeeds(run(&["--partition", &format!("1/{count}")])).contains("already there"));
         assert!(succeeds(run(&["--merge", &count.to_string()])).contains("already there"));
         assert!(succeeds(run(&[])).contains("already there"));
+        fails(&run(&["--merge", "7"]), 1, "7 parts are not there");
         assert_eq!(
             std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(),
             format!("{RUN}\n")
@@ -336,6 +337,51 @@ fn a_folder_of_images_is_predicted_as_the_shards_are() {
     assert!(
         succeeds(work.predict(&["--images", pictures.to_str().unwrap()])).contains("already there")
     );
+}
+
+#[test]
+fn of_the_configuration_of_an_earlier_version_only_the_tensors_matter() {
+    let work = Work::new(2, 0);
+    let pictures = work.pictures();
+    let images = ["--images", pictures.to_str().unwrap()];
+    succeeds(work.predict(&images));
+    let expected = work.rows(&format!("{RUN}-images"), "images.parquet");
+    let run = work.out().join("runs").join(RUN);
+    let republish = |change: &dyn Fn(&mut toml::Table)| {
+        let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
+        let mut config: toml::Table = toml::from_str(&text).unwrap();
+        change(config["resize"].as_table_mut().unwrap());
+        config.insert("train".into(), "other keys".into());
+        let publication = Publication::begin(&run).unwrap();
+        let text = toml::to_string(&config).unwrap();
+        publication.write("config.toml", text.as_bytes()).unwrap();
+        let model = Manifest::read(&run).unwrap().unwrap().file("model.safetensors").cloned();
+        let files = vec![publication.describe("config.toml", None).unwrap(), model.unwrap()];
+        publication.commit("train", "test", files, json!({})).unwrap();
+    };
+    republish(&|resize| {
+        let later = ["max_failed_share", "max_leaks", "max_pixels", "max_memory_bytes"];
+        assert!(later.iter().all(|key| resize.remove(*key).is_some()));
+    });
+    succeeds(work.predict(&[&images[..], &["--force"]].concat()));
+    assert_eq!(work.rows(&format!("{RUN}-images"), "images.parquet"), expected);
+    republish(&|resize| assert!(resize.remove("filter").is_some()));
+    let output = work.predict(&images);
+    fails(&output, 1, "train again with ossify-train, or name another run with predict.run");
+    fails(&output, 1, "missing field `filter`");
+}
+
+#[test]
+fn a_run_may_lack_files_that_prediction_does_not_read() {
+    let work = Work::new(2, 0);
+    let run = work.out().join("runs").join(RUN);
+    std::fs::remove_file(run.join("config.toml")).unwrap();
+    succeeds(work.predict(&[]));
+    let pictures = work.pictures();
+    let images = ["--images", pictures.to_str().unwrap()];
+    fails(&work.predict(&images), 1, "run ossify-train again with --force");
+    std::fs::remove_file(run.join("model.safetensors")).unwrap();
+    fails(&work.predict(&[]), 1, "run ossify-train again with --force");
 }
 
 #[test]

@@ -37,14 +37,11 @@ impl Table {
         folder: &Path,
         manifest: &Manifest,
         is_wanted: impl Fn(&str) -> bool,
-    ) -> Self {
-        let files = manifest
-            .files
-            .iter()
-            .filter(|file| is_wanted(&file.path))
-            .map(|file| (folder.to_path_buf(), file.clone()))
-            .collect();
-        Table { name, files }
+    ) -> Result<Self, QueryError> {
+        let files = || manifest.files.iter().filter(|file| is_wanted(&file.path));
+        manifest.require_files(folder, files())?;
+        let files = files().map(|file| (folder.to_path_buf(), file.clone())).collect();
+        Ok(Table { name, files })
     }
 
     /// Rows, where every file's manifest says them.
@@ -100,26 +97,26 @@ impl Catalogue {
     /// splits, and the matches of the report on them, or of the newest report.
     ///
     /// # Errors
-    /// [`QueryError::NoTables`] if there are no tables; [`QueryError::Artefact`] where a file of an
-    /// output is missing or has another size than its manifest says.
+    /// [`QueryError::NoTables`] if there are no tables; [`QueryError::Artefact`] where a table of
+    /// an output is missing or has another size than its manifest says.
     pub fn open(work: &WorkFolder) -> Result<Self, QueryError> {
         let mut tables = Vec::new();
-        if let Some(manifest) = checked_manifest(&work.tables())? {
+        if let Some(manifest) = Manifest::read(&work.tables())? {
             for name in ["images", "objects", "issues", "classes"] {
                 tables.push(Table::of(name, &work.tables(), &manifest, |path| {
                     path == format!("{name}.parquet")
-                }));
+                })?);
             }
         }
-        if let Some(manifest) = checked_manifest(&work.shards())? {
+        if let Some(manifest) = Manifest::read(&work.shards())? {
             for name in ["fingerprints", "leaks"] {
                 tables.push(Table::of(name, &work.shards(), &manifest, |path| {
                     path == format!("{name}.parquet")
-                }));
+                })?);
             }
             // What ingest found in headers and resize found behind them is one table.
             let further =
-                Table::of("issues", &work.shards(), &manifest, |path| path == "issues.parquet");
+                Table::of("issues", &work.shards(), &manifest, |path| path == "issues.parquet")?;
             match tables.iter_mut().find(|table| table.name == "issues") {
                 Some(issues) => issues.files.extend(further.files),
                 None => tables.push(further),
@@ -128,19 +125,19 @@ impl Catalogue {
         let predictions = read_latest(&work.predictions())?;
         if let Some(id) = &predictions {
             let folder = work.predictions().join(id);
-            if let Some(manifest) = checked_manifest(&folder)? {
+            if let Some(manifest) = Manifest::read(&folder)? {
                 tables.push(Table::of("predictions", &folder, &manifest, |path| {
                     path.ends_with(".parquet")
-                }));
+                })?);
             }
         }
         if let Some(id) = read_latest(&work.reports())?.or(predictions) {
             let mut matches = Table { name: "matches", files: Vec::new() };
             for split in [Split::Train, Split::Valid, Split::Test] {
                 let folder = work.reports().join(&id).join(split.as_str());
-                if let Some(manifest) = checked_manifest(&folder)? {
+                if let Some(manifest) = Manifest::read(&folder)? {
                     matches.files.extend(
-                        Table::of("matches", &folder, &manifest, |path| path == "matches.parquet")
+                        Table::of("matches", &folder, &manifest, |path| path == "matches.parquet")?
                             .files,
                     );
                 }
@@ -214,15 +211,5 @@ impl Catalogue {
             text.push_str(&format!("; not made yet: {}", missing.join(", ")));
         }
         text
-    }
-}
-
-/// The manifest of a folder whose files are there with their sizes; `None` where the stage did not
-/// run.
-fn checked_manifest(folder: &Path) -> Result<Option<Manifest>, QueryError> {
-    match Manifest::require(folder, "") {
-        Ok(manifest) => Ok(Some(manifest)),
-        Err(ArtefactError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }

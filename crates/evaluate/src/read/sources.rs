@@ -23,9 +23,7 @@ const RUN_FILES: [&str; 3] = ["metrics.jsonl", "environment.json", "config.toml"
 pub(crate) fn verified_tables(context: &Context) -> Result<Manifest, StageError> {
     let folder = context.out.tables();
     let manifest = Manifest::require(&folder, TABLES_HINT)?;
-    for file in TABLES.iter().filter_map(|name| manifest.file(name)) {
-        file.verify(&folder)?;
-    }
+    Inputs::declare(folder, &manifest, TABLES)?.verify()?;
     Ok(manifest)
 }
 
@@ -46,7 +44,8 @@ pub(crate) struct Sources {
     /// `evaluate.allow_gaps` is set.
     pub gaps: Vec<String>,
     pub tables: Tables,
-    tables_manifest: Manifest,
+    /// The label tables that are read.
+    read_tables: Inputs,
     fingerprints: Option<FileEntry>,
     run_folder: PathBuf,
     /// Those of [`RUN_FILES`] that the run's manifest lists; empty if there is no such run.
@@ -64,6 +63,7 @@ impl Sources {
     pub fn named(context: &Context, asked_by: &str, wanted: &str) -> Result<Self, StageError> {
         let out = &context.out;
         let tables_manifest = Manifest::require(&out.tables(), TABLES_HINT)?;
+        let read_tables = Inputs::declare(out.tables(), &tables_manifest, TABLES)?;
         let shards_manifest = Manifest::read(&out.shards()).ok().flatten();
         let fingerprints =
             shards_manifest.as_ref().and_then(|manifest| manifest.file("fingerprints.parquet"));
@@ -133,7 +133,7 @@ impl Sources {
             summary,
             gaps,
             tables,
-            tables_manifest,
+            read_tables,
             fingerprints,
             run_folder,
             run_files,
@@ -196,6 +196,9 @@ impl Sources {
             )));
         }
         let manifest = Manifest::require(&of_id, "run ossify-predict again")?;
+        let read = splits.iter().chain([&Split::Valid]);
+        let read = read.filter_map(|split| manifest.file(&format!("{split}.parquet")));
+        manifest.require_files(&of_id, read)?;
         let there: Vec<(Split, PathBuf)> = splits
             .iter()
             .filter(|split| manifest.file(&format!("{split}.parquet")).is_some())
@@ -229,8 +232,8 @@ impl Sources {
         predictions: &Path,
     ) -> Result<(), StageError> {
         fingerprint.add(&self.id).add(split.as_str());
-        for name in TABLES {
-            fingerprint.add(self.tables_manifest.file(name).map_or("", |file| &file.xxh3));
+        for table in self.read_tables.files() {
+            fingerprint.add(&table.xxh3);
         }
         fingerprint.add(self.fingerprints.as_ref().map_or("", |file| &file.xxh3));
         let entry = |split: Split| {
@@ -269,11 +272,10 @@ impl Sources {
     /// The files that the scores of a split are made of and that a manifest names.
     fn inputs_of(&self, context: &Context, split: Split) -> [Inputs; 3] {
         let out = &context.out;
-        let tables = TABLES.iter().filter_map(|name| self.tables_manifest.file(name));
         let manifest = self.manifest.as_ref();
         let predictions = manifest.and_then(|manifest| manifest.file(&format!("{split}.parquet")));
         [
-            Inputs::of(out.tables(), tables.cloned().collect()),
+            self.read_tables.clone(),
             Inputs::of(out.shards(), self.fingerprints.iter().cloned().collect()),
             Inputs::of(
                 out.predictions().join(&self.id),

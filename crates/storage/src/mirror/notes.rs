@@ -176,17 +176,14 @@ pub(crate) fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut file = new_file(folder)?;
-    file.write_all(content)?;
+    file.as_file_mut().write_all(content)?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
 }
 
 /// A file in a folder, to be renamed, for whoever the process' umask lets read.
 pub(crate) fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666))
-        .prefix(".fetching-")
-        .tempfile_in(folder)
+    tempfile::Builder::new().prefix(".fetching-").make_in(folder, |path| fs::File::create_new(path))
 }
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {

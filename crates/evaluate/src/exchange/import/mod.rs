@@ -119,7 +119,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         )));
     }
     if !context.force
-        && let Ok(manifest) = Manifest::require(&folder, "")
+        && let Ok(manifest) = Manifest::require_whole(&folder, "")
         && manifest.file(&table_name(args.split)).and_then(|file| file.inputs.as_ref())
             == Some(&inputs)
     {
@@ -162,7 +162,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         left_out: left_out.clone(),
     };
     let digest = class_map.digest();
-    let previous = Manifest::require(&folder, "").ok();
+    let previous = Manifest::require_whole(&folder, "").ok();
     let previous = match previous {
         Some(previous) => Some((previous.summary_of(&folder)?, previous.files)),
         None => None,
