@@ -25,12 +25,12 @@ fn the_same_mistake_has_the_same_exit_code_in_all_programs() {
     fs::write(project.path().join("large.toml"), "[general]\nseed = 18446744073709551615\n")
         .unwrap();
     fs::write(project.path().join("old.toml"), "[train]\nlabel_smoothing = 0.1\n").unwrap();
+    fs::write(project.path().join("latin.toml"), b"[general]\n# \xe9t\xe9\n").unwrap();
     for stage in STAGES.iter().chain(&["phantom", "prune"]) {
         for (args, said) in [
-            (
-                &["--config", "large.toml"][..],
-                "large.toml:2:8: general.seed = 18446744073709551615",
-            ),
+            (&["--config", "latin.toml"][..], "latin.toml:2:3: the byte 0xe9 is not UTF-8"),
+            (&["--config", "/dev/zero"], "the conf file /dev/zero has more than 1048576 bytes"),
+            (&["--config", "large.toml"], "large.toml:2:8: general.seed = 18446744073709551615"),
             (&["--config", "nowhere.toml"], "cannot read the conf file nowhere.toml"),
             (
                 &["--config", "old.toml"],
@@ -116,6 +116,20 @@ fn a_summary_that_cannot_be_written_is_a_failure() {
         drop(reader);
         let output = project.command(stage, &["--print-config"]).stdout(writer).output().unwrap();
         ends_with(&output, stage, 0, "");
+    }
+}
+
+#[test]
+fn help_that_cannot_be_printed_is_a_failure() {
+    for program in STAGES.iter().chain(&["phantom", "prune", "query"]) {
+        for flag in ["--help", "--version"] {
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            let mut command = Command::new(binary(&format!("ossify-{program}")));
+            let output = command.arg(flag).stdout(full).output().unwrap();
+            ends_with(&output, program, 1, "cannot write the help to standard output");
+            let output = Command::new(binary(&format!("ossify-{program}"))).arg(flag).output();
+            ends_with(&output.unwrap(), program, 0, "");
+        }
     }
 }
 

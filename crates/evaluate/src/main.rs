@@ -67,7 +67,7 @@ impl Cli {
 static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = ossify_settings::parse::<Cli>();
     let folders = |_: &Cli| {
         ["tables", "shards", "runs", "predictions", "reports"].map(str::to_owned).to_vec()
     };

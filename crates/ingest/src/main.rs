@@ -45,7 +45,7 @@ fn formats() -> impl TypedValueParser<Value = Format> {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = ossify_settings::parse::<Cli>();
     if let Some(Command::Explain { rule }) = &cli.command {
         return explain_rule(rule.as_deref());
     }

@@ -29,7 +29,7 @@ struct Cli {
 static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
 
 fn main() -> ExitCode {
-    let mut cli = Cli::parse();
+    let mut cli = ossify_settings::parse::<Cli>();
     cli.stage.set.extend(cli.images.iter().map(|images| format!("phantom.images={images}")));
     cli.stage.set.extend(cli.seed.iter().map(|seed| format!("phantom.seed={seed}")));
     run_stage("phantom", cli, |cli| &cli.stage, |_| Vec::new(), run)

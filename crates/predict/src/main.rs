@@ -30,7 +30,7 @@ static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
 
 fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();
-    let mut cli = Cli::parse();
+    let mut cli = ossify_settings::parse::<Cli>();
     cli.stage.set.extend(cli.device.iter().map(|device| format!("predict.device={device}")));
     ossify_settings::run_stage(
         "predict",

@@ -40,7 +40,7 @@ struct Cli {
 static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
 
 fn main() -> ExitCode {
-    run_stage("prune", Cli::parse(), |cli| &cli.stage, |_| Vec::new(), run)
+    run_stage("prune", ossify_settings::parse::<Cli>(), |cli| &cli.stage, |_| Vec::new(), run)
 }
 
 fn run(cli: &Cli, context: &Context) -> Result<Outcome, StageError> {

@@ -5,6 +5,7 @@ use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParq
 use polars::sql::{SQLContext, extract_table_identifiers};
 
 use crate::error::{QueryError, polars_reason};
+use crate::guarded::guarded;
 
 /// Every table that SQL can name, and what makes it.
 const TABLES: [(&str, &str); 8] = [
@@ -17,6 +18,9 @@ const TABLES: [(&str, &str); 8] = [
     ("predictions", "make predict"),
     ("matches", "make evaluate"),
 ];
+
+/// Functions of polars that read a file as a table.
+const FILE_READERS: [&str; 4] = ["read_csv", "read_parquet", "read_ipc", "read_json"];
 
 /// The tables of a work folder, as far as they were made.
 pub struct Catalogue {
@@ -175,7 +179,15 @@ impl Catalogue {
     /// See [`QueryError`].
     pub fn query(&self, sql: &str) -> Result<DataFrame, QueryError> {
         let sql_error = |error: PolarsError| QueryError::Sql(polars_reason(&error));
-        let named = extract_table_identifiers(sql, false, true).map_err(sql_error)?;
+        let named = guarded(|| extract_table_identifiers(sql, false, true))
+            .map_err(QueryError::Engine)?
+            .map_err(sql_error)?;
+        let reads_file = |name: &&String| {
+            FILE_READERS.iter().any(|reader| name.eq_ignore_ascii_case(reader)) && !self.has(name)
+        };
+        if let Some(reader) = named.iter().find(reads_file) {
+            return Err(QueryError::ReadsFile(reader.clone()));
+        }
         let mut context = SQLContext::new();
         for table in &self.tables {
             if named.iter().any(|name| name.eq_ignore_ascii_case(table.name)) {
@@ -183,7 +195,8 @@ impl Catalogue {
             }
             context.register(table.name, table.scan()?);
         }
-        let answer = context.execute(sql).and_then(LazyFrame::collect);
+        let answer = guarded(|| context.execute(sql).and_then(LazyFrame::collect))
+            .map_err(QueryError::Engine)?;
         answer.map_err(|error| {
             match named
                 .iter()

@@ -49,6 +49,15 @@ pub enum QueryError {
     /// polars cannot parse or run the query.
     #[error("cannot answer this query: {0}; ossify-query --tables lists tables and columns")]
     Sql(String),
+    /// polars panics over the query.
+    #[error("the SQL engine cannot run this query; its words: {0}")]
+    Engine(String),
+    /// The query reads a file of its own choice.
+    #[error(
+        "`{0}` reads a file, and a query reads the tables of the work folder alone; \
+            ossify-query --tables lists them"
+    )]
+    ReadsFile(String),
     /// The answer cannot be written in this format.
     #[error(
         "column `{column}` holds {what}, which {format} cannot; leave it out of the SELECT, or \

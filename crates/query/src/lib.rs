@@ -14,6 +14,7 @@
 mod catalogue;
 mod encode;
 mod error;
+mod guarded;
 
 pub use catalogue::{Catalogue, Table};
 pub use encode::{Format, encode};

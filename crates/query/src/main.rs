@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::Parser;
-use ossify_contract::write_user_file;
+use ossify_contract::{read_user_text, write_user_file};
 use ossify_query::{Catalogue, Format, QueryError, encode};
 use ossify_settings::{Context, Exit, StageArgs, StageError, print};
 
@@ -50,7 +50,7 @@ static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
 
 fn main() -> ExitCode {
     ossify_process::prepare();
-    let (error, exit) = match run(&Cli::parse()) {
+    let (error, exit) = match run(&ossify_settings::parse::<Cli>()) {
         Ok(()) => return Exit::Clean.into(),
         Err(StageError::Failed(error)) => (error, Exit::Failed),
         Err(StageError::Usage(error)) => (error, Exit::Usage),
@@ -62,9 +62,11 @@ fn main() -> ExitCode {
 /// Queries that cannot be run are wrong usage; all else has failed.
 fn judge(error: QueryError) -> StageError {
     match error {
-        QueryError::Sql(_) | QueryError::UnknownTable { .. } | QueryError::Format { .. } => {
-            StageError::Usage(error.into())
-        }
+        QueryError::Sql(_)
+        | QueryError::Engine(_)
+        | QueryError::ReadsFile(_)
+        | QueryError::UnknownTable { .. }
+        | QueryError::Format { .. } => StageError::Usage(error.into()),
         _ => StageError::Failed(error.into()),
     }
 }
@@ -79,9 +81,9 @@ fn run(cli: &Cli) -> Result<(), StageError> {
     }
     let sql = match (&cli.sql, &cli.file) {
         (Some(sql), _) => sql.clone(),
-        (None, Some(file)) => std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read the query {}", file.display()))
-            .map_err(StageError::Usage)?,
+        (None, Some(file)) => {
+            read_user_text(file, "query").map_err(|error| StageError::Usage(error.into()))?
+        }
         (None, None) => return Err(StageError::Usage(anyhow!("no query given"))),
     };
     let format =

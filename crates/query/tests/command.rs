@@ -220,6 +220,30 @@ fn an_altered_table_is_not_read_however_a_query_names_it() {
 }
 
 #[test]
+fn what_the_engine_cannot_run_is_an_error_in_words_and_no_panic() {
+    let (folder, work) = work();
+    support::write_tables(&work);
+    let csv = folder.path().join("dates.csv");
+    fs::write(&csv, "day,number\n2024-01-02,1\n").unwrap();
+    let read = |reader: &str| format!("SELECT * FROM {reader}('{}')", csv.display());
+    for (sql, reason) in [
+        ("SELECT INTERVAL '1 zz'".to_owned(), "the SQL engine cannot run this query; its words: "),
+        (read("read_csv"), "`read_csv` reads a file, and a query reads the tables"),
+        (read("READ_Parquet"), "`READ_Parquet` reads a file"),
+        (format!("SELECT * FROM images, ({}) AS f", read("read_json")), "`read_json` reads a file"),
+        (format!("WITH f AS ({}) SELECT * FROM f", read("read_ipc")), "`read_ipc` reads a file"),
+    ] {
+        let (code, text, errors) = query(&work, &[&sql]);
+        assert_eq!((code, text.as_str(), errors.lines().count()), (2, "", 1), "{sql}: {errors}");
+        assert!(errors.starts_with(&format!("error: {reason}")), "{sql}: {errors}");
+    }
+    let file = folder.path().join("latin.sql");
+    fs::write(&file, b"SELECT 1 -- \xe9").unwrap();
+    let (code, _, errors) = query(&work, &["--file", file.to_str().unwrap()]);
+    assert!(code == 2 && errors.contains("latin.sql:1:13: the byte 0xe9 is not"), "{errors}");
+}
+
+#[test]
 fn an_answer_that_cannot_be_written_is_exit_code_1_wherever_it_goes() {
     use std::os::unix::fs::{FileTypeExt as _, symlink};
     let (folder, work) = work();

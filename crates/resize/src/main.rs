@@ -23,7 +23,7 @@ static ALLOCATOR: ossify_process::Allocator = ossify_process::Allocator;
 fn main() -> ExitCode {
     ossify_settings::run_stage(
         "resize",
-        Cli::parse(),
+        ossify_settings::parse::<Cli>(),
         |cli| &cli.stage,
         |cli| cli.share.share().folders("resize", &["tables"], "shards"),
         |cli, context| ossify_resize::run(context, cli.share.share()),

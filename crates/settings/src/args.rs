@@ -17,10 +17,10 @@ pub struct StageArgs {
     /// Sets one key, as in --set train.epochs=10; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Runs even where the output is already there
+    /// Runs even if the output is already there
     #[arg(long)]
     pub force: bool,
-    /// Takes every error found in the data as a reason for exit code 3
+    /// Ends with exit code 3 if the data has any error
     #[arg(long)]
     pub strict: bool,
     /// Prints a summary as one JSON object on standard output

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use ossify_contract::read_user_text;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
@@ -14,19 +15,20 @@ impl Layers {
     /// # Errors
     /// Names the file, and the line and column of what does not fit.
     pub fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
-        self.add_text(path, &text)
+        self.add_text(path, &read_user_text(path, "conf file")?)
     }
 
     pub(crate) fn add_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let source = Source { path, text };
-        let table = DeTable::parse(text).map_err(|e| ConfigError::Syntax {
-            origin: source.origin(e.span().map_or(0, |span| span.start)),
-            reason: e.message().to_owned(),
-        })?;
+        let (table, errors) = DeTable::parse_recoverable(text);
         let mut renamed = Vec::new();
         self.find_renamed(&source, "", table.get_ref(), &mut renamed);
+        // Half of a key's change to its new name sets it twice; the new name says what to do.
+        if let Some(error) = errors.first()
+            && (renamed.is_empty() || error.message() != DUPLICATE)
+        {
+            return Err(source.syntax(error, table.get_ref()));
+        }
         if !renamed.is_empty() {
             renamed.sort_by_key(|(offset, _)| *offset);
             let renamed = renamed.into_iter().map(|(_, renamed)| renamed).collect();
@@ -92,13 +94,48 @@ fn below(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
+/// The paths of all keys and tables with this name.
+fn paths_of(name: &str, path: &str, table: &DeTable<'_>, found: &mut Vec<String>) {
+    for (key, value) in table {
+        let key_path = below(path, key.get_ref());
+        if let DeValue::Table(content) = value.get_ref() {
+            paths_of(name, &key_path, content, found);
+        }
+        if key.get_ref() == name {
+            found.push(key_path);
+        }
+    }
+}
+
 /// A conf file with its text.
 struct Source<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
+/// What the parser says of a key that is set twice.
+const DUPLICATE: &str = "duplicate key";
+
 impl Source<'_> {
+    /// An error of the parser, which has read `table` so far.
+    fn syntax(&self, error: &toml::de::Error, table: &DeTable<'_>) -> ConfigError {
+        let span = error.span().unwrap_or_default();
+        let origin = self.origin(span.start);
+        let name = self.text.get(span.clone()).unwrap_or_default();
+        if error.message() != DUPLICATE || name.is_empty() {
+            return ConfigError::Syntax { origin, reason: error.message().to_owned() };
+        }
+        let mut paths = Vec::new();
+        paths_of(name, "", table, &mut paths);
+        // A value where the name is that of a table now.
+        let new = paths.iter().find_map(|path| Some((path, new_path(path)?)));
+        let hint = new.map_or_else(
+            || "set it once".to_owned(),
+            |(old, new)| format!("the value of {old} is now {new}"),
+        );
+        ConfigError::Syntax { origin, reason: format!("`{name}` is set a second time; {hint}") }
+    }
+
     fn origin(&self, offset: usize) -> Origin {
         let before = &self.text[..self.text.floor_char_boundary(offset)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);

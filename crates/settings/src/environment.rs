@@ -18,21 +18,33 @@ impl Layers {
         let mut found: Vec<_> = variables
             .filter_map(|(name, value)| {
                 let path = self.variable_path(&name.strip_prefix(PREFIX)?.to_lowercase());
-                Some((Origin::Environment(name), path, value))
+                Some((name, path, value))
             })
             .collect();
         found.sort_by(|(_, a, _), (_, b, _)| a.cmp(b));
+        for pair in found.windows(2) {
+            if let [(first, key, one), (second, other_key, another)] = pair
+                && key == other_key
+                && one != another
+            {
+                let [first, second] = [first, second].map(|name| name.to_owned());
+                return Err(ConfigError::SetTwice { key: key.clone(), first, second });
+            }
+        }
         let renamed: Vec<RenamedKey> = found
             .iter()
-            .filter_map(|(origin, old, _)| {
+            .filter_map(|(name, old, _)| {
                 let new = new_path(old)?;
-                Some(RenamedKey { origin: origin.clone(), old: old.clone(), new })
+                let origin = Origin::Environment(name.clone());
+                Some(RenamedKey { origin, old: old.clone(), new })
             })
             .collect();
         if !renamed.is_empty() {
             return Err(ConfigError::RenamedKeys { renamed });
         }
-        found.into_iter().try_for_each(|(origin, path, value)| self.set_text(&path, &value, origin))
+        found.into_iter().try_for_each(|(name, path, value)| {
+            self.set_text(&path, &value, Origin::Environment(name))
+        })
     }
 
     /// The path of a key or an entry, from a variable's name. Names of entries may have dashes,

@@ -1,18 +1,15 @@
 use std::path::PathBuf;
 
+use ossify_contract::TextError;
+
 use crate::origin::Origin;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The conf file cannot be read.
-    #[error("cannot read the conf file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] TextError),
     /// The work folder's URL cannot be used.
     #[error("cannot use the work folder {}: {source}", path.display())]
     WorkFolder {
@@ -32,6 +29,19 @@ pub enum ConfigError {
     /// A variable of the environment that sets a key and is not text.
     #[error("environment variable {0}: its name or its value is not UTF-8")]
     NotUtf8(String),
+    /// Two variables of the environment, which differ in upper and lower case, set one key.
+    #[error(
+        "environment variables {first} and {second}: both set {key}, with another value each; \
+            unset one of them"
+    )]
+    SetTwice {
+        /// The path of the key.
+        key: String,
+        /// A variable.
+        first: String,
+        /// Another.
+        second: String,
+    },
     /// The conf file is not TOML.
     #[error("{origin}: not valid TOML: {reason}")]
     Syntax {
@@ -69,7 +79,7 @@ pub enum ConfigError {
         renamed: Vec<RenamedKey>,
     },
     /// A value that does not fit its key.
-    #[error("{origin}: {key} = {value}: {reason}\n  {key}: {doc}")]
+    #[error("{origin}: {key} = {value}: {reason}{}", meaning(key, doc))]
     BadValue {
         /// Where it is.
         origin: Origin,
@@ -79,7 +89,7 @@ pub enum ConfigError {
         value: String,
         /// Why not.
         reason: String,
-        /// What the key means.
+        /// What the key means; empty for a table of keys.
         doc: &'static str,
     },
     /// A `--set` without an equals sign.
@@ -102,6 +112,11 @@ impl std::fmt::Display for RenamedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {} is now {}", self.origin, self.old, self.new)
     }
+}
+
+/// What a key means, as a line below the error.
+fn meaning(key: &str, doc: &str) -> String {
+    if doc.is_empty() { String::new() } else { format!("\n  {key}: {doc}") }
 }
 
 fn lines(renamed: &[RenamedKey]) -> String {

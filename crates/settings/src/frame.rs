@@ -11,6 +11,19 @@ use crate::reporter::{Reporter, Verbosity};
 /// The folder whose content is of use before it is whole.
 const UNFINISHED: &str = "runs";
 
+/// The command line of this process. One that does not fit ends the process with exit code 2 and
+/// the reason; `--help` and `--version` print and end it, with exit code 1 where standard output
+/// takes no more.
+pub fn parse<Cli: clap::Parser>() -> Cli {
+    Cli::try_parse().unwrap_or_else(|message| match message.print() {
+        Err(e) if !message.use_stderr() && e.kind() != io::ErrorKind::BrokenPipe => {
+            say_error(&no_output("the help", e));
+            std::process::exit(Exit::Failed as i32)
+        }
+        _ => std::process::exit(message.exit_code()),
+    })
+}
+
 /// The frame around a stage: resolves the configuration, runs it, says how it ended, and gives the
 /// exit code as [`Exit`] has them. Where the work folder lies in an object store, `folders` of it
 /// are brought here before and sent back after.

@@ -100,7 +100,7 @@ impl Layers {
                 })
             }
             value if is_named || is_table => {
-                let reason = "this is a table, as in { name = value }".to_owned();
+                let reason = format!("it should be a table, as in [{path}] or {{ name = value }}");
                 let doc = self.named(path).map_or("", |named| named.doc);
                 Err(bad_value(path, &value, reason, doc, origin))
             }

@@ -34,7 +34,7 @@ pub use args::StageArgs;
 pub use context::Context;
 pub use error::{ConfigError, RenamedKey};
 pub use exit::Exit;
-pub use frame::{print, run_stage, say_error};
+pub use frame::{parse, print, run_stage, say_error};
 pub use layers::Layers;
 pub use margins::{DropTest, Margin, MaxDrop, OffWord};
 pub use nearest::nearest;

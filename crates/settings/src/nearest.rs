@@ -9,6 +9,9 @@ pub(crate) fn nearest_path<'a>(
     paths: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    // A short word is a little like many long ones.
+    let paths = paths
+        .filter(|path| strsim::normalized_damerau_levenshtein(&last(path), &last(written)) >= 0.4);
     nearest_by(paths, |path| {
         let whole = strsim::jaro_winkler(path, written);
         let of_last = 0.97 * strsim::jaro_winkler(&last(path), &last(written));

@@ -6,12 +6,15 @@ use std::hash::Hash;
 
 use ossify_contract::Split;
 
+/// What the sentence about a range begins with.
+pub(crate) const SHOULD_LIE: &str = "it should lie ";
+
 /// In `low..=high`; NaN never is.
 pub(crate) fn between<T: PartialOrd + Display>(value: &T, low: T, high: T) -> Result<(), String> {
     if *value >= low && *value <= high {
         Ok(())
     } else {
-        Err(format!("it should lie between {low} and {high}"))
+        Err(format!("{SHOULD_LIE}between {low} and {high}"))
     }
 }
 

@@ -146,7 +146,10 @@ fn a_rule_or_level_that_does_not_fit_is_refused() {
          did you mean `coordinate-count`?"
     );
     let error = with("[ingest]\nrules = 3\n").unwrap_err().to_string();
-    assert!(error.starts_with("conf/x.toml:2:1: ingest.rules = 3: this is a table"), "{error}");
+    assert!(
+        error.starts_with("conf/x.toml:2:1: ingest.rules = 3: it should be a table"),
+        "{error}"
+    );
     let refused = |set: &str| {
         Layers::defaults()
             .add_set(set)
@@ -173,7 +176,7 @@ fn a_rule_or_level_that_does_not_fit_is_refused() {
         ("ingest.rules.box-clipped=loud", r#""error", "note+drop", "warn+drop", "error+keep""#),
         (
             "ingest.max_findings.box-clipped=-1",
-            "it should be a whole number from 0 to 9223372036854775807",
+            "it should be a whole number between 0 and 9223372036854775807",
         ),
     ] {
         assert!(refused(set).ends_with(reason), "{}", refused(set));
@@ -229,7 +232,10 @@ fn keys_of_tables_below_a_section_are_set_from_everywhere() {
     for (set, expected) in [
         ("train.loss.l3=1", "unknown key `train.loss.l3`; did you mean `train.loss.l2`?"),
         ("train.los.l2=1", "unknown key `train.los.l2`; did you mean `train.loss.l2`?"),
-        ("train.loss=1", "train.loss = 1: this is a table, as in { name = value }"),
+        (
+            "train.loss=1",
+            "train.loss = 1: it should be a table, as in [train.loss] or { name = value }",
+        ),
         ("train.loss={l2=true}", "train.loss.l2 = true: it should be a number"),
     ] {
         let error = layers.clone().add_set(set).unwrap_err().to_string();
@@ -323,4 +329,74 @@ fn every_key_takes_or_refuses_extreme_values_in_words() {
             assert!(!takes(Value::Float(f64::NAN)), "{path}");
         }
     }
+}
+
+#[test]
+fn a_key_that_is_set_twice_is_named_with_its_new_name_if_it_has_one() {
+    for (text, expected) in [
+        (
+            "[train]\nschedule = \"cosine\"\n\n[train.schedule]\nwarmup_epochs = 1\n",
+            "conf/x.toml:4:8: not valid TOML: `schedule` is set a second time; \
+             the value of train.schedule is now train.schedule.kind",
+        ),
+        (
+            "[train]\nepochs = 1\nepochs = 2\n",
+            "conf/x.toml:3:1: not valid TOML: `epochs` is set a second time; set it once",
+        ),
+        (
+            "[train]\n\n[resize]\n\n[train]\nepochs = 2\n",
+            "conf/x.toml:5:2: not valid TOML: `train` is set a second time; set it once",
+        ),
+        (
+            "train.sampler.unit = \"objects\"\ntrain.sampler = \"balanced\"\n",
+            "conf/x.toml:2:7: not valid TOML: `sampler` is set a second time; \
+             the value of train.sampler is now train.sampler.kind",
+        ),
+    ] {
+        assert_eq!(with(text).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_value_of_another_type_is_refused_with_the_range_of_its_key() {
+    for (set, reason) in [
+        ("train.epochs=x", "it should be a whole number between 1 and 1000000"),
+        ("train.epochs=5000000000", "it should be a whole number between 1 and 1000000"),
+        ("ingest.tolerance=x", "it should be a number between 0 and 1"),
+        ("train.loss=3", "it should be a table, as in [train.loss] or { name = value }"),
+        ("train.loss=[{}]", "it should be a table, as in [train.loss] or { name = value }"),
+        ("general.seed=x", "it should be a whole number between 0 and 9223372036854775807"),
+        ("evaluate.sensitivities=3", "it should be a list in brackets, each item a number"),
+    ] {
+        let error = Layers::defaults().add_set(set).unwrap_err().to_string();
+        let first = error.lines().next().unwrap();
+        assert!(first.ends_with(reason), "{error}");
+        assert!(!error.trim_end().ends_with(':'), "{error}");
+    }
+    let error = Layers::defaults().add_set("train.model.head_widths=x").unwrap_err().to_string();
+    assert!(error.contains("a list in brackets, each item a whole number between 1"), "{error}");
+}
+
+#[test]
+fn two_variables_that_set_one_key_are_refused() {
+    let add = |variables: [(&str, &str); 2]| {
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Layers::defaults().add_environment(variables.into_iter()).map_err(|e| e.to_string())
+    };
+    let error = add([("OSSIFY__TRAIN__EPOCHS", "3"), ("OSSIFY__TRAIN__epochs", "4")]).unwrap_err();
+    assert_eq!(
+        error,
+        "environment variables OSSIFY__TRAIN__EPOCHS and OSSIFY__TRAIN__epochs: \
+         both set train.epochs, with another value each; unset one of them"
+    );
+    add([("OSSIFY__TRAIN__EPOCHS", "3"), ("OSSIFY__TRAIN__epochs", "3")]).unwrap();
+}
+
+#[test]
+fn a_name_that_is_like_no_key_is_not_answered_with_one() {
+    let variables = [("OSSIFY__FOO".to_owned(), "1".to_owned())];
+    assert_eq!(
+        Layers::defaults().add_environment(variables.into_iter()).unwrap_err().to_string(),
+        "environment variable OSSIFY__FOO: unknown key `foo`; --print-config lists all keys"
+    );
 }

@@ -5,10 +5,18 @@ use ossify_vocabulary::{
 };
 use toml::Value;
 
+use crate::ranges::SHOULD_LIE;
+
 /// A type that a key of the configuration may have.
 pub(crate) trait KeyValue: Sized {
-    /// What a value has to be, to follow "it should be".
-    fn expected() -> String;
+    /// What a value has to be, to follow "it should be". `range` is that of the key, as in "between
+    /// 0 and 1"; empty without one.
+    fn expected(range: &str) -> String;
+
+    /// A value outside every range that a key can have, if the type has one.
+    fn out_of_range() -> Option<Self> {
+        None
+    }
 
     /// The value, or `None` where it has another type or does not fit into this one.
     fn from_toml(value: &Value) -> Option<Self>;
@@ -20,9 +28,16 @@ pub(crate) trait KeyValue: Sized {
 macro_rules! whole_number {
     ($($type:ty),*) => {$(
         impl KeyValue for $type {
-            fn expected() -> String {
+            fn expected(range: &str) -> String {
                 let max = i64::try_from(<$type>::MAX).unwrap_or(i64::MAX);
-                format!("a whole number from 0 to {max}")
+                match range {
+                    "" => format!("a whole number between 0 and {max}"),
+                    range => format!("a whole number {range}"),
+                }
+            }
+
+            fn out_of_range() -> Option<Self> {
+                Some(<$type>::MAX)
             }
 
             fn from_toml(value: &Value) -> Option<Self> {
@@ -41,7 +56,7 @@ whole_number!(u32, u64, usize);
 macro_rules! word_value {
     ($($name:ty),*) => {$(
         impl $crate::value::KeyValue for $name {
-            fn expected() -> String {
+            fn expected(_: &str) -> String {
                 let words = Self::ALL.map(|word| format!("\"{word}\""));
                 format!("one of {}", words.join(", "))
             }
@@ -69,7 +84,7 @@ word_value!(
 );
 
 impl KeyValue for DeviceChoice {
-    fn expected() -> String {
+    fn expected(_: &str) -> String {
         "\"auto\", \"cpu\", \"cuda:N\" or \"flex\"".into()
     }
 
@@ -83,8 +98,12 @@ impl KeyValue for DeviceChoice {
 }
 
 impl KeyValue for f64 {
-    fn expected() -> String {
-        "a number".into()
+    fn expected(range: &str) -> String {
+        format!("a number {range}").trim_end().to_owned()
+    }
+
+    fn out_of_range() -> Option<Self> {
+        Some(f64::NAN)
     }
 
     fn from_toml(value: &Value) -> Option<Self> {
@@ -98,7 +117,7 @@ impl KeyValue for f64 {
 }
 
 impl KeyValue for bool {
-    fn expected() -> String {
+    fn expected(_: &str) -> String {
         "true or false".into()
     }
 
@@ -112,7 +131,7 @@ impl KeyValue for bool {
 }
 
 impl KeyValue for String {
-    fn expected() -> String {
+    fn expected(_: &str) -> String {
         "text in quotes".into()
     }
 
@@ -126,8 +145,12 @@ impl KeyValue for String {
 }
 
 impl<T: KeyValue> KeyValue for Vec<T> {
-    fn expected() -> String {
-        format!("a list in brackets, each item {}", T::expected())
+    fn expected(range: &str) -> String {
+        format!("a list in brackets, each item {}", T::expected(range))
+    }
+
+    fn out_of_range() -> Option<Self> {
+        T::out_of_range().map(|value| vec![value])
     }
 
     fn from_toml(value: &Value) -> Option<Self> {
@@ -147,7 +170,11 @@ pub(crate) fn typed<T: KeyValue>(
     value: &Value,
     check: impl Fn(&T) -> Result<(), String>,
 ) -> Result<Value, String> {
-    let typed = T::from_toml(value).ok_or_else(|| format!("it should be {}", T::expected()))?;
+    let typed = T::from_toml(value).ok_or_else(|| {
+        let out_of_range = T::out_of_range().and_then(|value| check(&value).err());
+        let range = out_of_range.as_deref().and_then(|reason| reason.strip_prefix(SHOULD_LIE));
+        format!("it should be {}", T::expected(range.unwrap_or_default()))
+    })?;
     check(&typed)?;
     Ok(typed.to_toml())
 }
