@@ -487,7 +487,10 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
         "was made with another class map: class_index 0 is `knee` there and `wrist` in the tables",
     );
     let mut rows = work.predictions.clone();
-    rows.iter_mut().for_each(|row| row.split = Split::Test);
+    for row in &mut rows {
+        row.split = Split::Test;
+        row.image_id = row.image_id.replace("valid/", "test/");
+    }
     common::write_rows(&folder.path().join("test.parquet"), &rows);
     refused(
         "test.parquet",
