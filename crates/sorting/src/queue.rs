@@ -36,14 +36,7 @@ impl<R: Stored> Queue<R> {
         if self.held_bytes < self.memory_bytes {
             return Ok(());
         }
-        let runs = match &mut self.runs {
-            Some(runs) => runs,
-            None => self.runs.insert(Runs::create(&self.folder)?),
-        };
-        let mut run = runs.begin();
-        self.held.iter().try_for_each(|record| run.push(record))?;
-        run.end()?;
-        self.held.clear();
+        Runs::spill(&mut self.runs, &self.folder, &mut self.held)?;
         self.held_bytes = 0;
         Ok(())
     }

@@ -40,6 +40,26 @@ impl<R: Stored> Runs<R> {
         Ok(Runs { file, runs: Vec::new(), record: PhantomData })
     }
 
+    /// Writes records as one more run and empties their list; the file is created for the first.
+    ///
+    /// # Errors
+    /// Fails where the disk does.
+    pub(crate) fn spill(
+        runs: &mut Option<Self>,
+        folder: &Path,
+        records: &mut Vec<R>,
+    ) -> Result<()> {
+        let runs = match runs {
+            Some(runs) => runs,
+            None => runs.insert(Self::create(folder)?),
+        };
+        let mut run = runs.begin();
+        records.iter().try_for_each(|record| run.push(record))?;
+        run.end()?;
+        records.clear();
+        Ok(())
+    }
+
     /// How many runs there are.
     pub fn count(&self) -> usize {
         self.runs.len()
