@@ -36,6 +36,13 @@ const MAX_NAMES: u32 = 100;
 /// A manifest lists what earlier ones named for this long.
 const MAX_SUPERSEDED_AGE: Duration = Duration::from_hours(30 * 24);
 
+/// What became of an index that was to be replaced in the store.
+enum Commit {
+    Done,
+    /// Another process replaced it first.
+    Refused(Index),
+}
+
 impl Mirror {
     /// Sends what these folders have that the store has not: publications, then what there is of
     /// unfinished runs, then the files that name the latest one.
@@ -82,28 +89,42 @@ impl Mirror {
     fn publish(
         &self,
         manifest: &str,
-        mut index: Index,
+        index: Index,
         local: Option<Identity>,
         moved: &Counter,
     ) -> io::Result<()> {
-        let folder = folder_of(manifest);
-        let seen = self.notes.index(manifest);
-        let there = self.bucket.find(&self.key(manifest))?;
+        match self.commit_index(manifest, index, local, moved)? {
+            Commit::Done => Ok(()),
+            Commit::Refused(index) => self.take_over(manifest, &index),
+        }
+    }
+
+    /// Sends the files of an index and then replaces the index in the store, on condition that
+    /// nobody has replaced it since it was seen.
+    fn commit_index(
+        &self,
+        inner: &str,
+        mut index: Index,
+        local: Option<Identity>,
+        moved: &Counter,
+    ) -> io::Result<Commit> {
+        let key = self.key(inner);
+        let seen = self.notes.index(inner);
+        let there = self.bucket.find(&key)?;
         if !is_unchanged(seen.as_ref(), there.as_ref()) {
-            return self.take_over(manifest, &index);
+            return Ok(Commit::Refused(index));
         }
         let previous = seen.filter(|_| there.is_some());
         let named = previous.as_ref().map_or(&[][..], |previous| &previous.files);
-        self.send_files(folder, &mut index.files, named, moved)?;
+        self.send_files(folder_of(inner), &mut index.files, named, moved)?;
         index.superseded = superseded(previous.as_ref(), &index.files, self.bucket.now_s());
         let text = Bytes::from(index.text_for_store()?);
         let xxh3 = format!("{:016x}", xxh3_64(&text));
-        let condition = Condition::still(there.as_ref());
-        match self.bucket.put_if(&self.key(manifest), text, condition)? {
-            None => self.take_over(manifest, &index),
+        match self.bucket.put_if(&key, text, Condition::still(there.as_ref()))? {
+            None => Ok(Commit::Refused(index)),
             Some(object) => {
-                let seen = SeenIndex::of(index, object, xxh3, local);
-                self.notes.write_index(manifest, &seen)
+                self.notes.write_index(inner, &SeenIndex::of(index, object, xxh3, local))?;
+                Ok(Commit::Done)
             }
         }
     }
@@ -289,7 +310,7 @@ impl Mirror {
         let unfinished = format!("{folder}{UNFINISHED}");
         let seen = self.notes.index(&unfinished);
         let manifest = self.notes.index(&format!("{folder}{MANIFEST}"));
-        let mut index = Index::unfinished(files, manifest.as_ref().map_or("", |m| &m.xxh3));
+        let index = Index::unfinished(files, manifest.as_ref().map_or("", |m| &m.xxh3));
         let is_sent = seen.as_ref().is_some_and(|seen| {
             seen.beside == index.beside
                 && seen.files.len() == index.files.len()
@@ -298,30 +319,18 @@ impl Mirror {
         if is_sent {
             return Ok(());
         }
-        let there = self.bucket.find(&self.key(&unfinished))?;
-        let busy = || {
-            let url = self.bucket.url(self.key(folder).trim_end_matches('/'));
-            let reason = format!(
-                "{} was continued by another process while this one ran; what that one has sent \
-                 stays",
-                url.display()
-            );
-            io::Error::new(io::ErrorKind::ResourceBusy, reason)
-        };
-        if !is_unchanged(seen.as_ref(), there.as_ref()) {
-            return Err(busy());
+        match self.commit_index(&unfinished, index, None, moved)? {
+            Commit::Done => Ok(()),
+            Commit::Refused(_) => {
+                let url = self.bucket.url(self.key(folder).trim_end_matches('/'));
+                let reason = format!(
+                    "{} was continued by another process while this one ran; what that one has \
+                     sent stays",
+                    url.display()
+                );
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, reason))
+            }
         }
-        let previous = seen.filter(|_| there.is_some());
-        let named = previous.as_ref().map_or(&[][..], |previous| &previous.files);
-        self.send_files(folder, &mut index.files, named, moved)?;
-        index.superseded = superseded(previous.as_ref(), &index.files, self.bucket.now_s());
-        let text = Bytes::from(index.text_for_store()?);
-        let xxh3 = format!("{:016x}", xxh3_64(&text));
-        let condition = Condition::still(there.as_ref());
-        let object =
-            self.bucket.put_if(&self.key(&unfinished), text, condition)?.ok_or_else(busy)?;
-        let seen = SeenIndex::of(index, object, xxh3, None);
-        self.notes.write_index(&unfinished, &seen)
     }
 
     /// The files of a run that no manifest lists: those that are here, and those that are noted and
