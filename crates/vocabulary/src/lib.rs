@@ -9,7 +9,7 @@ mod tensor;
 mod words;
 
 pub use device::{DeviceChoice, Precision, UnknownDevice};
-pub use network::{Architecture, Normalization};
+pub use network::{Architecture, Normalization, Task};
 pub use shard::ShardCompression;
 pub use tensor::{Channels, Filter, Geometry, Limits, TensorSpec};
 pub use words::UnknownWord;

@@ -18,6 +18,16 @@ words! {
 }
 
 words! {
+    /// What a network says about an image.
+    Task {
+        /// One class and one box.
+        Classify = "classify",
+        /// Any number of objects, none included, each with a class, a box and a score.
+        Detect = "detect",
+    }
+}
+
+words! {
     /// How u8 pixels become network input.
     #[derive(Default)]
     Normalization {
