@@ -5,9 +5,8 @@
 //! for analysts. [`compare`] sets several predictions tables over the same images against each
 //! other: `compare.html` and `compare.json`. The parts stand alone: [`SplitData`] is what is
 //! scored, [`Scorer`] computes every score under image weights, [`intervals`] resamples images for
-//! the 95 % bootstrap intervals, [`paired_intervals`] for those of differences,
-//! [`class_detections`] and [`precision_recall`] follow the COCO protocol, [`match_image`] says
-//! what became of each prediction.
+//! the 95 % bootstrap intervals, [`paired_intervals`] for those of differences, and
+//! [`match_image`] says what became of each prediction.
 //!
 //! [`import`] makes a predictions table of what other tools wrote, [`export`] writes ground truth
 //! and predictions for them.
@@ -39,14 +38,12 @@ pub use report::contents::{
     CalibrationReport, ClassReport, ConfusionCell, ConfusionTable, Counts, DetectionClassReport,
     DetectionReport, LeaklessReport, Report,
 };
-pub use scores::average_precision::{
-    ClassDetections, PrecisionRecall, class_detections, precision_recall,
-};
 pub use scores::bootstrap::{
     Bootstrap, Difference, Interval, PairedScores, intervals, paired_intervals, resampling_units,
 };
 pub use scores::calibration::{Fitted, OperatingPoint};
 pub use scores::confusion::{ClassCounts, Confusion};
+pub use scores::detections::class_detections;
 pub use scores::scorer::Scorer;
 pub use scores::sheet::{
     DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores,

@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use ossify_contract::{ImageStatus, Split, UnitBox};
+use ossify_detection::average_precision::precision_recall;
 use ossify_evaluate::{
     Prediction, ScoredImage, Scorer, SplitData, Truth, class_detections, intervals,
-    precision_recall, resampling_units,
+    resampling_units,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

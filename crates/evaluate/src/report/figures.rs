@@ -1,6 +1,7 @@
 //! A report's charts, which go into the page and to files of their own.
 
 use ossify_contract::{EpochMetrics, SplitMetrics};
+use ossify_detection::average_precision::{RECALLS, precision_recall};
 use ossify_page::{BarChart, HeatMap, LineChart, ReliabilityBin, ReliabilityChart, Svg};
 
 use crate::failures::confused_pairs::MAX_DRAWN_CLASSES;
@@ -8,7 +9,6 @@ use crate::read::split::SplitData;
 use crate::report::contents::Report;
 use crate::report::digits::two;
 use crate::report::largest::{largest_classes, left_out_sentence};
-use crate::scores::average_precision::{RECALLS, precision_recall};
 use crate::scores::scorer::{CALIBRATION_BINS, Scorer};
 
 /// A chart with the stem of its file and what to see in it.

@@ -1,15 +1,16 @@
+use ossify_detection::average_precision::{
+    ClassDetections, MeanPrecision, PrecisionRecall, THRESHOLDS, precision_recall,
+};
+use ossify_detection::ranking::{OperatingRates, Ranking};
 use rayon::prelude::*;
 
 use crate::read::split::SplitData;
-use crate::scores::average_precision::{
-    ClassDetections, PrecisionRecall, THRESHOLDS, class_detections, precision_recall,
-};
 use crate::scores::calibration::{self, Fitted};
 use crate::scores::confusion::{ClassCounts, Confusion, mean_of_defined};
-use crate::scores::ranking::Ranking;
+use crate::scores::detections::class_detections;
 use crate::scores::sheet::{
-    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScaledScores, ScoreSheet,
-    ScoresOfClass,
+    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores,
+    ScoreSheet, ScoresOfClass,
 };
 
 /// Bins of the expected calibration error.
@@ -175,7 +176,11 @@ impl Scorer {
         for ranking in &self.rankings {
             let (auroc, points) = ranking.scores(weights);
             aurocs.push(auroc);
-            operating.push(points);
+            let of_point = |rates: &OperatingRates| OperatingScores {
+                sensitivity: rates.sensitivity,
+                specificity: rates.specificity,
+            };
+            operating.push(points.iter().map(of_point).collect());
         }
         let (objects, counts, iou_of_class) = self.object_scores(weights);
         let curves: Vec<Option<PrecisionRecall>> =
@@ -197,20 +202,19 @@ impl Scorer {
                 ar1: c.ar(0),
             })
         };
-        let over_classes = |figure: &dyn Fn(&PrecisionRecall) -> f64| {
-            mean_of_defined(curves.iter().flatten().map(figure))
-        };
+        let means = MeanPrecision::of(&curves);
+        let [ar1, ar10, ar100] = means.ar;
         ScoreSheet {
             objects,
             images: self.image_scores(&aurocs, weights),
             scaled: self.scaled_scores(weights),
             detection: DetectionScores {
-                ap: over_classes(&PrecisionRecall::ap),
-                ap50: over_classes(&|curve| curve.ap_at(0)),
-                ap75: over_classes(&|curve| curve.ap_at(THRESHOLDS / 2)),
-                ar1: over_classes(&|curve| curve.ar(0)),
-                ar10: over_classes(&|curve| curve.ar(1)),
-                ar100: over_classes(&|curve| curve.ar(2)),
+                ap: means.ap,
+                ap50: means.ap50,
+                ap75: means.ap75,
+                ar1,
+                ar10,
+                ar100,
             },
             per_class: (0..self.classes).map(per_class).collect(),
             detection_per_class: curves.iter().map(of_class).collect(),

@@ -2,7 +2,7 @@
 //! greedy matching an image and class by falling score, IoU thresholds .50 to .95, precision
 //! interpolated at 101 recalls, at most 100 detections an image and class, boxes of every size.
 
-use crate::read::split::SplitData;
+use crate::boxes::{Detection, Truth};
 
 /// IoU thresholds.
 pub const THRESHOLDS: usize = 10;
@@ -69,56 +69,70 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Matches the detections of every class.
-pub fn class_detections(data: &SplitData) -> Vec<ClassDetections> {
-    let mut classes = vec![ClassDetections::default(); data.class_names.len()];
-    let mut scratch = Scratch::default();
-    for (i, image) in data.images.iter().enumerate() {
-        let (truths, predictions) = (data.truths_of(image), data.predictions_of(image));
-        scratch.classes.clear();
-        scratch.classes.extend(
-            truths
-                .iter()
-                .map(|truth| truth.class)
-                .chain(predictions.iter().map(|prediction| prediction.class)),
-        );
-        scratch.classes.sort_unstable();
-        scratch.classes.dedup();
-        for class in std::mem::take(&mut scratch.classes) {
+/// Detections and objects of each class as images are added.
+#[derive(Clone, Debug)]
+pub struct DetectionMatcher {
+    images: u32,
+    classes: Vec<ClassDetections>,
+    /// The classes of an image.
+    present: Vec<u16>,
+}
+
+impl DetectionMatcher {
+    /// Without images, for this many classes.
+    pub fn new(classes: usize) -> Self {
+        DetectionMatcher {
+            images: 0,
+            classes: vec![ClassDetections::default(); classes],
+            present: Vec::new(),
+        }
+    }
+
+    /// Matches the detections of an image, whose number is how many were added before. Detections
+    /// of equal score keep their order.
+    ///
+    /// # Panics
+    /// Where a class is not below the number of classes.
+    pub fn add_image(&mut self, truths: &[Truth], detections: &[Detection]) {
+        let image = self.images;
+        self.images += 1;
+        self.present.clear();
+        self.present.extend(truths.iter().map(|truth| truth.class));
+        self.present.extend(detections.iter().map(|detection| detection.class));
+        self.present.sort_unstable();
+        self.present.dedup();
+        for class in &self.present {
             let truths: Vec<_> = truths
                 .iter()
-                .filter(|truth| truth.class == class)
+                .filter(|truth| truth.class == *class)
                 .map(|truth| truth.unit_box)
                 .collect();
             let mut found: Vec<_> =
-                predictions.iter().filter(|prediction| prediction.class == class).collect();
+                detections.iter().filter(|detection| detection.class == *class).collect();
             found.sort_by(|a, b| b.score.total_cmp(&a.score));
             found.truncate(MAX_DETECTIONS);
             let ious: Vec<Vec<f64>> = found
                 .iter()
-                .map(|prediction| {
-                    truths.iter().map(|truth| prediction.unit_box.iou(truth)).collect()
-                })
+                .map(|detection| truths.iter().map(|truth| detection.unit_box.iou(truth)).collect())
                 .collect();
             let matched = match_detections(&ious, truths.len());
-            let of_class = &mut classes[usize::from(class)];
+            let of_class = &mut self.classes[usize::from(*class)];
             if !truths.is_empty() {
-                of_class.truths.push((i as u32, truths.len() as u32));
+                of_class.truths.push((image, truths.len() as u32));
             }
-            for (rank, (prediction, matched)) in found.iter().zip(matched).enumerate() {
-                of_class.images.push(i as u32);
+            for (rank, (detection, matched)) in found.iter().zip(matched).enumerate() {
+                of_class.images.push(image);
                 of_class.matched.push(matched);
                 of_class.ranks.push(rank as u8);
-                of_class.scores.push(prediction.score);
+                of_class.scores.push(detection.score);
             }
         }
     }
-    classes.into_iter().map(ClassDetections::best_first).collect()
-}
 
-#[derive(Default)]
-struct Scratch {
-    classes: Vec<u16>,
+    /// The detections of each class, best first.
+    pub fn finish(self) -> Vec<ClassDetections> {
+        self.classes.into_iter().map(ClassDetections::best_first).collect()
+    }
 }
 
 /// Greedy matching of an image's detections of a class, best first: each takes the free object with
@@ -217,6 +231,38 @@ pub fn precision_recall(class: &ClassDetections, weights: &[u32]) -> Option<Prec
     Some(PrecisionRecall { precision, recall, truths })
 }
 
+/// Means over the classes that have objects; NaN where none has.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeanPrecision {
+    /// Average precision over IoU thresholds .50 to .95.
+    pub ap: f64,
+    /// At IoU .50.
+    pub ap50: f64,
+    /// At IoU .75.
+    pub ap75: f64,
+    /// Average recall with at most 1, 10 and 100 detections an image.
+    pub ar: [f64; 3],
+}
+
+impl MeanPrecision {
+    /// Of the curves of each class; those without objects are left out.
+    pub fn of(curves: &[Option<PrecisionRecall>]) -> Self {
+        let mean = |figure: &dyn Fn(&PrecisionRecall) -> f64| {
+            let (sum, count) = curves
+                .iter()
+                .flatten()
+                .fold((0.0, 0u32), |(sum, count), curve| (sum + figure(curve), count + 1));
+            sum / f64::from(count)
+        };
+        MeanPrecision {
+            ap: mean(&PrecisionRecall::ap),
+            ap50: mean(&|curve| curve.ap_at(0)),
+            ap75: mean(&|curve| curve.ap_at(THRESHOLDS / 2)),
+            ar: [0, 1, 2].map(|limit| mean(&|curve| curve.ar(limit))),
+        }
+    }
+}
+
 /// Fewest hits that reach each recall: the least `h` with `h / truths >= recall` in double
 /// precision.
 fn hits_for_recalls(truths: u64) -> [u64; RECALLS] {
@@ -286,5 +332,61 @@ impl Curve {
             *value = highest;
         }
         closed.highest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ossify_contract::UnitBox;
+
+    use super::*;
+
+    const HERE: [f32; 4] = [0.0, 0.0, 0.5, 0.5];
+    const AWAY: [f32; 4] = [0.75, 0.75, 1.0, 1.0];
+
+    fn truth(class: u16, edges: [f32; 4]) -> Truth {
+        Truth { class, unit_box: UnitBox::from(edges) }
+    }
+
+    fn detection(class: u16, score: f32, edges: [f32; 4]) -> Detection {
+        Detection { class, score, unit_box: UnitBox::from(edges) }
+    }
+
+    fn scored(
+        images: &[(&[Truth], &[Detection])],
+    ) -> (Vec<Option<PrecisionRecall>>, MeanPrecision) {
+        let mut matcher = DetectionMatcher::new(2);
+        images.iter().for_each(|(truths, found)| matcher.add_image(truths, found));
+        let weights = vec![1; images.len()];
+        let curves: Vec<_> =
+            matcher.finish().iter().map(|class| precision_recall(class, &weights)).collect();
+        let means = MeanPrecision::of(&curves);
+        (curves, means)
+    }
+
+    #[test]
+    fn perfect_detections_score_1_and_none_score_0() {
+        let truths = [truth(0, HERE), truth(1, AWAY)];
+        let found = [detection(0, 0.9, HERE), detection(1, 0.2, AWAY)];
+        let (_, perfect) = scored(&[(&truths, &found), (&[], &[])]);
+        assert_eq!((perfect.ap, perfect.ap50, perfect.ap75), (1.0, 1.0, 1.0));
+        assert_eq!(perfect.ar, [1.0; 3]);
+        let (_, silent) = scored(&[(&truths, &[]), (&[], &[])]);
+        assert_eq!((silent.ap, silent.ap50, silent.ar), (0.0, 0.0, [0.0; 3]));
+    }
+
+    #[test]
+    fn a_false_alarm_ahead_of_the_only_hit_halves_precision() {
+        let found = [detection(0, 0.9, AWAY), detection(0, 0.8, HERE)];
+        let (curves, means) = scored(&[(&[truth(0, HERE)], &found)]);
+        assert_eq!(means.ap50, 0.5);
+        assert_eq!(means.ar, [0.0, 1.0, 1.0]);
+        assert_eq!(curves[1], None, "a class without objects has no curve");
+    }
+
+    #[test]
+    fn without_objects_nothing_is_defined() {
+        let (_, means) = scored(&[(&[], &[detection(0, 0.5, HERE)])]);
+        assert!(means.ap.is_nan() && means.ap50.is_nan() && means.ar[0].is_nan());
     }
 }
