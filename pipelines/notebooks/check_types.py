@@ -14,8 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 2
-
 # Column, type, and ? if it can be null. This deliberately repeats crates/contract.
 IMAGES = """
     image_id string, split string, label_path string?, width int32, height int32, channels int8,
@@ -48,6 +46,9 @@ LEAKS = """
 PREDICTIONS = """
     image_id string, split string, rank int32, class_index int16, class_name string, score
     float32, probabilities floats, xmin float32, ymin float32, xmax float32, ymax float32
+"""
+IMAGE_PREDICTIONS = """
+    image_id string, split string, score float32?, class_scores floats, detections int32
 """
 SHARD = """
     image_id string, pixels tensor, width int32, height int32, scale_x float32, scale_y float32,
@@ -244,9 +245,11 @@ def check_file(where, path, contract):
                 f"{where}: {name} is {'not nullable' if nullable else 'nullable'}; the contract "
                 f"says the opposite"
             )
+    # The version that last changed the table.
+    expected = "3" if contract == IMAGE_PREDICTIONS else "2"
     version = (metadata.metadata or {}).get(b"ossify.schema_version", b"absent").decode()
-    if version != str(SCHEMA_VERSION):
-        differ(f"{where}: ossify.schema_version is {version}; the contract says {SCHEMA_VERSION}")
+    if version != expected:
+        differ(f"{where}: ossify.schema_version is {version}; the contract says {expected}")
     # With DuckDB, because pyarrow ignores the minima of floats that are declared to be in IEEE 754
     # total order.
     ranges = duckdb.execute(
@@ -316,7 +319,9 @@ def contract_of(folder, file):
         "fingerprints": FINGERPRINTS,
         "leaks": LEAKS,
     }
-    return PREDICTIONS if "predictions" in folder.parts else tables.get(Path(file).stem)
+    if "predictions" in folder.parts:
+        return IMAGE_PREDICTIONS if file.endswith(".images.parquet") else PREDICTIONS
+    return tables.get(Path(file).stem)
 
 
 def check_folder(out, folder, required):

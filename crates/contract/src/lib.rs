@@ -26,6 +26,7 @@ mod time;
 mod transform;
 mod unit_box;
 mod user_file;
+mod version;
 mod words;
 mod work_folder;
 
@@ -47,7 +48,9 @@ pub use partition::{
     share_position_of_label,
 };
 pub use pinned::PinnedFile;
-pub use predictions::PredictionRow;
+pub use predictions::{
+    ImagePredictionRow, PredictionRow, image_predictions_file, predictions_file,
+};
 pub use publish::{Publication, write_atomic};
 pub use report::MatchRow;
 pub use run::{
@@ -70,8 +73,6 @@ pub use time::now_rfc3339;
 pub use transform::Transform;
 pub use unit_box::UnitBox;
 pub use user_file::{TextError, read_user_text, write_user_file};
+pub use version::{SCHEMA_VERSION, schema_version_of};
 pub use words::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 pub use work_folder::WorkFolder;
-
-/// Version of every schema in this crate; each manifest and each table's metadata has it.
-pub const SCHEMA_VERSION: u32 = 2;

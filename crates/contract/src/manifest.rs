@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::SCHEMA_VERSION;
 use crate::error::{ArtefactError, Result};
 use crate::time::now_rfc3339;
+use crate::version::{MIN_SCHEMA_VERSION, SCHEMA_VERSION, schema_version_of};
 
 /// The file that makes an output folder valid; it is written last.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -15,7 +15,7 @@ pub const MANIFEST_FILE: &str = "manifest.json";
 /// What an output folder holds and what it was made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// Version of the schemas, see [`SCHEMA_VERSION`].
+    /// Version of the schemas, see [`schema_version_of`].
     pub schema_version: u32,
     /// Version of the program that wrote it.
     pub ossify_version: String,
@@ -58,7 +58,7 @@ impl Manifest {
         summary: serde_json::Value,
     ) -> Self {
         Manifest {
-            schema_version: SCHEMA_VERSION,
+            schema_version: schema_version_of(stage),
             ossify_version: env!("CARGO_PKG_VERSION").to_owned(),
             stage: stage.to_owned(),
             fingerprint: fingerprint.to_owned(),
@@ -76,8 +76,8 @@ impl Manifest {
         Ok(text)
     }
 
-    /// Reads the manifest of `folder`; `None` where there is none, or where another schema version
-    /// wrote it.
+    /// Reads the manifest of `folder`; `None` where there is none, or where it is of a schema
+    /// version that this program cannot read.
     ///
     /// # Errors
     /// Fails where the file is there and cannot be read or understood.
@@ -95,9 +95,11 @@ impl Manifest {
             )
         };
         let value: serde_json::Value = serde_json::from_str(&text).map_err(corrupt)?;
-        if value.get("schema_version").and_then(serde_json::Value::as_u64)
-            != Some(u64::from(SCHEMA_VERSION))
-        {
+        let version = value.get("schema_version").and_then(serde_json::Value::as_u64);
+        let is_readable = |version| {
+            (u64::from(MIN_SCHEMA_VERSION)..=u64::from(SCHEMA_VERSION)).contains(&version)
+        };
+        if !version.is_some_and(is_readable) {
             return Ok(None);
         }
         serde_json::from_value(value).map(Some).map_err(corrupt)

@@ -13,7 +13,6 @@ use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
 
-use crate::SCHEMA_VERSION;
 use crate::cast::{cast_column, first_null};
 use crate::error::{ArtefactError, Result, arrow_reason};
 use crate::manifest::open;
@@ -23,6 +22,8 @@ use crate::pinned::PinnedFile;
 pub trait Row: Sized {
     /// The table's name, which is also its file's stem.
     const TABLE: &'static str;
+    /// The schema version that last changed the table, which its metadata has.
+    const SCHEMA_VERSION: u32 = 2;
     /// The table's Arrow schema.
     fn schema() -> SchemaRef;
     /// One batch of these rows.
@@ -47,11 +48,11 @@ pub trait Row: Sized {
 }
 
 /// Declares a row type together with its schema and its conversions; `checked by` names a function
-/// that says what is wrong with a row.
+/// that says what is wrong with a row, and `since` the schema version that last changed the table.
 macro_rules! table {
     (
         $(#[$meta:meta])*
-        $table:literal => $name:ident $(checked by $check:path)? {
+        $table:literal => $name:ident $(checked by $check:path)? $(, since $version:literal)? {
             $($(#[$field_meta:meta])* $field:ident: $cell:ty,)*
         }
     ) => {
@@ -61,14 +62,17 @@ macro_rules! table {
 
         impl $crate::table::Row for $name {
             const TABLE: &'static str = $table;
+            $(const SCHEMA_VERSION: u32 = $version;)?
             fn schema() -> arrow::datatypes::SchemaRef {
                 use std::sync::LazyLock;
                 static SCHEMA: LazyLock<arrow::datatypes::SchemaRef> = LazyLock::new(|| {
-                    $crate::table::schema_of(vec![$(arrow::datatypes::Field::new(
+                    let fields = vec![$(arrow::datatypes::Field::new(
                         stringify!($field),
                         <$cell as $crate::cell::Cell>::data_type(),
                         <$cell as $crate::cell::Cell>::NULLABLE,
-                    ),)*])
+                    ),)*];
+                    let version = <$name as $crate::table::Row>::SCHEMA_VERSION;
+                    $crate::table::schema_of(fields, version)
                 });
                 SCHEMA.clone()
             }
@@ -107,9 +111,9 @@ macro_rules! table {
 }
 pub(crate) use table;
 
-/// The schema of a table with these columns.
-pub(crate) fn schema_of(fields: Vec<Field>) -> SchemaRef {
-    let version = ("ossify.schema_version".to_owned(), SCHEMA_VERSION.to_string());
+/// The schema of a table with these columns, which this version last changed.
+pub(crate) fn schema_of(fields: Vec<Field>, version: u32) -> SchemaRef {
+    let version = ("ossify.schema_version".to_owned(), version.to_string());
     Arc::new(Schema::new_with_metadata(fields, HashMap::from([version])))
 }
 
@@ -151,7 +155,7 @@ impl<R: Row> TableWriter<R> {
             .set_created_by("ossify".to_owned())
             .set_key_value_metadata(Some(vec![KeyValue::new(
                 "ossify.schema_version".to_owned(),
-                SCHEMA_VERSION.to_string(),
+                R::SCHEMA_VERSION.to_string(),
             )]))
             .build();
         let writer = ArrowWriter::try_new(file, R::schema(), Some(properties))

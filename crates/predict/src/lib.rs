@@ -1,8 +1,8 @@
-//! A trained run and shards, or a folder of images, to a predictions table.
+//! A trained run and shards, or a folder of images, to a table of predictions, and beside it one of
+//! the images that were looked at.
 //!
 //! ```text
-//! shards or image files --a thread ahead--> batches of bytes --network--> logits, boxes --> one
-//! row an image
+//! shards or image files --a thread ahead--> batches of bytes --network--> logits, boxes --> rows
 //! ```
 
 #![warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -12,9 +12,14 @@
 )]
 
 mod image_folder;
+mod images;
 mod network;
 mod parts;
 mod rows;
+mod run;
+mod shards;
 mod stage;
+mod tables;
+mod whole;
 
 pub use stage::run;

@@ -2,11 +2,13 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::{Context as _, Result, anyhow};
 use burn::tensor::{Device, Tensor};
-use ossify_contract::{ShardShape, Split, TableWriter};
+use ossify_contract::{ShardShape, Split};
 use ossify_model::{Classifier, pixels, weights};
 use ossify_settings::Progress;
+use ossify_vocabulary::Task;
 
-use crate::rows::{Origin, row};
+use crate::rows::{Origin, classified};
+use crate::tables::{Description, TablePair};
 
 /// Batches that wait between the thread that makes them and the device; bounds their memory.
 const QUEUE: usize = 3;
@@ -22,7 +24,7 @@ pub struct Batch {
 /// A trained network on a device.
 pub struct Network {
     model: Classifier,
-    description: weights::Metadata,
+    metadata: weights::Metadata,
     device: Device,
     flip: bool,
 }
@@ -34,47 +36,44 @@ impl Network {
     /// # Errors
     /// Fails where the file cannot be read or does not fit its own description.
     pub fn read(path: &std::path::Path, device: Device, flip: bool) -> Result<Self> {
-        let (model, description) = weights::load(path, &device)?;
-        Ok(Network { model, description, device, flip })
+        let (model, metadata) = weights::load(path, &device)?;
+        Ok(Network { model, metadata, device, flip })
     }
 
-    /// Names of the classes in the order of the outputs.
-    pub fn class_names(&self) -> &[String] {
-        &self.description.class_names
+    /// What its predictions are.
+    pub(crate) fn description(&self) -> Description {
+        Description { task: Task::Classify, class_names: self.metadata.class_names.clone() }
     }
 
-    /// Predicts all batches that `produce` sends, one after the other, and writes one row an image,
-    /// in their order. `produce` runs on a thread of its own, ahead of need.
+    /// Predicts all batches that `produce` sends, one after the other, and adds their images to the
+    /// tables, in their order. `produce` runs on a thread of its own, ahead of need.
     ///
     /// # Errors
     /// Fails where the producer, the device or the disk does.
-    pub fn predict(
+    pub(crate) fn predict(
         &self,
         shape: ShardShape,
         split: Split,
-        writer: &mut TableWriter<ossify_contract::PredictionRow>,
+        tables: &mut TablePair,
         progress: &Progress,
         produce: impl FnOnce(&SyncSender<Result<Batch>>) + Send,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(QUEUE);
             std::thread::Builder::new()
                 .spawn_scoped(scope, move || produce(&sender))
                 .context("cannot start a thread that makes batches")?;
-            let mut images = 0;
             for batch in receiver {
                 let Batch { pixels, origins } = batch?;
                 let (logits, boxes) = self.forward(pixels, origins.len(), shape)?;
-                let classes = self.class_names().len();
-                for ((origin, logits), unit) in
-                    origins.iter().zip(logits.chunks_exact(classes)).zip(boxes.as_chunks::<4>().0)
-                {
-                    writer.push(row(origin, split, logits, *unit, self.class_names())?)?;
-                    images += 1;
+                let class_names = &self.metadata.class_names;
+                let outputs = logits.chunks_exact(class_names.len()).zip(boxes.as_chunks::<4>().0);
+                for (origin, (logits, unit_box)) in origins.iter().zip(outputs) {
+                    tables.push(classified(origin, split, logits, *unit_box, class_names)?)?;
                 }
                 progress.inc(origins.len() as u64);
             }
-            Ok(images)
+            Ok(())
         })
     }
 
@@ -87,7 +86,7 @@ impl Network {
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let dimensions =
             [images, shape.height as usize, shape.width as usize, shape.channels as usize];
-        let config = &self.description.config;
+        let config = &self.metadata.config;
         let input = pixels::to_input(
             bytes,
             dimensions,

@@ -1,5 +1,7 @@
 use anyhow::{Context as _, Result, bail};
-use ossify_contract::{PredictionRow, Split, Transform, UnitBox};
+use ossify_contract::{ImagePredictionRow, PredictionRow, Split, Transform, UnitBox};
+
+use crate::tables::PredictedImage;
 
 /// Where an image's tensor came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,20 +16,20 @@ pub struct Origin {
     pub transform: Transform,
 }
 
-/// The row of one image: the most probable class, and the box on the source image, its corners in
-/// order and inside.
+/// A classifier's word on an image: the most probable class, and the box on the source image, its
+/// corners in order and inside.
 ///
 /// `logits` has one number a class; `box_unit_xyxy` is in shares of the tensor.
 ///
 /// # Errors
 /// Fails where the network gave NaN or infinity.
-pub fn row(
+pub(crate) fn classified(
     origin: &Origin,
     split: Split,
     logits: &[f32],
     box_unit_xyxy: [f32; 4],
     class_names: &[String],
-) -> Result<PredictionRow> {
+) -> Result<PredictedImage> {
     if logits.iter().chain(&box_unit_xyxy).any(|value| !value.is_finite()) {
         bail!(
             "{}: the network gave NaN or infinity; the weights are damaged, train again",
@@ -47,7 +49,7 @@ pub fn row(
         .to_source(&UnitBox::from(box_unit_xyxy), origin.source, origin.tensor)
         .ordered()
         .clamped();
-    Ok(PredictionRow {
+    let prediction = PredictionRow {
         image_id: origin.image_id.clone(),
         split,
         rank: 1,
@@ -59,7 +61,16 @@ pub fn row(
         ymin: unit.ymin,
         xmax: unit.xmax,
         ymax: unit.ymax,
-    })
+    };
+    // A classifier never says that there is nothing: its score is of a class, not of a finding.
+    let image = ImagePredictionRow {
+        image_id: origin.image_id.clone(),
+        split,
+        score: None,
+        class_scores: Vec::new(),
+        detections: 1,
+    };
+    Ok(PredictedImage { image, predictions: vec![prediction] })
 }
 
 fn softmax(logits: &[f32]) -> Vec<f32> {
@@ -84,17 +95,24 @@ mod tests {
         vec!["wrist".into(), "elbow".into()]
     }
 
+    fn row_of(logits: &[f32], box_unit_xyxy: [f32; 4]) -> PredictionRow {
+        let predicted =
+            classified(&origin(), Split::Valid, logits, box_unit_xyxy, &names()).unwrap();
+        let PredictedImage { image, mut predictions } = predicted;
+        assert_eq!((image.score, image.class_scores.len(), image.detections), (None, 0, 1));
+        predictions.remove(0)
+    }
+
     #[test]
     fn boxes_come_back_to_the_source_ordered_and_inside() {
-        let row =
-            row(&origin(), Split::Valid, &[0.0, 2.0], [0.5, 1.2, 0.0, 0.4], &names()).unwrap();
+        let row = row_of(&[0.0, 2.0], [0.5, 1.2, 0.0, 0.4]);
         assert_eq!(row.unit_box(), UnitBox::new(0.25, 0.4, 0.5, 1.0));
         assert_eq!((row.rank, row.class_index, row.class_name.as_str()), (1, 1, "elbow"));
     }
 
     #[test]
     fn probabilities_are_a_softmax_and_the_score_is_the_largest() {
-        let row = row(&origin(), Split::Test, &[1000.0, 999.0], [0.0; 4], &names()).unwrap();
+        let row = row_of(&[1000.0, 999.0], [0.0; 4]);
         let expected = 1.0 / (1.0 + (-1.0f32).exp());
         assert!((row.score - expected).abs() < 1e-6 && row.score == row.probabilities[0]);
         assert!((row.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-6);
@@ -102,7 +120,7 @@ mod tests {
 
     #[test]
     fn nan_and_infinity_are_an_error_with_the_image() {
-        let error = row(&origin(), Split::Test, &[f32::NAN, 0.0], [0.0; 4], &names())
+        let error = classified(&origin(), Split::Test, &[f32::NAN, 0.0], [0.0; 4], &names())
             .unwrap_err()
             .to_string();
         assert!(error.starts_with("a.jpg: the network gave NaN or infinity"), "{error}");

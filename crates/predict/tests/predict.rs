@@ -8,15 +8,15 @@ use std::process::{Command, Output};
 
 use image::{ImageBuffer, Rgb};
 use ossify_contract::{
-    Manifest, PredictionRow, Publication, ShardRow, ShardShape, ShardWriter, Split, Transform,
-    read_table, shard_file_name, write_latest,
+    ImagePredictionRow, Manifest, PredictionRow, PredictionsSummary, Publication, Row, ShardRow,
+    ShardShape, ShardWriter, Split, Transform, read_table, shard_file_name, write_latest,
 };
 use ossify_imaging::{decode, to_tensor};
 use ossify_model::{Classifier, ModelConfig, weights};
 use ossify_settings::{ResizeSettings, Settings};
 use ossify_vocabulary::{
     Architecture, Channels, DeviceChoice, Filter, Geometry, Limits, Normalization,
-    ShardCompression, TensorSpec,
+    ShardCompression, Task, TensorSpec,
 };
 use serde_json::json;
 
@@ -138,6 +138,19 @@ impl Work {
     }
 
     fn rows(&self, folder: &str, file: &str) -> Vec<PredictionRow> {
+        self.table(folder, file)
+    }
+
+    fn looked_at(&self, folder: &str, file: &str) -> Vec<ImagePredictionRow> {
+        self.table(folder, file)
+    }
+
+    fn summary(&self, folder: &str) -> PredictionsSummary {
+        let folder = self.out().join("predictions").join(folder);
+        Manifest::open(&folder, "").unwrap().summary_of(&folder).unwrap()
+    }
+
+    fn table<R: Row>(&self, folder: &str, file: &str) -> Vec<R> {
         let folder = self.out().join("predictions").join(folder);
         Manifest::open(&folder, "").unwrap();
         read_table(folder.join(file)).unwrap()
@@ -188,6 +201,29 @@ fn every_image_of_the_shards_has_one_row_in_order() {
         std::fs::read_to_string(work.out().join("predictions/latest")).unwrap(),
         format!("{RUN}\n")
     );
+}
+
+#[test]
+fn every_image_that_was_looked_at_is_listed_beside_the_predictions() {
+    let work = Work::new(7, 3);
+    std::fs::write(work.pictures().join("08.png"), "no picture").unwrap();
+    let pictures = work.pictures();
+    succeeds(work.predict(&[]));
+    succeeds(work.predict(&["--images", pictures.to_str().unwrap()]));
+    let of_folder = format!("{RUN}-images");
+    for (folder, stem, images) in [(RUN, "valid", 7), (RUN, "test", 3), (&of_folder, "images", 9)] {
+        let rows = work.rows(folder, &format!("{stem}.parquet"));
+        let looked_at = work.looked_at(folder, &format!("{stem}.images.parquet"));
+        assert_eq!(looked_at.len(), images);
+        for (row, image) in rows.iter().zip(&looked_at) {
+            assert_eq!((&row.image_id, row.split), (&image.image_id, image.split));
+            assert_eq!((image.score, image.class_scores.len(), image.detections), (None, 0, 1));
+        }
+        let summary = work.summary(folder);
+        assert_eq!(summary.task, Some(Task::Classify));
+        assert_eq!(summary.images[stem], images as u64);
+        assert_eq!(summary.images_with_findings[stem], images as u64);
+    }
 }
 
 #[test]

@@ -1,6 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use ossify_contract::{ArtefactError, FileEntry, Manifest, Split, WorkFolder, read_latest};
+use ossify_contract::{
+    ArtefactError, FileEntry, Manifest, Split, WorkFolder, image_predictions_file,
+    predictions_file, read_latest,
+};
 use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
@@ -8,7 +11,7 @@ use crate::error::{QueryError, polars_reason};
 use crate::guarded::guarded;
 
 /// Every table that SQL can name, and what makes it.
-const TABLES: [(&str, &str); 8] = [
+const TABLES: [(&str, &str); 9] = [
     ("images", "make ingest"),
     ("objects", "make ingest"),
     ("issues", "make ingest"),
@@ -16,6 +19,7 @@ const TABLES: [(&str, &str); 8] = [
     ("fingerprints", "make resize"),
     ("leaks", "make resize"),
     ("predictions", "make predict"),
+    ("image_predictions", "make predict"),
     ("matches", "make evaluate"),
 ];
 
@@ -130,9 +134,11 @@ impl Catalogue {
         if let Some(id) = &predictions {
             let folder = work.predictions().join(id);
             if let Some(manifest) = Manifest::read(&folder)? {
+                let is_of_images = |path: &str| path.ends_with(&image_predictions_file(""));
                 tables.push(Table::of("predictions", &folder, &manifest, |path| {
-                    path.ends_with(".parquet")
+                    path.ends_with(&predictions_file("")) && !is_of_images(path)
                 })?);
+                tables.push(Table::of("image_predictions", &folder, &manifest, is_of_images)?);
             }
         }
         if let Some(id) = read_latest(&work.reports())?.or(predictions) {

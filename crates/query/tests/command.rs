@@ -115,7 +115,10 @@ fn the_tables_are_listed_with_rows_columns_and_what_is_not_there_yet() {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
     support::write_all(&work);
-    assert!(query(&work, &["--tables"]).1.contains("matches, 3 rows"));
+    let listed = query(&work, &["--tables"]).1;
+    for part in ["\npredictions, 2 rows", "\nimage_predictions, 2 rows", "\nmatches, 3 rows"] {
+        assert!(listed.contains(part), "{part} is missing in:\n{listed}");
+    }
 }
 
 #[test]
@@ -188,7 +191,11 @@ fn an_altered_table_is_not_read_however_a_query_names_it() {
     for folder in folders {
         for file in &Manifest::open(&folder, "").unwrap().files {
             let stem = file.path.trim_end_matches(".parquet");
-            let table = if folder.starts_with(work.predictions()) { "predictions" } else { stem };
+            let table = match folder.starts_with(work.predictions()) {
+                true if stem.ends_with(".images") => "image_predictions",
+                true => "predictions",
+                false => stem,
+            };
             let path = folder.join(&file.path);
             let whole = fs::read(&path).unwrap();
             let mut flipped = whole.clone();
@@ -212,9 +219,16 @@ fn an_altered_table_is_not_read_however_a_query_names_it() {
             altered.push(table.to_owned());
         }
     }
-    for table in
-        ["images", "objects", "issues", "classes", "fingerprints", "predictions", "matches"]
-    {
+    for table in [
+        "images",
+        "objects",
+        "issues",
+        "classes",
+        "fingerprints",
+        "predictions",
+        "image_predictions",
+        "matches",
+    ] {
         assert!(altered.iter().any(|found| found == table), "{table}: {altered:?}");
     }
 }

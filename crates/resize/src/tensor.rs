@@ -34,7 +34,7 @@ impl Recipe {
         let mut fingerprint = Fingerprint::new("shard");
         fingerprint
             .add(env!("CARGO_PKG_VERSION"))
-            .add(ossify_contract::SCHEMA_VERSION.to_string())
+            .add(ossify_contract::schema_version_of("resize").to_string())
             .add(format!("{self:?}"));
         // A shard that lacks a newer column is made again.
         for column in FingerprintRow::schema().fields() {

@@ -171,7 +171,8 @@ impl Context {
         effects: &[Effect],
     ) -> Fingerprint {
         let mut fingerprint = Fingerprint::new(stage);
-        fingerprint.add(env!("CARGO_PKG_VERSION")).add(ossify_contract::SCHEMA_VERSION.to_string());
+        let schema_version = ossify_contract::schema_version_of(stage);
+        fingerprint.add(env!("CARGO_PKG_VERSION")).add(schema_version.to_string());
         for section in sections {
             fingerprint.add(section).add(self.layers.canonical(section, effects));
         }

@@ -23,6 +23,7 @@ pub use writer::{BATCH_IMAGES, ShardWriter};
 use crate::manifest::{FileEntry, Manifest};
 use crate::table::{schema_of, table};
 use crate::transform::Transform;
+use crate::version::schema_version_of;
 use crate::words::{LeakTier, Split};
 
 table! {
@@ -192,7 +193,7 @@ fn shard_schema(shape: ShardShape) -> Option<SchemaRef> {
         Field::new("offset_x", DataType::Float32, false),
         Field::new("offset_y", DataType::Float32, false),
     ];
-    Some(schema_of(fields))
+    Some(schema_of(fields, schema_version_of("resize")))
 }
 
 fn pixel_field() -> Arc<Field> {

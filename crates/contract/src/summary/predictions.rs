@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ossify_vocabulary::Task;
 use serde::{Deserialize, Serialize};
 
 use super::typed::Summary;
@@ -13,9 +14,17 @@ use crate::words::Split;
 pub struct PredictionsSummary {
     /// Id of the run, or of the import.
     pub run: String,
-    /// Predicted images of each split, where there is one prediction for each image.
+    /// What the network does; `None` in imports and in predictions of earlier versions, which are
+    /// a classifier's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// Images of each split that were looked at; empty in imports.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, u64>,
+    /// Those of them that have a prediction; empty in imports and in predictions of earlier
+    /// versions, in which all have one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub images_with_findings: BTreeMap<String, u64>,
     /// What was imported of each split.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub splits: BTreeMap<Split, ImportedSplit>,
@@ -63,6 +72,10 @@ pub struct ImportedSplit {
     pub images: u64,
     /// Images without one.
     pub silent_images: u64,
+    /// Images that were looked at, where the source says so; the others have no prediction because
+    /// nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images_looked_at: Option<u64>,
     /// Boxes that reach beyond their image.
     pub boxes_beyond_image: u64,
     /// How the source numbers its classes, where that was asked or found out.

@@ -5,9 +5,9 @@
 use std::path::Path;
 
 use ossify_contract::{
-    Action, ClassRow, FingerprintRow, ImageRow, ImageStatus, IssueRow, MatchKind, MatchRow,
-    ObjectRow, PredictionRow, Publication, Row, Severity, Shape, Split, TableWriter, WorkFolder,
-    write_latest,
+    Action, ClassRow, FingerprintRow, ImagePredictionRow, ImageRow, ImageStatus, IssueRow,
+    MatchKind, MatchRow, ObjectRow, PredictionRow, Publication, Row, Severity, Shape, Split,
+    TableWriter, WorkFolder, write_latest,
 };
 
 /// One table of a folder to be published.
@@ -214,9 +214,18 @@ pub fn write_all(work: &WorkFolder) {
                 prediction(VALID[0], Split::Valid, ELBOW, score),
                 prediction(VALID[1], Split::Valid, WRIST, score / 2.0),
             ];
+            let looked_at = VALID.map(|image_id| ImagePredictionRow {
+                image_id: image_id.into(),
+                split: Split::Valid,
+                score: None,
+                class_scores: Vec::new(),
+                detections: 1,
+            });
             vec![
                 stage(publication, "valid.parquet", valid),
+                stage(publication, "valid.images.parquet", looked_at.to_vec()),
                 stage::<PredictionRow>(publication, "test.parquet", vec![]),
+                stage::<ImagePredictionRow>(publication, "test.images.parquet", vec![]),
             ]
         });
         publish(&work.reports().join(id).join("valid"), "evaluate", |publication| {
