@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use common::Work;
-use ossify_contract::{ImageStatus, Manifest, PredictionRow, Shape, Split, UnitBox, read_table};
+use ossify_contract::{
+    ImagePredictionRow, ImageStatus, Manifest, PredictionRow, Shape, Split, UnitBox, read_table,
+};
 use serde_json::{Value, json};
 
 fn command(out: &Path, subcommand: Option<&str>, more: &[&str]) -> Assert {
@@ -395,6 +397,50 @@ fn ranks_follow_the_score_and_ties_the_order_of_appearance() {
         "done"
     );
     assert_eq!(imported(folder.path()).len(), 5);
+}
+
+/// Images that a source says were looked at, and the detections on each.
+fn looked_at(folder: &Path) -> Option<Vec<(String, i32)>> {
+    let folder = folder.join("predictions/theirs");
+    let manifest = Manifest::open(&folder, "").unwrap();
+    let file = manifest.file("valid.images.parquet")?;
+    let rows: Vec<ImagePredictionRow> = read_table(folder.join(&file.path)).unwrap();
+    let said = &manifest.summary["splits"]["valid"]["images_looked_at"];
+    assert_eq!((said.as_u64(), file.rows), (Some(rows.len() as u64), Some(rows.len() as u64)));
+    assert!(rows.iter().all(|row| row.score.is_none() && row.split == Split::Valid));
+    Some(rows.into_iter().map(|row| (row.image_id, row.detections)).collect())
+}
+
+#[test]
+fn images_that_were_looked_at_are_listed_where_the_source_says_which() {
+    let (folder, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    work().write(folder.path());
+    let labels = theirs.path().to_str().unwrap();
+    let yolo = ["--format", "yolo", labels];
+    std::fs::write(theirs.path().join("b.txt"), "0 .5 .5 .2 .2 .5\n1 .5 .5 .2 .2 .5").unwrap();
+    import(folder.path(), &yolo).code(0);
+    assert_eq!(looked_at(folder.path()), None, "most tools write no file where nothing was found");
+    std::fs::write(theirs.path().join("c.txt"), "\n").unwrap();
+    import(folder.path(), &yolo).code(0);
+    let found = |rows: &[(&str, i32)]| {
+        Some(rows.iter().map(|(image, rows)| ((*image).to_owned(), *rows)).collect::<Vec<_>>())
+    };
+    assert_eq!(looked_at(folder.path()), found(&[("b.png", 2), ("c.png", 0)]));
+
+    let coco = ["--format", "coco", "--ground-truth", "truth.json"];
+    import(folder.path(), &[&coco[..], &["results_of_truth.json"]].concat()).code(0);
+    let of_truth = found(&[("a.png", 1), ("c.png", 2)]);
+    assert_eq!(looked_at(folder.path()), of_truth);
+    // A tool that found nothing at all has an empty list.
+    let nothing = theirs.path().join("nothing.json");
+    std::fs::write(&nothing, "[]").unwrap();
+    import(folder.path(), &[&coco[..], &[nothing.to_str().unwrap()]].concat()).code(0);
+    assert_eq!(imported(folder.path()), []);
+    assert_eq!(looked_at(folder.path()), found(&[("a.png", 0), ("c.png", 0)]));
+
+    import(folder.path(), &["--format", "coco", "rows.json"]).code(0);
+    assert_eq!(looked_at(folder.path()), None);
+    assert!(!folder.path().join("predictions/theirs/valid.images.parquet").exists());
 }
 
 #[test]

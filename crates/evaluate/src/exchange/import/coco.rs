@@ -74,7 +74,8 @@ impl Detections<'_> {
             unclassed.push(self.unclassed(&entry));
         })
         .map_err(|source| ImportError::NotDetections { path: path.into(), source })?;
-        if number == 0 {
+        // With a ground truth, it says which images nothing was found on.
+        if number == 0 && !matches!(self.ids, Ids::GroundTruth(_)) {
             return Err(ImportError::Empty { path: path.into(), what: "the list has no entry" });
         }
 
@@ -94,6 +95,9 @@ impl Detections<'_> {
         };
         let mut imported = Imported::default();
         imported.category_ids = numbering.map(CategoryIds::as_str);
+        if let Ids::GroundTruth(truth) = self.ids {
+            imported.looked_at = Some(truth.images().collect());
+        }
         for (i, row) in unclassed.into_iter().enumerate() {
             let row = row.and_then(|row| {
                 let class_index = match (self.ids, numbering) {
@@ -326,6 +330,11 @@ impl GroundTruth {
             }
         }
         Ok(GroundTruth { images, categories })
+    }
+
+    /// Its images that are in the split.
+    fn images(&self) -> impl Iterator<Item = u32> {
+        self.images.values().filter_map(|placed| placed.as_ref().ok().map(|(image, _)| *image))
     }
 
     fn class(&self, category_id: i64) -> Result<i16, Unfit> {

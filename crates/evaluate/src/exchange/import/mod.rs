@@ -1,13 +1,13 @@
 //! Predictions of other tools become a predictions table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use ossify_contract::{
-    ArtefactError, ClassMap, FileEntry, Fingerprint, Gate, ImportedSplit, LeftOutRows, Manifest,
-    PredictionRow, PredictionsSummary, Publication, Split, Summary as _, TableWriter, hash_file,
-    is_plain_id,
+    ArtefactError, ClassMap, FileEntry, Fingerprint, Gate, ImagePredictionRow, ImportedSplit,
+    LeftOutRows, Manifest, PredictionRow, PredictionsSummary, Publication, Split, Summary as _,
+    TableWriter, hash_file, image_predictions_file, is_plain_id, predictions_file,
 };
 use ossify_settings::{Context, Outcome, StageError};
 
@@ -99,7 +99,9 @@ fn parse_id(id: &str) -> Result<String, String> {
 /// ranks are by falling score within an image, ties in order of appearance; there are no
 /// probabilities. Rows that cannot be used are counted in the manifest's summary with reason and
 /// example, and the report lists them as excluded. An image without a prediction needs no row:
-/// evaluate counts its objects as missed.
+/// evaluate counts its objects as missed. Where the source says which images it looked at (a COCO
+/// ground truth does, and a YOLO folder with a file without lines), `<split>.images.parquet` lists
+/// them, and an image that is in neither is a gap.
 ///
 /// # Errors
 /// [`StageError::Usage`] where the command line does not fit, [`ImportError`] for the rest.
@@ -120,7 +122,9 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
     }
     if !context.force
         && let Ok(manifest) = Manifest::require_whole(&folder, "")
-        && manifest.file(&table_name(args.split)).and_then(|file| file.inputs.as_ref())
+        && manifest
+            .file(&predictions_file(args.split.as_str()))
+            .and_then(|file| file.inputs.as_ref())
             == Some(&inputs)
     {
         let summary: PredictionsSummary = manifest.summary_of(&folder)?;
@@ -133,7 +137,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
     let classes = Classes::new(&class_map);
     let imported = read(args, &text_files, &names, &classes)?;
     let left_out = imported.left_out();
-    if imported.rows.is_empty() {
+    if imported.rows.is_empty() && imported.entries > 0 {
         let reasons = left_out.iter().map(in_words).collect();
         return Err(ImportError::NothingUsable {
             path: args.path.clone(),
@@ -145,10 +149,17 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
 
     let publication = Publication::begin(&folder)?;
     let (rows, images) = write(&publication, args.split, &imported, &names, &classes.kept_names)?;
-    let described = FileEntry {
-        inputs: Some(inputs),
-        ..publication.describe(&table_name(args.split), Some(rows))?
+    let described = |path: String, rows| -> Result<FileEntry, ArtefactError> {
+        let inputs = Some(inputs.clone());
+        Ok(FileEntry { inputs, ..publication.describe(&path, Some(rows))? })
     };
+    let mut of_this_split = vec![described(predictions_file(args.split.as_str()), rows)?];
+    let looked_at = imported.images_looked_at();
+    if let Some(looked_at) = &looked_at {
+        write_looked_at(&publication, args.split, &imported, looked_at, &names)?;
+        let file = image_predictions_file(args.split.as_str());
+        of_this_split.push(described(file, looked_at.len() as u64)?);
+    }
     let silent_images = names.images.len() as u64 - images;
     let of_split = ImportedSplit {
         format: format!("{:?}", args.format).to_lowercase(),
@@ -157,6 +168,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         predictions: rows,
         images,
         silent_images,
+        images_looked_at: looked_at.as_ref().map(|images| images.len() as u64),
         boxes_beyond_image: imported.boxes_beyond_image,
         category_ids: imported.category_ids.map(str::to_owned),
         left_out: left_out.clone(),
@@ -168,7 +180,7 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
         None => None,
     };
     let (files, splits) =
-        beside_other_splits(context, previous, &digest, described, args.split, of_split);
+        beside_other_splits(context, previous, &digest, of_this_split, args.split, of_split);
     let fingerprint = files.iter().fold(Fingerprint::new(STAGE), |mut all, file| {
         all.add(file.inputs.as_deref().unwrap_or(""));
         all
@@ -296,10 +308,6 @@ fn read(
     coco::read(&args.path, &ids, names, classes)
 }
 
-fn table_name(split: Split) -> String {
-    format!("{split}.parquet")
-}
-
 /// Writes the table in order of image and rank; gives rows, and images that have one.
 fn write(
     publication: &Publication,
@@ -310,7 +318,7 @@ fn write(
 ) -> Result<(u64, u64), ArtefactError> {
     let mut rows = imported.rows.clone();
     rows.sort_by(|a, b| a.image.cmp(&b.image).then(b.score.total_cmp(&a.score)));
-    let mut writer = TableWriter::create(publication.stage(&table_name(split))?)?;
+    let mut writer = TableWriter::create(publication.stage(&predictions_file(split.as_str()))?)?;
     let (mut images, mut rank, mut last) = (0, 0, None);
     for row in rows {
         if last != Some(row.image) {
@@ -334,13 +342,40 @@ fn write(
     Ok((writer.finish()?, images))
 }
 
+/// Writes the images that were looked at, in order.
+fn write_looked_at(
+    publication: &Publication,
+    split: Split,
+    imported: &Imported,
+    looked_at: &BTreeSet<u32>,
+    names: &ImageNames,
+) -> Result<(), ArtefactError> {
+    let mut detections: BTreeMap<u32, i32> = looked_at.iter().map(|image| (*image, 0)).collect();
+    for row in &imported.rows {
+        *detections.entry(row.image).or_default() += 1;
+    }
+    let path = publication.stage(&image_predictions_file(split.as_str()))?;
+    let mut writer = TableWriter::create(path)?;
+    for (image, detections) in detections {
+        writer.push(ImagePredictionRow {
+            image_id: names.images[image as usize].image_id.clone(),
+            split,
+            score: None,
+            class_scores: Vec::new(),
+            detections,
+        })?;
+    }
+    writer.finish()?;
+    Ok(())
+}
+
 /// The files and the summary of all splits. Tables of other splits stay, unless the classes changed
 /// since.
 fn beside_other_splits(
     context: &Context,
     previous: Option<(PredictionsSummary, Vec<FileEntry>)>,
     class_map: &str,
-    described: FileEntry,
+    of_this_split: Vec<FileEntry>,
     split: Split,
     of_split: ImportedSplit,
 ) -> (Vec<FileEntry>, BTreeMap<Split, ImportedSplit>) {
@@ -355,8 +390,9 @@ fn beside_other_splits(
             );
         }
     }
-    files.retain(|file| file.path != described.path);
-    files.push(described);
+    let own = [predictions_file(split.as_str()), image_predictions_file(split.as_str())];
+    files.retain(|file| !own.contains(&file.path));
+    files.extend(of_this_split);
     splits.insert(split, of_split);
     (files, splits)
 }

@@ -1,6 +1,6 @@
 //! What becomes of each foreign row: a prediction, or a reason why it cannot be one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 
 use ossify_contract::{LeftOutRows, UnitBox};
@@ -98,6 +98,9 @@ pub(crate) struct Imported {
     pub boxes_beyond_image: u64,
     /// Which ids the classes have in the file, in words, where there was a choice.
     pub category_ids: Option<&'static str>,
+    /// Images that the source says were looked at, beside those of its rows; `None` where it does
+    /// not say.
+    pub looked_at: Option<BTreeSet<u32>>,
     left_out: BTreeMap<Reason, (u64, String)>,
 }
 
@@ -121,6 +124,13 @@ impl Imported {
                 group.0 += 1;
             }
         }
+    }
+
+    /// All images that were looked at, where the source says which.
+    pub fn images_looked_at(&self) -> Option<BTreeSet<u32>> {
+        let mut images = self.looked_at.clone()?;
+        images.extend(self.rows.iter().map(|row| row.image));
+        Some(images)
     }
 
     /// What was left out, errors first.

@@ -1,5 +1,6 @@
 //! A folder of YOLO text files, as `yolo predict save_txt=True save_conf=True` writes them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -52,22 +53,30 @@ pub(crate) fn add_to(
 
 /// Reads files of an image each, `class x_centre y_centre width height confidence` a line, boxes in
 /// shares of the image.
+///
+/// Most tools write no file for an image on which they found nothing. Where there is a file without
+/// a line, this one did, and the files are those of all images that it looked at.
 pub(crate) fn read(
     files: &[PathBuf],
     names: &ImageNames,
     classes: &Classes,
 ) -> Result<Imported, ImportError> {
     let mut imported = Imported::default();
+    let (mut images, mut has_blank_file) = (BTreeSet::new(), false);
     for path in files {
         let file = File::open(path).map_err(ArtefactError::io("cannot open", path))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let image = names.find_text(&stem);
+        images.extend(image.as_ref().ok());
+        let before = imported.entries;
         read_lines(BufReader::new(file), |number, line| {
             let row = image.clone().and_then(|image| row(image, line, classes));
             imported.push(row, || format!("{}:{number}", path.display()));
         })
         .map_err(ArtefactError::io("cannot read", path))?;
+        has_blank_file |= imported.entries == before;
     }
+    imported.looked_at = has_blank_file.then_some(images);
     if imported.entries == 0 {
         let path = files
             .first()
