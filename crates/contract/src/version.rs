@@ -17,7 +17,6 @@ pub fn schema_version_of(stage: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::manifest::{MANIFEST_FILE, Manifest};
     use crate::publish::Publication;
 

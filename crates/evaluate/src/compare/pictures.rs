@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use ossify_drawing::{Stroke, read_picture};
 use ossify_page::{Gallery, NoteKind, Picture, Section};
 use ossify_vocabulary::Limits;
 
 use crate::compare::changes::{ImageChange, ImageChanges, Seen};
-use crate::failures::drawing::{Boxes, DASHED, FINELY_DASHED, draw_all, read_picture};
+use crate::failures::drawing::{Boxes, draw_all};
 use crate::read::split::SplitData;
 use crate::report::digits::two;
 
@@ -66,7 +67,7 @@ fn draw_one<'a>(
     let [baseline, other] = data.map(|data| data.predictions_of(&data.images[at]));
     let boxes = Boxes {
         truths: data[0].truths_of(&data[0].images[at]),
-        predictions: vec![(baseline, DASHED), (other, FINELY_DASHED)],
+        predictions: vec![(baseline, Stroke::DASHED), (other, Stroke::FINELY_DASHED)],
     };
     Ok(ChangedPicture {
         change,

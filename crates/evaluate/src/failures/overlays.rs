@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use ossify_contract::ImageStatus;
+use ossify_drawing::{Stroke, read_picture};
 use ossify_vocabulary::Limits;
 
-use crate::failures::drawing::{Boxes, DASHED, draw_all, read_picture};
+use crate::failures::drawing::{Boxes, draw_all};
 use crate::read::split::{ScoredImage, SplitData};
 
 /// Longest side of the files, in pixels.
@@ -93,7 +94,7 @@ fn draw_one(
     let picture = read_picture(dataset, &image.image_id, limits)?;
     let boxes = Boxes {
         truths: data.truths_of(image),
-        predictions: vec![(data.predictions_of(image), DASHED)],
+        predictions: vec![(data.predictions_of(image), Stroke::DASHED)],
     };
     let failed = |reason: String| format!("{}: {reason}", image.image_id);
     let kind = if choice.is_worst { "worst" } else { "best" };
