@@ -1,5 +1,6 @@
 use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts as _};
 use image::{Rgb, RgbImage};
+use ossify_contract::UnitBox;
 
 /// Rows and columns of a glyph.
 const GLYPH: u32 = 8;
@@ -16,11 +17,18 @@ fn glyph(character: char) -> Option<[u8; GLYPH as usize]> {
     fonts.or_else(|| GREEK_FONTS.get(character))
 }
 
-/// Writes a line of text on black, `scale` times the 8 pixels of its glyphs high, above `y` with its
-/// left end at `x`; below `y` where there is no room above, and further left where there is none at
-/// the right. What does not fit into the picture is cut off, and a character without a glyph is a
-/// question mark.
-pub fn label(picture: &mut RgbImage, text: &str, (x, y): (u32, u32), color: Rgb<u8>, scale: u32) {
+/// Writes a line of text at the upper left corner of a box: on black, its glyphs 8 times `scale`
+/// pixels high; above the corner, below it where there is no room above, and further left where
+/// there is none at the right. What does not fit into the picture is cut off, and a character
+/// without a glyph is a question mark.
+pub fn label(picture: &mut RgbImage, unit_box: &UnitBox, text: &str, color: Rgb<u8>, scale: u32) {
+    let unit_box = unit_box.ordered().clamped();
+    let at = |share: f32, length: u32| (f64::from(share) * f64::from(length)).round() as u32;
+    let (width, height) = picture.dimensions();
+    write(picture, text, (at(unit_box.xmin, width), at(unit_box.ymin, height)), color, scale);
+}
+
+fn write(picture: &mut RgbImage, text: &str, (x, y): (u32, u32), color: Rgb<u8>, scale: u32) {
     let scale = scale.max(1);
     let glyphs: Vec<_> =
         text.chars().filter_map(|character| glyph(character).or_else(|| glyph('?'))).collect();
@@ -71,23 +79,34 @@ mod tests {
     #[test]
     fn a_label_stands_above_its_box_and_keeps_inside_the_picture() {
         let mut above = picture(100, 60);
-        label(&mut above, "ab", (20, 40), WHITE, 1);
+        write(&mut above, "ab", (20, 40), WHITE, 1);
         assert_eq!(written(&above), Some((20, 30, 37, 39)));
         let mut below = picture(100, 60);
-        label(&mut below, "ab", (20, 5), WHITE, 1);
+        write(&mut below, "ab", (20, 5), WHITE, 1);
         assert_eq!(written(&below), Some((20, 5, 37, 14)));
         let mut at_the_right = picture(100, 60);
-        label(&mut at_the_right, "ab", (95, 40), WHITE, 2);
+        write(&mut at_the_right, "ab", (95, 40), WHITE, 2);
         assert_eq!(written(&at_the_right), Some((64, 20, 99, 39)));
         for size in [(1, 1), (3, 100), (100, 3)] {
-            label(&mut picture(size.0, size.1), "a long label", (0, 0), WHITE, 3);
+            write(&mut picture(size.0, size.1), "a long label", (0, 0), WHITE, 3);
+        }
+    }
+
+    #[test]
+    fn the_label_of_a_box_stands_at_its_corner() {
+        let (mut of_box, mut at_corner) = (picture(100, 60), picture(100, 60));
+        label(&mut of_box, &UnitBox::new(0.2, 0.5, 0.9, 0.6), "a", WHITE, 1);
+        write(&mut at_corner, "a", (20, 30), WHITE, 1);
+        assert_eq!(of_box, at_corner);
+        for edges in [[-3.0, -1.0, 0.5, 0.5], [0.9, 0.9, 0.1, 0.1], [1.0; 4]] {
+            label(&mut picture(20, 20), &UnitBox::from(edges), "ab", WHITE, 2);
         }
     }
 
     #[test]
     fn letters_are_drawn_upright_and_in_order() {
         let mut drawn = picture(40, 20);
-        label(&mut drawn, "L.", (0, 15), WHITE, 1);
+        write(&mut drawn, "L.", (0, 15), WHITE, 1);
         let ink = |columns: std::ops::Range<u32>, rows: std::ops::Range<u32>| {
             let pixels = columns.flat_map(|x| rows.clone().map(move |y| (x, y)));
             pixels.filter(|(x, y)| *drawn.get_pixel(*x, *y) == WHITE).count()
@@ -103,8 +122,8 @@ mod tests {
         assert!(has_glyphs("wrist fracture 0.87") && has_glyphs("Brüche né") && has_glyphs("α"));
         assert!(!has_glyphs("骨折"));
         let (mut unknown, mut marks) = (picture(40, 20), picture(40, 20));
-        label(&mut unknown, "骨折", (0, 15), WHITE, 1);
-        label(&mut marks, "??", (0, 15), WHITE, 1);
+        write(&mut unknown, "骨折", (0, 15), WHITE, 1);
+        write(&mut marks, "??", (0, 15), WHITE, 1);
         assert_eq!(unknown, marks);
     }
 }

@@ -50,7 +50,12 @@ impl Found {
         if !is_image(&path) {
             return Ok(());
         }
-        let inner = path.strip_prefix(root).unwrap_or(&path);
+        self.add_image(path.strip_prefix(root).unwrap_or(&path));
+        Ok(())
+    }
+
+    /// Adds the image with this path from the folder.
+    fn add_image(&mut self, inner: &Path) {
         match inner.to_str() {
             Some(id) => self.ids.push(id.to_owned()),
             None => self.unnamed.push(UnreadableImage {
@@ -58,7 +63,6 @@ impl Found {
                 reason: "its name is not UTF-8; rename the file".to_owned(),
             }),
         }
-        Ok(())
     }
 }
 
@@ -77,7 +81,7 @@ fn escaped(path: &Path) -> String {
     text
 }
 
-/// The images below a folder.
+/// The images below a folder, or one of them.
 pub struct ImageFolder {
     root: PathBuf,
     /// Paths from the root with `/` separators, in order.
@@ -89,14 +93,20 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the images below `root`. Tensors are made as `spec` says, of images within `limits`.
+    /// Lists the images below `root`, or takes `root` itself if it is a file, whatever its ending.
+    /// Tensors are made as `spec` says, of images within `limits`.
     ///
     /// # Errors
     /// Fails where the folder cannot be read or has no image.
     pub fn list(root: &Path, spec: TensorSpec, limits: Limits) -> Result<Self> {
         let failed = || format!("cannot list the images of {}", root.display());
         let mut found = Found::default();
-        if is_url(root) {
+        let mut folder = root.to_path_buf();
+        let is_folder = ossify_storage::stat(root).with_context(failed)?.is_dir();
+        if !is_folder {
+            folder = root.parent().map(Path::to_path_buf).unwrap_or_default();
+            found.add_image(root.strip_prefix(&folder).unwrap_or(root));
+        } else if is_url(root) {
             for object in ossify_storage::list(root).with_context(failed)? {
                 let (id, _) = object.with_context(failed)?;
                 if is_image(Path::new(&id)) {
@@ -117,14 +127,17 @@ impl ImageFolder {
             );
         }
         ids.sort();
-        Ok(ImageFolder {
-            root: root.to_path_buf(),
-            ids,
-            loops,
-            spec,
-            limits,
-            unreadable: Mutex::new(unnamed),
-        })
+        Ok(ImageFolder { root: folder, ids, loops, spec, limits, unreadable: Mutex::new(unnamed) })
+    }
+
+    /// The folder that the paths of the images begin at.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Which images are refused.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// How many images will be read.

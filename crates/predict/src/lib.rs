@@ -14,6 +14,7 @@
 mod image_folder;
 mod images;
 mod network;
+mod overlays;
 mod parts;
 mod rows;
 mod run;
@@ -22,4 +23,4 @@ mod stage;
 mod tables;
 mod whole;
 
-pub use stage::run;
+pub use stage::{Request, run};

@@ -19,10 +19,14 @@ struct Cli {
     /// Where to compute: auto, cpu, cuda:N or flex [default: predict.device of the configuration]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Predicts the images of this folder instead of the shards [default: predict.images of the
-    /// configuration]
-    #[arg(long, value_name = "DIR")]
+    /// Predicts the images of this folder, or this one image, instead of the shards [default:
+    /// predict.images of the configuration]
+    #[arg(long, value_name = "PATH")]
     images: Option<PathBuf>,
+    /// Also writes these images as pictures with the predicted boxes [default: predict.overlays of
+    /// the configuration]
+    #[arg(long)]
+    overlays: bool,
 }
 
 #[global_allocator]
@@ -32,11 +36,19 @@ fn main() -> ExitCode {
     ossify_model::device::keep_waiting_threads_short();
     let mut cli = ossify_settings::parse::<Cli>();
     cli.stage.set.extend(cli.device.iter().map(|device| format!("predict.device={device}")));
+    cli.stage.set.extend(cli.overlays.then(|| "predict.overlays=true".to_owned()));
     ossify_settings::run_stage(
         "predict",
         cli,
         |cli| &cli.stage,
         |cli| cli.share.share().folders("predict", &["shards", "runs"], "predictions"),
-        |cli, context| ossify_predict::run(context, cli.share.share(), cli.images.as_deref()),
+        |cli, context| {
+            let request = ossify_predict::Request {
+                share: cli.share.share(),
+                images: cli.images.clone(),
+                wants_overlays: cli.overlays,
+            };
+            ossify_predict::run(context, request)
+        },
     )
 }

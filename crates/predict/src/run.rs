@@ -56,7 +56,8 @@ impl Run {
         let folder = runs.join(&id);
         if !folder.is_dir() {
             return Err(StageError::Usage(anyhow!(
-                "predict.run: there is no run `{id}` in {}; run ossify-train first, or name another",
+                "predict.run: there is no run `{id}` in {}; run ossify-train first, or name \
+                 another",
                 runs.display()
             )));
         }

@@ -54,6 +54,16 @@ impl Work {
         self.folder.path().join("pictures")
     }
 
+    /// The folder of the predictions of the images at a path.
+    fn of_images(&self, path: &Path) -> String {
+        let start = format!("{RUN}-images-{}-", path.file_name().unwrap().to_string_lossy());
+        let folders = std::fs::read_dir(self.out().join("predictions")).unwrap();
+        let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let found: Vec<String> = names.filter(|name| name.starts_with(&start)).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].clone()
+    }
+
     fn write_run(&self, seed: u64) {
         let config = ModelConfig {
             architecture: Architecture::DenseNetCompact,
@@ -210,7 +220,7 @@ fn every_image_that_was_looked_at_is_listed_beside_the_predictions() {
     let pictures = work.pictures();
     succeeds(work.predict(&[]));
     succeeds(work.predict(&["--images", pictures.to_str().unwrap()]));
-    let of_folder = format!("{RUN}-images");
+    let of_folder = work.of_images(&pictures);
     for (folder, stem, images) in [(RUN, "valid", 7), (RUN, "test", 3), (&of_folder, "images", 9)] {
         let rows = work.rows(folder, &format!("{stem}.parquet"));
         let looked_at = work.looked_at(folder, &format!("{stem}.images.parquet"));
@@ -353,8 +363,10 @@ fn a_folder_of_images_is_predicted_as_the_shards_are() {
     std::fs::rename(pictures.join("05.png"), pictures.join("more/05.PNG")).unwrap();
     std::fs::write(pictures.join("notes.txt"), "no image").unwrap();
     succeeds(work.predict(&["--images", pictures.to_str().unwrap()]));
-    let (of_shards, of_images) =
-        (work.rows(RUN, "valid.parquet"), work.rows(&format!("{RUN}-images"), "images.parquet"));
+    let (of_shards, of_images) = (
+        work.rows(RUN, "valid.parquet"),
+        work.rows(&work.of_images(&work.pictures()), "images.parquet"),
+    );
     assert_eq!(
         of_images.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(),
         ["00.png", "01.png", "02.png", "03.png", "04.png", "more/05.PNG"]
@@ -376,12 +388,99 @@ fn a_folder_of_images_is_predicted_as_the_shards_are() {
 }
 
 #[test]
+fn each_folder_of_images_has_predictions_of_its_own() {
+    let work = Work::new(5, 0);
+    let (here, there) = (work.pictures(), work.folder.path().join("more/pictures"));
+    std::fs::create_dir_all(&there).unwrap();
+    for name in ["00.png", "01.png"] {
+        std::fs::rename(here.join(name), there.join(name)).unwrap();
+    }
+    succeeds(work.predict(&["--images", here.to_str().unwrap()]));
+    let of_here = work.of_images(&here);
+    let rows = work.rows(&of_here, "images.parquet");
+    assert_eq!(rows.len(), 3);
+    assert_eq!(work.summary(&of_here).source.as_deref(), here.to_str());
+    succeeds(work.predict(&["--images", there.to_str().unwrap()]));
+    // The same folder by another path is the same.
+    let link = work.folder.path().join("link");
+    std::os::unix::fs::symlink(&here, &link).unwrap();
+    assert!(succeeds(work.predict(&["--images", link.to_str().unwrap()])).contains("already"));
+    assert_eq!(work.rows(&of_here, "images.parquet"), rows);
+    let predictions = std::fs::read_dir(work.out().join("predictions")).unwrap();
+    let ids = predictions.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(ids.filter(|id| id.starts_with(RUN)).count(), 2);
+}
+
+#[test]
+fn one_image_is_predicted_whatever_its_ending() {
+    let work = Work::new(3, 0);
+    let (folder, image) = (work.pictures(), work.folder.path().join("image"));
+    std::fs::copy(folder.join("01.png"), &image).unwrap();
+    succeeds(work.predict(&["--images", folder.to_str().unwrap()]));
+    let of_folder = work.rows(&work.of_images(&folder), "images.parquet");
+    for path in [&folder.join("01.png"), &image] {
+        succeeds(work.predict(&["--images", path.to_str().unwrap()]));
+        let rows = work.rows(&work.of_images(path), "images.parquet");
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(rows.iter().map(|row| row.image_id.as_str()).collect::<Vec<_>>(), [name]);
+        // Batches of other sizes differ in their last digits.
+        let edges = |row: &PredictionRow| row.unit_box().to_array();
+        let close = |(a, b): (f32, f32)| (a - b).abs() < 1e-5;
+        assert!(edges(&rows[0]).into_iter().zip(edges(&of_folder[1])).all(close));
+    }
+    std::fs::write(&image, "no image").unwrap();
+    fails(&work.predict(&["--images", image.to_str().unwrap()]), 1, "none of the 1 images");
+}
+
+#[test]
+fn overlays_are_pictures_of_the_images_with_their_boxes() {
+    let work = Work::new(3, 0);
+    let pictures = work.pictures();
+    std::fs::create_dir(pictures.join("more")).unwrap();
+    std::fs::rename(pictures.join("02.png"), pictures.join("more/02.png")).unwrap();
+    std::fs::write(pictures.join("broken.png"), "no image").unwrap();
+    fails(&work.predict(&["--overlays"]), 2, "--overlays draws on the images of --images");
+    // Of shards, nothing is drawn.
+    succeeds(work.predict(&["--set", "predict.overlays=true"]));
+    let images = ["--images", pictures.to_str().unwrap()];
+    succeeds(work.predict(&images));
+    let id = work.of_images(&pictures);
+    let folder = work.out().join("predictions").join(&id);
+    let files = || -> Vec<String> {
+        let manifest = Manifest::open(&folder, "").unwrap();
+        manifest.files.into_iter().map(|file| file.path).collect()
+    };
+    let tables = ["images.images.parquet", "images.parquet"];
+    assert_eq!(files(), tables);
+    succeeds(work.predict(&[&images[..], &["--overlays"]].concat()));
+    let overlays = ["overlays/00.png.jpg", "overlays/01.png.jpg", "overlays/more/02.png.jpg"];
+    assert_eq!(files(), [&tables[..], &overlays].concat());
+    for (row, overlay) in work.rows(&id, "images.parquet").iter().zip(overlays) {
+        let source = image::open(pictures.join(&row.image_id)).unwrap().to_rgb8();
+        let drawn = image::open(folder.join(overlay)).unwrap().to_rgb8();
+        assert_eq!(drawn.dimensions(), source.dimensions());
+        // The frame is orange, and nothing in the pictures is; JPEG blurs it.
+        let orange = drawn.enumerate_pixels().filter(|(_, _, Rgb([red, green, blue]))| {
+            *red > 180 && (90..220).contains(green) && *blue < 90
+        });
+        let (left, right) = orange.fold((f32::MAX, 0.0), |(left, right), (x, _, _)| {
+            (f32::min(left, x as f32), f32::max(right, x as f32))
+        });
+        assert!(left < right, "{overlay}: nothing is drawn");
+    }
+    assert!(succeeds(work.predict(&[&images[..], &["--overlays"]].concat())).contains("already"));
+    succeeds(work.predict(&images));
+    assert_eq!(files(), tables);
+    assert!(!folder.join(overlays[0]).exists());
+}
+
+#[test]
 fn of_the_configuration_of_an_earlier_version_only_the_tensors_matter() {
     let work = Work::new(2, 0);
     let pictures = work.pictures();
     let images = ["--images", pictures.to_str().unwrap()];
     succeeds(work.predict(&images));
-    let expected = work.rows(&format!("{RUN}-images"), "images.parquet");
+    let expected = work.rows(&work.of_images(&work.pictures()), "images.parquet");
     let run = work.out().join("runs").join(RUN);
     let republish = |change: &dyn Fn(&mut toml::Table)| {
         let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
@@ -400,7 +499,7 @@ fn of_the_configuration_of_an_earlier_version_only_the_tensors_matter() {
         assert!(later.iter().all(|key| resize.remove(*key).is_some()));
     });
     succeeds(work.predict(&[&images[..], &["--force"]].concat()));
-    assert_eq!(work.rows(&format!("{RUN}-images"), "images.parquet"), expected);
+    assert_eq!(work.rows(&work.of_images(&work.pictures()), "images.parquet"), expected);
     republish(&|resize| assert!(resize.remove("filter").is_some()));
     let output = work.predict(&images);
     fails(&output, 1, "train again with ossify-train, or name another run with predict.run");
@@ -427,7 +526,7 @@ fn an_image_that_cannot_be_read_is_reported_and_a_gate_when_strict() {
     let folder = work.pictures();
     let images = ["--images", folder.to_str().unwrap()];
     assert!(succeeds(work.predict(&images)).contains("01.png"));
-    assert_eq!(work.rows(&format!("{RUN}-images"), "images.parquet").len(), 2);
+    assert_eq!(work.rows(&work.of_images(&work.pictures()), "images.parquet").len(), 2);
     for more in [&["--strict"][..], &[], &["--strict", "--force"], &[], &["--strict"]] {
         let output = work.predict(&[&images[..], more].concat());
         if more.contains(&"--strict") {
@@ -454,7 +553,7 @@ fn links_in_a_circle_and_names_that_are_not_utf_8_cost_themselves_alone() {
     assert!(said.contains("around is a link to a folder around it"), "{said}");
     assert!(said.contains("q\\xFF.png: its name is not UTF-8"), "{said}");
     assert!(said.contains("dangling.png: "), "{said}");
-    let rows = work.rows(&format!("{RUN}-images"), "images.parquet");
+    let rows = work.rows(&work.of_images(&work.pictures()), "images.parquet");
     let ids: Vec<&str> = rows.iter().map(|row| row.image_id.as_str()).collect();
     assert_eq!(ids, ["00.png", "01.png", "q\u{FFFD}.png"]);
     let of = |id: &str| rows.iter().find(|row| row.image_id == id).unwrap().score;
@@ -493,7 +592,11 @@ fn what_is_missing_is_named_with_what_to_do() {
     let work = Work::new(2, 0);
     fails(&work.predict(&["--set", "predict.run=\"nowhere\""]), 2, "there is no run `nowhere`");
     fails(&work.predict(&["--set", "predict.run=\"../runs\""]), 2, "is not the id of a run");
-    fails(&work.predict(&["--images", "/nowhere"]), 2, "/nowhere is not a folder");
+    fails(
+        &work.predict(&["--images", "/nowhere"]),
+        2,
+        "there is no /nowhere; name a folder of images, or an image",
+    );
     fails(&work.predict(&["--set", "predict.splits=[\"test\"]"]), 1, "has no image of test");
     let empty = tempfile::tempdir().unwrap();
     fails(

@@ -38,6 +38,9 @@ pub struct PredictionsSummary {
     /// Of each predicted split, [`crate::Inputs::hash`] of its shards.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub shards_of_split: BTreeMap<Split, String>,
+    /// The folder of images, or the image, that was predicted; `None` where shards were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Images of a folder that could not be read; `None` where shards were predicted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<Vec<UnreadableImage>>,

@@ -15,8 +15,12 @@ table! {
         batch_size: usize [Output] = 32 => |v| between(v, 1, 65_536);
         /// Predict each image mirrored, too, and take the mean of both; twice the time.
         flip: bool [Output] = false;
-        /// A folder of images to predict instead of the shards.
+        /// A folder of images, or one image, to predict instead of the shards.
         images: String [Output] = String::new();
+        /// Also write these images as pictures with the predicted boxes.
+        overlays: bool [Nothing] = false;
+        /// A detector's boxes in these pictures have at least this score.
+        overlay_min_score: f64 [Nothing] = 0.25 => |v| between(v, 0.0, 1.0);
         /// "auto", "cpu", "cuda:N" or "flex".
         device: DeviceChoice [Output] = DeviceChoice::Auto;
     }
