@@ -85,12 +85,7 @@ def compare(number, case, report, comparison):
             truth, predicted, labels=range(classes), zero_division=np.nan
         )
         for k, ours in enumerate(report["per_class"]):
-            # scikit-learn's zero_division=0: a class that has objects and is never predicted.
-            add(
-                "per_class.precision",
-                ours["precision"],
-                0.0 if np.isnan(precision[k]) and support[k] else precision[k],
-            )
+            add("per_class.precision", ours["precision"], precision[k])
             add("per_class.recall", ours["recall"], recall[k])
             add("per_class.f1", ours["f1"], f1[k])
             of_class = ious[np.array(truth) == k]

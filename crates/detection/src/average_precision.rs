@@ -174,6 +174,11 @@ impl ClassDetections {
         }
     }
 
+    /// Images that have objects of the class.
+    pub fn images_with_objects(&self) -> impl Iterator<Item = u32> {
+        self.truths.iter().map(|(image, _)| *image)
+    }
+
     /// How many detections there are.
     pub fn len(&self) -> usize {
         self.images.len()

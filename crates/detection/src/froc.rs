@@ -184,6 +184,11 @@ impl Counts {
 }
 
 impl Froc {
+    /// Images that have objects.
+    pub fn images_with_objects(&self) -> impl Iterator<Item = u32> {
+        self.truths.iter().map(|(image, _)| *image)
+    }
+
     /// Objects where image `i` counts `weights[i]` times.
     pub fn objects(&self, weights: &[u32]) -> u64 {
         self.truths

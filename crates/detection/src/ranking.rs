@@ -81,6 +81,16 @@ impl Ranking {
         }
     }
 
+    /// How many thresholds it is cut at.
+    pub fn thresholds(&self) -> usize {
+        self.cuts.len()
+    }
+
+    /// The images that are ranked, and whether each is positive.
+    pub fn images(&self) -> impl Iterator<Item = (u32, bool)> {
+        self.images.iter().map(|image| (image.0 >> 1, image.is_positive()))
+    }
+
     /// The ROC curve as (false positive rate, true positive rate), its corners alone; empty where
     /// no image is positive, or every one.
     pub fn roc(&self) -> Vec<(f64, f64)> {

@@ -101,8 +101,119 @@ fn intervals_hold_the_true_score_in_95_of_100_datasets() {
     {
         let share = f64::from(held) / DATASETS as f64;
         assert!(
-            (0.93..=0.97).contains(&share),
+            (0.93..=0.985).contains(&share),
             "intervals of the {name} hold the truth in {share} of the datasets"
         );
+    }
+}
+
+/// A draw of datasets that are small or lie at the end of a score, where percentiles of resamples
+/// have no width. One class; one image in two has an object. A hit has a better score than most
+/// false alarms.
+struct Draw {
+    images: usize,
+    /// Chance that an object is found.
+    found: f64,
+    /// Chance that an image has a false alarm.
+    alarmed: f64,
+    /// Images of a leak group, which are all alike.
+    copies: usize,
+}
+
+fn drawn_detections(draw: &Draw, number: u64) -> SplitData {
+    let mut random = ChaCha8Rng::seed_from_u64(77);
+    random.set_stream(number);
+    let object = UnitBox { xmin: 0.1, ymin: 0.1, xmax: 0.5, ymax: 0.5 };
+    let elsewhere = UnitBox { xmin: 0.6, ymin: 0.6, xmax: 0.9, ymax: 0.9 };
+    let mut data = SplitData {
+        split: Split::Test,
+        class_names: vec!["wrist".into()],
+        images: Vec::new(),
+        sources: vec!["a".into()],
+        truths: Vec::new(),
+        predictions: Vec::new(),
+        probabilities: Vec::new(),
+        excluded: Vec::new(),
+        images_by_status: BTreeMap::new(),
+        fingerprints_known: true,
+    };
+    for i in 0..draw.images {
+        let has_object = random.random_bool(0.5);
+        let hit = (has_object && random.random_bool(draw.found))
+            .then(|| (0.3 + 0.7 * random.random::<f32>(), object));
+        let alarm = random.random_bool(draw.alarmed).then(|| (random.random::<f32>(), elsewhere));
+        let mut predictions: Vec<_> = hit.into_iter().chain(alarm).collect();
+        predictions.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for _ in 0..draw.copies {
+            let (truths, found) = (data.truths.len(), data.predictions.len());
+            if has_object {
+                data.truths.push(Truth { line: 1, class: 0, unit_box: object, area: 0.16 });
+            }
+            let ranked = predictions.iter().zip(1..);
+            data.predictions.extend(ranked.map(|((score, unit_box), rank)| Prediction {
+                rank,
+                class: 0,
+                score: *score,
+                unit_box: *unit_box,
+            }));
+            data.probabilities.push(f32::NAN);
+            data.images.push(ScoredImage {
+                image_id: data.images.len().to_string(),
+                status: if has_object { ImageStatus::Labelled } else { ImageStatus::Background },
+                truths: truths..data.truths.len(),
+                predictions: found..data.predictions.len(),
+                leak_group: (draw.copies > 1).then_some(i as i32),
+                source: 0,
+                light: None,
+            });
+        }
+    }
+    data
+}
+
+/// Shares of the draws whose intervals hold the true value: AP50 and AR1. The truth is that of a
+/// draw so large that it hardly moves.
+fn coverage(draw: &Draw, draws: u64) -> [f64; 2] {
+    let large = drawn_detections(&Draw { images: 200_000, copies: 1, ..*draw }, 0);
+    let sheet = Scorer::new(&large).scores(&vec![1; large.images.len()]);
+    let truth = [sheet.detection.ap50, sheet.detection.ar1];
+    let (mut held, mut defined) = ([0u32; 2], 0u32);
+    for number in 1..=draws {
+        let data = drawn_detections(draw, number);
+        let scores = intervals(&Scorer::new(&data), &resampling_units(&data), 200, number);
+        let found = [scores.detection.ap50, scores.detection.ar1];
+        if found[0].value.is_nan() {
+            assert!(found.iter().all(|score| score.low.is_nan() && score.high.is_nan()));
+            continue;
+        }
+        defined += 1;
+        for ((held, score), truth) in held.iter_mut().zip(found).zip(truth) {
+            *held += u32::from((score.low..=score.high).contains(&truth));
+        }
+    }
+    held.map(|held| f64::from(held) / f64::from(defined))
+}
+
+#[test]
+fn intervals_hold_the_truth_at_the_ends_and_for_few_objects() {
+    let draws = [
+        // Nearly all is found, or nearly nothing; few images; many; groups of copies.
+        Draw { images: 60, found: 0.98, alarmed: 0.02, copies: 1 },
+        Draw { images: 60, found: 0.03, alarmed: 0.3, copies: 1 },
+        Draw { images: 8, found: 0.7, alarmed: 0.3, copies: 1 },
+        Draw { images: 3, found: 0.9, alarmed: 0.1, copies: 1 },
+        Draw { images: 100, found: 0.6, alarmed: 0.5, copies: 1 },
+        Draw { images: 20, found: 0.95, alarmed: 0.1, copies: 4 },
+    ];
+    for draw in &draws {
+        let shares = coverage(draw, 400);
+        for (name, share) in ["AP50", "AR1"].iter().zip(shares) {
+            assert!(
+                share >= 0.93,
+                "{} images, {} found: intervals of the {name} hold the truth in {share}",
+                draw.images,
+                draw.found
+            );
+        }
     }
 }

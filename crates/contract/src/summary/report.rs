@@ -8,31 +8,31 @@ use super::gate::Gate;
 use super::typed::Summary;
 use crate::run::nan_where_null;
 
-/// A score with its 95 % bootstrap interval; NaN (null in JSON) where it is not defined.
+/// A score with its 95 % interval; NaN (null in JSON) where it is not defined.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The score of the data as they are.
     #[serde(deserialize_with = "nan_where_null")]
     pub value: f64,
-    /// The 2.5th percentile of the resamples.
+    /// Lower end.
     #[serde(deserialize_with = "nan_where_null")]
     pub low: f64,
-    /// The 97.5th percentile.
+    /// Upper end.
     #[serde(deserialize_with = "nan_where_null")]
     pub high: f64,
 }
 
-/// A score of one table less that of another, with its 95 % bootstrap interval; NaN (null in JSON)
-/// where it is not defined.
+/// A score of one table less that of another, with its 95 % interval; NaN (null in JSON) where it is
+/// not defined.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The difference of the data as they are.
     #[serde(deserialize_with = "nan_where_null")]
     pub value: f64,
-    /// The 2.5th percentile of the resamples.
+    /// Lower end.
     #[serde(deserialize_with = "nan_where_null")]
     pub low: f64,
-    /// The 97.5th percentile.
+    /// Upper end.
     #[serde(deserialize_with = "nan_where_null")]
     pub high: f64,
     /// Share of resamples in which the difference is above 0, 0..=1.

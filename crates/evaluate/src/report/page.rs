@@ -534,7 +534,7 @@ fn how_made(parts: &PageParts<'_>) -> Section {
     row(
         "intervals",
         format!(
-            "percentile bootstrap, {} resamples of {} units, seed {}",
+            "95 %, from {} resamples of {} units, seed {}",
             bootstrap.samples,
             count(bootstrap.units),
             bootstrap.seed
@@ -555,7 +555,10 @@ fn how_made(parts: &PageParts<'_>) -> Section {
                     100 detections an image and class.",
                 "Kinds of errors: after TIDE (Bolya et al., 2020), IoU 0.5 and 0.1.",
                 "Intervals: images, or groups of images that show the same picture, are drawn with \
-                    replacement; the interval holds the middle 95 % of the scores.",
+                    replacement (bootstrap). That of a share is the exact one (Clopper and \
+                    Pearson) for as many independent cases as have the same variance (Korn and \
+                    Graubard, 1998), so that it has a width also at 0, at 1 and for few images. \
+                    That of a loss holds the middle 95 % of the resamples.",
             ]),
         )
         .details("Kinds in matches.parquet", kinds);

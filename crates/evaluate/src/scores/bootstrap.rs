@@ -7,8 +7,10 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::read::split::{ScoredImage, SplitData};
+use crate::scores::honest_interval::{Support, difference_interval, interval};
 use crate::scores::scorer::Scorer;
 use crate::scores::sheet::ScoreSheet;
+use crate::scores::support::support;
 
 /// How the intervals were made.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -41,10 +43,14 @@ pub fn resampling_units(data: &SplitData) -> (Vec<u32>, usize) {
     (of_image, units as usize)
 }
 
-/// Percentile bootstrap (Efron, 1979): draws as many units as there are, with replacement,
-/// `samples` times, and scores each draw. A resample depends on `seed` and its number only, so the
-/// result does not depend on threads. A score that is not defined in a resample (a class without
-/// objects) leaves that resample out.
+/// Draws as many units as there are, with replacement, `samples` times, and scores each draw
+/// (bootstrap; Efron, 1979). A resample depends on `seed` and its number only, so the result does
+/// not depend on threads. A score that is not defined in a resample (a class without objects)
+/// leaves that resample out.
+///
+/// The interval of a share is the exact one for as many independent cases as have the variance of
+/// the resamples (Korn and Graubard, 1998), so it has a width also where every image scores 1; that
+/// of a score without an upper bound holds the middle 95 % of the resamples.
 pub fn intervals(
     scorer: &Scorer,
     units: &(Vec<u32>, usize),
@@ -52,7 +58,8 @@ pub fn intervals(
     seed: u64,
 ) -> ScoreSheet<Interval> {
     let resampled = resample(units, samples, seed, |weights| values(&scorer.scores(weights)));
-    intervals_of(&scorer.scores(&vec![1; units.0.len()]), &resampled)
+    let point = scorer.scores(&vec![1; units.0.len()]);
+    intervals_of(&point, &resampled, &supports(scorer, units))
 }
 
 /// Scores of several tables over the same images, and their differences from the first.
@@ -64,7 +71,7 @@ pub struct PairedScores {
     pub differences: Vec<ScoreSheet<Difference>>,
 }
 
-/// Paired percentile bootstrap: each resample, drawn as in [`intervals`], is scored with every
+/// Paired bootstrap: each resample, drawn as in [`intervals`], is scored with every
 /// table, so that what is hard or easy for all of them cancels in the difference.
 ///
 /// The scorers are of the same images in the same order and of the same classes; at least one.
@@ -80,10 +87,14 @@ pub fn paired_intervals(
         scorers.iter().map(|scorer| values(&scorer.scores(weights))).collect::<Vec<_>>()
     });
     let of_table = |table: usize| resampled.iter().map(move |sample| &sample[table]);
+    let supports: Vec<_> = scorers.iter().map(|scorer| supports(scorer, units)).collect();
     let scores = points
         .iter()
         .enumerate()
-        .map(|(table, point)| intervals_of(point, &of_table(table).cloned().collect::<Vec<_>>()))
+        .map(|(table, point)| {
+            let of_table: Vec<_> = of_table(table).cloned().collect();
+            intervals_of(point, &of_table, &supports[table])
+        })
         .collect();
     let differences = points.iter().enumerate().skip(1).map(|(table, point)| {
         let less = |other: &[f64], first: &[f64]| -> Vec<f64> {
@@ -93,12 +104,15 @@ pub fn paired_intervals(
             of_table(table).zip(of_table(0)).map(|(other, first)| less(other, first)).collect();
         let mut of_points = less(&values(point), &values(&points[0])).into_iter();
         let difference = point.map(|_| of_points.next().unwrap_or(f64::NAN));
-        with_columns(&difference, &of_resamples, |value, sorted| Difference {
-            value,
-            low: percentile(sorted, 0.025),
-            high: percentile(sorted, 0.975),
-            above_zero: sorted.iter().filter(|difference| **difference > 0.0).count() as f64
-                / sorted.len() as f64,
+        let weaker = |(of_table, of_first): (&Support, &Support)| Support {
+            units: of_table.units.min(of_first.units),
+            ..*of_table
+        };
+        let of_both: Vec<_> = supports[table].iter().zip(&supports[0]).map(weaker).collect();
+        with_columns(&difference, &of_resamples, &of_both, |value, sorted, support| {
+            let (low, high) = difference_interval(value, sorted, support);
+            let above = sorted.iter().filter(|difference| **difference > 0.0).count();
+            Difference { value, low, high, above_zero: above as f64 / sorted.len() as f64 }
         })
     });
     PairedScores { scores, differences: differences.collect() }
@@ -134,28 +148,40 @@ fn values(sheet: &ScoreSheet<f64>) -> Vec<f64> {
     values
 }
 
-fn intervals_of(point: &ScoreSheet<f64>, resampled: &[Vec<f64>]) -> ScoreSheet<Interval> {
-    with_columns(point, resampled, |value, sorted| Interval {
-        value,
-        low: percentile(sorted, 0.025),
-        high: percentile(sorted, 0.975),
+/// What each score of a sheet rests on, in its order.
+fn supports(scorer: &Scorer, units: &(Vec<u32>, usize)) -> Vec<Support> {
+    let mut supports = Vec::new();
+    support(scorer, units).map(|support| supports.push(*support));
+    supports
+}
+
+fn intervals_of(
+    point: &ScoreSheet<f64>,
+    resampled: &[Vec<f64>],
+    supports: &[Support],
+) -> ScoreSheet<Interval> {
+    with_columns(point, resampled, supports, |value, sorted, support| {
+        let (low, high) = interval(value, sorted, support);
+        Interval { value, low, high }
     })
 }
 
-/// Turns each score of the data into what `turn` makes of it and of its sorted values in the
-/// resamples where it is defined.
+/// Turns each score of the data into what `turn` makes of it, of its sorted values in the resamples
+/// where it is defined, and of what it rests on.
 fn with_columns<T>(
     point: &ScoreSheet<f64>,
     resampled: &[Vec<f64>],
-    turn: impl Fn(f64, &[f64]) -> T,
+    supports: &[Support],
+    turn: impl Fn(f64, &[f64], Support) -> T,
 ) -> ScoreSheet<T> {
     let mut at = 0;
     point.map(|value| {
         let mut sorted: Vec<f64> =
             resampled.iter().map(|sample| sample[at]).filter(|value| !value.is_nan()).collect();
-        at += 1;
         sorted.sort_by(f64::total_cmp);
-        turn(*value, &sorted)
+        let turned = turn(*value, &sorted, supports[at]);
+        at += 1;
+        turned
     })
 }
 
@@ -169,27 +195,9 @@ fn draw(counts: &mut [u32], seed: u64, sample: u64) {
     }
 }
 
-/// Linear between the two nearest of sorted values, as `numpy.percentile`; NaN without values.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
-    let at = share * last as f64;
-    let below = (at.floor() as usize).min(last);
-    let above = (below + 1).min(last);
-    sorted[below] + (sorted[above] - sorted[below]) * (at - below as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_those_of_numpy() {
-        let values = [1.0, 2.0, 4.0, 8.0];
-        assert_eq!(percentile(&values, 0.5), 3.0);
-        assert_eq!(percentile(&values, 0.025), 1.075);
-        assert_eq!(percentile(&values, 1.0), 8.0);
-        assert!(percentile(&[], 0.5).is_nan());
-    }
 
     #[test]
     fn a_draw_has_as_many_units_as_there_are_and_repeats_for_its_number_only() {

@@ -48,14 +48,11 @@ impl ClassCounts {
         total(|class| class.hits) as f64 / total(|class| class.cases) as f64
     }
 
-    /// Share of predictions of the class that are right. As `sklearn.metrics.precision_score` with
-    /// `zero_division=0`: 0 where the class was never predicted; NaN where it has no cases either.
+    /// Share of predictions of the class that are right; NaN where it was never predicted. As
+    /// `sklearn.metrics.precision_score` with `zero_division=np.nan`.
     pub fn precision(&self, class: usize) -> f64 {
-        match self.classes[class] {
-            Counts { predicted: 0, cases: 0, .. } => f64::NAN,
-            Counts { predicted: 0, .. } => 0.0,
-            Counts { predicted, hits, .. } => hits as f64 / predicted as f64,
-        }
+        let Counts { predicted, hits, .. } = self.classes[class];
+        hits as f64 / predicted as f64
     }
 
     /// Share of cases of the class that are predicted as such; NaN without cases.
@@ -137,7 +134,10 @@ mod tests {
         assert_eq!(counts.recall(0), 2.0 / 3.0);
         assert_eq!(counts.recall(1), 0.0);
         assert!(counts.recall(2).is_nan() && counts.precision(2).is_nan() && counts.f1(2).is_nan());
-        assert_eq!(counts.precision(0), 2.0 / 3.0);
+        assert_eq!((counts.precision(0), counts.precision(1)), (2.0 / 3.0, 0.0));
+        let mut never_predicted = ClassCounts::new(2);
+        never_predicted.add(1, 0, 3);
+        assert!(never_predicted.precision(1).is_nan() && never_predicted.f1(1) == 0.0);
         assert_eq!(counts.balanced_accuracy(), 1.0 / 3.0);
         assert_eq!(counts.macro_f1(), 1.0 / 3.0);
     }

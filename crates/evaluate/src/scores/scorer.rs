@@ -135,6 +135,27 @@ impl Scorer {
         &self.detections
     }
 
+    /// How many classes there are.
+    pub(crate) fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Image, true and predicted class of each object; the number of classes stands for no
+    /// prediction.
+    pub(crate) fn object_cases(&self) -> Vec<(u32, u16, u16)> {
+        self.objects.iter().map(|case| (case.image, case.truth, case.predicted)).collect()
+    }
+
+    /// The same of each labelled image.
+    pub(crate) fn image_cases(&self) -> Vec<(u32, u16, u16)> {
+        self.images.iter().map(|case| (case.image, case.truth, case.predicted)).collect()
+    }
+
+    /// Images by the probability of a class.
+    pub(crate) fn ranking(&self, class: usize) -> &Ranking {
+        &self.rankings[class]
+    }
+
     /// Labelled images that have an object of a trained class.
     pub fn labelled_images(&self) -> usize {
         self.images.len()
