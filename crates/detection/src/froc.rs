@@ -60,6 +60,12 @@ impl FrocBuilder {
     pub fn add_image(&mut self, truths: &[Truth], detections: &[Detection]) {
         let image = self.images;
         self.images += 1;
+        self.add_numbered(image, truths, detections);
+    }
+
+    /// Adds an image of this number, below 2^30, which has not been added before. Images that have
+    /// neither objects nor detections need not be added.
+    pub fn add_numbered(&mut self, image: u32, truths: &[Truth], detections: &[Detection]) {
         let counts = |class: u16| match self.classes {
             ClassRule::Any | ClassRule::Same => true,
             ClassRule::Only(only) => class == only,

@@ -205,7 +205,9 @@ proptest! {
     }
 
     #[test]
-    fn auroc_counts_pairs(images in prop::collection::vec((0..6u8, any::<bool>(), 0..4u32), 0..12)) {
+    fn auroc_counts_pairs(
+        images in prop::collection::vec((0..6u8, any::<bool>(), 0..4u32), 0..12),
+    ) {
         let (mut won, mut pairs) = (0.0, 0.0);
         for (score, is_positive, weight) in &images {
             for (other, other_is_positive, other_weight) in &images {

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -14,23 +15,23 @@ use crate::failures::overlays::draw_overlays;
 use crate::read::sources::Sources;
 use crate::read::split::SplitData;
 use crate::report::ci::{self, CheckedGate};
-use crate::report::contents::{Parts, Report};
+use crate::report::contents::{Parts, Report, WithoutLeaks};
 use crate::report::figures::{self, Figure};
 use crate::report::page::{self, PageParts};
 use crate::report::words;
 use crate::scores::bootstrap::Bootstrap;
-use crate::scores::bootstrap::{Interval, intervals, resampling_units};
+use crate::scores::bootstrap::{intervals, resampling_units};
 use crate::scores::calibration::Fitted;
 use crate::scores::scorer::Scorer;
-use crate::scores::sheet::ScoreSheet;
 
 /// Changes where a report of the same inputs gets other files or fields.
-const FORMAT: &str = "report 2: confusion_matrix.cells";
+const FORMAT: &str = "report 3: detection first";
 
 /// The stage: a report for each split of `evaluate.splits` that has predictions.
 ///
 /// Gates (`evaluate.min_*`) are about the first split that is reported on: accuracy and macro F1
-/// over images, balanced accuracy and mean IoU over objects, AP50 of the detection.
+/// over images, balanced accuracy and mean IoU over objects, AP50 and mean FROC of the detection,
+/// AUROC of any finding.
 ///
 /// # Errors
 /// Fails where there are no tables or predictions, where the predictions belong to other classes or
@@ -75,10 +76,14 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
                     Some(valid) => valid,
                     None => sources.read(context, *split, predictions)?,
                 };
+                // Where the valid split has no predictions, a detector's thresholds are chosen on
+                // the split itself, and the report says so.
+                let own = (fit.fitted.is_none() && data.findings.is_detector)
+                    .then(|| Fitted::on(&data, &context.settings.evaluate));
                 let evaluation = Evaluation {
                     context,
                     sources: &sources,
-                    fitted: fit.fitted.as_ref(),
+                    fitted: fit.fitted.as_ref().or(own.as_ref()),
                     split: *split,
                     has_gates: i == 0,
                 };
@@ -100,7 +105,7 @@ pub fn run(context: &Context) -> Result<Outcome, StageError> {
 /// What comes of the valid split, whichever splits are reported on.
 #[derive(Default)]
 struct Fit {
-    /// `None` where it has no predictions with probabilities.
+    /// `None` where it has no predictions with probabilities and none of a detector.
     fitted: Option<Fitted>,
     /// The split itself, until its own report takes it.
     valid: Option<SplitData>,
@@ -110,8 +115,8 @@ impl Fit {
     fn of(context: &Context, sources: &Sources) -> Result<Self, StageError> {
         let Some(predictions) = &sources.valid else { return Ok(Fit::default()) };
         let data = sources.read(context, Split::Valid, predictions)?;
-        let fitted = Fitted::on(&data, &context.settings.evaluate.sensitivities);
-        Ok(Fit { fitted: fitted.temperature.is_some().then_some(fitted), valid: Some(data) })
+        let fitted = Fitted::on(&data, &context.settings.evaluate);
+        Ok(Fit { fitted: (!fitted.is_empty()).then_some(fitted), valid: Some(data) })
     }
 }
 
@@ -143,7 +148,13 @@ impl Evaluation<'_> {
         self.sources.check_images(self.context, &data)?;
         let publication = Publication::begin(folder)?;
         let mut files = Vec::new();
-        let match_kinds = write_matches(&data, &publication, &mut files)?;
+        let marked = match self.fitted.and_then(Fitted::operating_point) {
+            Some((_, threshold)) if data.findings.is_detector => {
+                Cow::Owned(data.from_score(threshold))
+            }
+            _ => Cow::Borrowed(&data),
+        };
+        let match_kinds = write_matches(&marked, &publication, &mut files)?;
 
         let scorer = Scorer::with_fitted(&data, self.fitted);
         let units = resampling_units(&data);
@@ -158,6 +169,7 @@ impl Evaluation<'_> {
         let parts = Parts {
             run: &self.sources.id,
             data: &data,
+            marked: &marked,
             scorer: &scorer,
             fitted: self.fitted,
             scores,
@@ -184,7 +196,7 @@ impl Evaluation<'_> {
 
         let limits = Limits::from(&self.context.settings.resize);
         let (overlays, undrawn) =
-            draw_overlays(&data, &self.context.dataset, settings.overlays, &limits);
+            draw_overlays(&marked, &self.context.dataset, settings.overlays, &limits);
         if let Some(first) = undrawn.first() {
             self.context.reporter.warn(format_args!(
                 "{}: {} images could not be drawn; the first: {first}",
@@ -198,7 +210,7 @@ impl Evaluation<'_> {
         }
         let parts = PageParts {
             report: &report,
-            data: &data,
+            marked: &marked,
             sources: self.sources,
             run: &run,
             figures: &figures,
@@ -242,14 +254,26 @@ fn write_matches(
 }
 
 fn score_figures(data: &SplitData, scorer: &Scorer, report: &Report) -> Vec<Figure> {
-    vec![
+    let mut found = vec![
+        figures::froc_figure(data, scorer, report),
         figures::precision_recall_figure(data, scorer),
         figures::roc_figure(data, scorer, report),
-        figures::reliability_figure(scorer),
-        figures::confusion_figure(report),
-        figures::recall_figure(report),
-        figures::kinds_figure(report),
-    ]
+    ];
+    if report.findings.is_some() {
+        found.extend([
+            figures::finding_roc_figure(scorer, report),
+            figures::mark_confusion_figure(report),
+            figures::found_by_class_figure(data, report),
+        ]);
+    } else {
+        found.extend([
+            figures::reliability_figure(scorer),
+            figures::confusion_figure(report),
+            figures::recall_figure(report),
+        ]);
+    }
+    found.push(figures::kinds_figure(report));
+    found
 }
 
 /// The scores of the images that no other split shows, where it shows some.
@@ -257,16 +281,14 @@ fn without_leaks(
     data: &SplitData,
     fitted: Option<&Fitted>,
     bootstrap: Bootstrap,
-) -> Option<(u64, ScoreSheet<Interval>)> {
+) -> Option<WithoutLeaks> {
     let kept = data.only(|image| image.leak_group.is_none());
     if kept.images.len() == data.images.len() {
         return None;
     }
     let scorer = Scorer::with_fitted(&kept, fitted);
-    Some((
-        kept.images.len() as u64,
-        intervals(&scorer, &resampling_units(&kept), bootstrap.samples, bootstrap.seed),
-    ))
+    let scores = intervals(&scorer, &resampling_units(&kept), bootstrap.samples, bootstrap.seed);
+    Some(WithoutLeaks { majority_share: scorer.majority_share(), scores, data: kept })
 }
 
 /// Every gate that is asked for.
@@ -292,6 +314,18 @@ fn checked_gates(report: &Report, settings: &EvaluateSettings) -> Vec<CheckedGat
             settings.min_mean_iou,
         ),
         ("ap50", "AP50", report.detection.scores.ap50.value, settings.min_ap50),
+        (
+            "froc",
+            "mean sensitivity at 1/8 to 8 false alarms an image",
+            report.detection.froc.any_class.mean.value,
+            settings.min_froc,
+        ),
+        (
+            "finding_auroc",
+            "AUROC of any finding",
+            report.findings.as_ref().map_or(f64::NAN, |findings| findings.auroc.value),
+            settings.min_finding_auroc,
+        ),
     ];
     let check = |(key, words, figure, limit): (&str, &str, f64, f64)| {
         // A score that is not defined meets no limit; it is reported as 0, because JSON has no NaN.
@@ -334,6 +368,8 @@ fn summary(report: Report, gates: Vec<Gate>) -> ReportSummary {
         mean_iou: report.objects_level.mean_iou,
         ap: report.detection.scores.ap,
         ap50: report.detection.scores.ap50,
+        froc: report.detection.froc.any_class.mean,
+        finding_auroc: report.findings.as_ref().map(|findings| findings.auroc),
         in_words: words::lead(&report).join(" "),
         excluded: report.excluded,
         gates,

@@ -26,6 +26,7 @@ fn random_split(random: &mut ChaCha8Rng) -> SplitData {
         truths: Vec::new(),
         predictions: Vec::new(),
         probabilities: Vec::new(),
+        findings: Default::default(),
         excluded: Vec::new(),
         images_by_status: Default::default(),
         fingerprints_known: false,
@@ -96,6 +97,7 @@ fn image(
         leak_group: None,
         source: 0,
         light: None,
+        is_looked_at: true,
     }
 }
 

@@ -53,6 +53,7 @@ fn drawn(number: u64) -> SplitData {
             leak_group: None,
             source: 0,
             light: None,
+            is_looked_at: true,
         });
     }
     SplitData {
@@ -63,6 +64,7 @@ fn drawn(number: u64) -> SplitData {
         truths,
         predictions,
         probabilities,
+        findings: Default::default(),
         excluded: Vec::new(),
         images_by_status: BTreeMap::new(),
         fingerprints_known: true,
@@ -133,6 +135,7 @@ fn drawn_detections(draw: &Draw, number: u64) -> SplitData {
         truths: Vec::new(),
         predictions: Vec::new(),
         probabilities: Vec::new(),
+        findings: Default::default(),
         excluded: Vec::new(),
         images_by_status: BTreeMap::new(),
         fingerprints_known: true,
@@ -165,6 +168,7 @@ fn drawn_detections(draw: &Draw, number: u64) -> SplitData {
                 leak_group: (draw.copies > 1).then_some(i as i32),
                 source: 0,
                 light: None,
+                is_looked_at: true,
             });
         }
     }

@@ -25,6 +25,7 @@ fn split_of(answers: &[(bool, f64)], leak_groups: Option<usize>) -> SplitData {
         leak_group: leak_groups.map(|size| (i / size) as i32),
         source: 0,
         light: None,
+        is_looked_at: true,
     };
     let prediction = |(is_right, iou): &(bool, f64)| Prediction {
         rank: 1,
@@ -40,6 +41,7 @@ fn split_of(answers: &[(bool, f64)], leak_groups: Option<usize>) -> SplitData {
         truths: vec![Truth { line: 1, class: 0, unit_box: OBJECT, area: 1.0 }; answers.len()],
         predictions: answers.iter().map(prediction).collect(),
         probabilities: vec![f32::NAN; 2 * answers.len()],
+        findings: Default::default(),
         excluded: Vec::new(),
         images_by_status: Default::default(),
         fingerprints_known: leak_groups.is_some(),

@@ -14,6 +14,7 @@ pub struct LineChart {
     y_name: String,
     lines: Vec<(String, Vec<(f64, f64)>)>,
     x_range: Option<(f64, f64)>,
+    x_ticks: Vec<(f64, String)>,
     y_range: Option<(f64, f64)>,
     reference: Option<[(f64, f64); 2]>,
     square: bool,
@@ -47,6 +48,18 @@ impl LineChart {
     /// Both axes from 0 to 1 in a square: PR and ROC curves.
     pub fn share_axes(mut self) -> Self {
         (self.x_range, self.y_range, self.square) = (Some((0.0, 1.0)), Some((0.0, 1.0)), true);
+        self
+    }
+
+    /// Fixes the horizontal axis, and names these values on it: for an axis of logarithms.
+    pub fn x_axis<S: Into<String>>(
+        mut self,
+        low: f64,
+        high: f64,
+        ticks: impl IntoIterator<Item = (f64, S)>,
+    ) -> Self {
+        self.x_range = Some((low, high));
+        self.x_ticks = ticks.into_iter().map(|(value, label)| (value, label.into())).collect();
         self
     }
 
@@ -107,7 +120,8 @@ impl LineChart {
         };
         let body = html! {
             (legend)
-            (plot.axes(&self.x_name, &self.y_name))
+            @if self.x_ticks.is_empty() { (plot.axes(&self.x_name, &self.y_name)) } @else {
+                (plot.axes_with_ticks(&self.x_ticks, &self.x_name, &self.y_name)) }
             @if let Some(reference) = &self.reference { path.reference d=(path(reference)) {} }
             @for (i, (name, points)) in self.lines.iter().enumerate() {
                 @let last = points.last().map(|(x, y)| format!("{}, last point {}, {}",

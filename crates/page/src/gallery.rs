@@ -60,6 +60,7 @@ pub struct Picture {
     facets: Vec<String>,
     size: Option<(u32, u32)>,
     outlines: Vec<Outline>,
+    link: Option<String>,
 }
 
 impl Picture {
@@ -74,7 +75,17 @@ impl Picture {
             facets: Vec::new(),
             size: None,
             outlines: Vec::new(),
+            link: None,
         }
+    }
+
+    /// Makes the picture a link to a file next to the page, such as a larger one: a relative path
+    /// of letters, digits, `/`, `.`, `_` and `-`; any other is left out.
+    pub fn link(mut self, path: &str) -> Self {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+        let is_relative = !path.is_empty() && !path.starts_with('/') && path.chars().all(is_plain);
+        self.link = is_relative.then(|| path.to_owned());
+        self
     }
 
     /// Gives the picture another title.
@@ -221,7 +232,9 @@ impl Render for Gallery {
                 div.gallery {
                     @for picture in &self.pictures {
                         figure class={ "picture" (classes(picture)) } {
-                            (picture.image())
+                            @if let Some(link) = &picture.link {
+                                a href=(link) { (picture.image()) }
+                            } @else { (picture.image()) }
                             figcaption { strong { (clean(&picture.title)) } @for line in
                                 &picture.lines { span { (clean(line)) } } }
                         }
@@ -251,5 +264,18 @@ mod tests {
                 && html.contains("id=\"pick-worst1-0-1\"")
         );
         assert!(!html.contains("<script"));
+    }
+
+    #[test]
+    fn a_picture_links_to_files_next_to_the_page_alone() {
+        let rendered = |path: &str| {
+            let mut gallery = Gallery::new("a");
+            gallery.push(Picture::new("image/png", b"x", "a").link(path));
+            gallery.render().into_string()
+        };
+        assert!(rendered("overlays/miss-0001.png").contains("<a href=\"overlays/miss-0001.png\">"));
+        for path in ["javascript:alert(1)", "/etc/passwd", "http://x", "a b", "\"x", ""] {
+            assert!(!rendered(path).contains("<a "), "{path}");
+        }
     }
 }

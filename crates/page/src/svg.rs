@@ -160,14 +160,21 @@ impl Plot {
 
     /// Grid lines, tick labels and axis names.
     pub fn axes(&self, x_name: &str, y_name: &str) -> Markup {
+        let (low, high) = (self.x.0.min(self.x.1), self.x.0.max(self.x.1));
+        let round = ticks(low, high, (self.width / 70.0) as usize);
+        let named: Vec<_> = round.into_iter().map(|tick| (tick, number(tick))).collect();
+        self.axes_with_ticks(&named, x_name, y_name)
+    }
+
+    /// The same with these values and labels on the horizontal axis.
+    pub fn axes_with_ticks(&self, x: &[(f64, String)], x_name: &str, y_name: &str) -> Markup {
         let middle = self.left + self.width / 2.0;
         html! {
-            @for tick in ticks(self.x.0.min(self.x.1), self.x.0.max(self.x.1), (self.width / 70.0)
-                as usize) {
-                line.grid x1=(px(self.at_x(tick))) x2=(px(self.at_x(tick))) y1=(px(self.top))
+            @for (tick, label) in x {
+                line.grid x1=(px(self.at_x(*tick))) x2=(px(self.at_x(*tick))) y1=(px(self.top))
                     y2=(px(self.bottom())) {}
-                text.tick.middle x=(px(self.at_x(tick))) y=(px(self.bottom() + 17.0)) {
-                    (number(tick)) }
+                text.tick.middle x=(px(self.at_x(*tick))) y=(px(self.bottom() + 17.0)) {
+                    (clean(label)) }
             }
             @for tick in ticks(self.y.0.min(self.y.1), self.y.0.max(self.y.1), (self.height /
                 45.0) as usize) {

@@ -50,7 +50,7 @@ impl Margin {
 
 /// The margin of each score that `ossify-evaluate compare` judges.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct MaxDrop {
     /// Accuracy over images.
     pub accuracy: Margin,
@@ -60,19 +60,30 @@ pub struct MaxDrop {
     pub mean_iou: Margin,
     /// AP at IoU 0.5.
     pub ap50: Margin,
+    /// Mean sensitivity at 1/8 to 8 false alarms an image, of detectors.
+    pub froc: Margin,
+    /// AUROC of any finding by image, of detectors.
+    pub finding_auroc: Margin,
 }
 
 impl Default for MaxDrop {
     /// No drop at all.
     fn default() -> Self {
         let none = Margin::Most(0.0);
-        MaxDrop { accuracy: none, macro_f1: none, mean_iou: none, ap50: none }
+        MaxDrop {
+            accuracy: none,
+            macro_f1: none,
+            mean_iou: none,
+            ap50: none,
+            froc: none,
+            finding_auroc: none,
+        }
     }
 }
 
 impl MaxDrop {
     pub(crate) fn names() -> Vec<&'static str> {
-        vec!["accuracy", "macro_f1", "mean_iou", "ap50"]
+        vec!["accuracy", "macro_f1", "mean_iou", "ap50", "froc", "finding_auroc"]
     }
 
     /// The margin, or why it does not fit.
@@ -87,7 +98,8 @@ impl MaxDrop {
 
 impl Entries for MaxDrop {
     fn to_entries(&self) -> toml::Table {
-        let margins = [self.accuracy, self.macro_f1, self.mean_iou, self.ap50];
+        let margins =
+            [self.accuracy, self.macro_f1, self.mean_iou, self.ap50, self.froc, self.finding_auroc];
         let values = margins.map(|margin| match margin {
             Margin::Most(most) => most.to_toml(),
             Margin::Off(_) => toml::Value::String("off".into()),

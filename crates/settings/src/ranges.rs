@@ -48,8 +48,8 @@ fn repeated<T: Eq + Hash>(values: &[T]) -> Option<&T> {
     values.iter().find(|value| !seen.insert(*value))
 }
 
-/// Up to ten sensitivities, each above 0 and below 1.
-pub(crate) fn sensitivities(values: &[f64]) -> Result<(), String> {
+/// Up to ten shares, each above 0 and below 1.
+pub(crate) fn shares(values: &[f64]) -> Result<(), String> {
     match values.iter().find(|value| !(**value > 0.0 && **value < 1.0)) {
         Some(value) => Err(format!("each should be above 0 and below 1, but one is {value}")),
         None if values.len() > 10 => {

@@ -22,8 +22,8 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// A score of one table less that of another, with its 95 % interval; NaN (null in JSON) where it is
-/// not defined.
+/// A score of one table less that of another, with its 95 % interval; NaN (null in JSON) where it
+/// is not defined.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The difference of the data as they are.
@@ -83,6 +83,10 @@ pub struct ReportSummary {
     pub ap: Interval,
     /// AP at an IoU of 0.5.
     pub ap50: Interval,
+    /// Mean sensitivity over objects at 1/8 to 8 false alarms an image.
+    pub froc: Interval,
+    /// AUROC of any finding by image; null of a classifier.
+    pub finding_auroc: Option<Interval>,
     /// What is not scored.
     pub excluded: Vec<Excluded>,
     /// The verdict, for people.
@@ -129,6 +133,10 @@ pub struct ComparedSummary {
     pub mean_iou: Difference,
     /// Of AP at an IoU of 0.5.
     pub ap50: Difference,
+    /// Of the mean sensitivity over objects at 1/8 to 8 false alarms an image.
+    pub froc: Difference,
+    /// Of the AUROC of any finding by image.
+    pub finding_auroc: Difference,
     /// Images that the baseline alone gets right.
     pub right_to_wrong: u64,
     /// Images that the other table alone gets right.

@@ -1,4 +1,5 @@
 use ossify_contract::{Gate, SCHEMA_VERSION};
+use ossify_vocabulary::Task;
 use serde::Serialize;
 
 use crate::compare::changes::{ConfusionChange, ImageChanges, confusion_changes, image_changes};
@@ -8,7 +9,8 @@ use crate::scores::bootstrap::{Difference, Interval, PairedScores};
 use crate::scores::confusion::{ClassCounts, Confusion};
 use crate::scores::scorer::Scorer;
 use crate::scores::sheet::{
-    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, ScoreSheet, ScoresOfClass,
+    DetectionOfClass, DetectionScores, FindingScores, FrocScores, ImageScores, ObjectScores,
+    ScoreSheet, ScoresOfClass,
 };
 
 /// `compare.json`: several predictions tables over the same images of a split.
@@ -20,6 +22,8 @@ pub struct Comparison {
     pub ossify_version: &'static str,
     /// The split.
     pub split: String,
+    /// Whether a table is a detector's: the scores of any number of boxes an image come first.
+    pub task: Task,
     /// Images that are scored: readable, and labelled or background.
     pub images: u64,
     /// Labelled images with an object of a trained class: those of the image level.
@@ -78,6 +82,10 @@ pub struct Levels<T> {
     pub image_level: ImageScores<T>,
     /// The COCO protocol.
     pub detection: DetectionScores<T>,
+    /// Sensitivity over objects against false alarms an image, whatever the classes.
+    pub froc: FrocScores<T>,
+    /// Any finding by image.
+    pub findings: FindingScores<T>,
     /// By class.
     pub per_class: Vec<ClassLevels<T>>,
 }
@@ -99,7 +107,7 @@ pub struct ClassLevels<T> {
 /// A score that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScoreName {
-    /// What it is over: `images`, `objects` or `detection`.
+    /// What it is over: `images`, `objects`, `detection`, `froc` or `findings`.
     pub level: &'static str,
     /// As in JSON.
     pub key: &'static str,
@@ -118,7 +126,7 @@ const fn loss(level: &'static str, key: &'static str, words: &'static str) -> Sc
 }
 
 /// Names of the scores in the order of [`Levels::scores`].
-const SCORE_NAMES: [ScoreName; 19] = [
+const SCORE_NAMES: [ScoreName; 28] = [
     score("images", "accuracy", "accuracy"),
     score("images", "top2_accuracy", "top-2 accuracy"),
     score("images", "macro_f1", "macro F1"),
@@ -138,6 +146,15 @@ const SCORE_NAMES: [ScoreName; 19] = [
     score("detection", "ar1", "AR1"),
     score("detection", "ar10", "AR10"),
     score("detection", "ar100", "AR100"),
+    score("froc", "mean", "mean FROC"),
+    score("froc", "at_eighth", "found at 1/8 false alarm an image"),
+    score("froc", "at_quarter", "found at 1/4 false alarm an image"),
+    score("froc", "at_half", "found at 1/2 false alarm an image"),
+    score("froc", "at_1", "found at 1 false alarm an image"),
+    score("froc", "at_2", "found at 2 false alarms an image"),
+    score("froc", "at_4", "found at 4 false alarms an image"),
+    score("froc", "at_8", "found at 8 false alarms an image"),
+    score("findings", "auroc", "AUROC of any finding"),
 ];
 
 impl<T: Copy> Levels<T> {
@@ -155,6 +172,8 @@ impl<T: Copy> Levels<T> {
             objects_level: sheet.objects,
             image_level: sheet.images,
             detection: sheet.detection,
+            froc: sheet.froc,
+            findings: sheet.findings,
         }
     }
 
@@ -164,18 +183,28 @@ impl<T: Copy> Levels<T> {
         self.image_level.map(|score| found.push(*score));
         self.objects_level.map(|score| found.push(*score));
         self.detection.map(|score| found.push(*score));
+        self.froc.map(|score| found.push(*score));
+        self.findings.map(|score| found.push(*score));
         SCORE_NAMES.into_iter().zip(found).collect()
     }
 
-    /// The scores that `evaluate.max_drop` has margins for, with the names of their keys and what
-    /// people call them.
-    pub(crate) fn headlines(&self) -> [(&'static str, &'static str, T); 4] {
-        [
-            ("accuracy", "image accuracy", self.image_level.accuracy),
-            ("macro_f1", "macro F1 over images", self.image_level.macro_f1),
-            ("mean_iou", "mean IoU over objects", self.objects_level.mean_iou),
-            ("ap50", "AP50", self.detection.ap50),
-        ]
+    /// The scores that `evaluate.max_drop` has margins for, of detectors or of classifiers, with
+    /// the names of their keys and what people call them.
+    pub(crate) fn headlines(&self, task: Task) -> Vec<(&'static str, &'static str, T)> {
+        let ap50 = ("ap50", "AP50", self.detection.ap50);
+        match task {
+            Task::Classify => vec![
+                ("accuracy", "image accuracy", self.image_level.accuracy),
+                ("macro_f1", "macro F1 over images", self.image_level.macro_f1),
+                ("mean_iou", "mean IoU over objects", self.objects_level.mean_iou),
+                ap50,
+            ],
+            Task::Detect => vec![
+                ap50,
+                ("froc", "mean FROC", self.froc.mean),
+                ("finding_auroc", "AUROC of any finding", self.findings.auroc),
+            ],
+        }
     }
 }
 
@@ -221,6 +250,11 @@ impl Comparison {
             schema_version: SCHEMA_VERSION,
             ossify_version: env!("CARGO_PKG_VERSION"),
             split: data[0].split.to_string(),
+            task: if data.iter().any(|data| data.findings.is_detector) {
+                Task::Detect
+            } else {
+                Task::Classify
+            },
             images: data[0].images.len() as u64,
             labelled_images: scorers[0].labelled_images() as u64,
             objects: data[0].truths.len() as u64,
@@ -248,6 +282,12 @@ fn is_same(a: &SplitData, b: &SplitData) -> bool {
             .iter()
             .map(|p| p.to_bits())
             .eq(b.probabilities.iter().map(|p| p.to_bits()))
+        && a.findings.any.iter().chain(&a.findings.of_class).map(|score| score.to_bits()).eq(b
+            .findings
+            .any
+            .iter()
+            .chain(&b.findings.of_class)
+            .map(|score| score.to_bits()))
 }
 
 #[cfg(test)]
@@ -282,10 +322,23 @@ mod tests {
             ar10: number,
             ar100: number,
         };
+        let froc = FrocScores {
+            mean: number,
+            at_eighth: number,
+            at_quarter: number,
+            at_half: number,
+            at_1: number,
+            at_2: number,
+            at_4: number,
+            at_8: number,
+        };
+        let findings = FindingScores { auroc: number };
         let texts = [
             ("images", serde_json::to_string(&images)),
             ("objects", serde_json::to_string(&objects)),
             ("detection", serde_json::to_string(&detection)),
+            ("froc", serde_json::to_string(&froc)),
+            ("findings", serde_json::to_string(&findings)),
         ];
         let mut keys = Vec::new();
         for (level, text) in texts {
@@ -301,6 +354,8 @@ mod tests {
             objects_level: objects,
             image_level: images,
             detection,
+            froc,
+            findings,
             per_class: Vec::new(),
         };
         assert_eq!(levels.scores().len(), SCORE_NAMES.len());

@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use ossify_contract::Gate;
 use ossify_settings::{DropTest, EvaluateSettings, Margin, MaxDrop, StageError};
+use ossify_vocabulary::Task;
 
 use crate::compare::comparison::Comparison;
 use crate::scores::bootstrap::{Difference, Interval};
@@ -15,7 +16,9 @@ const ROUNDING: f64 = 1e-12;
 /// # Errors
 /// A usage error that names both keys.
 pub(crate) fn check_settings(settings: &EvaluateSettings) -> Result<(), StageError> {
-    let has_margin = margins(&settings.max_drop).into_iter().any(|margin| margin.most().is_some());
+    let MaxDrop { accuracy, macro_f1, mean_iou, ap50, froc, finding_auroc } = settings.max_drop;
+    let margins = [accuracy, macro_f1, mean_iou, ap50, froc, finding_auroc];
+    let has_margin = margins.into_iter().any(|margin| margin.most().is_some());
     if has_margin && settings.bootstrap_samples == 0 && settings.drop_test != DropTest::Measured {
         return Err(StageError::Usage(anyhow!(
             "evaluate.drop_test = \"{}\" judges by intervals, and evaluate.bootstrap_samples = 0 \
@@ -27,9 +30,14 @@ pub(crate) fn check_settings(settings: &EvaluateSettings) -> Result<(), StageErr
     Ok(())
 }
 
-/// In the order of [`super::Levels::headlines`].
-fn margins(max_drop: &MaxDrop) -> [Margin; 4] {
-    [max_drop.accuracy, max_drop.macro_f1, max_drop.mean_iou, max_drop.ap50]
+/// The margins of [`super::Levels::headlines`], in their order.
+pub(crate) fn margins(max_drop: &MaxDrop, task: Task) -> Vec<Margin> {
+    match task {
+        Task::Classify => {
+            vec![max_drop.accuracy, max_drop.macro_f1, max_drop.mean_iou, max_drop.ap50]
+        }
+        Task::Detect => vec![max_drop.ap50, max_drop.froc, max_drop.finding_auroc],
+    }
 }
 
 /// The margins that were not kept, table by table. A score that the baseline does not have cannot
@@ -37,11 +45,12 @@ fn margins(max_drop: &MaxDrop) -> [Margin; 4] {
 pub(crate) fn unmet(comparison: &Comparison, settings: &EvaluateSettings) -> Vec<Gate> {
     let mut gates = Vec::new();
     for (other, table) in comparison.comparisons.iter().zip(&comparison.tables[1..]) {
-        let baselines = comparison.baseline().scores.headlines();
-        let scores =
-            table.scores.headlines().into_iter().zip(baselines).zip(other.differences.headlines());
+        let task = comparison.task;
+        let baselines = comparison.baseline().scores.headlines(task);
+        let scores = table.scores.headlines(task).into_iter().zip(baselines);
+        let scores = scores.zip(other.differences.headlines(task));
         for ((((key, words, score), (_, _, baseline)), (_, _, difference)), margin) in
-            scores.zip(margins(&settings.max_drop))
+            scores.zip(margins(&settings.max_drop, task))
         {
             let Some(limit) = margin.most() else { continue };
             let sides = Sides {

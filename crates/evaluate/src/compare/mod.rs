@@ -27,6 +27,9 @@ use crate::scores::bootstrap::Bootstrap;
 use crate::scores::bootstrap::{paired_intervals, resampling_units};
 use crate::scores::scorer::Scorer;
 
+/// Changes where a comparison of the same inputs gets other files or fields.
+const FORMAT: &str = "comparison 2: froc and findings";
+
 /// Compares predictions with a baseline over each split of `evaluate.splits`. Both are named as in
 /// `evaluate.predictions`: an id, `latest`, or the path of a predictions table.
 ///
@@ -54,7 +57,7 @@ pub fn compare(
         // Gates are about the first split: the same split must run again where it takes or loses
         // that place.
         let mut fingerprint = context.fingerprint("compare", &["general", "evaluate"]);
-        fingerprint.add(if has_gates { "first" } else { "further" }).add(
+        fingerprint.add(FORMAT).add(if has_gates { "first" } else { "further" }).add(
             if ossify_storage::is_dir(&context.dataset).unwrap_or(true) {
                 "drawn"
             } else {
@@ -186,6 +189,8 @@ fn summary(comparison: &Comparison) -> ComparisonSummary {
         macro_f1: other.differences.image_level.macro_f1,
         mean_iou: other.differences.objects_level.mean_iou,
         ap50: other.differences.detection.ap50,
+        froc: other.differences.froc.mean,
+        finding_auroc: other.differences.findings.auroc,
         right_to_wrong: other.images.right_to_wrong,
         wrong_to_right: other.images.wrong_to_right,
         mcnemar_p: other.images.mcnemar_p,

@@ -3,10 +3,11 @@
 use ossify_page::{
     Column, ForestChart, NoteKind, Page, Section, Svg, Table, TableCell, Tile, count, percent,
 };
-use ossify_settings::{DropTest, EvaluateSettings, Margin};
+use ossify_settings::{DropTest, EvaluateSettings};
 
 use crate::compare::changes::{ConfusionChange, ImageChange, Seen};
 use crate::compare::comparison::{AgainstBaseline, Comparison};
+use crate::compare::gates::margins;
 use crate::compare::pictures::{self, ChangedPicture};
 use crate::compare::tables::ComparedTables;
 use crate::compare::words::{Reading, difference_interval, difference_value, p_value, signed};
@@ -91,10 +92,10 @@ fn in_words(comparison: &Comparison, judged: Option<&EvaluateSettings>) -> Secti
         }
         let tiles = other
             .differences
-            .headlines()
+            .headlines(comparison.task)
             .into_iter()
-            .zip(comparison.tables[i + 1].scores.headlines())
-            .zip(comparison.baseline().scores.headlines());
+            .zip(comparison.tables[i + 1].scores.headlines(comparison.task))
+            .zip(comparison.baseline().scores.headlines(comparison.task));
         section = section.tiles(tiles.map(
             |(((_, words, difference), (_, _, after)), (_, _, before))| {
                 let reading = Reading::of(&difference, false).as_str();
@@ -106,24 +107,22 @@ fn in_words(comparison: &Comparison, judged: Option<&EvaluateSettings>) -> Secti
             },
         ));
     }
-    section.paragraph(margins_in_words(judged))
+    section.paragraph(margins_in_words(comparison, judged))
 }
 
-fn margins_in_words(judged: Option<&EvaluateSettings>) -> String {
+fn margins_in_words(comparison: &Comparison, judged: Option<&EvaluateSettings>) -> String {
     let Some(settings) = judged else {
         return "Margins (evaluate.max_drop) are judged on the first split of evaluate.splits, \
             which is another one."
             .into();
     };
-    let margins = settings.max_drop;
-    let named = [
-        ("image accuracy", margins.accuracy),
-        ("macro F1", margins.macro_f1),
-        ("mean IoU", margins.mean_iou),
-        ("AP50", margins.ap50),
-    ];
-    let set = |(words, margin): (&str, Margin)| margin.most().map(|most| format!("{words} {most}"));
-    let set: Vec<String> = named.into_iter().filter_map(set).collect();
+    let named = comparison.baseline().scores.headlines(comparison.task);
+    let margins = margins(&settings.max_drop, comparison.task);
+    let set: Vec<String> = named
+        .into_iter()
+        .zip(margins)
+        .filter_map(|((_, words, _), margin)| Some(format!("{words} {}", margin.most()?)))
+        .collect();
     if set.is_empty() {
         return "No margin is set (evaluate.max_drop): no drop is too large.".into();
     }
@@ -152,7 +151,12 @@ fn score_forest(comparison: &Comparison) -> Svg {
     let mut chart =
         forest(comparison, &format!("Scores, less those of {}", comparison.baseline().name));
     for (i, (name, _)) in of_each[0].iter().enumerate().filter(|(_, (name, _))| !name.is_loss) {
-        let label = if name.level == "detection" {
+        let of_boxes = ["detection", "froc", "findings"].contains(&name.level);
+        let is_defined = |scores: &Vec<(_, Difference)>| !scores[i].1.value.is_nan();
+        if !of_each.iter().any(is_defined) {
+            continue;
+        }
+        let label = if of_boxes {
             name.words.to_owned()
         } else {
             format!("{}, {}", name.words, name.level)
@@ -426,7 +430,7 @@ fn how_made(comparison: &Comparison, tables: &ComparedTables) -> Section {
             None => source
                 .predictions
                 .first()
-                .map(|(_, path)| path.display().to_string())
+                .map(|(_, files)| files.predictions.display().to_string())
                 .unwrap_or_default(),
         };
         table.push([TableCell::new(format!("predictions {name}")), TableCell::code(origin)]);

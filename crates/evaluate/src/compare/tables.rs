@@ -41,7 +41,7 @@ impl ComparedTables {
                     .predictions
                     .first()
                     .filter(|_| source.manifest.is_none())
-                    .map(|(_, path)| path.clone());
+                    .map(|(_, files)| files.predictions.clone());
                 (source.id.clone(), path)
             })
             .collect();

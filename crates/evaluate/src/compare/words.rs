@@ -187,7 +187,7 @@ pub(crate) fn verdict(comparison: &Comparison, at: usize) -> Vec<String> {
 
 fn scores_in_words(comparison: &Comparison, other: &AgainstBaseline) -> String {
     let (name, baseline, split) = (&other.name, &comparison.baseline().name, &comparison.split);
-    let headlines = other.differences.headlines();
+    let headlines = other.differences.headlines(comparison.task);
     let with = |wanted: &[Reading], has_figures: bool| -> Vec<String> {
         let chosen = headlines
             .iter()
@@ -257,10 +257,10 @@ pub(crate) fn terminal_table(comparison: &Comparison, at: usize) -> Vec<String> 
     let mut rows = vec![head];
     let scores = baseline
         .scores
-        .headlines()
+        .headlines(comparison.task)
         .into_iter()
-        .zip(table.scores.headlines())
-        .zip(other.differences.headlines());
+        .zip(table.scores.headlines(comparison.task))
+        .zip(other.differences.headlines(comparison.task));
     for (((_, words, before), (_, _, after)), (_, _, difference)) in scores {
         let interval = if difference.low.is_nan() {
             "–".into()

@@ -11,7 +11,7 @@ const THUMBNAIL_SIDE: u32 = 320;
 const THUMBNAIL_THICKNESS: u32 = 2;
 const THUMBNAIL_QUALITY: u8 = 80;
 /// Predictions drawn of a table and image.
-const PREDICTIONS_DRAWN: usize = 3;
+const PREDICTIONS_DRAWN: usize = 10;
 
 /// Draws on all threads; returns what could be drawn, in order, and a sentence for each that could
 /// not.

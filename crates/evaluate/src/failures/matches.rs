@@ -128,6 +128,7 @@ mod tests {
             leak_group: None,
             source: 0,
             light: None,
+            is_looked_at: true,
         };
         let data = SplitData {
             split: Split::Test,
@@ -137,6 +138,7 @@ mod tests {
             truths: truths.iter().enumerate().map(truth).collect(),
             predictions: predictions.iter().enumerate().map(prediction).collect(),
             probabilities: vec![f32::NAN; 2],
+            findings: Default::default(),
             excluded: Vec::new(),
             images_by_status: Default::default(),
             fingerprints_known: false,

@@ -2,6 +2,7 @@
 
 pub(crate) mod confused_pairs;
 pub(crate) mod drawing;
+pub(crate) mod hits;
 pub(crate) mod matches;
 pub(crate) mod overlays;
 pub(crate) mod slices;

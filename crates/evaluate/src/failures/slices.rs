@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::read::split::{Light, ScoredImage, SplitData, Truth};
 
-/// Scores over a part of the objects, such as small ones.
+/// Scores over a part of the objects, such as small ones, each against a box: of a classifier the
+/// first one of its image, of a detector the one with the highest IoU.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Slice {
     /// The property that the objects are divided by.
@@ -15,7 +16,9 @@ pub struct Slice {
     pub objects: u64,
     /// Share whose class was predicted; null without objects.
     pub accuracy: Option<f64>,
-    /// Mean IoU with the image's first prediction; null without objects.
+    /// Share that a box hits with an IoU of at least 0.5; null without objects.
+    pub found: Option<f64>,
+    /// Mean IoU with that box; null without objects.
     pub mean_iou: Option<f64>,
 }
 
@@ -138,7 +141,7 @@ fn thirds(
     slices
 }
 
-/// What the first prediction of an image says of one of its objects.
+/// What a box says of an object.
 #[derive(Clone, Copy)]
 struct Answer {
     is_right: bool,
@@ -147,11 +150,17 @@ struct Answer {
 
 /// All objects with their images and answers.
 fn answers(data: &SplitData) -> impl Iterator<Item = (&ScoredImage, &Truth, Answer)> {
-    data.images.iter().flat_map(|image| {
-        let first = data.predictions_of(image).first();
+    data.images.iter().flat_map(move |image| {
+        let predictions = data.predictions_of(image);
+        let judged = if data.findings.is_detector { predictions.len() } else { 1 };
         data.truths_of(image).iter().map(move |truth| {
-            let is_right = first.is_some_and(|prediction| prediction.class == truth.class);
-            let iou = first.map_or(0.0, |prediction| prediction.unit_box.iou(&truth.unit_box));
+            let with_iou = predictions.iter().take(judged).map(|prediction| {
+                (prediction.unit_box.iou(&truth.unit_box), prediction.class == truth.class)
+            });
+            let best = with_iou.reduce(|best, next| if next.0 > best.0 { next } else { best });
+            let (iou, is_right) = best.unwrap_or((0.0, false));
+            // A box somewhere else says nothing of the object's class.
+            let is_right = is_right && (iou > 0.0 || !data.findings.is_detector);
             (image, truth, Answer { is_right, iou })
         })
     })
@@ -162,6 +171,7 @@ fn answers(data: &SplitData) -> impl Iterator<Item = (&ScoredImage, &Truth, Answ
 struct Sums {
     objects: u64,
     hits: u64,
+    found: u64,
     iou: f64,
 }
 
@@ -169,6 +179,7 @@ impl Sums {
     fn add(&mut self, answer: Answer) {
         self.objects += 1;
         self.hits += u64::from(answer.is_right);
+        self.found += u64::from(answer.iou >= 0.5);
         self.iou += answer.iou;
     }
 
@@ -179,6 +190,7 @@ impl Sums {
             part,
             objects: self.objects,
             accuracy: share(self.hits as f64),
+            found: share(self.found as f64),
             mean_iou: share(self.iou),
         }
     }

@@ -36,6 +36,16 @@ pub enum InputError {
         /// One of them.
         example: String,
     },
+    /// What the table of looked-at images says does not fit the predictions.
+    #[error("{}, `{image_id}`: {reason}", path.display())]
+    BadImageRow {
+        /// The table of images.
+        path: PathBuf,
+        /// The image.
+        image_id: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A value that no prediction can have.
     #[error("{}, prediction of rank {rank} for `{image_id}`: {reason}", path.display())]
     BadRow {

@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod images;
+pub(crate) mod looked_at;
 mod predictions;
 pub(crate) mod sources;
 pub(crate) mod split;

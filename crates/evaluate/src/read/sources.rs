@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
     ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Inputs, LeftOutRows, Manifest,
-    PredictionsSummary, Split, hash_file, is_plain_id, read_latest, read_metrics, read_unchanged,
-    shards_of,
+    PredictionsSummary, Split, hash_file, image_predictions_file, is_plain_id, predictions_file,
+    read_latest, read_metrics, read_unchanged, shards_of,
 };
 use ossify_settings::{Context, StageError};
 
-use crate::read::split::{Excluded, SplitData};
+use crate::read::looked_at::PredictedTables;
+use crate::read::split::{Excluded, ScoredImage, SplitData};
 use crate::read::tables::Tables;
 
 /// Tables that a report reads.
@@ -27,15 +28,45 @@ pub(crate) fn verified_tables(context: &Context) -> Result<Manifest, StageError>
     Ok(manifest)
 }
 
+/// The predictions of a split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PredictionFiles {
+    pub predictions: PathBuf,
+    /// The images that were looked at, where a table says so.
+    pub images: Option<PathBuf>,
+}
+
+impl PredictionFiles {
+    /// Those that a manifest lists of a split; `None` where there are no predictions of it.
+    fn listed(manifest: &Manifest, folder: &Path, split: Split) -> Option<Self> {
+        let path = |name: &str| manifest.file(name).map(|file| folder.join(&file.path));
+        Some(PredictionFiles {
+            predictions: path(&predictions_file(split.as_str()))?,
+            images: path(&image_predictions_file(split.as_str())),
+        })
+    }
+
+    /// A table that somebody named, with the table of images beside it, if there is one.
+    fn named(path: &Path) -> Self {
+        let beside = path
+            .file_stem()
+            .map(|stem| path.with_file_name(image_predictions_file(&stem.to_string_lossy())));
+        PredictionFiles {
+            predictions: path.to_path_buf(),
+            images: beside.filter(|beside| beside.is_file()),
+        }
+    }
+}
+
 /// The predictions with everything that belongs to them.
 pub(crate) struct Sources {
     /// Id of the predictions: that of a run, or the stem of a table's file.
     pub id: String,
-    /// The table of each split to report on; one file may hold several splits.
-    pub predictions: Vec<(Split, PathBuf)>,
-    /// The table of the valid split, on which temperature and thresholds are fitted, where there is
-    /// one.
-    pub valid: Option<PathBuf>,
+    /// The tables of each split to report on; one file may hold several splits.
+    pub predictions: Vec<(Split, PredictionFiles)>,
+    /// The tables of the valid split, on which temperature and thresholds are fitted, where there
+    /// are some.
+    pub valid: Option<PredictionFiles>,
     /// Manifest of the predictions, where a stage wrote them.
     pub manifest: Option<Manifest>,
     /// What that manifest says of them; nothing without one.
@@ -115,10 +146,10 @@ impl Sources {
         }
         let run_folder = out.runs().join(&id);
         let valid = match &manifest {
-            Some(manifest) => manifest
-                .file("valid.parquet")
-                .map(|file| out.predictions().join(&id).join(&file.path)),
-            None => predictions.first().map(|(_, path)| path.clone()),
+            Some(manifest) => {
+                PredictionFiles::listed(manifest, &out.predictions().join(&id), Split::Valid)
+            }
+            None => predictions.first().map(|(_, files)| files.clone()),
         };
         let fingerprints = fingerprints.cloned();
         let run_files = match Manifest::read(&run_folder)? {
@@ -146,7 +177,7 @@ impl Sources {
         asked_by: &str,
         wanted: &str,
         splits: &[Split],
-    ) -> Result<(String, Vec<(Split, PathBuf)>, Option<Manifest>), StageError> {
+    ) -> Result<(String, Vec<(Split, PredictionFiles)>, Option<Manifest>), StageError> {
         let as_path = Path::new(wanted);
         if as_path.extension().is_some_and(|extension| extension == "parquet")
             || as_path.components().count() > 1
@@ -160,7 +191,7 @@ impl Sources {
             }
             return Ok((
                 plain_name(as_path),
-                splits.iter().map(|split| (*split, as_path.to_path_buf())).collect(),
+                splits.iter().map(|split| (*split, PredictionFiles::named(as_path))).collect(),
                 None,
             ));
         }
@@ -197,12 +228,11 @@ impl Sources {
         }
         let manifest = Manifest::require(&of_id, "run ossify-predict again")?;
         let read = splits.iter().chain([&Split::Valid]);
-        let read = read.filter_map(|split| manifest.file(&format!("{split}.parquet")));
+        let read = read.flat_map(|split| entries(&manifest, *split));
         manifest.require_files(&of_id, read)?;
-        let there: Vec<(Split, PathBuf)> = splits
+        let there: Vec<(Split, PredictionFiles)> = splits
             .iter()
-            .filter(|split| manifest.file(&format!("{split}.parquet")).is_some())
-            .map(|split| (*split, of_id.join(format!("{split}.parquet"))))
+            .filter_map(|split| Some((*split, PredictionFiles::listed(&manifest, &of_id, *split)?)))
             .collect();
         for split in splits.iter().filter(|split| !there.iter().any(|(found, _)| found == *split)) {
             context.reporter.warn(format_args!(
@@ -229,22 +259,28 @@ impl Sources {
         &self,
         fingerprint: &mut Fingerprint,
         split: Split,
-        predictions: &Path,
+        files: &PredictionFiles,
     ) -> Result<(), StageError> {
         fingerprint.add(&self.id).add(split.as_str());
         for table in self.read_tables.files() {
             fingerprint.add(&table.xxh3);
         }
         fingerprint.add(self.fingerprints.as_ref().map_or("", |file| &file.xxh3));
-        let entry = |split: Split| {
-            self.manifest.as_ref().and_then(|manifest| manifest.file(&format!("{split}.parquet")))
-        };
-        match entry(split) {
+        let listed =
+            |split: Split| self.manifest.iter().flat_map(move |manifest| entries(manifest, split));
+        if listed(split).count() == 0 {
+            for path in [Some(&files.predictions), files.images.as_ref()].into_iter().flatten() {
+                fingerprint.add(format!("{:016x}", hash_file(path)?.1));
+            }
+        }
+        for entry in listed(split) {
             // The report lists what an import left out, and the inputs of the import decide that.
-            Some(entry) => fingerprint.add(&entry.xxh3).add(entry.inputs.as_deref().unwrap_or("")),
-            None => fingerprint.add(format!("{:016x}", hash_file(predictions)?.1)),
-        };
-        fingerprint.add(entry(Split::Valid).map_or("", |entry| &entry.xxh3));
+            fingerprint.add(&entry.xxh3).add(entry.inputs.as_deref().unwrap_or(""));
+        }
+        for entry in listed(Split::Valid) {
+            fingerprint.add(&entry.xxh3);
+        }
+        fingerprint.add(self.summary.task.map_or("", |task| task.as_str()));
         for name in RUN_FILES {
             let entry = self.run_files.iter().find(|file| file.path == name);
             fingerprint.add(entry.map_or("", |file| &file.xxh3));
@@ -260,42 +296,47 @@ impl Sources {
         &self,
         context: &Context,
         split: Split,
-        predictions: &Path,
+        files: &PredictionFiles,
     ) -> Result<SplitData, StageError> {
         let inputs = self.inputs_of(context, split);
         read_unchanged(&inputs, || {
             inputs.iter().try_for_each(Inputs::verify)?;
-            Ok(self.tables.read_split(split, predictions).map_err(anyhow::Error::from)?)
+            let tables = PredictedTables {
+                predictions: &files.predictions,
+                images: files.images.as_deref(),
+                task: self.summary.task,
+            };
+            Ok(self.tables.read_split(split, &tables).map_err(anyhow::Error::from)?)
         })
     }
 
     /// The files that the scores of a split are made of and that a manifest names.
     fn inputs_of(&self, context: &Context, split: Split) -> [Inputs; 3] {
         let out = &context.out;
-        let manifest = self.manifest.as_ref();
-        let predictions = manifest.and_then(|manifest| manifest.file(&format!("{split}.parquet")));
+        let predictions = self.manifest.iter().flat_map(|manifest| entries(manifest, split));
         [
             self.read_tables.clone(),
             Inputs::of(out.shards(), self.fingerprints.iter().cloned().collect()),
-            Inputs::of(
-                out.predictions().join(&self.id),
-                predictions.cloned().into_iter().collect(),
-            ),
+            Inputs::of(out.predictions().join(&self.id), predictions.cloned().collect()),
         ]
     }
 
-    /// Refuses predictions that lack some of the images though their summary counts images, as that
-    /// of `ossify-predict` does, which has a prediction for each; unless `evaluate.allow_gaps` is
-    /// set. Another detector may have found nothing on an image, and so has no row for it: of these
-    /// images there is a warning.
+    /// Refuses predictions that nobody made for some of the images, unless `evaluate.allow_gaps`
+    /// is set: images that the table of looked-at images lacks or, of predictions of earlier
+    /// versions, which have no such table, images without a prediction. Another detector may have
+    /// found nothing on an image, and so has no row for it: of these images there is a warning.
     ///
     /// # Errors
     /// Fails with how many lack, and one of them.
     pub fn check_images(&self, context: &Context, data: &SplitData) -> Result<(), StageError> {
-        let is_one_each = self.summary.images.contains_key(data.split.as_str());
-        let mut silent = data.images.iter().filter(|image| image.predictions.is_empty());
+        let has_table = self.has_image_table(data.split);
+        let is_silent = |image: &&ScoredImage| {
+            if has_table { !image.is_looked_at } else { image.predictions.is_empty() }
+        };
+        let mut silent = data.images.iter().filter(is_silent);
         let Some(first) = silent.next() else { return Ok(()) };
-        if !is_one_each || context.settings.evaluate.allow_gaps {
+        let is_told = has_table || self.summary.images.contains_key(data.split.as_str());
+        if !is_told || context.settings.evaluate.allow_gaps {
             context.reporter.warn(format_args!(
                 "{} of {} images of the {} split have no row in {}: this is taken as nothing found \
                  there, so that every object there is missed",
@@ -307,16 +348,20 @@ impl Sources {
             return Ok(());
         }
         Err(StageError::Failed(anyhow!(
-            "{} of the {} images of the {} split have no prediction in {}, `{}` among them, though \
-                ossify-predict gives one for each: they came since. Run \
-             ossify-predict again, or score what is there with --set evaluate.allow_gaps=true, \
-             where they count as wrong",
+            "{} of the {} images of the {} split were not looked at for {}, `{}` among them; if \
+             they came since, run ossify-predict again, or score what is there with --set \
+             evaluate.allow_gaps=true, where they count as wrong",
             silent.count() + 1,
             data.images.len(),
             data.split,
             self.id,
             first.image_id
         )))
+    }
+
+    fn has_image_table(&self, split: Split) -> bool {
+        let files = self.predictions.iter().find(|(of, _)| *of == split);
+        files.is_some_and(|(_, files)| files.images.is_some())
     }
 
     /// What an import of the predictions left out.
@@ -367,6 +412,13 @@ pub(crate) struct RunFacts {
     pub metrics: Vec<EpochMetrics>,
     pub environment: Option<Environment>,
     pub config: Option<String>,
+}
+
+/// The files of a split's predictions that a manifest lists.
+fn entries(manifest: &Manifest, split: Split) -> impl Iterator<Item = &FileEntry> {
+    [predictions_file(split.as_str()), image_predictions_file(split.as_str())]
+        .into_iter()
+        .filter_map(|name| manifest.file(&name))
 }
 
 /// The file's stem as a folder's name.

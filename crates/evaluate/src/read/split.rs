@@ -50,6 +50,20 @@ pub struct ScoredImage {
     pub source: u32,
     /// How light it is; `None` where it is in no shard.
     pub light: Option<Light>,
+    /// Whether the model looked at it: an image without predictions shows nothing, or is a gap.
+    pub is_looked_at: bool,
+}
+
+/// What a detector says of images as a whole; empty of a classifier, which takes every image to
+/// have a finding.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// Whether the predictions are a detector's: any number of them an image.
+    pub is_detector: bool,
+    /// Confidence that an image has any finding, 0..=1; NaN where nobody looked.
+    pub any: Vec<f32>,
+    /// The same for each class, one row of `class_names.len()` an image.
+    pub of_class: Vec<f32>,
 }
 
 /// The luma of an image as its shard has it: [`FingerprintRow`].
@@ -79,6 +93,8 @@ pub struct SplitData {
     /// Probabilities of each image's first prediction, one row of `class_names.len()` an image; the
     /// row is NaN where the image has no prediction or the table has no probabilities.
     pub probabilities: Vec<f32>,
+    /// What is said of images as a whole.
+    pub findings: Findings,
     /// What is not scored.
     pub excluded: Vec<Excluded>,
     /// Images of the split in the tables, by status.
@@ -107,6 +123,7 @@ impl SplitData {
             truths: Vec::new(),
             predictions: Vec::new(),
             probabilities: Vec::new(),
+            findings: Findings { is_detector: self.findings.is_detector, ..Findings::default() },
             class_names: self.class_names.clone(),
             sources: self.sources.clone(),
             excluded: self.excluded.clone(),
@@ -120,11 +137,30 @@ impl SplitData {
             kept.predictions.extend_from_slice(self.predictions_of(image));
             kept.probabilities
                 .extend_from_slice(&self.probabilities[i * classes..(i + 1) * classes]);
+            if self.findings.is_detector {
+                kept.findings.any.push(self.findings.any[i]);
+                kept.findings
+                    .of_class
+                    .extend_from_slice(&self.findings.of_class[i * classes..(i + 1) * classes]);
+            }
             kept.images.push(ScoredImage {
                 truths: truths..kept.truths.len(),
                 predictions: predictions..kept.predictions.len(),
                 ..image.clone()
             });
+        }
+        kept
+    }
+
+    /// The same split with the predictions of at least this score.
+    #[must_use]
+    pub fn from_score(&self, threshold: f32) -> SplitData {
+        let mut kept = SplitData { predictions: Vec::new(), ..self.clone() };
+        for image in &mut kept.images {
+            let start = kept.predictions.len();
+            let predictions = self.predictions[image.predictions.clone()].iter();
+            kept.predictions.extend(predictions.filter(|prediction| prediction.score >= threshold));
+            image.predictions = start..kept.predictions.len();
         }
         kept
     }
@@ -147,6 +183,13 @@ impl SplitData {
     /// prediction stay in wherever they can: leaving them out would reward a model for being
     /// silent.
     pub(crate) fn count_silent_images(&mut self) {
+        let unseen = self.images.iter().filter(|image| !image.is_looked_at).count() as u64;
+        let reason = "nobody looked at them: their objects count as missed, and they have no part \
+            in the scores of any finding by image";
+        exclude(&mut self.excluded, "images", unseen, reason);
+        if self.findings.is_detector {
+            return;
+        }
         let (mut silent, mut without_probabilities) = (0, 0);
         for (i, image) in
             self.images.iter().enumerate().filter(|(_, image)| !image.truths.is_empty())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ossify_contract::{
     ArtefactError, ClassMap, FingerprintRow, ImageStatus, ObjectRow, Split, TableReader,
@@ -10,6 +10,7 @@ use ossify_contract::{
 
 use crate::read::error::InputError;
 use crate::read::images::SplitImages;
+use crate::read::looked_at::{LookedAt, PredictedTables, findings};
 use crate::read::predictions::PredictionsOfSplit;
 use crate::read::split::{Excluded, Light, ScoredImage, SplitData, Truth, exclude, first_of};
 
@@ -29,7 +30,11 @@ impl Tables {
     /// # Errors
     /// [`InputError`]: unreadable tables, predictions of other classes or images, or of another
     /// split than their image, impossible values, repeated ranks.
-    pub fn read_split(&self, split: Split, predictions: &Path) -> Result<SplitData, InputError> {
+    pub fn read_split(
+        &self,
+        split: Split,
+        tables: &PredictedTables<'_>,
+    ) -> Result<SplitData, InputError> {
         let class_names = ClassMap::read(self.folder.join("classes.parquet"))?.kept_names();
         let mut excluded = Vec::new();
         let images = SplitImages::read(&self.folder.join("images.parquet"), split)?;
@@ -47,7 +52,7 @@ impl Tables {
         let mut truths =
             self.read_truths(&images, &index, split, class_names.len(), &mut excluded)?;
         let rows = PredictionsOfSplit {
-            path: predictions,
+            path: tables.predictions,
             split,
             class_names: &class_names,
             index: &index,
@@ -62,6 +67,24 @@ impl Tables {
             a_image.cmp(b_image).then(a.rank.cmp(&b.rank)).then(b.score.total_cmp(&a.score))
         });
         rows.check_ranks(&found)?;
+        let looked_at = match tables.images {
+            None => None,
+            Some(path) => {
+                let classes = class_names.len();
+                Some(LookedAt::read(path, split, &index, &images.unscored, classes)?)
+            }
+        };
+        if let Some(looked_at) = &looked_at {
+            looked_at.check(&found, |image| images.scored[image as usize].image_id.clone())?;
+        }
+        let findings = findings(
+            tables.task,
+            looked_at.as_ref(),
+            &found,
+            probabilities.iter().any(|p| !p.is_nan()),
+            images.scored.len(),
+            class_names.len(),
+        );
         let (mut truth_at, mut prediction_at) = (0, 0);
         let mut sources = HashMap::new();
         let scored = images.scored.iter().enumerate().map(|(i, image)| {
@@ -85,6 +108,7 @@ impl Tables {
                 leak_group,
                 source,
                 light,
+                is_looked_at: looked_at.as_ref().is_none_or(|looked_at| looked_at.has(i as u32)),
             }
         });
         let scored: Vec<ScoredImage> = scored.collect();
@@ -96,6 +120,7 @@ impl Tables {
             truths: truths.into_iter().map(|(_, truth)| truth).collect(),
             predictions: found.into_iter().map(|(_, prediction)| prediction).collect(),
             probabilities,
+            findings,
             excluded,
             images_by_status: images.by_status,
             fingerprints_known: fingerprints.is_some(),

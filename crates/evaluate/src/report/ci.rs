@@ -79,16 +79,32 @@ pub(crate) fn markdown(report: &Report, gates: &[CheckedGate]) -> String {
         let _ = writeln!(text, "{}", in_line(&sentence));
     }
     text.push_str("\n| score | value | 95 % interval |\n|---|---|---|\n");
-    let scores: [(&str, &Interval); 8] = [
-        ("image accuracy", &report.image_level.accuracy),
-        ("macro F1 over images", &report.image_level.macro_f1),
-        ("macro AUROC", &report.image_level.macro_auroc),
-        ("calibration error (ECE)", &report.image_level.ece),
-        ("balanced accuracy over objects", &report.objects_level.balanced_accuracy),
-        ("mean IoU", &report.objects_level.mean_iou),
-        ("AP50", &report.detection.scores.ap50),
-        ("AP", &report.detection.scores.ap),
-    ];
+    let froc = &report.detection.froc.any_class;
+    let detection: [(&str, &Interval); 2] =
+        [("AP50", &report.detection.scores.ap50), ("AP", &report.detection.scores.ap)];
+    let mut scores: Vec<(&str, &Interval)> = Vec::new();
+    if let Some(findings) = &report.findings {
+        if let Some(point) = findings.first_point() {
+            scores.extend([
+                ("objects found", &point.scores.objects_found),
+                ("false alarms an image", &point.scores.false_alarms),
+                ("sensitivity by image", &point.scores.sensitivity),
+                ("specificity by image", &point.scores.specificity),
+            ]);
+        }
+        scores.push(("AUROC of any finding", &findings.auroc));
+        scores.push(("mean sensitivity at 1/8 to 8 false alarms", &froc.mean));
+    } else {
+        scores.extend([
+            ("image accuracy", &report.image_level.accuracy),
+            ("macro F1 over images", &report.image_level.macro_f1),
+            ("macro AUROC", &report.image_level.macro_auroc),
+            ("calibration error (ECE)", &report.image_level.ece),
+            ("balanced accuracy over objects", &report.objects_level.balanced_accuracy),
+            ("mean IoU", &report.objects_level.mean_iou),
+        ]);
+    }
+    scores.extend(detection);
     for (name, score) in scores {
         let _ = writeln!(text, "| {name} | {} | {} |", value(score), interval(score));
     }

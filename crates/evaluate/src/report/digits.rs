@@ -33,6 +33,12 @@ pub(crate) fn two(value: f64) -> String {
     rounded(value, 2)
 }
 
+/// A threshold or another small number with three significant digits, at most six decimals.
+pub(crate) fn three_digits(value: f64) -> String {
+    let size = if value.abs() > 0.0 { -value.abs().log10().floor() } else { 0.0 };
+    rounded(value, (size + 2.0).clamp(2.0, 6.0) as usize)
+}
+
 /// With so many decimals; a dash for what is not defined.
 pub(crate) fn rounded(value: f64, decimals: usize) -> String {
     if value.is_nan() { "–".into() } else { format!("{value:.decimals$}") }
@@ -57,6 +63,12 @@ pub(crate) fn score_cell(score: &Interval) -> TableCell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_thresholds_are_not_0() {
+        let digits = [0.000_432_1, 0.0123, 0.5, 1.0, 0.0].map(three_digits);
+        assert_eq!(digits, ["0.000432", "0.0123", "0.500", "1.00", "0.00"]);
+    }
 
     #[test]
     fn scores_have_the_decimals_that_their_intervals_bear() {

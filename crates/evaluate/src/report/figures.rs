@@ -2,6 +2,7 @@
 
 use ossify_contract::{EpochMetrics, SplitMetrics};
 use ossify_detection::average_precision::{RECALLS, precision_recall};
+use ossify_detection::froc::Froc;
 use ossify_page::{BarChart, HeatMap, LineChart, ReliabilityBin, ReliabilityChart, Svg};
 
 use crate::failures::confused_pairs::MAX_DRAWN_CLASSES;
@@ -9,6 +10,7 @@ use crate::read::split::SplitData;
 use crate::report::contents::Report;
 use crate::report::digits::two;
 use crate::report::largest::{largest_classes, left_out_sentence};
+use crate::report::words::rule_in_words;
 use crate::scores::scorer::{CALIBRATION_BINS, Scorer};
 
 /// A chart with the stem of its file and what to see in it.
@@ -43,6 +45,153 @@ pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figu
         caption: "Of the detections down to a confidence, the share that is right, against the \
             share of objects found; higher and further right is better."
             .into(),
+        chart: chart.svg(),
+    }
+}
+
+/// Logarithms to base 2 of the ends of the axis of false alarms.
+const FROC_AXIS: (f64, f64) = (-4.0, 3.0);
+/// Points of a line that a reader can tell apart.
+const MAX_POINTS: usize = 400;
+
+/// Sensitivity over objects against false alarms an image, of all objects and of each class.
+pub(crate) fn froc_figure(data: &SplitData, scorer: &Scorer, report: &Report) -> Figure {
+    let ticks = [(-4, "1/16"), (-3, "1/8"), (-2, "1/4"), (-1, "1/2"), (0, "1"), (1, "2"), (2, "4")];
+    let ticks = ticks.into_iter().chain([(3, "8")]).map(|(at, label)| (f64::from(at), label));
+    let all = &report.detection.froc.any_class.mean;
+    let mut chart = LineChart::new("FROC: objects found by false alarms")
+        .x_axis(FROC_AXIS.0, FROC_AXIS.1, ticks)
+        .y_range(0.0, 1.0)
+        .axis_names("false alarms an image", "share of objects found")
+        .line(
+            format!("all, whatever the class (mean {})", two(all.value)),
+            froc_steps(scorer.froc(), data.images.len()),
+        );
+    if data.class_names.len() > 1 {
+        for class in most_frequent(data).into_iter().take(MAX_LINES - 1) {
+            let mean = report.detection.per_class[class].scores.froc.value;
+            if !mean.is_nan() {
+                chart = chart.line(
+                    format!("{} ({})", data.class_names[class], two(mean)),
+                    froc_steps(&scorer.froc_of_class()[class], data.images.len()),
+                );
+            }
+        }
+    }
+    Figure {
+        stem: "froc",
+        caption: "The share of objects that a box hits with an IoU of at least 0.5, against the \
+            boxes an image that hit none, over all images; higher and further left is better. In \
+            brackets the mean from 1/8 to 8."
+            .into(),
+        chart: chart.svg(),
+    }
+}
+
+/// The steps of a curve, with logarithms of the false alarms.
+fn froc_steps(froc: &Froc, images: usize) -> Vec<(f64, f64)> {
+    let weights = vec![1; images];
+    let (mut points, mut reached) = (Vec::new(), 0.0);
+    for point in froc.curve(&weights) {
+        if point.sensitivity <= reached {
+            continue;
+        }
+        let at = point.false_alarms.log2();
+        if at > FROC_AXIS.1 {
+            break;
+        }
+        let at = at.max(FROC_AXIS.0);
+        points.extend([(at, reached), (at, point.sensitivity)]);
+        reached = point.sensitivity;
+    }
+    let every = points.len().div_ceil(MAX_POINTS).max(1);
+    let start = points.first().filter(|(at, _)| *at > FROC_AXIS.0).map(|_| (FROC_AXIS.0, 0.0));
+    let thinned = points.into_iter().step_by(every);
+    start.into_iter().chain(thinned).chain([(FROC_AXIS.1, reached)]).collect()
+}
+
+/// The ROC curve of any finding by image.
+pub(crate) fn finding_roc_figure(scorer: &Scorer, report: &Report) -> Figure {
+    let mut chart = LineChart::new("ROC of any finding by image")
+        .share_axes()
+        .axis_names("share of images without an object called", "share of images with one called")
+        .reference((0.0, 0.0), (1.0, 1.0));
+    let points = scorer.findings().roc();
+    if let (Some(findings), false) = (&report.findings, points.is_empty()) {
+        chart = chart.line(format!("any finding ({})", two(findings.auroc.value)), points);
+        for point in &findings.points {
+            let scores = &point.scores;
+            let at = (1.0 - scores.specificity.value, scores.sensitivity.value);
+            chart = chart.line(rule_in_words(point.rule), [at]);
+        }
+    }
+    Figure {
+        stem: "finding-roc",
+        caption: "How well the highest score of an image separates images with an object from \
+            those without; the dotted line is guessing, the points are thresholds that were chosen \
+            beforehand."
+            .into(),
+        chart: chart.svg(),
+    }
+}
+
+/// True against predicted class of marks, with the background as a class.
+pub(crate) fn mark_confusion_figure(report: &Report) -> Figure {
+    let shown =
+        largest_classes(report.per_class.iter().map(|class| class.support), MAX_DRAWN_CLASSES);
+    let names = shown.iter().map(|class| report.per_class[*class].class_name.clone());
+    let mut columns: Vec<String> = names.collect();
+    let has_others = shown.len() < report.per_class.len();
+    if has_others {
+        columns.push("(other classes)".into());
+    }
+    let mut rows = columns.clone();
+    columns.push("(missed)".into());
+    rows.push("(background)".into());
+    let background = columns.len() - 1;
+    let index = |class: Option<u16>| match class {
+        None => background,
+        Some(class) => shown.binary_search(&usize::from(class)).unwrap_or(shown.len()),
+    };
+    let mut counts = vec![vec![0.0; columns.len()]; rows.len()];
+    for cell in report.detection.confusion_matrix.iter().flat_map(|table| &table.cells) {
+        counts[index(cell.true_class)][index(cell.predicted_class)] += cell.count as f64;
+    }
+    counts[background][background] = f64::NAN;
+    let chart = HeatMap::new("Confusion matrix of the marks", rows, columns, counts)
+        .axis_names("true class", "class of the mark")
+        .shade_by_row();
+    let left_out = left_out_sentence(shown.len(), report.per_class.len(), "report.json");
+    Figure {
+        stem: "confusion-matrix",
+        caption: format!(
+            "Objects by the class of the mark that hits them with an IoU of at least 0.5; the last \
+             column has the objects that none hits, the last row the marks that hit none. \
+             {left_out}"
+        )
+        .trim_end()
+        .to_owned(),
+        chart: chart.svg(),
+    }
+}
+
+/// AP50 of each class with its interval.
+pub(crate) fn found_by_class_figure(data: &SplitData, report: &Report) -> Figure {
+    let mut chart = BarChart::new("AP50 by class")
+        .range(0.0, 1.0)
+        .axis_name("average precision at IoU 0.5, 95 % interval");
+    let shown = largest_classes(report.per_class.iter().map(|class| class.support), MAX_BARS);
+    for class in &shown {
+        let (name, support) = (&data.class_names[*class], report.per_class[*class].support);
+        let ap50 = &report.detection.per_class[*class].scores.ap50;
+        chart =
+            chart.row_with_interval(format!("{name} ({support})"), ap50.value, ap50.low, ap50.high);
+    }
+    let caption = "In brackets the number of objects. A wide interval: too few objects to judge.";
+    let left_out = left_out_sentence(shown.len(), report.per_class.len(), "report.json");
+    Figure {
+        stem: "ap50-by-class",
+        caption: format!("{caption} {left_out}").trim_end().to_owned(),
         chart: chart.svg(),
     }
 }

@@ -2,24 +2,30 @@
 
 use std::collections::HashSet;
 
+use ossify_contract::ImageStatus;
 use ossify_page::{
     Column, Gallery, NoteKind, Page, Picture, Section, Table, TableCell, Tile, count, percent,
 };
 
+use crate::failures::hits::ImageHits;
 use crate::failures::overlays::Overlay;
 use crate::read::sources::{RunFacts, Sources};
 use crate::read::split::SplitData;
-use crate::report::contents::Report;
-use crate::report::digits::{interval, score_cell, two, value};
+use crate::report::contents::{FindingPoint, FindingsReport, Report};
+use crate::report::digits::{interval, score_cell, three_digits, two, value, with_interval};
 use crate::report::figures::{Figure, KINDS};
 use crate::report::largest::{largest_classes, left_out_sentence};
-use crate::report::words::lead;
+use crate::report::words::{View, counted, lead, rule_in_words};
 use crate::scores::bootstrap::Interval;
+use crate::scores::sheet::FrocScores;
 
 /// Rows of the table of classes.
 const MAX_CLASS_ROWS: usize = 50;
 /// Classes in the table of thresholds, which has a row for each wanted sensitivity.
 const MAX_CLASSES_WITH_THRESHOLDS: usize = 25;
+
+/// Boxes that the text below a picture lists.
+const MAX_MARKS_NAMED: usize = 4;
 
 /// Up to this many classes, two charts of all classes fit side by side.
 const MAX_CLASSES_SIDE_BY_SIDE: usize = 12;
@@ -27,7 +33,8 @@ const MAX_CLASSES_SIDE_BY_SIDE: usize = 12;
 /// What the page shows in addition to the report.
 pub(crate) struct PageParts<'a> {
     pub report: &'a Report,
-    pub data: &'a SplitData,
+    /// The split with the predictions that count as marks.
+    pub marked: &'a SplitData,
     pub sources: &'a Sources,
     pub run: &'a RunFacts,
     /// Charts of scores.
@@ -53,9 +60,15 @@ pub(crate) fn render(parts: &PageParts<'_>) -> String {
         ),
     );
     page.push(in_words(report));
-    page.push(scores(report, parts.figures));
+    match &report.findings {
+        Some(findings) => {
+            page.push(detection(report, parts.figures));
+            page.push(any_finding(report, findings, parts.figures));
+        }
+        None => page.push(scores(report, parts.figures)),
+    }
     page.push(by_class(report, parts.figures));
-    if report.calibration.is_some() {
+    if report.calibration.is_some() || !report.operating_points.is_empty() {
         page.push(thresholds(report));
     }
     if report.without_leaked_images.is_some() {
@@ -84,16 +97,120 @@ fn in_words(report: &Report) -> Section {
     for sentence in lead(report) {
         section = section.lead(sentence);
     }
-    section
-        .tiles([
-            tile("image accuracy", &report.image_level.accuracy),
-            tile("macro F1, objects", &report.objects_level.macro_f1),
-            tile("mean IoU", &report.objects_level.mean_iou),
-            tile("AP50", &report.detection.scores.ap50),
-            tile("calibration error", &report.image_level.ece),
+    let view = View::first(report);
+    let tiles = match view.findings {
+        Some(findings) => {
+            let point = findings.first_point();
+            let points = point.map(|FindingPoint { scores, .. }| {
+                [
+                    tile("objects found", &scores.objects_found),
+                    tile("false alarms an image", &scores.false_alarms),
+                    tile("sensitivity by image", &scores.sensitivity),
+                    tile("specificity by image", &scores.specificity),
+                ]
+            });
+            let mut tiles: Vec<Tile> = points.into_iter().flatten().collect();
+            tiles.push(tile("AUROC, any finding", &findings.auroc));
+            tiles.push(tile("mean FROC", &view.froc.any_class.mean));
+            tiles.push(tile("AP50", &view.detection.ap50));
+            tiles
+        }
+        None => vec![
+            tile("image accuracy", &view.image_level.accuracy),
+            tile("macro F1, objects", &view.objects_level.macro_f1),
+            tile("mean IoU", &view.objects_level.mean_iou),
+            tile("AP50", &view.detection.ap50),
+            tile("calibration error", &view.image_level.ece),
+        ],
+    };
+    section.tiles(tiles).paragraph("What these figures do not show:").list(&report.limits)
+}
+
+/// AP and FROC, with their curves.
+fn detection(report: &Report, figures: &[Figure]) -> Section {
+    let froc = &report.detection.froc;
+    let mut curve = Table::new([
+        Column::text("false alarms an image"),
+        Column::number("found, IoU ≥ 0.5"),
+        Column::number("found, centre in box"),
+        Column::number("found, IoU ≥ 0.5 and class"),
+    ])
+    .caption(format!(
+        "Share of the {} objects that are found with at most so many false alarms, over all {} \
+         images (FROC)",
+        count(report.objects),
+        count(report.images)
+    ));
+    let rows: [(&str, fn(&FrocScores<Interval>) -> &Interval); 8] = [
+        ("1/8", |froc| &froc.at_eighth),
+        ("1/4", |froc| &froc.at_quarter),
+        ("1/2", |froc| &froc.at_half),
+        ("1", |froc| &froc.at_1),
+        ("2", |froc| &froc.at_2),
+        ("4", |froc| &froc.at_4),
+        ("8", |froc| &froc.at_8),
+        ("mean", |froc| &froc.mean),
+    ];
+    for (name, of) in rows {
+        let columns = [&froc.any_class, &froc.centre_in_box, &froc.same_class];
+        let cells = columns.map(|scores| score_cell(of(scores)));
+        curve.push([TableCell::new(name)].into_iter().chain(cells));
+    }
+    Section::new("Detection").table(curve).table(coco_table(report)).charts(
+        figures
+            .iter()
+            .filter(|figure| matches!(figure.stem, "froc" | "precision-recall"))
+            .map(|figure| (&figure.caption, figure.chart.clone())),
+    )
+}
+
+/// Images with an object against those without.
+fn any_finding(report: &Report, findings: &FindingsReport, figures: &[Figure]) -> Section {
+    let mut section = Section::new("Any finding, by image").paragraph(format!(
+        "{} with an object and {} without. An image's score is the highest of its boxes, also of \
+         those that are too low for a row of the table; an image is called where it reaches the \
+         threshold. AUROC {}.",
+        counted(findings.images_with, "image", "images"),
+        count(findings.images_without),
+        with_interval(&findings.auroc)
+    ));
+    if !findings.points.is_empty() {
+        let mut table = Table::new([
+            Column::text("threshold chosen for"),
+            Column::number("threshold"),
+            Column::number("sensitivity"),
+            Column::number("specificity"),
+            Column::number("objects found"),
+            Column::number("false alarms an image"),
         ])
-        .paragraph("What these figures do not show:")
-        .list(&report.limits)
+        .caption(format!(
+            "What thresholds give that were chosen on the {} split{}",
+            findings.chosen_on,
+            if report.split == findings.chosen_on {
+                ", these very images, which flatters the first column of each"
+            } else {
+                ""
+            }
+        ));
+        for point in &findings.points {
+            let scores = &point.scores;
+            table.push([
+                TableCell::new(rule_in_words(point.rule)),
+                TableCell::new(three_digits(f64::from(point.threshold))),
+                score_cell(&scores.sensitivity),
+                score_cell(&scores.specificity),
+                score_cell(&scores.objects_found),
+                score_cell(&scores.false_alarms),
+            ]);
+        }
+        section = section.table(table);
+    }
+    section.charts(
+        figures
+            .iter()
+            .filter(|figure| matches!(figure.stem, "finding-roc" | "roc"))
+            .map(|figure| (&figure.caption, figure.chart.clone())),
+    )
 }
 
 /// Name, value and interval of a score, and what it is.
@@ -105,9 +222,44 @@ fn score_row(table: &mut Table, name: &str, score: &Interval, meaning: &str) {
     ]);
 }
 
+fn columns() -> [Column; 3] {
+    [Column::text("score"), Column::number("value"), Column::number("95 % interval")]
+}
+
+fn coco_table(report: &Report) -> Table {
+    let mut table = Table::new(columns()).caption(format!(
+        "{} images: detection as COCO scores it, class and box together",
+        count(report.images)
+    ));
+    let level = &report.detection.scores;
+    let froc = &report.detection.froc.any_class.mean;
+    let rows = [
+        ("AP", &level.ap, "mean average precision over IoU 0.50 to 0.95"),
+        ("AP50", &level.ap50, "at IoU 0.50"),
+        ("AP75", &level.ap75, "at IoU 0.75"),
+        (
+            "AR1",
+            &level.ar1,
+            "objects found with one detection an image, mean over IoU 0.50 to 0.95",
+        ),
+        ("AR10", &level.ar10, "with ten"),
+        ("AR100", &level.ar100, "with a hundred"),
+    ];
+    for (name, score, meaning) in rows {
+        score_row(&mut table, name, score, meaning);
+    }
+    if report.findings.is_none() {
+        score_row(
+            &mut table,
+            "mean FROC",
+            froc,
+            "objects found, whatever the class, mean over 1/8 to 8 false alarms an image",
+        );
+    }
+    table
+}
+
 fn scores(report: &Report, figures: &[Figure]) -> Section {
-    let columns =
-        || [Column::text("score"), Column::number("value"), Column::number("95 % interval")];
     let mut images = Table::new(columns()).caption(format!(
         "{} labelled images: the first prediction against the largest object",
         count(report.counts.labelled_images)
@@ -196,33 +348,23 @@ fn scores(report: &Report, figures: &[Figure]) -> Section {
         &level.box_mse,
         "mean squared error of the edges, shares of the image; 0 is best",
     );
-    let mut detection = Table::new(columns()).caption(format!(
-        "{} images: detection as COCO scores it, class and box together",
-        count(report.images)
-    ));
-    let level = &report.detection.scores;
-    score_row(&mut detection, "AP", &level.ap, "mean average precision over IoU 0.50 to 0.95");
-    score_row(&mut detection, "AP50", &level.ap50, "at IoU 0.50");
-    score_row(&mut detection, "AP75", &level.ap75, "at IoU 0.75");
-    score_row(
-        &mut detection,
-        "AR1",
-        &level.ar1,
-        "objects found with one detection an image, mean over IoU 0.50 to 0.95",
-    );
-    score_row(&mut detection, "AR10", &level.ar10, "with ten");
-    score_row(&mut detection, "AR100", &level.ar100, "with a hundred");
-    Section::new("Scores").table(images).table(objects).table(detection).charts(
+    Section::new("Scores").table(images).table(objects).table(coco_table(report)).charts(
         figures
             .iter()
-            .filter(|figure| matches!(figure.stem, "precision-recall" | "roc" | "reliability"))
+            .filter(|figure| {
+                matches!(figure.stem, "precision-recall" | "froc" | "roc" | "reliability")
+            })
             .map(|figure| (&figure.caption, figure.chart.clone())),
     )
 }
 
 /// Probabilities after temperature scaling, and thresholds.
 fn thresholds(report: &Report) -> Section {
-    let mut section = Section::new("Probabilities and thresholds");
+    let mut section = Section::new(if report.calibration.is_some() {
+        "Probabilities and thresholds"
+    } else {
+        "Thresholds by class"
+    });
     if let Some(calibration) = &report.calibration {
         section = section.paragraph(format!(
             "Divided by a temperature of {}, which the {} split asks for, the logits give \
@@ -258,15 +400,16 @@ fn thresholds(report: &Report) -> Section {
     }
     let mut table = Table::new([
         Column::text("class"),
-        Column::number("sensitivity wanted"),
-        Column::number("least probability for a yes"),
+        Column::text("chosen for"),
+        Column::number(if report.findings.is_some() {
+            "least score for a yes"
+        } else {
+            "least probability for a yes"
+        }),
         Column::number("sensitivity here"),
         Column::number("specificity here"),
     ])
-    .caption(
-        "Thresholds for each class against all others: the highest that reaches the wanted \
-        sensitivity on the valid split",
-    );
+    .caption("Thresholds for each class against all others, chosen on the valid split");
     let shown = largest_classes(
         report.per_class.iter().map(|class| class.support),
         MAX_CLASSES_WITH_THRESHOLDS,
@@ -277,8 +420,8 @@ fn thresholds(report: &Report) -> Section {
     for point in points.filter(|point| names.contains(point.class_name.as_str())) {
         table.push([
             TableCell::new(&point.class_name),
-            TableCell::new(percent(point.wanted_sensitivity)),
-            TableCell::new(format!("{:.3}", point.threshold)),
+            TableCell::new(rule_in_words(point.rule)),
+            TableCell::new(three_digits(f64::from(point.threshold))),
             score_cell(&point.sensitivity),
             score_cell(&point.specificity),
         ]);
@@ -293,28 +436,36 @@ fn leaks(report: &Report) -> Section {
     let mut section = Section::new("With and without leaked images");
     if let Some(kept) = &report.without_leaked_images {
         section = section.paragraph(format!(
-            "{} of the {} images show a picture that another split has too. What the model learned \
-                by heart it knows: the right column is without them.",
+            "{} of the {} images {} a picture that another split has too. What the model learned \
+             by heart it knows: the right column is without {}, and the page begins with it.",
             count(report.images - kept.images),
-            count(report.images)
+            count(report.images),
+            if report.images - kept.images == 1 { "shows" } else { "show" },
+            if report.images - kept.images == 1 { "it" } else { "them" }
         ));
         let mut table = Table::new([
             Column::text("score"),
             Column::number(format!("all {} images", count(report.images))),
             Column::number(format!("{} images of this split alone", count(kept.images))),
         ]);
-        let rows = [
-            ("image accuracy", &report.image_level.accuracy, &kept.image_level.accuracy),
-            ("macro F1, images", &report.image_level.macro_f1, &kept.image_level.macro_f1),
-            (
-                "balanced accuracy, objects",
-                &report.objects_level.balanced_accuracy,
-                &kept.objects_level.balanced_accuracy,
-            ),
-            ("mean IoU", &report.objects_level.mean_iou, &kept.objects_level.mean_iou),
-            ("AP50", &report.detection.scores.ap50, &kept.detection.ap50),
-            ("AP", &report.detection.scores.ap, &kept.detection.ap),
-        ];
+        let mut rows = match (&report.findings, &kept.findings) {
+            (Some(with), Some(without)) => vec![
+                ("mean FROC", &report.detection.froc.any_class.mean, &kept.froc.any_class.mean),
+                ("AUROC, any finding", &with.auroc, &without.auroc),
+            ],
+            _ => vec![
+                ("image accuracy", &report.image_level.accuracy, &kept.image_level.accuracy),
+                ("macro F1, images", &report.image_level.macro_f1, &kept.image_level.macro_f1),
+                (
+                    "balanced accuracy, objects",
+                    &report.objects_level.balanced_accuracy,
+                    &kept.objects_level.balanced_accuracy,
+                ),
+                ("mean IoU", &report.objects_level.mean_iou, &kept.objects_level.mean_iou),
+            ],
+        };
+        rows.push(("AP50", &report.detection.scores.ap50, &kept.detection.ap50));
+        rows.push(("AP", &report.detection.scores.ap, &kept.detection.ap));
         for (name, with, without) in rows {
             table.push([TableCell::new(name), score_cell(with), score_cell(without)]);
         }
@@ -324,7 +475,13 @@ fn leaks(report: &Report) -> Section {
 }
 
 fn by_class(report: &Report, figures: &[Figure]) -> Section {
-    let columns = ["precision", "recall", "F1", "AUROC", "mean IoU", "AP50"].map(Column::number);
+    let is_detector = report.findings.is_some();
+    let names: &[&str] = if is_detector {
+        &["AP50", "AP", "mean FROC", "AUROC by image"]
+    } else {
+        &["precision", "recall", "F1", "AUROC", "mean IoU", "AP50"]
+    };
+    let columns = names.iter().map(|name| Column::number(*name));
     let mut table =
         Table::new([Column::text("class"), Column::number("objects")].into_iter().chain(columns));
     let shown = largest_classes(report.per_class.iter().map(|class| class.support), MAX_CLASS_ROWS);
@@ -335,15 +492,20 @@ fn by_class(report: &Report, figures: &[Figure]) -> Section {
     for class in shown {
         let (class, detection) = (&report.per_class[class], &report.detection.per_class[class]);
         let scores = &class.scores;
-        let figures = [
-            &scores.precision,
-            &scores.recall,
-            &scores.f1,
-            &scores.auroc,
-            &scores.mean_iou,
-            &detection.scores.ap50,
-        ];
-        let cells = figures.map(score_cell);
+        let boxes = &detection.scores;
+        let figures = if is_detector {
+            vec![&boxes.ap50, &boxes.ap, &boxes.froc, &scores.auroc]
+        } else {
+            vec![
+                &scores.precision,
+                &scores.recall,
+                &scores.f1,
+                &scores.auroc,
+                &scores.mean_iou,
+                &boxes.ap50,
+            ]
+        };
+        let cells = figures.into_iter().map(score_cell);
         table.push(
             [TableCell::new(&class.class_name), TableCell::from(class.support)]
                 .into_iter()
@@ -352,7 +514,9 @@ fn by_class(report: &Report, figures: &[Figure]) -> Section {
     }
     let charts: Vec<_> = figures
         .iter()
-        .filter(|figure| matches!(figure.stem, "confusion-matrix" | "recall-by-class"))
+        .filter(|figure| {
+            matches!(figure.stem, "confusion-matrix" | "recall-by-class" | "ap50-by-class")
+        })
         .map(|figure| (&figure.caption, figure.chart.clone()))
         .collect();
     let section = Section::new("By class");
@@ -393,9 +557,14 @@ fn failures(parts: &PageParts<'_>) -> Section {
         Column::text("part"),
         Column::number("objects"),
         Column::number("right class"),
+        Column::number("IoU ≥ 0.5"),
         Column::number("mean IoU"),
     ])
-    .caption("Parts of the objects, each against the first prediction of its image");
+    .caption(if report.findings.is_some() {
+        "Parts of the objects, each against the box with the highest IoU"
+    } else {
+        "Parts of the objects, each against the first prediction of its image"
+    });
     for slice in report.slices.iter().filter(|slice| slice.objects > 0) {
         let share = |share: Option<f64>| TableCell::new(two(share.unwrap_or(f64::NAN)));
         table.push([
@@ -403,6 +572,7 @@ fn failures(parts: &PageParts<'_>) -> Section {
             TableCell::new(&slice.part),
             slice.objects.into(),
             share(slice.accuracy),
+            share(slice.found),
             share(slice.mean_iou),
         ]);
     }
@@ -411,10 +581,16 @@ fn failures(parts: &PageParts<'_>) -> Section {
     }
     if !parts.overlays.is_empty() {
         section = section
-            .paragraph(
-                "The worst and the best images. Solid blue: the true box. Dashed orange: the \
-                    prediction. Larger pictures are in overlays/, next to this page.",
-            )
+            .paragraph(format!(
+                "{} Solid blue: the true box. Dashed orange: the prediction. A picture leads to a \
+                 larger one in overlays/, next to this page.",
+                if report.findings.is_some() {
+                    "Images with the largest missed objects, with the surest false alarms, and \
+                     where all is found."
+                } else {
+                    "The worst and the best images."
+                }
+            ))
             .gallery(gallery(parts));
     }
     if let Some(first) = parts.undrawn.first() {
@@ -429,31 +605,11 @@ fn failures(parts: &PageParts<'_>) -> Section {
 fn gallery(parts: &PageParts<'_>) -> Gallery {
     let mut gallery = Gallery::new("overlays").filters(["images", "class", "outcome", "score"]);
     for overlay in parts.overlays {
-        let image = &parts.data.images[overlay.image];
-        let name = |class: u16| parts.data.class_names[usize::from(class)].as_str();
-        let truth = parts.data.largest_truth(image);
-        let first = parts.data.predictions_of(image).first();
+        let image = &parts.marked.images[overlay.image];
+        let truth = parts.marked.largest_truth(image);
+        let name = |class: u16| parts.marked.class_names[usize::from(class)].as_str();
         let true_name = truth.map_or("(none)", |truth| name(truth.class));
-        let iou =
-            first.zip(truth).map_or(0.0, |(first, truth)| first.unit_box.iou(&truth.unit_box));
-        let outcome = match first.zip(truth) {
-            None => "no prediction",
-            Some((first, truth)) if first.class != truth.class => "wrong class",
-            Some(_) if iou < 0.5 => "right class, box off",
-            Some(_) => "right",
-        };
-        let predicted = first.map_or("nothing predicted".to_owned(), |first| {
-            format!("predicted {} with {}", name(first.class), two(f64::from(first.score)))
-        });
-        let others = parts.data.truths_of(image).len().saturating_sub(1);
-        let mut picture =
-            Picture::new("image/jpeg", &overlay.thumbnail, format!("true: {true_name}"))
-                .line(predicted)
-                .line(format!("IoU {}", two(iou)));
-        if others > 0 {
-            picture = picture.line(format!("and {others} more objects"));
-        }
-        let rank = if overlay.is_worst { "worst" } else { "best" };
+        let first = parts.marked.predictions_of(image).first();
         let score = match first.map(|first| first.score) {
             None => "no score",
             Some(score) if score < 0.5 => "below 0.5",
@@ -461,25 +617,89 @@ fn gallery(parts: &PageParts<'_>) -> Gallery {
             Some(score) if score < 0.9 => "0.7 to 0.9",
             Some(_) => "0.9 and more",
         };
+        let (picture, outcome) = if parts.marked.findings.is_detector {
+            (marked_picture(parts.marked, overlay), overlay.kind.as_str())
+        } else {
+            first_picture(parts.marked, overlay)
+        };
         gallery.push(
             picture
                 .line(image.image_id.rsplit('/').next().unwrap_or(&image.image_id))
-                .facets([rank, true_name, outcome, score]),
+                .link(&overlay.file)
+                .facets([overlay.kind.as_str(), true_name, outcome, score]),
         );
     }
     gallery
 }
 
-fn left_out(report: &Report) -> Section {
-    let mut images =
-        Table::new([Column::text("status"), Column::number("images")]).caption(format!(
-            "All images of the {} split; labelled and background ones are scored",
-            report.split
-        ));
-    for (status, images_of_status) in &report.counts.images_by_status {
-        images.push([TableCell::new(*status), (*images_of_status).into()]);
+/// A picture of a detector's marks: what is on it, and what was found.
+fn marked_picture(data: &SplitData, overlay: &Overlay) -> Picture {
+    let image = &data.images[overlay.image];
+    let (truths, marks) = (data.truths_of(image), data.predictions_of(image));
+    let name = |class: u16| data.class_names[usize::from(class)].as_str();
+    let hits = ImageHits::of(data, image);
+    let title = match (hits.missed.len(), hits.false_alarms.len()) {
+        (0, 0) => format!("{} found", counted(truths.len() as u64, "object", "objects")),
+        (0, alarms) => counted(alarms as u64, "false alarm", "false alarms"),
+        (missed, 0) => format!("{missed} of {} missed", truths.len()),
+        (missed, alarms) => format!(
+            "{missed} of {} missed, {}",
+            truths.len(),
+            counted(alarms as u64, "false alarm", "false alarms")
+        ),
+    };
+    let listed = |names: Vec<String>, nothing: &str| {
+        if names.is_empty() { nothing.to_owned() } else { names.join(", ") }
+    };
+    let true_ones = truths.iter().map(|truth| name(truth.class).to_owned()).collect();
+    let found = marks
+        .iter()
+        .take(MAX_MARKS_NAMED)
+        .map(|mark| format!("{} {}", name(mark.class), three_digits(f64::from(mark.score))));
+    Picture::new("image/jpeg", &overlay.thumbnail, title)
+        .line(format!("true: {}", listed(true_ones, "nothing")))
+        .line(format!("boxes: {}", listed(found.collect(), "none")))
+}
+
+/// A picture of a classifier's first box, and what became of it.
+fn first_picture(data: &SplitData, overlay: &Overlay) -> (Picture, &'static str) {
+    let image = &data.images[overlay.image];
+    let name = |class: u16| data.class_names[usize::from(class)].as_str();
+    let (truth, first) = (data.largest_truth(image), data.predictions_of(image).first());
+    let true_name = truth.map_or("(none)", |truth| name(truth.class));
+    let iou = first.zip(truth).map_or(0.0, |(first, truth)| first.unit_box.iou(&truth.unit_box));
+    let outcome = match first.zip(truth) {
+        None => "no prediction",
+        Some((first, truth)) if first.class != truth.class => "wrong class",
+        Some(_) if iou < 0.5 => "right class, box off",
+        Some(_) => "right",
+    };
+    let predicted = first.map_or("nothing predicted".to_owned(), |first| {
+        format!("predicted {} with {}", name(first.class), two(f64::from(first.score)))
+    });
+    let others = data.truths_of(image).len().saturating_sub(1) as u64;
+    let mut picture = Picture::new("image/jpeg", &overlay.thumbnail, format!("true: {true_name}"))
+        .line(predicted)
+        .line(format!("IoU {}", two(iou)));
+    if others > 0 {
+        picture = picture.line(format!("and {} more", counted(others, "object", "objects")));
     }
-    let section = Section::new("What is left out").table(images);
+    (picture, outcome)
+}
+
+fn left_out(report: &Report) -> Section {
+    let mut images = Table::new([
+        Column::text("status"),
+        Column::number("images"),
+        Column::text("in the scores"),
+    ])
+    .caption(format!("All images of the {} split", report.split));
+    for (status, images_of_status) in &report.counts.images_by_status {
+        let scored = [ImageStatus::Labelled, ImageStatus::Background].map(ImageStatus::as_str);
+        let is_scored = if scored.contains(status) { "yes" } else { "no" };
+        images.push([(*status).into(), TableCell::from(*images_of_status), is_scored.into()]);
+    }
+    let section = Section::new("What is scored, and what is not").table(images);
     if report.excluded.is_empty() {
         return section.paragraph("Nothing was left out of the scores.");
     }
@@ -553,6 +773,14 @@ fn how_made(parts: &PageParts<'_>) -> Section {
                     bins of equal width.",
                 "AP and AR: the COCO protocol, equal to pycocotools, boxes of all sizes, at most \
                     100 detections an image and class.",
+                "FROC: Chakraborty, 1989. A box hits the free object with the highest IoU, of at \
+                    least 0.5; further boxes on an object are neither hits nor false alarms, as in \
+                    LUNA16 (Setio et al., 2017), whose score is the mean at 1/8 to 8 false alarms. \
+                    The sensitivity is the highest of a threshold with at most so many, over all \
+                    images, also those without objects.",
+                "Any finding: an image with an object is positive, one without negative. \
+                    \"Best separation\" is the threshold with the largest sum of sensitivity and \
+                    specificity (Youden, 1950).",
                 "Kinds of errors: after TIDE (Bolya et al., 2020), IoU 0.5 and 0.1.",
                 "Intervals: images, or groups of images that show the same picture, are drawn with \
                     replacement (bootstrap). That of a share is the exact one (Clopper and \

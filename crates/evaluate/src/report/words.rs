@@ -1,16 +1,20 @@
 //! A report's figures as sentences.
 
 use ossify_contract::ImageStatus;
-use ossify_page::count;
+use ossify_page::{count, percent};
 
 use crate::read::split::{SplitData, first_of};
-use crate::report::contents::Report;
-use crate::report::digits::{two, with_interval};
+use crate::report::contents::{FindingsReport, FrocReport, Report};
+use crate::report::digits::{three_digits, two, value, with_interval};
+use crate::scores::bootstrap::Interval;
+use crate::scores::calibration::OperatingRule;
+use crate::scores::sheet::{DetectionScores, ImageScores, ObjectScores};
 
 /// Objects of a class below which its scores mean little.
 const FEW_OBJECTS: u64 = 20;
 
-/// What a reader should know first.
+/// What a reader should know first. Where images are also in another split, the scores without
+/// them come first.
 pub(crate) fn lead(report: &Report) -> Vec<String> {
     if report.images == 0 {
         return vec![format!(
@@ -18,7 +22,7 @@ pub(crate) fn lead(report: &Report) -> Vec<String> {
             report.split
         )];
     }
-    if report.counts.predictions == 0 {
+    if report.counts.predictions == 0 && report.findings.is_none() {
         return vec![format!(
             "The predictions table has no prediction for the {} images of the {} split: nothing \
                 was predicted, so nothing was found, and the shares are 0. Scores that need a \
@@ -27,35 +31,205 @@ pub(crate) fn lead(report: &Report) -> Vec<String> {
             report.split
         )];
     }
-    let mut sentences = Vec::new();
-    if report.counts.labelled_images > 0 {
-        sentences.push(format!(
-            "On {} labelled images of the {} split the model names the right class in {} of them; \
-                always answering the most frequent class would be right in {}.",
-            count(report.counts.labelled_images),
-            report.split,
-            with_interval(&report.image_level.accuracy),
-            two(report.counts.majority_share),
-        ));
-    }
-    if report.objects > 0 {
-        sentences.push(format!(
-            "Its first box reaches an IoU of at least 0.5 with {} of the {} objects; the mean IoU \
-                is {}.",
-            with_interval(&report.objects_level.iou50_rate),
-            count(report.objects),
-            with_interval(&report.objects_level.mean_iou),
-        ));
-        let scores = &report.detection.scores;
-        sentences.push(format!(
-            "As a detector, class and box together over all {} images, it reaches AP50 {} and AP \
-                {}.",
-            count(report.images),
-            with_interval(&scores.ap50),
-            with_interval(&scores.ap),
-        ));
-    }
+    let all = View::of(report);
+    let Some(kept) = View::without_leaks(report) else { return all.sentences(&report.split) };
+    let mut sentences = vec![format!(
+        "Without the {} that {} a picture of another split, which {} the model:",
+        counted(report.images - kept.images, "image", "images"),
+        if report.images - kept.images == 1 { "shows" } else { "show" },
+        if report.images - kept.images == 1 { "flatters" } else { "flatter" },
+    )];
+    sentences.extend(kept.sentences(&report.split));
+    sentences.push(format!(
+        "With {} the AP50 is {}.",
+        if report.images - kept.images == 1 { "it" } else { "them" },
+        with_interval(&report.detection.scores.ap50)
+    ));
     sentences
+}
+
+/// The scores of all images, or of those that are in this split alone.
+pub(crate) struct View<'a> {
+    pub images: u64,
+    pub labelled_images: u64,
+    pub objects: u64,
+    pub majority_share: f64,
+    pub objects_level: &'a ObjectScores<Interval>,
+    pub image_level: &'a ImageScores<Interval>,
+    pub detection: &'a DetectionScores<Interval>,
+    pub froc: &'a FrocReport,
+    pub findings: Option<&'a FindingsReport>,
+}
+
+impl<'a> View<'a> {
+    fn of(report: &'a Report) -> Self {
+        View {
+            images: report.images,
+            labelled_images: report.counts.labelled_images,
+            objects: report.objects,
+            majority_share: report.counts.majority_share,
+            objects_level: &report.objects_level,
+            image_level: &report.image_level,
+            detection: &report.detection.scores,
+            froc: &report.detection.froc,
+            findings: report.findings.as_ref(),
+        }
+    }
+
+    /// `None` where no image is in a leak, or where all are.
+    fn without_leaks(report: &'a Report) -> Option<Self> {
+        let kept = report.without_leaked_images.as_ref().filter(|kept| kept.images > 0)?;
+        Some(View {
+            images: kept.images,
+            labelled_images: kept.labelled_images,
+            objects: kept.objects,
+            majority_share: kept.majority_share,
+            objects_level: &kept.objects_level,
+            image_level: &kept.image_level,
+            detection: &kept.detection,
+            froc: &kept.froc,
+            findings: kept.findings.as_ref(),
+        })
+    }
+
+    /// The scores that a report tells first: those without leaks where there are some.
+    pub(crate) fn first(report: &'a Report) -> Self {
+        View::without_leaks(report).unwrap_or_else(|| View::of(report))
+    }
+
+    fn sentences(&self, split: &str) -> Vec<String> {
+        match self.findings {
+            Some(findings) => self.detector_sentences(findings, split),
+            None => self.classifier_sentences(split),
+        }
+    }
+
+    fn detector_sentences(&self, findings: &FindingsReport, split: &str) -> Vec<String> {
+        let mut sentences = Vec::new();
+        let objects = counted(self.objects, "object", "objects");
+        let images = counted(self.images, "image", "images");
+        if let Some(point) = findings.first_point() {
+            let scores = &point.scores;
+            let number = |share: f64, of: u64| count((share * of as f64).round() as u64);
+            let alarms = format!(
+                "{} false alarms on {images}: {} an image",
+                number(scores.false_alarms.value, self.images),
+                with_interval(&scores.false_alarms)
+            );
+            sentences.push(if self.objects == 0 {
+                format!("On the {split} split, which has no objects, the detector gives {alarms}.")
+            } else {
+                format!(
+                    "On the {split} split the detector finds {} of {objects} ({}) with {alarms}.",
+                    number(scores.objects_found.value, self.objects),
+                    with_interval(&scores.objects_found),
+                )
+            });
+            let own = if findings.chosen_on == split {
+                ", these very images, which flatters it a little"
+            } else {
+                ""
+            };
+            sentences.push(format!(
+                "That is with boxes of at least {}, {} on the {} split{own}.",
+                three_digits(f64::from(point.threshold)),
+                chosen_in_words(point.rule),
+                findings.chosen_on
+            ));
+            if findings.images_with > 0 && findings.images_without > 0 {
+                sentences.push(format!(
+                    "Such a box is on {} of the {} with an object (sensitivity) and on none of {} \
+                     of the {} without one (specificity); by its highest score alone an image with \
+                     an object is told from one without with an AUROC of {}.",
+                    with_interval(&scores.sensitivity),
+                    counted(findings.images_with, "image", "images"),
+                    with_interval(&scores.specificity),
+                    count(findings.images_without),
+                    with_interval(&findings.auroc)
+                ));
+            }
+        }
+        if self.objects > 0 {
+            let froc = &self.froc.any_class;
+            sentences.push(format!(
+                "At 1/8, 1 and 4 false alarms an image it finds {}, {} and {} of the objects; the \
+                 mean over 1/8 to 8 is {}.",
+                value(&froc.at_eighth),
+                value(&froc.at_1),
+                value(&froc.at_4),
+                with_interval(&froc.mean)
+            ));
+            sentences.push(format!(
+                "Class and box together, it reaches AP50 {} and AP {}.",
+                with_interval(&self.detection.ap50),
+                with_interval(&self.detection.ap)
+            ));
+        }
+        sentences
+    }
+
+    fn classifier_sentences(&self, split: &str) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if self.labelled_images > 0 {
+            sentences.push(format!(
+                "On {} labelled {} of the {split} split the model names the right class in {} of \
+                    them; always answering the most frequent class would be right in {}.",
+                count(self.labelled_images),
+                if self.labelled_images == 1 { "image" } else { "images" },
+                with_interval(&self.image_level.accuracy),
+                two(self.majority_share),
+            ));
+        }
+        if self.objects > 0 {
+            sentences.push(format!(
+                "Its first box reaches an IoU of at least 0.5 with {} of the {}; the mean IoU is \
+                    {}.",
+                with_interval(&self.objects_level.iou50_rate),
+                counted(self.objects, "object", "objects"),
+                with_interval(&self.objects_level.mean_iou),
+            ));
+            sentences.push(format!(
+                "As a detector, class and box together over all {}, it reaches AP50 {} and AP {}.",
+                counted(self.images, "image", "images"),
+                with_interval(&self.detection.ap50),
+                with_interval(&self.detection.ap),
+            ));
+        }
+        sentences
+    }
+}
+
+/// `1 object`, `2 objects`.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// How a threshold was chosen, in a few words.
+pub(crate) fn rule_in_words(rule: OperatingRule) -> String {
+    match rule {
+        OperatingRule::Youden => "best separation".into(),
+        OperatingRule::Sensitivity(wanted) => format!("sensitivity {}", percent(wanted)),
+        OperatingRule::Specificity(wanted) => format!("specificity {}", percent(wanted)),
+        OperatingRule::FalseAlarms(rate) => format!("{rate} false alarms an image"),
+    }
+}
+
+/// The same as the middle of a sentence.
+fn chosen_in_words(rule: OperatingRule) -> String {
+    match rule {
+        OperatingRule::Youden => {
+            "the threshold with the largest sum of sensitivity and specificity".into()
+        }
+        OperatingRule::Sensitivity(wanted) => {
+            format!("the highest threshold with a sensitivity of {}", percent(wanted))
+        }
+        OperatingRule::Specificity(wanted) => {
+            format!("the lowest threshold with a specificity of {}", percent(wanted))
+        }
+        OperatingRule::FalseAlarms(rate) => {
+            format!("the lowest threshold with at most {rate} false alarms an image")
+        }
+    }
 }
 
 /// What the figures do not show, and what to keep in mind when reading them.
@@ -86,30 +260,38 @@ pub(crate) fn limits(report: &Report, data: &SplitData) -> Vec<String> {
             .into(),
         Some(0) => "No image of this split shows a picture that another split has too.".into(),
         Some(leaked) => format!(
-            "{} of the {} images show a picture that another split has too; scores on them flatter \
-                the model. Images of one picture were resampled together.",
+            "{} of the {} {} a picture that another split has too; scores on {} flatter the model. \
+             Images of one picture were resampled together.",
             count(leaked),
-            count(report.images)
+            counted(report.images, "image", "images"),
+            if leaked == 1 { "shows" } else { "show" },
+            if leaked == 1 { "it" } else { "them" },
         ),
     });
     let background = ImageStatus::Background.as_str();
     let backgrounds = report.counts.images_by_status.get(background).copied().unwrap_or(0);
     if report.counts.predicted_backgrounds > 0 {
         limits.push(format!(
-            "On {} of the {} background images, where the labeller saw nothing to mark, the model \
-                predicts an object all the same; each is a false alarm in AP and no matter to the \
-                other scores.",
+            "On {} of the {}, where the labeller saw nothing to mark, the model predicts an object \
+             all the same; {}",
             count(report.counts.predicted_backgrounds),
-            count(backgrounds)
+            counted(backgrounds, "background image", "background images"),
+            if report.findings.is_some() {
+                "each is a false alarm."
+            } else {
+                "each is a false alarm in AP and no matter to the other scores."
+            }
         ));
     }
     let one_each = data.images.iter().all(|image| image.predictions.len() <= 1);
     let shared = report.objects - report.counts.labelled_images.min(report.objects);
-    if one_each && shared > 0 && report.counts.predictions > 0 {
+    if one_each && report.findings.is_none() && shared > 0 && report.counts.predictions > 0 {
         limits.push(format!(
-            "{} objects share their image with a larger one; a model that predicts one object an \
-                image cannot find them as well.",
-            count(shared)
+            "{} {} image with a larger one, and a model that predicts one object an image cannot \
+             find {} as well.",
+            counted(shared, "object", "objects"),
+            if shared == 1 { "shares its" } else { "share their" },
+            if shared == 1 { "it" } else { "them" }
         ));
     }
     let few = report.per_class.iter().filter(|class| class.support < FEW_OBJECTS);

@@ -1,16 +1,17 @@
 use ossify_detection::average_precision::{
     ClassDetections, MeanPrecision, PrecisionRecall, THRESHOLDS, precision_recall,
 };
+use ossify_detection::froc::{ClassRule, Froc, HitRule};
 use ossify_detection::ranking::{OperatingRates, Ranking};
 use rayon::prelude::*;
 
 use crate::read::split::SplitData;
-use crate::scores::calibration::{self, Fitted};
+use crate::scores::calibration::{self, Fitted, ranked_by_class, scored_by_any};
 use crate::scores::confusion::{ClassCounts, Confusion, mean_of_defined};
-use crate::scores::detections::class_detections;
+use crate::scores::detections::{class_detections, froc, froc_of_classes};
 use crate::scores::sheet::{
-    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores,
-    ScoreSheet, ScoresOfClass,
+    DetectionOfClass, DetectionScores, FindingPointScores, FindingScores, FrocScores, ImageScores,
+    ObjectScores, OperatingScores, ScaledScores, ScoreSheet, ScoresOfClass,
 };
 
 /// Bins of the expected calibration error.
@@ -52,6 +53,13 @@ pub struct Scorer {
     images: Vec<ImageCase>,
     rankings: Vec<Ranking>,
     detections: Vec<ClassDetections>,
+    froc: Froc,
+    froc_centre: Froc,
+    froc_same_class: Froc,
+    froc_of_class: Vec<Froc>,
+    /// Images by the score of any finding.
+    findings: Ranking,
+    finding_thresholds: Vec<Option<f32>>,
 }
 
 impl Scorer {
@@ -124,10 +132,44 @@ impl Scorer {
             };
             let thresholds = fitted.and_then(|fitted| fitted.thresholds.get(class));
             let thresholds = thresholds.map_or(&[][..], Vec::as_slice);
-            Ranking::of(images.iter().filter_map(case).collect(), thresholds)
+            let ranked = if data.findings.is_detector {
+                ranked_by_class(data, class).collect()
+            } else {
+                images.iter().filter_map(case).collect()
+            };
+            Ranking::of(ranked, thresholds)
         };
         let rankings = (0..classes).into_par_iter().map(ranking).collect();
-        Scorer { classes, objects, images, rankings, detections: class_detections(data) }
+        let finding_thresholds =
+            fitted.map(|fitted| fitted.finding_thresholds.clone()).unwrap_or_default();
+        Scorer {
+            classes,
+            objects,
+            images,
+            rankings,
+            detections: class_detections(data),
+            froc: froc(data, HitRule::Iou50, ClassRule::Any),
+            froc_centre: froc(data, HitRule::CentreInBox, ClassRule::Any),
+            froc_same_class: froc(data, HitRule::Iou50, ClassRule::Same),
+            froc_of_class: froc_of_classes(data),
+            findings: Ranking::of(scored_by_any(data).collect(), &finding_thresholds),
+            finding_thresholds,
+        }
+    }
+
+    /// The FROC curve, whatever the classes.
+    pub fn froc(&self) -> &Froc {
+        &self.froc
+    }
+
+    /// The FROC curve of each class.
+    pub fn froc_of_class(&self) -> &[Froc] {
+        &self.froc_of_class
+    }
+
+    /// Images by the score of any finding; none of a classifier.
+    pub fn findings(&self) -> &Ranking {
+        &self.findings
     }
 
     /// Detections of each class, for curves.
@@ -213,15 +255,25 @@ impl Scorer {
             auroc: aurocs[class],
             mean_iou: iou_of_class[class],
         };
-        let undefined =
-            DetectionOfClass { ap: f64::NAN, ap50: f64::NAN, ap75: f64::NAN, ar1: f64::NAN };
-        let of_class = |curve: &Option<PrecisionRecall>| {
-            curve.as_ref().map_or(undefined.clone(), |c| DetectionOfClass {
-                ap: c.ap(),
-                ap50: c.ap_at(0),
-                ap75: c.ap_at(THRESHOLDS / 2),
-                ar1: c.ar(0),
-            })
+        let of_class = |(curve, froc): (&Option<PrecisionRecall>, &Froc)| {
+            let figure = |of: fn(&PrecisionRecall) -> f64| curve.as_ref().map_or(f64::NAN, of);
+            DetectionOfClass {
+                ap: figure(PrecisionRecall::ap),
+                ap50: figure(|curve| curve.ap_at(0)),
+                ap75: figure(|curve| curve.ap_at(THRESHOLDS / 2)),
+                ar1: figure(|curve| curve.ar(0)),
+                froc: froc_scores(froc, weights).mean,
+            }
+        };
+        let (finding_auroc, finding_rates) = self.findings.scores(weights);
+        let finding_point = |(rates, threshold): (&OperatingRates, &Option<f32>)| {
+            let marks = threshold.map(|threshold| self.froc.at_threshold(threshold, weights));
+            FindingPointScores {
+                sensitivity: rates.sensitivity,
+                specificity: rates.specificity,
+                objects_found: marks.map_or(f64::NAN, |point| point.sensitivity),
+                false_alarms: marks.map_or(f64::NAN, |point| point.false_alarms),
+            }
         };
         let means = MeanPrecision::of(&curves);
         let [ar1, ar10, ar100] = means.ar;
@@ -238,7 +290,16 @@ impl Scorer {
                 ar100,
             },
             per_class: (0..self.classes).map(per_class).collect(),
-            detection_per_class: curves.iter().map(of_class).collect(),
+            froc: froc_scores(&self.froc, weights),
+            froc_centre: froc_scores(&self.froc_centre, weights),
+            froc_same_class: froc_scores(&self.froc_same_class, weights),
+            findings: FindingScores { auroc: finding_auroc },
+            finding_points: finding_rates
+                .iter()
+                .zip(&self.finding_thresholds)
+                .map(finding_point)
+                .collect(),
+            detection_per_class: curves.iter().zip(&self.froc_of_class).map(of_class).collect(),
             operating,
         }
     }
@@ -348,6 +409,21 @@ impl Scorer {
     /// empty where the class has no images or all.
     pub fn roc(&self, class: usize) -> Vec<(f64, f64)> {
         self.rankings[class].roc()
+    }
+}
+
+fn froc_scores(froc: &Froc, weights: &[u32]) -> FrocScores<f64> {
+    let found = froc.sensitivities(weights);
+    let [at_eighth, at_quarter, at_half, at_1, at_2, at_4, at_8] = found;
+    FrocScores {
+        mean: found.iter().sum::<f64>() / found.len() as f64,
+        at_eighth,
+        at_quarter,
+        at_half,
+        at_1,
+        at_2,
+        at_4,
+        at_8,
     }
 }
 

@@ -74,7 +74,8 @@ score_group! {
 }
 
 score_group! {
-    /// What a class's threshold gives over labelled images that have probabilities.
+    /// What a class's threshold gives over labelled images that have probabilities or, of a
+    /// detector, over all images.
     OperatingScores {
         /// Share of the class's images with a yes (recall).
         sensitivity,
@@ -103,6 +104,52 @@ score_group! {
 }
 
 score_group! {
+    /// Sensitivity over objects on the FROC curve (Chakraborty, 1989): the share that a threshold
+    /// finds which gives at most so many false alarms an image, over all scored images.
+    FrocScores {
+        /// Mean of the seven others: the score of LUNA16 (Setio et al., 2017).
+        mean,
+        /// At 1/8 false alarm an image.
+        at_eighth,
+        /// At 1/4.
+        at_quarter,
+        /// At 1/2.
+        at_half,
+        /// At 1.
+        at_1,
+        /// At 2.
+        at_2,
+        /// At 4.
+        at_4,
+        /// At 8.
+        at_8,
+    }
+}
+
+score_group! {
+    /// How well images with an object are told from those without; NaN where the predictions say
+    /// nothing of whole images.
+    FindingScores {
+        /// Chance that an image with an object has a higher score than one without.
+        auroc,
+    }
+}
+
+score_group! {
+    /// What a threshold for the score of any finding gives.
+    FindingPointScores {
+        /// Share of the images with an object that have a yes.
+        sensitivity,
+        /// Share of the images without one that have a no.
+        specificity,
+        /// Share of the objects that a mark of at least this score hits, whatever its class.
+        objects_found,
+        /// False alarms an image, over all scored images.
+        false_alarms,
+    }
+}
+
+score_group! {
     /// Scores of one class: precision, recall, F1 and IoU over objects, AUROC over images.
     ScoresOfClass {
         /// Share of predictions of the class that are right.
@@ -111,7 +158,8 @@ score_group! {
         recall,
         /// Harmonic mean of the two.
         f1,
-        /// Area under the ROC curve of the class against the rest.
+        /// Area under the ROC curve of the class against the rest: labelled images by probability
+        /// or, of a detector, all images by the class's score.
         auroc,
         /// Mean IoU over objects of the class.
         mean_iou,
@@ -129,6 +177,8 @@ score_group! {
         ap75,
         /// Average recall with one detection an image.
         ar1,
+        /// Mean sensitivity on the FROC curve of the class's own objects and marks.
+        froc,
     }
 }
 
@@ -143,11 +193,22 @@ pub struct ScoreSheet<T> {
     pub scaled: ScaledScores<T>,
     /// Detection.
     pub detection: DetectionScores<T>,
+    /// FROC, whatever the classes, with an IoU of at least 0.5.
+    pub froc: FrocScores<T>,
+    /// The same where a mark hits an object by its centre.
+    pub froc_centre: FrocScores<T>,
+    /// The same as the first where a mark hits objects of its own class only.
+    pub froc_same_class: FrocScores<T>,
+    /// Any finding by image.
+    pub findings: FindingScores<T>,
+    /// What thresholds for any finding give; empty where nothing was fitted.
+    pub finding_points: Vec<FindingPointScores<T>>,
     /// By class.
     pub per_class: Vec<ScoresOfClass<T>>,
     /// Detection by class.
     pub detection_per_class: Vec<DetectionOfClass<T>>,
-    /// `operating[class][wanted]` for each wanted sensitivity; empty where nothing was fitted.
+    /// `operating[class][rule]` for each rule by which a threshold was chosen; empty where nothing
+    /// was fitted.
     pub operating: Vec<Vec<OperatingScores<T>>>,
 }
 
@@ -159,6 +220,11 @@ impl<T> ScoreSheet<T> {
             images: self.images.map(&mut turn),
             scaled: self.scaled.map(&mut turn),
             detection: self.detection.map(&mut turn),
+            froc: self.froc.map(&mut turn),
+            froc_centre: self.froc_centre.map(&mut turn),
+            froc_same_class: self.froc_same_class.map(&mut turn),
+            findings: self.findings.map(&mut turn),
+            finding_points: self.finding_points.iter().map(|point| point.map(&mut turn)).collect(),
             per_class: self.per_class.iter().map(|class| class.map(&mut turn)).collect(),
             detection_per_class: self
                 .detection_per_class

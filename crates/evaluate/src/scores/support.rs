@@ -3,8 +3,8 @@
 use crate::scores::honest_interval::{Range, Support};
 use crate::scores::scorer::Scorer;
 use crate::scores::sheet::{
-    DetectionOfClass, DetectionScores, ImageScores, ObjectScores, OperatingScores, ScaledScores,
-    ScoreSheet, ScoresOfClass,
+    DetectionOfClass, DetectionScores, FindingPointScores, FindingScores, FrocScores, ImageScores,
+    ObjectScores, OperatingScores, ScaledScores, ScoreSheet, ScoresOfClass,
 };
 
 /// A sheet in the form of that of [`Scorer::scores`].
@@ -36,6 +36,27 @@ pub(crate) fn support(scorer: &Scorer, units: &(Vec<u32>, usize)) -> ScoreSheet<
         .map(|class| distinct.count(class.images_with_objects()))
         .collect();
     let detection = share(of_mean(&with_objects));
+    let boxed = distinct.count(scorer.froc().images_with_objects());
+    let froc = FrocScores {
+        mean: share(boxed),
+        at_eighth: share(boxed),
+        at_quarter: share(boxed),
+        at_half: share(boxed),
+        at_1: share(boxed),
+        at_2: share(boxed),
+        at_4: share(boxed),
+        at_8: share(boxed),
+    };
+    let [with_finding, without_finding] = [true, false].map(|kind| {
+        let images = scorer.findings().images();
+        distinct.count(images.filter(|(_, is_positive)| *is_positive == kind).map(first))
+    });
+    let finding_point = FindingPointScores {
+        sensitivity: share(with_finding),
+        specificity: share(without_finding),
+        objects_found: share(boxed),
+        false_alarms: Support { range: Range::Rate, units: units.1 as f64 },
+    };
     ScoreSheet {
         objects: ObjectScores {
             accuracy: share(objects),
@@ -63,6 +84,11 @@ pub(crate) fn support(scorer: &Scorer, units: &(Vec<u32>, usize)) -> ScoreSheet<
             ar10: detection,
             ar100: detection,
         },
+        froc: froc.clone(),
+        froc_centre: froc.clone(),
+        froc_same_class: froc,
+        findings: FindingScores { auroc: share(with_finding.min(without_finding)) },
+        finding_points: vec![finding_point; scorer.findings().thresholds()],
         per_class: (0..classes)
             .map(|class| ScoresOfClass {
                 precision: share(predicted_ones[class]),
@@ -79,6 +105,7 @@ pub(crate) fn support(scorer: &Scorer, units: &(Vec<u32>, usize)) -> ScoreSheet<
                 ap50: share(*units),
                 ap75: share(*units),
                 ar1: share(*units),
+                froc: share(*units),
             })
             .collect(),
         operating: ranked

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use ossify_contract::{
-    ClassRow, FingerprintRow, ImageRow, ImageStatus, ObjectRow, PredictionRow, Publication, Row,
-    Shape, Split, TableWriter, WorkFolder, write_latest,
+    ClassRow, FingerprintRow, ImagePredictionRow, ImageRow, ImageStatus, ObjectRow, PredictionRow,
+    Publication, Row, Shape, Split, TableWriter, WorkFolder, write_latest,
 };
 
 /// What a test puts into the work folder; all of the valid split.
@@ -18,6 +18,8 @@ pub struct Work {
     pub objects: Vec<ObjectRow>,
     pub predictions: Vec<PredictionRow>,
     pub fingerprints: Option<Vec<FingerprintRow>>,
+    /// The images that were looked at, where a table says so.
+    pub looked_at: Option<Vec<ImagePredictionRow>>,
     /// Of the predictions' manifest.
     pub summary: serde_json::Value,
 }
@@ -132,6 +134,31 @@ impl Work {
         self
     }
 
+    /// Makes the predictions those of a detector that looked at all images: no probabilities, and
+    /// `floor` as the score of what has no prediction.
+    pub fn detected(&mut self, floor: f32) -> &mut Self {
+        let classes = self.kept().len();
+        self.predictions.iter_mut().for_each(|row| row.probabilities.clear());
+        let row = |image: &ImageRow| {
+            let own = self.predictions.iter().filter(|row| row.image_id == image.image_id);
+            let best = |class: Option<usize>| {
+                let of_class = own
+                    .clone()
+                    .filter(|row| class.is_none_or(|class| row.class_index as usize == class));
+                of_class.map(|row| row.score).fold(floor, f32::max)
+            };
+            ImagePredictionRow {
+                image_id: image.image_id.clone(),
+                split: image.split,
+                score: Some(best(None)),
+                class_scores: (0..classes).map(|class| best(Some(class))).collect(),
+                detections: own.clone().count() as i32,
+            }
+        };
+        self.looked_at = Some(self.images.iter().map(row).collect());
+        self
+    }
+
     /// A fingerprint of the newest image.
     pub fn fingerprint(
         &mut self,
@@ -201,7 +228,10 @@ impl Work {
         ];
         tables.commit("ingest", "tables", files, serde_json::Value::Null).unwrap();
         let predictions = Publication::begin(folder.predictions().join("run-1")).unwrap();
-        let files = vec![table(&predictions, "valid.parquet", &self.predictions)];
+        let mut files = vec![table(&predictions, "valid.parquet", &self.predictions)];
+        if let Some(rows) = &self.looked_at {
+            files.push(table(&predictions, "valid.images.parquet", rows));
+        }
         let summary = match &self.summary {
             serde_json::Value::Null => serde_json::json!({}),
             summary => summary.clone(),

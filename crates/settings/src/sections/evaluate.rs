@@ -1,7 +1,7 @@
 use ossify_contract::Split;
 
 use crate::margins::{DropTest, MaxDrop};
-use crate::ranges::{between, sensitivities, splits};
+use crate::ranges::{between, shares, splits};
 use crate::schema::{Entries, table};
 
 table! {
@@ -15,7 +15,10 @@ table! {
         bootstrap_samples: u32 [Output] = 1000 => |v| between(v, 0, 1_000_000);
         /// Sensitivities (recalls) that a threshold is looked for with, for each class, on the
         /// valid split.
-        sensitivities: Vec<f64> [Output] = vec![0.9, 0.95] => |v| sensitivities(v);
+        sensitivities: Vec<f64> [Output] = vec![0.9, 0.95] => |v| shares(v);
+        /// Specificities that a threshold is looked for with on the valid split, of a detector: for
+        /// any finding and for each class.
+        specificities: Vec<f64> [Output] = vec![0.9] => |v| shares(v);
         /// Score predictions although some images have none, or other shards were predicted than
         /// those that are there; the report says so.
         allow_gaps: bool [Output] = false;
@@ -31,6 +34,10 @@ table! {
         min_mean_iou: f64 [Output] = 0.0 => |v| between(v, 0.0, 1.0);
         /// Gate: least AP at IoU 0.5. 0 is off.
         min_ap50: f64 [Output] = 0.0 => |v| between(v, 0.0, 1.0);
+        /// Gate: least mean sensitivity over 1/8 to 8 false alarms an image (FROC). 0 is off.
+        min_froc: f64 [Output] = 0.0 => |v| between(v, 0.0, 1.0);
+        /// Gate: least AUROC of any finding by image, of a detector. 0 is off.
+        min_finding_auroc: f64 [Output] = 0.0 => |v| between(v, 0.0, 1.0);
         /// What counts as a drop beyond its margin in a comparison: "clear" (the whole 95 %
         /// interval of the drop lies above the margin), "measured" (the drop itself does),
         /// "possible" (the interval reaches above it).
