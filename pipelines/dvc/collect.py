@@ -13,7 +13,7 @@ SCORES = {
     "objects_level": ["balanced_accuracy", "mean_iou"],
     "detection": ["ap50", "ap"],
 }
-CURVES = ["loss", "accuracy", "mean_iou"]
+CURVES = ["loss", "accuracy", "mean_iou", "ap50", "auroc"]
 
 
 def main():

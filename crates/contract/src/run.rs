@@ -42,8 +42,8 @@ impl EpochMetrics {
     }
 }
 
-/// Means over the samples of a split. JSON has no NaN and no infinity: they are written as null,
-/// which is read as NaN.
+/// Means over the samples of a split, and what of scores the network's task has. JSON has no NaN and
+/// no infinity: they are written as null, which is read as NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitMetrics {
     /// What is minimised: classification, box and penalty terms with their weights.
@@ -55,15 +55,27 @@ pub struct SplitMetrics {
     /// Terms of the box with their weights, as configured.
     #[serde(deserialize_with = "nan_where_null")]
     pub box_loss: f64,
-    /// Share of samples whose most probable class is theirs.
-    #[serde(deserialize_with = "nan_where_null")]
-    pub accuracy: f64,
-    /// Mean squared error of the four box edges, in shares of the tensor's sides.
-    #[serde(deserialize_with = "nan_where_null")]
-    pub box_mse: f64,
-    /// Mean IoU of predicted and true box.
-    #[serde(deserialize_with = "nan_where_null")]
-    pub mean_iou: f64,
+    /// Of a classifier: share of samples whose most probable class is theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Of a classifier: mean squared error of the four box edges, in shares of the tensor's sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub box_mse: Option<f64>,
+    /// Of a classifier: mean IoU of predicted and true box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean_iou: Option<f64>,
+    /// Of a detector on the valid split: average precision at an IoU of 0.5, as COCO has it, mean
+    /// of the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ap50: Option<f64>,
+    /// Of a detector on the valid split: average precision over IoUs from 0.5 to 0.95, as COCO has
+    /// it, mean of the classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ap: Option<f64>,
+    /// Of a detector on the valid split: area under the ROC curve of "any finding" by image, whose
+    /// score is the highest of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auroc: Option<f64>,
     /// Samples seen.
     pub rows: u64,
 }
@@ -147,7 +159,7 @@ mod tests {
 
     #[test]
     fn scores_that_are_not_finite_come_back_as_nan() {
-        let valid = SplitMetrics { loss: f64::INFINITY, accuracy: 0.5, ..Default::default() };
+        let valid = SplitMetrics { loss: f64::INFINITY, accuracy: Some(0.5), ..Default::default() };
         let line =
             serde_json::to_string(&EpochMetrics { valid: Some(valid), ..Default::default() });
         let folder = tempfile::tempdir().unwrap();
@@ -155,7 +167,7 @@ mod tests {
         std::fs::write(&path, line.unwrap()).unwrap();
         let found = read_metrics(&path).unwrap()[0].valid.unwrap();
         assert!(found.loss.is_nan());
-        assert_eq!((found.accuracy, found.box_loss), (0.5, 0.0));
+        assert_eq!((found.accuracy, found.box_loss), (Some(0.5), 0.0));
     }
 
     #[test]

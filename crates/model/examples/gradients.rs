@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use ossify_model::weights::Metadata;
-use ossify_model::{Classifier, ModelConfig, device, pixels, weights};
+use ossify_model::{HeadConfig, ModelConfig, Network, device, pixels, weights};
 use ossify_vocabulary::{DeviceChoice, Normalization};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -45,6 +45,7 @@ fn main() -> Result<()> {
         config.input_px,
     )?;
     let output = classifier.forward(Tensor::from_inner(input).cast(dtype));
+    let output = output.classifier().context("a detector")?;
     let outputs = Tensor::cat(vec![output.logits.clone(), output.boxes()], 1);
     let targets = std::fs::read(targets).context(targets.clone())?;
     let targets: Vec<f32> =
@@ -69,12 +70,11 @@ fn write_new(path: &Path, architecture: &str, input_px: usize) -> Result<()> {
     let config = ModelConfig {
         architecture: architecture.parse()?,
         classes: 6,
-        head_widths: vec![64, 32],
-        dropout: 0.0,
+        head: HeadConfig::Classifier { widths: vec![64, 32], dropout: 0.0 },
         input_px,
         normalization: Normalization::ImageNet,
     };
-    let classifier = Classifier::new(&config, 3, &device::choose(DeviceChoice::Flex)?.inference())?;
+    let classifier = Network::new(&config, 3, &device::choose(DeviceChoice::Flex)?.inference())?;
     let class_names = (0..config.classes).map(|index| format!("class {index}")).collect();
     Ok(weights::save(path, &classifier, &Metadata { config, class_names })?)
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Tensor;
 use ossify_model::weights::{self, Metadata};
-use ossify_model::{Classifier, ModelConfig, device, pixels};
+use ossify_model::{HeadConfig, ModelConfig, Network, device, pixels};
 use ossify_vocabulary::Normalization;
 
 fn main() -> Result<()> {
@@ -23,12 +23,11 @@ fn main() -> Result<()> {
     let config = ModelConfig {
         architecture: architecture.parse()?,
         classes: 6,
-        head_widths: vec![64, 32],
-        dropout: 0.5,
+        head: HeadConfig::Classifier { widths: vec![64, 32], dropout: 0.5 },
         input_px: side,
         normalization: Normalization::ImageNet,
     };
-    let mut classifier = Classifier::new(&config, 3, &compute.inference())?;
+    let mut classifier = Network::new(&config, 3, &compute.inference())?;
     let report = weights::load_torchvision(Path::new(weights_path), &mut classifier.backbone)?;
     println!(
         "loaded {}, missing {}, unused {}",
@@ -46,7 +45,7 @@ fn main() -> Result<()> {
         config.input_px,
     )?;
     let features = classifier.backbone.forward(input);
-    let output = classifier.head.forward(features.clone());
+    let output = classifier.head.of_features(features.clone()).context("a detector")?;
     let boxes = output.boxes();
 
     let out = Path::new(out);

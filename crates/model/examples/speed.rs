@@ -1,15 +1,15 @@
 //! Measures a network: images per second forward, and forward with backward, on a device.
 //!
 //! `speed [device] [architecture] [input_px] [batch] [threads] [seconds] [keep|recompute]
-//! [forward|both] [float32|tf32|bf16]`: `keep` or `recompute` is what becomes of activations in
-//! training.
+//! [forward|both] [float32|tf32|bf16] [classify|detect]`: `keep` or `recompute` is what becomes of
+//! activations in training.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use burn::module::Module;
 use burn::tensor::Device;
-use ossify_model::{BackboneShape, Classifier, ModelConfig, device, pixels};
+use ossify_model::{HeadConfig, ModelConfig, Network, Output, device, pixels, summary};
 use ossify_vocabulary::{Architecture, DeviceChoice, Normalization, Precision};
 
 fn main() -> Result<()> {
@@ -28,33 +28,33 @@ fn main() -> Result<()> {
     let config = ModelConfig {
         architecture: text(1, "densenet-compact").parse::<Architecture>()?,
         classes: 6,
-        head_widths: vec![256],
-        dropout: 0.5,
+        head: if text(9, "classify") == "detect" {
+            HeadConfig::Detector { channels: 64 }
+        } else {
+            HeadConfig::Classifier { widths: vec![256], dropout: 0.5 }
+        },
         input_px: number(2, "112")?,
         normalization: Normalization::ImageNet,
     };
     let precision: Precision = text(8, "float32").parse()?;
     compute.prepare(threads, precision, false)?;
-    let network = |device: &Device| -> Result<Classifier> {
-        let Classifier { backbone, head } = Classifier::new(&config, 1, device)?;
-        Ok(Classifier {
-            backbone: backbone.in_half_precision(precision == Precision::Bfloat16),
-            head,
-        })
+    let network = |device: &Device| -> Result<Network> {
+        let Network { backbone, head } = Network::new(&config, 1, device)?;
+        Ok(Network { backbone: backbone.in_half_precision(precision == Precision::Bfloat16), head })
     };
     let side = 224.max(config.input_px);
     let bytes: Vec<u8> =
         (0..batch * side * side * 3).map(|index| ((index * 2_654_435_761) >> 7) as u8).collect();
-    let counts = Classifier::new(&config, 1, &compute.inference())?.parameter_counts();
+    let counts = Network::new(&config, 1, &compute.inference())?.parameter_counts();
     println!(
         "{} on {} with {} threads: {} weights, {:.1} MMAC at {} px, {} features, batch {batch}",
         config.architecture,
         compute.name(),
         compute.threads(),
         counts.trainable,
-        BackboneShape::of(config.architecture).multiply_adds(config.input_px) as f64 / 1e6,
+        summary::layers(&config).iter().map(|layer| layer.multiply_adds).sum::<u64>() as f64 / 1e6,
         config.input_px,
-        BackboneShape::of(config.architecture).features(config.input_px).len(),
+        config.backbone().features(config.input_px).len(),
     );
 
     let classifier = network(&compute.inference())?;
@@ -68,7 +68,10 @@ fn main() -> Result<()> {
         )
     };
     let rate = images_per_second(batch, seconds, || {
-        classifier.forward(input()?).logits.into_data();
+        match classifier.forward(input()?) {
+            Output::Classifier(output) => drop(output.logits.into_data()),
+            Output::Detector(output) => drop(output.logits.into_data()),
+        }
         Ok(())
     })?;
     println!("forward            {rate:8.1} images/s");
@@ -76,9 +79,9 @@ fn main() -> Result<()> {
         return Ok(());
     }
 
-    let Classifier { backbone, head } = network(&compute.training())?.train();
+    let Network { backbone, head } = network(&compute.training())?.train();
     let classifier =
-        Classifier { backbone: backbone.keeping_activations(text(6, "recompute") == "keep"), head };
+        Network { backbone: backbone.keeping_activations(text(6, "recompute") == "keep"), head };
     let input = || {
         pixels::to_input(
             bytes.clone(),
@@ -89,10 +92,15 @@ fn main() -> Result<()> {
         )
     };
     let rate = images_per_second(batch, seconds, || {
-        let output = classifier.forward(input()?);
-        let gradients =
-            (output.logits.square().mean() + output.candidates.square().mean()).backward();
-        drop(gradients);
+        let loss = match classifier.forward(input()?) {
+            Output::Classifier(output) => {
+                output.logits.square().mean() + output.candidates.square().mean()
+            }
+            Output::Detector(output) => {
+                output.logits.square().mean() + output.boxes.square().mean()
+            }
+        };
+        drop(loss.backward());
         compute.wait().map_err(anyhow::Error::msg)
     })?;
     println!("forward + backward {rate:8.1} images/s");

@@ -1,6 +1,6 @@
 //! What a network looks like: architecture, head, input. Plain values, no tensors.
 
-use ossify_vocabulary::{Architecture, Normalization};
+use ossify_vocabulary::{Architecture, Normalization, Task};
 
 /// The numbers that define a DenseNet; every architecture is one value of this type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,12 @@ impl BackboneShape {
     /// Channels of the last feature map.
     pub fn map_channels(&self) -> usize {
         self.block_channels().last().unwrap_or(self.stem_channels)
+    }
+
+    /// Channels of the maps that a detector's pyramid stands on, from fine to coarse: those of all
+    /// blocks but the first, whose cells are 4 pixels wide and too many.
+    pub(crate) fn pyramid_channels(&self) -> Vec<usize> {
+        self.block_channels().skip(1).collect()
     }
 
     /// Channels after the last block but one.
@@ -155,37 +161,79 @@ impl FeatureLayout {
     }
 }
 
-/// Everything that decides the layers of a [`Classifier`](crate::Classifier).
+/// Everything that decides the layers of a [`Network`](crate::Network).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
     /// The backbone.
     pub architecture: Architecture,
     /// Number of classes, at least 1.
     pub classes: usize,
-    /// Units of each dense layer of the head; empty for none between features and outputs.
-    pub head_widths: Vec<usize>,
-    /// Share of values that each dropout of the head sets to zero while training, in 0..1.
-    pub dropout: f64,
+    /// What stands on it.
+    pub head: HeadConfig,
     /// Side of the square network input in pixels.
     pub input_px: usize,
     /// How pixels are scaled.
     pub normalization: Normalization,
 }
 
+/// What a network's head looks like.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeadConfig {
+    /// One class and one box.
+    Classifier {
+        /// Units of each dense layer; empty for none between features and outputs.
+        widths: Vec<usize>,
+        /// Share of values that each dropout sets to zero while training, in 0..1.
+        dropout: f64,
+    },
+    /// Any number of objects.
+    Detector {
+        /// Channels of the pyramid's maps, at least 1.
+        channels: usize,
+    },
+}
+
 /// Largest side of the network input that is understood, pixels.
 const MAX_INPUT_PX: usize = 1 << 15;
 
 impl ModelConfig {
+    /// What the network says about an image.
+    pub fn task(&self) -> Task {
+        match self.head {
+            HeadConfig::Classifier { .. } => Task::Classify,
+            HeadConfig::Detector { .. } => Task::Detect,
+        }
+    }
+
+    /// The backbone; a detector's has no grid of cells, since all its maps are read cell by cell.
+    pub fn backbone(&self) -> BackboneShape {
+        let shape = BackboneShape::of(self.architecture);
+        match self.head {
+            HeadConfig::Classifier { .. } => shape,
+            HeadConfig::Detector { .. } => {
+                BackboneShape { pooling: Pooling::GlobalAverage, ..shape }
+            }
+        }
+    }
+
     /// Numbers in the head, statistics included; counted without making anything, so that a head of
     /// any size can be refused.
     pub fn head_numbers(&self) -> u128 {
         let size = |value: usize| value as u128;
         let dense = |inputs: u128, units: u128| inputs.saturating_add(1).saturating_mul(units);
+        let shape = self.backbone();
+        let widths = match &self.head {
+            HeadConfig::Classifier { widths, .. } => widths,
+            HeadConfig::Detector { channels } => {
+                let maps = shape.pyramid_channels();
+                return detector_numbers(&maps, *channels, self.classes);
+            }
+        };
         let FeatureLayout { average, cell_channels, .. } =
-            BackboneShape::of(self.architecture).features(self.input_px.min(MAX_INPUT_PX));
+            shape.features(self.input_px.min(MAX_INPUT_PX));
         let mut inputs = size(average + cell_channels);
         let mut total = 0_u128;
-        for units in self.head_widths.iter().map(|&units| size(units)) {
+        for units in widths.iter().map(|&units| size(units)) {
             let stage = dense(inputs, units).saturating_add(inputs.saturating_mul(4));
             total = total.saturating_add(stage);
             inputs = units;
@@ -218,12 +266,9 @@ impl ModelConfig {
     /// [`ConfigError`] with the value that does not fit.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let smallest = BackboneShape::of(self.architecture).smallest_input_px();
+        self.head.validate()?;
         if self.classes == 0 {
             Err(ConfigError::NoClasses)
-        } else if let Some(index) = self.head_widths.iter().position(|&width| width == 0) {
-            Err(ConfigError::EmptyLayer { index })
-        } else if !(0.0..1.0).contains(&self.dropout) {
-            Err(ConfigError::Dropout(self.dropout))
         } else if self.input_px < smallest {
             Err(ConfigError::InputTooSmall {
                 input_px: self.input_px,
@@ -238,10 +283,49 @@ impl ModelConfig {
     }
 }
 
+impl HeadConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            HeadConfig::Classifier { widths, dropout } => {
+                if let Some(index) = widths.iter().position(|&width| width == 0) {
+                    Err(ConfigError::EmptyLayer { index })
+                } else if !(0.0..1.0).contains(dropout) {
+                    Err(ConfigError::Dropout(*dropout))
+                } else {
+                    Ok(())
+                }
+            }
+            HeadConfig::Detector { channels: 0 } => Err(ConfigError::NoChannels),
+            HeadConfig::Detector { .. } => Ok(()),
+        }
+    }
+}
+
+/// Numbers of a detector's head on maps of so many channels, statistics included.
+fn detector_numbers(maps: &[usize], channels: usize, classes: usize) -> u128 {
+    let size = |value: usize| value as u128;
+    let (width, norm) = (size(channels), 4);
+    let square = width.saturating_mul(width);
+    // Smoothing, and four norms.
+    let of_level = square.saturating_mul(9).saturating_add(width.saturating_mul(4 * norm));
+    let lateral = |of_map: &usize| size(*of_map).saturating_mul(width);
+    let laterals = maps.iter().map(lateral).fold(0, u128::saturating_add);
+    let norms: u128 = maps
+        .split_last()
+        .map_or(0, |(_, finer)| finer.iter().map(|of_map| size(*of_map) * norm).sum());
+    let outputs = size(classes).saturating_add(4).saturating_mul(width.saturating_add(1));
+    of_level
+        .saturating_mul(size(maps.len()))
+        .saturating_add(laterals)
+        .saturating_add(norms)
+        .saturating_add(square.saturating_mul(18))
+        .saturating_add(outputs)
+}
+
 /// A configuration that describes no network.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
-    /// A classifier without classes.
+    /// A network without classes.
     #[error("the network needs at least one class")]
     NoClasses,
     /// A head layer without units.
@@ -250,6 +334,9 @@ pub enum ConfigError {
         /// Position in `head_widths`, from 0.
         index: usize,
     },
+    /// A pyramid without channels.
+    #[error("the pyramid needs at least one channel")]
+    NoChannels,
     /// Dropout outside 0..1.
     #[error("dropout is {0}; it is a share from 0 to below 1")]
     Dropout(f64),

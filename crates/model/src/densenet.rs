@@ -1,16 +1,18 @@
 //! One DenseNet definition for every architecture, layer for layer as torchvision builds it.
 
 use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{BatchNorm, BatchNormConfig, PaddingConfig2d};
+use burn::nn::BatchNorm;
+use burn::nn::conv::Conv2d;
 use burn::tensor::module::adaptive_avg_pool2d;
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_torch_kernels::ops::{
-    self, BlockOptions, ChannelStatistics, LayerParameters, NormOptions, Pool,
-};
+use burn::tensor::{DType, Device, Tensor};
+use ossify_torch_kernels::ops::{self, BlockOptions, LayerParameters, Pool};
 
 use crate::config::{BackboneShape, Pooling};
 use crate::constant::Constant;
+use crate::layers::{
+    affine, batch_norm, by_position, convolution, convolve, enlargement, learns, norm_relu,
+    remember, running,
+};
 use crate::tensors::state::{ParameterCounts, parameter_counts};
 
 /// The convolutional part of the network: image in, feature vector out.
@@ -66,22 +68,9 @@ struct CellGrid {
     enlargement: Constant<[usize; 4], Tensor<3>>,
 }
 
-fn convolution(channels: [usize; 2], kernel: usize, stride: usize, device: &Device) -> Conv2d {
-    let padding = kernel / 2;
-    Conv2dConfig::new(channels, [kernel, kernel])
-        .with_stride([stride, stride])
-        .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
-        .with_bias(false)
-        .init(device)
-}
-
-fn batch_norm(channels: usize, device: &Device) -> BatchNorm {
-    BatchNormConfig::new(channels).init(device)
-}
-
 impl Backbone {
     /// Builds the layers on `device`. The weights are arbitrary until
-    /// [`Classifier::new`](crate::Classifier::new) or a file sets them.
+    /// [`Network::new`](crate::Network::new) or a file sets them.
     ///
     /// `input_px` is the side of the input, on which the length of the feature vector may depend.
     pub fn with_shape(shape: &BackboneShape, input_px: usize, device: &Device) -> Self {
@@ -150,7 +139,7 @@ impl Backbone {
 
     /// Features of a batch: `[N, 3, S, S]`, normalised, to `[N, F]`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        self.features_from(self.before_block(input, 1), 1)
+        self.features_from(self.stem(input), 1)
     }
 
     /// How many dense blocks there are.
@@ -158,19 +147,12 @@ impl Backbone {
         self.blocks.len()
     }
 
-    /// Input `[N, 3, S, S]` to the map that what belongs to dense block `block`, counted from 1,
-    /// begins with. The transition before a block belongs to it, and the stem to none.
-    pub fn before_block(&self, input: Tensor<4>, block: usize) -> Tensor<4> {
-        let input = if self.is_half { input.cast(DType::BF16) } else { input };
-        let stem = norm_relu(&self.norm0, convolve(&self.conv0, input), Pool::Largest);
-        (1..block).fold(stem, |map, block| self.through_block(map, block))
-    }
-
-    /// A map of [`Self::before_block`] to features `[N, F]`.
+    /// The map that dense block `block`, counted from 1, begins with to features `[N, F]`. The
+    /// transition before a block belongs to it, and the stem to none.
     pub fn features_from(&self, map: Tensor<4>, block: usize) -> Tensor<2> {
         let last = self.blocks.len();
         let fine = (block..last).fold(map, |map, block| self.through_block(map, block));
-        let coarse = norm_relu(&self.norm5, self.through_block(fine.clone(), last), Pool::None);
+        let coarse = self.activated(self.through_block(fine.clone(), last));
         let average = adaptive_avg_pool2d(coarse.clone(), [1, 1]).flatten(1, 3);
         let features = match &self.cells {
             None => average,
@@ -179,8 +161,33 @@ impl Backbone {
         if self.is_half { features.cast(DType::F32) } else { features }
     }
 
+    /// What the dense blocks from `block` on make of the map that it begins with, one map
+    /// each, the last one normalised and activated.
+    pub(crate) fn maps_from(&self, mut map: Tensor<4>, block: usize) -> Vec<Tensor<4>> {
+        let mut maps = Vec::new();
+        for block in block..=self.blocks.len() {
+            map = self.through_block(map, block);
+            maps.push(map.clone());
+        }
+        if let Some(last) = maps.last_mut() {
+            *last = self.activated(last.clone());
+        }
+        maps
+    }
+
+    /// The last block's map, normalised and activated.
+    pub(crate) fn activated(&self, last: Tensor<4>) -> Tensor<4> {
+        norm_relu(&self.norm5, last, Pool::None)
+    }
+
+    /// Input to the map that the first dense block begins with.
+    pub(crate) fn stem(&self, input: Tensor<4>) -> Tensor<4> {
+        let input = if self.is_half { input.cast(DType::BF16) } else { input };
+        norm_relu(&self.norm0, convolve(&self.conv0, input), Pool::Largest)
+    }
+
     /// The transition before a block, counted from 1, and its layers.
-    fn through_block(&self, mut map: Tensor<4>, block: usize) -> Tensor<4> {
+    pub(crate) fn through_block(&self, mut map: Tensor<4>, block: usize) -> Tensor<4> {
         if let Some(transition) =
             block.checked_sub(2).and_then(|transition| self.transitions.get(transition))
         {
@@ -246,52 +253,6 @@ impl Transition {
     }
 }
 
-/// Every convolution here has one stride and one padding, and no bias.
-fn convolve(convolution: &Conv2d, input: Tensor<4>) -> Tensor<4> {
-    let [kernel, _] = convolution.kernel_size;
-    ops::conv2d(input, convolution.weight.val(), convolution.stride[0], kernel / 2)
-}
-
-/// The norm, with the batch's statistics where it learns, followed by ReLU and pooling.
-fn norm_relu(norm: &BatchNorm, input: Tensor<4>, pool: Pool) -> Tensor<4> {
-    let options = NormOptions { epsilon: norm.epsilon, pool };
-    if learns(norm, &input) {
-        let (output, statistics) = ops::norm_relu(input, affine(norm), options);
-        remember(norm, statistics);
-        output
-    } else {
-        let statistics = running(norm, &input);
-        ops::norm_relu_inference(input, affine(norm), statistics, options)
-    }
-}
-
-fn affine(norm: &BatchNorm) -> [Tensor<1>; 2] {
-    [norm.gamma.val(), norm.beta.val()]
-}
-
-/// As [`BatchNorm::forward`] decides it.
-fn learns(norm: &BatchNorm, input: &Tensor<4>) -> bool {
-    input.device().is_autodiff() && norm.training.is_enabled()
-}
-
-fn running(norm: &BatchNorm, input: &Tensor<4>) -> ChannelStatistics {
-    let device = input.device();
-    ChannelStatistics {
-        mean: norm.running_mean.value().to_device(&device),
-        variance: norm.running_var.value().to_device(&device),
-    }
-}
-
-/// Moves the running statistics towards those of a batch, as [`BatchNorm::forward`] does.
-fn remember(norm: &BatchNorm, batch: ChannelStatistics) {
-    let moved = |running: Tensor<1>, batch: Tensor<1>| {
-        let running = running.to_device(&batch.device());
-        (running * (1.0 - norm.momentum) + batch.detach() * norm.momentum).detach()
-    };
-    norm.running_mean.update(moved(norm.running_mean.value_sync(), batch.mean));
-    norm.running_var.update(moved(norm.running_var.value_sync(), batch.variance));
-}
-
 impl CellGrid {
     /// The last map `[N, C, h, w]` and that of the block before `[N, C', H, W]` to cells `[N, H *
     /// W, channels]`.
@@ -314,37 +275,4 @@ impl CellGrid {
             Pool::None,
         ))
     }
-}
-
-/// `[N, C, H, W]` to `[N, H * W, C]`.
-fn by_position(map: Tensor<4>) -> Tensor<3> {
-    map.flatten::<3>(2, 3).swap_dims(1, 2)
-}
-
-/// What scales a map up bilinearly when it is multiplied from the left: `[1, H * W, h *
-/// w]`, as PyTorch's `interpolate` with centres aligned (`align_corners = false`). Device and type
-/// are those of `like`.
-fn enlargement(from: [usize; 2], to: [usize; 2], like: &Tensor<3>) -> Tensor<3> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "not negative, and the fraction is the share"
-    )]
-    let shares = |from: usize, to: usize, at: usize| {
-        let source = ((at as f32 + 0.5) * from as f32 / to as f32 - 0.5).max(0.0);
-        let first = (source as usize).min(from - 1);
-        let second = (first + 1).min(from - 1);
-        let share = source - first as f32;
-        [(first, 1.0 - share), (second, share)]
-    };
-    let mut matrix = vec![0.0_f32; to[0] * to[1] * from[0] * from[1]];
-    for (row, shares_of_position) in matrix.chunks_exact_mut(from[0] * from[1]).enumerate() {
-        for (y, of_y) in shares(from[0], to[0], row / to[1]) {
-            for (x, of_x) in shares(from[1], to[1], row % to[1]) {
-                shares_of_position[y * from[1] + x] += of_y * of_x;
-            }
-        }
-    }
-    let matrix = TensorData::new(matrix, [1, to[0] * to[1], from[0] * from[1]]);
-    Tensor::from_data(matrix, (&like.device(), like.dtype()))
 }

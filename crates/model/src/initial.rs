@@ -16,12 +16,25 @@ pub(crate) fn randomize<M: Module>(module: M, seed: u64) -> M {
     replace(module, |name, dims| Some(initial_values(name, dims, seed)))
 }
 
+/// Share of a detector's cells that are taken to show something before it has learnt anything, and
+/// the deviation of the weights of its outputs (Lin et al. 2017, section 4.1).
+const PRIOR_SHARE: f64 = 0.01;
+const OUTPUT_DEVIATION: f64 = 0.01;
+
 /// Values of the tensor `name` with Burn's dimensions `dims`, row by row.
 #[expect(clippy::cast_possible_truncation, reason = "weights are float32")]
 fn initial_values(name: &str, dims: &[usize], seed: u64) -> Vec<f32> {
     let count = dims.iter().product();
     let mut random = Gaussian::new(seed, name);
     match *dims {
+        // Scores of a detector: the logit of the share of cells that show something, and next to
+        // nothing from the weights (Lin et al. 2017, section 4.1).
+        _ if name == "head.scores.bias" => {
+            vec![(PRIOR_SHARE / (1.0 - PRIOR_SHARE)).ln() as f32; count]
+        }
+        _ if name == "head.scores.weight" || name == "head.distances.weight" => {
+            (0..count).map(|_| (random.normal() * OUTPUT_DEVIATION) as f32).collect()
+        }
         // Kaiming normal for ReLU: standard deviation sqrt(2 / fan-in).
         [_, channels_in, height, width] => {
             let deviation = (2.0 / (channels_in * height * width) as f64).sqrt();

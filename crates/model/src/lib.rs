@@ -1,9 +1,9 @@
-//! DenseNet with a classification head and a box head, as Burn modules; pixels in, weights in and
-//! out.
+//! DenseNets that classify or detect, as Burn modules; pixels in, weights in and out.
 //!
 //! ```text
-//! u8 pixels [N, H, W, C] --pixels--> input [N, 3, S, S] --Backbone--> features [N, F]
-//!     --Head--> logits [N, classes], boxes [N, 4]
+//! u8 pixels [N, H, W, C] --pixels--> input [N, 3, S, S] --Backbone-->
+//!     features [N, F]       --ClassifierHead--> logits [N, classes],    boxes [N, 4]
+//!     maps [N, C, h, w] ... --DetectorHead-->   logits [N, P, classes], boxes [N, P, 4]
 //! ```
 //!
 //! A [`Device`](burn::tensor::Device) chooses at run time where all this happens: see
@@ -18,7 +18,6 @@
     allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)
 )]
 
-mod classifier;
 mod config;
 mod constant;
 mod densenet;
@@ -26,14 +25,18 @@ pub mod device;
 mod guard;
 mod head;
 mod initial;
+mod layers;
+mod network;
 pub mod pixels;
 pub mod summary;
 mod tensors;
 pub mod weights;
 
-pub use classifier::Classifier;
-pub use config::{BackboneShape, ConfigError, FeatureLayout, ModelConfig, Pooling};
+pub use config::{BackboneShape, ConfigError, FeatureLayout, HeadConfig, ModelConfig, Pooling};
 pub use densenet::Backbone;
 pub use guard::{DeviceFailure, on_device};
-pub use head::{Head, HeadOutput, OutputSizes};
+pub use head::{
+    ClassifierHead, ClassifierOutput, DetectorHead, DetectorOutput, Head, Output, OutputSizes,
+};
+pub use network::{Begun, Network};
 pub use tensors::state::ParameterCounts;

@@ -1,6 +1,6 @@
 //! A network layer by layer, from its configuration alone: no tensor is made.
 
-use crate::config::{BackboneShape, FeatureLayout, ModelConfig};
+use crate::config::{BackboneShape, FeatureLayout, HeadConfig, ModelConfig};
 
 /// The part of the network that a layer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub enum Part {
     Block(usize),
     /// Last norm and pooling, and the grid of cells where there is one.
     Neck,
+    /// A detector's pyramid, which is trained with its head.
+    Pyramid,
     /// Dense layers and outputs.
     Head,
 }
@@ -34,11 +36,20 @@ pub struct LayerSummary {
 
 /// The layers of a network in the order in which an image passes them.
 pub fn layers(config: &ModelConfig) -> Vec<LayerSummary> {
-    let shape = BackboneShape::of(config.architecture);
+    let shape = config.backbone();
     let mut layers = Vec::new();
-    let last_map = push_blocks(&shape, config.input_px, &mut layers);
-    push_neck(&shape, config.input_px, last_map, &mut layers);
-    push_head(config, &shape, &mut layers);
+    let maps = push_blocks(&shape, config.input_px, &mut layers);
+    let Some(last) = maps.last().copied() else { return layers };
+    match &config.head {
+        HeadConfig::Classifier { widths, .. } => {
+            push_neck(&shape, config.input_px, last, &mut layers);
+            push_head(config, widths, &shape, &mut layers);
+        }
+        HeadConfig::Detector { channels } => {
+            layers.push(last.layer("features.norm5", Part::Neck, 0, last.channels));
+            push_detector(config.classes, *channels, &maps[1..], &mut layers);
+        }
+    }
     layers
 }
 
@@ -70,8 +81,9 @@ impl Map {
     }
 }
 
-/// Stem, dense blocks and transitions; returns the last map.
-fn push_blocks(shape: &BackboneShape, input_px: usize, layers: &mut Vec<LayerSummary>) -> Map {
+/// Stem, dense blocks and transitions; returns the map of each block.
+fn push_blocks(shape: &BackboneShape, input_px: usize, layers: &mut Vec<LayerSummary>) -> Vec<Map> {
+    let mut maps = Vec::new();
     let mut map = Map { channels: shape.stem_channels, side: input_px.div_ceil(2) };
     let kernels = 3 * 7 * 7 * map.channels;
     layers.push(map.layer("features.conv0, norm0", Part::Stem, kernels, map.channels));
@@ -93,8 +105,9 @@ fn push_blocks(shape: &BackboneShape, input_px: usize, layers: &mut Vec<LayerSum
             let name = format!("features.denseblock{}.denselayer{layer}", index + 1);
             layers.push(map.layer(name, part, kernels, norms));
         }
+        maps.push(map);
     }
-    map
+    maps
 }
 
 /// The last norm, the grid of cells where there is one, and the feature vector.
@@ -123,7 +136,12 @@ fn push_neck(shape: &BackboneShape, input_px: usize, last: Map, layers: &mut Vec
 }
 
 /// Dense layers and outputs.
-fn push_head(config: &ModelConfig, shape: &BackboneShape, layers: &mut Vec<LayerSummary>) {
+fn push_head(
+    config: &ModelConfig,
+    widths: &[usize],
+    shape: &BackboneShape,
+    layers: &mut Vec<LayerSummary>,
+) {
     let FeatureLayout { average, cell_channels, side } = shape.features(config.input_px);
     // A dense layer, at each cell of a grid where there is one of this side, and with a norm of its
     // inputs where it is hidden.
@@ -139,7 +157,7 @@ fn push_head(config: &ModelConfig, shape: &BackboneShape, layers: &mut Vec<Layer
             });
         };
     let mut width = average + cell_channels;
-    for (index, &units) in config.head_widths.iter().enumerate() {
+    for (index, &units) in widths.iter().enumerate() {
         dense(format!("head.stages.{index}"), width, units, width, 1);
         width = units;
     }
@@ -151,13 +169,52 @@ fn push_head(config: &ModelConfig, shape: &BackboneShape, layers: &mut Vec<Layer
     }
 }
 
+/// The pyramid on these maps, from fine to coarse, and the outputs. What maps share is listed with
+/// each, and its weights with the first.
+fn push_detector(classes: usize, channels: usize, maps: &[Map], layers: &mut Vec<LayerSummary>) {
+    for (index, map) in maps.iter().enumerate() {
+        let of_pyramid = Map { channels, side: map.side };
+        let norm_channels = if index + 1 < maps.len() { map.channels } else { 0 };
+        let name = format!("head.levels.{index}.conv_map");
+        layers.push(of_pyramid.layer(name, Part::Pyramid, map.channels * channels, norm_channels));
+        let name = format!("head.levels.{index}.conv1");
+        let square = 9 * channels * channels;
+        layers.push(of_pyramid.layer(name, Part::Pyramid, square, 2 * channels));
+    }
+    for (index, map) in maps.iter().enumerate() {
+        for (name, outputs) in [("scores", classes), ("distances", 4)] {
+            let of_tower = Map { channels, side: map.side };
+            let square = 9 * channels * channels;
+            let mut tower = of_tower.layer(
+                format!("head.conv_{name}, map {}", index + 1),
+                Part::Head,
+                square,
+                channels,
+            );
+            let of_outputs = Map { channels: outputs, side: map.side };
+            let mut output = of_outputs.layer(
+                format!("head.{name}, map {}", index + 1),
+                Part::Head,
+                channels * outputs,
+                0,
+            );
+            output.parameters += outputs;
+            if index > 0 {
+                tower.parameters -= square;
+                output.parameters = 0;
+            }
+            layers.extend([tower, output]);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ossify_vocabulary::{Architecture, DeviceChoice, Normalization};
 
     use super::*;
 
-    use crate::{Classifier, device};
+    use crate::{Network, device};
 
     #[test]
     fn the_sums_are_those_of_the_network() {
@@ -166,8 +223,7 @@ mod tests {
                 let config = ModelConfig {
                     architecture,
                     classes: 6,
-                    head_widths: vec![32, 16],
-                    dropout: 0.5,
+                    head: HeadConfig::Classifier { widths: vec![32, 16], dropout: 0.5 },
                     input_px,
                     normalization: Normalization::ImageNet,
                 };
@@ -182,7 +238,7 @@ mod tests {
                     BackboneShape::of(architecture).multiply_adds(input_px),
                     "{architecture} at {input_px}"
                 );
-                let counts = Classifier::empty(
+                let counts = Network::empty(
                     &config,
                     &device::choose(DeviceChoice::Flex).unwrap().inference(),
                 )
@@ -202,6 +258,33 @@ mod tests {
                     counts.statistics
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_sums_are_those_of_a_detector() {
+        for architecture in Architecture::ALL {
+            let config = ModelConfig {
+                architecture,
+                classes: 6,
+                head: HeadConfig::Detector { channels: 24 },
+                input_px: 96,
+                normalization: Normalization::ImageNet,
+            };
+            let layers = layers(&config);
+            let network =
+                Network::empty(&config, &device::choose(DeviceChoice::Flex).unwrap().inference())
+                    .unwrap();
+            let counts = network.parameter_counts();
+            let sum = |of: fn(&LayerSummary) -> usize| layers.iter().map(of).sum::<usize>();
+            assert_eq!(sum(|layer| layer.parameters), counts.trainable, "{architecture}");
+            assert_eq!(sum(|layer| layer.statistics), counts.statistics, "{architecture}");
+            let of_head = layers.iter().filter(|layer| layer.name.starts_with("head."));
+            assert_eq!(
+                config.head_numbers(),
+                of_head.map(|layer| (layer.parameters + layer.statistics) as u128).sum(),
+                "{architecture}"
+            );
         }
     }
 }

@@ -7,9 +7,9 @@ mod common;
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::activation::softmax;
-use common::{assert_close, config, devices, flex, pixels, values};
+use common::{assert_close, config, devices, flex, head, pixels, said, values};
 use ossify_model::{
-    BackboneShape, Classifier, HeadOutput, ModelConfig, ParameterCounts, device, pixels as input,
+    BackboneShape, ClassifierOutput, ModelConfig, Network, ParameterCounts, device, pixels as input,
 };
 use ossify_vocabulary::{Architecture, DeviceChoice};
 
@@ -18,13 +18,13 @@ fn every_small_enough_architecture_gives_features_logits_and_boxes() {
     for architecture in [Architecture::DenseNet121, Architecture::DenseNetCompact] {
         let config = config(architecture);
         for device in devices() {
-            let classifier = Classifier::new(&config, 1, &device).unwrap();
+            let classifier = Network::new(&config, 1, &device).unwrap();
             let (bytes, shape) = pixels(2, 64);
             let batch = input::to_input(bytes, shape, &device, config.normalization, 64).unwrap();
             assert_eq!(batch.dims(), [2, 3, 64, 64]);
             let features = classifier.backbone.forward(batch.clone());
             assert_eq!(features.dims(), [2, classifier.backbone.feature_channels()]);
-            let output = classifier.forward(batch);
+            let output = said(&classifier, batch);
             assert_eq!(output.logits.dims(), [2, 6]);
             assert_eq!(output.boxes().dims(), [2, 4]);
         }
@@ -36,14 +36,13 @@ fn a_mirrored_image_is_told_the_mirrored_box_where_both_ways_are_averaged() {
     for architecture in [Architecture::DenseNet121, Architecture::DenseNetCompact] {
         let config = config(architecture);
         for device in devices() {
-            let classifier = Classifier::new(&config, 1, &device).unwrap();
+            let classifier = Network::new(&config, 1, &device).unwrap();
             let (bytes, shape) = pixels(4, 64);
             let images = input::to_input(bytes, shape, &device, config.normalization, 64).unwrap();
             let mirrored_images = images.clone().flip([3]);
             let both_ways = |images: Tensor<4>| {
-                classifier
-                    .forward(images.clone())
-                    .mean(classifier.forward(images.flip([3])).mirrored())
+                said(&classifier, images.clone())
+                    .mean(said(&classifier, images.flip([3])).mirrored())
             };
             let (output, mirrored) =
                 (both_ways(images.clone()), both_ways(mirrored_images.clone()));
@@ -59,7 +58,7 @@ fn a_mirrored_image_is_told_the_mirrored_box_where_both_ways_are_averaged() {
 
             let probabilities = |logits: Tensor<2>| values(softmax(logits, 1));
             let [one, two] = [images, mirrored_images]
-                .map(|images| probabilities(classifier.forward(images).logits));
+                .map(|images| probabilities(said(&classifier, images).logits));
             let mean: Vec<f32> = one.iter().zip(&two).map(|(one, two)| (one + two) / 2.0).collect();
             assert_close(&probabilities(output.logits), &mean, 1e-6);
             assert!(one.iter().zip(&two).any(|(one, two)| (one - two).abs() > 1e-5));
@@ -76,7 +75,8 @@ fn cells_of_mirrored_input_come_back_column_by_column() {
         &device,
     );
     let output =
-        HeadOutput { logits: Tensor::zeros([1, 1], &device), cell_scores, candidates }.mirrored();
+        ClassifierOutput { logits: Tensor::zeros([1, 1], &device), cell_scores, candidates }
+            .mirrored();
     assert_eq!(values(output.cell_scores), [2.0, 1.0, 4.0, 3.0]);
     assert_eq!(
         values(output.candidates),
@@ -87,7 +87,7 @@ fn cells_of_mirrored_input_come_back_column_by_column() {
 #[test]
 fn a_mean_of_sure_outputs_stays_finite() {
     let device = flex();
-    let output = |logits: [[f32; 2]; 1]| HeadOutput {
+    let output = |logits: [[f32; 2]; 1]| ClassifierOutput {
         logits: Tensor::from_floats(logits, &device),
         cell_scores: Tensor::zeros([1, 1], &device),
         candidates: Tensor::zeros([1, 1, 4], &device),
@@ -105,8 +105,8 @@ fn maps_of_half_precision_give_nearly_the_same_features_and_float32_gradients() 
     let (bytes, shape) = pixels(4, 64);
     let batch = input::to_input(bytes, shape, &device, config.normalization, 64).unwrap();
     let run = |is_half: bool| {
-        let Classifier { backbone, head } = Classifier::new(&config, 1, &device).unwrap().train();
-        let classifier = Classifier { backbone: backbone.in_half_precision(is_half), head };
+        let Network { backbone, head } = Network::new(&config, 1, &device).unwrap().train();
+        let classifier = Network { backbone: backbone.in_half_precision(is_half), head };
         let features = classifier.backbone.forward(batch.clone());
         assert_eq!(features.dtype(), burn::tensor::DType::F32);
         let mut gradients = features.clone().square().mean().backward();
@@ -135,7 +135,7 @@ fn the_large_networks_have_exactly_the_weights_of_torchvision() {
         (Architecture::DenseNet201, 18_092_928, 229_056, 1920),
     ];
     for (architecture, trainable, statistics, features) in expected {
-        let classifier = Classifier::new(&config(architecture), 1, &flex()).unwrap();
+        let classifier = Network::new(&config(architecture), 1, &flex()).unwrap();
         assert_eq!(
             classifier.backbone.parameter_counts(),
             ParameterCounts { trainable, statistics },
@@ -148,8 +148,8 @@ fn the_large_networks_have_exactly_the_weights_of_torchvision() {
 #[test]
 fn the_reference_head_has_the_weights_of_its_layers() {
     let config =
-        ModelConfig { head_widths: vec![1024, 1024, 512], ..config(Architecture::DenseNet121) };
-    let classifier = Classifier::new(&config, 1, &flex()).unwrap();
+        ModelConfig { head: head(&[1024, 1024, 512], 0.5), ..config(Architecture::DenseNet121) };
+    let classifier = Network::new(&config, 1, &flex()).unwrap();
     let dense = |inputs: usize, outputs: usize| inputs * outputs + outputs;
     let head = 2 * (1024 + 1024 + 1024)
         + dense(1024, 1024) * 2
@@ -165,7 +165,7 @@ fn the_reference_head_has_the_weights_of_its_layers() {
 #[test]
 fn the_compact_network_is_small() {
     let shape = BackboneShape::of(Architecture::DenseNetCompact);
-    let classifier = Classifier::new(&config(Architecture::DenseNetCompact), 1, &flex()).unwrap();
+    let classifier = Network::new(&config(Architecture::DenseNetCompact), 1, &flex()).unwrap();
     assert!(classifier.backbone.parameter_counts().trainable < 1_500_000);
     assert!(shape.multiply_adds(112) < 70_000_000, "{}", shape.multiply_adds(112));
 }
@@ -192,9 +192,7 @@ fn initial_weights_depend_on_the_seed_and_not_on_the_device() {
             let (bytes, shape) = pixels(2, 64);
             let batch = input::to_input(bytes, shape, device, config.normalization, 64).unwrap();
             let run = |seed| {
-                values(
-                    Classifier::new(&config, seed, device).unwrap().forward(batch.clone()).logits,
-                )
+                values(said(&Network::new(&config, seed, device).unwrap(), batch.clone()).logits)
             };
             assert_eq!(run(1), run(1));
             (run(1), run(2))
@@ -214,7 +212,7 @@ fn devices_agree_on_the_whole_of_densenet121() {
         .map(|device| {
             let (bytes, shape) = pixels(2, 64);
             let batch = input::to_input(bytes, shape, device, config.normalization, 64).unwrap();
-            values(Classifier::new(&config, 1, device).unwrap().backbone.forward(batch))
+            values(Network::new(&config, 1, device).unwrap().backbone.forward(batch))
         })
         .collect();
     for other in &features[1..] {
@@ -224,19 +222,20 @@ fn devices_agree_on_the_whole_of_densenet121() {
 
 #[test]
 fn devices_agree_on_gradients() {
-    let config = ModelConfig { dropout: 0.0, ..config(Architecture::DenseNetCompact) };
+    let config =
+        ModelConfig { head: head(&[32, 16], 0.0), ..config(Architecture::DenseNetCompact) };
     let gradients: Vec<Vec<f32>> = devices()
         .into_iter()
         .map(|device| {
             let device = device.autodiff();
             let width = BackboneShape::of(config.architecture).features(config.input_px).len();
-            let head = Classifier::new(&config, 1, &device).unwrap().head;
+            let head = Network::new(&config, 1, &device).unwrap().head;
             let features = Tensor::<1, burn::tensor::Int>::arange(0..8 * width as i64, &device)
                 .float()
                 .sin()
                 .reshape([8, width])
                 .require_grad();
-            let output = head.forward(features.clone());
+            let output = head.of_features(features.clone()).unwrap();
             let gradients = (output.logits.square().mean()
                 + output.candidates.square().mean()
                 + output.cell_scores.square().mean()
@@ -255,11 +254,11 @@ fn a_training_step_moves_weights_and_statistics_and_a_frozen_backbone_stays() {
     let config = config(Architecture::DenseNetCompact);
     for device in devices() {
         let training = device.clone().autodiff();
-        let classifier = Classifier::new(&config, 1, &device).unwrap().train();
+        let classifier = Network::new(&config, 1, &device).unwrap().train();
         let (bytes, shape) = pixels(2, 64);
         let batch = input::to_input(bytes, shape, &training, config.normalization, 64).unwrap();
         let before = values(classifier.valid().backbone.forward(batch.clone().inner()));
-        let gradients = classifier.forward(batch.clone()).logits.square().mean().backward();
+        let gradients = said(&classifier, batch.clone()).logits.square().mean().backward();
         assert_eq!(
             burn::optim::GradientsParams::from_grads(gradients, &classifier).len(),
             trainable_tensors(&classifier)
@@ -267,7 +266,7 @@ fn a_training_step_moves_weights_and_statistics_and_a_frozen_backbone_stays() {
         let after = values(classifier.valid().backbone.forward(batch.clone().inner()));
         assert_ne!(before, after, "running statistics are updated by a forward pass in training");
 
-        let frozen = Classifier::new(&config, 1, &device).unwrap();
+        let frozen = Network::new(&config, 1, &device).unwrap();
         frozen.backbone.forward(batch.inner());
         let kept = values(frozen.backbone.forward(
             input::to_input(pixels(2, 64).0, shape, &device, config.normalization, 64).unwrap(),
@@ -277,7 +276,7 @@ fn a_training_step_moves_weights_and_statistics_and_a_frozen_backbone_stays() {
 }
 
 /// Tensors that take part in the logits: all of them, as the box output's scores weigh the cells.
-fn trainable_tensors(classifier: &Classifier) -> usize {
+fn trainable_tensors(classifier: &Network) -> usize {
     let mut count = 0;
     struct Count<'a>(&'a mut usize);
     impl burn::module::ModuleVisitor for Count<'_> {
@@ -291,8 +290,8 @@ fn trainable_tensors(classifier: &Classifier) -> usize {
 
 #[test]
 fn l2_penalty_is_the_sum_of_squares_of_the_dense_kernels() {
-    let config = ModelConfig { head_widths: vec![3], ..config(Architecture::DenseNetCompact) };
-    let classifier = Classifier::new(&config, 1, &flex()).unwrap();
+    let config = ModelConfig { head: head(&[3], 0.5), ..config(Architecture::DenseNetCompact) };
+    let classifier = Network::new(&config, 1, &flex()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     ossify_model::weights::save(&path, &classifier, &common::metadata(&config)).unwrap();
@@ -306,7 +305,7 @@ fn l2_penalty_is_the_sum_of_squares_of_the_dense_kernels() {
         .sum();
     let found = values(classifier.head.l2_penalty().unwrap())[0];
     assert!((found / expected - 1.0).abs() < 1e-5, "{found} against {expected}");
-    let none = Classifier::new(&ModelConfig { head_widths: vec![], ..config }, 1, &flex()).unwrap();
+    let none = Network::new(&ModelConfig { head: head(&[], 0.5), ..config }, 1, &flex()).unwrap();
     assert!(none.head.l2_penalty().is_none());
 }
 
@@ -319,11 +318,11 @@ fn a_configuration_without_a_network_is_refused_in_words() {
         "the network needs at least one class"
     );
     assert_eq!(
-        error(ModelConfig { head_widths: vec![8, 0], ..valid.clone() }),
+        error(ModelConfig { head: head(&[8, 0], 0.5), ..valid.clone() }),
         "head width number 2 is 0; each width must be at least 1"
     );
     assert_eq!(
-        error(ModelConfig { dropout: 1.0, ..valid.clone() }),
+        error(ModelConfig { head: head(&[32, 16], 1.0), ..valid.clone() }),
         "dropout is 1; it is a share from 0 to below 1"
     );
     let small = ModelConfig { input_px: 31, architecture: Architecture::DenseNet121, ..valid };
@@ -338,8 +337,8 @@ fn the_smallest_input_is_the_smallest_that_works() {
     for architecture in [Architecture::DenseNet121, Architecture::DenseNetCompact] {
         let smallest = BackboneShape::of(architecture).smallest_input_px();
         let config = ModelConfig { input_px: smallest, ..config(architecture) };
-        let classifier = Classifier::new(&config, 1, &flex()).unwrap();
-        let output = classifier.forward(Tensor::zeros([1, 3, smallest, smallest], &flex()));
+        let classifier = Network::new(&config, 1, &flex()).unwrap();
+        let output = said(&classifier, Tensor::zeros([1, 3, smallest, smallest], &flex()));
         assert!(values(output.logits).iter().all(|value| value.is_finite()));
     }
 }

@@ -8,9 +8,9 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use common::{config, devices, flex, metadata, pixels, values};
+use common::{config, devices, flex, head, metadata, pixels, said, values};
 use ossify_model::weights::{self, WeightsError};
-use ossify_model::{Classifier, ModelConfig, pixels as input};
+use ossify_model::{ModelConfig, Network, pixels as input};
 use ossify_vocabulary::Architecture;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -43,8 +43,8 @@ fn torchvision_names(block_layers: &[usize]) -> BTreeSet<String> {
     names
 }
 
-fn saved(folder: &TempDir, config: &ModelConfig, seed: u64) -> (Classifier, PathBuf) {
-    let classifier = Classifier::new(config, seed, &flex()).unwrap();
+fn saved(folder: &TempDir, config: &ModelConfig, seed: u64) -> (Network, PathBuf) {
+    let classifier = Network::new(config, seed, &flex()).unwrap();
     let path = folder.path().join(format!("{}-{seed}.safetensors", config.architecture));
     weights::save(&path, &classifier, &metadata(config)).unwrap();
     (classifier, path)
@@ -68,7 +68,7 @@ fn refusal(result: Result<impl Sized, WeightsError>) -> String {
     error.source().unwrap().to_string()
 }
 
-fn features(classifier: &Classifier) -> Vec<f32> {
+fn features(classifier: &Network) -> Vec<f32> {
     let (bytes, shape) = pixels(1, 64);
     let device = classifier.devices().remove(0);
     values(
@@ -103,9 +103,10 @@ fn a_saved_network_is_the_same_network_on_every_device() {
         for device in devices() {
             // One step in training fills the statistics.
             let training = device.clone().autodiff();
-            let classifier = Classifier::new(&config, 5, &device).unwrap().train();
+            let classifier = Network::new(&config, 5, &device).unwrap().train();
             let (bytes, shape) = pixels(2, 64);
-            classifier.forward(
+            said(
+                &classifier,
                 input::to_input(bytes.clone(), shape, &training, config.normalization, 64).unwrap(),
             );
             let path = folder.path().join("trained.safetensors");
@@ -114,8 +115,9 @@ fn a_saved_network_is_the_same_network_on_every_device() {
             let (loaded, description) = weights::load(&path, &device).unwrap();
             assert_eq!(description, metadata(&config));
             assert_eq!(weights::load_metadata(&path).unwrap(), description);
-            let run = |classifier: &Classifier| {
-                let output = classifier.forward(
+            let run = |classifier: &Network| {
+                let output = said(
+                    &classifier,
                     input::to_input(bytes.clone(), shape, &device, config.normalization, 64)
                         .unwrap(),
                 );
@@ -137,11 +139,11 @@ fn a_loaded_network_can_be_trained_on() {
         let training = device.clone().autodiff();
         let (bytes, shape) = pixels(2, 64);
         let batch = input::to_input(bytes, shape, &training, config.normalization, 64).unwrap();
-        let output = classifier.forward(batch.clone());
+        let output = said(&classifier, batch.clone());
         let gradients = (output.logits.clone().mean() + output.boxes().mean()).backward();
         let found = burn::optim::GradientsParams::from_grads(gradients, &classifier);
-        let fresh = Classifier::new(&config, 1, &device).unwrap().train();
-        let output = fresh.forward(batch);
+        let fresh = Network::new(&config, 1, &device).unwrap().train();
+        let output = said(&fresh, batch);
         let gradients = (output.logits.clone().mean() + output.boxes().mean()).backward();
         assert_eq!(found.len(), burn::optim::GradientsParams::from_grads(gradients, &fresh).len());
     }
@@ -161,16 +163,16 @@ fn parameters_have_the_same_identity_in_every_process() {
             }
         }
     }
-    let ids = |classifier: Classifier| {
+    let ids = |classifier: Network| {
         let mut ids = Ids(Vec::new());
         classifier.visit(&mut ids);
         ids.0
     };
     let training = flex().autodiff();
-    let first = ids(Classifier::new(&config, 1, &training).unwrap());
+    let first = ids(Network::new(&config, 1, &training).unwrap());
     assert!(!first.is_empty());
     assert_eq!(first.iter().collect::<BTreeSet<_>>().len(), first.len());
-    assert_eq!(first, ids(Classifier::new(&config, 2, &training).unwrap()));
+    assert_eq!(first, ids(Network::new(&config, 2, &training).unwrap()));
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = saved(&folder, &config, 1);
     assert_eq!(first, ids(weights::load(&path, &training).unwrap().0));
@@ -266,7 +268,7 @@ fn torchvision_files_load_under_new_and_old_names_and_any_prefix() {
         rewritten(&path, "features-alone", |name| Some(name.strip_prefix("features.")?.to_owned())),
     ];
     for variant in variants {
-        let mut other = Classifier::new(&config, 1, &flex()).unwrap();
+        let mut other = Network::new(&config, 1, &flex()).unwrap();
         assert_ne!(features(&other), expected);
         let report = weights::load_torchvision(&variant, &mut other.backbone).unwrap();
         assert_eq!(
@@ -290,7 +292,7 @@ fn what_is_left_over_is_reported() {
         }
         Some(name.replace("head.classes", "classifier").replace("head.", "module."))
     });
-    let mut other = Classifier::new(&config, 1, &flex()).unwrap();
+    let mut other = Network::new(&config, 1, &flex()).unwrap();
     let report = weights::load_torchvision(&file, &mut other.backbone).unwrap();
     assert_eq!(
         report.missing,
@@ -306,7 +308,7 @@ fn a_wrong_file_is_refused_with_its_first_mismatch_and_changes_nothing() {
     let config121 = config(Architecture::DenseNet121);
     let (_, compact) = saved(&folder, &config(Architecture::DenseNetCompact), 1);
     let (classifier, path) = saved(&folder, &config121, 2);
-    let mut victim = Classifier::new(&config121, 3, &flex()).unwrap();
+    let mut victim = Network::new(&config121, 3, &flex()).unwrap();
     let before = features(&victim);
 
     let shape = refusal(weights::load_torchvision(&compact, &mut victim.backbone));
@@ -387,13 +389,13 @@ fn damaged_files_are_refused_and_never_panic() {
 fn a_description_that_contradicts_the_network_is_not_saved() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(Architecture::DenseNetCompact);
-    let classifier = Classifier::new(&config, 1, &flex()).unwrap();
+    let classifier = Network::new(&config, 1, &flex()).unwrap();
     let mut description = metadata(&config);
     description.class_names.pop();
     let path = folder.path().join("model.safetensors");
     let error = weights::save(&path, &classifier, &description).unwrap_err().to_string();
     assert!(error.contains("5 class names for 6 classes"), "{error}");
-    let other = ModelConfig { head_widths: vec![8], ..config };
+    let other = ModelConfig { head: head(&[8], 0.5), ..config };
     let error = weights::save(&path, &classifier, &metadata(&other)).unwrap_err().to_string();
     assert!(error.contains("head.stages.0.dense.weight would be [8,"), "{error}");
     assert!(!path.exists());

@@ -3,9 +3,8 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use anyhow::{Context as _, Result, anyhow};
 use burn::tensor::{Device, Tensor};
 use ossify_contract::{ShardShape, Split};
-use ossify_model::{Classifier, pixels, weights};
+use ossify_model::{ClassifierOutput, pixels, weights};
 use ossify_settings::Progress;
-use ossify_vocabulary::Task;
 
 use crate::rows::{Origin, classified};
 use crate::tables::{Description, TablePair};
@@ -23,7 +22,7 @@ pub struct Batch {
 
 /// A trained network on a device.
 pub struct Network {
-    model: Classifier,
+    model: ossify_model::Network,
     metadata: weights::Metadata,
     device: Device,
     flip: bool,
@@ -42,7 +41,10 @@ impl Network {
 
     /// What its predictions are.
     pub(crate) fn description(&self) -> Description {
-        Description { task: Task::Classify, class_names: self.metadata.class_names.clone() }
+        Description {
+            task: self.metadata.config.task(),
+            class_names: self.metadata.class_names.clone(),
+        }
     }
 
     /// Predicts all batches that `produce` sends, one after the other, and adds their images to the
@@ -98,11 +100,14 @@ impl Network {
             "these tensors are not of the kind that the network was trained on; set \
                 resize.side_px as for the run",
         )?;
+        let said = |input: Tensor<4>| -> Result<ClassifierOutput> {
+            self.model.forward(input).classifier().context("the run is of a detector")
+        };
         let output = if self.flip {
-            let mirrored = self.model.forward(input.clone().flip([3])).mirrored();
-            self.model.forward(input).mean(mirrored)
+            let mirrored = said(input.clone().flip([3]))?.mirrored();
+            said(input)?.mean(mirrored)
         } else {
-            self.model.forward(input)
+            said(input)?
         };
         let boxes = output.boxes();
         Ok((numbers(output.logits)?, numbers(boxes)?))

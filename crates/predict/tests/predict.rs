@@ -12,7 +12,7 @@ use ossify_contract::{
     ShardShape, ShardWriter, Split, Transform, read_table, shard_file_name, write_latest,
 };
 use ossify_imaging::{decode, to_tensor};
-use ossify_model::{Classifier, ModelConfig, weights};
+use ossify_model::{HeadConfig, ModelConfig, Network, weights};
 use ossify_settings::{ResizeSettings, Settings};
 use ossify_vocabulary::{
     Architecture, Channels, DeviceChoice, Filter, Geometry, Limits, Normalization,
@@ -68,13 +68,12 @@ impl Work {
         let config = ModelConfig {
             architecture: Architecture::DenseNetCompact,
             classes: 3,
-            head_widths: vec![8],
-            dropout: 0.5,
+            head: HeadConfig::Classifier { widths: vec![8], dropout: 0.5 },
             input_px: 24,
             normalization: Normalization::ImageNet,
         };
         let device = ossify_model::device::choose(DeviceChoice::Flex).unwrap();
-        let model = Classifier::new(&config, seed, &device.inference()).unwrap();
+        let model = Network::new(&config, seed, &device.inference()).unwrap();
         let publication = Publication::begin(self.out().join("runs").join(RUN)).unwrap();
         let class_names = ["wrist", "elbow", "hand"].map(String::from).to_vec();
         weights::save(

@@ -45,8 +45,8 @@ pub use rules::{RuleLevel, RuleLevels, RulePolicy};
 pub use schema::Effect;
 pub use sections::{
     AugmentSettings, BestBy, BoxLoss, CheckpointSettings, ClassWeights, ClipScope, DatasetSettings,
-    Epsilon, EvaluateSettings, FinetuneSettings, GeneralSettings, IngestSettings, LossSettings,
-    MissingLabels, ModelSettings, OptimizerKind, OptimizerSettings, PhantomSettings,
+    DetectSettings, Epsilon, EvaluateSettings, FinetuneSettings, GeneralSettings, IngestSettings,
+    LossSettings, MissingLabels, ModelSettings, OptimizerKind, OptimizerSettings, PhantomSettings,
     PredictSettings, RareClasses, ResizeSettings, Sampler, SamplerSettings, Samples, Schedule,
     ScheduleSettings, Settings, StoppingSettings, StorageSettings, TrainMode, TrainSettings,
 };

@@ -1,7 +1,7 @@
 use ossify_contract::Split;
 use ossify_vocabulary::{
     Architecture, Channels, DeviceChoice, Filter, Geometry, Normalization, Precision,
-    ShardCompression,
+    ShardCompression, Task,
 };
 use toml::Value;
 
@@ -78,6 +78,7 @@ word_value!(
     Filter,
     Geometry,
     Normalization,
+    Task,
     Precision,
     ShardCompression,
     Split

@@ -16,6 +16,7 @@
 )]
 
 mod data;
+mod host;
 mod interrupt;
 mod objective;
 mod optimise;

@@ -17,6 +17,8 @@ pub enum Purpose {
     Step,
     /// The first weights.
     Weights,
+    /// Which backgrounds an epoch draws.
+    Background,
 }
 
 /// 64 random bits as a pure function of its arguments: nothing to save, nothing to restore.

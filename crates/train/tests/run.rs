@@ -235,7 +235,7 @@ fn each_recipe_learns_to_tell_left_from_right() {
         assert!(output.status.success(), "{}", text(&output.stderr));
         let metrics = work.metrics();
         assert!(
-            metrics.iter().any(|metrics| metrics.train.accuracy > 0.8),
+            metrics.iter().any(|metrics| metrics.train.accuracy.unwrap() > 0.8),
             "{recipe:?}: {metrics:#?}"
         );
         assert!(
@@ -264,7 +264,7 @@ fn the_best_epoch_is_left_behind_and_patience_ends_a_run() {
     assert!(metrics.len() < 50, "patience ended it");
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let best = summary["summary"]["best_epoch"].as_u64().unwrap() as usize;
-    let accuracy = |index: usize| metrics[index].valid.unwrap().accuracy;
+    let accuracy = |index: usize| metrics[index].valid.unwrap().accuracy.unwrap();
     assert!((0..metrics.len()).all(|index| accuracy(index) <= accuracy(best - 1)));
     assert!(summary["summary"]["stopped"].as_str().unwrap().ends_with("(train.stopping.patience)"));
 }

@@ -344,31 +344,69 @@ pub(crate) fn training_figures(metrics: &[EpochMetrics]) -> Vec<Figure> {
     if metrics.is_empty() {
         return Vec::new();
     }
-    let chart = |title: &str, name: &str, pick: fn(&SplitMetrics) -> f64| {
-        let train = metrics.iter().map(|epoch| (f64::from(epoch.epoch), pick(&epoch.train)));
+    let line = |title: &str, name: &str, pick: fn(&SplitMetrics) -> Option<f64>| {
+        let train =
+            metrics.iter().filter_map(|epoch| Some((f64::from(epoch.epoch), pick(&epoch.train)?)));
         let valid = metrics
             .iter()
-            .filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?))));
+            .filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?)?)));
         LineChart::new(title).axis_names("epoch", name).line("train", train).line("valid", valid)
     };
-    vec![
-        Figure {
-            stem: "training-loss",
-            caption: "What training minimised, penalties included.".into(),
-            chart: chart("Loss", "loss", |m| m.loss).svg(),
+    /// Stem, title, axis, score and caption.
+    type Score =
+        (&'static str, &'static str, &'static str, fn(&SplitMetrics) -> Option<f64>, &'static str);
+    const SCORES: [Score; 4] = [
+        (
+            "training-accuracy",
+            "Accuracy",
+            "share right",
+            |metrics| metrics.accuracy,
+            "A gap between train and valid: the model remembers more than it understands.",
+        ),
+        (
+            "training-iou",
+            "Mean IoU",
+            "IoU",
+            |metrics| metrics.mean_iou,
+            "Overlap of predicted and true box.",
+        ),
+        (
+            "training-ap50",
+            "Average precision at IoU 0.5",
+            "AP50",
+            |metrics| metrics.ap50,
+            "Average precision at an IoU of 0.5, on valid.",
+        ),
+        (
+            "training-auroc",
+            "Any finding, by image",
+            "AUROC",
+            |metrics| metrics.auroc,
+            "How well an image's highest score tells those with an object from those without, on \
+             valid.",
+        ),
+    ];
+    let loss = Figure {
+        stem: "training-loss",
+        caption: "What training minimised, penalties included.".into(),
+        chart: line("Loss", "loss", |metrics| Some(metrics.loss)).svg(),
+    };
+    let has = |pick: fn(&SplitMetrics) -> Option<f64>| {
+        metrics.iter().any(|epoch| {
+            [Some(&epoch.train), epoch.valid.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|m| pick(m).is_some())
+        })
+    };
+    let scores = SCORES.into_iter().filter(|(.., pick, _)| has(*pick)).map(
+        |(stem, title, axis, pick, caption)| Figure {
+            stem,
+            caption: caption.into(),
+            chart: line(title, axis, pick).y_range(0.0, 1.0).svg(),
         },
-        Figure {
-            stem: "training-accuracy",
-            caption: "A gap between train and valid: the model remembers more than it understands."
-                .into(),
-            chart: chart("Accuracy", "share right", |m| m.accuracy).y_range(0.0, 1.0).svg(),
-        },
-        Figure {
-            stem: "training-iou",
-            caption: "Overlap of predicted and true box.".into(),
-            chart: chart("Mean IoU", "IoU", |m| m.mean_iou).y_range(0.0, 1.0).svg(),
-        },
-    ]
+    );
+    std::iter::once(loss).chain(scores).collect()
 }
 
 fn most_frequent(data: &SplitData) -> Vec<usize> {

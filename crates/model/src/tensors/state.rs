@@ -67,11 +67,11 @@ pub(crate) fn expected<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
         found: Vec<(String, Vec<usize>)>,
     }
     impl ModuleVisitor for Shapes {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.enter(name);
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
         }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.leave();
+        fn exit_module(&mut self, _name: &str, container_type: &str) {
+            self.path.leave(container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let dims: [usize; D] = param.lazy_shape().dims();
@@ -105,11 +105,11 @@ pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
         failure: Option<String>,
     }
     impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.enter(name);
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
         }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.leave();
+        fn exit_module(&mut self, _name: &str, container_type: &str) {
+            self.path.leave(container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let name = self.path.name();
@@ -185,11 +185,11 @@ pub(crate) fn replace<M: Module>(
         fill: F,
     }
     impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Replace<F> {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.enter(name);
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
         }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.leave();
+        fn exit_module(&mut self, _name: &str, container_type: &str) {
+            self.path.leave(container_type);
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
             let name = self.path.name();

@@ -1,15 +1,16 @@
 //! What a weight file says about its network, so that no other file is needed to use it.
 
-use ossify_vocabulary::UnknownWord;
+use ossify_vocabulary::{Task, UnknownWord};
 
-use crate::config::ModelConfig;
+use crate::config::{HeadConfig, ModelConfig};
 use crate::tensors::error::WeightsProblem;
 use crate::weights::file::Texts;
 
 /// The description that travels inside `model.safetensors`.
 ///
-/// In the file it is text: `architecture`, `classes` and `head_widths` (JSON), `class_names` (JSON,
-/// in the order of the logits), `dropout`, `input_shape` (`[3, S, S]`), `normalization` with
+/// In the file it is text: `architecture`, `classes` (JSON), `class_names` (JSON, in the order of
+/// the logits), of a classifier `head_widths` (JSON) and `dropout`, of a detector `task` and
+/// `pyramid_channels`, `input_shape` (`[3, S, S]`), `normalization` with
 /// `normalization_mean` and `normalization_std` (JSON), `box_convention`, `format_version`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
@@ -19,7 +20,10 @@ pub struct Metadata {
     pub class_names: Vec<String>,
 }
 
+/// Of a classifier's file.
 const FORMAT_VERSION: &str = "1";
+/// Of a detector's, which programs that know no detector refuse by it.
+const DETECTOR_FORMAT_VERSION: &str = "2";
 const BOX_CONVENTION: &str =
     "xmin, ymin, xmax, ymax as shares of the input tensor's width and height";
 
@@ -40,30 +44,54 @@ impl Metadata {
     pub(crate) fn to_texts(&self) -> Texts {
         let Self { config, class_names } = self;
         let json = |value: serde_json::Value| value.to_string();
+        let (version, of_head) = match &config.head {
+            HeadConfig::Classifier { widths, dropout } => (
+                FORMAT_VERSION,
+                [("head_widths", json(widths.as_slice().into())), ("dropout", dropout.to_string())],
+            ),
+            HeadConfig::Detector { channels } => (
+                DETECTOR_FORMAT_VERSION,
+                [("task", Task::Detect.to_string()), ("pyramid_channels", channels.to_string())],
+            ),
+        };
         let pairs = [
             ("format", "pt".to_owned()),
-            ("format_version", FORMAT_VERSION.to_owned()),
+            ("format_version", version.to_owned()),
             ("architecture", config.architecture.to_string()),
             ("classes", config.classes.to_string()),
             ("class_names", json(class_names.as_slice().into())),
-            ("head_widths", json(config.head_widths.as_slice().into())),
-            ("dropout", config.dropout.to_string()),
             ("input_shape", json(vec![3, config.input_px, config.input_px].into())),
             ("normalization", config.normalization.to_string()),
             ("normalization_mean", format!("{:?}", config.normalization.mean())),
             ("normalization_std", format!("{:?}", config.normalization.standard_deviation())),
             ("box_convention", BOX_CONVENTION.to_owned()),
         ];
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        pairs.into_iter().chain(of_head).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     pub(crate) fn from_texts(texts: &Texts) -> Result<Self, WeightsProblem> {
-        let version = text(texts, "format_version")?;
-        if version != FORMAT_VERSION {
-            return Err(WeightsProblem::Metadata(format!(
-                "its format version is `{version}`; this program reads version {FORMAT_VERSION}"
-            )));
-        }
+        let head = match text(texts, "format_version")? {
+            FORMAT_VERSION => HeadConfig::Classifier {
+                widths: json(texts, "head_widths")?,
+                dropout: json(texts, "dropout")?,
+            },
+            DETECTOR_FORMAT_VERSION => match word::<Task>(texts, "task")? {
+                Task::Detect => HeadConfig::Detector { channels: json(texts, "pyramid_channels")? },
+                Task::Classify => {
+                    return Err(WeightsProblem::Metadata(format!(
+                        "`task` is `{}` in a file of format version {DETECTOR_FORMAT_VERSION}, \
+                         which is for detectors",
+                        Task::Classify
+                    )));
+                }
+            },
+            version => {
+                return Err(WeightsProblem::Metadata(format!(
+                    "its format version is `{version}`; this program reads versions \
+                     {FORMAT_VERSION} and {DETECTOR_FORMAT_VERSION}"
+                )));
+            }
+        };
         let input_shape: Vec<usize> = json(texts, "input_shape")?;
         let [3, height, width] = input_shape[..] else {
             return Err(WeightsProblem::Metadata(format!(
@@ -79,8 +107,7 @@ impl Metadata {
             config: ModelConfig {
                 architecture: word(texts, "architecture")?,
                 classes: json(texts, "classes")?,
-                head_widths: json(texts, "head_widths")?,
-                dropout: json(texts, "dropout")?,
+                head,
                 input_px: height,
                 normalization: word(texts, "normalization")?,
             },

@@ -2,9 +2,10 @@
 //!
 //! In files, backbone tensors bear torchvision's names (`features.conv0.weight`,
 //! `features.denseblock1.denselayer1.norm1.running_mean`, ...), the grid of cells of
-//! `densenet-compact` is `places.*`, and the head is `head.stages.N.{norm,dense}.*`,
+//! `densenet-compact` is `places.*`, and a classifier's head is `head.stages.N.{norm,dense}.*`,
 //! `head.classes.*` and `head.boxes.*` with PyTorch's orientation `[outputs, inputs]`, so that
-//! `load_state_dict` takes them as they are.
+//! `load_state_dict` takes them as they are. A detector's head is `head.levels.N.*`,
+//! `head.conv_scores.*`, `head.conv_distances.*`, `head.scores.*` and `head.distances.*`.
 
 mod file;
 mod metadata;
@@ -16,8 +17,8 @@ use burn::tensor::Device;
 
 pub use metadata::Metadata;
 
-use crate::classifier::Classifier;
 use crate::densenet::Backbone;
+use crate::network::Network;
 pub use crate::tensors::error::{WeightsError, WeightsProblem};
 use crate::tensors::names;
 use crate::tensors::state::{self, State};
@@ -98,18 +99,18 @@ fn with_torchvision_names(state: State) -> State {
 ///
 /// # Errors
 /// [`WeightsError`] if the description contradicts the network or the file cannot be written.
-pub fn save(path: &Path, classifier: &Classifier, metadata: &Metadata) -> Result<(), WeightsError> {
+pub fn save(path: &Path, network: &Network, metadata: &Metadata) -> Result<(), WeightsError> {
     metadata.validate().map_err(|problem| WeightsError::Description(problem.to_string()))?;
-    describes(metadata, classifier)?;
-    let state = state::collect(&classifier.valid())?;
+    describes(metadata, network)?;
+    let state = state::collect(&network.valid())?;
     file::write(path, &state, &metadata.to_texts())
 }
 
-/// Compares the layers that `metadata` describes with those of `classifier`.
-fn describes(metadata: &Metadata, classifier: &Classifier) -> Result<(), WeightsError> {
-    let described = Classifier::empty(&metadata.config, &Device::flex())
+/// Compares the layers that `metadata` describes with those of `network`.
+fn describes(metadata: &Metadata, network: &Network) -> Result<(), WeightsError> {
+    let described = Network::empty(&metadata.config, &Device::flex())
         .map_err(|error| WeightsError::Description(error.to_string()))?;
-    let (described, found) = (state::expected(&described), state::expected(classifier));
+    let (described, found) = (state::expected(&described), state::expected(network));
     let difference = described.iter().zip(&found).find(|(described, found)| described != found);
     match difference {
         Some(((name, shape), (_, found))) if found != shape => Err(WeightsError::Description(
@@ -132,7 +133,7 @@ fn describes(metadata: &Metadata, classifier: &Classifier) -> Result<(), Weights
 /// # Errors
 /// [`WeightsError`] if the file cannot be read, is damaged, or its tensors do not fit its own
 /// description.
-pub fn load(path: &Path, device: &Device) -> Result<(Classifier, Metadata), WeightsError> {
+pub fn load(path: &Path, device: &Device) -> Result<(Network, Metadata), WeightsError> {
     let (state, texts) = file::read(path)?;
     let unusable = |problem| WeightsError::Unusable { path: path.to_owned(), problem };
     let metadata = Metadata::from_texts(&texts).map_err(unusable)?;
@@ -144,15 +145,15 @@ pub fn load(path: &Path, device: &Device) -> Result<(Classifier, Metadata), Weig
             metadata.config.head_numbers()
         ))));
     }
-    let classifier =
-        Classifier::empty(&metadata.config, device).map_err(|error| unusable(error.into()))?;
-    state::check(&classifier, &state, |_| false).map_err(unusable)?;
+    let network =
+        Network::empty(&metadata.config, device).map_err(|error| unusable(error.into()))?;
+    state::check(&network, &state, |_| false).map_err(unusable)?;
     let mut expected: std::collections::BTreeSet<String> =
-        state::expected(&classifier).into_iter().map(|(name, _)| name).collect();
+        state::expected(&network).into_iter().map(|(name, _)| name).collect();
     if let Some(name) = state.keys().find(|name| !expected.remove(*name)) {
         return Err(unusable(WeightsProblem::Unexpected { name: name.clone() }));
     }
-    Ok((state::apply(classifier, &state), metadata))
+    Ok((state::apply(network, &state), metadata))
 }
 
 /// Reads only the description of a file of [`save`].

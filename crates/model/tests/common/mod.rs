@@ -3,7 +3,7 @@
 
 use burn::tensor::{Device, Tensor};
 use ossify_model::weights::Metadata;
-use ossify_model::{ModelConfig, device};
+use ossify_model::{ClassifierOutput, HeadConfig, ModelConfig, Network, device};
 use ossify_vocabulary::{Architecture, DeviceChoice, Normalization};
 
 /// A configuration small enough for a test.
@@ -11,8 +11,7 @@ pub fn config(architecture: Architecture) -> ModelConfig {
     ModelConfig {
         architecture,
         classes: 6,
-        head_widths: vec![32, 16],
-        dropout: 0.5,
+        head: head(&[32, 16], 0.5),
         input_px: 64,
         normalization: Normalization::ImageNet,
     }
@@ -63,4 +62,14 @@ pub fn assert_close(left: &[f32], right: &[f32], tolerance: f32) {
             "value {index}: {left} against {right}, scale {scale}"
         );
     }
+}
+
+/// A classifier's head.
+pub fn head(widths: &[usize], dropout: f64) -> HeadConfig {
+    HeadConfig::Classifier { widths: widths.to_vec(), dropout }
+}
+
+/// What a classifier says.
+pub fn said(network: &Network, input: Tensor<4>) -> ClassifierOutput {
+    network.forward(input).classifier().unwrap()
 }

@@ -19,9 +19,9 @@ pub use predict::PredictSettings;
 pub use resize::ResizeSettings;
 pub use storage::StorageSettings;
 pub use train::{
-    AugmentSettings, BestBy, BoxLoss, CheckpointSettings, ClassWeights, ClipScope, Epsilon,
-    FinetuneSettings, LossSettings, ModelSettings, OptimizerKind, OptimizerSettings, Sampler,
-    SamplerSettings, Samples, Schedule, ScheduleSettings, StoppingSettings, TrainMode,
+    AugmentSettings, BestBy, BoxLoss, CheckpointSettings, ClassWeights, ClipScope, DetectSettings,
+    Epsilon, FinetuneSettings, LossSettings, ModelSettings, OptimizerKind, OptimizerSettings,
+    Sampler, SamplerSettings, Samples, Schedule, ScheduleSettings, StoppingSettings, TrainMode,
     TrainSettings,
 };
 

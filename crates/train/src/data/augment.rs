@@ -49,10 +49,10 @@ pub struct AugmentParams {
     pub cutout: [f32; 2],
 }
 
-/// How often a move is drawn until one leaves most of the box in the picture; after that the box
+/// How often a move is drawn until one leaves most of each box in the picture; after that the image
 /// stays where it is.
 const ATTEMPTS: usize = 10;
-/// Share of the box's area that has to stay in the picture.
+/// Share of a box's area that has to stay in the picture.
 const MIN_VISIBLE_SHARE: f32 = 0.6;
 
 impl Augmentation {
@@ -86,8 +86,8 @@ impl Augmentation {
         self.moves() || self.tones() || self.noise > 0.0 || self.cutout > 0.0
     }
 
-    /// What happens in `epoch` to the draw of this number, whose box is `unit`.
-    pub fn change(&self, epoch: u32, number: u64, unit: &[f32; 4]) -> AugmentParams {
+    /// What happens in `epoch` to the draw of this number, which has these boxes.
+    pub fn change(&self, epoch: u32, number: u64, boxes: &[UnitBox]) -> AugmentParams {
         let mut stream = Stream::new(self.seed, Purpose::Augmentation, u64::from(epoch), number);
         // All numbers are drawn, also for what is switched off, so that no choice changes
         // another.
@@ -103,10 +103,11 @@ impl Augmentation {
             let size = 1.0 + self.scale * stream.signed();
             let shift = [0, 1].map(|_| self.shift * stream.signed());
             let drawn = affine(mirrored, angle, size, shift);
-            let moved = around(&drawn, unit);
-            if UnitBox::from(moved).clamped().area()
-                >= MIN_VISIBLE_SHARE * UnitBox::from(moved).area()
-            {
+            let is_visible = |unit_box: &UnitBox| {
+                let moved = around(&drawn, unit_box);
+                moved.clamped().area() >= MIN_VISIBLE_SHARE * moved.area()
+            };
+            if boxes.iter().all(is_visible) {
                 to = drawn;
                 break;
             }
@@ -125,8 +126,8 @@ impl Augmentation {
 
 impl AugmentParams {
     /// The box of the changed image: around the four moved corners, cut at the borders.
-    pub fn transform_box(&self, unit: &[f32; 4]) -> [f32; 4] {
-        UnitBox::from(around(&self.to.map(f64::from), unit)).clamped().to_array()
+    pub fn transform_box(&self, unit_box: &UnitBox) -> UnitBox {
+        around(&self.to.map(f64::from), unit_box).clamped()
     }
 
     /// All numbers, for digests.
@@ -159,21 +160,21 @@ fn inverse(&[a, b, c, d, e, f]: &[f64; 6]) -> [f64; 6] {
 }
 
 /// The box around the moved corners of a box.
-fn around(&[a, b, c, d, e, f]: &[f64; 6], unit: &[f32; 4]) -> [f32; 4] {
-    let [left, top, right, bottom] = unit.map(f64::from);
+fn around(&[a, b, c, d, e, f]: &[f64; 6], unit_box: &UnitBox) -> UnitBox {
+    let [left, top, right, bottom] = unit_box.to_array().map(f64::from);
     let corners = [(left, top), (right, top), (left, bottom), (right, bottom)];
     let xs = corners.map(|(x, y)| a * x + b * y + c);
     let ys = corners.map(|(x, y)| d * x + e * y + f);
     let least = |values: [f64; 4]| single(values.into_iter().fold(f64::INFINITY, f64::min));
     let most = |values: [f64; 4]| single(values.into_iter().fold(f64::NEG_INFINITY, f64::max));
-    [least(xs), least(ys), most(xs), most(ys)]
+    UnitBox::new(least(xs), least(ys), most(xs), most(ys))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const UNIT: [f32; 4] = [0.3, 0.4, 0.55, 0.65];
+    const UNIT: UnitBox = UnitBox { xmin: 0.3, ymin: 0.4, xmax: 0.55, ymax: 0.65 };
 
     fn all() -> Augmentation {
         Augmentation {
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn there_and_back_again() {
-        let change = all().change(1, 9, &UNIT);
+        let change = all().change(1, 9, &[UNIT]);
         let at = |[a, b, c, d, e, f]: [f32; 6], (x, y): (f32, f32)| {
             (a * x + b * y + c, d * x + e * y + f)
         };
@@ -205,7 +206,8 @@ mod tests {
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}")
         };
         let moved = |affine: [f64; 6]| {
-            around(&affine, &[0.1, 0.2, 0.3, 0.6])
+            around(&affine, &UnitBox::new(0.1, 0.2, 0.3, 0.6))
+                .to_array()
                 .map(|value| f64::from((value * 1e6).round()) / 1e6)
         };
         close(moved(affine(true, 0.0, 1.0, [0.0, 0.0])), [0.7, 0.2, 0.9, 0.6]);
@@ -220,13 +222,10 @@ mod tests {
         let augmentation = Augmentation { shift: 0.9, ..all() };
         let mut flips = 0;
         for number in 0..500 {
-            let change = augmentation.change(1, number, &UNIT);
+            let change = augmentation.change(1, number, &[UNIT]);
             flips += usize::from(change.to[0] * change.to[4] < 0.0);
-            let whole = UnitBox::from(around(&change.to.map(f64::from), &UNIT)).area();
-            assert!(
-                UnitBox::from(change.transform_box(&UNIT)).area() >= 0.599 * whole,
-                "{change:?}"
-            );
+            let whole = around(&change.to.map(f64::from), &UNIT).area();
+            assert!(change.transform_box(&UNIT).area() >= 0.599 * whole, "{change:?}");
         }
         assert!((200..300).contains(&flips), "{flips} of 500");
     }
@@ -235,7 +234,7 @@ mod tests {
     fn nothing_configured_changes_nothing() {
         let augmentation = Augmentation { seed: 3, ..Augmentation::default() };
         assert!(!augmentation.is_on());
-        let change = augmentation.change(5, 9, &UNIT);
+        let change = augmentation.change(5, 9, &[UNIT]);
         assert_eq!(
             (change.to, change.from),
             ([1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
@@ -246,13 +245,13 @@ mod tests {
 
     #[test]
     fn draws_differ_and_repeat_themselves_and_stand_for_themselves() {
-        assert_eq!(all().change(1, 5, &UNIT), all().change(1, 5, &UNIT));
-        assert_ne!(all().change(1, 5, &UNIT), all().change(2, 5, &UNIT));
-        assert_ne!(all().change(1, 5, &UNIT), all().change(1, 6, &UNIT));
+        assert_eq!(all().change(1, 5, &[UNIT]), all().change(1, 5, &[UNIT]));
+        assert_ne!(all().change(1, 5, &[UNIT]), all().change(2, 5, &[UNIT]));
+        assert_ne!(all().change(1, 5, &[UNIT]), all().change(1, 6, &[UNIT]));
         let without_flip = Augmentation { flip: false, ..all() };
         assert_eq!(
-            all().change(1, 5, &UNIT).brightness,
-            without_flip.change(1, 5, &UNIT).brightness
+            all().change(1, 5, &[UNIT]).brightness,
+            without_flip.change(1, 5, &[UNIT]).brightness
         );
     }
 }

@@ -190,10 +190,12 @@ fn toned(images: Tensor<4>, changes: &Changes) -> Tensor<4> {
 
 #[cfg(test)]
 mod tests {
+    use ossify_contract::UnitBox;
+
     use super::*;
 
     const SIDE: usize = 20;
-    const UNIT: [f32; 4] = [0.25, 0.4, 0.6, 0.7];
+    const UNIT: UnitBox = UnitBox { xmin: 0.25, ymin: 0.4, xmax: 0.6, ymax: 0.7 };
 
     fn augmentation() -> Augmentation {
         Augmentation {
@@ -211,7 +213,8 @@ mod tests {
 
     /// Black with one bright rectangle, as `[1, 3, side, side]`.
     fn rectangle(device: &Device) -> Tensor<4> {
-        let [left, top, right, bottom] = UNIT.map(|edge| (edge * SIDE as f32).round() as usize);
+        let [left, top, right, bottom] =
+            UNIT.to_array().map(|edge| (edge * SIDE as f32).round() as usize);
         let mut values = vec![0.0f32; 3 * SIDE * SIDE];
         for channel in 0..3 {
             for y in top..bottom {
@@ -248,7 +251,7 @@ mod tests {
         };
         for augmentation in [Augmentation { rotation: 0.0, ..only_moves }, only_moves] {
             for number in 0..60 {
-                let change = augmentation.change(1, number, &UNIT);
+                let change = augmentation.change(1, number, &[UNIT]);
                 let moved = numbers(changed(augmentation, rectangle(&device), &[change]));
                 // Half-lit pixels count by their share, so that edges are found between pixels.
                 let lit = |line: &dyn Fn(usize) -> f32| -> Vec<usize> {
@@ -259,7 +262,7 @@ mod tests {
                 let found =
                     [columns[0], rows[0], columns[columns.len() - 1] + 1, rows[rows.len() - 1] + 1]
                         .map(|at| at as f32 / SIDE as f32);
-                let expected = change.transform_box(&UNIT);
+                let expected = change.transform_box(&UNIT).to_array();
                 for (found, expected) in found.iter().zip(expected) {
                     assert!(
                         (found - expected).abs() < 1.6 / SIDE as f32,
@@ -275,7 +278,7 @@ mod tests {
         let device = Device::flex();
         let augmentation = Augmentation { seed: 1, flip: true, ..Default::default() };
         let change = (0..20)
-            .map(|number| augmentation.change(1, number, &UNIT))
+            .map(|number| augmentation.change(1, number, &[UNIT]))
             .find(|change| change.from[0] < 0.0)
             .unwrap();
         let (before, after) = (
@@ -291,7 +294,7 @@ mod tests {
     fn what_happens_to_a_sample_does_not_depend_on_its_neighbours() {
         let device = Device::flex();
         let changes: Vec<AugmentParams> =
-            (0..4).map(|number| augmentation().change(1, number, &UNIT)).collect();
+            (0..4).map(|number| augmentation().change(1, number, &[UNIT])).collect();
         let images = Tensor::cat(vec![rectangle(&device); 4], 0);
         let together = changed(augmentation(), images, &changes);
         for (index, change) in changes.iter().enumerate() {
@@ -305,7 +308,7 @@ mod tests {
         let device = Device::flex();
         let flat = || Tensor::<4>::full([1, 3, SIDE, SIDE], 100.0, &device);
         let identity = Augmentation { seed: 3, ..Default::default() };
-        let change = identity.change(1, 1, &UNIT);
+        let change = identity.change(1, 1, &[UNIT]);
         let with = |augmentation: Augmentation, change: AugmentParams| {
             numbers(changed(augmentation, flat(), &[change]))
         };

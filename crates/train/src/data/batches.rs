@@ -2,6 +2,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Scope;
 
 use anyhow::{Context as _, Result};
+use ossify_contract::UnitBox;
+use ossify_detection::boxes::Truth;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::data::augment::{AugmentParams, Augmentation};
@@ -28,10 +30,10 @@ pub enum Inputs {
 pub struct Batch {
     /// One row a sample.
     pub inputs: Inputs,
-    /// Class of each sample.
-    pub classes: Vec<u16>,
-    /// `xmin, ymin, xmax, ymax` of each sample in shares of the tensor, as it is after its change.
-    pub boxes: Vec<[f32; 4]>,
+    /// Objects of all samples, as they are after its change.
+    pub objects: Vec<Truth>,
+    /// How many of them belong to each sample.
+    pub object_counts: Vec<usize>,
     /// What the device does to each image; empty where images stay as they are.
     pub changes: Vec<AugmentParams>,
     /// XXH3 of all of this.
@@ -41,7 +43,17 @@ pub struct Batch {
 impl Batch {
     /// How many samples.
     pub fn len(&self) -> usize {
-        self.classes.len()
+        self.object_counts.len()
+    }
+
+    /// The objects of each sample.
+    pub fn objects_of_samples(&self) -> impl Iterator<Item = &[Truth]> {
+        let mut rest = self.objects.as_slice();
+        self.object_counts.iter().map(move |count| {
+            let (own, others) = rest.split_at((*count).min(rest.len()));
+            rest = others;
+            own
+        })
     }
 }
 
@@ -135,8 +147,13 @@ pub fn assemble(source: &Source<'_>, draws: &[Draw], epoch: u32) -> Result<Batch
         .iter()
         .map(|draw| all.get(draw.sample as usize).context("a sample past the end"))
         .collect::<Result<Vec<_>>>()?;
-    let classes = samples.iter().map(|sample| sample.class_index).collect();
-    let mut boxes: Vec<[f32; 4]> = samples.iter().map(|sample| sample.box_unit_xyxy).collect();
+    let mut objects: Vec<Truth> = Vec::with_capacity(samples.len());
+    let mut object_counts = Vec::with_capacity(samples.len());
+    for sample in &samples {
+        let own = source.samples.objects_of(sample);
+        objects.extend(own);
+        object_counts.push(own.len());
+    }
     let mut changes = Vec::new();
     let inputs = if let Some(features) = source.features {
         let mut rows = vec![0.0; samples.len() * features.width()];
@@ -152,15 +169,21 @@ pub fn assemble(source: &Source<'_>, draws: &[Draw], epoch: u32) -> Result<Batch
             shards.append_tensor(sample.image, &mut pixels)?;
         }
         if let Some(augmentation) = &source.augmentation {
-            for (draw, unit) in draws.iter().zip(&mut boxes) {
-                let change = augmentation.change(epoch, number(draw), unit);
-                *unit = change.transform_box(unit);
+            let mut rest = objects.as_mut_slice();
+            for (draw, count) in draws.iter().zip(&object_counts) {
+                let (own, others) = rest.split_at_mut(*count);
+                rest = others;
+                let boxes: Vec<UnitBox> = own.iter().map(|object| object.unit_box).collect();
+                let change = augmentation.change(epoch, number(draw), &boxes);
+                for object in own {
+                    object.unit_box = change.transform_box(&object.unit_box);
+                }
                 changes.push(change);
             }
         }
         Inputs::Pixels(pixels)
     };
-    let mut batch = Batch { inputs, classes, boxes, changes, digest: 0 };
+    let mut batch = Batch { inputs, objects, object_counts, changes, digest: 0 };
     batch.digest = digest(&batch);
     Ok(batch)
 }
@@ -174,8 +197,12 @@ fn digest(batch: &Batch) -> u64 {
         Inputs::Pixels(bytes) => hash.update(bytes),
         Inputs::Features(rows) => floats(&mut rows.iter().copied(), &mut hash),
     }
-    batch.classes.iter().for_each(|class| hash.update(&class.to_le_bytes()));
-    floats(&mut batch.boxes.iter().flatten().copied(), &mut hash);
+    batch.objects.iter().for_each(|object| hash.update(&object.class.to_le_bytes()));
+    floats(&mut batch.objects.iter().flat_map(|object| object.unit_box.to_array()), &mut hash);
+    // Of a classifier each sample has one object, and the digest is that of versions before.
+    if batch.object_counts.iter().any(|count| *count != 1) {
+        batch.object_counts.iter().for_each(|count| hash.update(&count.to_le_bytes()));
+    }
     floats(&mut batch.changes.iter().flat_map(AugmentParams::numbers), &mut hash);
     hash.digest()
 }

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use ossify_settings::Sampler;
 
-use crate::data::samples::Sample;
+use crate::data::samples::SplitSamples;
 use crate::random::{Purpose, random_bits};
 
 /// One draw of a sample in an epoch.
@@ -13,6 +13,45 @@ pub struct Draw {
     /// How often the epoch drew it before; a balanced epoch draws samples of rare classes several
     /// times.
     pub repeat: u32,
+}
+
+/// The classes of samples, which decide what a pass draws.
+pub enum SampleClasses<'a> {
+    /// Of a split.
+    Split(&'a SplitSamples),
+    #[cfg(test)]
+    /// As they are.
+    Given(&'a [Option<u16>]),
+}
+
+impl SampleClasses<'_> {
+    fn len(&self) -> usize {
+        match self {
+            SampleClasses::Split(split) => split.samples.len(),
+            #[cfg(test)]
+            SampleClasses::Given(classes) => classes.len(),
+        }
+    }
+
+    /// See [`SplitSamples::class_of`].
+    fn of(&self, sample: u32) -> Option<u16> {
+        match self {
+            SampleClasses::Split(split) => split.class_of(split.samples.get(sample as usize)?),
+            #[cfg(test)]
+            SampleClasses::Given(classes) => classes.get(sample as usize).copied().flatten(),
+        }
+    }
+}
+
+/// What a training pass is like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PassRecipe {
+    /// Which samples it draws.
+    pub sampler: Sampler,
+    /// Samples of a batch.
+    pub batch_size: usize,
+    /// Share of the backgrounds that each epoch draws, 0..1.
+    pub background_share: f64,
 }
 
 /// Which samples make the batches of one pass, in order.
@@ -28,16 +67,23 @@ impl Pass {
     /// A training pass, which (seed, epoch) decides, in batches whose sizes differ by at most one:
     /// a small last batch would upset BatchNorm.
     pub fn training(
-        samples: &[Sample],
-        sampler: Sampler,
-        batch_size: usize,
+        classes: &SampleClasses<'_>,
+        recipe: &PassRecipe,
         seed: u64,
         epoch: u32,
     ) -> Self {
-        let mut draws = match sampler {
-            Sampler::Shuffle => each_once(samples.len()),
-            Sampler::Balanced => balanced(samples, seed, epoch),
+        let mut draws = match recipe.sampler {
+            Sampler::Shuffle => each_once(classes.len()),
+            Sampler::Balanced => balanced(classes, seed, epoch),
         };
+        if recipe.background_share < 1.0 {
+            draws.retain(|draw| {
+                classes.of(draw.sample).is_some()
+                    || share(random_bits(seed, Purpose::Background, u64::from(epoch), number(draw)))
+                        < recipe.background_share
+            });
+        }
+        let batch_size = recipe.batch_size;
         let key = |draw: &Draw| {
             (random_bits(seed, Purpose::Order, u64::from(epoch), number(draw)), number(draw))
         };
@@ -63,18 +109,25 @@ fn each_once(samples: usize) -> Vec<Draw> {
     (0..=u32::MAX).take(samples).map(|sample| Draw { sample, repeat: 0 }).collect()
 }
 
+/// Random bits as a number of 0..1.
+fn share(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// A number of its own for each draw of an epoch.
 pub fn number(draw: &Draw) -> u64 {
     u64::from(draw.repeat) << 32 | u64::from(draw.sample)
 }
 
-/// As many draws as there are samples, as many of each class that has one (give or take one).
+/// As many draws as there are samples, as many of each class that has one (give or take one), and
+/// of backgrounds.
 /// Within a class each sample comes once before any comes again; which ones come once more changes
 /// with the epoch.
-fn balanced(samples: &[Sample], seed: u64, epoch: u32) -> Vec<Draw> {
+fn balanced(samples: &SampleClasses<'_>, seed: u64, epoch: u32) -> Vec<Draw> {
     let mut classes: Vec<Vec<u32>> = Vec::new();
-    for (number, sample) in (0..=u32::MAX).zip(samples) {
-        let class = usize::from(sample.class_index);
+    for number in (0..=u32::MAX).take(samples.len()) {
+        // Backgrounds are a class of their own, the first.
+        let class = samples.of(number).map_or(0, |class| usize::from(class) + 1);
         if classes.len() <= class {
             classes.resize(class + 1, Vec::new());
         }
@@ -101,17 +154,42 @@ fn balanced(samples: &[Sample], seed: u64, epoch: u32) -> Vec<Draw> {
 mod tests {
     use super::*;
 
-    fn samples(classes: &[usize]) -> Vec<Sample> {
-        let class = |(class, count): (usize, &usize)| {
-            vec![Sample { image: 0, class_index: class as u16, box_unit_xyxy: [0.0; 4] }; *count]
-        };
+    fn samples(classes: &[usize]) -> Vec<Option<u16>> {
+        let class = |(class, count): (usize, &usize)| vec![Some(class as u16); *count];
         classes.iter().enumerate().flat_map(class).collect()
+    }
+
+    fn training(
+        samples: &[Option<u16>],
+        sampler: Sampler,
+        batch_size: usize,
+        seed: u64,
+        epoch: u32,
+    ) -> Pass {
+        let recipe = PassRecipe { sampler, batch_size, background_share: 1.0 };
+        Pass::training(&SampleClasses::Given(samples), &recipe, seed, epoch)
+    }
+
+    #[test]
+    fn an_epoch_draws_its_share_of_the_backgrounds_and_every_other_sample() {
+        let samples: Vec<Option<u16>> =
+            (0..4000).map(|number| (number % 2 == 0).then_some(0)).collect();
+        let recipe =
+            PassRecipe { sampler: Sampler::Shuffle, batch_size: 16, background_share: 0.25 };
+        let draws =
+            |epoch| Pass::training(&SampleClasses::Given(&samples), &recipe, 1, epoch).draws;
+        let backgrounds = |draws: &[Draw]| -> std::collections::BTreeSet<u32> {
+            draws.iter().map(|draw| draw.sample).filter(|sample| sample % 2 == 1).collect()
+        };
+        let (first, second) = (draws(1), draws(2));
+        assert_eq!(first.iter().filter(|draw| draw.sample % 2 == 0).count(), 2000);
+        assert!((440..560).contains(&backgrounds(&first).len()));
+        assert!(backgrounds(&first).intersection(&backgrounds(&second)).count() < 200);
     }
 
     #[test]
     fn a_shuffled_pass_is_a_permutation_that_seed_and_epoch_decide() {
-        let pass =
-            |seed, epoch| Pass::training(&samples(&[1000]), Sampler::Shuffle, 16, seed, epoch);
+        let pass = |seed, epoch| training(&samples(&[1000]), Sampler::Shuffle, 16, seed, epoch);
         let mut sorted: Vec<u32> = pass(1, 1).draws.iter().map(|draw| draw.sample).collect();
         assert_ne!(sorted, (0..1000).collect::<Vec<_>>());
         sorted.sort_unstable();
@@ -124,7 +202,7 @@ mod tests {
     #[test]
     fn training_batches_are_of_nearly_equal_size_and_cover_all() {
         for (count, batch_size) in [(2085, 16), (17, 16), (16, 16), (3, 16), (1, 16), (33, 2)] {
-            let pass = Pass::training(&samples(&[count]), Sampler::Shuffle, batch_size, 1, 1);
+            let pass = training(&samples(&[count]), Sampler::Shuffle, batch_size, 1, 1);
             let sizes: Vec<usize> = pass.batches.iter().map(Range::len).collect();
             let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
             assert!(most - least <= 1 && *most <= batch_size, "{sizes:?}");
@@ -138,7 +216,7 @@ mod tests {
         let counts = [531, 3, 228, 0, 340];
         let samples = samples(&counts);
         for epoch in 1..6 {
-            let pass = Pass::training(&samples, Sampler::Balanced, 16, 9, epoch);
+            let pass = training(&samples, Sampler::Balanced, 16, 9, epoch);
             assert_eq!(pass.draws.len(), samples.len());
             let mut numbers: Vec<u64> = pass.draws.iter().map(number).collect();
             numbers.sort_unstable();
@@ -149,7 +227,7 @@ mod tests {
                 for draw in pass
                     .draws
                     .iter()
-                    .filter(|draw| usize::from(samples[draw.sample as usize].class_index) == class)
+                    .filter(|draw| samples[draw.sample as usize] == Some(class as u16))
                 {
                     *times.entry(draw.sample).or_default() += 1;
                 }

@@ -1,9 +1,10 @@
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use ossify_model::{HeadOutput, OutputSizes};
+use ossify_model::{ClassifierOutput, OutputSizes};
 use ossify_settings::{BoxLoss, ClassWeights, TrainSettings};
 
 use crate::data::batches::Batch;
+use crate::objective::giou::giou;
 use crate::rounding::single;
 
 /// What is minimised: cross-entropy of the class, a distance between box edges and what their
@@ -61,20 +62,24 @@ impl Loss {
     /// through the network: a copy to the device waits until the device has done its work.
     pub fn targets(&self, batch: &Batch, sizes: OutputSizes, device: &Device) -> Targets {
         let (rows, OutputSizes { classes, cells }) = (batch.len(), sizes);
-        let boxes: Vec<f32> = batch.boxes.iter().flatten().copied().collect();
+        let wanted: Vec<[f32; 4]> =
+            batch.objects.iter().map(|object| object.unit_box.to_array()).collect();
         let shares: Vec<f32> =
-            batch.boxes.iter().flat_map(|wanted| cell_shares(wanted, cells)).map(single).collect();
+            wanted.iter().flat_map(|wanted| cell_shares(wanted, cells)).map(single).collect();
         let options = (device, DType::F32);
         Targets {
             classes: self.class_targets(batch, classes, device),
-            boxes: Tensor::from_data(TensorData::new(boxes, [rows, 1, 4]), options),
+            boxes: Tensor::from_data(
+                TensorData::new(wanted.into_flattened(), [rows, 1, 4]),
+                options,
+            ),
             cell_shares: Tensor::from_data(TensorData::new(shares, [rows, cells]), options),
         }
     }
 
     /// The loss of a batch as a tensor of one number, without the penalty: the mean over its
     /// samples.
-    pub fn of(&self, output: &HeadOutput, targets: &Targets) -> Tensor<1> {
+    pub fn of(&self, output: &ClassifierOutput, targets: &Targets) -> Tensor<1> {
         let [rows, cells, _] = output.candidates.dims();
         let log_probabilities = log_softmax(output.logits.clone(), 1);
         let classification =
@@ -121,8 +126,8 @@ impl Loss {
     /// Targets `[N, classes]`, smoothed and times the weight of the sample's class.
     fn class_targets(&self, batch: &Batch, classes: usize, device: &Device) -> Tensor<2> {
         let mut targets = vec![0.0; batch.len() * classes];
-        for (row, class) in targets.chunks_exact_mut(classes).zip(&batch.classes) {
-            let class = usize::from(*class);
+        for (row, object) in targets.chunks_exact_mut(classes).zip(&batch.objects) {
+            let class = usize::from(object.class);
             let weight = self.class_weight(class);
             row.fill(single(weight * self.label_smoothing / classes as f64));
             if let Some(target) = row.get_mut(class) {
@@ -174,51 +179,21 @@ fn class_weights(kind: ClassWeights, counts: &[u64]) -> Vec<f64> {
     raw.into_iter().map(|weight| weight / mean.max(f64::MIN_POSITIVE)).collect()
 }
 
-/// Least area that is divided by.
-pub const MIN_AREA: f64 = 1e-7;
-
-/// Generalised IoU of boxes `[N, P, 4]`, `[N, P, 1]`: -1 far apart to 1 equal (Rezatofighi et al.
-/// 2019). Edges of `found` may be in the wrong order.
-fn giou(found: Tensor<3>, wanted: Tensor<3>) -> Tensor<3> {
-    let edges = |boxes: &Tensor<3>| -> [Tensor<3>; 4] {
-        std::array::from_fn(|edge| boxes.clone().narrow(2, edge, 1))
-    };
-    let [left, top, right, bottom] = edges(&found);
-    let [left, right] = [left.clone().min_pair(right.clone()), left.max_pair(right)];
-    let [top, bottom] = [top.clone().min_pair(bottom.clone()), top.max_pair(bottom)];
-    let [wanted_left, wanted_top, wanted_right, wanted_bottom] = edges(&wanted);
-    let area = |left: &Tensor<3>, top: &Tensor<3>, right: &Tensor<3>, bottom: &Tensor<3>| {
-        (right.clone() - left.clone()).clamp_min(0.0)
-            * (bottom.clone() - top.clone()).clamp_min(0.0)
-    };
-    let common = area(
-        &left.clone().max_pair(wanted_left.clone()),
-        &top.clone().max_pair(wanted_top.clone()),
-        &right.clone().min_pair(wanted_right.clone()),
-        &bottom.clone().min_pair(wanted_bottom.clone()),
-    );
-    let union = area(&left, &top, &right, &bottom)
-        + area(&wanted_left, &wanted_top, &wanted_right, &wanted_bottom)
-        - common.clone();
-    let hull = area(
-        &left.min_pair(wanted_left),
-        &top.min_pair(wanted_top),
-        &right.max_pair(wanted_right),
-        &bottom.max_pair(wanted_bottom),
-    );
-    common / union.clone().clamp_min(MIN_AREA) - (hull.clone() - union) / hull.clamp_min(MIN_AREA)
-}
-
 #[cfg(test)]
 mod tests {
+    use ossify_detection::boxes::Truth;
+
     use super::*;
     use crate::data::batches::Inputs;
 
     fn batch(boxes: Vec<[f32; 4]>) -> Batch {
         Batch {
             inputs: Inputs::Features(Vec::new()),
-            classes: vec![0; boxes.len()],
-            boxes,
+            object_counts: vec![1; boxes.len()],
+            objects: boxes
+                .into_iter()
+                .map(|unit_box| Truth { class: 0, unit_box: unit_box.into() })
+                .collect(),
             changes: Vec::new(),
             digest: 0,
         }
@@ -237,8 +212,12 @@ mod tests {
         }
     }
 
-    fn output(candidates: Tensor<3>, cell_scores: Tensor<2>) -> HeadOutput {
-        HeadOutput { logits: Tensor::zeros([1, 1], &cell_scores.device()), cell_scores, candidates }
+    fn output(candidates: Tensor<3>, cell_scores: Tensor<2>) -> ClassifierOutput {
+        ClassifierOutput {
+            logits: Tensor::zeros([1, 1], &cell_scores.device()),
+            cell_scores,
+            candidates,
+        }
     }
 
     fn targets(loss: &Loss, wanted: [f32; 4], cells: usize, device: &Device) -> Targets {

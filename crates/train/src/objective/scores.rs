@@ -3,7 +3,8 @@ use ossify_settings::BoxLoss;
 use serde::{Deserialize, Serialize};
 
 use crate::data::batches::Batch;
-use crate::objective::loss::{Loss, MIN_AREA, cell_shares};
+use crate::objective::giou::MIN_AREA;
+use crate::objective::loss::{Loss, cell_shares};
 
 /// Sums over the samples of a pass, in double precision on the host, from the network's outputs. A
 /// checkpoint holds those of the epoch that is under way.
@@ -28,10 +29,8 @@ impl Scores {
             .logits
             .chunks_exact(classes)
             .zip(outputs.cell_scores.chunks_exact(cells).zip(candidates));
-        for ((logits, (scores, candidates)), (class, wanted)) in
-            rows.zip(batch.classes.iter().zip(&batch.boxes))
-        {
-            let class = usize::from(*class);
+        for ((logits, (scores, candidates)), object) in rows.zip(&batch.objects) {
+            let (class, wanted) = (usize::from(object.class), &object.unit_box.to_array());
             let classification =
                 loss.class_weight(class) * cross_entropy(logits, class, loss.label_smoothing);
             let box_loss = box_loss(loss, scores, candidates, wanted);
@@ -41,9 +40,23 @@ impl Scores {
             self.box_loss += box_loss;
             self.box_mse += squared(found, wanted);
             self.correct += u64::from(argmax(logits) == class);
-            self.iou += UnitBox::from(*found).clamped().ordered().iou(&UnitBox::from(*wanted));
+            self.iou += UnitBox::from(*found).clamped().ordered().iou(&object.unit_box);
             self.rows += 1;
         }
+    }
+
+    /// Adds `rows` images that a detector has looked at, with the means of its loss's terms over
+    /// them, the box's with its weight.
+    pub fn add_detection(&mut self, classification: f64, boxes: f64, rows: usize) {
+        self.loss += (classification + boxes) * rows as f64;
+        self.classification_loss += classification * rows as f64;
+        self.box_loss += boxes * rows as f64;
+        self.rows += rows as u64;
+    }
+
+    /// The means of a detector, which has no accuracy: what it is scored by is counted apart.
+    pub fn detection_metrics(&self) -> SplitMetrics {
+        SplitMetrics { accuracy: None, box_mse: None, mean_iou: None, ..self.metrics() }
     }
 
     /// Mean loss of the samples that were added after `before`.
@@ -70,15 +83,18 @@ impl Scores {
             loss: mean(self.loss),
             classification_loss: mean(self.classification_loss),
             box_loss: mean(self.box_loss),
-            accuracy: mean(self.correct as f64),
-            box_mse: mean(self.box_mse),
-            mean_iou: mean(self.iou),
+            accuracy: Some(mean(self.correct as f64)),
+            box_mse: Some(mean(self.box_mse)),
+            mean_iou: Some(mean(self.iou)),
+            ap50: None,
+            ap: None,
+            auroc: None,
             rows: self.rows,
         }
     }
 }
 
-/// What the network said about a batch, on the host: see [`ossify_model::HeadOutput`].
+/// What the network said about a batch, on the host: see [`ossify_model::ClassifierOutput`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outputs {
     /// Rows of as many as there are classes.
@@ -172,17 +188,18 @@ fn argmax(values: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use burn::tensor::{Device, Tensor};
-    use ossify_model::{HeadOutput, OutputSizes};
+    use ossify_detection::boxes::Truth;
+    use ossify_model::{ClassifierOutput, OutputSizes};
 
     use super::*;
     use crate::data::batches::Inputs;
 
     fn batch() -> Batch {
-        let boxes = vec![[0.1, 0.2, 0.5, 0.6], [0.0, 0.0, 1.0, 1.0]];
+        let object = |class, unit_box: [f32; 4]| Truth { class, unit_box: unit_box.into() };
         Batch {
             inputs: Inputs::Features(Vec::new()),
-            classes: vec![2, 0],
-            boxes,
+            objects: vec![object(2, [0.1, 0.2, 0.5, 0.6]), object(0, [0.0, 0.0, 1.0, 1.0])],
+            object_counts: vec![1; 2],
             changes: Vec::new(),
             digest: 0,
         }
@@ -236,7 +253,7 @@ mod tests {
             losses.into_iter().chain([Loss { cell_weight: 2.0, giou_weight: 1.0, ..plain() }])
         {
             for (outputs, cells) in [(outputs(), 1), (of_cells.clone(), 4)] {
-                let on_device = HeadOutput {
+                let on_device = ClassifierOutput {
                     logits: Tensor::from_floats(LOGITS, &device),
                     cell_scores: Tensor::<1>::from_floats(&outputs.cell_scores[..], &device)
                         .reshape([2, cells]),
@@ -260,10 +277,13 @@ mod tests {
         let mut scores = Scores::default();
         scores.add(&plain(), &outputs(), 0.25, &batch());
         let metrics = scores.metrics();
-        assert_eq!((metrics.rows, metrics.accuracy), (2, 0.5));
-        assert!((metrics.mean_iou - (1.0 + 0.4) / 2.0).abs() < 1e-6);
-        assert!((metrics.box_mse - (0.04 + 0.25) / 8.0).abs() < 1e-6);
-        assert!((metrics.loss - metrics.classification_loss - metrics.box_mse - 0.25).abs() < 1e-9);
+        assert_eq!((metrics.rows, metrics.accuracy), (2, Some(0.5)));
+        assert!((metrics.mean_iou.unwrap() - (1.0 + 0.4) / 2.0).abs() < 1e-6);
+        assert!((metrics.box_mse.unwrap() - (0.04 + 0.25) / 8.0).abs() < 1e-6);
+        assert!(
+            (metrics.loss - metrics.classification_loss - metrics.box_mse.unwrap() - 0.25).abs()
+                < 1e-9
+        );
     }
 
     #[test]

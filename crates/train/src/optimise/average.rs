@@ -2,7 +2,7 @@ use std::vec::IntoIter;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
-use ossify_model::Classifier;
+use ossify_model::Network;
 use ossify_torch_kernels::optimiser::{self, AnyTensor};
 
 use crate::optimise::phases::Trained;
@@ -14,7 +14,7 @@ use crate::optimise::phases::Trained;
 pub struct WeightAverage {
     decay: f64,
     /// Without gradients; `None` before the first step.
-    network: Option<Classifier>,
+    network: Option<Network>,
 }
 
 impl WeightAverage {
@@ -25,20 +25,20 @@ impl WeightAverage {
     }
 
     /// Continues from what an earlier session averaged, which is without gradients.
-    pub fn restore(decay: f64, network: Option<Classifier>) -> Self {
+    pub fn restore(decay: f64, network: Option<Network>) -> Self {
         WeightAverage { decay, network }
     }
 
     /// Takes in the network as step `number` of a phase has left it, from 1, with which the average
     /// starts again. What does not learn stays as it is.
-    pub fn follow(&mut self, model: &Classifier, trained: Trained, number: u64) {
+    pub fn follow(&mut self, model: &Network, trained: Trained, number: u64) {
         if self.decay == 0.0 {
             return;
         }
         // Running statistics lag by one update until the module is asked for its inference form.
         match self.network.take().filter(|_| number > 1) {
             None => self.network = Some(model.valid()),
-            Some(Classifier { backbone, head }) => {
+            Some(Network { backbone, head }) => {
                 let share = 1.0 - decay_at(self.decay, number);
                 let head = moved(head, &model.head.valid(), share);
                 let backbone = if trained == Trained::Head {
@@ -46,19 +46,19 @@ impl WeightAverage {
                 } else {
                     moved(backbone, &model.backbone.valid(), share)
                 };
-                self.network = Some(Classifier { backbone, head });
+                self.network = Some(Network { backbone, head });
             }
         }
     }
 
     /// The network to score and to keep, without gradients: the average, or the network itself
     /// where there is none.
-    pub fn network(&self, model: &Classifier) -> Classifier {
+    pub fn network(&self, model: &Network) -> Network {
         self.network.clone().unwrap_or_else(|| model.valid())
     }
 
     /// The average, where there is one.
-    pub fn averaged(&self) -> Option<&Classifier> {
+    pub fn averaged(&self) -> Option<&Network> {
         self.network.as_ref()
     }
 }
@@ -117,26 +117,25 @@ mod tests {
     use std::collections::BTreeMap;
 
     use burn::tensor::Device;
-    use ossify_model::ModelConfig;
+    use ossify_model::{HeadConfig, ModelConfig};
     use ossify_vocabulary::{Architecture, Normalization};
 
     use super::*;
     use crate::optimise::parameters::{ParameterData, restore, snapshot};
 
-    fn network(device: &Device) -> Classifier {
+    fn network(device: &Device) -> Network {
         let config = ModelConfig {
             architecture: Architecture::DenseNetCompact,
             classes: 2,
-            head_widths: vec![4],
-            dropout: 0.0,
+            head: HeadConfig::Classifier { widths: vec![4], dropout: 0.0 },
             input_px: 32,
             normalization: Normalization::None,
         };
-        Classifier::new(&config, 1, device).unwrap()
+        Network::new(&config, 1, device).unwrap()
     }
 
     /// Every number of the network, running statistics included, set to one value.
-    fn filled(network: Classifier, value: f32) -> Classifier {
+    fn filled(network: Network, value: f32) -> Network {
         let mut data = snapshot(&network).unwrap();
         data.values_mut().for_each(|data| data.values.fill(value));
         restore(network, data).unwrap()

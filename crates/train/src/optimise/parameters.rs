@@ -28,17 +28,27 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
 pub(crate) struct ModulePath(Vec<String>);
 
 impl ModulePath {
-    pub(crate) fn enter(&mut self, name: &str) {
-        self.0.push(name.to_owned());
+    /// The variant of an enum is no part of the path: a module has one.
+    pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
+        if !is_enum(container_type) {
+            self.0.push(name.to_owned());
+        }
     }
 
-    pub(crate) fn exit(&mut self) {
-        self.0.pop();
+    pub(crate) fn exit(&mut self, container_type: &str) {
+        if !is_enum(container_type) {
+            self.0.pop();
+        }
     }
 
     pub(crate) fn name(&self) -> String {
         self.0.join(".")
     }
+}
+
+/// Whether a container of this type, as Burn's `ModuleVisitor` names it, is an enum.
+fn is_enum(container_type: &str) -> bool {
+    container_type.starts_with("Enum:")
 }
 
 /// Every number that a module holds, by path: weights and the running statistics of BatchNorm.
@@ -73,12 +83,12 @@ impl ModuleVisitor for Reader {
         }
     }
 
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.enter(name);
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
     }
 }
 
@@ -127,12 +137,12 @@ impl ModuleMapper for Writer {
         })
     }
 
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.enter(name);
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.exit();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
     }
 }
 

@@ -4,21 +4,27 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 use ossify_contract::{EpochMetrics, SplitMetrics};
-use ossify_model::Classifier;
+use ossify_model::{ClassifierOutput, Head, Network, Output};
 use ossify_settings::Progress;
+use ossify_vocabulary::Task;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::data::batches::{self, Batch};
-use crate::data::sampler::Pass;
+use crate::data::sampler::{Pass, PassRecipe, SampleClasses};
+use crate::host::numbers;
+use crate::objective::Objective;
+use crate::objective::detection::loss::{HostOutput, Terms};
+use crate::objective::detection::scores::DetectionScores;
 use crate::objective::scores::Scores;
-use crate::optimise::frozen_part::FrozenPart;
+use crate::optimise::frozen_part::{FrozenPart, of_features};
 use crate::optimise::optimiser::Optimiser;
 use crate::optimise::phases::{Phase, Trained, phase_of};
 use crate::optimise::recipe::Recipe;
 use crate::optimise::schedule::LearningRate;
 use crate::random::{Purpose, random_bits};
-use crate::run::outputs::{numbers, read};
+use crate::run::outputs::read;
 use crate::run::session::{Session, epoch_under_way};
 use crate::run::stopping::{self, best_epoch, course};
 use crate::run::training::{Finished, Training};
@@ -31,7 +37,7 @@ impl Training<'_> {
     /// # Errors
     /// Fails where the device or the disk does, where a score becomes NaN or infinite, or on a
     /// signal. The last checkpoint stays.
-    pub fn run(&self, model: Classifier) -> Result<Finished> {
+    pub fn run(&self, model: Network) -> Result<Finished> {
         let mut session = self.start(model)?;
         loop {
             if let Some(reason) =
@@ -62,7 +68,7 @@ impl Training<'_> {
         progress.inc(rows_before);
         let learning_rate = self.train_epoch(session, &phase, epoch, &progress)?;
         let train_secs = started.elapsed().as_secs_f64();
-        let train = session.state.scores.metrics();
+        let train = self.means(&session.state.scores);
         let valid = self.score(session, &phase, &progress)?;
         drop(progress);
 
@@ -104,14 +110,16 @@ impl Training<'_> {
         epoch: u32,
         progress: &Progress,
     ) -> Result<f64> {
-        let source = self.train.of(phase)?;
-        let pass = Pass::training(
-            &source.samples.samples,
-            self.settings.sampler.kind,
-            self.settings.batch_size,
-            self.seed,
-            epoch,
-        );
+        let source = self.train.of(phase, self.settings.task)?;
+        let recipe = PassRecipe {
+            sampler: self.settings.sampler.kind,
+            batch_size: self.settings.batch_size,
+            background_share: match self.objective {
+                Objective::Classification(_) => 1.0,
+                Objective::Detection(_) => self.settings.detect.background_share,
+            },
+        };
+        let pass = Pass::training(&SampleClasses::Split(source.samples), &recipe, self.seed, epoch);
         let expected = pass.draws.len();
         let rate = self.learning_rate(phase, pass.batches.len() as u64);
         let plateaus = course(self.settings, &session.state.metrics, phase.first_epoch).plateaus;
@@ -154,14 +162,8 @@ impl Training<'_> {
         // Dropout depends on the step alone, so a run that is continued draws what it would have
         // drawn.
         self.device.seed(random_bits(self.seed, Purpose::Step, 0, session.state.step));
-        let targets =
-            self.loss.targets(batch, session.model.output_sizes(), &self.device.training());
-        let output = session.model.head.forward(frozen.features(
-            &session.model.backbone,
-            &self.input,
-            batch,
-        )?);
-        let mut gradients = self.loss.of(&output, &targets).backward();
+        let (loss, said) = self.loss(&session.model, frozen, batch)?;
+        let mut gradients = loss.backward();
         if phase.trained == Trained::Head {
             let gradients = GradientsParams::from_module(&mut gradients, &session.model.head);
             session.optimiser.step(learning_rate, &mut session.model.head, gradients);
@@ -175,8 +177,7 @@ impl Training<'_> {
         state.batches += 1;
         state.optimiser_steps = session.optimiser.steps();
         state.batches_digest = xxh3_64_with_seed(&batch.digest.to_le_bytes(), state.batches_digest);
-        let (outputs, squares) = read(output, session.optimiser.penalised_squares())?;
-        state.scores.add(&self.loss, &outputs, f64::from(squares) * self.settings.loss.l2, batch);
+        self.add(&mut state.scores, said, session.optimiser.penalised_squares(), batch)?;
         if !state.scores.is_finite() {
             let (step, epoch) = (state.step, epoch_under_way(state));
             bail!(
@@ -185,6 +186,63 @@ impl Training<'_> {
             );
         }
         Ok(())
+    }
+
+    /// The loss of a batch, and what is to be counted of it once the step is done: each read waits
+    /// until the device has done its work.
+    fn loss(
+        &self,
+        model: &Network,
+        frozen: &FrozenPart,
+        batch: &Batch,
+    ) -> Result<(Tensor<1>, Said)> {
+        match &self.objective {
+            Objective::Classification(loss) => {
+                let sizes = model.head.output_sizes(model.backbone.feature_channels());
+                let sizes = sizes.context(OTHER_HEAD)?;
+                let targets = loss.targets(batch, sizes, &self.device.training());
+                let output = frozen.output(model, &self.input, batch)?;
+                let output = output.classifier().context(OTHER_HEAD)?;
+                Ok((loss.of(&output, &targets), Said::Classifier(output)))
+            }
+            Objective::Detection(loss) => {
+                let output = frozen.output(model, &self.input, batch)?;
+                let output = output.detector().context(OTHER_HEAD)?;
+                let terms = loss.of(&output, &HostOutput::read(&output)?, batch);
+                let total = terms.classification.clone() + terms.boxes.clone();
+                Ok((total, Said::Detector(terms)))
+            }
+        }
+    }
+
+    /// Adds what was said of a batch to the sums of an epoch. `squares` are those that the penalty
+    /// is on.
+    fn add(
+        &self,
+        scores: &mut Scores,
+        said: Said,
+        squares: Option<Tensor<1>>,
+        batch: &Batch,
+    ) -> Result<()> {
+        match (&self.objective, said) {
+            (Objective::Classification(loss), Said::Classifier(output)) => {
+                let (outputs, squares) = read(output, squares)?;
+                scores.add(loss, &outputs, f64::from(squares) * self.settings.loss.l2, batch);
+            }
+            (_, Said::Detector(terms)) => {
+                let [classification, boxes] = host_terms(terms)?;
+                scores.add_detection(classification, boxes, batch.len());
+            }
+            (Objective::Detection(_), Said::Classifier(_)) => bail!(OTHER_HEAD),
+        }
+        Ok(())
+    }
+
+    fn means(&self, scores: &Scores) -> SplitMetrics {
+        match self.objective {
+            Objective::Classification(_) => scores.metrics(),
+            Objective::Detection(_) => scores.detection_metrics(),
+        }
     }
 
     /// Scores every sample of the valid split exactly once; `None` where it has none.
@@ -198,22 +256,39 @@ impl Training<'_> {
         if samples == 0 {
             return Ok(None);
         }
-        let source = self.valid.of(phase)?;
+        let source = self.valid.of(phase, self.settings.task)?;
         let model = session.average.network(&session.model);
         let penalty = self.penalty(&model)?;
         let mut scores = Scores::default();
+        let mut found = match &model.head {
+            Head::Detector(head) => Some(DetectionScores::new(head.classes())),
+            Head::Classifier(_) => None,
+        };
         std::thread::scope(|scope| -> Result<()> {
             let pass = Pass::scoring(samples, self.settings.batch_size);
             for batch in batches::spawn(scope, source, pass, 0, 0)? {
                 let batch = batch?;
-                let output = match phase.trained {
-                    Trained::Head => model.head.forward(self.input.features(&batch)?),
-                    Trained::FromBlock(_) | Trained::All => {
-                        model.forward(self.input.pixels(&batch)?)
+                let output = match (phase.trained, self.settings.task) {
+                    (Trained::Head, Task::Classify) => {
+                        of_features(&model, self.input.features(&batch)?)?
                     }
+                    _ => model.forward(self.input.pixels(&batch)?),
                 };
-                let (outputs, _) = read(output, None)?;
-                scores.add(&self.loss, &outputs, penalty, &batch);
+                match (&self.objective, output) {
+                    (Objective::Classification(loss), Output::Classifier(output)) => {
+                        let (outputs, _) = read(output, None)?;
+                        scores.add(loss, &outputs, penalty, &batch);
+                    }
+                    (Objective::Detection(loss), Output::Detector(output)) => {
+                        let said = HostOutput::read(&output)?;
+                        let [classification, boxes] = host_terms(loss.of(&output, &said, &batch))?;
+                        scores.add_detection(classification, boxes, batch.len());
+                        for (said, truths) in said.images().zip(batch.objects_of_samples()) {
+                            found.iter_mut().for_each(|found| found.add(&said, truths));
+                        }
+                    }
+                    _ => bail!(OTHER_HEAD),
+                }
                 progress.inc(batch.len() as u64);
                 if self.interrupt.is_requested() {
                     return self.leave(session);
@@ -230,12 +305,13 @@ impl Training<'_> {
                 session.state.epoch + 1
             );
         }
-        Ok(Some(scores.metrics()))
+        let losses = self.means(&scores);
+        Ok(Some(found.map_or(losses, |found| found.metrics(losses))))
     }
 
     /// `train.loss.l2` times the sum of squared kernels of the head's dense layers, as Keras' L2
     /// adds it to the loss.
-    fn penalty(&self, model: &Classifier) -> Result<f64> {
+    fn penalty(&self, model: &Network) -> Result<f64> {
         match (self.settings.loss.l2 > 0.0).then(|| model.head.l2_penalty()).flatten() {
             Some(sum) => {
                 Ok(numbers(sum)?.first().copied().map_or(0.0, f64::from) * self.settings.loss.l2)
@@ -260,6 +336,24 @@ impl Training<'_> {
             final_share: self.settings.schedule.final_share,
             plateau_factor: self.settings.schedule.plateau_factor,
         }
+    }
+}
+
+const OTHER_HEAD: &str =
+    "the network's head is not that of train.task; this is a defect of ossify-train";
+
+/// What is counted of a batch, still on the device.
+enum Said {
+    Classifier(ClassifierOutput),
+    Detector(Terms),
+}
+
+/// The terms of a detector's loss: of scores, and of boxes.
+fn host_terms(terms: Terms) -> Result<[f64; 2]> {
+    let terms = vec![terms.classification.without_autodiff(), terms.boxes.without_autodiff()];
+    match numbers(Tensor::cat(terms, 0))?[..] {
+        [classification, boxes] => Ok([f64::from(classification), f64::from(boxes)]),
+        ref other => bail!("a loss of {} terms; this is a defect of ossify-train", other.len()),
     }
 }
 

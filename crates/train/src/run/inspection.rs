@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::data::augment::Augmentation;
 use crate::data::batches::Source;
 use crate::data::input::InputMaker;
-use crate::data::samples::SplitSamples;
+use crate::data::samples::{SampleUnit, SplitSamples};
 use crate::optimise::phases::phases;
 use crate::run::inputs::inputs;
 use crate::run::setup::check_input_size;
@@ -42,7 +42,7 @@ pub fn draw_preview(context: &Context, config: &ModelConfig) -> Result<Outcome, 
     let [tables, shards, issues] = inputs(context)?;
     tables.verify()?;
     issues.verify()?;
-    let unit = settings.sampler.unit;
+    let unit = SampleUnit::of(settings);
     let train = SplitSamples::read(tables.folder(), &shards, Split::Train, unit)?;
     let shape = train.shards.shape().context("the train split has no image")?;
     check_input_size(settings, shape)?;

@@ -1,14 +1,14 @@
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use burn::tensor::Tensor;
-use ossify_model::HeadOutput;
+use ossify_model::ClassifierOutput;
 
+use crate::host::numbers;
 use crate::objective::scores::Outputs;
-use crate::optimise::parameters;
 
-/// Reads a batch's outputs from the device, and beside them one number where there is one, else 0:
-/// all at once, since each read waits until the device has done its work.
-pub fn read(output: HeadOutput, beside: Option<Tensor<1>>) -> Result<(Outputs, f32)> {
-    let HeadOutput { logits, cell_scores, candidates } = output;
+/// Reads a classifier's outputs of a batch from the device, and beside them one number where there
+/// is one, else 0: all at once, since each read waits until the device has done its work.
+pub fn read(output: ClassifierOutput, beside: Option<Tensor<1>>) -> Result<(Outputs, f32)> {
+    let ClassifierOutput { logits, cell_scores, candidates } = output;
     let [rows, classes] = logits.dims();
     let [_, cells] = cell_scores.dims();
     let parts = [
@@ -23,12 +23,4 @@ pub fn read(output: HeadOutput, beside: Option<Tensor<1>>) -> Result<(Outputs, f
     let candidates = values.split_off(rows * (classes + cells));
     let cell_scores = values.split_off(rows * classes);
     Ok((Outputs { logits: values, cell_scores, candidates }, beside))
-}
-
-/// The numbers of a tensor, read from the device.
-///
-/// # Errors
-/// Fails with the device's words.
-pub fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    parameters::values(tensor).map_err(|reason| anyhow!("cannot read from the device: {reason}"))
 }

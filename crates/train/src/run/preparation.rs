@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, anyhow};
 use burn::module::Module;
 use ossify_contract::{Fingerprint, Inputs};
 use ossify_model::device::ComputeDevice;
-use ossify_model::{Classifier, ModelConfig, weights};
+use ossify_model::{ModelConfig, Network, weights};
 use ossify_settings::{Context, TrainSettings};
 use ossify_vocabulary::{DeviceChoice, Precision};
 
@@ -15,7 +15,7 @@ use crate::data::features::{FeatureRecipe, FeatureSet};
 use crate::data::input::InputMaker;
 use crate::data::samples::SplitSamples;
 use crate::interrupt::Interrupt;
-use crate::objective::loss::Loss;
+use crate::objective::Objective;
 use crate::optimise::parameters;
 use crate::optimise::phases::phases;
 use crate::random::{Purpose, random_bits};
@@ -54,7 +54,7 @@ impl Run<'_> {
     /// Fails where weights, the device or the disk do.
     pub fn train(&self, folder: &Path, recipe: &str) -> Result<Finished> {
         let seed = self.context.seed();
-        let mut model = Classifier::new(
+        let mut model = Network::new(
             &self.config,
             random_bits(seed, Purpose::Weights, 0, 0),
             &self.device.training(),
@@ -87,7 +87,7 @@ impl Run<'_> {
         let training = Training {
             settings: self.settings,
             phases: &phases(self.settings),
-            loss: Loss::new(self.settings, &self.train.class_counts(self.config.classes)),
+            objective: Objective::new(self.settings, &self.train.class_counts(self.config.classes)),
             seed,
             recipe,
             folder,
@@ -109,7 +109,7 @@ impl Run<'_> {
         training.run(model)
     }
 
-    fn load_pretrained(&self, model: &mut Classifier) -> Result<()> {
+    fn load_pretrained(&self, model: &mut Network) -> Result<()> {
         let path = match self.settings.model.weights.as_str() {
             "none" => return Ok(()),
             "imagenet" => {
@@ -137,7 +137,7 @@ impl Run<'_> {
     }
 
     /// Features of the train and the valid split, in this order.
-    fn features(&self, model: &Classifier) -> Result<Vec<FeatureSet>> {
+    fn features(&self, model: &Network) -> Result<Vec<FeatureSet>> {
         let backbone = model.backbone.valid();
         let numbers = parameters::snapshot(&backbone)
             .map_err(|reason| anyhow!("cannot read the weights from the device: {reason}"))?;

@@ -4,6 +4,7 @@ use anyhow::Result;
 use ossify_contract::{ClassMap, Environment, EpochMetrics, RunSummary, now_rfc3339};
 use ossify_model::device::{self, ComputeDevice};
 use ossify_settings::{Context, TrainMode};
+use ossify_vocabulary::Task;
 
 use crate::data::samples::SplitSamples;
 use crate::run::checkpoint::RunState;
@@ -19,15 +20,29 @@ pub fn announce(
 ) {
     let (settings, reporter) = (&context.settings.train, &context.reporter);
     reporter.say(format_args!(
-        "trains {} ({}) on {}, {} threads: {} train and {} valid samples of {} classes",
+        "trains {} ({}) on {}, {} threads: {} train and {} valid {} of {} classes",
         settings.model.architecture,
         settings.mode.as_str(),
         device.name(),
         device.threads(),
         train.samples.len(),
         valid.samples.len(),
+        match settings.task {
+            Task::Classify => "samples",
+            Task::Detect => "images",
+        },
         classes.kept_names().len()
     ));
+    if settings.task == Task::Detect {
+        let [of_train, of_valid] = [train, valid].map(SplitSamples::backgrounds);
+        reporter.say(format_args!("{of_train} and {of_valid} of the images show nothing"));
+    }
+    for split in [train, valid].into_iter().filter(|split| split.unkept_images > 0) {
+        reporter.warn(format_args!(
+            "{} images of {} are left out: all their objects are of classes that are not kept",
+            split.unkept_images, split.split
+        ));
+    }
     for split in [train, valid].into_iter().filter(|split| split.undecoded_objects > 0) {
         reporter.warn(format_args!(
             "{} objects of {} are left out: their images could not be decoded",
@@ -102,10 +117,21 @@ pub fn run_summary(
 pub fn outcome_line(state: &RunState, best: Option<&EpochMetrics>, folder: &Path) -> String {
     let scores = best.map_or(String::new(), |metrics| {
         let split = metrics.valid.map_or(("train", metrics.train), |valid| ("valid", valid));
-        format!(
-            ": {} accuracy {:.4}, mean IoU {:.3} at epoch {}",
-            split.0, split.1.accuracy, split.1.mean_iou, metrics.epoch
-        )
+        let scores = [
+            (split.1.accuracy, "accuracy", 4),
+            (split.1.mean_iou, "mean IoU", 3),
+            (split.1.ap50, "AP50", 3),
+            (split.1.ap, "AP", 3),
+            (split.1.auroc, "AUROC of any finding", 3),
+        ];
+        let scores: Vec<String> = scores
+            .into_iter()
+            .filter_map(|(score, name, digits)| Some(format!("{name} {:.digits$}", score?)))
+            .collect();
+        match scores.as_slice() {
+            [] => String::new(),
+            scores => format!(": {} {} at epoch {}", split.0, scores.join(", "), metrics.epoch),
+        }
     });
     format!(
         "{} {} in {}{scores}; written to {}",

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 use burn::module::Module;
 use ossify_contract::write_atomic;
-use ossify_model::Classifier;
+use ossify_model::Network;
 use ossify_settings::TrainMode;
 
 use crate::optimise::average::WeightAverage;
@@ -21,7 +21,7 @@ use crate::watch::tensorboard::EventFile;
 
 /// What changes while a run goes on; a checkpoint holds all of it.
 pub(super) struct Session {
-    pub(super) model: Classifier,
+    pub(super) model: Network,
     pub(super) optimiser: Optimiser,
     pub(super) average: WeightAverage,
     pub(super) state: RunState,
@@ -33,7 +33,7 @@ pub(super) struct Session {
 
 impl Training<'_> {
     /// Model, optimiser and state as the last checkpoint has them, or fresh ones.
-    pub(super) fn start(&self, model: Classifier) -> Result<Session> {
+    pub(super) fn start(&self, model: Network) -> Result<Session> {
         let path = checkpoint_file(self.folder, "last");
         let Some(saved) = self.last_checkpoint()? else {
             checkpoint::remove_all(self.folder)?;
@@ -177,7 +177,7 @@ impl Training<'_> {
         self.settings.mode != TrainMode::Frozen
     }
 
-    fn snapshot(&self, model: &Classifier) -> Result<BTreeMap<String, ParameterData>> {
+    fn snapshot(&self, model: &Network) -> Result<BTreeMap<String, ParameterData>> {
         let saved = if self.trains_backbone() {
             parameters::snapshot(model)
         } else {
@@ -189,15 +189,15 @@ impl Training<'_> {
     /// Puts the numbers of a checkpoint into the part that it holds.
     fn restore(
         &self,
-        model: Classifier,
+        model: Network,
         saved: BTreeMap<String, ParameterData>,
         path: &Path,
-    ) -> Result<Classifier> {
+    ) -> Result<Network> {
         let restored = if self.trains_backbone() {
             parameters::restore(model, saved)
         } else {
             parameters::restore(model.head, saved)
-                .map(|head| Classifier { backbone: model.backbone, head })
+                .map(|head| Network { backbone: model.backbone, head })
         };
         restored.map_err(|reason| {
             anyhow!(
@@ -208,7 +208,7 @@ impl Training<'_> {
     }
 
     /// The network of the best epoch, averaged where there is an average.
-    pub(super) fn best(&self, session: &Session) -> Result<Classifier> {
+    pub(super) fn best(&self, session: &Session) -> Result<Network> {
         let best = best_epoch(self.settings.checkpoint.best_by, &session.state.metrics)
             .map(|metrics| metrics.epoch);
         let path = checkpoint_file(self.folder, "best");

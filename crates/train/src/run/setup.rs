@@ -2,9 +2,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use ossify_contract::{Inputs, ShardShape};
-use ossify_model::{BackboneShape, ModelConfig};
-use ossify_settings::{Context, Effect, Schedule, StageError, TrainMode, TrainSettings};
-use ossify_vocabulary::{Architecture, DeviceChoice};
+use ossify_model::{BackboneShape, HeadConfig, ModelConfig};
+use ossify_settings::{BestBy, Context, Effect, Schedule, StageError, TrainMode, TrainSettings};
+use ossify_vocabulary::{Architecture, DeviceChoice, Task};
 
 use crate::data::augment::Augmentation;
 use crate::data::batches::MAX_WAITING_BATCHES;
@@ -35,7 +35,10 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
                 .into(),
         );
     }
-    if settings.mode == TrainMode::Frozen && Augmentation::new(settings, 0).is_on() {
+    if settings.task == Task::Classify
+        && settings.mode == TrainMode::Frozen
+        && Augmentation::new(settings, 0).is_on()
+    {
         return usage(
             "train.mode = \"frozen\" computes the features of each image once, so images cannot \
                 vary: switch off all of [train.augment], or set train.mode = \"finetune\""
@@ -60,7 +63,16 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
             settings.finetune.from_block
         ));
     }
-    if settings.loss.classification_weight == 0.0
+    if let Some(task) = task_of(settings.checkpoint.best_by).filter(|task| *task != settings.task) {
+        return usage(format!(
+            "train.checkpoint.best_by = \"{}\" is a score of train.task = \"{task}\", and \
+             train.task is \"{}\"",
+            settings.checkpoint.best_by.as_str(),
+            settings.task
+        ));
+    }
+    if settings.task == Task::Classify
+        && settings.loss.classification_weight == 0.0
         && settings.loss.box_weight == 0.0
         && settings.loss.giou_weight == 0.0
     {
@@ -73,8 +85,13 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
     let config = ModelConfig {
         architecture,
         classes: 1,
-        head_widths: settings.model.head_widths.clone(),
-        dropout: settings.model.dropout,
+        head: match settings.task {
+            Task::Classify => HeadConfig::Classifier {
+                widths: settings.model.head_widths.clone(),
+                dropout: settings.model.dropout,
+            },
+            Task::Detect => HeadConfig::Detector { channels: settings.detect.channels },
+        },
         input_px: settings.model.input_px as usize,
         normalization: settings.model.normalization,
     };
@@ -87,6 +104,15 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
         "train.model.head_widths",
     )?;
     Ok(config)
+}
+
+/// The task that a score is of; `None` where it is of both.
+fn task_of(best_by: BestBy) -> Option<Task> {
+    match best_by {
+        BestBy::Auto | BestBy::Loss => None,
+        BestBy::Score | BestBy::Accuracy | BestBy::MeanIou => Some(Task::Classify),
+        BestBy::Ap | BestBy::Ap50 | BestBy::Auroc => Some(Task::Detect),
+    }
 }
 
 /// float32: the weight, its gradient, and two running means.
@@ -162,7 +188,8 @@ pub fn check_batches(
 
 /// Whether some phase of the run needs features of the frozen backbone.
 pub fn needs_features(settings: &TrainSettings) -> bool {
-    phases(settings).iter().any(|phase| phase.trained == Trained::Head)
+    settings.task == Task::Classify
+        && phases(settings).iter().any(|phase| phase.trained == Trained::Head)
 }
 
 /// What a run was made from.

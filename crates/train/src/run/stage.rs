@@ -10,7 +10,7 @@ use ossify_model::device::{self, ComputeDevice};
 use ossify_model::{ModelConfig, on_device, weights};
 use ossify_settings::{Context, Outcome, StageError};
 
-use crate::data::samples::{SplitSamples, check_train};
+use crate::data::samples::{SampleUnit, SplitSamples, check_train};
 use crate::interrupt::Interrupt;
 use crate::run::checkpoint::checkpoint_file;
 use crate::run::inputs::{check_room, inputs};
@@ -131,7 +131,7 @@ fn train(
     check_room(shards)?;
     named.inputs.iter().try_for_each(Inputs::verify)?;
     let classes = ClassMap::read(tables.folder().join("classes.parquet"))?;
-    let read = |split| SplitSamples::read(tables.folder(), shards, split, settings.sampler.unit);
+    let read = |split| SplitSamples::read(tables.folder(), shards, split, SampleUnit::of(settings));
     let (train, valid) = (read(Split::Train)?, read(Split::Valid)?);
     // Shards are opened again while the run trains, and compared with what they were here.
     refuse_changed(&named.inputs)?;

@@ -1,19 +1,31 @@
-use ossify_contract::EpochMetrics;
+use ossify_contract::{EpochMetrics, SplitMetrics};
 use ossify_settings::{BestBy, TrainSettings};
 
 use crate::optimise::phases::{Phase, phase_of};
 use crate::run::checkpoint::RunState;
 use crate::watch::progress::duration;
 
-/// How good an epoch is; more is better. Of the valid split, or of train where that is empty.
+/// How good an epoch is; more is better. Of the valid split, or of train where that is empty; by
+/// the loss where the score is not defined there.
 pub fn score(by: BestBy, metrics: &EpochMetrics) -> f64 {
     let split = metrics.valid.unwrap_or(metrics.train);
-    match by {
-        BestBy::Score => split.accuracy + split.mean_iou,
+    let score = match by {
+        BestBy::Auto => return auto_score(&split),
+        BestBy::Score => split.accuracy.zip(split.mean_iou).map(|(accuracy, iou)| accuracy + iou),
         BestBy::Accuracy => split.accuracy,
         BestBy::MeanIou => split.mean_iou,
-        BestBy::Loss => -split.loss,
-    }
+        BestBy::Ap => split.ap,
+        BestBy::Ap50 => split.ap50,
+        BestBy::Auroc => split.auroc,
+        BestBy::Loss => None,
+    };
+    score.unwrap_or(-split.loss)
+}
+
+/// A classifier's accuracy plus mean IoU, a detector's AP; the loss where there is neither.
+fn auto_score(split: &SplitMetrics) -> f64 {
+    let of_classifier = split.accuracy.zip(split.mean_iou).map(|(accuracy, iou)| accuracy + iou);
+    of_classifier.or(split.ap).unwrap_or(-split.loss)
 }
 
 /// The best epoch; of equal ones the first.
@@ -97,12 +109,13 @@ fn rule_to_stop(
         return None;
     }
     let since_better = course(settings, metrics, first_epoch).since_better;
-    if settings.stopping.train_accuracy > 0.0
-        && last.train.accuracy >= settings.stopping.train_accuracy
+    if let Some(accuracy) = last.train.accuracy
+        && settings.stopping.train_accuracy > 0.0
+        && accuracy >= settings.stopping.train_accuracy
     {
         Some(format!(
-            "train accuracy {:.4} reached train.stopping.train_accuracy = {}",
-            last.train.accuracy, settings.stopping.train_accuracy
+            "train accuracy {accuracy:.4} reached train.stopping.train_accuracy = {}",
+            settings.stopping.train_accuracy
         ))
     } else if settings.stopping.patience > 0 && since_better >= settings.stopping.patience {
         Some(format!("no better epoch in {since_better} (train.stopping.patience)"))
@@ -118,8 +131,6 @@ fn rule_to_stop(
 
 #[cfg(test)]
 mod tests {
-    use ossify_contract::SplitMetrics;
-
     use super::*;
     use crate::optimise::phases::phases;
 
@@ -127,8 +138,8 @@ mod tests {
         EpochMetrics {
             epoch,
             valid: Some(SplitMetrics {
-                accuracy,
-                mean_iou,
+                accuracy: Some(accuracy),
+                mean_iou: Some(mean_iou),
                 loss: 1.0 - accuracy,
                 ..Default::default()
             }),
@@ -156,7 +167,7 @@ mod tests {
         assert!(best_epoch(BestBy::Score, &[]).is_none());
         let without_valid = EpochMetrics {
             valid: None,
-            train: SplitMetrics { accuracy: 0.5, ..Default::default() },
+            train: SplitMetrics { accuracy: Some(0.5), mean_iou: Some(0.0), ..Default::default() },
             ..run[0].clone()
         };
         assert_eq!(score(BestBy::Accuracy, &without_valid), 0.5);
@@ -192,7 +203,7 @@ mod tests {
         let state = |accuracies: &[f64], train_accuracy: f64, elapsed_secs: f64| {
             let mut metrics = history(accuracies);
             if let Some(last) = metrics.last_mut() {
-                last.train.accuracy = train_accuracy;
+                last.train.accuracy = Some(train_accuracy);
             }
             RunState {
                 epoch: metrics.len() as u32,

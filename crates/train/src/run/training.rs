@@ -2,21 +2,22 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use ossify_model::Classifier;
+use ossify_model::Network;
 use ossify_model::device::ComputeDevice;
 use ossify_settings::{Reporter, TrainSettings};
+use ossify_vocabulary::Task;
 
 use crate::data::batches::Source;
 use crate::data::input::InputMaker;
 use crate::interrupt::Interrupt;
-use crate::objective::loss::Loss;
+use crate::objective::Objective;
 use crate::optimise::phases::{Phase, Trained};
 use crate::run::checkpoint::RunState;
 
 /// A split, as images and, where a phase needs them, as features of the frozen backbone.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
-    /// Images, varied in training.
+    /// Images, varied in training, and for a detector in all phases.
     pub pixels: Source<'a>,
     /// Features, for phases that train the head alone.
     pub features: Option<Source<'a>>,
@@ -27,12 +28,12 @@ impl<'a> Sources<'a> {
     ///
     /// # Errors
     /// Fails where features were not computed for a phase that needs them.
-    pub fn of(&self, phase: &Phase) -> Result<Source<'a>> {
+    pub fn of(&self, phase: &Phase, task: Task) -> Result<Source<'a>> {
         match phase.trained {
-            Trained::Head => self.features.context(
+            Trained::Head if task == Task::Classify => self.features.context(
                 "a phase that trains the head has no features; this is a defect of ossify-train",
             ),
-            Trained::FromBlock(_) | Trained::All => Ok(self.pixels),
+            Trained::Head | Trained::FromBlock(_) | Trained::All => Ok(self.pixels),
         }
     }
 
@@ -49,7 +50,7 @@ pub struct Training<'a> {
     /// Which part of the network learns when.
     pub phases: &'a [Phase],
     /// What is minimised, without the penalty.
-    pub loss: Loss,
+    pub objective: Objective,
     /// Seed of the run.
     pub seed: u64,
     /// Fingerprint of all that decides what each step does.
@@ -77,7 +78,7 @@ pub struct Training<'a> {
 /// A run that has ended.
 pub struct Finished {
     /// The network of the best epoch, without gradients.
-    pub model: Classifier,
+    pub model: Network,
     /// How it went.
     pub state: RunState,
     /// Why it ended.

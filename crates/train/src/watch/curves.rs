@@ -3,25 +3,42 @@ use ossify_page::{LineChart, Svg};
 
 /// `curves.svg`: what was minimised, accuracy, overlap and learning rate over the epochs.
 pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
-    let chart = |title: &str, name: &str, pick: fn(&SplitMetrics) -> f64| {
-        let train = metrics.iter().map(|epoch| (f64::from(epoch.epoch), pick(&epoch.train)));
+    let chart = |title: &str, name: &str, pick: fn(&SplitMetrics) -> Option<f64>| {
+        let train =
+            metrics.iter().filter_map(|epoch| Some((f64::from(epoch.epoch), pick(&epoch.train)?)));
         let valid = metrics
             .iter()
-            .filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?))));
+            .filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?)?)));
         LineChart::new(title).axis_names("epoch", name).line("train", train).line("valid", valid)
     };
     let rates = metrics.iter().map(|epoch| (f64::from(epoch.epoch), epoch.learning_rate));
-    let charts = [
-        chart("Loss", "loss", |metrics| metrics.loss).svg(),
-        chart("Classification loss", "nats", |metrics| metrics.classification_loss).svg(),
-        chart("Box loss", "loss", |metrics| metrics.box_loss).svg(),
-        chart("Accuracy", "share right", |metrics| metrics.accuracy).y_range(0.0, 1.0).svg(),
-        chart("Mean IoU", "IoU", |metrics| metrics.mean_iou).y_range(0.0, 1.0).svg(),
+    let share = |title: &str, name: &str, pick| chart(title, name, pick).y_range(0.0, 1.0);
+    let has = |pick: fn(&SplitMetrics) -> Option<f64>| {
+        metrics
+            .iter()
+            .any(|epoch| epoch.valid.as_ref().or(Some(&epoch.train)).and_then(pick).is_some())
+    };
+    let mut charts = vec![
+        chart("Loss", "loss", |metrics| Some(metrics.loss)).svg(),
+        chart("Classification loss", "loss", |metrics| Some(metrics.classification_loss)).svg(),
+        chart("Box loss", "loss", |metrics| Some(metrics.box_loss)).svg(),
+    ];
+    let scores: [(&str, &str, fn(&SplitMetrics) -> Option<f64>); 5] = [
+        ("Accuracy", "share right", |metrics| metrics.accuracy),
+        ("Mean IoU", "IoU", |metrics| metrics.mean_iou),
+        ("Average precision at IoU 0.5", "AP50", |metrics| metrics.ap50),
+        ("Average precision at IoU 0.5 to 0.95", "AP", |metrics| metrics.ap),
+        ("Any finding, by image", "AUROC", |metrics| metrics.auroc),
+    ];
+    for (title, name, pick) in scores.into_iter().filter(|(_, _, pick)| has(*pick)) {
+        charts.push(share(title, name, pick).svg());
+    }
+    charts.push(
         LineChart::new("Learning rate")
             .axis_names("epoch", "rate")
             .line("learning rate", rates)
             .svg(),
-    ];
+    );
     Svg::stacked(run, &charts).to_file_text()
 }
 
@@ -59,8 +76,13 @@ mod tests {
 
     #[test]
     fn the_curves_are_one_document_with_every_chart() {
-        let epochs: Vec<EpochMetrics> =
-            (1..4).map(|epoch| EpochMetrics { epoch, ..Default::default() }).collect();
+        let epochs: Vec<EpochMetrics> = (1..4)
+            .map(|epoch| {
+                let train =
+                    SplitMetrics { accuracy: Some(0.5), mean_iou: Some(0.5), ..Default::default() };
+                EpochMetrics { epoch, train, ..Default::default() }
+            })
+            .collect();
         let svg = curves("run", &epochs);
         for title in ["Loss", "Accuracy", "Mean IoU", "Learning rate"] {
             assert!(svg.contains(&format!(">{title}<")), "{title}");

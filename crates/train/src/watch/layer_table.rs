@@ -61,15 +61,17 @@ pub fn table(config: &ModelConfig, phases: &[Phase]) -> String {
 
 fn is_trained(trained: Trained, part: Part) -> bool {
     match (trained, part) {
+        (Trained::Head, Part::Pyramid) => true,
         (Trained::All, _) | (_, Part::Head) => true,
         (Trained::Head, _) | (Trained::FromBlock(_), Part::Stem) => false,
         (Trained::FromBlock(first), Part::Block(block)) => block >= first,
-        (Trained::FromBlock(_), Part::Neck) => true,
+        (Trained::FromBlock(_), Part::Neck | Part::Pyramid) => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ossify_model::HeadConfig;
     use ossify_vocabulary::{Architecture, Normalization};
 
     use super::*;
@@ -79,8 +81,7 @@ mod tests {
         let config = ModelConfig {
             architecture: Architecture::DenseNet121,
             classes: 6,
-            head_widths: vec![],
-            dropout: 0.5,
+            head: HeadConfig::Classifier { widths: vec![], dropout: 0.5 },
             input_px: 224,
             normalization: Normalization::ImageNet,
         };

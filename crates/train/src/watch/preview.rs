@@ -57,14 +57,16 @@ fn column(
         .try_into_vec::<f32>()
         .map_err(|e| anyhow!("cannot read images from the device: {e:?}"))?;
     let (width_px, height_px) = (u32::try_from(width)?, u32::try_from(height)?);
-    let images =
-        values.chunks_exact(channels * height * width).zip(&batch.boxes).map(|(values, unit)| {
+    let images = values
+        .chunks_exact(channels * height * width)
+        .zip(batch.objects_of_samples())
+        .map(|(values, objects)| {
             let pixel = |x: u32, y: u32| {
                 let at = (y as usize * width + x as usize) * channels;
                 Rgb(std::array::from_fn(|channel| byte(values[at + channel.min(channels - 1)])))
             };
             let image = RgbImage::from_fn(width_px, height_px, pixel);
-            framed(&enlarged(&image), &UnitBox::from(*unit))
+            objects.iter().fold(enlarged(&image), |image, object| framed(&image, &object.unit_box))
         });
     Ok(images.collect())
 }

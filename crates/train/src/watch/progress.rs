@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ossify_contract::EpochMetrics;
+use ossify_contract::{EpochMetrics, SplitMetrics};
 
 use crate::watch::curves::sparkline;
 
@@ -53,26 +53,28 @@ fn kibibytes(path: &str, name: &str) -> Option<u64> {
 
 /// The line that people see after an epoch that took so many seconds.
 pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, epoch_secs: f64, is_best: bool) -> String {
-    let train = &metrics.train;
-    let mut line = format!(
-        "epoch {}/{epochs}  train loss {:.4} (class {:.4}, box {:.4})  accuracy {:.4}  IoU {:.3}",
-        metrics.epoch,
-        train.loss,
-        train.classification_loss,
-        train.box_loss,
-        train.accuracy,
-        train.mean_iou
-    );
+    let of = |split: &SplitMetrics| {
+        let scores = [
+            (split.accuracy, "accuracy", 4),
+            (split.mean_iou, "IoU", 3),
+            (split.ap50, "AP50", 3),
+            (split.ap, "AP", 3),
+            (split.auroc, "AUROC", 3),
+        ];
+        let scores = scores
+            .into_iter()
+            .filter_map(|(score, name, digits)| Some(format!("  {name} {:.digits$}", score?)));
+        format!(
+            "loss {:.4} (class {:.4}, box {:.4}){}",
+            split.loss,
+            split.classification_loss,
+            split.box_loss,
+            scores.collect::<String>()
+        )
+    };
+    let mut line = format!("epoch {}/{epochs}  train {}", metrics.epoch, of(&metrics.train));
     if let Some(valid) = &metrics.valid {
-        line.push_str(&format!(
-            "  |  valid loss {:.4} (class {:.4}, box {:.4})  accuracy {:.4}  IoU {:.3}{}",
-            valid.loss,
-            valid.classification_loss,
-            valid.box_loss,
-            valid.accuracy,
-            valid.mean_iou,
-            if is_best { " *" } else { "" }
-        ));
+        line.push_str(&format!("  |  valid {}{}", of(valid), if is_best { " *" } else { "" }));
     }
     let left = epoch_secs * f64::from(epochs.saturating_sub(metrics.epoch));
     line.push_str(&format!(

@@ -57,8 +57,8 @@ impl EventFile {
         let mut summary = Vec::new();
         for (split, metrics) in [("train", Some(&epoch.train)), ("valid", epoch.valid.as_ref())] {
             for (name, pick) in SCALARS {
-                if let Some(metrics) = metrics {
-                    value(&format!("{name}/{split}"), pick(metrics), &mut summary);
+                if let Some(score) = metrics.and_then(pick) {
+                    value(&format!("{name}/{split}"), score, &mut summary);
                 }
             }
         }
@@ -73,14 +73,17 @@ impl EventFile {
     }
 }
 
-type Scalar = (&'static str, fn(&SplitMetrics) -> f64);
-const SCALARS: [Scalar; 6] = [
-    ("loss", |metrics| metrics.loss),
-    ("classification_loss", |metrics| metrics.classification_loss),
-    ("box_loss", |metrics| metrics.box_loss),
+type Scalar = (&'static str, fn(&SplitMetrics) -> Option<f64>);
+const SCALARS: [Scalar; 9] = [
+    ("loss", |metrics| Some(metrics.loss)),
+    ("classification_loss", |metrics| Some(metrics.classification_loss)),
+    ("box_loss", |metrics| Some(metrics.box_loss)),
     ("accuracy", |metrics| metrics.accuracy),
     ("box_mse", |metrics| metrics.box_mse),
     ("mean_iou", |metrics| metrics.mean_iou),
+    ("ap50", |metrics| metrics.ap50),
+    ("ap", |metrics| metrics.ap),
+    ("auroc", |metrics| metrics.auroc),
 ];
 
 /// A `Summary.Value`: tag 1, simple_value 2.

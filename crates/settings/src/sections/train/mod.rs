@@ -2,6 +2,7 @@
 
 mod augment;
 mod checkpoint;
+mod detect;
 mod finetune;
 mod loss;
 mod model;
@@ -12,6 +13,7 @@ mod stopping;
 
 pub use augment::AugmentSettings;
 pub use checkpoint::{BestBy, CheckpointSettings};
+pub use detect::DetectSettings;
 pub use finetune::FinetuneSettings;
 pub use loss::{BoxLoss, ClassWeights, LossSettings};
 pub use model::ModelSettings;
@@ -20,7 +22,7 @@ pub use sampler::{Sampler, SamplerSettings, Samples};
 pub use schedule::{Schedule, ScheduleSettings};
 pub use stopping::StoppingSettings;
 
-use ossify_vocabulary::{DeviceChoice, Precision};
+use ossify_vocabulary::{DeviceChoice, Precision, Task};
 
 use crate::choice::choice;
 use crate::ranges::between;
@@ -41,6 +43,9 @@ choice! {
 table! {
     /// Shards to a model.
     TrainSettings {
+        /// "classify" gives each image one class and one box, and learns from labelled images;
+        /// "detect" any number of objects, none included, and learns from all.
+        task: Task [Output] = Task::Classify;
         /// "frozen" trains the head on features that are computed once; "finetune" the head and
         /// the backbone; "scratch" all from random weights.
         mode: TrainMode [Output] = TrainMode::Frozen;
@@ -62,6 +67,8 @@ table! {
         [tables] {
             /// The network and its input.
             model: ModelSettings;
+            /// What `task = "detect"` builds and minimises.
+            detect: DetectSettings;
             /// What `mode = "finetune"` trains, and when.
             finetune: FinetuneSettings;
             /// What a sample is, and which samples an epoch draws.

@@ -1,4 +1,4 @@
-//! The head: feature vector in, class logits and a box out.
+//! The classifier's head: feature vector in, class logits and a box out.
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
@@ -16,7 +16,7 @@ use crate::constant::Constant;
 /// et al. 2019). The classes are then predicted from the averages and from the mean cell, weighted
 /// by the softmax of the scores.
 #[derive(Module, Debug)]
-pub struct Head {
+pub struct ClassifierHead {
     stages: Vec<HeadStage>,
     classes: Linear,
     boxes: Linear,
@@ -45,7 +45,7 @@ pub struct OutputSizes {
 
 /// What the head says about a batch.
 #[derive(Debug, Clone)]
-pub struct HeadOutput {
+pub struct ClassifierOutput {
     /// Unnormalised class scores `[N, classes]`; their softmax are the probabilities.
     pub logits: Tensor<2>,
     /// Unnormalised scores of the cells `[N, P]`, row by row of a square grid; one cell where
@@ -56,7 +56,7 @@ pub struct HeadOutput {
     pub candidates: Tensor<3>,
 }
 
-impl HeadOutput {
+impl ClassifierOutput {
     /// Box edges `[N, 4]`: those of the cell with the highest score.
     pub fn boxes(&self) -> Tensor<2> {
         let [batch, cells, edges] = self.candidates.dims();
@@ -103,14 +103,14 @@ impl HeadOutput {
 
 /// Distances from a cell to a box's edges are `exp` of what the output says, held to this on both
 /// sides, times the distance of neighbouring cells.
-const MAX_LOG_DISTANCE: f64 = 4.0;
+pub(super) const MAX_LOG_DISTANCE: f64 = 4.0;
 
 /// Keras' default for BatchNorm; Burn's and PyTorch's is 1e-5. Of Keras' momentum, which keeps 0.99
 /// of the running statistics at each step, Burn's 0.9 is kept instead: short runs would otherwise
 /// be validated with statistics that have hardly left their start.
 const NORM_EPSILON: f64 = 1e-3;
 
-impl Head {
+impl ClassifierHead {
     /// Builds the layers on `device`; the weights are arbitrary until they are set.
     pub(crate) fn new(
         features: FeatureLayout,
@@ -147,13 +147,17 @@ impl Head {
     }
 
     /// What the head says about feature vectors `[N, F]`.
-    pub fn forward(&self, features: Tensor<2>) -> HeadOutput {
+    pub fn forward(&self, features: Tensor<2>) -> ClassifierOutput {
         let [batch, length] = features.dims();
         if self.cell_channels == 0 {
             let hidden = self.hidden(features);
             let candidates = self.boxes.forward(hidden.clone()).reshape([batch, 1, 4]);
             let cell_scores = Tensor::zeros([batch, 1], (&candidates.device(), candidates.dtype()));
-            return HeadOutput { logits: self.classes.forward(hidden), cell_scores, candidates };
+            return ClassifierOutput {
+                logits: self.classes.forward(hidden),
+                cell_scores,
+                candidates,
+            };
         }
         let count = self.output_sizes(length).cells;
         let map = features.clone().narrow(1, self.average, length - self.average).reshape([
@@ -173,7 +177,7 @@ impl Head {
         let [centres, signs] = self.grid.get(side, &found, || grid(side, &found));
         let distances =
             found.narrow(2, 1, 4).clamp(-MAX_LOG_DISTANCE, MAX_LOG_DISTANCE).exp() / side as f64;
-        HeadOutput {
+        ClassifierOutput {
             logits: self.classes.forward(hidden),
             cell_scores,
             candidates: centres + distances * signs,
@@ -207,7 +211,7 @@ impl Head {
 /// Centres of the cells of a square grid, row by row, once for each edge of a box: x, y, x, y as
 /// shares of the sides, `[1, P, 4]`; and the directions in which edges lie from there, `[1, 1, 4]`.
 /// Device and type are those of `like`.
-fn grid(side: usize, like: &Tensor<3>) -> [Tensor<3>; 2] {
+pub(super) fn grid(side: usize, like: &Tensor<3>) -> [Tensor<3>; 2] {
     let share = |at: usize| (at as f32 + 0.5) / side as f32;
     let centres: Vec<f32> = (0..side * side)
         .flat_map(|at| [share(at % side), share(at / side), share(at % side), share(at / side)])
