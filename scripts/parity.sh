@@ -26,6 +26,8 @@ compare 'classification scores against scikit-learn' pipelines/parity/evaluate_s
     --binary "$release/ossify-evaluate"
 compare 'average precision against pycocotools, which also reads what export writes' \
     pipelines/parity/evaluate_coco.py --binary "$release/ossify-evaluate"
+compare 'FROC, AUROC and thresholds of a detector against numpy and scikit-learn' \
+    pipelines/parity/evaluate_detector.py --binary "$release/ossify-evaluate"
 echo 'shards read by pyarrow and PyTorch' >&2
 scripts/readers.sh "$release" "$python" --need torch || failed=1
 compare 'tensors against Pillow' pipelines/parity/resize_pillow.py \

@@ -24,6 +24,8 @@ class Case:
     objects: list[tuple] = field(default_factory=list)
     # (image, class, score, probabilities, xmin, ymin, xmax, ymax), best first within an image
     predictions: list[tuple] = field(default_factory=list)
+    # Of a detector, for each image its score and those of its classes.
+    image_scores: list[tuple] | None = None
 
 
 def random_box(rng, grid):
@@ -94,6 +96,21 @@ def random_case(rng, at_least_two_classes=False):
                     *box,
                 )
             )
+    return case
+
+
+def as_detector(case, rng):
+    """Scores of whole images, and no probabilities: images without a prediction have a low one."""
+    case.predictions = [(*p[:3], [], *p[4:]) for p in case.predictions]
+    k = len(case.class_names)
+    case.image_scores = []
+    for i in range(len(case.image_ids)):
+        of_class = np.round(rng.random(k) * 0.2, 1 if rng.random() < 0.5 else 6)
+        for p in case.predictions:
+            if p[0] == i:
+                of_class[p[1]] = max(of_class[p[1]], p[2])
+        of_class = [float(np.float32(score)) for score in of_class]
+        case.image_scores.append((max(of_class), of_class))
     return case
 
 
@@ -182,11 +199,25 @@ def write(case, out):
         }
     )
     publish(tables, "ingest", {"images": images, "objects": objects, "classes": classes})
-    publish(predictions, "predict", {SPLIT: found})
+    published, summary = {SPLIT: found}, {}
+    if case.image_scores is not None:
+        detections = [sum(p[0] == i for p in case.predictions) for i in range(n)]
+        of_classes = [scores for _, scores in case.image_scores]
+        published[f"{SPLIT}.images"] = pa.table(
+            {
+                "image_id": case.image_ids,
+                "split": [SPLIT] * n,
+                "score": pa.array([score for score, _ in case.image_scores], pa.float32()),
+                "class_scores": pa.array(of_classes, pa.list_(pa.float32())),
+                "detections": pa.array(detections, pa.int32()),
+            }
+        )
+        summary = {"task": "detect"}
+    publish(predictions, "predict", published, summary)
     (out / "predictions" / "latest").write_text("random\n")
 
 
-def publish(folder, stage, tables):
+def publish(folder, stage, tables, summary=None):
     files = []
     for name, table in sorted(tables.items()):
         path = folder / f"{name}.parquet"
@@ -206,7 +237,7 @@ def publish(folder, stage, tables):
         "fingerprint": "",
         "created_at": "",
         "files": files,
-        "summary": {},
+        "summary": summary or {},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
