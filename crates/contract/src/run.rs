@@ -42,8 +42,8 @@ impl EpochMetrics {
     }
 }
 
-/// Means over the samples of a split, and what of scores the network's task has. JSON has no NaN and
-/// no infinity: they are written as null, which is read as NaN.
+/// Means over the samples of a split, and what of scores the network's task has. JSON has no NaN
+/// and no infinity: they are written as null, which is read as NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitMetrics {
     /// What is minimised: classification, box and penalty terms with their weights.

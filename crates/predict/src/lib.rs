@@ -11,6 +11,7 @@
     allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)
 )]
 
+mod cells;
 mod image_folder;
 mod images;
 mod network;

@@ -86,11 +86,7 @@ impl Run {
             device.threads()
         ));
         on_device(MEMORY_KEY, || {
-            Network::read(
-                &self.folder.join(MODEL),
-                device.inference(),
-                context.settings.predict.flip,
-            )
+            Network::read(&self.folder.join(MODEL), device.inference(), &context.settings.predict)
         })
     }
 

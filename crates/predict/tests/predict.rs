@@ -65,11 +65,20 @@ impl Work {
     }
 
     fn write_run(&self, seed: u64) {
+        self.write_network(seed, HeadConfig::Classifier { widths: vec![8], dropout: 0.5 }, 24);
+    }
+
+    /// A run of a detector instead.
+    fn write_detector(&self, seed: u64) {
+        self.write_network(seed, HeadConfig::Detector { channels: 8 }, 48);
+    }
+
+    fn write_network(&self, seed: u64, head: HeadConfig, input_px: usize) {
         let config = ModelConfig {
             architecture: Architecture::DenseNetCompact,
             classes: 3,
-            head: HeadConfig::Classifier { widths: vec![8], dropout: 0.5 },
-            input_px: 24,
+            head,
+            input_px,
             normalization: Normalization::ImageNet,
         };
         let device = ossify_model::device::choose(DeviceChoice::Flex).unwrap();
@@ -273,15 +282,7 @@ fn with_flip_a_mirrored_image_gets_the_mirrored_box_and_the_same_class() {
     assert!(plain.iter().zip(&rows).all(|(plain, row)| plain.probabilities != row.probabilities
         && plain.unit_box() != row.unit_box()));
 
-    work.write_changed_shards(6, 0, |tensor| {
-        let line = SIDE as usize * 3;
-        tensor
-            .chunks_exact(line)
-            .flat_map(|line| line.as_chunks::<3>().0.iter().rev())
-            .flatten()
-            .copied()
-            .collect()
-    });
+    work.write_changed_shards(6, 0, mirrored);
     succeeds(work.predict(&flip));
     for (row, mirrored) in rows.iter().zip(work.rows(RUN, "valid.parquet")) {
         assert_eq!((&row.image_id, row.class_index), (&mirrored.image_id, mirrored.class_index));
@@ -302,6 +303,123 @@ fn with_flip_a_mirrored_image_gets_the_mirrored_box_and_the_same_class() {
     work.write_shards(6, 0);
     succeeds(work.predict(&[]));
     assert_eq!(work.rows(RUN, "valid.parquet"), plain);
+}
+
+#[test]
+fn a_detector_finds_several_things_on_an_image_or_none() {
+    let work = Work::new(6, 2);
+    work.write_detector(1);
+    let all = ["--set", "predict.min_score=0"];
+    succeeds(work.predict(&all));
+    let images = work.looked_at(RUN, "valid.images.parquet");
+    let rows = work.rows(RUN, "valid.parquet");
+    assert_eq!(images.len(), 6);
+    assert_eq!(images.iter().map(|image| image.detections as usize).sum::<usize>(), rows.len());
+    for image in &images {
+        let of_image: Vec<_> = rows.iter().filter(|row| row.image_id == image.image_id).collect();
+        assert!((2..=100).contains(&of_image.len()), "{} rows", of_image.len());
+        assert!(of_image.iter().zip(1..).all(|(row, rank)| row.rank == rank));
+        assert!(of_image.is_sorted_by(|better, worse| better.score >= worse.score));
+        assert!(of_image.iter().all(|row| row.probabilities.is_empty()));
+        assert_eq!(image.score, Some(of_image[0].score));
+        assert_eq!(image.class_scores.len(), 3);
+        for (class, score) in image.class_scores.iter().enumerate() {
+            let mut of_class =
+                of_image.iter().filter(|row| row.class_index as usize == class).peekable();
+            assert!(of_class.peek().is_none_or(|best| best.score == *score));
+            for (number, row) in of_class.clone().enumerate() {
+                let mut better = of_class.clone().take(number);
+                assert!(better.all(|better| better.unit_box().iou(&row.unit_box()) <= 0.6));
+            }
+        }
+    }
+    let summary = work.summary(RUN);
+    assert_eq!(summary.task, Some(Task::Detect));
+    assert_eq!((summary.images["valid"], summary.images_with_findings["valid"]), (6, 6));
+
+    succeeds(work.predict(&[&all[..], &["--set", "predict.max_detections=2"]].concat()));
+    let best: Vec<_> = rows.iter().filter(|row| row.rank <= 2).cloned().collect();
+    assert_eq!(work.rows(RUN, "valid.parquet"), best);
+
+    // Nothing reaches a score of 1, and each image keeps the scores that it has.
+    succeeds(work.predict(&["--set", "predict.min_score=1"]));
+    assert_eq!(work.rows(RUN, "valid.parquet"), []);
+    let nothing = work.looked_at(RUN, "valid.images.parquet");
+    let without =
+        |image: &ImagePredictionRow| ImagePredictionRow { detections: 0, ..image.clone() };
+    assert_eq!(nothing, images.iter().map(without).collect::<Vec<_>>());
+    let summary = work.summary(RUN);
+    assert_eq!((summary.images["valid"], summary.images_with_findings["valid"]), (6, 0));
+}
+
+#[test]
+fn with_flip_a_detector_finds_the_mirror_image_of_what_it_finds() {
+    let work = Work::new(4, 0);
+    work.write_detector(1);
+    let flip = ["--set", "predict.flip=true", "--set", "predict.min_score=0"];
+    succeeds(work.predict(&["--set", "predict.min_score=0"]));
+    let plain = work.looked_at(RUN, "valid.images.parquet");
+    succeeds(work.predict(&flip));
+    let images = work.looked_at(RUN, "valid.images.parquet");
+    assert!(plain.iter().zip(&images).all(|(plain, image)| plain.score != image.score));
+    let best = || {
+        let rows = work.rows(RUN, "valid.parquet");
+        rows.into_iter().filter(|row| row.rank == 1).collect::<Vec<_>>()
+    };
+    let rows = best();
+    work.write_changed_shards(4, 0, mirrored);
+    succeeds(work.predict(&flip));
+    for (image, mirrored) in images.iter().zip(work.looked_at(RUN, "valid.images.parquet")) {
+        let pairs = image.class_scores.iter().zip(&mirrored.class_scores);
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6), "{image:?} {mirrored:?}");
+    }
+    for (row, mirrored) in rows.iter().zip(best()) {
+        let found = [mirrored.xmin, mirrored.ymin, mirrored.xmax, mirrored.ymax];
+        let expected = [1.0 - row.xmax, row.ymin, 1.0 - row.xmin, row.ymax];
+        let close = |(found, expected): (f32, f32)| (found - expected).abs() < 1e-5;
+        assert!(found.into_iter().zip(expected).all(close), "{row:?} and {mirrored:?}");
+    }
+}
+
+#[test]
+fn parts_of_a_detector_merge_into_what_is_predicted_at_once() {
+    let work = Work::new(13, 6);
+    work.write_detector(1);
+    // Some images have several rows, and some none.
+    succeeds(work.predict(&["--set", "predict.min_score=0"]));
+    let mut scores: Vec<f32> = ["valid", "test"]
+        .iter()
+        .flat_map(|split| work.looked_at(RUN, &format!("{split}.images.parquet")))
+        .map(|image| image.score.unwrap())
+        .collect();
+    scores.sort_by(f32::total_cmp);
+    let arguments = ["--set", &format!("predict.min_score={}", scores[scores.len() / 2])];
+    let run = |more: &[&str]| work.predict(&[&arguments[..], more].concat());
+    succeeds(run(&[]));
+    let folder = work.out().join("predictions").join(RUN);
+    let whole = published(&folder);
+    let summary = work.summary(RUN);
+    let with_findings = summary.images_with_findings.values().sum::<u64>();
+    assert!((1..19).contains(&with_findings), "{with_findings}");
+    for count in [1, 3] {
+        std::fs::remove_dir_all(work.out().join("predictions")).unwrap();
+        for number in 1..=count {
+            succeeds(run(&["--partition", &format!("{number}/{count}")]));
+        }
+        succeeds(run(&["--merge", &count.to_string()]));
+        assert!(published(&folder) == whole, "{count}");
+    }
+}
+
+/// A tensor's mirror image.
+fn mirrored(tensor: Vec<u8>) -> Vec<u8> {
+    let line = SIDE as usize * 3;
+    tensor
+        .chunks_exact(line)
+        .flat_map(|line| line.as_chunks::<3>().0.iter().rev())
+        .flatten()
+        .copied()
+        .collect()
 }
 
 /// The manifest but for the time, and the tables' bytes.
