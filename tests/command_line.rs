@@ -75,7 +75,11 @@ fn the_same_mistake_has_the_same_exit_code_in_all_programs() {
         &["--out", "s3://hospital/work", "--older-than", "23"],
     ] {
         let output = Command::new(binary("ossify-prune")).args(args).output().unwrap();
-        let said = if args.len() > 2 { "24..=" } else { "name one in an object store" };
+        let said = if args.len() > 2 {
+            "it should be a whole number between 24 and 1000000"
+        } else {
+            "name one in an object store"
+        };
         ends_with(&output, &format!("prune {args:?}"), 2, said);
     }
     let mut query = Command::new(binary("ossify-query"));
@@ -117,6 +121,29 @@ fn a_summary_that_cannot_be_written_is_a_failure() {
         let output = project.command(stage, &["--print-config"]).stdout(writer).output().unwrap();
         ends_with(&output, stage, 0, "");
     }
+}
+
+#[test]
+fn a_closed_standard_output_is_a_failure_where_something_is_printed() {
+    let (project, _) = Project::with_phantom(30);
+    let closed = |program: &str, args: &[&str]| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$@\" >&-", "sh"]).arg(binary(program)).args(args);
+        command.current_dir(project.path()).output().unwrap()
+    };
+    let lost =
+        |what: &str| format!("cannot write {what} to standard output\n  cause: it is closed");
+    let ingest = ["--dataset", "dataset", "--out", "closed"];
+    ends_with(&closed("ossify-ingest", &ingest), "ingest", 0, "");
+    let output = closed("ossify-ingest", &[&ingest[..], &["--json"]].concat());
+    ends_with(&output, "--json", 1, &lost("the summary"));
+    let output = closed("ossify-ingest", &["--print-config"]);
+    ends_with(&output, "--print-config", 1, &lost("the configuration"));
+    let output = closed("ossify-ingest", &["explain"]);
+    ends_with(&output, "explain", 1, &lost("the rules"));
+    let output = closed("ossify-query", &["--out", "closed", "SELECT 1"]);
+    ends_with(&output, "query", 1, &lost("the answer"));
+    ends_with(&closed("ossify-train", &["--help"]), "--help", 1, &lost("the help"));
 }
 
 #[test]

@@ -108,6 +108,30 @@ fn a_damaged_artefact_is_refused_by_the_stage_that_reads_it() {
 }
 
 #[test]
+fn a_damaged_manifest_is_refused_in_words() {
+    let (project, _) = Project::with_phantom(60);
+    project.run("ingest", &[]).success();
+    let path = project.out.join("tables/manifest.json");
+    let whole = fs::read(&path).unwrap();
+    let text = String::from_utf8(whole.clone()).unwrap();
+    for (content, words) in [
+        (&b""[..], "it is cut short"),
+        (&whole[..whole.len() / 2], "it is cut short"),
+        (b"hello", "line 1, column 1 is not JSON"),
+        (b"{\"a\": \"\xe9\"}", "line 1, column 8 is not JSON"),
+        (text.replace("\"bytes\"", "\"bites\"").as_bytes(), "is not as ossify writes it"),
+    ] {
+        fs::write(&path, content).unwrap();
+        let ended = project.run("resize", &[]);
+        let advice = "; run the stage that makes it again with --force\n";
+        ended.fails_with(1, &["tables/manifest.json: damaged: ", words, advice]);
+        assert_eq!(ended.stderr().lines().count(), 1, "{}", ended.stderr());
+    }
+    project.run("ingest", &["--force"]).success();
+    project.run("resize", &[]).success();
+}
+
+#[test]
 fn a_cuda_device_that_is_not_there_is_an_error_and_never_a_silent_fall() {
     if fs::metadata("/dev/nvidia0").is_ok() {
         eprintln!("skipped: this machine has a GPU");

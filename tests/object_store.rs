@@ -310,7 +310,7 @@ fn what_prune_says_and_how_it_ends() {
     for (out, args, words) in [
         ("work", &[][..], "the work folder work is on this machine"),
         ("ftp://host/work", &[], "ftp://host: no object store has such a URL"),
-        (work, &["--older-than", "23"], "23 is not in 24..=1000000"),
+        (work, &["--older-than", "23"], "it should be a whole number between 24 and 1000000"),
         (work, &["--older-than", "week"], "invalid value 'week'"),
         (work, &["--delete"], "unexpected argument '--delete'"),
     ] {
@@ -324,8 +324,10 @@ fn what_prune_says_and_how_it_ends() {
     twins.store.fail_one_in(0);
     let manifest = std::fs::read(tables.join("manifest.json")).unwrap();
     std::fs::write(tables.join("manifest.json"), "<html>").unwrap();
-    run(work, &["--remove"])
-        .fails_with(1, &["s3://hospital/work/tables/manifest.json: not a manifest", "--force"]);
+    run(work, &["--remove"]).fails_with(
+        1,
+        &["s3://hospital/work/tables/manifest.json: damaged, or no manifest", "--force"],
+    );
     std::fs::write(tables.join("manifest.json"), manifest).unwrap();
     assert_eq!(names_in(&tables), before);
 

@@ -37,18 +37,6 @@ pub enum ArtefactError {
         /// The share that it is of.
         partition: String,
     },
-    /// Arrow or Parquet refused the data.
-    #[error(
-        "{}: {}; if the file is damaged, make it or copy it again",
-        path.display(),
-        arrow_reason(source)
-    )]
-    Arrow {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: arrow::error::ArrowError,
-    },
     /// Another process writes the same output.
     #[error(
         "{} is being written by another ossify process; wait for it, or choose another OUT",
@@ -83,19 +71,30 @@ impl ArtefactError {
         move |source| ArtefactError::Io { action, path, source }
     }
 
-    /// An Arrow or Parquet failure; a full disk that caused it is reported as such.
-    pub fn arrow<E: Into<arrow::error::ArrowError>>(
+    /// Arrow or Parquet cannot write a file; a full disk that caused it is reported as such.
+    pub(crate) fn unwritten<E: std::error::Error + 'static>(
         path: impl AsRef<Path>,
     ) -> impl FnOnce(E) -> Self {
         let path = path.as_ref().to_path_buf();
-        move |error| match error.into() {
-            arrow::error::ArrowError::IoError(_, source) => {
-                ArtefactError::Io { action: "cannot read or write", path, source }
-            }
-            source => match io_cause(&source) {
-                Some(source) => ArtefactError::Io { action: "cannot read or write", path, source },
-                None => ArtefactError::Arrow { path, source },
-            },
+        move |error| match io_cause(&error) {
+            Some(source) => ArtefactError::Io { action: "cannot write", path, source },
+            None => ArtefactError::corrupt(
+                path,
+                format!("its rows cannot be written ({error}); this is a defect of ossify"),
+            ),
+        }
+    }
+
+    /// Arrow or Parquet cannot read a file: a disk that caused it is reported as such; all else
+    /// that they say is for programmers, and `damage` says instead what is wrong and what to do.
+    pub(crate) fn unread<E: std::error::Error + 'static>(
+        path: impl AsRef<Path>,
+        damage: impl FnOnce() -> String,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |error| match io_cause(&error) {
+            Some(source) => ArtefactError::Io { action: "cannot read", path, source },
+            None => ArtefactError::corrupt(path, damage()),
         }
     }
 
@@ -105,29 +104,17 @@ impl ArtefactError {
     }
 }
 
-/// What Arrow or Parquet says, without the names of the layers that it came through.
-pub(crate) fn arrow_reason(error: &arrow::error::ArrowError) -> String {
-    const LAYERS: [&str; 13] = [
-        "Parquet argument error: ",
-        "Parquet error: ",
-        "Invalid argument error: ",
-        "External error: ",
-        "External: ",
-        "Arrow: ",
-        "Ipc error: ",
-        "Parser error: ",
-        "Schema error: ",
-        "Compute error: ",
-        "Cast error: ",
-        "Io error: ",
-        "EOF: ",
-    ];
-    let text = error.to_string();
-    let mut reason = text.as_str();
-    while let Some(inner) = LAYERS.iter().find_map(|layer| reason.strip_prefix(layer)) {
-        reason = inner;
+/// Where JSON that one of our programs wrote is damaged, as a clause.
+pub(crate) fn json_damage(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    match error.classify() {
+        serde_json::error::Category::Eof => "it is cut short".to_owned(),
+        serde_json::error::Category::Data if line > 0 => {
+            format!("an entry that ends at line {line}, column {column} is not as ossify writes it")
+        }
+        serde_json::error::Category::Data => "an entry is not as ossify writes it".to_owned(),
+        _ => format!("line {line}, column {column} is not JSON"),
     }
-    reason.to_owned()
 }
 
 /// The operating system's error inside an Arrow or Parquet error, if one caused it.
@@ -153,18 +140,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_of_a_library_has_no_names_of_its_layers() {
-        let inner = ParquetError::External("a page is cut short".into());
-        let cases: [(ArrowError, &str); 3] = [
-            (inner.into(), "a page is cut short"),
-            (ParquetError::EOF("eof decoding byte array".into()).into(), "eof decoding byte array"),
-            (ArrowError::CastError("'x' is not a number".into()), "'x' is not a number"),
-        ];
-        for (error, reason) in cases {
-            let text = ArtefactError::arrow("t.parquet")(error).to_string();
-            let expected =
-                format!("t.parquet: {reason}; if the file is damaged, make it or copy it again");
-            assert_eq!(text, expected);
-        }
+    fn a_disk_behind_an_error_of_a_library_is_said_and_nothing_of_the_library() {
+        let full = || std::io::Error::from_raw_os_error(28);
+        let full_said = "t.parquet: the disk is full; free some space or choose another OUT, then \
+            run again";
+        let error = ParquetError::External(Box::new(full()));
+        let text = ArtefactError::unwritten("t.parquet")(error).to_string();
+        assert_eq!(text, format!("cannot write {full_said}"));
+        let error = ArrowError::IoError("x".into(), full());
+        let damage = || "it is damaged".to_owned();
+        let text = ArtefactError::unread("t.parquet", damage)(error).to_string();
+        assert_eq!(text, format!("cannot read {full_said}"));
+        let error = ParquetError::EOF("eof decoding byte array".into());
+        let text = ArtefactError::unread("t.parquet", damage)(error).to_string();
+        assert_eq!(text, "t.parquet: it is damaged");
+    }
+
+    #[test]
+    fn damaged_json_is_said_without_the_words_of_its_parser() {
+        let damage = |text: &str| json_damage(&serde_json::from_str::<Vec<u8>>(text).unwrap_err());
+        assert_eq!(damage(""), "it is cut short");
+        assert_eq!(damage("[1,\n"), "it is cut short");
+        assert_eq!(damage("[1,\nx]"), "line 2, column 1 is not JSON");
+        let expected = "an entry that ends at line 1, column 4 is not as ossify writes it";
+        assert_eq!(damage("[\"a\"]"), expected);
     }
 }

@@ -72,7 +72,7 @@ pub use tables::{ClassRow, ImageRow, IssueRow, Ledger, ObjectRow, SplitLedger};
 pub use time::now_rfc3339;
 pub use transform::Transform;
 pub use unit_box::UnitBox;
-pub use user_file::{TextError, read_user_text, write_user_file};
+pub use user_file::{TextError, read_user_text, user_text, write_user_file};
 pub use version::{SCHEMA_VERSION, schema_version_of};
 pub use words::{ImageStatus, LeakTier, MatchKind, Shape, Split};
 pub use work_folder::WorkFolder;

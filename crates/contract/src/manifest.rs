@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::error::{ArtefactError, Result};
+use crate::error::{ArtefactError, Result, json_damage};
 use crate::time::now_rfc3339;
 use crate::version::{MIN_SCHEMA_VERSION, SCHEMA_VERSION, schema_version_of};
 
@@ -83,18 +83,19 @@ impl Manifest {
     /// Fails where the file is there and cannot be read or understood.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(MANIFEST_FILE);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(ArtefactError::io("cannot read", &path)(e)),
         };
         let corrupt = |e: serde_json::Error| {
+            let damage = json_damage(&e);
             ArtefactError::corrupt(
                 &path,
-                format!("not a manifest ({e}); run the stage again with --force"),
+                format!("damaged: {damage}; run the stage that makes it again with --force"),
             )
         };
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(corrupt)?;
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(corrupt)?;
         let version = value.get("schema_version").and_then(serde_json::Value::as_u64);
         let is_readable = |version| {
             (u64::from(MIN_SCHEMA_VERSION)..=u64::from(SCHEMA_VERSION)).contains(&version)
@@ -102,7 +103,7 @@ impl Manifest {
         if !version.is_some_and(is_readable) {
             return Ok(None);
         }
-        serde_json::from_value(value).map(Some).map_err(corrupt)
+        serde_json::from_slice(&text).map(Some).map_err(corrupt)
     }
 
     /// Reads the manifest of `folder` and checks every file's size and hash.

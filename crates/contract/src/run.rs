@@ -133,8 +133,12 @@ pub fn write_latest(folder: &Path, id: &str) -> Result<()> {
 /// Fails where the file is there and cannot be read.
 pub fn read_latest(folder: &Path) -> Result<Option<String>> {
     let path = folder.join(LATEST_FILE);
-    match std::fs::read_to_string(&path) {
-        Ok(id) => Ok(Some(id.trim().to_owned())),
+    match std::fs::read(&path).map(String::from_utf8) {
+        Ok(Ok(id)) => Ok(Some(id.trim().to_owned())),
+        Ok(Err(_)) => Err(ArtefactError::corrupt(
+            &path,
+            "damaged: it names no output; delete it, and run the stage again",
+        )),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(ArtefactError::io("cannot read", &path)(e)),
     }
@@ -145,12 +149,18 @@ pub fn read_latest(folder: &Path) -> Result<Option<String>> {
 /// # Errors
 /// Fails where the file cannot be read or a line is no [`EpochMetrics`].
 pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>> {
-    let text = std::fs::read_to_string(path).map_err(ArtefactError::io("cannot read", path))?;
-    let parse = |(number, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|e| ArtefactError::corrupt(path, format!("line {}: {e}", number + 1)))
+    let text = std::fs::read(path).map_err(ArtefactError::io("cannot read", path))?;
+    let parse = |(number, line): (usize, &[u8])| {
+        serde_json::from_slice(line).map_err(|_| {
+            let reason = format!(
+                "line {} is not as ossify-train writes it; run ossify-train again with --force",
+                number + 1
+            );
+            ArtefactError::corrupt(path, reason)
+        })
     };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(parse).collect()
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    lines.filter(|(_, line)| !line.trim_ascii().is_empty()).map(parse).collect()
 }
 
 #[cfg(test)]

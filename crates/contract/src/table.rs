@@ -14,7 +14,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::ChunkReader;
 
 use crate::cast::{cast_column, first_null};
-use crate::error::{ArtefactError, Result, arrow_reason};
+use crate::error::{ArtefactError, Result};
 use crate::manifest::open;
 use crate::pinned::PinnedFile;
 
@@ -31,11 +31,13 @@ pub trait Row: Sized {
     /// # Errors
     /// Fails where Arrow refuses the columns.
     fn to_batch(rows: &[Self]) -> Result<RecordBatch, arrow::error::ArrowError>;
-    /// The rows of a batch whose columns are those of the schema, in its order.
+    /// The rows of a batch whose columns are those of the schema, in its order; its first is
+    /// `first_row` of the table, from 0.
     ///
     /// # Errors
     /// Fails with a sentence about the value that does not fit.
-    fn from_columns(columns: &[ArrayRef], rows: usize) -> Result<Vec<Self>, String>;
+    fn from_columns(columns: &[ArrayRef], first_row: u64, rows: usize)
+    -> Result<Vec<Self>, String>;
     /// Bytes of memory that the row takes.
     fn bytes(&self) -> usize;
     /// Whether the row is one that can be worked with, whoever wrote the table.
@@ -86,6 +88,7 @@ macro_rules! table {
             }
             fn from_columns(
                 columns: &[arrow::array::ArrayRef],
+                first_row: u64,
                 rows: usize,
             ) -> Result<Vec<Self>, String> {
                 let names: &[&str] = &[$(stringify!($field)),*];
@@ -95,7 +98,8 @@ macro_rules! table {
                         let column = &columns[at];
                         at += 1;
                         <$cell as $crate::cell::Cell>::read(column, row).map_err(|reason| {
-                            format!("column `{}`, row {row}: {reason}", names[at - 1])
+                            let row = first_row + row as u64;
+                            format!("column `{}`, row {row}, from 0: {reason}", names[at - 1])
                         })?
                     },)* })
                 }).collect()
@@ -146,7 +150,7 @@ impl<R: Row> TableWriter<R> {
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let file = File::create(&path).map_err(ArtefactError::io("cannot create", &path))?;
-        let level = ZstdLevel::try_new(3).map_err(ArtefactError::arrow(&path))?;
+        let level = ZstdLevel::try_new(3).map_err(ArtefactError::unwritten(&path))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_statistics_enabled(EnabledStatistics::Page)
@@ -159,7 +163,7 @@ impl<R: Row> TableWriter<R> {
             )]))
             .build();
         let writer = ArrowWriter::try_new(file, R::schema(), Some(properties))
-            .map_err(ArtefactError::arrow(&path))?;
+            .map_err(ArtefactError::unwritten(&path))?;
         Ok(TableWriter { writer, path, pending: Vec::new(), pending_bytes: 0, rows: 0 })
     }
 
@@ -177,8 +181,8 @@ impl<R: Row> TableWriter<R> {
 
     fn flush(&mut self) -> Result<()> {
         if !self.pending.is_empty() {
-            let batch = R::to_batch(&self.pending).map_err(ArtefactError::arrow(&self.path))?;
-            self.writer.write(&batch).map_err(ArtefactError::arrow(&self.path))?;
+            let batch = R::to_batch(&self.pending).map_err(ArtefactError::unwritten(&self.path))?;
+            self.writer.write(&batch).map_err(ArtefactError::unwritten(&self.path))?;
             self.pending.clear();
             self.pending_bytes = 0;
         }
@@ -191,7 +195,7 @@ impl<R: Row> TableWriter<R> {
     /// Fails where the disk does.
     pub fn finish(mut self) -> Result<u64> {
         self.flush()?;
-        self.writer.close().map_err(ArtefactError::arrow(&self.path))?;
+        self.writer.close().map_err(ArtefactError::unwritten(&self.path))?;
         Ok(self.rows)
     }
 }
@@ -227,17 +231,15 @@ impl<R: Row> TableReader<R> {
 
     fn of(file: impl ChunkReader + 'static, path: &Path) -> Result<Self> {
         let path = path.to_path_buf();
-        let not_parquet = |e: parquet::errors::ParquetError| match ArtefactError::arrow(&path)(e) {
-            ArtefactError::Arrow { source, .. } => ArtefactError::corrupt(
-                &path,
-                format!(
-                    "not a whole Parquet file: {}; was it cut short? make it or copy it again",
-                    arrow_reason(&source)
-                ),
-            ),
-            other => other,
-        };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(not_parquet)?;
+        let damage = footer_damage(&file);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file)
+            .map_err(ArtefactError::unread(&path, || damage))?;
+        if let Some(packed) = unreadable_compression(builder.metadata()) {
+            let reason = format!(
+                "compressed with {packed}, which ossify does not read; write it with zstd or snappy"
+            );
+            return Err(ArtefactError::corrupt(&path, reason));
+        }
         for field in R::schema().fields() {
             if builder.schema().index_of(field.name()).is_err() {
                 let found: Vec<_> =
@@ -260,8 +262,12 @@ impl<R: Row> TableReader<R> {
                 return Err(ArtefactError::corrupt(&path, reason));
             }
         }
-        let reader =
-            builder.with_batch_size(batch_rows).build().map_err(ArtefactError::arrow(&path))?;
+        let reader = builder
+            .with_batch_size(batch_rows)
+            .build()
+            .map_err(ArtefactError::unread(&path, || {
+                format!("its columns cannot be read: it is damaged; {MAKE_AGAIN}")
+            }))?;
         Ok(TableReader { reader, path, rows: 0, row_type: PhantomData })
     }
 
@@ -287,12 +293,51 @@ impl<R: Row> TableReader<R> {
             }
             columns.push(column);
         }
-        let rows = R::from_columns(&columns, batch.num_rows()).map_err(corrupt)?;
+        let rows = R::from_columns(&columns, self.rows, batch.num_rows()).map_err(corrupt)?;
         for (row, number) in rows.iter().zip(self.rows..) {
             row.check().map_err(|reason| corrupt(format!("row {number}, from 0: {reason}")))?;
         }
         Ok(rows)
     }
+}
+
+/// What to do about a damaged table, which may be another tool's.
+const MAKE_AGAIN: &str = "make it or copy it again";
+
+/// Bytes of a Parquet file's end: the length of its footer, and its mark.
+const TRAILER_BYTES: usize = 8;
+
+/// What is wrong with a file whose footer cannot be read, and what to do.
+fn footer_damage(file: &impl ChunkReader) -> String {
+    let bytes = file.len();
+    let mark = |start: u64| {
+        let length = 4.min(bytes.saturating_sub(start)) as usize;
+        file.get_bytes(start, length).map(|mark| mark.to_vec()).unwrap_or_default()
+    };
+    let (first, last) = (mark(0), mark(bytes.saturating_sub(4)));
+    let what = match (first.as_slice(), last.as_slice()) {
+        _ if bytes == 0 => "an empty file, not a Parquet table",
+        (b"PARE", _) | (_, b"PARE") => {
+            return "encrypted, and ossify reads no encrypted Parquet; write it without encryption"
+                .to_owned();
+        }
+        (b"PAR1", b"PAR1") if bytes >= 4 + TRAILER_BYTES as u64 => {
+            "a damaged Parquet table: the list of its columns cannot be read"
+        }
+        (b"PAR1", _) => "not a whole Parquet table: its end is missing",
+        _ => "not a Parquet table",
+    };
+    format!("{what}; {MAKE_AGAIN}")
+}
+
+/// The name of the first compression of a column that our build cannot unpack.
+fn unreadable_compression(table: &ParquetMetaData) -> Option<&'static str> {
+    let columns = table.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    columns.map(|column| column.compression()).find_map(|compression| match compression {
+        Compression::BROTLI(_) => Some("brotli"),
+        Compression::LZO => Some("LZO"),
+        _ => None,
+    })
 }
 
 /// Rows that are read at a time: as many as take [`BATCH_BYTES`] where they are as wide as in the
@@ -309,7 +354,12 @@ impl<R: Row> Iterator for TableReader<R> {
     type Item = Result<Vec<R>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?.map_err(ArtefactError::arrow(&self.path));
+        let batch = self.reader.next()?.map_err(ArtefactError::unread(&self.path, || {
+            format!(
+                "its rows from {} on, from 0, cannot be read: it is damaged; {MAKE_AGAIN}",
+                self.rows
+            )
+        }));
         let rows = batch.and_then(|batch| self.rows_of(&batch));
         if let Ok(rows) = &rows {
             self.rows += rows.len() as u64;
@@ -392,5 +442,81 @@ mod tests {
         let rows =
             TableReader::<PredictionRow>::open(&path).unwrap().map(|rows| rows.unwrap().len());
         assert_eq!(rows.collect::<Vec<_>>(), [BATCH_ROWS, 10_000 - BATCH_ROWS]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_whole_table_is_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictions.parquet");
+        let mut writer = TableWriter::create(&path).unwrap();
+        (0..100).for_each(|row| writer.push(wide(row, 7)).unwrap());
+        writer.finish().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let refused = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            let error = read_table::<PredictionRow>(&path).unwrap_err();
+            assert!(std::error::Error::source(&error).is_none(), "a cause of a library");
+            error.to_string().replace(&format!("{}: ", path.display()), "")
+        };
+        let again = |what: &str| format!("{what}; make it or copy it again");
+        assert_eq!(refused(b""), again("an empty file, not a Parquet table"));
+        assert_eq!(refused(b"image_id,split\n"), again("not a Parquet table"));
+        let cut = &whole[..whole.len() / 2];
+        assert_eq!(refused(cut), again("not a whole Parquet table: its end is missing"));
+        let mut footer = whole.clone();
+        let length = footer.len();
+        footer[length - 8..length - 4].fill(0xff);
+        let words = "a damaged Parquet table: the list of its columns cannot be read";
+        assert_eq!(refused(&footer), again(words));
+        let mut encrypted = whole.clone();
+        encrypted[length - 4..].copy_from_slice(b"PARE");
+        assert_eq!(
+            refused(&encrypted),
+            "encrypted, and ossify reads no encrypted Parquet; write it without encryption"
+        );
+        let mut page = whole.clone();
+        page[4..40].fill(0xff);
+        let words = "its rows from 0 on, from 0, cannot be read: it is damaged";
+        assert_eq!(refused(&page), again(words));
+    }
+
+    #[test]
+    fn a_compression_that_is_not_read_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("predictions.parquet");
+        let mut writer = TableWriter::create(&path).unwrap();
+        writer.push(wide(0, 7)).unwrap();
+        writer.finish().unwrap();
+        let file = File::open(&path).unwrap();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let group = builder.metadata().row_group(0);
+        assert_eq!(unreadable_compression(builder.metadata()), None);
+        let column = group.column(0).clone().into_builder();
+        let brotli = Compression::BROTLI(parquet::basic::BrotliLevel::default());
+        let column = column.set_compression(brotli).build().unwrap();
+        let mut columns = group.columns().to_vec();
+        columns[0] = column;
+        let group = group.clone().into_builder().set_column_metadata(columns).build().unwrap();
+        let file = builder.metadata().file_metadata().clone();
+        let packed = ParquetMetaData::new(file, vec![group]);
+        assert_eq!(unreadable_compression(&packed), Some("brotli"));
+    }
+
+    #[test]
+    fn a_value_that_is_no_word_is_named_with_its_row_in_the_table() {
+        let columns: Vec<ArrayRef> = PredictionRow::to_batch(&[wide(0, 7)])
+            .unwrap()
+            .columns()
+            .iter()
+            .enumerate()
+            .map(|(at, column)| match at {
+                1 => Arc::new(arrow::array::StringArray::from(vec!["odd"])) as ArrayRef,
+                _ => column.clone(),
+            })
+            .collect();
+        assert_eq!(
+            PredictionRow::from_columns(&columns, 8192, 1).unwrap_err(),
+            "column `split`, row 8192, from 0: `odd` is none of train, valid, test"
+        );
     }
 }

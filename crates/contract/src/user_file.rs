@@ -66,13 +66,25 @@ pub fn read_user_text(path: &Path, what: &'static str) -> std::result::Result<St
     if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(TextError::TooLarge { what, path: path_buf() });
     }
-    String::from_utf8(bytes).map_err(|error| {
+    user_text(path, what, bytes)
+}
+
+/// The content of a text file that a person wrote, which is `what`.
+///
+/// # Errors
+/// [`TextError::NotUtf8`].
+pub fn user_text(
+    path: &Path,
+    what: &'static str,
+    content: Vec<u8>,
+) -> std::result::Result<String, TextError> {
+    String::from_utf8(content).map_err(|error| {
         let (before, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
         let before = String::from_utf8_lossy(before);
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         TextError::NotUtf8 {
             what,
-            path: path_buf(),
+            path: path.to_path_buf(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             byte: rest.first().copied().unwrap_or_default(),

@@ -247,7 +247,7 @@ mod tests {
             Severity::Error,
             Action::Dropped,
             Location::span("train/labels/wrist_0007.txt", 3, 3, 6),
-            "x centre 1.0427 is not within 0..=1",
+            "x centre 1.0427 is not between 0 and 1",
         )
         .with_source("2 1.0427 0.5180 0.2200 0.1350")
         .with_label("x centre is 1.0427; a share of the width runs from 0 to 1")
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(
             render(Format::Full, finding()),
             "\
-error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
+error[coordinate-out-of-range]: x centre 1.0427 is not between 0 and 1
  --> data/raw/train/labels/wrist_0007.txt:3:3
   |
 3 | 2 1.0427 0.5180 0.2200 0.1350
@@ -283,7 +283,7 @@ error[coordinate-out-of-range]: x centre 1.0427 is not within 0..=1
         assert_eq!(
             render(Format::Concise, finding()),
             "data/raw/train/labels/wrist_0007.txt:3:3: coordinate-out-of-range: x centre 1.0427 \
-            is not within 0..=1\n"
+            is not between 0 and 1\n"
         );
     }
 

@@ -18,26 +18,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compares predictions with a baseline on the same images; exit code 3 where they are worse by
-    /// more than evaluate.max_drop
+    /// Compare predictions with a baseline on the same images; the exit code is 3 if they are worse
+    /// by more than evaluate.max_drop
     Compare {
-        /// Id of the predictions that the others are compared with, "latest", or the path of a
-        /// predictions table
+        /// The predictions to compare with: an id, "latest", or the path of a predictions table
         baseline: String,
-        /// Predictions that are compared with it, named likewise
+        /// The predictions to compare: also ids, "latest" or paths
         #[arg(required = true, value_name = "OTHER")]
         others: Vec<String>,
         #[command(flatten)]
         stage: StageArgs,
     },
-    /// Makes a predictions table of what another tool predicted
+    /// Make a predictions table from the predictions of another tool
     Import {
         #[command(flatten)]
         args: ImportArgs,
         #[command(flatten)]
         stage: StageArgs,
     },
-    /// Writes ground truth and predictions of a split as COCO JSON
+    /// Write the ground truth and the predictions of a split as COCO JSON
     Export {
         #[command(flatten)]
         args: ExportArgs,

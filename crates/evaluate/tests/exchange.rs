@@ -145,7 +145,7 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
         &[
             "3 predictions",
             "9: no object with image_id, category_id, bbox and score (rows.json: entry 2: 7)",
-            "5: the score is not a number within 0..=1 (rows.json: entry 17: score is NaN)",
+            "5: the score is not a number between 0 and 1 (rows.json: entry 17: score is NaN)",
             "6: the box is not made of finite numbers with a size of 0 or more (rows.json: entry \
                 11: bbox is [1, 2, 3], and should be x, y, width and \
              height)",
@@ -169,7 +169,7 @@ const CORPUS: [(&str, &[&str], &[&str]); 18] = [
             "4: not the six columns: class, x centre, y centre, width, height, confidence \
                 (yolo/a.txt:3: 5 columns; without a confidence: save it, as \
              with save_conf=True)",
-            "2: the score is not a number within 0..=1 (yolo/c.txt:4: score 1.1)",
+            "2: the score is not a number between 0 and 1 (yolo/c.txt:4: score 1.1)",
             "3: the box is not made of finite numbers with a size of 0 or more (yolo/c.txt:1: box \
                 [NaN, 0.5, 0.2, 0.2])",
             "2: its image is not in the tables (yolo/classes.txt:1: `classes`)",

@@ -16,8 +16,8 @@ struct Cli {
     stage: ossify_settings::StageArgs,
     #[command(flatten)]
     share: ossify_settings::ShareArgs,
-    /// Prints all findings on standard output, in this format
-    #[arg(long, value_name = "FORM", value_parser = formats(), conflicts_with = "json")]
+    /// Print all findings to standard output, in this format
+    #[arg(long, value_name = "FORMAT", value_parser = formats(), conflicts_with = "json")]
     format: Option<Format>,
     #[command(subcommand)]
     command: Option<Command>,
@@ -25,8 +25,8 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Explains a rule: what it finds, why it matters, what is done, and how to fix it; without a
-    /// name, lists all rules
+    /// Explain a rule: what it finds, why that matters, what ingest does, and how to fix it;
+    /// without a name, list all rules
     Explain {
         /// Name of the rule, such as coordinate-count
         rule: Option<String>,
@@ -67,7 +67,7 @@ fn explain_rule(name: Option<&str>) -> ExitCode {
                 .map(|rule| format!("; did you mean {}?", rule.name()))
                 .unwrap_or_default();
             eprintln!(
-                "error: there is no rule `{}`{hint} `ossify-ingest explain` lists all",
+                "error: there is no rule `{}`{hint}; `ossify-ingest explain` lists all rules",
                 ossify_diagnostics::printable(name)
             );
             return Exit::Usage.into();

@@ -374,10 +374,11 @@ fn damaged_files_are_refused_and_never_panic() {
     cases.push(longer);
     for (index, case) in cases.iter().enumerate() {
         std::fs::write(&damaged, case).unwrap();
-        refusal(
-            weights::load(&damaged, &flex())
-                .inspect_err(|error| assert!(error.source().is_some(), "case {index}")),
-        );
+        refusal(weights::load(&damaged, &flex()).inspect_err(|error| {
+            let problem = error.source().unwrap().to_string();
+            let words = "it is not a PyTorch or safetensors file, or it is damaged";
+            assert_eq!(problem, words, "case {index}");
+        }));
         refusal(weights::load_torchvision(&damaged, &mut classifier.backbone));
     }
     let missing = weights::load(&folder.path().join("nothing-here"), &flex()).unwrap_err();

@@ -6,21 +6,26 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser;
 use ossify_phantom::Parameters;
-use ossify_settings::{Context, Outcome, StageArgs, StageError, run_stage};
+use ossify_settings::{Context, Outcome, StageArgs, StageError, run_stage, whole_number};
 
-/// Draws synthetic radiographs with YOLO labels, and prints as JSON what faults it planted.
+/// Draws synthetic radiographs with YOLO labels, and prints the faults that it planted as JSON.
 #[derive(Parser)]
 #[command(name = "ossify-phantom", version)]
 struct Cli {
     #[command(flatten)]
     stage: StageArgs,
-    /// Images over all splits, at least 20 [default: phantom.images of the configuration]
-    #[arg(long, value_name = "N")]
+    /// Number of images in all splits together, at least 20 [default: phantom.images of the
+    /// configuration]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = |text: &str| whole_number(text, 20, 10_000_000_u64)
+    )]
     images: Option<u64>,
-    /// Seed of everything [default: phantom.seed of the configuration]
-    #[arg(long, value_name = "S")]
+    /// Seed of all random choices [default: phantom.seed of the configuration]
+    #[arg(long, value_name = "S", value_parser = |text: &str| whole_number(text, 0, u64::MAX))]
     seed: Option<u64>,
-    /// Writes the same labels beside one tiny picture under many names, for tests of scale
+    /// Write the same labels, but one tiny picture under all names, to test with many images
     #[arg(long)]
     labels_only: bool,
 }

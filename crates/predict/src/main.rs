@@ -9,21 +9,22 @@ use clap::Parser;
 #[command(
     name = "ossify-predict",
     version,
-    about = "Predicts class and box of every image with a trained run"
+    about = "Predicts the class and box of each image with a trained run"
 )]
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
     #[command(flatten)]
     share: ossify_settings::ShareArgs,
-    /// Where to compute: auto, cpu, cuda:N or flex [default: predict.device of the configuration]
+    /// Device to compute on: auto, cpu, cuda:N or flex [default: predict.device of the
+    /// configuration]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Predicts the images of this folder, or this one image, instead of the shards [default:
-    /// predict.images of the configuration]
+    /// Predict the images in this folder, or this one image, instead of those in the shards
+    /// [default: predict.images of the configuration]
     #[arg(long, value_name = "PATH")]
     images: Option<PathBuf>,
-    /// Also writes these images as pictures with the predicted boxes [default: predict.overlays of
+    /// Also write these images as pictures with the predicted boxes [default: predict.overlays of
     /// the configuration]
     #[arg(long)]
     overlays: bool,

@@ -115,9 +115,10 @@ impl Run {
     pub(crate) fn tensors(&self) -> Result<TrainedTensors> {
         Inputs::declare(&self.folder, &self.manifest, [CONFIG])?.verify()?;
         let config = self.folder.join(CONFIG);
-        let text = std::fs::read_to_string(&config)
-            .with_context(|| format!("cannot read {}", config.display()))?;
-        let trained: Trained = toml::from_str(&text).with_context(|| {
+        let text =
+            std::fs::read(&config).with_context(|| format!("cannot read {}", config.display()))?;
+        let trained = toml::from_slice::<Trained>(&text).ok();
+        let trained = trained.with_context(|| {
             format!(
                 "{} does not say how this version of ossify makes the tensors that the run was \
                  trained on; train again with ossify-train, or name another run with predict.run",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
-use ossify_settings::{Context, Outcome, StageArgs, StageError, run_stage};
+use ossify_settings::{Context, Outcome, StageArgs, StageError, run_stage, whole_number};
 use ossify_storage::{Garbage, MIN_PRUNE_AGE, is_url};
 
 /// The folders of a work folder that stages publish to. What else lies there is not ours.
@@ -15,23 +15,23 @@ const FOLDERS: [&str; 6] = ["tables", "shards", "parts", "runs", "predictions", 
 const MIN_AGE_HOURS: u64 = MIN_PRUNE_AGE.as_secs() / 3600;
 const MAX_AGE_HOURS: u64 = 1_000_000;
 
-/// Lists the objects of earlier outputs that no manifest of a work folder in an object store names
-/// any more, and removes them with --remove.
+/// Finds objects of earlier outputs in an object store that no manifest of the work folder names
+/// any more; with --remove, deletes them.
 #[derive(Parser)]
 #[command(name = "ossify-prune", version)]
 struct Cli {
     #[command(flatten)]
     stage: StageArgs,
-    /// Age from which an object may go, at least 24: younger ones may be part of a publication that
-    /// is under way
+    /// Keep objects that are younger than this; at least 24, since they may belong to an output
+    /// that is being published
     #[arg(
         long,
         value_name = "HOURS",
         default_value_t = 168,
-        value_parser = clap::value_parser!(u64).range(MIN_AGE_HOURS..=MAX_AGE_HOURS)
+        value_parser = |text: &str| whole_number(text, MIN_AGE_HOURS, MAX_AGE_HOURS)
     )]
     older_than: u64,
-    /// Removes the objects instead of listing them
+    /// Delete the objects instead of listing them
     #[arg(long)]
     remove: bool,
 }

@@ -7,7 +7,7 @@ use ossify_contract::{
 use polars::prelude::{DataFrame, LazyFrame, PlRefPath, PolarsError, ScanArgsParquet};
 use polars::sql::{SQLContext, extract_table_identifiers};
 
-use crate::error::{QueryError, polars_reason};
+use crate::error::{QueryError, is_of_a_file, polars_reason};
 use crate::guarded::guarded;
 
 /// Every table that SQL can name, and what makes it.
@@ -79,6 +79,11 @@ impl Table {
         .map_err(|e| self.unreadable(e))
     }
 
+    /// Reads every value.
+    fn read_all(&self, rows: LazyFrame) -> Result<(), QueryError> {
+        rows.collect().map(drop).map_err(|e| self.unreadable(e))
+    }
+
     fn verify(&self) -> Result<(), QueryError> {
         self.files
             .iter()
@@ -92,10 +97,12 @@ impl Table {
             .first()
             .map(|(folder, file)| (folder.clone(), file.path.clone()))
             .unwrap_or_default();
-        let reason = format!(
-            "cannot be read as a table: {}; run the stage that makes it with --force",
-            polars_reason(&error)
-        );
+        let reason = if is_of_a_file(&error) {
+            "cannot be read as a Parquet table".to_owned()
+        } else {
+            format!("cannot be read as a table: {}", polars_reason(&error))
+        };
+        let reason = format!("{reason}; run the stage that makes it again with --force");
         ArtefactError::corrupt(folder.join(file), reason).into()
     }
 }
@@ -198,12 +205,22 @@ impl Catalogue {
         for table in &self.tables {
             if named.iter().any(|name| name.eq_ignore_ascii_case(table.name)) {
                 table.verify()?;
+                table.columns()?;
             }
             context.register(table.name, table.scan()?);
         }
         let answer = guarded(|| context.execute(sql).and_then(LazyFrame::collect))
             .map_err(QueryError::Engine)?;
         answer.map_err(|error| {
+            let is_damaged = |table: &&Table| {
+                named.iter().any(|name| name.eq_ignore_ascii_case(table.name))
+                    && table.scan().and_then(|rows| table.read_all(rows)).is_err()
+            };
+            if is_of_a_file(&error)
+                && let Some(table) = self.tables.iter().find(is_damaged)
+            {
+                return table.unreadable(error);
+            }
             match named
                 .iter()
                 .find(|name| !self.has(name) && error.to_string().contains(&format!("'{name}'")))

@@ -28,7 +28,27 @@ pub(crate) fn polars_reason(error: &PolarsError) -> String {
     };
     let first = text.split("\n\n").next().unwrap_or_default();
     let first = first.trim_start_matches("sql parser error: ");
-    first.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    let known = WORDS.iter().find(|(theirs, _)| line.starts_with(theirs));
+    known.map_or(line, |(_, ours)| (*ours).to_owned())
+}
+
+/// What polars says that only its programmers understand.
+const WORDS: [(&str, &str); 3] = [
+    ("one (and only one) statement", "it should be one statement, and is none or several"),
+    ("statement type is not supported", "only statements that read tables can be run"),
+    ("regex error", "a regular expression in it cannot be understood; is a bracket not closed?"),
+];
+
+/// Whether polars failed because a Parquet file is damaged.
+pub(crate) fn is_of_a_file(error: &PolarsError) -> bool {
+    polars_reason(error).starts_with("parquet: ")
+}
+
+/// What polars said when it panicked, without the words of its code where they are known.
+pub(crate) fn panic_reason(said: &str) -> &str {
+    let inner = said.split_once("ErrString(\"").and_then(|(_, rest)| rest.rsplit_once("\")"));
+    inner.map_or(said, |(reason, _)| reason)
 }
 
 /// Why a query has no answer.
@@ -50,7 +70,7 @@ pub enum QueryError {
     #[error("cannot answer this query: {0}; ossify-query --tables lists tables and columns")]
     Sql(String),
     /// polars panics over the query.
-    #[error("the SQL engine cannot run this query; its words: {0}")]
+    #[error("the SQL engine cannot run this query; its words: {}", panic_reason(.0))]
     Engine(String),
     /// The query reads a file of its own choice.
     #[error(

@@ -14,33 +14,33 @@ use ossify_settings::{Context, Exit, StageArgs, StageError, print};
 #[command(
     name = "ossify-query",
     version,
-    about = "SQL over images, objects, issues, classes, fingerprints, leaks, predictions and \
-        matches"
+    about = "Runs an SQL query over the tables images, objects, issues, classes, fingerprints, \
+        leaks, predictions and matches"
 )]
 struct Cli {
-    /// The query
+    /// The query, such as "SELECT COUNT(*) FROM images"
     #[arg(
         conflicts_with_all = ["file", "tables"],
         required_unless_present_any = ["file", "tables"]
     )]
     sql: Option<String>,
-    /// Reads the query from a file, as in pipelines/sql/class_balance.sql
+    /// Read the query from a file, such as pipelines/sql/class_balance.sql
     #[arg(long, value_name = "FILE", conflicts_with = "tables")]
     file: Option<PathBuf>,
-    /// Lists the tables with their rows and columns
+    /// List the tables with their rows and columns
     #[arg(long)]
     tables: bool,
-    /// How the answer is written [default: by the ending of --output, else table]
+    /// Format of the answer [default: by the ending of --output's name, or else table]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Writes the answer to a file
+    /// Write the answer to a file
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// The conf file, whose name says the work folder
+    /// Conf file, whose name decides the work folder
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The work folder, or its URL in an object store [default: data/work/<name of the conf file>,
-    /// data/work/default without one]
+    /// Work folder, or its URL in an object store [default: data/work/<name of the conf file>, or
+    /// data/work/default without a conf file]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use assert_cmd::Command;
-use ossify_contract::{Manifest, PredictionRow, WorkFolder, read_latest, read_table};
+use ossify_contract::{FileEntry, Manifest, PredictionRow, WorkFolder, read_latest, read_table};
 use tempfile::TempDir;
 
 /// A work folder whose name polars must not take for a pattern.
@@ -233,6 +233,38 @@ fn an_altered_table_is_not_read_however_a_query_names_it() {
     }
 }
 
+/// A table of another tool, which the manifest names as it is.
+#[test]
+fn a_damaged_table_is_named_with_exit_code_1() {
+    let (_folder, work) = work();
+    support::write_tables(&work);
+    let path = work.tables().join("objects.parquet");
+    let whole = fs::read(&path).unwrap();
+    let mut page = whole.clone();
+    page[4..60].fill(0xff);
+    for content in [&b""[..], &whole[..whole.len() / 2], b"text", &page] {
+        fs::write(&path, content).unwrap();
+        let manifest = Manifest::require(&work.tables(), "").unwrap();
+        let old = manifest.file("objects.parquet").unwrap().clone();
+        let new = FileEntry::of(&work.tables(), "objects.parquet", old.rows).unwrap();
+        let text = fs::read_to_string(work.tables().join("manifest.json")).unwrap();
+        let bytes = |entry: &FileEntry| format!("\"bytes\": {},", entry.bytes);
+        let text = text.replace(&bytes(&old), &bytes(&new)).replace(&old.xxh3, &new.xxh3);
+        fs::write(work.tables().join("manifest.json"), text).unwrap();
+        let (code, answer, errors) = query(
+            &work,
+            &["SELECT * FROM objects JOIN images USING \
+            (image_id)"],
+        );
+        let expected = format!(
+            "error: {}: cannot be read as a Parquet table; run the stage that makes it again with \
+             --force\n",
+            path.display()
+        );
+        assert_eq!((code, answer.as_str(), errors), (1, "", expected));
+    }
+}
+
 #[test]
 fn what_the_engine_cannot_run_is_an_error_in_words_and_no_panic() {
     let (folder, work) = work();
@@ -241,7 +273,20 @@ fn what_the_engine_cannot_run_is_an_error_in_words_and_no_panic() {
     fs::write(&csv, "day,number\n2024-01-02,1\n").unwrap();
     let read = |reader: &str| format!("SELECT * FROM {reader}('{}')", csv.display());
     for (sql, reason) in [
-        ("SELECT INTERVAL '1 zz'".to_owned(), "the SQL engine cannot run this query; its words: "),
+        (
+            "SELECT INTERVAL '1 zz'".to_owned(),
+            "the SQL engine cannot run this query; its words: unit: 'zz' not supported",
+        ),
+        (String::new(), "cannot answer this query: it should be one statement, and is none"),
+        ("SELECT 1; SELECT 2".to_owned(), "cannot answer this query: it should be one statement"),
+        (
+            "INSERT INTO images VALUES (1)".to_owned(),
+            "cannot answer this query: only statements that read tables can be run; ",
+        ),
+        (
+            "SELECT COUNT(*) FROM images WHERE image_id ~ '('".to_owned(),
+            "cannot answer this query: a regular expression in it cannot be understood",
+        ),
         (read("read_csv"), "`read_csv` reads a file, and a query reads the tables"),
         (read("READ_Parquet"), "`READ_Parquet` reads a file"),
         (format!("SELECT * FROM images, ({}) AS f", read("read_json")), "`read_json` reads a file"),

@@ -40,7 +40,7 @@ pub(crate) fn unmet(context: &Context, summary: &ShardsSummary) -> Vec<Gate> {
             figure: groups as f64,
             limit: limit as f64,
             message: format!(
-                "{groups} pictures are in more than one split; the limit is {limit}, and \
+                "pictures in more than one split: {groups}; the limit is {limit}, and \
                  leaks.parquet names them"
             ),
         });

@@ -8,7 +8,7 @@ use clap::Parser;
 #[command(
     name = "ossify-resize",
     version,
-    about = "Turns the images of the tables into memory-mappable tensor shards"
+    about = "Turns the images that the tables list into shards of tensors"
 )]
 struct Cli {
     #[command(flatten)]

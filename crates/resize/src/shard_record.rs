@@ -63,7 +63,8 @@ impl ShardRecord {
         if hash != Self::hash_line(json).as_bytes() {
             return Err(corrupt("its bytes are not those that were written".to_owned()));
         }
-        serde_json::from_slice(json).map_err(|e| corrupt(e.to_string()))
+        serde_json::from_slice(json)
+            .map_err(|_| corrupt("it is of another version of ossify".to_owned()))
     }
 
     /// A line with the hash of what follows, since no manifest lists a record that waits beside a

@@ -125,7 +125,9 @@ impl<'a> Stage<'a> {
         show(&counts, &context.dataset, &context.reporter);
         if counts.rows == 0 {
             return Err(anyhow!(
-                "none of the {} images could be decoded; is {} the dataset of these tables?",
+                "none of the {} images became a tensor, for the reasons above; is {} the dataset \
+                 of these tables, and do resize.max_pixels and resize.max_memory_bytes allow its \
+                 images?",
                 plan.images(),
                 context.dataset.display()
             )
@@ -157,10 +159,18 @@ impl<'a> Stage<'a> {
 fn warn_of_leaks(context: &Context, leaks: LeakCounts) {
     if leaks.groups > 0 {
         context.reporter.warn(format_args!(
-            "{} images in {} groups show the same picture in more than one split (pairs: {} with \
+            "the same picture is in more than one split: {} images in {} (pairs: {} with \
             the same bytes, {} with the same pixels, {} near); \
              scores on them are not reliable; leaks.parquet lists them",
-            leaks.images, leaks.groups, leaks.same_bytes, leaks.same_pixels, leaks.near
+            leaks.images,
+            if leaks.groups == 1 {
+                "1 group".to_owned()
+            } else {
+                format!("{} groups", leaks.groups)
+            },
+            leaks.same_bytes,
+            leaks.same_pixels,
+            leaks.near
         ));
     }
 }

@@ -291,7 +291,7 @@ fn wrong_paths_and_empty_inputs_are_reported_with_the_right_exit_code() {
     fails(
         empty.arg("--dataset").arg(&nowhere).arg("--out").arg(bench.out()),
         1,
-        "none of the 4 images could be decoded",
+        "none of the 4 images became a tensor",
     );
     assert!(!bench.out().join("shards/manifest.json").exists());
 

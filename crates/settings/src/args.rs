@@ -1,38 +1,40 @@
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// The command line that all stages share.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct StageArgs {
-    /// The conf file, as in conf/demo.toml; without one the built-in defaults hold
+    /// Conf file, such as conf/demo.toml [default: none, the built-in defaults apply]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Folder of the dataset, its data.yaml, or its URL in an object store [default: dataset.path
-    /// of the configuration]
+    /// Dataset: its folder, its data.yaml, or its URL in an object store [default: dataset.path of
+    /// the configuration]
     #[arg(long, value_name = "DIR")]
     pub dataset: Option<PathBuf>,
-    /// Work folder for everything that stages write, or its URL in an object store [default:
-    /// data/work/<name of the conf file>, data/work/default without one]
+    /// Work folder, which holds the output of all stages, or its URL in an object store [default:
+    /// data/work/<name of the conf file>, or data/work/default without a conf file]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Sets one key, as in --set train.epochs=10; may be repeated
+    /// Set a key of the configuration, as in --set train.epochs=10; can be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Runs even if the output is already there
+    /// Run even if the output already exists
     #[arg(long)]
     pub force: bool,
-    /// Ends with exit code 3 if the data has any error
+    /// End with exit code 3 if there is any error in the data
     #[arg(long)]
     pub strict: bool,
-    /// Prints a summary as one JSON object on standard output
+    /// Print a summary to standard output, as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Prints the resolved configuration with the origin of each value, and ends
+    /// Print each key of the configuration with its value and where the value came from, and exit
     #[arg(long)]
     pub print_config: bool,
-    /// Says more
+    /// Print details
     #[arg(short, long, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Says nothing but errors
+    /// Print only errors
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -47,5 +49,34 @@ impl StageArgs {
         let name = self.config.as_deref().and_then(Path::file_stem);
         let name = name.map_or_else(|| "default".into(), |stem| stem.to_string_lossy());
         Path::new("data/work").join(name.as_ref())
+    }
+}
+
+/// A whole number on the command line, for clap's `value_parser`.
+///
+/// # Errors
+/// Says between which numbers it should lie.
+pub fn whole_number<N: FromStr + PartialOrd + Display>(
+    text: &str,
+    min: N,
+    max: N,
+) -> Result<N, String> {
+    match text.parse::<N>() {
+        Ok(number) if number >= min && number <= max => Ok(number),
+        _ => Err(format!("it should be a whole number between {min} and {max}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_does_not_fit_is_told_its_range() {
+        assert_eq!(whole_number("24", 24_u64, 30), Ok(24));
+        for text in ["nan", "", "-1", "31", "99999999999999999999"] {
+            let expected = "it should be a whole number between 24 and 30".to_owned();
+            assert_eq!(whole_number(text, 24_u64, 30), Err(expected), "{text}");
+        }
     }
 }

@@ -113,6 +113,28 @@ struct Source<'a> {
     text: &'a str,
 }
 
+/// What the parser says, in words for those who write conf files.
+fn in_words(said: &str) -> String {
+    const WORDS: [(&str, &str); 8] = [
+        (
+            "string values must be quoted",
+            "expected a value: a number, true, false, a list in brackets, or text in quotes",
+        ),
+        ("invalid boolean", "expected true or false, in lower case"),
+        ("invalid basic string, expected `\"`", "the text has no closing quote in this line"),
+        ("invalid basic string", "the text in quotes holds a character that does not belong there"),
+        (
+            "missing escaped value",
+            "a backslash in \"...\" is written \\\\; between single quotes it stands for itself",
+        ),
+        ("unquoted keys cannot be empty", "a name is missing here"),
+        ("key with no value", "expected a line with a name and a value, as in `epochs = 10`"),
+        ("unexpected leading zero", "a number does not begin with 0"),
+    ];
+    let known = WORDS.iter().find(|(theirs, _)| said.starts_with(theirs));
+    known.map_or(said, |(_, ours)| ours).to_owned()
+}
+
 /// What the parser says of a key that is set twice.
 const DUPLICATE: &str = "duplicate key";
 
@@ -123,7 +145,7 @@ impl Source<'_> {
         let origin = self.origin(span.start);
         let name = self.text.get(span.clone()).unwrap_or_default();
         if error.message() != DUPLICATE || name.is_empty() {
-            return ConfigError::Syntax { origin, reason: error.message().to_owned() };
+            return ConfigError::Syntax { origin, reason: in_words(error.message()) };
         }
         let mut paths = Vec::new();
         paths_of(name, "", table, &mut paths);

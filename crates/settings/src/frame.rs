@@ -15,7 +15,13 @@ const UNFINISHED: &str = "runs";
 /// the reason; `--help` and `--version` print and end it, with exit code 1 where standard output
 /// takes no more.
 pub fn parse<Cli: clap::Parser>() -> Cli {
-    Cli::try_parse().unwrap_or_else(|message| match message.print() {
+    let print = |message: &clap::Error| {
+        if !message.use_stderr() {
+            require_stdout()?;
+        }
+        message.print()
+    };
+    Cli::try_parse().unwrap_or_else(|message| match print(&message) {
         Err(e) if !message.use_stderr() && e.kind() != io::ErrorKind::BrokenPipe => {
             say_error(&no_output("the help", e));
             std::process::exit(Exit::Failed as i32)
@@ -170,7 +176,15 @@ pub fn print(bytes: &[u8], what: &str) -> anyhow::Result<()> {
     }
 }
 
+fn require_stdout() -> io::Result<()> {
+    if ossify_process::stdout_was_closed() {
+        return Err(io::Error::other("it is closed"));
+    }
+    Ok(())
+}
+
 fn print_whole(bytes: &[u8]) -> io::Result<()> {
+    require_stdout()?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()

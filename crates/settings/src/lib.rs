@@ -30,7 +30,7 @@ mod share;
 mod tests;
 mod value;
 
-pub use args::StageArgs;
+pub use args::{StageArgs, whole_number};
 pub use context::Context;
 pub use error::{ConfigError, RenamedKey};
 pub use exit::Exit;

@@ -1,16 +1,18 @@
 use ossify_contract::{MAX_PARTITIONS, Partition, WorkFolder};
 
+use crate::args::whole_number;
+
 /// The command line of stages that can work on a share of the images.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct ShareArgs {
-    /// Works on share I of N of the images, I from 1, and leaves a part for --merge
+    /// Process share I of N of the images, counted from 1, for --merge
     #[arg(long, value_name = "I/N", conflicts_with = "merge")]
     partition: Option<Partition>,
-    /// Publishes the whole from the parts of all N shares
+    /// Combine the parts of all N shares into the output
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS))
+        value_parser = |text: &str| whole_number(text, 1, MAX_PARTITIONS)
     )]
     merge: Option<u32>,
 }

@@ -9,23 +9,22 @@ use ossify_train::CliRequest;
 #[command(
     name = "ossify-train",
     version,
-    about = "Trains a DenseNet with a class head and a box head on tensor shards"
+    about = "Trains a DenseNet that predicts a class and a box on tensor shards"
 )]
 struct Cli {
     #[command(flatten)]
     stage: ossify_settings::StageArgs,
-    /// Where to compute: auto, cpu, cuda:N or flex [default: train.device of the configuration]
+    /// Device to compute on: auto, cpu, cuda:N or flex [default: train.device of the configuration]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Fails unless there is a run to continue; without this flag, too, a run that was cut short is
-    /// continued
+    /// Fail if there is no run to continue; an interrupted run is also continued without this flag
     #[arg(long)]
     resume: bool,
-    /// Draws preview.png into the work folder, samples as training would see them with their boxes,
-    /// and ends
+    /// Draw samples as training sees them, with their boxes, to preview.png in the work folder, and
+    /// exit
     #[arg(long)]
     preview: bool,
-    /// Prints each layer's shape, parameters and multiply-adds, and what is trained when, and ends
+    /// Print each layer's shape, parameters, multiply-adds, and when it is trained, and exit
     #[arg(long, conflicts_with = "preview")]
     summary: bool,
 }

@@ -310,6 +310,39 @@ mod tests {
     }
 
     #[test]
+    fn a_flipped_bit_in_any_byte_is_an_error_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.arrow");
+        for compression in [ShardCompression::None, ShardCompression::Zstd] {
+            write(&path, 3, compression);
+            let whole = std::fs::read(&path).unwrap();
+            let mut unwanted = std::collections::BTreeSet::new();
+            // One bit of each byte: all of them take a minute.
+            for byte in 0..whole.len() {
+                let mut damaged = whole.clone();
+                damaged[byte] ^= 1 << (byte % 8);
+                std::fs::write(&path, &damaged).unwrap();
+                let read = std::panic::catch_unwind(|| {
+                    let shard = ShardReader::open(&path)?;
+                    (0..shard.len()).try_for_each(|i| shard.tensor(i).map(drop))
+                });
+                let words = match read {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => format!("byte {byte}: a panic"),
+                };
+                let is_of_a_library = ["Invalid", "buffer", "Offset", "{", "root"]
+                    .iter()
+                    .any(|library| words.contains(library));
+                if is_of_a_library || !words.ends_with("; run ossify-resize again with --force") {
+                    unwanted.insert(words);
+                }
+            }
+            assert!(unwanted.is_empty(), "{unwanted:#?}");
+        }
+    }
+
+    #[test]
     fn a_damaged_row_is_found_when_it_is_touched_and_the_others_are_good() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.arrow");

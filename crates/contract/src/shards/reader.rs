@@ -27,6 +27,11 @@ const UNPACKED_BATCHES: usize = 4;
 const TRAILER_BYTES: usize = 10;
 /// Continuation mark and length before a block's message.
 const MESSAGE_PREFIX_BYTES: usize = 8;
+/// The buffer in which 32-bit numbers say where each image id ends: after the validity of the first
+/// column.
+const ID_ENDS_BUFFER: usize = 1;
+/// Bytes of which each buffer begins at a multiple.
+const ALIGNMENT: i64 = 8;
 
 /// What a shard says of one image, beside its tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -227,9 +232,15 @@ impl ShardReader {
     }
 
     fn decode(&self, decoder: &FileDecoder, block: &Block, bytes: &Buffer) -> Result<RecordBatch> {
-        let batch =
-            decoder.read_record_batch(block, bytes).map_err(ArtefactError::arrow(&self.path))?;
-        batch.ok_or_else(|| damaged(&self.path, "a block is empty"))
+        let batch = if is_sound(block, bytes) {
+            decoder.read_record_batch(block, bytes).ok().flatten()
+        } else {
+            None
+        };
+        let row = self.len();
+        batch.ok_or_else(|| {
+            damaged(&self.path, &format!("its rows from {row} on, from 0, cannot be read"))
+        })
     }
 
     /// Takes ids from column 0, and sizes and transforms from `second` on.
@@ -439,6 +450,51 @@ fn bytes_of(block: &Block, map: &Buffer) -> Option<Buffer> {
         .ok()?
         .checked_add(usize::try_from(block.bodyLength()).ok()?)?;
     (start.checked_add(length)? <= map.len()).then(|| map.slice_with_length(start, length))
+}
+
+/// Whether the buffers that a block describes lie inside it, aligned as Arrow has them, and its
+/// columns have lengths that a batch can have: the decoder takes that for granted.
+fn is_sound(block: &Block, bytes: &[u8]) -> bool {
+    let Ok(body_start) = usize::try_from(block.metaDataLength()) else { return false };
+    let body_bytes = bytes.len().saturating_sub(body_start) as u64;
+    let message = bytes.get(MESSAGE_PREFIX_BYTES..body_start);
+    let message = message.and_then(|message| root_as_message(message).ok());
+    let Some(batch) = message.and_then(|message| message.header_as_record_batch()) else {
+        return false;
+    };
+    let ends_inside = |offset: i64, length: i64| {
+        let span = u64::try_from(offset).ok().zip(u64::try_from(length).ok());
+        let end = span.and_then(|(offset, length)| offset.checked_add(length));
+        offset % ALIGNMENT == 0 && end.is_some_and(|end| end <= body_bytes)
+    };
+    let is_aligned = (block.offset() + i64::from(block.metaDataLength())) % ALIGNMENT == 0;
+    let is_length = |length: i64| u32::try_from(length).is_ok();
+    is_aligned
+        && is_length(batch.length())
+        && batch.nodes().is_some_and(|nodes| nodes.iter().all(|node| is_length(node.length())))
+        && batch.buffers().is_some_and(|buffers| {
+            buffers.iter().all(|buffer| ends_inside(buffer.offset(), buffer.length()))
+                && buffers.len() > ID_ENDS_BUFFER
+                && unpacked_bytes(
+                    &bytes.get(body_start..).unwrap_or_default(),
+                    buffers.get(ID_ENDS_BUFFER),
+                    batch.compression().is_some(),
+                )
+                .is_some_and(|bytes| bytes % 4 == 0)
+        })
+}
+
+/// Bytes of a buffer once it is unpacked. A compressed one begins with that number; -1 says that it
+/// is not compressed after all.
+fn unpacked_bytes(body: &[u8], buffer: &arrow::ipc::Buffer, is_compressed: bool) -> Option<i64> {
+    if !is_compressed || buffer.length() == 0 {
+        return Some(buffer.length());
+    }
+    let number = body.get(usize::try_from(buffer.offset()).ok()?..)?.first_chunk::<8>()?;
+    match i64::from_le_bytes(*number) {
+        -1 => Some(buffer.length() - 8),
+        bytes => Some(bytes),
+    }
 }
 
 fn is_compressed(block: &[u8]) -> bool {

@@ -64,7 +64,7 @@ impl ShardWriter {
         let writer = options.and_then(|options| {
             FileWriter::try_new_with_options(HashingWriter::new(file), &schema, options)
         });
-        let writer = writer.map_err(ArtefactError::arrow(&path))?;
+        let writer = writer.map_err(ArtefactError::unwritten(&path))?;
         Ok(ShardWriter {
             writer,
             path,
@@ -100,8 +100,9 @@ impl ShardWriter {
         }
         self.rows += rows.len() as u64;
         let pixels = Buffer::from_vec(pixels);
-        let batch = self.batch(rows, pixels.clone()).map_err(ArtefactError::arrow(&self.path))?;
-        self.writer.write(&batch).map_err(ArtefactError::arrow(&self.path))?;
+        let batch =
+            self.batch(rows, pixels.clone()).map_err(ArtefactError::unwritten(&self.path))?;
+        self.writer.write(&batch).map_err(ArtefactError::unwritten(&self.path))?;
         drop(batch);
         Ok(pixels.into_vec().unwrap_or_default())
     }
@@ -138,8 +139,8 @@ impl ShardWriter {
     pub fn finish(mut self, path: &str) -> Result<FileEntry> {
         self.writer.write_metadata(HEADS_HASH, self.heads.hex());
         self.writer.write_metadata(TENSOR_HASHES, self.tensor_hashes);
-        self.writer.finish().map_err(ArtefactError::arrow(&self.path))?;
-        let hashing = self.writer.into_inner().map_err(ArtefactError::arrow(&self.path))?;
+        self.writer.finish().map_err(ArtefactError::unwritten(&self.path))?;
+        let hashing = self.writer.into_inner().map_err(ArtefactError::unwritten(&self.path))?;
         let (file, bytes, hash) = hashing.finish();
         file.finish().map_err(ArtefactError::io("cannot write", &self.path))?;
         Ok(FileEntry {

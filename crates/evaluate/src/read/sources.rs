@@ -387,15 +387,23 @@ impl Sources {
             entry.verify(&self.run_folder)?;
             Ok(Some(self.run_folder.join(name)))
         };
-        let text = |path: &PathBuf| {
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        let read = |path: &PathBuf| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
         };
+        let damaged = |path: &PathBuf| {
+            format!(
+                "{} is not as ossify-train writes it; run ossify-train again with --force",
+                path.display()
+            )
+        };
+        let text =
+            |path: &PathBuf| String::from_utf8(read(path)?).ok().with_context(|| damaged(path));
         let environment = match verified("environment.json")? {
             None => None,
-            Some(path) => Some(
-                serde_json::from_str(&text(&path)?)
-                    .with_context(|| format!("{} is not what a run writes", path.display()))?,
-            ),
+            Some(path) => {
+                let environment = serde_json::from_slice(&read(&path)?).ok();
+                Some(environment.with_context(|| damaged(&path))?)
+            }
         };
         let metrics = verified("metrics.jsonl")?.map(|path| read_metrics(&path)).transpose()?;
         Ok(RunFacts {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ossify_contract::user_text;
 use ossify_diagnostics::printable;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -52,31 +53,41 @@ impl DataYaml {
             )));
         }
         let bytes = ossify_storage::read(file, MAX_BYTES).map_err(LayoutError::io(file))?;
-        let text = std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes))
-            .map_err(|e| invalid(format!("not UTF-8: {e}")))?;
-        let described = Self::parse(text).map_err(invalid)?;
+        let text =
+            user_text(file, "description of the dataset", bytes).map_err(LayoutError::NotUtf8)?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let described = Self::parse(text).map_err(|unfit| match unfit.at {
+            Some((line, column)) => {
+                LayoutError::Yaml { path: file.to_path_buf(), line, column, reason: unfit.reason }
+            }
+            None => invalid(unfit.reason),
+        })?;
         Ok(DataYaml { file: file.to_path_buf(), ..described })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, Unfit> {
         if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
             return Ok(DataYaml::default());
         }
         let options = serde_saphyr::options! { with_snippet: false };
         let raw: RawYaml = serde_saphyr::from_str_with_options(text, options).map_err(|e| {
+            let e = e.without_snippet();
             // The default formatter advises programmers.
-            let reason = e.without_snippet().render_with_formatter(&UserMessageFormatter);
-            printable(reason.lines().next().unwrap_or_default().trim_start_matches("error: "))
-                .into_owned()
+            let text = e.render_with_formatter(&UserMessageFormatter);
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let said = line.rsplit_once(" at line ").map_or(line, |(said, _)| said);
+            let at = e.location().map(|at| (at.line(), at.column()));
+            Unfit { at, reason: printable(&in_words(said)).into_owned() }
         })?;
-        let names = raw.names.map(|names| names.check()).transpose()?;
+        let names = raw.names.map(Names::check).transpose()?;
         if let (Some(names), Some(declared)) = (&names, raw.nc)
             && names.len() as u64 != declared
         {
-            return Err(format!(
+            let reason = format!(
                 "names has {} and nc says {declared}; correct one of them",
                 plural(names.len() as u64, "class", "classes")
-            ));
+            );
+            return Err(Unfit { at: None, reason });
         }
         let valid = if raw.val.0.is_empty() { raw.valid.0 } else { raw.val.0 };
         Ok(DataYaml {
@@ -99,6 +110,48 @@ impl DataYaml {
     pub fn has_splits(&self) -> bool {
         !(self.train.is_empty() && self.valid.is_empty() && self.test.is_empty())
     }
+}
+
+/// Why a description cannot be used.
+#[derive(Debug, PartialEq)]
+struct Unfit {
+    /// Line and column, from 1, where they are known.
+    at: Option<(u64, u64)>,
+    /// What is wrong.
+    reason: String,
+}
+
+/// What the parser says, in words for those who write datasets.
+fn in_words(said: &str) -> String {
+    const WORDS: [(&str, &str); 11] = [
+        ("expected string scalar", "expected text here, not a list or a map"),
+        ("invalid u64", "expected a whole number, 0 or more"),
+        (
+            "expected mapping start",
+            "expected lines with a key and a value, as in `names: [elbow, wrist]`",
+        ),
+        ("only single YAML document expected", "a second document begins here; keep one"),
+        ("null is not allowed here", "there is no value here; add it, or delete the entry"),
+        ("ecursive reference", "`*` refers to the value that it is in; write the value out"),
+        ("reference to unknown value", "`*` refers to a name that no `&` before it gives"),
+        ("tabs disallowed", "there is a tab here; YAML is indented with spaces"),
+        (
+            "did not find expected",
+            "the indentation does not fit; what belongs together begins in the same column",
+        ),
+        ("YAML merge value", "`<<` needs a map, or a list of maps"),
+        ("unexpected character", "there is a character here that YAML does not allow"),
+    ];
+    if let Some((_, words)) = WORDS.iter().find(|(theirs, _)| said.contains(theirs)) {
+        return (*words).to_owned();
+    }
+    let duplicate = said.strip_prefix("duplicate mapping key ");
+    if let Some(key) = duplicate.and_then(|rest| rest.strip_suffix(" is not allowed here")) {
+        return format!("{key} is set a second time; set it once");
+    }
+    let kinds =
+        said.strip_prefix("invalid type: ").and_then(|kinds| kinds.split_once(", expected "));
+    kinds.map_or(said.to_owned(), |(found, expected)| format!("expected {expected}, found {found}"))
 }
 
 #[derive(Default, Deserialize)]
@@ -150,11 +203,15 @@ impl<'de> Deserialize<'de> for Sources {
 struct Names(Vec<(u64, String)>);
 
 impl Names {
-    fn check(self) -> Result<ClassNames, String> {
+    fn check(self) -> Result<ClassNames, Unfit> {
+        let unfit = |reason: String| Unfit { at: None, reason };
         let mut names = BTreeMap::new();
         for (id, name) in self.0 {
+            if name.trim().is_empty() {
+                return Err(unfit(format!("names: class {id} has no name; give each class one")));
+            }
             let id = i16::try_from(id)
-                .map_err(|_| format!("names has class {id}; ids run to {}", i16::MAX))?;
+                .map_err(|_| unfit(format!("names has class {id}; ids run to {}", i16::MAX)))?;
             names.insert(id, name);
         }
         Ok(ClassNames::from_map(names))
@@ -250,22 +307,55 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_names_its_line_and_column() {
-        let error = DataYaml::parse("nc: 3\nnames: [a, b]\n").unwrap_err();
-        assert_eq!(error, "names has 2 classes and nc says 3; correct one of them");
-        let error = DataYaml::parse("names: [a,\n  b").unwrap_err();
-        assert!(error.contains("line 1, column 8"), "{error}");
-        let error = DataYaml::parse("train: {a: b}").unwrap_err();
-        assert!(error.contains("a folder, a list of folders"), "{error}");
-        let error = DataYaml::parse("names: {0: a, 0: b}").unwrap_err();
-        assert!(error.contains("duplicate"), "{error}");
-        for (text, words) in [
-            ("names: [a, ~]", "null is not allowed here"),
-            ("train: [~]", "null is not allowed here"),
-            ("nc: 1\n---\nnc: 2", "only single YAML document expected but multiple found"),
+    fn what_does_not_fit_is_said_in_words_with_its_line_and_column() {
+        let number = "expected a whole number, 0 or more";
+        let no_value = "there is no value here; add it, or delete the entry";
+        let names = "expected class names as a list, or as a map from ids, found ";
+        for (text, at, reason) in [
+            (
+                "nc: 3\nnames: [a, b]",
+                None,
+                "names has 2 classes and nc says 3; correct one of them",
+            ),
+            ("names: [a, '']", None, "names: class 1 has no name; give each class one"),
+            ("names: {0: a, 3: ' '}", None, "names: class 3 has no name; give each class one"),
+            ("names: {99999: a}", None, "names has class 99999; ids run to 32767"),
+            ("names: [a,\n  b", Some((1, 8)), "unclosed bracket '['"),
+            ("names: [a, ~]", Some((1, 12)), no_value),
+            ("train: [~]", Some((1, 9)), no_value),
+            ("names: [[a], b]", Some((1, 9)), "expected text here, not a list or a map"),
+            ("names: [a]\nnc: true", Some((2, 5)), number),
+            ("names: {x: a}", Some((1, 9)), number),
+            ("names: {-1: a}", Some((1, 9)), number),
+            ("nc: 1\n---\nnc: 2", Some((3, 1)), "a second document begins here; keep one"),
+            ("nc: 1\nnc: 2", Some((2, 1)), "`nc` is set a second time; set it once"),
+            (
+                "names: &x [*x]",
+                Some((1, 12)),
+                "`*` refers to the value that it is in; write the value out",
+            ),
+            ("names: *x", Some((1, 8)), "`*` refers to a name that no `&` before it gives"),
+            ("names:\n\t- a", Some((2, 2)), "there is a tab here; YAML is indented with spaces"),
+            (
+                "names:\n  - a\n - b",
+                Some((3, 2)),
+                "the indentation does not fit; what belongs together begins in the same column",
+            ),
+            (
+                "hello",
+                Some((1, 1)),
+                "expected lines with a key and a value, as in `names: [elbow, wrist]`",
+            ),
         ] {
-            let error = DataYaml::parse(text).unwrap_err();
-            assert!(error.contains(words) && error.contains("line "), "{text}: {error}");
+            let reason = reason.to_owned();
+            assert_eq!(DataYaml::parse(text).unwrap_err(), Unfit { at, reason }, "{text}");
         }
+        for (text, found) in [("names: 3", "integer `3`"), ("names: a", "string \"a\"")] {
+            let error = DataYaml::parse(text).unwrap_err();
+            assert_eq!(error.reason, format!("{names}{found}"));
+        }
+        let error = DataYaml::parse("train: {a: b}").unwrap_err();
+        let folders = "expected a folder, a list of folders, or a .txt list of images, found map";
+        assert_eq!(error.reason, folders);
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ossify_contract::Split;
+use ossify_contract::{Split, TextError};
 use ossify_storage::is_url;
 
 /// Why a dataset cannot be read.
@@ -24,6 +24,21 @@ pub(crate) enum LayoutError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// A text file of the dataset is not UTF-8.
+    #[error(transparent)]
+    NotUtf8(TextError),
+    /// The description is not YAML, or not that of a dataset.
+    #[error("{}:{line}:{column}: {reason}", path.display())]
+    Yaml {
+        /// The description.
+        path: PathBuf,
+        /// Where, from 1.
+        line: u64,
+        /// Where in the line, from 1.
+        column: u64,
+        /// What is wrong.
+        reason: String,
     },
     /// The description or a list of images is invalid.
     #[error("{}: {reason}", path.display())]

@@ -42,8 +42,14 @@ pub enum WeightsError {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WeightsProblem {
     /// The bytes are not a weight file, or a damaged one.
-    #[error("it is not a PyTorch or safetensors file, or it is damaged: {0}")]
-    Format(String),
+    #[error("it is not a PyTorch or safetensors file, or it is damaged")]
+    Format,
+    /// A tensor's bytes are not what its shape and type say.
+    #[error("the values of tensor {name} cannot be read; the file is damaged")]
+    Values {
+        /// The tensor.
+        name: String,
+    },
     /// A tensor of the network is not in the file.
     #[error(
         "it holds no tensor {name}{first}",

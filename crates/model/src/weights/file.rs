@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path) -> Result<(State, Texts), WeightsError> {
 }
 
 fn read_safetensors(bytes: &[u8]) -> Result<(State, Texts), WeightsProblem> {
-    let format = |error: safetensors::SafeTensorError| WeightsProblem::Format(error.to_string());
+    let format = |_: safetensors::SafeTensorError| WeightsProblem::Format;
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(format)?;
     let texts = metadata
         .metadata()
@@ -54,8 +54,7 @@ fn read_safetensors(bytes: &[u8]) -> Result<(State, Texts), WeightsProblem> {
 }
 
 fn read_pytorch(path: &Path) -> Result<State, WeightsProblem> {
-    let reader =
-        PytorchReader::new(path).map_err(|error| WeightsProblem::Format(error.to_string()))?;
+    let reader = PytorchReader::new(path).map_err(|_| WeightsProblem::Format)?;
     let mut state = State::new();
     for (name, tensor) in reader.tensors() {
         let dtype = match tensor.dtype() {
@@ -65,7 +64,7 @@ fn read_pytorch(path: &Path) -> Result<State, WeightsProblem> {
             pytorch_reader::DType::BF16 => DType::BF16,
             _ => continue,
         };
-        let bytes = tensor.read().map_err(|error| WeightsProblem::Format(error.to_string()))?;
+        let bytes = tensor.read().map_err(|_| WeightsProblem::Format)?;
         state.insert(name.clone(), host_tensor(name, bytes, tensor.shape(), dtype)?);
     }
     Ok(state)
@@ -77,17 +76,14 @@ fn host_tensor(
     shape: &[usize],
     dtype: DType,
 ) -> Result<HostTensor, WeightsProblem> {
-    let misfit = |error: String| WeightsProblem::Format(format!("tensor {name}: {error}"));
+    let misfit = || WeightsProblem::Values { name: name.to_owned() };
     let data = TensorData::try_from_bytes(
         Bytes::from_bytes_vec(bytes),
         Shape::from(shape.to_vec()),
         dtype,
     )
-    .map_err(|error| misfit(error.to_string()))?;
-    let values = data
-        .convert::<f32>()
-        .try_into_vec::<f32>()
-        .map_err(|error| misfit(format!("{error:?}")))?;
+    .map_err(|_| misfit())?;
+    let values = data.convert::<f32>().try_into_vec::<f32>().map_err(|_| misfit())?;
     Ok(HostTensor { shape: shape.to_vec(), values })
 }
 

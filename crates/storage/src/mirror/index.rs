@@ -78,14 +78,15 @@ impl Index {
     /// `InvalidData` where it is not a manifest, or leads out of its folder.
     pub(crate) fn parse(content: &[u8]) -> io::Result<Option<Self>> {
         let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-        let value: Value = serde_json::from_slice(content)
-            .map_err(|e| invalid(format!("not a manifest ({e}); run the stage with --force")))?;
+        let not_a_manifest = |_| {
+            invalid(
+                "damaged, or no manifest; run the stage that makes it again with --force".into(),
+            )
+        };
+        let value: Value = serde_json::from_slice(content).map_err(not_a_manifest)?;
         if value.get("schema_version").and_then(Value::as_u64) == Some(0) {
             return Ok(None);
         }
-        let not_a_manifest = |e: serde_json::Error| {
-            invalid(format!("not a manifest ({e}); run the stage with --force"))
-        };
         let files = value.get("files").cloned().unwrap_or_default();
         let files: Vec<IndexedFile> = serde_json::from_value(files).map_err(not_a_manifest)?;
         let superseded = match value.get(SUPERSEDED) {

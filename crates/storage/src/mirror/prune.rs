@@ -379,7 +379,7 @@ mod tests {
         let bucket = fixture.bucket.later(HOUR * 48);
         let found = Garbage::find_in(bucket, &fixture.address, &["tables"], MIN_PRUNE_AGE, 1);
         let error = found.err().unwrap().to_string();
-        assert!(error.starts_with("test://claimed/work/tables/manifest.json: not a"), "{error}");
+        assert!(error.starts_with("test://claimed/work/tables/manifest.json: damaged"), "{error}");
     }
 
     #[test]

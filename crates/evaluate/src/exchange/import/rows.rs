@@ -44,7 +44,7 @@ impl Display for Reason {
                 "not the six columns: class, x centre, y centre, width, height, \
                 confidence"
             }
-            Reason::BadScore => "the score is not a number within 0..=1",
+            Reason::BadScore => "the score is not a number between 0 and 1",
             Reason::BadBox => "the box is not made of finite numbers with a size of 0 or more",
             Reason::FarBox => "the box lies far outside its image",
             Reason::UnknownImage => "its image is not in the tables",

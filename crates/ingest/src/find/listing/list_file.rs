@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ossify_contract::{Partition, label_path, labels_folder, share_position};
+use ossify_contract::{Partition, label_path, labels_folder, share_position, user_text};
 use ossify_diagnostics::Location;
 use ossify_storage::is_url;
 use rayon::prelude::*;
@@ -37,10 +37,7 @@ pub(super) fn read_list(
         });
     }
     let bytes = ossify_storage::read(&full, MAX_TEXT_BYTES).map_err(LayoutError::io(&full))?;
-    let text = String::from_utf8(bytes).map_err(|e| LayoutError::Malformed {
-        path: full.clone(),
-        reason: format!("a list of images should be UTF-8: {e}"),
-    })?;
+    let text = user_text(&full, "list of images", bytes).map_err(LayoutError::NotUtf8)?;
     let folder = list.rfind('/').map_or("", |at| &list[..at]).to_owned();
     let present = Present::of(found.partition, layout, &folder, &text)?;
     let mut resolver = Resolver { layout, folder: &folder, present, is_inside: HashMap::new() };

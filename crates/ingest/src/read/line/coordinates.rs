@@ -135,7 +135,7 @@ pub(super) fn check_range(
         line.report(
             Rule::CoordinateOutOfRange,
             first + 1,
-            format!("{role} {shown} is not within 0..=1{}", and_more(outside.len() - 1)),
+            format!("{role} {shown} is not between 0 and 1{}", and_more(outside.len() - 1)),
             &format!(
                 "{role} is {}; a share of {side} runs from 0 to 1",
                 shortened(&value.to_string())
@@ -145,7 +145,7 @@ pub(super) fn check_range(
     }
     if let (Some(&first), true) = (nearly.first(), coordinates != Coordinates::Unclear) {
         let what = match line.book.drops(Rule::CoordinateClamped) {
-            true => "is not within 0..=1".to_owned(),
+            true => "is not between 0 and 1".to_owned(),
             false => format!("was moved to {}", values[first].clamp(0.0, 1.0)),
         };
         let message = format!(
