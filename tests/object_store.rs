@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
@@ -335,6 +335,158 @@ fn what_prune_says_and_how_it_ends() {
     assert_eq!(removed.stdout(), "");
     let sentence = format!("prune: removed {count} objects, ");
     assert!(removed.stderr().contains(&sentence), "{}", removed.stderr());
+}
+
+/// The only object in a folder of the store whose name begins like this.
+fn object(folder: &Path, beginning: &str) -> PathBuf {
+    let found: Vec<_> =
+        names_in(folder).into_iter().filter(|name| name.starts_with(beginning)).collect();
+    assert_eq!(found.len(), 1, "{beginning}: {found:?}");
+    folder.join(&found[0])
+}
+
+fn flip_a_bit(object: &Path) {
+    let mut bytes = std::fs::read(object).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(object, bytes).unwrap();
+}
+
+/// Folder in the work folder, beginning of an object's name, the stage that makes it, and one that
+/// reads it.
+type Made<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+/// Each stage runs on a machine that has seen nothing yet.
+#[test]
+fn what_a_store_has_lost_or_damaged_is_made_again_by_its_stage_and_harms_no_other() {
+    let twins = Twins::with_phantom(60);
+    for stage in ossify_tests::STAGES {
+        twins.run("a", stage, &[]).success();
+    }
+    // Reports show how long training took.
+    let contents = || {
+        let contents = twins.contents().into_iter();
+        contents.filter(|(path, _)| !path.starts_with("reports")).collect::<Vec<_>>()
+    };
+    let before = contents();
+    let runs = twins.store.folder("work/runs");
+    let id = std::fs::read_to_string(runs.join("latest")).unwrap().trim().to_owned();
+    let [run, report] = [format!("runs/{id}"), format!("reports/{id}/valid")];
+    let figures = format!("{report}/figures");
+    let mut machines = (0..).map(|number| format!("new-{number}"));
+    let mut run_anew = |stage: &str, args: &[&str]| {
+        let machine = machines.next().unwrap_or_default();
+        twins.run(&machine, stage, args)
+    };
+
+    // Files that no later stage reads, some of them small enough to be fetched in advance.
+    let unread = [
+        ("tables", "ingest-", "ingest"),
+        ("shards", "leaks-", "resize"),
+        (&run, "curves-", "train"),
+        (&figures, "roc-", "evaluate"),
+    ];
+    for (folder, beginning, _) in unread {
+        let folder = twins.store.folder(&format!("work/{folder}"));
+        std::fs::remove_file(object(&folder, beginning)).unwrap();
+    }
+    assert_eq!(run_anew("predict", &[]).success().status(), "current");
+    for (_, _, stage) in unread {
+        assert_eq!(run_anew(stage, &[]).success().status(), "done", "{stage}");
+        assert_eq!(run_anew(stage, &[]).success().status(), "current", "{stage}");
+    }
+    assert_eq!(contents(), before);
+
+    let read: [Made; 5] = [
+        ("tables", "objects-", "ingest", "train"),
+        // The shards of train are larger than a file that is fetched in advance, others are not.
+        ("shards", "train-00000-", "resize", "train"),
+        ("shards", "valid-00000-", "resize", "predict"),
+        (&run, "model-", "train", "predict"),
+        (&format!("predictions/{id}"), "valid-", "predict", "evaluate"),
+    ];
+    for (folder, beginning, stage, reader) in read {
+        let folder = twins.store.folder(&format!("work/{folder}"));
+        let lost = object(&folder, beginning);
+        std::fs::remove_file(&lost).unwrap();
+        let advice = format!("run ossify-{stage} again with --force");
+        run_anew(reader, &["--force"]).fails_with(1, &[&advice]);
+        assert_eq!(run_anew(stage, &[]).success().status(), "done", "{stage}");
+        flip_a_bit(&object(&folder, beginning));
+        run_anew(reader, &["--force"])
+            .fails_with(1, &["is not the content that its manifest lists", &advice]);
+        run_anew(stage, &["--force"]).success();
+        assert_eq!(contents(), before, "{stage} {beginning}");
+        assert_eq!(run_anew(stage, &[]).success().status(), "current", "{stage}");
+    }
+
+    for (folder, stage, reader) in [
+        ("tables", "ingest", "resize"),
+        ("shards", "resize", "predict"),
+        (&run, "train", "predict"),
+        (&report, "evaluate", ""),
+    ] {
+        let manifest = twins.store.folder(&format!("work/{folder}/manifest.json"));
+        for content in ["", "<html>", "{}"] {
+            std::fs::write(&manifest, content).unwrap();
+            let stage_named = format!("ossify-{stage}");
+            if !reader.is_empty() {
+                run_anew(reader, &["--force"]).fails_with(1, &[&stage_named]);
+            }
+            run_anew(stage, &["--force"]).success();
+            assert_eq!(contents(), before, "{folder}: {content}");
+        }
+    }
+}
+
+/// The machine that made an output has its files, but not what others find in the store.
+#[test]
+fn the_machine_that_made_what_a_store_has_lost_sends_it_again() {
+    let twins = Twins::with_phantom(60);
+    for stage in ["ingest", "resize"] {
+        twins.run("a", stage, &[]).success();
+    }
+    let shards = twins.store.folder("work/shards");
+    let lost = object(&shards, "train-00000-");
+    let content = std::fs::read(&lost).unwrap();
+    for damage in ["lost", "cut"] {
+        std::fs::remove_file(&lost).unwrap();
+        if damage == "cut" {
+            std::fs::write(&lost, &content[1..]).unwrap();
+        }
+        let ended = twins.run("a", "resize", &["--verbose"]).success();
+        assert_eq!(ended.status(), "done", "{damage}");
+        assert!(!ended.stderr().contains("images decoded"), "{}", ended.stderr());
+        twins.contents();
+        assert_eq!(twins.run("b", "resize", &[]).success().status(), "current");
+        std::fs::write(&lost, &content).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_part_is_named_by_the_merge_and_made_again() {
+    let twins = Twins::with_phantom(60);
+    twins.run("a", "ingest", &[]).success();
+    for share in ["1/2", "2/2"] {
+        twins.run("a", "resize", &["--partition", share]).success();
+    }
+    twins.run("b", "resize", &["--merge", "2"]).success();
+    let before = twins.contents();
+    let part = twins.store.folder("work/parts/resize/2/2");
+    let advice = "run ossify-resize --partition 2/2 again with --force";
+    let shards = || {
+        let names = names_in(&part).into_iter().filter(|name| name.ends_with(".arrow"));
+        names.map(|name| part.join(name)).collect::<Vec<_>>()
+    };
+    flip_a_bit(&shards()[0]);
+    twins.run("c", "resize", &["--merge", "2", "--force"]).fails_with(1, &[advice]);
+    twins.run("d", "resize", &["--partition", "2/2", "--force"]).success();
+    twins.run("e", "resize", &["--merge", "2", "--force"]).success();
+    shards().iter().for_each(|shard| std::fs::remove_file(shard).unwrap());
+    twins.run("f", "resize", &["--merge", "2", "--force"]).fails_with(1, &[advice]);
+    twins.run("g", "resize", &["--partition", "2/2"]).success();
+    twins.run("h", "resize", &["--merge", "2", "--force"]).success();
+    assert_eq!(twins.contents(), before);
 }
 
 /// Listing, prefetching and fetching in pieces, with shards larger than a request.

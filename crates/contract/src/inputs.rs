@@ -27,8 +27,10 @@ impl Inputs {
         let entry = |name: N| {
             let name = name.as_ref();
             manifest.file(name).cloned().ok_or_else(|| {
-                let reason =
-                    format!("its manifest lists no {name}; {}", manifest.how_to_make_again());
+                let reason = format!(
+                    "its manifest lists no {name}; {}",
+                    manifest.how_to_make_again(&folder)
+                );
                 ArtefactError::corrupt(&folder, reason)
             })
         };

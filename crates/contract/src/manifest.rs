@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -88,14 +88,12 @@ impl Manifest {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(ArtefactError::io("cannot read", &path)(e)),
         };
-        let corrupt = |e: serde_json::Error| {
-            let damage = json_damage(&e);
-            ArtefactError::corrupt(
-                &path,
-                format!("damaged: {damage}; run the stage that makes it again with --force"),
-            )
+        let corrupt = |reason: String| {
+            let again = ossify_storage::how_to_make_again(folder);
+            ArtefactError::corrupt(&path, format!("{reason}; {again}"))
         };
-        let value: serde_json::Value = serde_json::from_slice(&text).map_err(corrupt)?;
+        let damaged = |e: serde_json::Error| corrupt(format!("damaged: {}", json_damage(&e)));
+        let value: serde_json::Value = serde_json::from_slice(&text).map_err(damaged)?;
         let version = value.get("schema_version").and_then(serde_json::Value::as_u64);
         let is_readable = |version| {
             (u64::from(MIN_SCHEMA_VERSION)..=u64::from(SCHEMA_VERSION)).contains(&version)
@@ -103,7 +101,12 @@ impl Manifest {
         if !version.is_some_and(is_readable) {
             return Ok(None);
         }
-        serde_json::from_slice(&text).map(Some).map_err(corrupt)
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(damaged)?;
+        if let Some(file) = manifest.files.iter().find(|file| !is_inside(&file.path)) {
+            let reason = format!("it lists {:?}, which is not a name in the folder", file.path);
+            return Err(corrupt(reason));
+        }
+        Ok(Some(manifest))
     }
 
     /// Reads the manifest of `folder` and checks every file's size and hash.
@@ -127,7 +130,7 @@ impl Manifest {
     /// As [`Manifest::open`].
     pub fn require_whole(folder: &Path, hint: &str) -> Result<Self> {
         let manifest = Self::require(folder, hint)?;
-        manifest.require_files(folder, &manifest.files)?;
+        manifest.require_each(folder, &manifest.files, FileEntry::is_kept)?;
         Ok(manifest)
     }
 
@@ -151,30 +154,44 @@ impl Manifest {
         folder: &Path,
         files: impl IntoIterator<Item = &'a FileEntry>,
     ) -> Result<()> {
-        match files.into_iter().find(|file| !file.is_there(folder)) {
+        self.require_each(folder, files, FileEntry::is_there)
+    }
+
+    fn require_each<'a>(
+        &self,
+        folder: &Path,
+        files: impl IntoIterator<Item = &'a FileEntry>,
+        is_there: impl Fn(&FileEntry, &Path) -> bool,
+    ) -> Result<()> {
+        match files.into_iter().find(|file| !is_there(file, folder)) {
             None => Ok(()),
             Some(file) => {
                 let reason = format!(
                     "missing, or not of the size that manifest.json says; {}",
-                    self.how_to_make_again()
+                    self.how_to_make_again(folder)
                 );
                 Err(ArtefactError::corrupt(folder.join(&file.path), reason))
             }
         }
     }
 
-    /// The command that makes the output again, as advice.
-    pub(crate) fn how_to_make_again(&self) -> String {
-        let command = if self.stage == "import" { "evaluate import" } else { &self.stage };
-        format!("run ossify-{command} again with --force")
+    /// The command that makes the output in `folder` again, as advice.
+    pub(crate) fn how_to_make_again(&self, folder: &Path) -> String {
+        match self.stage.as_str() {
+            "import" => "run ossify-evaluate import again with --force".to_owned(),
+            // Its folder says of which share it is.
+            part if part.ends_with("-part") => ossify_storage::how_to_make_again(folder),
+            stage => format!("run ossify-{stage} again with --force"),
+        }
     }
 
     /// Whether `folder` already holds the output that has this fingerprint: milliseconds, no file
-    /// is read.
+    /// is read. An output of which an object store has lost a file is not there, so that the stage
+    /// makes that file again.
     pub fn is_current(folder: &Path, fingerprint: &str) -> Option<Self> {
         let manifest = Self::read(folder).ok().flatten()?;
         (manifest.fingerprint == fingerprint
-            && manifest.files.iter().all(|file| file.is_there(folder)))
+            && manifest.files.iter().all(|file| file.is_kept(folder)))
         .then_some(manifest)
     }
 
@@ -223,11 +240,9 @@ impl FileEntry {
     /// Refuses a file at `path` that has another size or hash.
     pub(crate) fn check(&self, path: &Path, bytes: u64, hash: u64) -> Result<()> {
         if bytes != self.bytes || format!("{hash:016x}") != self.xxh3 {
-            return Err(ArtefactError::corrupt(
-                path,
-                "not the bytes that manifest.json says; \
-                 run the stage that makes it again with --force",
-            ));
+            let again = ossify_storage::how_to_make_again(path);
+            let reason = format!("not the bytes that manifest.json says; {again}");
+            return Err(ArtefactError::corrupt(path, reason));
         }
         Ok(())
     }
@@ -247,6 +262,18 @@ impl FileEntry {
     pub(crate) fn is_there(&self, folder: &Path) -> bool {
         ossify_storage::size(&folder.join(&self.path)) == Some(self.bytes)
     }
+
+    /// Whether the file is there for everybody: not on this machine alone, where the folder is in
+    /// an object store.
+    fn is_kept(&self, folder: &Path) -> bool {
+        self.is_there(folder) && !ossify_storage::is_lost(&folder.join(&self.path))
+    }
+}
+
+/// Whether a path, with `/` separators, stays in the folder that it begins in.
+pub(crate) fn is_inside(path: &str) -> bool {
+    let is_name = |part| matches!(part, Component::Normal(_));
+    !path.is_empty() && Path::new(path).components().all(is_name)
 }
 
 /// Opens a file, which is fetched if it still lies in an object store alone.

@@ -389,10 +389,9 @@ impl<R: Read> HashingReader<R> {
         let path = folder.join(&entry.path);
         io::copy(&mut self, &mut io::sink()).map_err(ArtefactError::io("cannot read", &path))?;
         if self.bytes != entry.bytes || format!("{:016x}", self.hash.digest()) != entry.xxh3 {
-            return Err(ArtefactError::corrupt(
-                path,
-                "not the bytes that manifest.json says; run this partition again with --force",
-            ));
+            let again = ossify_storage::how_to_make_again(&path);
+            let reason = format!("not the bytes that manifest.json says; {again}");
+            return Err(ArtefactError::corrupt(path, reason));
         }
         Ok(())
     }

@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ArtefactError, Result};
-use crate::manifest::{FileEntry, MANIFEST_FILE, Manifest};
+use crate::manifest::{FileEntry, MANIFEST_FILE, Manifest, is_inside};
 
 const STAGING: &str = ".partial";
 const LOCK: &str = ".lock";
@@ -253,10 +253,9 @@ fn sweep(folder: &Path, files: &[FileEntry]) {
     let Ok(text) = fs::read_to_string(&previous) else { return };
     if let Ok(old) = serde_json::from_str::<Manifest>(&text) {
         for old_file in &old.files {
-            let is_plain = Path::new(&old_file.path)
-                .components()
-                .all(|part| matches!(part, std::path::Component::Normal(_)));
-            if is_plain && files.binary_search_by(|file| file.path.cmp(&old_file.path)).is_err() {
+            if is_inside(&old_file.path)
+                && files.binary_search_by(|file| file.path.cmp(&old_file.path)).is_err()
+            {
                 let _ = fs::remove_file(folder.join(&old_file.path));
             }
         }

@@ -1,8 +1,10 @@
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::{ArtefactError, Result};
+use crate::manifest::open;
 use crate::publish::write_atomic;
 
 /// One line of `metrics.jsonl`: an epoch.
@@ -149,7 +151,8 @@ pub fn read_latest(folder: &Path) -> Result<Option<String>> {
 /// # Errors
 /// Fails where the file cannot be read or a line is no [`EpochMetrics`].
 pub fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>> {
-    let text = std::fs::read(path).map_err(ArtefactError::io("cannot read", path))?;
+    let mut text = Vec::new();
+    open(path)?.read_to_end(&mut text).map_err(ArtefactError::io("cannot read", path))?;
     let parse = |(number, line): (usize, &[u8])| {
         serde_json::from_slice(line).map_err(|_| {
             let reason = format!(

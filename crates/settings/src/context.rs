@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ossify_contract::{Fingerprint, WorkFolder};
-use ossify_storage::{Mirror, Moved, Requests, check_url, is_url};
+use ossify_storage::{Mirror, Moved, Requests, Trust, check_url, is_url};
 
 use crate::args::StageArgs;
 use crate::environment::PREFIX;
@@ -98,20 +98,22 @@ impl Context {
     pub fn pull(&self, folders: &[String]) -> anyhow::Result<()> {
         let Some(mirror) = &self.mirror else { return Ok(()) };
         let moved = mirror
-            .pull(folders)
+            .pull(folders, |damage| self.reporter.warn(damage))
             .with_context(|| format!("cannot read the work folder {}", mirror.url().display()))?;
         self.tell_moved("fetched from", mirror, moved);
         Ok(())
     }
 
     /// Sends what was published in these folders, where the work folder lies in an object store.
+    /// With `--force`, objects that are there already are read before they count as sent.
     ///
     /// # Errors
     /// Fails where the store does not answer, and where another process published one of these
     /// folders meanwhile. What was made stays in the mirror: a second run sends it.
     pub fn push(&self, folders: &[String]) -> anyhow::Result<()> {
         let Some(mirror) = &self.mirror else { return Ok(()) };
-        let moved = mirror.push(folders).with_context(|| {
+        let trust = if self.force { Trust::Content } else { Trust::Size };
+        let moved = mirror.push(folders, trust).with_context(|| {
             format!("cannot write to the work folder {}", mirror.url().display())
         })?;
         self.tell_moved("sent to", mirror, moved);

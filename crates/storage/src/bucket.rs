@@ -416,8 +416,22 @@ impl Bucket {
         tag: Option<String>,
         file: File,
     ) -> io::Result<u64> {
-        let fetch = fetch(self.store.clone(), parse(key)?, bytes, self.request_bytes, tag, file);
+        let (store, file) = (self.store.clone(), Some(file));
+        let fetch = fetch(store, parse(key)?, bytes, self.request_bytes, tag, file);
         wait(fetch)?.map_err(self.failed(key))?
+    }
+
+    /// Whether the content of an object has this size and XXH3; reads all of it.
+    pub(crate) fn has_content(&self, key: &str, bytes: u64, xxh3: &str) -> io::Result<bool> {
+        let (store, none) = (self.store.clone(), None);
+        let fetch = fetch(store, parse(key)?, bytes, self.request_bytes, None, none);
+        match wait(fetch)? {
+            Ok(Ok(hash)) => Ok(format!("{hash:016x}") == xxh3),
+            Ok(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Ok(Err(e)) => Err(e),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(self.failed(key)(e)),
+        }
     }
 
     /// Removes an object, if there is one.

@@ -11,6 +11,7 @@ mod address;
 mod bucket;
 mod files;
 mod http;
+mod layout;
 mod mirror;
 mod object;
 mod object_reader;
@@ -25,9 +26,10 @@ pub use address::{check_url, is_url};
 pub use files::{
     Stat, canonicalize, files_in, find, is_dir, is_file, list, read, read_with_stat, stat,
 };
+pub use layout::how_to_make_again;
 pub use mirror::{
-    Garbage, MIN_PRUNE_AGE, Mirror, Moved, fetch, fetch_ahead, forget, give_second_name, is_whole,
-    rename, room_for, size,
+    Garbage, MIN_PRUNE_AGE, Mirror, Moved, Trust, fetch, fetch_ahead, forget, give_second_name,
+    is_lost, is_whole, rename, room_for, size,
 };
 pub use object_reader::ObjectReader;
 pub use outage::is_outage;

@@ -3,10 +3,11 @@
 use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::bucket::Bucket;
+use crate::layout::how_to_make_again;
 use crate::mirror::notes::{Identity, Note, Notes, new_file, remove};
 use crate::mirror::parallel::lock;
 
@@ -47,8 +48,8 @@ impl Cache {
     /// Fetches a file that is noted and not here.
     ///
     /// # Errors
-    /// `InvalidData` where the object is not the content that its manifest lists; where the store
-    /// does not give it, or the disk is full.
+    /// `InvalidData` where the object is not the content that its manifest lists, `NotFound` where
+    /// there is none; where the store does not answer, or the disk is full.
     pub(crate) fn fetch(&self, inner: &str) -> io::Result<()> {
         let path = self.root.join(inner);
         let mut fetching = lock(&self.fetching);
@@ -70,20 +71,36 @@ impl Cache {
     }
 
     fn fetch_noted(&self, inner: &str, note: Note) -> io::Result<()> {
+        let url = self.bucket.url(&note.key);
+        let url = url.display();
+        let fault = |kind: io::ErrorKind, what: String| {
+            io::Error::new(kind, format!("{what}; {}", how_to_make_again(Path::new(inner))))
+        };
+        let absent = || fault(io::ErrorKind::NotFound, format!("there is no {url}"));
+        if note.is_lost {
+            let what = format!("there is no {url} of {} bytes", note.bytes);
+            return Err(fault(io::ErrorKind::NotFound, what));
+        }
         self.make_room(note.bytes)?;
         let path = self.root.join(inner);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)?;
         let file = new_file(folder)?;
         let copy = file.as_file().try_clone()?;
-        let hash = self.bucket.fetch(&note.key, note.bytes, note.tag.clone(), copy)?;
-        if !note.xxh3.is_empty() && format!("{hash:016x}") != note.xxh3 {
-            let reason = format!(
-                "{} is not the content that its manifest lists; run the stage that makes it again \
-                 with --force",
-                self.bucket.url(&note.key).display()
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        let hash = match self.bucket.fetch(&note.key, note.bytes, note.tag.clone(), copy) {
+            Ok(hash) => format!("{hash:016x}"),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(absent()),
+            // The object is shorter.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof && !note.xxh3.is_empty() => {
+                String::new()
+            }
+            Err(e) => return Err(e),
+        };
+        if !note.xxh3.is_empty() && hash != note.xxh3 {
+            return Err(fault(
+                io::ErrorKind::InvalidData,
+                format!("{url} is not the content that its manifest lists"),
+            ));
         }
         file.persist(&path).map_err(|e| e.error)?;
         self.notes.write_file(inner, &Note { local: Identity::of(&path), ..note })?;

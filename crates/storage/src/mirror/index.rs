@@ -45,7 +45,12 @@ impl IndexedFile {
     }
 
     pub(crate) fn is_same_content(&self, other: &IndexedFile) -> bool {
-        self.bytes == other.bytes && self.xxh3 == other.xxh3
+        self.content() == other.content()
+    }
+
+    /// XXH3 and size.
+    pub(crate) fn content(&self) -> (&str, u64) {
+        (&self.xxh3, self.bytes)
     }
 }
 
@@ -78,11 +83,7 @@ impl Index {
     /// `InvalidData` where it is not a manifest, or leads out of its folder.
     pub(crate) fn parse(content: &[u8]) -> io::Result<Option<Self>> {
         let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-        let not_a_manifest = |_| {
-            invalid(
-                "damaged, or no manifest; run the stage that makes it again with --force".into(),
-            )
-        };
+        let not_a_manifest = |_| invalid("damaged, or no manifest".into());
         let value: Value = serde_json::from_slice(content).map_err(not_a_manifest)?;
         if value.get("schema_version").and_then(Value::as_u64) == Some(0) {
             return Ok(None);

@@ -22,6 +22,7 @@ mod tests;
 
 pub use folder::{Mirror, Moved};
 pub use prune::{Garbage, MIN_PRUNE_AGE};
+pub use publication::Trust;
 pub use registry::{
-    fetch, fetch_ahead, forget, give_second_name, is_whole, rename, room_for, size,
+    fetch, fetch_ahead, forget, give_second_name, is_lost, is_whole, rename, room_for, size,
 };

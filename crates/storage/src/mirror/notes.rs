@@ -44,6 +44,10 @@ pub(crate) struct Note {
     pub(crate) tag: Option<String>,
     /// The file of this machine that has the content.
     pub(crate) local: Option<Identity>,
+    /// Whether the store had no such object, or one of another size, when the mirror was last
+    /// brought up to date.
+    #[serde(default)]
+    pub(crate) is_lost: bool,
 }
 
 impl Note {
@@ -70,13 +74,16 @@ pub(crate) struct SeenIndex {
     pub(crate) beside: String,
     /// The manifest of this machine that says the same.
     pub(crate) local: Option<Identity>,
+    /// Why it cannot be understood; then it lists no files.
+    #[serde(default)]
+    pub(crate) damage: Option<String>,
 }
 
 impl SeenIndex {
     /// What an object of this XXH3 says.
     pub(crate) fn of(index: Index, object: Object, xxh3: String, local: Option<Identity>) -> Self {
         let Index { files, superseded, beside, .. } = index;
-        SeenIndex { object, xxh3, files, superseded, beside, local }
+        SeenIndex { object, xxh3, files, superseded, beside, local, damage: None }
     }
 }
 

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::address::Address;
 use crate::bucket::{Bucket, bucket_of};
+use crate::layout::how_to_make_again;
 use crate::mirror::folder::{Counter, FILES_AT_A_TIME, Moved};
 use crate::mirror::index::{
     Index, MANIFEST, MAX_INDEX_BYTES, UNFINISHED, folder_of, hash_in_name, is_index, is_stored_name,
@@ -173,7 +174,8 @@ impl Scope {
             };
             let index = Index::parse(&content).map_err(|e| {
                 let url = self.bucket.url(&self.key(inner));
-                io::Error::new(e.kind(), format!("{}: {e}", url.display()))
+                let again = how_to_make_again(Path::new(inner));
+                io::Error::new(e.kind(), format!("{}: {e}; {again}", url.display()))
             })?;
             let xxh3 = format!("{:016x}", xxh3_64(&content));
             lock(&read).insert((*inner).clone(), (object, xxh3, index));
@@ -236,6 +238,7 @@ mod tests {
     use super::*;
     use crate::bucket::open_in_memory;
     use crate::mirror::folder::Mirror;
+    use crate::mirror::publication::Trust;
 
     const HOUR: Duration = Duration::from_hours(1);
 
@@ -257,7 +260,7 @@ mod tests {
             let bucket = self.bucket.later(HOUR * hours);
             let mirror =
                 Mirror::in_bucket(bucket, &self.address, self.cache.path(), 1 << 30, 1).unwrap();
-            mirror.pull(&["tables".to_owned()]).unwrap();
+            mirror.pull(&["tables".to_owned()], |_| ()).unwrap();
             let folder = mirror.root().join("tables");
             fs::create_dir_all(&folder).unwrap();
             let xxh3 = format!("{:016x}", xxh3_64(content.as_bytes()));
@@ -267,7 +270,7 @@ mod tests {
                 fs::write(folder.join("new"), content).unwrap();
                 fs::rename(folder.join("new"), folder.join(name)).unwrap();
             }
-            mirror.push(&["tables".to_owned()]).unwrap();
+            mirror.push(&["tables".to_owned()], Trust::Size).unwrap();
             format!("work/tables/a-{xxh3}")
         }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use crate::layout::how_to_make_again;
 use crate::mirror::folder::{Counter, Mirror, Moved};
 use crate::mirror::index::{
     Index, IndexedFile, MANIFEST, STAGING, Superseded, UNFINISHED, folder_of, is_stored_name,
@@ -36,6 +37,24 @@ const MAX_NAMES: u32 = 100;
 /// A manifest lists what earlier ones named for this long.
 const MAX_SUPERSEDED_AGE: Duration = Duration::from_hours(30 * 24);
 
+/// How far objects are trusted that a publication could use again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that are there with their sizes.
+    Size,
+    /// Those whose content was read, and has the hash that it should have.
+    Content,
+}
+
+/// The objects of an earlier publication that have the content of a file of a new one.
+#[derive(Default)]
+struct Reusable {
+    /// Names by XXH3 and size.
+    names: HashMap<(String, u64), String>,
+    /// Keys of those that are missing or damaged.
+    refused: HashSet<String>,
+}
+
 /// What became of an index that was to be replaced in the store.
 enum Commit {
     Done,
@@ -45,12 +64,13 @@ enum Commit {
 
 impl Mirror {
     /// Sends what these folders have that the store has not: publications, then what there is of
-    /// unfinished runs, then the files that name the latest one.
+    /// unfinished runs, then the files that name the latest one. Where this returns, the store has
+    /// each object that a manifest names which was sent now.
     ///
     /// # Errors
     /// `ResourceBusy` where another process published one of these folders meanwhile; where the
     /// store does not answer.
-    pub fn push(&self, folders: &[String]) -> io::Result<Moved> {
+    pub fn push(&self, folders: &[String], trust: Trust) -> io::Result<Moved> {
         let moved = Counter::default();
         for folder in folders {
             let mut files = BTreeSet::new();
@@ -61,18 +81,23 @@ impl Mirror {
             for manifest in manifests {
                 let path = self.root.join(manifest);
                 let identity = Identity::of(&path);
-                let index = parse(&path, &fs::read(&path)?)?;
-                let seen = self.notes.index(manifest);
                 let folder = folder_of(manifest);
-                listed.insert(manifest.clone());
-                listed.extend(index.files.iter().map(|file| format!("{folder}{}", file.path)));
-                if seen.is_none_or(|seen| seen.local != identity) {
-                    self.publish(manifest, index, identity, &moved)?;
+                let mut list = |files: &[IndexedFile]| {
+                    listed.extend(files.iter().map(|file| format!("{folder}{}", file.path)));
+                };
+                match self.notes.index(manifest).filter(|seen| seen.local == identity) {
+                    Some(seen) => list(&seen.files),
+                    None => {
+                        let index = parse(&path, &fs::read(&path)?)?;
+                        list(&index.files);
+                        self.publish(manifest, index, identity, trust, &moved)?;
+                    }
                 }
+                listed.insert(manifest.clone());
             }
             let loose: Vec<&String> = files.iter().filter(|f| !listed.contains(*f)).collect();
             for run in runs_of(&files) {
-                self.send_unfinished(&run, &listed, &moved)?;
+                self.send_unfinished(&run, &listed, trust, &moved)?;
             }
             // A file next to output folders, not in one, names one of them; it is sent as it is.
             let is_pointer = |inner: &&&String| {
@@ -91,9 +116,10 @@ impl Mirror {
         manifest: &str,
         index: Index,
         local: Option<Identity>,
+        trust: Trust,
         moved: &Counter,
     ) -> io::Result<()> {
-        match self.commit_index(manifest, index, local, moved)? {
+        match self.commit_index(manifest, index, local, trust, moved)? {
             Commit::Done => Ok(()),
             Commit::Refused(index) => self.take_over(manifest, &index),
         }
@@ -106,6 +132,7 @@ impl Mirror {
         inner: &str,
         mut index: Index,
         local: Option<Identity>,
+        trust: Trust,
         moved: &Counter,
     ) -> io::Result<Commit> {
         let key = self.key(inner);
@@ -116,7 +143,9 @@ impl Mirror {
         }
         let previous = seen.filter(|_| there.is_some());
         let named = previous.as_ref().map_or(&[][..], |previous| &previous.files);
-        self.send_files(folder_of(inner), &mut index.files, named, moved)?;
+        let folder = folder_of(inner);
+        let reusable = self.reusable(folder, &index.files, named, trust)?;
+        self.send_files(folder, &mut index.files, &reusable, trust, moved)?;
         index.superseded = superseded(previous.as_ref(), &index.files, self.bucket.now_s());
         let text = Bytes::from(index.text_for_store()?);
         let xxh3 = format!("{:016x}", xxh3_64(&text));
@@ -159,27 +188,67 @@ impl Mirror {
         self.notes.write_index(manifest, &SeenIndex { local, ..seen })
     }
 
-    /// Sends the files of a folder and enters the names of their objects. `named` are the files of
-    /// the manifest that the commit is conditional on: what it names stays.
+    /// What can be used again of the objects that are `named` by the manifest that a commit is
+    /// conditional on, and that stay for that reason. One listing says which of them are there.
+    fn reusable(
+        &self,
+        folder: &str,
+        files: &[IndexedFile],
+        named: &[IndexedFile],
+        trust: Trust,
+    ) -> io::Result<Reusable> {
+        let wanted: HashSet<(&str, u64)> = files.iter().map(IndexedFile::content).collect();
+        // Objects under other names come from versions before, which overwrote them.
+        let named: HashMap<String, &IndexedFile> = named
+            .iter()
+            .filter(|file| is_stored_name(file.stored()) && wanted.contains(&file.content()))
+            .map(|file| (self.key(&format!("{folder}{}", file.stored())), file))
+            .collect();
+        let mut reusable = Reusable::default();
+        if named.is_empty() {
+            return Ok(reusable);
+        }
+        let mut there = Vec::new();
+        for object in self.bucket.list(self.key(folder).trim_end_matches('/'))? {
+            let Object { key, bytes, .. } = object?;
+            if let Some(file) = named.get(&key).filter(|file| file.bytes == bytes) {
+                there.push((key, *file));
+            }
+        }
+        let whole = Mutex::new(HashSet::new());
+        in_parallel(self.threads, &there, |(key, file)| {
+            if trust == Trust::Size || self.bucket.has_content(key, file.bytes, &file.xxh3)? {
+                lock(&whole).insert(key.clone());
+            }
+            Ok(())
+        })?;
+        let whole = whole.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (key, file) in named {
+            if whole.contains(&key) {
+                let (xxh3, bytes) = file.content();
+                reusable.names.insert((xxh3.to_owned(), bytes), file.stored().to_owned());
+            } else {
+                reusable.refused.insert(key);
+            }
+        }
+        Ok(reusable)
+    }
+
+    /// Sends the files of a folder and enters the names of their objects.
     fn send_files(
         &self,
         folder: &str,
         files: &mut [IndexedFile],
-        named: &[IndexedFile],
+        reusable: &Reusable,
+        trust: Trust,
         moved: &Counter,
     ) -> io::Result<()> {
-        // Objects under other names come from versions before, which overwrote them.
-        let named: HashMap<(&str, u64), &str> = named
-            .iter()
-            .filter(|file| is_stored_name(file.stored()))
-            .map(|file| ((file.xxh3.as_str(), file.bytes), file.stored()))
-            .collect();
         let sent = Mutex::new(vec![String::new(); files.len()]);
         let numbered: Vec<(usize, &IndexedFile)> = files.iter().enumerate().collect();
         in_parallel(self.threads, &numbered, |(number, file)| {
-            let stored = match named.get(&(file.xxh3.as_str(), file.bytes)) {
-                Some(stored) => (*stored).to_owned(),
-                None => self.send_file(folder, file, moved)?,
+            let stored = match reusable.names.get(&(file.xxh3.clone(), file.bytes)) {
+                Some(stored) => stored.clone(),
+                None => self.send_file(folder, file, &reusable.refused, trust, moved)?,
             };
             self.note_sent(folder, file, &stored)?;
             lock(&sent)[*number] = stored;
@@ -193,11 +262,20 @@ impl Mirror {
     }
 
     /// Sends the content of a file, and gives the name of its object.
-    fn send_file(&self, folder: &str, file: &IndexedFile, moved: &Counter) -> io::Result<String> {
+    fn send_file(
+        &self,
+        folder: &str,
+        file: &IndexedFile,
+        refused: &HashSet<String>,
+        trust: Trust,
+        moved: &Counter,
+    ) -> io::Result<String> {
         let inner = format!("{folder}{}", file.path);
         let path = self.root.join(&inner);
         let note = self.notes.file(&inner).filter(|note| {
-            (note.bytes, note.xxh3.as_str()) == (file.bytes, file.xxh3.as_str())
+            (note.xxh3.as_str(), note.bytes) == file.content()
+                && !note.is_lost
+                && !refused.contains(&note.key)
                 && !self.notes.is_changed(&inner, Some(note))
         });
         // What is in the store under a name of its content need not be sent from here.
@@ -209,7 +287,12 @@ impl Mirror {
             let stored = stored_name(&file.path, &file.xxh3, attempt);
             let key = self.key(&format!("{folder}{stored}"));
             let placed = match &source {
-                Some(source) if *source != key => self.bucket.copy_new(source, &key)?,
+                Some(source) if *source != key => match self.bucket.copy_new(source, &key) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound && path.exists() => {
+                        self.send_local(&path, &key, &file.xxh3, moved)?
+                    }
+                    copied => copied?,
+                },
                 Some(_) => match self.bucket.look_up(&key)? {
                     Some((object, noted)) => Placed::Existing(object, noted),
                     None => self.send_local(&path, &key, &file.xxh3, moved)?,
@@ -219,7 +302,9 @@ impl Mirror {
             match placed {
                 Placed::New => return Ok(stored),
                 Placed::Existing(object, noted)
-                    if is_usable(&object, noted.as_deref(), file, self.bucket.now_s()) =>
+                    if is_usable(&object, noted.as_deref(), file, self.bucket.now_s())
+                        && (trust == Trust::Size
+                            || self.bucket.has_content(&key, file.bytes, &file.xxh3)?) =>
                 {
                     return Ok(stored);
                 }
@@ -237,16 +322,15 @@ impl Mirror {
         xxh3: &str,
         moved: &Counter,
     ) -> io::Result<Placed> {
+        let again = how_to_make_again(path);
         let with_path = |e: io::Error| match e.kind() {
             io::ErrorKind::NotFound => {
-                let reason = format!(
-                    "{} is neither here nor in the store; run the stage that makes it with --force",
-                    path.display()
-                );
+                let reason =
+                    format!("{} is neither here nor in the store; {again}", path.display());
                 io::Error::new(e.kind(), reason)
             }
             io::ErrorKind::InvalidData => {
-                io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+                io::Error::new(e.kind(), format!("{}: {e}; {again}", path.display()))
             }
             _ => e,
         };
@@ -267,6 +351,7 @@ impl Mirror {
             xxh3: file.xxh3.clone(),
             tag: None,
             local: Identity::of(&self.root.join(&inner)),
+            is_lost: false,
         };
         self.notes.write_file(&inner, &note)?;
         self.cache.keep(&inner);
@@ -279,6 +364,7 @@ impl Mirror {
         &self,
         folder: &str,
         listed: &HashSet<String>,
+        trust: Trust,
         moved: &Counter,
     ) -> io::Result<()> {
         let inners = self.unfinished_files(folder, listed)?;
@@ -291,7 +377,7 @@ impl Mirror {
         if inners.iter().all(is_untouched) {
             return Ok(());
         }
-        let mut files = Vec::new();
+        let (mut files, mut lost) = (Vec::new(), HashSet::new());
         for inner in &inners {
             let path = inner[folder.len()..].to_owned();
             let note = self
@@ -299,7 +385,12 @@ impl Mirror {
                 .file(inner)
                 .filter(|note| !note.xxh3.is_empty() && !self.notes.is_changed(inner, Some(note)));
             let (bytes, xxh3) = match note {
-                Some(note) => (note.bytes, note.xxh3),
+                Some(note) => {
+                    if note.is_lost && note.local.is_none() {
+                        lost.insert(path.clone());
+                    }
+                    (note.bytes, note.xxh3)
+                }
                 None => {
                     self.cache.fetch(inner)?;
                     hash_file(&self.root.join(inner))?
@@ -310,7 +401,7 @@ impl Mirror {
         let unfinished = format!("{folder}{UNFINISHED}");
         let seen = self.notes.index(&unfinished);
         let manifest = self.notes.index(&format!("{folder}{MANIFEST}"));
-        let index = Index::unfinished(files, manifest.as_ref().map_or("", |m| &m.xxh3));
+        let mut index = Index::unfinished(files, manifest.as_ref().map_or("", |m| &m.xxh3));
         let is_sent = seen.as_ref().is_some_and(|seen| {
             seen.beside == index.beside
                 && seen.files.len() == index.files.len()
@@ -319,7 +410,9 @@ impl Mirror {
         if is_sent {
             return Ok(());
         }
-        match self.commit_index(&unfinished, index, None, moved)? {
+        // What is neither here nor in the store is of no use to whoever goes on with the run.
+        index.files.retain(|file| !lost.contains(&file.path));
+        match self.commit_index(&unfinished, index, None, trust, moved)? {
             Commit::Done => Ok(()),
             Commit::Refused(_) => {
                 let url = self.bucket.url(self.key(folder).trim_end_matches('/'));
@@ -365,7 +458,8 @@ impl Mirror {
         let bytes = content.len() as u64;
         let Object { key, tag, .. } = self.bucket.put_over(&self.key(inner), content)?;
         moved.add(bytes);
-        self.notes.write_file(inner, &Note { key, bytes, xxh3: String::new(), tag, local })
+        let note = Note { key, bytes, xxh3: String::new(), tag, local, is_lost: false };
+        self.notes.write_file(inner, &note)
     }
 }
 
@@ -414,7 +508,7 @@ fn runs_of(files: &BTreeSet<String>) -> BTreeSet<String> {
 fn parse(path: &Path, content: &[u8]) -> io::Result<Index> {
     let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     Index::parse(content)
-        .map_err(|e| invalid(format!("{}: {e}", path.display())))?
+        .map_err(|e| invalid(format!("{}: {e}; {}", path.display(), how_to_make_again(path))))?
         .ok_or_else(|| invalid(format!("{} lists no files", path.display())))
 }
 

@@ -1,6 +1,6 @@
 //! Brings the mirror up to date with the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Mutex;
 
@@ -25,9 +25,16 @@ struct Listing {
     indexes: BTreeMap<String, Object>,
     /// Objects whose names do not come from their content.
     plain: BTreeMap<String, Object>,
+    /// Sizes of all objects, by key.
+    bytes: HashMap<String, u64>,
 }
 
 impl Listing {
+    /// Whether the object of a note is there with its size.
+    fn has(&self, note: &Note) -> bool {
+        self.bytes.get(&note.key) == Some(&note.bytes)
+    }
+
     /// Whether a manifest says what is in the folder of a file, or in one above.
     fn is_indexed(&self, inner: &str) -> bool {
         let mut folder = folder_of(inner);
@@ -63,24 +70,40 @@ struct Target {
 impl Mirror {
     /// Brings these folders of the mirror up to date. The store is right: files that differ from it
     /// are dropped, except those that this mirror has not sent yet and nobody else has published
-    /// meanwhile.
+    /// meanwhile. What the store has lost, or has damaged, is the concern of whoever opens it;
+    /// `warn` is told of damage that nobody would notice.
     ///
     /// # Errors
     /// Where the store does not answer or the disk fails.
-    pub fn pull(&self, folders: &[String]) -> io::Result<Moved> {
+    pub fn pull(&self, folders: &[String], mut warn: impl FnMut(String)) -> io::Result<Moved> {
         let moved = Counter::default();
         for folder in folders {
             let listing = self.listing(folder)?;
-            let target = self.target(folder, &listing)?;
+            let mut target = self.target(folder, &listing, &mut warn)?;
+            self.mark_lost(folder, &listing, &mut target)?;
             self.apply(folder, &target, &moved)?;
         }
         Ok(moved.sum())
+    }
+
+    /// Marks the files whose objects are not there. Those of a manifest that was published after
+    /// the listing began are in a second one.
+    fn mark_lost(&self, folder: &str, listing: &Listing, target: &mut Target) -> io::Result<()> {
+        if target.files.values().all(|note| listing.has(note)) {
+            return Ok(());
+        }
+        let again = self.listing(folder)?;
+        for note in target.files.values_mut() {
+            note.is_lost = !listing.has(note) && !again.has(note);
+        }
+        Ok(())
     }
 
     fn listing(&self, folder: &str) -> io::Result<Listing> {
         let mut listing = Listing::default();
         for object in self.bucket.list(&self.key(folder))? {
             let object = object?;
+            listing.bytes.insert(object.key.clone(), object.bytes);
             let Some(inner) = self.inner(&object.key).map(str::to_owned) else { continue };
             if inner.is_empty() || inner.split('/').any(|part| part.starts_with('.')) {
                 continue;
@@ -94,7 +117,12 @@ impl Mirror {
         Ok(listing)
     }
 
-    fn target(&self, folder: &str, listing: &Listing) -> io::Result<Target> {
+    fn target(
+        &self,
+        folder: &str,
+        listing: &Listing,
+        warn: &mut impl FnMut(String),
+    ) -> io::Result<Target> {
         let mut target = Target::default();
         let mut local = BTreeSet::new();
         visible_files(&self.root, folder, &mut local)?;
@@ -124,6 +152,12 @@ impl Mirror {
                 continue;
             }
             if is_unfinished {
+                if let Some(damage) = &seen.damage {
+                    warn(format!(
+                        "{}: {damage}; the unfinished run counts as absent",
+                        self.bucket.url(&seen.object.key).display()
+                    ));
+                }
                 let beside = manifest.map_or("", |(manifest, _)| manifest.xxh3.as_str());
                 let is_listed = |path: &str| {
                     manifest.is_some_and(|(seen, _)| seen.files.iter().any(|f| f.path == path))
@@ -154,6 +188,7 @@ impl Mirror {
                     xxh3: file.xxh3.clone(),
                     tag: None,
                     local: None,
+                    is_lost: false,
                 };
                 target.files.insert(format!("{index_folder}{}", file.path), note);
             }
@@ -169,6 +204,7 @@ impl Mirror {
                 xxh3: String::new(),
                 tag: object.tag.clone(),
                 local: None,
+                is_lost: false,
             };
             let is_known = self.notes.file(inner).is_some_and(|old| old.is_same_content(&note));
             if is_known && self.is_changed_here(inner) {
@@ -203,17 +239,19 @@ impl Mirror {
     /// A manifest as it is in the store, and its text for this machine.
     pub(crate) fn read_index(&self, inner: &str) -> io::Result<CurrentIndex> {
         let (object, content) = self.bucket.read(&self.key(inner), MAX_INDEX_BYTES)?;
-        let index = Index::parse(&content).map_err(|e| {
-            let url = self.bucket.url(&object.key);
-            io::Error::new(e.kind(), format!("{}: {e}", url.display()))
-        })?;
-        let is_output = !inner.ends_with(UNFINISHED);
-        let text = match &index {
-            Some(index) if is_output => Some(index.text_for_disk()?),
-            _ => None,
-        };
         let xxh3 = format!("{:016x}", xxh3_64(&content));
-        Ok((SeenIndex::of(index.unwrap_or_default(), object, xxh3, None), text))
+        let is_output = !inner.ends_with(UNFINISHED);
+        let (index, text, damage) = match Index::parse(&content) {
+            Ok(Some(index)) => {
+                let text = if is_output { Some(index.text_for_disk()?) } else { None };
+                (index, text, None)
+            }
+            Ok(None) => (Index::default(), None, None),
+            // As on a disk, whoever needs the manifest is told, and whoever replaces it need not
+            // understand it.
+            Err(e) => (Index::default(), is_output.then_some(content), Some(e.to_string())),
+        };
+        Ok((SeenIndex { damage, ..SeenIndex::of(index, object, xxh3, None) }, text))
     }
 
     /// Makes the mirror what it is to be: manifests go first where files change, and come last.
@@ -246,7 +284,7 @@ impl Mirror {
             let path = self.root.join(inner);
             match self.notes.file(inner) {
                 Some(note) if note.is_same_content(wanted) && !self.is_changed_here(inner) => {
-                    if note.key != wanted.key {
+                    if note.key != wanted.key || note.is_lost != wanted.is_lost {
                         self.notes
                             .write_file(inner, &Note { local: note.local, ..wanted.clone() })?;
                     }
@@ -258,13 +296,16 @@ impl Mirror {
             }
             if path.exists() {
                 self.cache.keep(inner);
-            } else if wanted.bytes <= SMALL_BYTES {
-                small.push(inner);
+            } else if wanted.bytes <= SMALL_BYTES && !wanted.is_lost {
+                small.push((inner, wanted));
             }
         }
-        in_parallel(self.threads, &small, |inner| {
-            self.cache.fetch(inner)?;
-            moved.add(target.files.get(*inner).map_or(0, |note| note.bytes));
+        in_parallel(self.threads, &small, |(inner, wanted)| {
+            match self.cache.fetch(inner) {
+                Err(e) if is_damage(&e) && !wanted.xxh3.is_empty() => return Ok(()),
+                fetched => fetched?,
+            }
+            moved.add(wanted.bytes);
             Ok(())
         })?;
         for (inner, seen, text) in &target.indexes {
@@ -287,4 +328,9 @@ impl Mirror {
         self.root.join(inner).exists()
             && self.notes.is_changed(inner, self.notes.file(inner).as_ref())
     }
+}
+
+/// Whether an object is missing or has other content, and not the store or this machine at fault.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use crate::address::Address;
 use crate::bucket::bucket_of;
 use crate::mirror::folder::{FILES_AT_A_TIME, Mirror};
-use crate::mirror::notes::{Identity, remove};
+use crate::mirror::notes::{Identity, Note, remove};
 
 static MIRRORS: RwLock<Vec<Weak<Mirror>>> = RwLock::new(Vec::new());
 
@@ -45,14 +45,23 @@ fn find(path: &Path) -> Option<(Arc<Mirror>, String)> {
     Some((mirror, inner))
 }
 
-/// Size of a file, whether it is here or still to be fetched.
+/// The note of a file in a mirror.
+fn note_of(path: &Path) -> Option<Note> {
+    find(path).and_then(|(mirror, inner)| mirror.notes.file(&inner))
+}
+
+/// Size of a file, whether it is here or still to be fetched; `None` where it is in neither.
 pub fn size(path: &Path) -> Option<u64> {
     match fs::metadata(path) {
         Ok(metadata) => metadata.is_file().then_some(metadata.len()),
-        Err(_) => {
-            find(path).and_then(|(mirror, inner)| mirror.notes.file(&inner)).map(|note| note.bytes)
-        }
+        Err(_) => note_of(path).filter(|note| !note.is_lost).map(|note| note.bytes),
     }
+}
+
+/// Whether the store has lost a file that a manifest lists: other machines have no such file, even
+/// where this one has it. `false` outside mirrors.
+pub fn is_lost(path: &Path) -> bool {
+    note_of(path).is_some_and(|note| note.is_lost)
 }
 
 /// Fetches a file of a mirror that is not here yet; all other paths are left to whoever opens them.
@@ -103,6 +112,9 @@ pub fn is_whole(path: &Path, bytes: u64, xxh3: &str) -> io::Result<Option<bool>>
     }
     let Some((mirror, inner)) = find(path) else { return Ok(None) };
     let Some(note) = mirror.notes.file(&inner) else { return Ok(None) };
+    if note.is_lost {
+        return Ok(Some(false));
+    }
     Ok(match mirror.bucket.look_up(&note.key)? {
         None => Some(false),
         Some((object, noted)) => noted.map(|noted| object.bytes == bytes && noted == xxh3),

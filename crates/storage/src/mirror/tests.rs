@@ -13,8 +13,9 @@ use crate::bucket::{Bucket, open_in_memory};
 use crate::mirror::cache::SMALL_BYTES;
 use crate::mirror::folder::{Mirror, Moved};
 use crate::mirror::index::MANIFEST;
+use crate::mirror::publication::Trust;
 use crate::mirror::registry::{
-    fetch, fetch_ahead, give_second_name, is_whole, rename, room_for, size,
+    fetch, fetch_ahead, give_second_name, is_lost, is_whole, rename, room_for, size,
 };
 use crate::object::Condition;
 
@@ -54,11 +55,11 @@ impl Machine {
     }
 
     fn pull(&self, folder: &str) -> Moved {
-        self.mirror.pull(&[folder.to_owned()]).unwrap()
+        self.mirror.pull(&[folder.to_owned()], |_| ()).unwrap()
     }
 
     fn push(&self, folder: &str) -> io::Result<Moved> {
-        self.mirror.push(&[folder.to_owned()])
+        self.mirror.push(&[folder.to_owned()], Trust::Size)
     }
 
     /// What a reader finds, once it has opened it.
@@ -205,6 +206,119 @@ fn a_file_that_is_not_what_its_manifest_says_is_not_sent() {
 }
 
 #[test]
+fn what_the_store_has_lost_is_sent_again_by_whoever_has_it_and_read_by_nobody_else() {
+    let bucket = open_in_memory("test://lost");
+    let [owner, reader] = [0, 1].map(|_| Machine::new("test://lost", 1 << 30));
+    let large = vec![7; LARGE];
+    let files: [(&str, &[u8]); 3] = [("a", b"a"), ("large", &large), ("kept", b"kept")];
+    owner.publish("tables", &files);
+    owner.push("tables").unwrap();
+    let keys = [&b"a"[..], &large].map(|content| format!("{:016x}", xxh3_64(content)));
+    let [a, l] = [format!("work/tables/a-{}", keys[0]), format!("work/tables/large-{}", keys[1])];
+    bucket.remove(&a).unwrap();
+    // Shorter than it was.
+    bucket.put_over(&l, Bytes::from_static(b"cut")).unwrap();
+
+    reader.pull("tables");
+    assert_eq!(reader.read("tables/kept").as_deref(), Some(&b"kept"[..]));
+    for (inner, key) in [("tables/a", &a), ("tables/large", &l)] {
+        let path = reader.path(inner);
+        assert_eq!((size(&path), is_lost(&path)), (None, true));
+        assert_eq!(is_whole(&path, 1, "").unwrap(), Some(false));
+        let error = fetch(&path).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("there is no test://lost/{key} of ")), "{error}");
+        assert!(error.ends_with("; run ossify-ingest again with --force"), "{error}");
+    }
+    // Who has the content need not make it again, but has to publish it.
+    owner.pull("tables");
+    assert!(is_lost(&owner.path("tables/a")) && !is_lost(&owner.path("tables/kept")));
+    assert_eq!(owner.read("tables/large"), Some(large.clone()));
+    owner.publish("tables", &files);
+    assert_eq!(owner.push("tables").unwrap().files, 2);
+    assert!(!is_lost(&owner.path("tables/a")));
+    reader.pull("tables");
+    for (name, content) in files {
+        assert_eq!(reader.read(&format!("tables/{name}")).as_deref(), Some(content), "{name}");
+    }
+    assert_eq!(bucket.read(&l, 9).unwrap().1, b"cut", "no object is overwritten");
+}
+
+#[test]
+fn a_damaged_object_gets_a_new_name_where_content_alone_is_trusted() {
+    let bucket = open_in_memory("test://damaged");
+    let [owner, reader] = [0, 1].map(|_| Machine::new("test://damaged", 1 << 30));
+    let large = vec![7; LARGE];
+    let files: [(&str, &[u8]); 3] = [("a", b"a"), ("large", &large), ("kept", b"kept")];
+    owner.publish("tables", &files);
+    owner.push("tables").unwrap();
+    for (name, content) in &files[..2] {
+        let key = format!("work/tables/{name}-{:016x}", xxh3_64(content));
+        let damaged = vec![0; content.len()];
+        bucket.put_over(&key, Bytes::from(damaged)).unwrap();
+    }
+    let refused = |machine: &Machine| {
+        for inner in ["tables/a", "tables/large"] {
+            let error = fetch(&machine.path(inner)).unwrap_err().to_string();
+            assert!(error.contains(" is not the content that its manifest lists; run"), "{error}");
+        }
+    };
+    reader.pull("tables");
+    refused(&reader);
+    owner.publish("tables", &files);
+    assert_eq!(owner.push("tables").unwrap().files, 0, "the sizes are right");
+    owner.publish("tables", &files);
+    let sent = owner.mirror.push(&["tables".to_owned()], Trust::Content).unwrap();
+    assert_eq!(sent, Moved { files: 2, bytes: 1 + LARGE as u64 });
+    reader.pull("tables");
+    for (name, content) in files {
+        assert_eq!(reader.read(&format!("tables/{name}")).as_deref(), Some(content), "{name}");
+    }
+    let named = format!("work/tables/a-{:016x}-2", xxh3_64(b"a"));
+    assert!(objects(&bucket, "work").contains(&named));
+    owner.publish("tables", &files);
+    let sent = owner.mirror.push(&["tables".to_owned()], Trust::Content).unwrap();
+    assert_eq!(sent.files, 0);
+}
+
+#[test]
+fn a_damaged_manifest_is_for_whoever_needs_it_and_is_replaced_unread() {
+    let bucket = open_in_memory("test://illegible");
+    for content in ["", "{}", "<html>", r#"{"files":[{"path":"a","bytes":-1,"xxh3":""}]}"#] {
+        let machine = Machine::new("test://illegible", 1 << 30);
+        let content = Bytes::from_static(content.as_bytes());
+        bucket.put_over("work/tables/manifest.json", content.clone()).unwrap();
+        machine.pull("tables");
+        assert_eq!(machine.read("tables/manifest.json"), Some(content.to_vec()));
+        assert_eq!(machine.push("tables").unwrap(), Moved::default());
+        machine.publish("tables", &[("a", b"a")]);
+        machine.push("tables").unwrap();
+        let reader = Machine::new("test://illegible", 1 << 30);
+        reader.pull("tables");
+        assert_eq!(reader.read("tables/a").as_deref(), Some(&b"a"[..]));
+    }
+}
+
+#[test]
+fn a_damaged_list_of_an_unfinished_run_is_reported_and_counts_as_absent() {
+    let bucket = open_in_memory("test://illegible-run");
+    let [first, second] = [0, 1].map(|_| Machine::new("test://illegible-run", 1 << 30));
+    first.write("runs/x/metrics.jsonl", b"1");
+    first.push("runs").unwrap();
+    bucket.put_over("work/runs/x/unfinished.json", Bytes::from_static(b"[")).unwrap();
+    for _ in 0..2 {
+        let mut told = Vec::new();
+        second.mirror.pull(&["runs".to_owned()], |damage| told.push(damage)).unwrap();
+        let told = told.join("\n");
+        let url = "test://illegible-run/work/runs/x/unfinished.json: damaged, or no manifest";
+        assert!(told.starts_with(url) && told.ends_with("counts as absent"), "{told}");
+    }
+    second.write("runs/x/metrics.jsonl", b"2");
+    second.push("runs").unwrap();
+    first.pull("runs");
+    assert_eq!(first.read("runs/x/metrics.jsonl").as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
 fn a_process_has_its_mirror_for_itself() {
     open_in_memory("test://locked");
     let first = Machine::new("test://locked", 1 << 30);
@@ -242,7 +356,9 @@ fn a_work_folder_of_a_version_before_is_read_and_never_misread() {
     // A file of the same size from a publication of that version that was cut short.
     put("tables/b.parquet", b"new b");
     let other = Machine::new("test://before", 1 << 30);
-    let error = other.mirror.pull(&["tables".to_owned()]).unwrap_err().to_string();
+    other.pull("tables");
+    assert_eq!(other.read("tables/a.parquet").as_deref(), Some(&b"old a"[..]));
+    let error = fetch(&other.path("tables/b.parquet")).unwrap_err().to_string();
     assert!(error.contains("b.parquet is not the content that its manifest lists"), "{error}");
 
     machine.publish("tables", &[("a.parquet", b"old a"), ("b.parquet", b"newer")]);

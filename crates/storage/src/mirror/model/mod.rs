@@ -20,7 +20,7 @@ use crate::address::Address;
 use crate::mirror::folder::Mirror;
 use crate::mirror::index::stored_name;
 use crate::mirror::prune::{Garbage, MIN_PRUNE_AGE};
-use crate::mirror::publication::MAX_REUSE_AGE;
+use crate::mirror::publication::{MAX_REUSE_AGE, Trust};
 
 const NOW_S: i64 = 1_800_000_000;
 const HOUR_S: i64 = 3600;
@@ -66,9 +66,10 @@ fn tables() -> [String; 1] {
 /// # Errors
 /// Where it is not the whole of one.
 fn seen(mirror: &Mirror) -> Result<String, String> {
-    mirror.pull(&tables()).map_err(|e| e.to_string())?;
+    mirror.pull(&tables(), |_| ()).map_err(|e| e.to_string())?;
     let folder = mirror.root().join("tables");
     let read = |name: &str| {
+        mirror.cache.fetch(&format!("tables/{name}")).map_err(|e| e.to_string())?;
         fs::read_to_string(folder.join(name)).map_err(|e| format!("cannot read {name}: {e}"))
     };
     let manifest: serde_json::Value =
@@ -99,14 +100,14 @@ fn is_death(error: &io::Error) -> bool {
 }
 
 fn push(mirror: &Mirror) -> io::Result<()> {
-    mirror.push(&tables()).map(drop)
+    mirror.push(&tables(), Trust::Size).map(drop)
 }
 
 /// Publishes, beginning with what all begin with.
 fn publisher(name: &'static str, made: &'static str, max_deaths: u32) -> Process<'static> {
     let run = move |machine: &Machine| {
         let mirror = machine.mirror();
-        mirror.pull(&tables()).unwrap();
+        mirror.pull(&tables(), |_| ()).unwrap();
         publish(&mirror, made);
         machine.begin();
         word(push(&mirror))
@@ -122,7 +123,7 @@ fn restarted_publisher(
 ) -> Process<'static> {
     let run = move |machine: &Machine| {
         let first = machine.mirror();
-        first.pull(&tables()).unwrap();
+        first.pull(&tables(), |_| ()).unwrap();
         publish(&first, made);
         machine.begin();
         let mut result = push(&first);
@@ -132,7 +133,7 @@ fn restarted_publisher(
                 break;
             }
             let again = machine.mirror();
-            result = again.pull(&tables()).and_then(|_| push(&again));
+            result = again.pull(&tables(), |_| ()).and_then(|_| push(&again));
         }
         word(result)
     };
