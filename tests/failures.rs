@@ -167,3 +167,50 @@ fn a_disk_that_takes_no_more_leaves_nothing_that_looks_whole() {
         project.run(stage, &[]).success();
     }
 }
+
+/// A PNG whose header is in order and whose pixels are not.
+fn png_without_pixels(side: u32) -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
+    let sides = [side.to_be_bytes(), side.to_be_bytes()].concat();
+    let header = [&sides[..], &[8, 0, 0, 0, 0]].concat();
+    for (kind, content) in [(b"IHDR", &header[..]), (b"IDAT", b"no deflate stream"), (b"IEND", b"")]
+    {
+        let chunk = [&kind[..], content].concat();
+        bytes.extend((content.len() as u32).to_be_bytes());
+        bytes.extend(&chunk);
+        bytes.extend(crc32(&chunk).to_be_bytes());
+    }
+    bytes
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let next = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+        })
+    };
+    !bytes.iter().fold(!0, next)
+}
+
+#[test]
+fn an_image_that_cannot_be_decoded_is_counted_and_fails_no_report() {
+    let (project, _) = Project::with_phantom(60);
+    let images = project.dataset.join("valid/images");
+    let mut names: Vec<_> =
+        fs::read_dir(&images).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    fs::remove_file(&names[1]).unwrap();
+    fs::write(names[1].with_extension("png"), png_without_pixels(256)).unwrap();
+    for stage in ["ingest", "resize", "train", "predict"] {
+        project.run(stage, &[]).success();
+    }
+    let ended = project.run("evaluate", &[]).success();
+    let told = format!("1 of {} images of the valid split could not be decoded", names.len());
+    assert!(ended.stderr().contains(&told), "{}", ended.stderr());
+    assert!(ended.stderr().contains("shards/issues.parquet"), "{}", ended.stderr());
+    // One that resize has seen and decoded is a gap, if predictions lack it.
+    fs::remove_file(project.out.join("shards/issues.parquet")).unwrap();
+    project
+        .run("evaluate", &["--force"])
+        .fails_with(1, &["issues.parquet", "run ossify-resize again with --force"]);
+}

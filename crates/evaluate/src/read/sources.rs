@@ -1,12 +1,14 @@
 //! Which predictions are scored, and all files that a report depends on.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
-    ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Inputs, LeftOutRows, Manifest,
-    PredictionsSummary, Split, hash_file, image_predictions_file, is_plain_id, predictions_file,
-    read_latest, read_metrics, read_unchanged, shards_of,
+    ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Inputs, IssueRow,
+    LeftOutRows, Manifest, PredictionsSummary, Split, TableReader, hash_file,
+    image_predictions_file, is_plain_id, predictions_file, read_latest, read_metrics,
+    read_unchanged, shards_of,
 };
 use ossify_settings::{Context, StageError};
 
@@ -17,6 +19,8 @@ use crate::read::tables::Tables;
 /// Tables that a report reads.
 const TABLES: [&str; 3] = ["images.parquet", "objects.parquet", "classes.parquet"];
 const TABLES_HINT: &str = "run ossify-ingest first, with the same --config and --out";
+/// The table of the shards that lists the images without a tensor.
+const ISSUES: &str = "issues.parquet";
 /// Files of a run that a report shows.
 const RUN_FILES: [&str; 3] = ["metrics.jsonl", "environment.json", "config.toml"];
 
@@ -323,24 +327,41 @@ impl Sources {
 
     /// Refuses predictions that nobody made for some of the images, unless `evaluate.allow_gaps`
     /// is set: images that the table of looked-at images lacks or, of predictions of earlier
-    /// versions, which have no such table, images without a prediction. Another detector may have
-    /// found nothing on an image, and so has no row for it: of these images there is a warning.
+    /// versions, which have no such table, images without a prediction. There is a warning of
+    /// images that `ossify-resize` could make no tensor of, and of those that another detector has
+    /// no row for: it may have found nothing.
     ///
     /// # Errors
-    /// Fails with how many lack, and one of them.
+    /// Fails with how many lack, and one of them; where the list of images without a tensor is
+    /// damaged.
     pub fn check_images(&self, context: &Context, data: &SplitData) -> Result<(), StageError> {
         let has_table = self.has_image_table(data.split);
         let is_silent = |image: &&ScoredImage| {
             if has_table { !image.is_looked_at } else { image.predictions.is_empty() }
         };
-        let mut silent = data.images.iter().filter(is_silent);
-        let Some(first) = silent.next() else { return Ok(()) };
-        let is_told = has_table || self.summary.images.contains_key(data.split.as_str());
-        if !is_told || context.settings.evaluate.allow_gaps {
+        let silent = data.images.iter().filter(is_silent);
+        let mut silent: BTreeSet<&str> = silent.map(|image| image.image_id.as_str()).collect();
+        // `ossify-predict` counts the images of a split.
+        let is_of_tensors = self.summary.images.contains_key(data.split.as_str());
+        if is_of_tensors {
+            let all = silent.len();
+            remove_without_tensor(context, &mut silent)?;
+            if silent.len() < all {
+                context.reporter.warn(format_args!(
+                    "{} of {} images of the {} split could not be decoded and have no prediction \
+                     (shards/issues.parquet lists them): every object there is missed",
+                    all - silent.len(),
+                    data.images.len(),
+                    data.split
+                ));
+            }
+        }
+        let Some(first) = silent.first() else { return Ok(()) };
+        if !(has_table || is_of_tensors) || context.settings.evaluate.allow_gaps {
             context.reporter.warn(format_args!(
                 "{} of {} images of the {} split have no row in {}: this is taken as nothing found \
                  there, so that every object there is missed",
-                silent.count() + 1,
+                silent.len(),
                 data.images.len(),
                 data.split,
                 self.id
@@ -348,14 +369,13 @@ impl Sources {
             return Ok(());
         }
         Err(StageError::Failed(anyhow!(
-            "{} of the {} images of the {} split were not looked at for {}, `{}` among them; if \
-             they came since, run ossify-predict again, or score what is there with --set \
+            "{} of the {} images of the {} split were not looked at for {}, `{first}` among them; \
+             if they came since, run ossify-predict again, or score what is there with --set \
              evaluate.allow_gaps=true, where they count as wrong",
-            silent.count() + 1,
+            silent.len(),
             data.images.len(),
             data.split,
-            self.id,
-            first.image_id
+            self.id
         )))
     }
 
@@ -412,6 +432,28 @@ impl Sources {
             config: verified("config.toml")?.as_ref().map(text).transpose()?,
         })
     }
+}
+
+/// Removes the images that the shards' table of issues lists: they became no tensor.
+fn remove_without_tensor(
+    context: &Context,
+    images: &mut BTreeSet<&str>,
+) -> Result<(), ArtefactError> {
+    if images.is_empty() {
+        return Ok(());
+    }
+    let shards = context.out.shards();
+    let manifest = Manifest::read(&shards)?;
+    let Some(issues) = manifest.as_ref().and_then(|manifest| manifest.file(ISSUES)) else {
+        return Ok(());
+    };
+    issues.verify(&shards)?;
+    for rows in TableReader::<IssueRow>::open(shards.join(ISSUES))? {
+        for row in rows? {
+            images.remove(row.path.as_str());
+        }
+    }
+    Ok(())
 }
 
 /// What is known of a run.
