@@ -32,6 +32,25 @@ fn files_that_no_later_stage_reads_rerun_nothing() {
     }
 }
 
+#[test]
+fn the_run_counts_and_not_how_it_is_named() {
+    let (project, _) = Project::with_phantom(60);
+    project.run_all(&[]);
+    let id = project.run_id();
+    let by_id = format!("predict.run={id}");
+    assert_eq!(project.run("predict", &["--set", &by_id]).success().status(), "current");
+    let by_id_of_predictions = format!("evaluate.predictions={id}");
+    let ended = project.run("evaluate", &["--set", &by_id_of_predictions]).success();
+    assert_eq!(ended.status(), "current");
+    for share in ["1/2", "2/2"] {
+        project.run("predict", &["--partition", share]).success();
+    }
+    assert_eq!(
+        project.run("predict", &["--merge", "2", "--set", &by_id]).success().status(),
+        "current"
+    );
+}
+
 /// A folder that a stage published, and the stages that read it.
 struct Published {
     folder: PathBuf,

@@ -8,7 +8,8 @@ table! {
     /// Predictions to a report.
     EvaluateSettings {
         /// Id of the predictions, "latest", or the path of a predictions table.
-        predictions: String [Output] = "latest".into();
+        // A report depends on the predictions that it names, however it does so.
+        predictions: String [Nothing] = "latest".into();
         /// Splits to report on, where there are predictions for them.
         splits: Vec<Split> [Output] = vec![Split::Valid, Split::Test] => |v| splits(v);
         /// Resamples of the bootstrap.

@@ -8,7 +8,8 @@ table! {
     /// A model to predictions.
     PredictSettings {
         /// Id of the run, or "latest".
-        run: String [Output] = "latest".into();
+        // Predictions depend on the run that it names, however it does so.
+        run: String [Nothing] = "latest".into();
         /// Splits to predict.
         splits: Vec<Split> [Output] = vec![Split::Valid, Split::Test] => |v| splits(v);
         /// Images of a batch.
