@@ -214,3 +214,16 @@ fn an_image_that_cannot_be_decoded_is_counted_and_fails_no_report() {
         .run("evaluate", &["--force"])
         .fails_with(1, &["issues.parquet", "run ossify-resize again with --force"]);
 }
+
+#[test]
+fn a_lost_table_of_issues_decodes_no_image_again() {
+    let (project, _) = Project::with_phantom(60);
+    project.run("ingest", &[]).success();
+    project.run("resize", &[]).success();
+    let before = project.contents();
+    fs::remove_file(project.out.join("shards/issues.parquet")).unwrap();
+    let ended = project.run("resize", &[]).success();
+    assert_eq!(ended.status(), "done");
+    assert!(!ended.stderr().contains("images decoded"), "{}", ended.stderr());
+    assert_eq!(project.contents(), before);
+}

@@ -21,6 +21,13 @@ struct Kept<'a> {
     first_row: u64,
 }
 
+impl Kept<'_> {
+    /// Whether some of its images became no rows.
+    fn has_failures(&self, plan: &Plan) -> bool {
+        self.entry.rows != Some(plan.shards[self.planned].images as u64)
+    }
+}
+
 /// Keeps the shards of the previous output that match a shard of the plan: same images, same
 /// recipe, and the bytes that the manifest says. Such a shard stays where it is, or gets a second
 /// name if its number has changed; in both cases it has a record afterwards. `known` says for each
@@ -48,13 +55,13 @@ pub(crate) fn keep_published(
         }
         first_row += entry.rows.unwrap_or(0);
     }
-    let tables_are_whole = || {
-        [FINGERPRINTS, ISSUES]
-            .iter()
-            .all(|name| manifest.file(name).is_some_and(|file| file.verify(folder).is_ok()))
-    };
-    if candidates.is_empty() || !tables_are_whole() {
+    let is_whole = |name: &str| manifest.file(name).is_some_and(|file| file.verify(folder).is_ok());
+    if candidates.is_empty() || !is_whole(FINGERPRINTS) {
         return Ok(());
+    }
+    // Only these shards need the table that says which of their images failed.
+    if candidates.iter().any(|kept| kept.has_failures(plan)) && !is_whole(ISSUES) {
+        candidates.retain(|kept| !kept.has_failures(plan));
     }
     let whole =
         candidates.into_par_iter().map(|kept| Ok(kept.entry.is_whole(folder)?.then_some(kept)));
@@ -114,11 +121,8 @@ fn failures_of(
     issues: &Path,
 ) -> Result<HashMap<usize, Vec<FailedImage>>, ArtefactError> {
     let mut failures: HashMap<usize, Vec<FailedImage>> = HashMap::new();
-    let has_failures: Vec<usize> = kept
-        .iter()
-        .filter(|kept| kept.entry.rows != Some(plan.shards[kept.planned].images as u64))
-        .map(|kept| kept.planned)
-        .collect();
+    let has_failures: Vec<usize> =
+        kept.iter().filter(|kept| kept.has_failures(plan)).map(|kept| kept.planned).collect();
     if has_failures.is_empty() {
         return Ok(failures);
     }
