@@ -50,8 +50,8 @@ impl Layers {
         self.set_text(path.trim(), text, origin)
     }
 
-    /// Sets a key to a value that was written outside a file: TOML where it is, else a word
-    /// without its quotes. A key of type string takes the text as it is.
+    /// Sets a key to a value that was written outside a file: a value of TOML and nothing behind
+    /// it, else a word without its quotes. A key of type string takes the text as it is.
     pub(crate) fn set_text(
         &mut self,
         path: &str,
@@ -59,11 +59,8 @@ impl Layers {
         origin: Origin,
     ) -> Result<(), ConfigError> {
         let wants_string = self.key(path).is_some_and(|key| key.default.is_str());
-        let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"))
-            .ok()
-            .and_then(|mut table| table.remove("value"));
-        let value = match parsed {
-            Some(value) if value.is_str() || !wants_string => value,
+        let value = match text.trim().parse::<Value>() {
+            Ok(value) if value.is_str() || !wants_string => value,
             _ => Value::String(text.to_owned()),
         };
         self.set(path, value, origin)

@@ -37,6 +37,30 @@ fn margins_are_numbers_or_off() {
 }
 
 #[test]
+fn a_value_is_one_value_and_nothing_is_behind_it() {
+    let mut layers = Layers::defaults();
+    for assignment in [
+        "train.epochs=3\ntrain.batch_size=2",
+        "train.epochs=3\n[foo]\nx=1",
+        "train.epochs=3 4",
+        "dataset.class_names=[\"a\", \"b\"]\n[\"c\"]",
+        "train.model.architecture=\"densenet-121\"\nx=1",
+        "evaluate.max_drop.accuracy=0.1\nmacro_f1=0.2",
+    ] {
+        let error = layers.add_set(assignment).unwrap_err().to_string();
+        assert!(error.contains("it should be"), "{assignment}: {error}");
+    }
+    let variable = ("OSSIFY__TRAIN__EPOCHS".to_owned(), "3\nbatch_size=99".to_owned());
+    layers.add_environment([variable].into_iter()).unwrap_err();
+    layers.add_set("dataset.class_names=[\"a\",\n \"b\"]").unwrap();
+    layers.add_set("train.epochs= 3 ").unwrap();
+    layers.add_set("predict.images=a folder\nof images").unwrap();
+    let settings = layers.resolve().unwrap();
+    assert_eq!((settings.dataset.class_names.len(), settings.train.epochs), (2, 3));
+    assert_eq!(settings.predict.images, "a folder\nof images");
+}
+
+#[test]
 fn later_layers_win_and_say_where_they_are_from() {
     let mut layers =
         with("[train]\nepochs = 7\nbatch_size = 8\noptimizer.learning_rate = 1\n").unwrap();
