@@ -54,6 +54,11 @@ fn run(cli: &Cli, context: &Context) -> Result<Outcome, StageError> {
     let failed = || format!("cannot prune the work folder {}", url.display());
     let older_than = Duration::from_hours(cli.older_than);
     let garbage = Garbage::find(url, &FOLDERS, older_than).with_context(failed)?;
+    if !garbage.is_work_folder() {
+        let reason =
+            format!("there is no work folder {}: nothing was published there", url.display());
+        return Err(StageError::Failed(anyhow!(reason)));
+    }
     for folder in garbage.skipped() {
         context.reporter.warn(format_args!(
             "{} was written by an earlier version of ossify that did not finish; nothing in it is \

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ossify_contract::{Fingerprint, WorkFolder};
-use ossify_storage::{Mirror, Moved, Requests, Trust, check_url, is_url};
+use ossify_storage::{Mirror, Moved, Requests, Trust, check_local, check_url, is_url};
 
 use crate::args::StageArgs;
 use crate::environment::PREFIX;
@@ -66,10 +66,11 @@ impl Context {
         });
         let named_dataset =
             args.dataset.clone().unwrap_or_else(|| PathBuf::from(&settings.dataset.path));
-        if is_url(&named_dataset) {
-            check_url(&named_dataset)
-                .map_err(|source| ConfigError::Dataset { path: named_dataset.clone(), source })?;
-        }
+        let is_known = |path: &Path| if is_url(path) { check_url(path) } else { check_local(path) };
+        is_known(&named_dataset)
+            .map_err(|source| ConfigError::Dataset { path: named_dataset.clone(), source })?;
+        check_local(&out)
+            .map_err(|source| ConfigError::WorkFolder { path: out.clone(), source })?;
         let dataset = folder_of(&named_dataset);
         let mirror = is_url(&out)
             .then(|| Mirror::open(&out, Path::new(&storage.cache), (storage.cache_gb * 1e9) as u64))

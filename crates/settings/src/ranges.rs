@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::hash::Hash;
+use std::path::Path;
 
 use ossify_contract::Split;
+use ossify_storage::{check_local, is_url};
 
 /// What the sentence about a range begins with.
 pub(crate) const SHOULD_LIE: &str = "it should lie ";
@@ -27,6 +29,15 @@ pub(crate) fn splits(values: &[Split]) -> Result<(), String> {
         Some(split) => Err(format!("it should name each split once, but \"{split}\" is repeated")),
         None => Ok(()),
     }
+}
+
+/// A folder of this machine.
+pub(crate) fn local_folder(path: &str) -> Result<(), String> {
+    let folder = Path::new(path);
+    if path.is_empty() || is_url(folder) || check_local(folder).is_err() {
+        return Err("it should be a folder of this machine".into());
+    }
+    Ok(())
 }
 
 /// Names of classes: none empty, none twice.

@@ -61,6 +61,16 @@ fn a_value_is_one_value_and_nothing_is_behind_it() {
 }
 
 #[test]
+fn the_cache_is_on_this_machine() {
+    let mut layers = Layers::defaults();
+    for cache in ["\"\"", "s3://bucket/cache", "s3:/bucket/cache"] {
+        let error = layers.add_set(&format!("storage.cache={cache}")).unwrap_err().to_string();
+        assert!(error.contains("it should be a folder of this machine"), "{error}");
+    }
+    layers.add_set("storage.cache=/var/cache").unwrap();
+}
+
+#[test]
 fn later_layers_win_and_say_where_they_are_from() {
     let mut layers =
         with("[train]\nepochs = 7\nbatch_size = 8\noptimizer.learning_rate = 1\n").unwrap();

@@ -76,6 +76,19 @@ pub fn check_url(url: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
 
+/// Refuses a path of this machine that was meant to be a URL, such as `s3:/bucket/folder`.
+///
+/// # Errors
+/// `InvalidInput` with how a URL is written. A folder of such a name is written `./s3:/...`.
+pub fn check_local(path: &Path) -> io::Result<()> {
+    let scheme = path.to_str().and_then(|text| text.split_once(":/")).map(|(scheme, _)| scheme);
+    if is_url(path) || !scheme.is_some_and(|scheme| SCHEMES.contains(&scheme)) {
+        return Ok(());
+    }
+    let reason = format!("{}: a URL has two slashes; known are {KNOWN}", path.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
 fn split(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once("://")?;
     (!scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()))
@@ -105,6 +118,7 @@ mod tests {
         }
         for path in ["", "data", "/data", "./s3:/x", "s3:/bucket", "://x", "a/b://c"] {
             assert!(!is_url(Path::new(path)), "{path}");
+            assert_eq!(check_local(Path::new(path)).is_err(), path == "s3:/bucket", "{path}");
         }
     }
 

@@ -22,7 +22,7 @@ mod retry;
 mod runtime;
 mod transfer;
 
-pub use address::{check_url, is_url};
+pub use address::{check_local, check_url, is_url};
 pub use files::{
     Stat, canonicalize, files_in, find, is_dir, is_file, list, read, read_with_stat, stat,
 };

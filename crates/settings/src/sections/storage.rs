@@ -1,4 +1,4 @@
-use crate::ranges::between;
+use crate::ranges::{between, local_folder};
 use crate::schema::table;
 
 table! {
@@ -11,7 +11,7 @@ table! {
         /// Seconds that a request may take.
         timeout_s: u64 [Nothing] = 60 => |v| between(v, 1, 3600);
         /// Folder of the mirrors of work folders.
-        cache: String [Nothing] = "data/cache".into();
+        cache: String [Nothing] = "data/cache".into() => |v| local_folder(v);
         /// Gigabytes of fetched files that a mirror keeps.
         cache_gb: f64 [Nothing] = 100.0 => |v| between(v, 0.001, 1e6);
     }

@@ -95,7 +95,11 @@ fn lock_folder(first: &Path) -> io::Result<(PathBuf, File)> {
             root.as_mut_os_string().push(format!("@{number}"));
         }
         let notes = root.join(FOLDER);
-        fs::create_dir_all(&notes)?;
+        fs::create_dir_all(&notes).map_err(|e| {
+            let reason =
+                format!("cannot create its folder {} below storage.cache: {e}", notes.display());
+            io::Error::new(e.kind(), reason)
+        })?;
         let lock = File::create(notes.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => return Ok((root, lock)),

@@ -28,6 +28,7 @@ pub struct Garbage {
     /// By path in the work folder.
     objects: BTreeMap<String, Object>,
     skipped: Vec<PathBuf>,
+    is_work_folder: bool,
 }
 
 /// Where to look, and for what.
@@ -46,6 +47,8 @@ struct Found {
     /// What could go, if no manifest names it.
     candidates: BTreeMap<String, Object>,
     indexes: BTreeMap<String, Object>,
+    /// Whether there is anything at all.
+    is_any: bool,
 }
 
 /// What manifests say.
@@ -96,7 +99,7 @@ impl Garbage {
         let objects = scope.only_ours(unnamed)?;
         let skipped =
             named.claimed.iter().map(|folder| scope.bucket.url(&scope.key(folder))).collect();
-        Ok(Garbage { scope, objects, skipped })
+        Ok(Garbage { scope, objects, skipped, is_work_folder: found.is_any })
     }
 
     /// Each object's URL and size.
@@ -108,6 +111,11 @@ impl Garbage {
     pub fn sum(&self) -> Moved {
         let bytes = self.objects.values().map(|object| object.bytes).sum();
         Moved { files: self.objects.len() as u64, bytes }
+    }
+
+    /// Whether there is anything in the folders that were looked at.
+    pub fn is_work_folder(&self) -> bool {
+        self.is_work_folder
     }
 
     /// Folders that a version of ossify before this one is publishing to, or was when it ended:
@@ -149,10 +157,12 @@ impl Scope {
 
     fn list(&self) -> io::Result<Found> {
         let (mut candidates, mut indexes) = (BTreeMap::new(), BTreeMap::new());
+        let mut is_any = false;
         let skipped = if self.prefix.is_empty() { 0 } else { self.prefix.len() + 1 };
         for folder in &self.folders {
             for object in self.bucket.list(&self.key(folder))? {
                 let object = object?;
+                is_any = true;
                 let Some(inner) = object.key.get(skipped..).map(str::to_owned) else { continue };
                 if is_index(&inner) {
                     indexes.insert(inner, object);
@@ -161,7 +171,7 @@ impl Scope {
                 }
             }
         }
-        Ok(Found { candidates, indexes })
+        Ok(Found { candidates, indexes, is_any })
     }
 
     fn read_indexes(&self, indexes: &BTreeMap<String, Object>) -> io::Result<Named> {

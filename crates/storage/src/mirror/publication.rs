@@ -323,20 +323,18 @@ impl Mirror {
         moved: &Counter,
     ) -> io::Result<Placed> {
         let again = how_to_make_again(path);
-        let with_path = |e: io::Error| match e.kind() {
-            io::ErrorKind::NotFound => {
-                let reason =
-                    format!("{} is neither here nor in the store; {again}", path.display());
-                io::Error::new(e.kind(), reason)
-            }
-            io::ErrorKind::InvalidData => {
-                io::Error::new(e.kind(), format!("{}: {e}; {again}", path.display()))
-            }
-            _ => e,
+        let because = |e: &io::Error, reason: String| {
+            io::Error::new(e.kind(), format!("{} {reason}; {again}", path.display()))
         };
-        let file = File::open(path).map_err(with_path)?;
+        let file = File::open(path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => because(&e, "is neither here nor in the store".to_owned()),
+            _ => because(&e, format!("cannot be read: {e}")),
+        })?;
         let bytes = file.metadata()?.len();
-        let placed = self.bucket.send_new(key, file, bytes, xxh3).map_err(with_path)?;
+        let placed = self.bucket.send_new(key, file, bytes, xxh3).map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidData => because(&e, format!("cannot be sent: {e}")),
+            _ => e,
+        })?;
         if matches!(placed, Placed::New) {
             moved.add(bytes);
         }

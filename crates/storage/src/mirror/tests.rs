@@ -200,7 +200,8 @@ fn a_file_that_is_not_what_its_manifest_says_is_not_sent() {
         altered[2] = 0;
         machine.write("tables/a", &altered);
         let error = machine.push("tables").unwrap_err().to_string();
-        assert!(error.contains("tables/a: not the bytes that manifest.json says"), "{error}");
+        let reason = "tables/a cannot be sent: not the bytes that manifest.json says; run ossify-";
+        assert!(error.contains(reason), "{error}");
     }
     assert_eq!(objects(&bucket, "work"), Vec::<String>::new());
 }
