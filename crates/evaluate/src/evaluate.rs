@@ -256,7 +256,7 @@ fn write_matches(
 fn score_figures(data: &SplitData, scorer: &Scorer, report: &Report) -> Vec<Figure> {
     let mut found = vec![
         figures::froc_figure(data, scorer, report),
-        figures::precision_recall_figure(data, scorer),
+        figures::precision_recall_figure(data, scorer, report),
         figures::roc_figure(data, scorer, report),
     ];
     if report.findings.is_some() {

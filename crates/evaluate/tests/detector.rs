@@ -169,8 +169,8 @@ fn froc_findings_and_confusion_of_a_small_case() {
     );
     let page = page(folder.path());
     for sentence in [
-        "On the valid split the detector finds 1 of 3 objects (0.33 (",
-        "with 0 false alarms on 4 images: 0.00 (0.00 to 0.92) an image",
+        "On the valid split the detector finds 1 of 3 objects, 0.33 (",
+        "with 0 false alarms on 4 images, 0.00 (0.00 to 0.92) an image",
         "these very images, which flatters it a little",
         "Any finding, by image",
         "FROC: objects found by false alarms",
@@ -265,6 +265,13 @@ fn gates_and_comparison_know_froc_and_any_finding() {
         .map(|name| publication.describe(name, Some(1)).unwrap());
     publication.commit("predict", "worse", files.to_vec(), json!({ "task": "detect" })).unwrap();
 
+    // Made a day later than the first.
+    let manifest = work_folder.predictions().join("run-2/manifest.json");
+    let mut later: Value =
+        serde_json::from_str(&std::fs::read_to_string(&manifest).unwrap()).unwrap();
+    later["created_at"] = "2999-01-01T00:00:00Z".into();
+    std::fs::write(&manifest, later.to_string()).unwrap();
+
     let of_worse = ["--set", "evaluate.predictions=run-2"];
     for (gate, words) in [
         ("min_froc", "the mean sensitivity at 1/8 to 8 false alarms an image"),
@@ -286,6 +293,11 @@ fn gates_and_comparison_know_froc_and_any_finding() {
         assert!(text.contains(&format!("gate evaluate.max_drop.{gate} not met")), "{text}");
     }
     assert!(!text.contains("max_drop.accuracy"), "{text}");
+    // The report on the second says what the first had.
+    let path = folder.path().join("reports/run-2/valid/report.html");
+    let page = std::fs::read_to_string(path).unwrap();
+    assert!(page.contains("The predictions before these were run-1: AP50 "), "{page}");
+    assert!(page.contains("<code>ossify-evaluate compare run-1 run-2</code>"));
     let off = "evaluate.max_drop={ap50=\"off\",froc=\"off\",finding_auroc=\"off\"}";
     compare(&["--set", off]).code(0);
 }

@@ -1,6 +1,6 @@
 use maud::{Markup, html};
 
-use crate::format::{clean, number, shortened};
+use crate::format::{clean, number, shortened_before_brackets};
 use crate::svg::{SERIES_COLORS, Svg, legend, nice_range, px, text_width, ticks};
 
 const WIDTH: f64 = 480.0;
@@ -76,9 +76,9 @@ impl BarChart {
 
     /// Draws it.
     pub fn svg(&self) -> Svg {
-        let labels: Vec<String> = self.rows.iter().map(|row| shortened(&row.label, 30)).collect();
-        let left =
-            labels.iter().map(|label| text_width(label)).fold(30.0, f64::max).min(190.0) + 10.0;
+        let labels: Vec<String> =
+            self.rows.iter().map(|row| shortened_before_brackets(&row.label, 26)).collect();
+        let left = labels.iter().map(|label| text_width(label)).fold(30.0, f64::max) + 10.0;
         let (legend, legend_height) = legend(&self.series, left, 26.0, WIDTH - left, false);
         let top = 32.0 + legend_height;
         let group = |row: &BarRow| row.values.len().max(1) as f64 * BAR + 9.0;

@@ -1,3 +1,4 @@
+use maud::{Markup, html};
 use ossify_diagnostics::printable;
 
 /// A whole number with commas between thousands: `12,345`.
@@ -51,6 +52,20 @@ pub fn percent(share: f64) -> String {
     format!("{} %", text.strip_suffix(".0").unwrap_or(&text).replace('-', "−"))
 }
 
+/// Prose: what stands between two backticks is code. A backtick without a partner stays.
+pub(crate) fn prose(text: &str) -> Markup {
+    let text = clean(text);
+    let parts: Vec<&str> = text.split('`').collect();
+    if parts.len().is_multiple_of(2) {
+        return html! { (text) };
+    }
+    html! {
+        @for (i, part) in parts.iter().enumerate() {
+            @if i % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
 /// Text that is safe in HTML and XML once escaped: no control characters, no bidirectional
 /// overrides, no code points that XML forbids.
 pub(crate) fn clean(text: &str) -> String {
@@ -70,9 +85,32 @@ pub(crate) fn shortened(text: &str, width: usize) -> String {
     format!("{}…", kept.trim_end())
 }
 
+/// The same, where a last part in brackets, such as a value, is kept whole.
+pub(crate) fn shortened_before_brackets(text: &str, width: usize) -> String {
+    let Some((name, value)) = text.rsplit_once(" (").filter(|_| text.ends_with(')')) else {
+        return shortened(text, width);
+    };
+    let room = width.saturating_sub(value.chars().count() + 2).max(width / 3);
+    format!("{} ({}", shortened(name, room), shortened(value, width))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_in_brackets_is_kept_where_its_name_is_cut() {
+        let cut = |text| shortened_before_brackets(text, 16);
+        assert_eq!(cut("wrist (0.41)"), "wrist (0.41)");
+        assert_eq!(cut("shoulder fracture (0.41)"), "shoulder… (0.41)");
+        assert_eq!(cut("shoulder fracture of two"), "shoulder fractu…");
+    }
+
+    #[test]
+    fn words_between_backticks_are_code_and_odd_ones_stay() {
+        assert_eq!(prose("a `b` <c>").into_string(), "a <code>b</code> &lt;c&gt;");
+        assert_eq!(prose("a `b").into_string(), "a `b");
+    }
 
     #[test]
     fn numbers_read_well() {

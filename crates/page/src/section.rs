@@ -1,6 +1,6 @@
 use maud::{Markup, Render, html};
 
-use crate::format::clean;
+use crate::format::{clean, prose};
 use crate::gallery::Gallery;
 use crate::svg::Svg;
 use crate::table::Table;
@@ -79,13 +79,13 @@ impl Section {
 
     /// A paragraph of text.
     pub fn paragraph(self, text: impl AsRef<str>) -> Self {
-        let text = clean(text.as_ref());
+        let text = prose(text.as_ref());
         self.part(html! { p { (text) } })
     }
 
     /// A paragraph in larger type, for the page's main message.
     pub fn lead(self, text: impl AsRef<str>) -> Self {
-        let text = clean(text.as_ref());
+        let text = prose(text.as_ref());
         self.part(html! { p.lead { (text) } })
     }
 
@@ -97,12 +97,12 @@ impl Section {
 
     /// A list of points.
     pub fn list<S: AsRef<str>>(self, items: impl IntoIterator<Item = S>) -> Self {
-        self.part(html! { ul { @for item in items { li { (clean(item.as_ref())) } } } })
+        self.part(html! { ul { @for item in items { li { (prose(item.as_ref())) } } } })
     }
 
     /// A note in a frame.
     pub fn note(self, kind: NoteKind, text: impl AsRef<str>) -> Self {
-        let text = clean(text.as_ref());
+        let text = prose(text.as_ref());
         self.part(html! { p class=(kind.class()) { strong { (kind.word()) ": " } (text) } })
     }
 

@@ -2,10 +2,13 @@ use std::fmt::Display;
 
 use maud::{Markup, PreEscaped, Render, html};
 
-use crate::format::{clean, number, shortened};
+use crate::format::{clean, number, shortened_before_brackets};
 
 /// Styles of every chart: included once in a page, and in each file that holds a single chart.
 pub(crate) const CHART_CSS: &str = include_str!("chart.css");
+
+/// How far a chart grows to fill the page.
+const MAX_STRETCH: f64 = 1.25;
 
 /// Number of series of a chart before colours repeat.
 pub(crate) const SERIES_COLORS: usize = 7;
@@ -37,7 +40,7 @@ impl Svg {
         let height = HEADING + charts.iter().map(|chart| chart.height + GAP).sum::<f64>();
         let body = html! {
             @for (chart, top) in charts.iter().zip(tops) {
-                g transform={ "translate(0 " (px(top)) ")" } { (chart.markup(html! {})) }
+                g transform={ "translate(0 " (px(top)) ")" } { (chart.markup(html! {}, None)) }
             }
         };
         Svg::new(title, width, height, body)
@@ -55,15 +58,16 @@ impl Svg {
             html! { rect class="surface" width=(px(self.width)) height=(px(self.height)) {} };
         format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n",
-            self.markup(html! { style { (style) } (background) }).into_string()
+            self.markup(html! { style { (style) } (background) }, None).into_string()
         )
     }
 
-    fn markup(&self, before: Markup) -> Markup {
+    fn markup(&self, before: Markup, style: Option<String>) -> Markup {
         html! {
             svg.chart xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (px(self.width)) " "
                 (px(self.height)) }
-                width=(px(self.width)) height=(px(self.height)) role="img" aria-label=(self.title) {
+                width=(px(self.width)) height=(px(self.height))
+                style=[style] role="img" aria-label=(self.title) {
                 (before)
                 text.heading x="0" y="15" { (self.title) }
                 (self.body)
@@ -75,7 +79,8 @@ impl Svg {
 /// The chart inside a page, which contains the styles.
 impl Render for Svg {
     fn render(&self) -> Markup {
-        self.markup(html! {})
+        let widest = px(self.width * MAX_STRETCH);
+        self.markup(html! {}, Some(format!("max-width:min(100%,{widest}px)")))
     }
 }
 
@@ -86,15 +91,15 @@ pub(crate) fn px(value: f64) -> impl Display {
     if text == "-0" { "0".to_owned() } else { text }
 }
 
-/// The approximate width of a text at the charts' font size; without a browser it cannot be
-/// measured.
+/// The approximate width of a text at the charts' font size, for the widest of the fonts that the
+/// styles name; without a browser it cannot be measured.
 pub(crate) fn text_width(text: &str) -> f64 {
     let advance = |c: char| match c {
-        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '|' | '\'' => 3.4,
-        'm' | 'w' | 'M' | 'W' | '—' => 10.0,
-        'A'..='Z' => 8.4,
+        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '|' | '\'' => 4.0,
+        'm' | 'w' | 'M' | 'W' | '—' => 11.6,
+        'A'..='Z' => 8.9,
         '\u{1100}'.. => 13.0,
-        _ => 6.9,
+        _ => 7.5,
     };
     text.chars().map(advance).sum()
 }
@@ -205,7 +210,7 @@ pub(crate) fn legend(
     let (mut x, mut y) = (left, top);
     let mut placed = Vec::new();
     for name in names {
-        let name = shortened(name, 28);
+        let name = shortened_before_brackets(name, 28);
         let advance = text_width(&name) + 44.0;
         if x > left && x + advance > left + width + 20.0 {
             (x, y) = (left, y + 19.0);

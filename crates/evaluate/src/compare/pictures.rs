@@ -67,6 +67,7 @@ fn draw_one<'a>(
     let [baseline, other] = data.map(|data| data.predictions_of(&data.images[at]));
     let boxes = Boxes {
         truths: data[0].truths_of(&data[0].images[at]),
+        class_names: &data[0].class_names,
         predictions: vec![(baseline, Stroke::DASHED), (other, Stroke::FINELY_DASHED)],
     };
     Ok(ChangedPicture {

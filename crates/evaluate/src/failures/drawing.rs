@@ -1,7 +1,8 @@
 //! Images of the dataset with boxes drawn on them.
 
 use image::RgbImage;
-use ossify_drawing::{Stroke, fitted, frame, jpeg, png};
+use ossify_contract::UnitBox;
+use ossify_drawing::{Stroke, fitted, frame, jpeg, label, png};
 use rayon::prelude::*;
 
 use crate::read::split::{Prediction, Truth};
@@ -10,6 +11,8 @@ use crate::read::split::{Prediction, Truth};
 const THUMBNAIL_SIDE: u32 = 320;
 const THUMBNAIL_THICKNESS: u32 = 2;
 const THUMBNAIL_QUALITY: u8 = 80;
+/// Size of the letters on the larger pictures, in times of the font's 8 pixels.
+const LABEL_SCALE: u32 = 1;
 /// Predictions drawn of a table and image.
 const PREDICTIONS_DRAWN: usize = 10;
 
@@ -36,6 +39,8 @@ pub(crate) struct Boxes<'a> {
     pub truths: &'a [Truth],
     /// Best first.
     pub predictions: Vec<(&'a [Prediction], Stroke)>,
+    /// Names of the classes, which the larger picture has beside the boxes.
+    pub class_names: &'a [String],
 }
 
 impl Boxes<'_> {
@@ -67,7 +72,22 @@ impl Boxes<'_> {
         side: u32,
         thickness: u32,
     ) -> Result<Vec<u8>, String> {
-        png(&self.drawn_on(picture, side, thickness))
+        let mut drawn = self.drawn_on(picture, side, thickness);
+        for truth in self.truths {
+            let name = &self.class_names[usize::from(truth.class)];
+            label(&mut drawn, &truth.unit_box, name, Stroke::TRUTH.color, LABEL_SCALE);
+        }
+        for (predictions, stroke) in &self.predictions {
+            for prediction in predictions.iter().take(PREDICTIONS_DRAWN).rev() {
+                // At the lower left corner, so that it does not cover the name of the object.
+                let unit_box = prediction.unit_box.ordered().clamped();
+                let corner = UnitBox { ymin: unit_box.ymax, ..unit_box };
+                let name = &self.class_names[usize::from(prediction.class)];
+                let text = format!("{name} {:.2}", prediction.score);
+                label(&mut drawn, &corner, &text, stroke.color, LABEL_SCALE);
+            }
+        }
+        png(&drawn)
     }
 
     /// A picture inside a page: JPEG, its longest side at most 320 pixels.

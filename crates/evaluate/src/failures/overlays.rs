@@ -169,6 +169,7 @@ fn draw_one(
     let picture = read_picture(dataset, &image.image_id, limits)?;
     let boxes = Boxes {
         truths: data.truths_of(image),
+        class_names: &data.class_names,
         predictions: vec![(data.predictions_of(image), Stroke::DASHED)],
     };
     let failed = |reason: String| format!("{}: {reason}", image.image_id);

@@ -1,13 +1,13 @@
 //! Which predictions are scored, and all files that a report depends on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{
     ArtefactError, ClassMap, Environment, EpochMetrics, FileEntry, Fingerprint, Inputs, IssueRow,
-    LeftOutRows, Manifest, PredictionsSummary, Split, TableReader, hash_file,
-    image_predictions_file, is_plain_id, predictions_file, read_latest, read_metrics,
+    LeftOutRows, Manifest, PredictionsSummary, ReportSummary, Split, TableReader, TablesSummary,
+    hash_file, image_predictions_file, is_plain_id, predictions_file, read_latest, read_metrics,
     read_unchanged, shards_of,
 };
 use ossify_settings::{Context, StageError};
@@ -82,6 +82,10 @@ pub(crate) struct Sources {
     /// The label tables that are read.
     read_tables: Inputs,
     fingerprints: Option<FileEntry>,
+    /// Name of the dataset, where the tables say it.
+    pub dataset: Option<String>,
+    /// Of each split, the report on the newest predictions that are older than these.
+    before: BTreeMap<Split, RunBefore>,
     run_folder: PathBuf,
     /// Those of [`RUN_FILES`] that the run's manifest lists; empty if there is no such run.
     run_files: Vec<FileEntry>,
@@ -148,6 +152,20 @@ impl Sources {
                     evaluate.allow_gaps=true"
             )));
         }
+        let dataset = tables_manifest
+            .summary_of::<TablesSummary>(&tables.folder)
+            .ok()
+            .map(|summary| summary.dataset)
+            .filter(|name| !name.is_empty());
+        let before = match &manifest {
+            Some(manifest) => splits
+                .iter()
+                .filter_map(|split| {
+                    Some((*split, RunBefore::find(context, &id, manifest, *split)?))
+                })
+                .collect(),
+            None => BTreeMap::new(),
+        };
         let run_folder = out.runs().join(&id);
         let valid = match &manifest {
             Some(manifest) => {
@@ -170,6 +188,8 @@ impl Sources {
             tables,
             read_tables,
             fingerprints,
+            dataset,
+            before,
             run_folder,
             run_files,
         })
@@ -285,6 +305,10 @@ impl Sources {
             fingerprint.add(&entry.xxh3);
         }
         fingerprint.add(self.summary.task.map_or("", |task| task.as_str()));
+        fingerprint.add(self.dataset.as_deref().unwrap_or(""));
+        if let Some(before) = self.before.get(&split) {
+            fingerprint.add(&before.id).add(&before.report);
+        }
         for name in RUN_FILES {
             let entry = self.run_files.iter().find(|file| file.path == name);
             fingerprint.add(entry.map_or("", |file| &file.xxh3));
@@ -379,6 +403,11 @@ impl Sources {
         )))
     }
 
+    /// The report on this split of the predictions before these.
+    pub fn run_before(&self, split: &str) -> Option<&RunBefore> {
+        self.before.iter().find(|(of, _)| of.as_str() == split).map(|(_, before)| before)
+    }
+
     fn has_image_table(&self, split: Split) -> bool {
         let files = self.predictions.iter().find(|(of, _)| *of == split);
         files.is_some_and(|(_, files)| files.images.is_some())
@@ -456,6 +485,33 @@ fn remove_without_tensor(
     Ok(())
 }
 
+/// A report on earlier predictions.
+pub(crate) struct RunBefore {
+    /// Id of the predictions.
+    pub id: String,
+    /// Fingerprint of the report.
+    report: String,
+    pub scores: ReportSummary,
+}
+
+impl RunBefore {
+    /// The newest predictions that are older than those of `manifest` and have a report on this
+    /// split. What cannot be read is passed over: it is a remark.
+    fn find(context: &Context, id: &str, manifest: &Manifest, split: Split) -> Option<Self> {
+        let folder = context.out.predictions();
+        let read = |path: &Path| Manifest::read(path).ok().flatten();
+        let older = ids(&folder).into_iter().filter(|other| other != id).filter_map(|other| {
+            let made_at = read(&folder.join(&other))?.created_at;
+            let report = context.out.reports().join(&other).join(split.as_str());
+            let found = read(&report)?;
+            let scores = found.summary_of(&report).ok()?;
+            let before = RunBefore { id: other, report: found.fingerprint, scores };
+            (made_at < manifest.created_at).then_some((made_at, before))
+        });
+        older.max_by(|a, b| (&a.0, &a.1.id).cmp(&(&b.0, &b.1.id))).map(|(_, before)| before)
+    }
+}
+
 /// What is known of a run.
 #[derive(Default)]
 pub(crate) struct RunFacts {
@@ -488,6 +544,13 @@ pub(crate) fn plain(text: &str) -> String {
 
 /// The first ids below a folder, for a message.
 fn known_ids(folder: &Path) -> Vec<String> {
+    let mut ids = ids(folder);
+    ids.truncate(10);
+    ids
+}
+
+/// The ids below a folder, in order.
+fn ids(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut ids: Vec<String> = entries
         .filter(|entry| entry.path().is_dir())
@@ -495,7 +558,6 @@ fn known_ids(folder: &Path) -> Vec<String> {
         .filter(|name| is_plain_id(name))
         .collect();
     ids.sort();
-    ids.truncate(10);
     ids
 }
 

@@ -26,7 +26,11 @@ const MAX_LINES: usize = 10;
 const MAX_BARS: usize = 30;
 
 /// Precision against recall at IoU .5, a line a class.
-pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figure {
+pub(crate) fn precision_recall_figure(
+    data: &SplitData,
+    scorer: &Scorer,
+    report: &Report,
+) -> Figure {
     let weights = vec![1; data.images.len()];
     let mut chart = LineChart::new("Precision and recall at IoU 0.5")
         .share_axes()
@@ -40,11 +44,14 @@ pub(crate) fn precision_recall_figure(data: &SplitData, scorer: &Scorer) -> Figu
             );
         }
     }
+    let found = report.detection.per_class.iter().any(|class| class.scores.ap50.value > 0.0);
+    let nothing = if found { "" } else { " No detection is right, so there is nothing to draw." };
     Figure {
         stem: "precision-recall",
         caption: "Of the detections down to a confidence, the share that is right, against the \
             share of objects found; higher and further right is better."
-            .into(),
+            .to_owned()
+            + nothing,
         chart: chart.svg(),
     }
 }
@@ -63,10 +70,7 @@ pub(crate) fn froc_figure(data: &SplitData, scorer: &Scorer, report: &Report) ->
         .x_axis(FROC_AXIS.0, FROC_AXIS.1, ticks)
         .y_range(0.0, 1.0)
         .axis_names("false alarms an image", "share of objects found")
-        .line(
-            format!("all, whatever the class (mean {})", two(all.value)),
-            froc_steps(scorer.froc(), data.images.len()),
-        );
+        .line(format!("all ({})", two(all.value)), froc_steps(scorer.froc(), data.images.len()));
     if data.class_names.len() > 1 {
         for class in most_frequent(data).into_iter().take(MAX_LINES - 1) {
             let mean = report.detection.per_class[class].scores.froc.value;
@@ -217,10 +221,14 @@ pub(crate) fn roc_figure(data: &SplitData, scorer: &Scorer, report: &Report) -> 
     }
     Figure {
         stem: "roc",
-        caption:
-            "How well the probability of a class separates its images from all others; the dotted \
-            line is guessing."
-                .into(),
+        caption: if report.findings.is_some() {
+            "How well the highest score of a class separates its images from all others; the \
+                 dotted line is guessing."
+        } else {
+            "How well the probability of a class separates its images from all others; the \
+                 dotted line is guessing."
+        }
+        .into(),
         chart: chart.svg(),
     }
 }

@@ -9,7 +9,7 @@ use ossify_page::{
 
 use crate::failures::hits::ImageHits;
 use crate::failures::overlays::Overlay;
-use crate::read::sources::{RunFacts, Sources};
+use crate::read::sources::{RunBefore, RunFacts, Sources};
 use crate::read::split::SplitData;
 use crate::report::contents::{FindingPoint, FindingsReport, Report};
 use crate::report::digits::{interval, score_cell, three_digits, two, value, with_interval};
@@ -17,6 +17,7 @@ use crate::report::figures::{Figure, KINDS};
 use crate::report::largest::{largest_classes, left_out_sentence};
 use crate::report::words::{View, counted, lead, rule_in_words};
 use crate::scores::bootstrap::Interval;
+use crate::scores::calibration::{OperatingPoint, OperatingRule};
 use crate::scores::sheet::FrocScores;
 
 /// Rows of the table of classes.
@@ -49,17 +50,8 @@ pub(crate) struct PageParts<'a> {
 /// Renders the page.
 pub(crate) fn render(parts: &PageParts<'_>) -> String {
     let report = parts.report;
-    let mut page = Page::new(
-        format!("Evaluation of {}", report.run),
-        format!(
-            "{} split: {} images, {} objects, {} predictions",
-            report.split,
-            count(report.images),
-            count(report.objects),
-            count(report.counts.predictions)
-        ),
-    );
-    page.push(in_words(report));
+    let mut page = Page::new(format!("Evaluation of {}", report.run), heading(parts));
+    page.push(in_words(parts));
     match &report.findings {
         Some(findings) => {
             page.push(detection(report, parts.figures));
@@ -88,7 +80,51 @@ pub(crate) fn render(parts: &PageParts<'_>) -> String {
     page.render()
 }
 
-fn in_words(report: &Report) -> Section {
+/// Dataset, sizes, and when the predictions were made.
+fn heading(parts: &PageParts<'_>) -> String {
+    let report = parts.report;
+    let sizes = format!(
+        "{} split: {}, {}, {}",
+        report.split,
+        counted(report.images, "image", "images"),
+        counted(report.objects, "object", "objects"),
+        counted(report.counts.predictions, "prediction", "predictions"),
+    );
+    let dataset = parts.sources.dataset.as_ref().map(|name| format!("Dataset {name}, "));
+    // The day is that of the input: the report is the same whenever it is made.
+    let day = parts.sources.manifest.as_ref().and_then(|manifest| manifest.created_at.get(..10));
+    let made = day.map(|day| format!("; predictions of {day}"));
+    format!("{}{sizes}{}", dataset.unwrap_or_default(), made.unwrap_or_default())
+}
+
+/// The report on the predictions before these, and the same score of both.
+fn run_before(report: &Report, before: &RunBefore) -> String {
+    let now = match report.findings {
+        Some(_) => vec![
+            ("AP50", report.detection.scores.ap50, before.scores.ap50),
+            ("mean FROC", report.detection.froc.any_class.mean, before.scores.froc),
+        ],
+        None => vec![
+            ("image accuracy", report.image_level.accuracy, before.scores.image_accuracy),
+            ("AP50", report.detection.scores.ap50, before.scores.ap50),
+        ],
+    };
+    let scores = now
+        .iter()
+        .map(|(name, now, then)| format!("{name} {}, then {}", value(now), value(then)))
+        .collect::<Vec<_>>();
+    format!(
+        "The predictions before these were {}: {}. `ossify-evaluate compare {} {}` says what \
+         changed.",
+        before.id,
+        scores.join("; "),
+        before.id,
+        report.run
+    )
+}
+
+fn in_words(parts: &PageParts<'_>) -> Section {
+    let report = parts.report;
     let tile = |name: &str, score: &Interval| Tile::new(name, value(score)).detail(interval(score));
     let mut section = Section::new("In words");
     if report.counts.predictions == 0 {
@@ -123,7 +159,11 @@ fn in_words(report: &Report) -> Section {
             tile("calibration error", &view.image_level.ece),
         ],
     };
-    section.tiles(tiles).paragraph("What these figures do not show:").list(&report.limits)
+    section = section.tiles(tiles);
+    if let Some(before) = parts.sources.run_before(&report.split) {
+        section = section.paragraph(run_before(report, before));
+    }
+    section.paragraph("What these figures do not show:").list(&report.limits)
 }
 
 /// AP and FROC, with their curves.
@@ -409,7 +449,12 @@ fn thresholds(report: &Report) -> Section {
         Column::number("sensitivity here"),
         Column::number("specificity here"),
     ])
-    .caption("Thresholds for each class against all others, chosen on the valid split");
+    .caption(if report.findings.is_some() {
+        "Thresholds for each class against all others, chosen on the valid split; report.json has \
+         those of all rules"
+    } else {
+        "Thresholds for each class against all others, chosen on the valid split"
+    });
     let shown = largest_classes(
         report.per_class.iter().map(|class| class.support),
         MAX_CLASSES_WITH_THRESHOLDS,
@@ -417,6 +462,11 @@ fn thresholds(report: &Report) -> Section {
     let names: HashSet<&str> =
         shown.iter().map(|class| report.per_class[*class].class_name.as_str()).collect();
     let points = report.operating_points.iter();
+    // A detector's rules are many; the page has room for the first.
+    let is_shown = |point: &&OperatingPoint<Interval>| {
+        report.findings.is_none() || point.rule == OperatingRule::Youden
+    };
+    let points = points.filter(is_shown);
     for point in points.filter(|point| names.contains(point.class_name.as_str())) {
         table.push([
             TableCell::new(&point.class_name),

@@ -111,16 +111,17 @@ impl<'a> View<'a> {
         if let Some(point) = findings.first_point() {
             let scores = &point.scores;
             let number = |share: f64, of: u64| count((share * of as f64).round() as u64);
+            let alarms = (scores.false_alarms.value * self.images as f64).round() as u64;
             let alarms = format!(
-                "{} false alarms on {images}: {} an image",
-                number(scores.false_alarms.value, self.images),
+                "{} on {images}, {} an image",
+                counted(alarms, "false alarm", "false alarms"),
                 with_interval(&scores.false_alarms)
             );
             sentences.push(if self.objects == 0 {
                 format!("On the {split} split, which has no objects, the detector gives {alarms}.")
             } else {
                 format!(
-                    "On the {split} split the detector finds {} of {objects} ({}) with {alarms}.",
+                    "On the {split} split the detector finds {} of {objects}, {}, with {alarms}.",
                     number(scores.objects_found.value, self.objects),
                     with_interval(&scores.objects_found),
                 )
@@ -131,20 +132,20 @@ impl<'a> View<'a> {
                 ""
             };
             sentences.push(format!(
-                "That is with boxes of at least {}, {} on the {} split{own}.",
+                "That is with boxes of a score of at least {}, {} on the {} split{own}.",
                 three_digits(f64::from(point.threshold)),
                 chosen_in_words(point.rule),
                 findings.chosen_on
             ));
             if findings.images_with > 0 && findings.images_without > 0 {
                 sentences.push(format!(
-                    "Such a box is on {} of the {} with an object (sensitivity) and on none of {} \
-                     of the {} without one (specificity); by its highest score alone an image with \
-                     an object is told from one without with an AUROC of {}.",
-                    with_interval(&scores.sensitivity),
+                    "Of the {} with an object {} have such a box (sensitivity), and of the {} \
+                     without one {} have none (specificity). The highest scores of the images \
+                     separate the two with an AUROC of {}.",
                     counted(findings.images_with, "image", "images"),
-                    with_interval(&scores.specificity),
+                    with_interval(&scores.sensitivity),
                     count(findings.images_without),
+                    with_interval(&scores.specificity),
                     with_interval(&findings.auroc)
                 ));
             }
@@ -210,7 +211,7 @@ pub(crate) fn rule_in_words(rule: OperatingRule) -> String {
         OperatingRule::Youden => "best separation".into(),
         OperatingRule::Sensitivity(wanted) => format!("sensitivity {}", percent(wanted)),
         OperatingRule::Specificity(wanted) => format!("specificity {}", percent(wanted)),
-        OperatingRule::FalseAlarms(rate) => format!("{rate} false alarms an image"),
+        OperatingRule::FalseAlarms(rate) => format!("false alarms an image: {rate}"),
     }
 }
 
@@ -227,7 +228,8 @@ fn chosen_in_words(rule: OperatingRule) -> String {
             format!("the lowest threshold with a specificity of {}", percent(wanted))
         }
         OperatingRule::FalseAlarms(rate) => {
-            format!("the lowest threshold with at most {rate} false alarms an image")
+            let noun = if rate == 1.0 { "false alarm" } else { "false alarms" };
+            format!("the lowest threshold with at most {rate} {noun} an image")
         }
     }
 }
