@@ -123,7 +123,7 @@ fn a_damaged_manifest_is_refused_in_words() {
     ] {
         fs::write(&path, content).unwrap();
         let ended = project.run("resize", &[]);
-        let advice = "; run the stage that makes it again with --force\n";
+        let advice = "; run ossify-ingest again with --force\n";
         ended.fails_with(1, &["tables/manifest.json: damaged: ", words, advice]);
         assert_eq!(ended.stderr().lines().count(), 1, "{}", ended.stderr());
     }

@@ -89,10 +89,11 @@ fn variables_that_are_not_utf8_are_refused_where_they_are_read_and_else_do_no_ha
         command.env(name, odd);
         Ended::of("prune", command)
     };
+    const NOTHING: &str = "there is no work folder s3://hospital/work";
     for name in ["LS_COLORS", "GOOGLE_SERVICE_ACCOUNT", "PATH"] {
-        run(OsStr::new(name)).success();
+        run(OsStr::new(name)).fails_with(1, &[NOTHING]);
     }
-    run(odd).success();
+    run(odd).fails_with(1, &[NOTHING]);
     for name in ["AWS_SECRET_ACCESS_KEY", "AWS_REGION", "https_proxy", "OSSIFY__STORAGE__RETRIES"] {
         run(OsStr::new(name)).fails_with(2, &[name, "UTF-8"]);
     }

@@ -527,7 +527,7 @@ mod tests {
             "one part is not there (1/6); run ossify-test --partition 1/6 first\n",
             "2 parts are made by another version of ossify (3/6, 4/6); \
              run ossify-test --partition 3/6, and so on, again\n",
-            "manifest.json: damaged: it is cut short; run the stage that makes it again",
+            "manifest.json: damaged: it is cut short; run ossify-test --partition 5/6 again",
             "part 6/6 was made with another configuration or run",
         ] {
             assert!(error.contains(reason), "{reason} is not in {error}");

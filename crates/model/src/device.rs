@@ -195,6 +195,7 @@ pub fn keep_waiting_threads_short() {
         use std::os::unix::process::CommandExt as _;
         let mut arguments = std::env::args_os();
         let name = arguments.next().unwrap_or_else(|| program.clone().into());
+        ossify_process::close_stdout_again();
         // It returns only where it fails.
         let _failed = std::process::Command::new(program)
             .arg0(name)

@@ -302,7 +302,7 @@ fn the_program_prints_what_it_planted_and_does_nothing_twice() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{too_many}: {error}");
         assert!(
-            error.contains("between 1 and 10000000") || error.contains("18446744073709551615"),
+            error.contains("between 20 and 10000000") || error.contains("18446744073709551615"),
             "{error}"
         );
     }

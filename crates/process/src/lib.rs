@@ -16,7 +16,7 @@ mod signals;
 mod standard_output;
 
 pub use allocator::Allocator;
-pub use standard_output::stdout_was_closed;
+pub use standard_output::{close_stdout_again, stdout_was_closed};
 
 /// Makes limits of the process errors in words, with exit code 1: too little address space to begin
 /// (`ulimit -v`), a write that makes a file larger than `ulimit -f` allows, and memory that is

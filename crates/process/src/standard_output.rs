@@ -25,6 +25,15 @@ extern "C" fn look(
     WAS_CLOSED.store(is_closed, Ordering::Relaxed);
 }
 
+/// Closes standard output again where the program was started with it closed, for a program that
+/// starts itself anew.
+pub fn close_stdout_again() {
+    if stdout_was_closed() {
+        // SAFETY: nothing was ever written there, and what Rust opened in its place is dropped.
+        unsafe { libc::close(libc::STDOUT_FILENO) };
+    }
+}
+
 /// Whether the program was started with standard output closed, so that what it prints is lost.
 pub fn stdout_was_closed() -> bool {
     WAS_CLOSED.load(Ordering::Relaxed)

@@ -473,10 +473,10 @@ fn remove_without_tensor(
     }
     let shards = context.out.shards();
     let manifest = Manifest::read(&shards)?;
-    let Some(issues) = manifest.as_ref().and_then(|manifest| manifest.file(ISSUES)) else {
+    let Some(manifest) = manifest.filter(|manifest| manifest.file(ISSUES).is_some()) else {
         return Ok(());
     };
-    issues.verify(&shards)?;
+    Inputs::declare(&shards, &manifest, [ISSUES])?.verify()?;
     for rows in TableReader::<IssueRow>::open(shards.join(ISSUES))? {
         for row in rows? {
             images.remove(row.path.as_str());
