@@ -287,11 +287,10 @@ mod tests {
     const NEAR: [f32; 4] = [0.25, 0.0, 0.75, 0.5];
     const AWAY: [f32; 4] = [0.75, 0.75, 1.0, 1.0];
 
-    fn froc(
-        hit: HitRule,
-        classes: ClassRule,
-        images: &[(&[(u16, [f32; 4])], &[(u16, f32, [f32; 4])])],
-    ) -> Froc {
+    /// Class and edges of each object, and class, score and edges of each detection.
+    type Image<'a> = (&'a [(u16, [f32; 4])], &'a [(u16, f32, [f32; 4])]);
+
+    fn froc(hit: HitRule, classes: ClassRule, images: &[Image<'_>]) -> Froc {
         let mut builder = FrocBuilder::new(hit, classes);
         for (truths, detections) in images {
             let truths: Vec<Truth> = truths
@@ -342,8 +341,7 @@ mod tests {
 
     #[test]
     fn classes_count_as_the_caller_asks() {
-        let images: &[(&[(u16, [f32; 4])], &[(u16, f32, [f32; 4])])] =
-            &[(&[(0, HERE), (1, AWAY)], &[(1, 0.9, HERE), (1, 0.8, AWAY)])];
+        let images: &[Image<'_>] = &[(&[(0, HERE), (1, AWAY)], &[(1, 0.9, HERE), (1, 0.8, AWAY)])];
         let at = |classes| {
             let point = froc(HitRule::Iou50, classes, images).at_threshold(0.0, &[1]);
             (point.sensitivity, point.false_alarms)
@@ -356,8 +354,7 @@ mod tests {
 
     #[test]
     fn a_centre_on_the_edge_of_a_box_is_in_it() {
-        let images: &[(&[(u16, [f32; 4])], &[(u16, f32, [f32; 4])])] =
-            &[(&[(0, HERE)], &[(0, 0.9, NEAR)])];
+        let images: &[Image<'_>] = &[(&[(0, HERE)], &[(0, 0.9, NEAR)])];
         let at = |hit| froc(hit, ClassRule::Any, images).at_threshold(0.0, &[1]).sensitivity;
         assert_eq!((at(HitRule::Iou50), at(HitRule::CentreInBox)), (0.0, 1.0));
     }

@@ -117,7 +117,7 @@ fn a_saved_network_is_the_same_network_on_every_device() {
             assert_eq!(weights::load_metadata(&path).unwrap(), description);
             let run = |classifier: &Network| {
                 let output = said(
-                    &classifier,
+                    classifier,
                     input::to_input(bytes.clone(), shape, &device, config.normalization, 64)
                         .unwrap(),
                 );

@@ -476,7 +476,7 @@ fn is_sound(block: &Block, bytes: &[u8]) -> bool {
             buffers.iter().all(|buffer| ends_inside(buffer.offset(), buffer.length()))
                 && buffers.len() > ID_ENDS_BUFFER
                 && unpacked_bytes(
-                    &bytes.get(body_start..).unwrap_or_default(),
+                    bytes.get(body_start..).unwrap_or_default(),
                     buffers.get(ID_ENDS_BUFFER),
                     batch.compression().is_some(),
                 )

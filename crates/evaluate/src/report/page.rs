@@ -181,7 +181,8 @@ fn detection(report: &Report, figures: &[Figure]) -> Section {
         count(report.objects),
         count(report.images)
     ));
-    let rows: [(&str, fn(&FrocScores<Interval>) -> &Interval); 8] = [
+    type Sensitivity = fn(&FrocScores<Interval>) -> &Interval;
+    let rows: [(&str, Sensitivity); 8] = [
         ("1/8", |froc| &froc.at_eighth),
         ("1/4", |froc| &froc.at_quarter),
         ("1/2", |froc| &froc.at_half),

@@ -13,6 +13,7 @@ use crate::config::{HeadConfig, ModelConfig};
 
 /// The head of a network.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a network has one head")]
 pub enum Head {
     /// One class and one box.
     Classifier(ClassifierHead),

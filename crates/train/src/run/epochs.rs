@@ -343,6 +343,7 @@ const OTHER_HEAD: &str =
     "the network's head is not that of train.task; this is a defect of ossify-train";
 
 /// What is counted of a batch, still on the device.
+#[expect(clippy::large_enum_variant, reason = "there is one of a batch")]
 enum Said {
     Classifier(ClassifierOutput),
     Detector(Terms),

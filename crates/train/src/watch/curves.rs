@@ -1,6 +1,9 @@
 use ossify_contract::{EpochMetrics, SplitMetrics};
 use ossify_page::{LineChart, Svg};
 
+/// A score of a split, where its network has it.
+type Score = fn(&SplitMetrics) -> Option<f64>;
+
 /// `curves.svg`: what was minimised, accuracy, overlap and learning rate over the epochs.
 pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
     let chart = |title: &str, name: &str, pick: fn(&SplitMetrics) -> Option<f64>| {
@@ -23,7 +26,7 @@ pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
         chart("Classification loss", "loss", |metrics| Some(metrics.classification_loss)).svg(),
         chart("Box loss", "loss", |metrics| Some(metrics.box_loss)).svg(),
     ];
-    let scores: [(&str, &str, fn(&SplitMetrics) -> Option<f64>); 5] = [
+    let scores: [(&str, &str, Score); 5] = [
         ("Accuracy", "share right", |metrics| metrics.accuracy),
         ("Mean IoU", "IoU", |metrics| metrics.mean_iou),
         ("Average precision at IoU 0.5", "AP50", |metrics| metrics.ap50),

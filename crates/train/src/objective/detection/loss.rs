@@ -140,7 +140,7 @@ impl DetectionLoss {
         let (mut rows, mut wanted, mut weights) = (Vec::new(), Vec::new(), Vec::new());
         for (image, (positives, objects)) in positives.iter().zip(objects).enumerate() {
             for positive in positives {
-                rows.push((image * cells + positive.cell) as i64);
+                rows.push(i64::try_from(image * cells + positive.cell).unwrap_or(i64::MAX));
                 wanted.extend(objects[positive.object].unit_box.to_array());
                 weights.push(single(positive.target));
             }
