@@ -5,9 +5,10 @@
 //!     --network--> loss --optimiser--> checkpoint, metrics
 //! ```
 //!
-//! Order, augmentation and dropout are pure functions of (seed, epoch, sample) or (seed, step), so
-//! a checkpoint needs no state of any generator: a run that was killed and started again ends with
-//! the bytes of one that was left alone.
+//! Order, augmentation and dropout are pure functions of (seed, epoch, sample) or (seed, step), and
+//! what a mosaic is made of also of the samples of its batch, so a checkpoint needs no state of any
+//! generator: a run that was killed and started again ends with the bytes of one that was left
+//! alone.
 
 #![warn(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 #![cfg_attr(

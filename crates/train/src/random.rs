@@ -19,6 +19,10 @@ pub enum Purpose {
     Weights,
     /// Which backgrounds an epoch draws.
     Background,
+    /// Which samples are mosaics, and of what.
+    Mosaic,
+    /// Which samples are mixed, and with what.
+    Mixup,
 }
 
 /// 64 random bits as a pure function of its arguments: nothing to save, nothing to restore.

@@ -78,6 +78,29 @@ fn what_does_not_fit_together_is_a_usage_error() {
     );
     refused(&work, &["loss.classification_weight=0", "loss.box_weight=0"], 2, "nothing to learn");
     refused(&work, &["mode=\"frozen\""], 2, "so images cannot vary");
+    for key in ["mosaic", "mixup"] {
+        refused(
+            &work,
+            &[&format!("augment.{key}=0.5")],
+            2,
+            &format!(
+                "train.augment.{key} makes samples of several images, and with train.task = \
+                 \"classify\" each has one object: set it to 0, or train.task = \"detect\""
+            ),
+        );
+        refused(
+            &work,
+            &["task=\"detect\"", &format!("augment.{key}=1.5")],
+            2,
+            &format!("train.augment.{key} = 1.5: it should lie between 0 and 1"),
+        );
+    }
+    refused(
+        &work,
+        &["augment.plain_share=-0.1"],
+        2,
+        "train.augment.plain_share = -0.1: it should lie between 0 and 1",
+    );
     refused(&work, &["model.input_px=8"], 2, "needs at least");
     refused(&work, &["optimiser=\"sgd\""], 2, "did you mean the table [train.optimizer]?");
 }

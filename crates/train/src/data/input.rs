@@ -46,7 +46,7 @@ impl InputMaker {
         let bytes = pixels::upload(bytes.clone(), shape, &self.device)?;
         // Before the device has work, for which another copy would wait.
         let changes = (!batch.changes.is_empty())
-            .then(|| self.augmenter.upload(&batch.changes, &self.device));
+            .then(|| self.augmenter.upload(&batch.changes, &batch.compositions, &self.device));
         let images = pixels::shrink(bytes, self.input_px)?;
         Ok(match changes {
             None => images,

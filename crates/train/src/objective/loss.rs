@@ -194,7 +194,9 @@ mod tests {
                 .into_iter()
                 .map(|unit_box| Truth { class: 0, unit_box: unit_box.into() })
                 .collect(),
+            object_weights: Vec::new(),
             changes: Vec::new(),
+            compositions: Vec::new(),
             digest: 0,
         }
     }

@@ -200,7 +200,9 @@ mod tests {
             inputs: Inputs::Features(Vec::new()),
             objects: vec![object(2, [0.1, 0.2, 0.5, 0.6]), object(0, [0.0, 0.0, 1.0, 1.0])],
             object_counts: vec![1; 2],
+            object_weights: Vec::new(),
             changes: Vec::new(),
+            compositions: Vec::new(),
             digest: 0,
         }
     }

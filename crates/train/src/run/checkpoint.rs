@@ -29,6 +29,9 @@ pub struct RunState {
     pub scores: Scores,
     /// Of all batches so far.
     pub batches_digest: u64,
+    /// The epoch from which on samples are neither mosaics nor mixed, once it has begun.
+    #[serde(default)]
+    pub plain_from: Option<u32>,
     /// Steps of the optimiser, which each phase starts at 0.
     pub optimiser_steps: u64,
     /// When the run began, seconds since 1970.

@@ -54,6 +54,13 @@ impl Training<'_> {
         let epoch = session.state.epoch + 1;
         let phase = *phase_of(self.phases, epoch).context("a run without phases")?;
         let (started, is_whole) = (Instant::now(), session.state.batches == 0);
+        if is_whole && stopping::begins_plain_end(self.settings, &session.state) {
+            session.state.plain_from = Some(epoch);
+            self.reporter.say(format_args!(
+                "from epoch {epoch} on there are no mosaics and no mixed images \
+                 (train.augment.plain_share)"
+            ));
+        }
         if is_whole && epoch == phase.first_epoch {
             session.optimiser = Optimiser::new(Recipe::new(self.settings));
             session.state.optimiser_steps = 0;
@@ -111,6 +118,7 @@ impl Training<'_> {
         progress: &Progress,
     ) -> Result<f64> {
         let source = self.train.of(phase, self.settings.task)?;
+        let source = if session.state.plain_from.is_some() { source.plain() } else { source };
         let recipe = PassRecipe {
             sampler: self.settings.sampler.kind,
             batch_size: self.settings.batch_size,

@@ -35,6 +35,14 @@ pub fn check_settings(settings: &TrainSettings) -> Result<ModelConfig, StageErro
                 .into(),
         );
     }
+    for (key, share) in [("mosaic", settings.augment.mosaic), ("mixup", settings.augment.mixup)] {
+        if settings.task == Task::Classify && share > 0.0 {
+            return usage(format!(
+                "train.augment.{key} makes samples of several images, and with train.task = \
+                 \"classify\" each has one object: set it to 0, or train.task = \"detect\""
+            ));
+        }
+    }
     if settings.task == Task::Classify
         && settings.mode == TrainMode::Frozen
         && Augmentation::new(settings, 0).is_on()
@@ -204,7 +212,7 @@ pub struct Fingerprints {
 ///
 /// A run of the same recipe that is to end later goes on where the one before ended. With the
 /// cosine schedule the number of epochs decides the rate of each step, so there it is a part of the
-/// recipe.
+/// recipe. Where mosaics and mixed images end before the run, all that decides when is.
 ///
 /// # Errors
 /// Fails where the weight file cannot be read.
@@ -225,8 +233,12 @@ pub fn fingerprints(context: &Context, tables: &Inputs, shards: &Inputs) -> Resu
         if let Some((bytes, hash)) = weights {
             fingerprint.add(bytes.to_le_bytes()).add(hash.to_le_bytes());
         }
-        if settings.schedule.kind == Schedule::Cosine {
+        let ends_plain = settings.augment.ends_plain();
+        if settings.schedule.kind == Schedule::Cosine || ends_plain {
             fingerprint.add(settings.epochs.to_le_bytes());
+        }
+        if ends_plain {
+            fingerprint.add(settings.stopping.max_minutes.to_le_bytes());
         }
         fingerprint.finish()
     };

@@ -83,6 +83,19 @@ pub fn reason_to_stop(
     rule_to_stop(settings, phases, &state.metrics)
 }
 
+/// Whether the next epoch is the first of those at the end of a run that have neither mosaics nor
+/// mixed images: it would end in the last `train.augment.plain_share` of the epochs, or of the
+/// time.
+pub fn begins_plain_end(settings: &TrainSettings, state: &RunState) -> bool {
+    let share = settings.augment.plain_share;
+    // Less by what the product may be off, so that a twentieth of 20 epochs is one.
+    let plain_epochs = (f64::from(settings.epochs) * share - 1e-9).ceil();
+    let is_last = f64::from(settings.epochs.saturating_sub(state.epoch)) <= plain_epochs;
+    let limit = settings.stopping.max_minutes * 60.0;
+    let is_late = limit > 0.0 && state.elapsed_secs + state.epoch_secs > limit * (1.0 - share);
+    settings.augment.ends_plain() && state.plain_from.is_none() && (is_last || is_late)
+}
+
 /// Where a run that has gone on would have ended by its rules, time left out, and why: an epoch
 /// before the last step of its state.
 pub fn earlier_end(
@@ -229,6 +242,53 @@ mod tests {
             "1 min 33 s have passed, another epoch would end after train.stopping.max_minutes = 2.0"
         );
         assert_eq!(reason(state(&[0.1, 0.2, 0.3, 0.4, 0.5], 0.5, 10.0)), "all 5 epochs done");
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_plain_by_epochs_and_by_time() {
+        let plain_from = |settings: &TrainSettings, epoch_secs: f64| {
+            (1..=settings.epochs).find(|epoch| {
+                let done = f64::from(epoch - 1);
+                let state = RunState {
+                    epoch: epoch - 1,
+                    elapsed_secs: done * epoch_secs,
+                    epoch_secs: if done > 0.0 { epoch_secs } else { 0.0 },
+                    ..Default::default()
+                };
+                begins_plain_end(settings, &state)
+            })
+        };
+        let mut settings = TrainSettings { epochs: 20, ..Default::default() };
+        assert_eq!(plain_from(&settings, 1.0), None, "there is nothing to end");
+        settings.augment.mosaic = 0.5;
+        for (epochs, share, first) in [
+            (20, 0.05, Some(20)),
+            (20, 0.1, Some(19)),
+            (30, 0.1, Some(28)),
+            (21, 0.1, Some(19)),
+            (300, 0.05, Some(286)),
+            (1, 0.05, Some(1)),
+            (10, 1.0, Some(1)),
+            (10, 0.0, None),
+        ] {
+            settings.epochs = epochs;
+            settings.augment.plain_share = share;
+            assert_eq!(plain_from(&settings, 1.0), first, "{share} of {epochs}");
+        }
+        // Ten minutes, of which the last one is plain; whichever end comes first.
+        settings.stopping.max_minutes = 10.0;
+        settings.augment.plain_share = 0.1;
+        settings.epochs = 1000;
+        assert_eq!(plain_from(&settings, 6.0), Some(91));
+        // Each epoch takes more than the minute: the last that is begun.
+        assert_eq!(plain_from(&settings, 120.0), Some(5));
+        settings.epochs = 50;
+        assert_eq!(plain_from(&settings, 6.0), Some(46));
+        settings.augment.mosaic = 0.0;
+        settings.augment.mixup = 0.5;
+        assert_eq!(plain_from(&settings, 6.0), Some(46));
+        let begun = RunState { epoch: 47, plain_from: Some(46), ..Default::default() };
+        assert!(!begins_plain_end(&settings, &begun));
     }
 
     #[test]

@@ -20,5 +20,21 @@ table! {
         noise: f64 [Output] = 0.0 => |v| between(v, 0.0, 1.0);
         /// Side of a black square that hides part of each sample, share of the side.
         cutout: f64 [Output] = 0.0 => |v| between(v, 0.0, 0.9);
+        /// Share of a detector's samples that are mosaics: quarters of four images of the batch
+        /// around a random point.
+        mosaic: f64 [Output] = 0.0 => |v| between(v, 0.0, 1.0);
+        /// Share of a detector's samples that another one of the batch is blended into; the objects
+        /// of both count, by their images' shares.
+        mixup: f64 [Output] = 0.0 => |v| between(v, 0.0, 1.0);
+        /// Share of the run at its end, of `train.epochs` and of `train.stopping.max_minutes`, in
+        /// which mosaic and mixup are off.
+        plain_share: f64 [Output] = 0.05 => |v| between(v, 0.0, 1.0);
+    }
+}
+
+impl AugmentSettings {
+    /// Whether samples are made of several images, and no longer at the end of the run.
+    pub fn ends_plain(&self) -> bool {
+        (self.mosaic > 0.0 || self.mixup > 0.0) && self.plain_share > 0.0
     }
 }

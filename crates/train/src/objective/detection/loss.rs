@@ -18,7 +18,8 @@ use crate::rounding::single;
 /// Quality focal loss (Li et al., "Generalized Focal Loss", 2020): |target - score|^γ times their
 /// cross-entropy. The target is what [`Assigner`] says of a cell that answers for an object, of its
 /// class, and 0 everywhere else. Boxes are weighted by these targets, as in TOOD (Feng et al.
-/// 2021).
+/// 2021). Of an object of a mixed image the target is multiplied by the image's share, as Zhang et
+/// al. ("Bag of Freebies for Training Object Detection Neural Networks", 2019) weight losses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DetectionLoss {
     /// Which cells answer.
@@ -90,7 +91,14 @@ impl DetectionLoss {
     pub fn of(&self, output: &DetectorOutput, said: &HostOutput, batch: &Batch) -> Terms {
         let objects: Vec<&[Truth]> = batch.objects_of_samples().collect();
         let said: Vec<Said<'_>> = said.images().collect();
-        let positives = self.assigner.assign(&said, &objects, &centres(&output.sides));
+        let mut positives = self.assigner.assign(&said, &objects, &centres(&output.sides));
+        let mut first_object = 0;
+        for (positives, count) in positives.iter_mut().zip(&batch.object_counts) {
+            for positive in positives {
+                positive.target *= batch.object_weight(first_object + positive.object);
+            }
+            first_object += count;
+        }
         let sum: f64 = positives.iter().flatten().map(|positive| positive.target).sum();
         // As the paper's code has it: a batch without objects is not divided by next to nothing.
         let normaliser = sum.max(1.0);
