@@ -6,10 +6,10 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Work, text, timeless};
+use common::{Work, model, reaches, step_of, text, timeless};
 use safetensors::SafeTensors;
 
 /// Everything whose state could be lost: balanced sampling, augmentation, dropout, plateaus,
@@ -33,26 +33,6 @@ const RECIPE: [&str; 17] = [
     "checkpoint.every_steps=1",
     "--quiet",
 ];
-
-fn step_of(work: &Work) -> u64 {
-    work.last_state().map_or(0, |state| state["step"].as_u64().unwrap())
-}
-
-/// Waits until the run has come to a step; false where it ended before.
-fn reaches(child: &mut Child, work: &Work, step: u64) -> bool {
-    while step_of(work) < step {
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success());
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    true
-}
-
-fn model(work: &Work) -> Vec<u8> {
-    std::fs::read(work.run_folder().join("model.safetensors")).unwrap()
-}
 
 /// Kills a run ten times at steps that a generator draws, and compares it with an undisturbed one.
 fn killed_ten_times(recipe: &[&str], mut random: u64) {

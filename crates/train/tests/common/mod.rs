@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use ossify_contract::{
     Action, ClassRow, EpochMetrics, ImageRow, ImageStatus, IssueRow, ObjectRow, Publication, Row,
@@ -17,15 +18,36 @@ pub const SIDE: u32 = 32;
 pub const STRETCH: Transform =
     Transform { scale_x: 0.5, scale_y: 0.5, offset_x: 0.0, offset_y: 0.0 };
 
-/// A work folder with tables and shards of small pictures: a bright square on the left or on the
-/// right, one class each.
+/// An object of a picture, pixels.
+#[derive(Clone, Copy)]
+pub struct Square {
+    pub class: usize,
+    pub left: usize,
+    pub top: usize,
+    pub side: usize,
+    pub gray: u8,
+}
+
+/// A work folder with tables and shards of small pictures.
 pub struct Work {
     folder: tempfile::TempDir,
+    /// The objects of the picture of each number.
+    scene: fn(usize) -> Vec<Square>,
 }
 
 impl Work {
+    /// Pictures of a bright square on the left or on the right, one class each.
     pub fn new(train: usize, valid: usize) -> Self {
-        let work = Work { folder: tempfile::tempdir().unwrap() };
+        Self::of(one_square, train, valid)
+    }
+
+    /// Pictures of none to three squares, whose gray is their class.
+    pub fn of_many(train: usize, valid: usize) -> Self {
+        Self::of(many_squares, train, valid)
+    }
+
+    fn of(scene: fn(usize) -> Vec<Square>, train: usize, valid: usize) -> Self {
+        let work = Work { folder: tempfile::tempdir().unwrap(), scene };
         let images: Vec<(Split, usize)> = (0..train)
             .map(|i| (Split::Train, i))
             .chain((0..valid).map(|i| (Split::Valid, i)))
@@ -51,9 +73,7 @@ impl Work {
 
     /// Bytes of each tensor of the run's model, by name.
     pub fn tensors(&self) -> BTreeMap<String, Vec<u8>> {
-        let bytes = std::fs::read(self.run_folder().join("model.safetensors")).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec())).collect()
+        tensors(&self.run_folder().join("model.safetensors"))
     }
 
     /// State in the last checkpoint of the one run that there is; `None` before its first.
@@ -116,26 +136,33 @@ impl Work {
             bytes: 1,
             exif_orientation: 1,
             source_stem: i.to_string(),
-            status: ImageStatus::Labelled,
-            object_count: 1,
+            status: match (self.scene)(*i).len() {
+                0 => ImageStatus::Background,
+                _ => ImageStatus::Labelled,
+            },
+            object_count: i32::try_from((self.scene)(*i).len()).unwrap(),
             issue_count: 0,
         });
-        let object_rows = images.iter().map(|(split, i)| {
-            let (x, y) = corner(*i);
+        let scenes = images.iter().flat_map(|(split, i)| {
+            (1..).zip((self.scene)(*i)).map(move |(line, square)| (*split, *i, line, square))
+        });
+        let object_rows = scenes.map(|(split, i, line, square)| {
+            let Square { class, left, top, side, .. } = square;
+            let share = |edge: usize| edge as f32 / SIDE as f32;
             ObjectRow {
-                image_id: image_id(*split, *i),
-                split: *split,
-                line: 1,
-                class_id: (*i % 2) as i16,
-                class_name: format!("class {}", i % 2),
-                class_index: Some((*i % 2) as i16),
+                image_id: image_id(split, i),
+                split,
+                line,
+                class_id: class as i16,
+                class_name: format!("class {class}"),
+                class_index: Some(class as i16),
                 shape: Shape::Box,
                 vertices: None,
-                xmin: x as f32 / SIDE as f32,
-                ymin: y as f32 / SIDE as f32,
-                xmax: (x + 8) as f32 / SIDE as f32,
-                ymax: (y + 8) as f32 / SIDE as f32,
-                area: 0.0625,
+                xmin: share(left),
+                ymin: share(top),
+                xmax: share(left + side),
+                ymax: share(top + side),
+                area: share(side) * share(side),
                 repaired: false,
             }
         });
@@ -196,9 +223,9 @@ impl Work {
                 )
                 .unwrap();
                 for i in part {
-                    let row =
-                        ShardRow::new(image_id(split, *i), (64, 64), transform(*i), &picture(*i));
-                    writer.write(&[row], picture(*i)).unwrap();
+                    let picture = picture(*i, &(self.scene)(*i));
+                    let row = ShardRow::new(image_id(split, *i), (64, 64), transform(*i), &picture);
+                    writer.write(&[row], picture).unwrap();
                 }
                 files.push(writer.finish(&name).unwrap());
             }
@@ -239,18 +266,33 @@ pub fn image_id(split: Split, i: usize) -> String {
 }
 
 /// Odd images have their square on the right.
-fn corner(i: usize) -> (usize, usize) {
-    (2 + (i * 5) % 7 + 14 * (i % 2), 2 + (i * 3) % 20)
+fn one_square(i: usize) -> Vec<Square> {
+    let (left, top) = (2 + (i * 5) % 7 + 14 * (i % 2), 2 + (i * 3) % 20);
+    vec![Square { class: i % 2, left, top, side: 8, gray: 220 }]
 }
 
-fn picture(i: usize) -> Vec<u8> {
+/// Each in a quarter of its own.
+fn many_squares(i: usize) -> Vec<Square> {
+    (0..i % 4)
+        .map(|number| {
+            let (quarter, class) = ((i / 4 + number) % 4, (i / 4 + number) % 2);
+            let side = 8 + (i * 7 + number) % 4;
+            let [left, top] = [(quarter % 2, 5), (quarter / 2, 3)]
+                .map(|(half, step)| 16 * half + (i * step + number) % (17 - side));
+            Square { class, left, top, side, gray: [230, 130][class] }
+        })
+        .collect()
+}
+
+fn picture(i: usize, squares: &[Square]) -> Vec<u8> {
     let side = SIDE as usize;
-    let (left, top) = corner(i);
     let mut pixels: Vec<u8> =
         (0..side * side * 3).map(|p| ((p * 31 + i * 17) % 40) as u8).collect();
-    for y in top..top + 8 {
-        for x in left..left + 8 {
-            pixels[(y * side + x) * 3..][..3].fill(220);
+    for square in squares {
+        for y in square.top..square.top + square.side {
+            for x in square.left..square.left + square.side {
+                pixels[(y * side + x) * 3..][..3].fill(square.gray);
+            }
         }
     }
     pixels
@@ -258,6 +300,34 @@ fn picture(i: usize) -> Vec<u8> {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes of each tensor of a file, by name.
+pub fn tensors(file: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = std::fs::read(file).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    file.iter().map(|(name, tensor)| (name.to_owned(), tensor.data().to_vec())).collect()
+}
+
+/// The step of the run's last checkpoint.
+pub fn step_of(work: &Work) -> u64 {
+    work.last_state().map_or(0, |state| state["step"].as_u64().unwrap())
+}
+
+/// Waits until the run has come to a step; false where it ended before.
+pub fn reaches(child: &mut Child, work: &Work, step: u64) -> bool {
+    while step_of(work) < step {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+pub fn model(work: &Work) -> Vec<u8> {
+    std::fs::read(work.run_folder().join("model.safetensors")).unwrap()
 }
 
 /// Without what differs between equal runs.
