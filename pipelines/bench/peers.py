@@ -5,7 +5,6 @@ and the peak memory of the process, MiB."""
 
 import contextlib
 import glob
-import io
 import os
 import resource
 import shutil
@@ -192,12 +191,11 @@ def evaluate_pycocotools(dataset):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(f"{dataset}/truth.json")
-        scoring = COCOeval(truth, truth.loadRes(f"{dataset}/results.json"), "bbox")
-        start = time.perf_counter()
-        scoring.evaluate()
-        scoring.accumulate()
+    truth = COCO(f"{dataset}/truth.json")
+    scoring = COCOeval(truth, truth.loadRes(f"{dataset}/results.json"), "bbox")
+    start = time.perf_counter()
+    scoring.evaluate()
+    scoring.accumulate()
     return time.perf_counter() - start
 
 
@@ -218,7 +216,6 @@ def over_images(dataset, work):
 
 if __name__ == "__main__":
     what, peer, dataset = sys.argv[1:]
-    print(
-        globals()[f"{what}_{peer}"](dataset),
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # peers print logs and progress
+        secs = globals()[f"{what}_{peer}"](dataset)
+    print(secs, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -19,6 +19,9 @@ use crate::boxes::{Detection, Truth};
 /// False alarms an image at which LUNA16 reads the curve.
 pub const FALSE_ALARM_RATES: [f64; 7] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0];
 
+/// Least number of marks of a block, the last one aside.
+const BLOCK: usize = 64;
+
 /// When a mark fits an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HitRule {
@@ -108,7 +111,14 @@ impl FrocBuilder {
         marks.iter_mut().for_each(|(score, ..)| *score += 0.0);
         marks.sort_by(|a, b| b.0.total_cmp(&a.0));
         let is_last = |at: usize| marks.get(at + 1).is_none_or(|next| next.0 != marks[at].0);
+        let mut blocks = Vec::new();
+        for end in (1..=marks.len()).filter(|end| is_last(end - 1)) {
+            if end == marks.len() || end - blocks.last().copied().unwrap_or(0) >= BLOCK {
+                blocks.push(end);
+            }
+        }
         Froc {
+            blocks,
             marks: (0..marks.len())
                 .map(|at| {
                     let (_, image, is_hit) = marks[at];
@@ -158,6 +168,8 @@ impl Mark {
 pub struct Froc {
     marks: Vec<Mark>,
     scores: Vec<f32>,
+    /// Where marks are cut into blocks, none within a tie: a resample compares once a block.
+    blocks: Vec<usize>,
     /// Images that have objects, and how many.
     truths: Vec<(u32, u32)>,
 }
@@ -189,14 +201,32 @@ impl Counts {
     }
 }
 
+/// What counts are shares of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    /// Images that were looked at.
+    pub images: u64,
+    /// Objects of the curve's classes.
+    pub objects: u64,
+}
+
+impl Totals {
+    fn point(self, threshold: f32, counts: Counts) -> FrocPoint {
+        FrocPoint {
+            threshold,
+            sensitivity: counts.hits as f64 / self.objects as f64,
+            false_alarms: counts.false_alarms as f64 / self.images as f64,
+        }
+    }
+}
+
 impl Froc {
     /// Images that have objects.
     pub fn images_with_objects(&self) -> impl Iterator<Item = u32> {
         self.truths.iter().map(|(image, _)| *image)
     }
 
-    /// Objects where image `i` counts `weights[i]` times.
-    pub fn objects(&self, weights: &[u32]) -> u64 {
+    fn objects(&self, weights: &[u32]) -> u64 {
         self.truths
             .iter()
             .map(|(image, count)| u64::from(weights[*image as usize]) * u64::from(*count))
@@ -206,26 +236,45 @@ impl Froc {
     /// Sensitivity at each of [`FALSE_ALARM_RATES`], where image `i` counts `weights[i]` times; NaN
     /// without objects.
     pub fn sensitivities(&self, weights: &[u32]) -> [f64; FALSE_ALARM_RATES.len()] {
-        let objects = self.objects(weights) as f64;
-        let images = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>() as f64;
+        self.sensitivities_of(self.totals(weights), weights)
+    }
+
+    /// [`Froc::sensitivities`] where the caller knows the weighted [`Froc::totals`].
+    pub fn sensitivities_of(
+        &self,
+        Totals { images, objects }: Totals,
+        weights: &[u32],
+    ) -> [f64; FALSE_ALARM_RATES.len()] {
+        // A count is above a share where it is above the share rounded down.
+        let limits = FALSE_ALARM_RATES.map(|rate| (rate * images as f64) as u64);
         let mut found = [0u64; FALSE_ALARM_RATES.len()];
-        let (mut counts, mut reached, mut at) = (Counts::default(), 0, 0);
-        for mark in &self.marks {
-            counts.add(*mark, weights);
-            if !mark.ends_a_tie() {
-                continue;
+        let (mut counts, mut at, mut start) = (Counts::default(), 0, 0);
+        for &end in &self.blocks {
+            let block = &self.marks[start..end];
+            start = end;
+            let mut after = counts;
+            block.iter().for_each(|mark| after.add(*mark, weights));
+            if after.false_alarms > limits[at] {
+                let mut reached = counts.hits;
+                for mark in block {
+                    counts.add(*mark, weights);
+                    if !mark.ends_a_tie() {
+                        continue;
+                    }
+                    while at < found.len() && counts.false_alarms > limits[at] {
+                        found[at] = reached;
+                        at += 1;
+                    }
+                    reached = counts.hits;
+                }
+                if at == found.len() {
+                    break;
+                }
             }
-            while at < found.len() && counts.false_alarms as f64 > FALSE_ALARM_RATES[at] * images {
-                found[at] = reached;
-                at += 1;
-            }
-            if at == found.len() {
-                break;
-            }
-            reached = counts.hits;
+            counts = after;
         }
-        found[at..].fill(reached);
-        found.map(|hits| hits as f64 / objects)
+        found[at..].fill(counts.hits);
+        found.map(|hits| hits as f64 / objects as f64)
     }
 
     /// What a threshold gives where image `i` counts `weights[i]` times.
@@ -233,7 +282,7 @@ impl Froc {
         let marks = self.scores.partition_point(|score| *score >= threshold);
         let mut counts = Counts::default();
         self.marks[..marks].iter().for_each(|mark| counts.add(*mark, weights));
-        self.point(threshold, counts, weights)
+        self.totals(weights).point(threshold, counts)
     }
 
     /// The lowest threshold with at most this many false alarms an image, over `images` images;
@@ -257,22 +306,20 @@ impl Froc {
     pub fn curve(&self, weights: &[u32]) -> Vec<FrocPoint> {
         let mut counts = Counts::default();
         let mut points = Vec::new();
+        let totals = self.totals(weights);
         for (mark, score) in self.marks.iter().zip(&self.scores) {
             counts.add(*mark, weights);
             if mark.ends_a_tie() {
-                points.push(self.point(*score, counts, weights));
+                points.push(totals.point(*score, counts));
             }
         }
         points
     }
 
-    fn point(&self, threshold: f32, counts: Counts, weights: &[u32]) -> FrocPoint {
-        let images: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        FrocPoint {
-            threshold,
-            sensitivity: counts.hits as f64 / self.objects(weights) as f64,
-            false_alarms: counts.false_alarms as f64 / images as f64,
-        }
+    /// Images and objects where image `i` counts `weights[i]` times.
+    pub fn totals(&self, weights: &[u32]) -> Totals {
+        let images = weights.iter().map(|weight| u64::from(*weight)).sum();
+        Totals { images, objects: self.objects(weights) }
     }
 }
 

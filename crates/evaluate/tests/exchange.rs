@@ -340,11 +340,18 @@ fn imported_predictions_are_scored_under_their_name_with_what_was_left_out() {
             .contains(&("left out by ossify-evaluate import: its image is not in the tables", 2)),
         "{excluded:?}"
     );
-    // Rows without probabilities are a detector's, to which an image without a row shows nothing.
+    // Rows without probabilities are a detector's, to which an image without a row shows nothing:
+    // its object is missed.
     assert!(
         excluded.iter().all(|(reason, _)| !reason.starts_with("no prediction")),
         "{excluded:?}"
     );
+    let findings = &report["findings"];
+    assert_eq!(
+        (findings["images_with"].as_u64(), findings["images_without"].as_u64()),
+        (Some(4), Some(2))
+    );
+    assert_eq!(report["detection"]["froc"]["any_class"]["at_8"]["value"], 0.0);
     // The newest predictions are still those of ossify-predict.
     assert_eq!(
         std::fs::read_to_string(folder.path().join("predictions/latest")).unwrap(),

@@ -77,6 +77,10 @@ impl HeatMap {
             .flatten()
             .filter(|v| v.is_finite())
             .fold(0.0, |max: f64, v| max.max(*v));
+        let (cell_width, cell_height) =
+            (px(side - 2.0).to_string(), px(row_height - 2.0).to_string());
+        let (value_x, value_y) =
+            (px(side / 2.0 - 1.0).to_string(), px(row_height / 2.0 + 3.0).to_string());
         let body = html! {
             text.axis-name x="0" y=(px(top - 8.0)) { (clean(&self.row_axis)) }
             text.axis-name x=(px(left)) y=(px(top + grid_height + 19.0)) {
@@ -98,15 +102,17 @@ impl HeatMap {
                     @let shade = if sum > 0.0 && value.is_finite() { (value / sum).clamp(0.0, 1.0)
                         } else { 0.0 };
                     @let x = left + c as f64 * side;
-                    rect.empty-cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0))
-                        height=(px(row_height - 2.0)) rx="3" {}
-                    rect.cell x=(px(x + 1.0)) y=(px(y + 1.0)) width=(px(side - 2.0))
-                        height=(px(row_height - 2.0)) rx="3" fill-opacity=(px(shade)) {
+                    g transform={ "translate(" (px(x + 1.0)) " " (px(y + 1.0)) ")" } {
                         title { (clean(&self.rows[r])) " → " (clean(column)) ": " (number(value))
                             @if self.shade_by_row { " (" (percent(shade)) " of the row)" } }
+                        rect.empty-cell width=(cell_width) height=(cell_height) rx="3" {}
+                        @if shade > 0.0 {
+                            rect.cell width=(cell_width) height=(cell_height) rx="3"
+                                fill-opacity=(px(shade)) {}
+                        }
+                        text class={ "value middle" @if shade > 0.8 { " on-dark" } }
+                            x=(value_x) y=(value_y) { (number(value)) }
                     }
-                    text class={ "value middle" @if shade > 0.8 { " on-dark" } } x=(px(x + side /
-                        2.0)) y=(px(y + row_height / 2.0 + 4.0)) { (number(value)) }
                 }
             }
         };

@@ -117,12 +117,13 @@ impl Run {
         let config = self.folder.join(CONFIG);
         let text =
             std::fs::read(&config).with_context(|| format!("cannot read {}", config.display()))?;
-        let trained = toml::from_slice::<Trained>(&text).ok();
-        let trained = trained.with_context(|| {
-            format!(
+        let trained = toml::from_slice::<Trained>(&text).map_err(|error| {
+            anyhow!(
                 "{} does not say how this version of ossify makes the tensors that the run was \
-                 trained on; train again with ossify-train, or name another run with predict.run",
-                config.display()
+                 trained on ({}); train again with ossify-train, or name another run with \
+                 predict.run",
+                config.display(),
+                error.message()
             )
         })?;
         Ok(trained.resize)

@@ -621,6 +621,7 @@ fn of_the_configuration_of_an_earlier_version_only_the_tensors_matter() {
     let output = work.predict(&images);
     fails(&output, 1, "train again with ossify-train, or name another run with predict.run");
     fails(&output, 1, "does not say how this version of ossify makes the tensors");
+    fails(&output, 1, "(missing field `filter`)");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use ossify_detection::average_precision::{
     ClassDetections, MeanPrecision, PrecisionRecall, THRESHOLDS, precision_recall,
 };
-use ossify_detection::froc::{ClassRule, Froc, HitRule};
+use ossify_detection::froc::{ClassRule, Froc, HitRule, Totals};
 use ossify_detection::ranking::{OperatingRates, Ranking};
 use rayon::prelude::*;
 
@@ -33,16 +33,16 @@ struct ImageCase {
     truth: u16,
     predicted: u16,
     in_top2: bool,
-    calibration: Option<Calibration>,
-    /// After temperature scaling.
-    scaled: Option<Calibration>,
 }
 
-struct Calibration {
+/// A labelled image whose prediction has probabilities.
+struct CalibrationCase {
+    image: u32,
+    is_right: bool,
+    bin: u8,
     log_loss: f64,
     brier: f64,
     confidence: f64,
-    bin: usize,
 }
 
 /// Everything that the scores of a split need, computed once, so that a resample is a pass over
@@ -51,6 +51,9 @@ pub struct Scorer {
     classes: usize,
     objects: Vec<ObjectCase>,
     images: Vec<ImageCase>,
+    calibration: Vec<CalibrationCase>,
+    /// After temperature scaling.
+    scaled: Vec<CalibrationCase>,
     rankings: Vec<Ranking>,
     detections: Vec<ClassDetections>,
     froc: Froc,
@@ -73,6 +76,7 @@ impl Scorer {
         let classes = data.class_names.len();
         let nothing = classes as u16;
         let (mut objects, mut images) = (Vec::with_capacity(data.truths.len()), Vec::new());
+        let (mut calibration, mut scaled) = (Vec::new(), Vec::new());
         for (i, image) in data.images.iter().enumerate() {
             let first = data.predictions_of(image).first();
             let predicted = first.map_or(nothing, |prediction| prediction.class);
@@ -106,23 +110,16 @@ impl Scorer {
                     )
                     .contains(&Some(truth.class)),
                 };
-                let of = |p: &[f64]| {
-                    Calibration::of(p, usize::from(truth.class), usize::from(predicted))
-                };
-                let calibration =
-                    probabilities.map(|p| of(&p.iter().map(|p| f64::from(*p)).collect::<Vec<_>>()));
-                let temperature = fitted.and_then(|fitted| fitted.temperature);
-                let scaled = probabilities
-                    .zip(temperature)
-                    .map(|(p, temperature)| of(&calibration::scaled(p, temperature)));
-                images.push(ImageCase {
-                    image: i as u32,
-                    truth: truth.class,
-                    predicted,
-                    in_top2,
-                    calibration,
-                    scaled,
-                });
+                if let Some(p) = probabilities {
+                    let of = |p: &[f64]| {
+                        let (truth, predicted) = (usize::from(truth.class), usize::from(predicted));
+                        CalibrationCase::of(i as u32, p, truth, predicted)
+                    };
+                    calibration.push(of(&p.iter().map(|p| f64::from(*p)).collect::<Vec<_>>()));
+                    let temperature = fitted.and_then(|fitted| fitted.temperature);
+                    scaled.extend(temperature.map(|value| of(&calibration::scaled(p, value))));
+                }
+                images.push(ImageCase { image: i as u32, truth: truth.class, predicted, in_top2 });
             }
         }
         let ranking = |class: usize| {
@@ -146,6 +143,8 @@ impl Scorer {
             classes,
             objects,
             images,
+            calibration,
+            scaled,
             rankings,
             detections: class_detections(data),
             froc: froc(data, HitRule::Iou50, ClassRule::Any),
@@ -255,14 +254,18 @@ impl Scorer {
             auroc: aurocs[class],
             mean_iou: iou_of_class[class],
         };
-        let of_class = |(curve, froc): (&Option<PrecisionRecall>, &Froc)| {
+        let images = weights.iter().map(|weight| u64::from(*weight)).sum();
+        let totals_of_class = |class| Totals { images, objects: counts.support(class) };
+        let totals =
+            Totals { images, objects: (0..self.classes).map(|class| counts.support(class)).sum() };
+        let of_class = |(class, (curve, froc)): (usize, (&Option<PrecisionRecall>, &Froc))| {
             let figure = |of: fn(&PrecisionRecall) -> f64| curve.as_ref().map_or(f64::NAN, of);
             DetectionOfClass {
                 ap: figure(PrecisionRecall::ap),
                 ap50: figure(|curve| curve.ap_at(0)),
                 ap75: figure(|curve| curve.ap_at(THRESHOLDS / 2)),
                 ar1: figure(|curve| curve.ar(0)),
-                froc: froc_scores(froc, weights).mean,
+                froc: froc_scores(froc, totals_of_class(class), weights).mean,
             }
         };
         let (finding_auroc, finding_rates) = self.findings.scores(weights);
@@ -280,7 +283,7 @@ impl Scorer {
         ScoreSheet {
             objects,
             images: self.image_scores(&aurocs, weights),
-            scaled: self.scaled_scores(weights),
+            scaled: calibration_scores(&self.scaled, weights),
             detection: DetectionScores {
                 ap: means.ap,
                 ap50: means.ap50,
@@ -290,16 +293,21 @@ impl Scorer {
                 ar100,
             },
             per_class: (0..self.classes).map(per_class).collect(),
-            froc: froc_scores(&self.froc, weights),
-            froc_centre: froc_scores(&self.froc_centre, weights),
-            froc_same_class: froc_scores(&self.froc_same_class, weights),
+            froc: froc_scores(&self.froc, totals, weights),
+            froc_centre: froc_scores(&self.froc_centre, totals, weights),
+            froc_same_class: froc_scores(&self.froc_same_class, totals, weights),
             findings: FindingScores { auroc: finding_auroc },
             finding_points: finding_rates
                 .iter()
                 .zip(&self.finding_thresholds)
                 .map(finding_point)
                 .collect(),
-            detection_per_class: curves.iter().zip(&self.froc_of_class).map(of_class).collect(),
+            detection_per_class: curves
+                .iter()
+                .zip(&self.froc_of_class)
+                .enumerate()
+                .map(of_class)
+                .collect(),
             operating,
         }
     }
@@ -345,8 +353,7 @@ impl Scorer {
             all += weight;
             top2 += weight * f64::from(u8::from(case.in_top2));
         }
-        let ScaledScores { log_loss, brier, ece } =
-            self.calibration_scores(weights, |case| case.calibration.as_ref());
+        let ScaledScores { log_loss, brier, ece } = calibration_scores(&self.calibration, weights);
         ImageScores {
             accuracy: counts.accuracy(),
             top2_accuracy: top2 / all,
@@ -358,45 +365,13 @@ impl Scorer {
         }
     }
 
-    fn scaled_scores(&self, weights: &[u32]) -> ScaledScores<f64> {
-        self.calibration_scores(weights, |case| case.scaled.as_ref())
-    }
-
-    fn calibration_scores(
-        &self,
-        weights: &[u32],
-        of: impl Fn(&ImageCase) -> Option<&Calibration>,
-    ) -> ScaledScores<f64> {
-        let (mut all, mut log_loss, mut brier) = (0.0, 0.0, 0.0);
-        let mut bins = [(0.0, 0.0); CALIBRATION_BINS];
-        for (case, calibration) in self.images.iter().filter_map(|case| Some((case, of(case)?))) {
-            let weight = f64::from(weights[case.image as usize]);
-            all += weight;
-            log_loss += weight * calibration.log_loss;
-            brier += weight * calibration.brier;
-            let bin = &mut bins[calibration.bin];
-            let hit = f64::from(u8::from(case.truth == case.predicted));
-            *bin = (bin.0 + weight * hit, bin.1 + weight * calibration.confidence);
-        }
-        // A bin's share times the gap between its hit rate and mean confidence: its count cancels.
-        let ece =
-            bins.iter().map(|(hits, confidence)| (hits - confidence).abs()).sum::<f64>() / all;
-        ScaledScores { log_loss: log_loss / all, brier: brier / all, ece }
-    }
-
     /// Bins of the reliability diagram: mean confidence, share that is right, and count; before or
     /// after temperature scaling.
     pub fn reliability(&self, is_scaled: bool) -> Vec<(f64, f64, u64)> {
         let mut bins = vec![(0.0, 0.0, 0u64); CALIBRATION_BINS];
-        for case in &self.images {
-            if let Some(calibration) = if is_scaled { &case.scaled } else { &case.calibration } {
-                let bin = &mut bins[calibration.bin];
-                *bin = (
-                    bin.0 + calibration.confidence,
-                    bin.1 + f64::from(u8::from(case.truth == case.predicted)),
-                    bin.2 + 1,
-                );
-            }
+        for case in if is_scaled { &self.scaled } else { &self.calibration } {
+            let bin = &mut bins[usize::from(case.bin)];
+            *bin = (bin.0 + case.confidence, bin.1 + f64::from(u8::from(case.is_right)), bin.2 + 1);
         }
         bins.into_iter()
             .map(|(confidence, hits, count)| {
@@ -412,8 +387,8 @@ impl Scorer {
     }
 }
 
-fn froc_scores(froc: &Froc, weights: &[u32]) -> FrocScores<f64> {
-    let found = froc.sensitivities(weights);
+fn froc_scores(froc: &Froc, totals: Totals, weights: &[u32]) -> FrocScores<f64> {
+    let found = froc.sensitivities_of(totals, weights);
     let [at_eighth, at_quarter, at_half, at_1, at_2, at_4, at_8] = found;
     FrocScores {
         mean: found.iter().sum::<f64>() / found.len() as f64,
@@ -427,25 +402,44 @@ fn froc_scores(froc: &Froc, weights: &[u32]) -> FrocScores<f64> {
     }
 }
 
-impl Calibration {
-    fn of(probabilities: &[f64], truth: usize, predicted: usize) -> Self {
+fn calibration_scores(cases: &[CalibrationCase], weights: &[u32]) -> ScaledScores<f64> {
+    let (mut all, mut log_loss, mut brier) = (0.0, 0.0, 0.0);
+    let mut bins = [(0.0, 0.0); CALIBRATION_BINS];
+    for case in cases {
+        let weight = f64::from(weights[case.image as usize]);
+        all += weight;
+        log_loss += weight * case.log_loss;
+        brier += weight * case.brier;
+        let bin = &mut bins[usize::from(case.bin)];
+        let hit = f64::from(u8::from(case.is_right));
+        *bin = (bin.0 + weight * hit, bin.1 + weight * case.confidence);
+    }
+    // A bin's share times the gap between its hit rate and mean confidence: its count cancels.
+    let ece = bins.iter().map(|(hits, confidence)| (hits - confidence).abs()).sum::<f64>() / all;
+    ScaledScores { log_loss: log_loss / all, brier: brier / all, ece }
+}
+
+impl CalibrationCase {
+    fn of(image: u32, probabilities: &[f64], truth: usize, predicted: usize) -> Self {
         let p = probabilities[truth].clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         let squared = |(class, p): (usize, &f64)| (p - f64::from(u8::from(class == truth))).powi(2);
         let confidence = probabilities.get(predicted).copied().unwrap_or(0.0);
-        Calibration {
+        CalibrationCase {
+            image,
+            is_right: truth == predicted,
+            bin: calibration_bin(confidence),
             log_loss: -p.ln(),
             brier: probabilities.iter().enumerate().map(squared).sum(),
             confidence,
-            bin: calibration_bin(confidence),
         }
     }
 }
 
 /// The bin `(i / 15, (i + 1) / 15]` that holds the confidence; 0 belongs to the first.
-fn calibration_bin(confidence: f64) -> usize {
-    (0..CALIBRATION_BINS)
-        .find(|bin| confidence <= (bin + 1) as f64 / CALIBRATION_BINS as f64)
-        .unwrap_or(CALIBRATION_BINS - 1)
+fn calibration_bin(confidence: f64) -> u8 {
+    (0..CALIBRATION_BINS as u8 - 1)
+        .find(|bin| confidence <= f64::from(bin + 1) / CALIBRATION_BINS as f64)
+        .unwrap_or(CALIBRATION_BINS as u8 - 1)
 }
 
 /// Whether fewer than two classes come before the true one, by falling probability and of equal
