@@ -54,8 +54,8 @@ pub use predictions::{
 pub use publish::{Publication, write_atomic};
 pub use report::MatchRow;
 pub use run::{
-    Environment, EpochMetrics, LATEST_FILE, SplitMetrics, is_plain_id, read_latest, read_metrics,
-    write_latest,
+    Environment, EpochMetrics, LATEST_FILE, SCORES, Score, SplitMetrics, is_plain_id, read_latest,
+    read_metrics, write_latest,
 };
 pub use shards::{
     Access, BATCH_IMAGES, FingerprintRow, LeakRow, ShardImage, ShardReader, ShardRow, ShardShape,

@@ -82,6 +82,86 @@ pub struct SplitMetrics {
     pub rows: u64,
 }
 
+/// A score of [`SplitMetrics`] that people are shown: a share, 1 at best.
+#[derive(Clone, Copy, Debug)]
+pub struct Score {
+    /// Its key in `metrics.jsonl`.
+    pub key: &'static str,
+    /// What it is called in a line of many numbers.
+    pub short_name: &'static str,
+    /// What it is called where there is room.
+    pub name: &'static str,
+    /// Title of its chart.
+    pub title: &'static str,
+    /// Name of the axis of its chart.
+    pub axis: &'static str,
+    /// Digits that a line shows of it.
+    pub digits: usize,
+    /// The score, where the network's task has it.
+    pub of: fn(&SplitMetrics) -> Option<f64>,
+}
+
+/// The scores that people are shown, in order.
+pub const SCORES: [Score; 5] = [
+    Score {
+        key: "accuracy",
+        short_name: "accuracy",
+        name: "accuracy",
+        title: "Accuracy",
+        axis: "share right",
+        digits: 4,
+        of: |metrics| metrics.accuracy,
+    },
+    Score {
+        key: "mean_iou",
+        short_name: "IoU",
+        name: "mean IoU",
+        title: "Mean IoU",
+        axis: "IoU",
+        digits: 3,
+        of: |metrics| metrics.mean_iou,
+    },
+    Score {
+        key: "ap50",
+        short_name: "AP50",
+        name: "AP50",
+        title: "Average precision at IoU 0.5",
+        axis: "AP50",
+        digits: 3,
+        of: |metrics| metrics.ap50,
+    },
+    Score {
+        key: "ap",
+        short_name: "AP",
+        name: "AP",
+        title: "Average precision at IoU 0.5 to 0.95",
+        axis: "AP",
+        digits: 3,
+        of: |metrics| metrics.ap,
+    },
+    Score {
+        key: "auroc",
+        short_name: "AUROC",
+        name: "AUROC of any finding",
+        title: "Any finding, by image",
+        axis: "AUROC",
+        digits: 3,
+        of: |metrics| metrics.auroc,
+    },
+];
+
+impl Score {
+    /// Whether any of the epochs has it, on either split.
+    pub fn is_in(&self, epochs: &[EpochMetrics]) -> bool {
+        epochs.iter().any(|epoch| {
+            [Some(&epoch.train), epoch.valid.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|metrics| (self.of)(metrics).is_some())
+        })
+    }
+}
+
 pub(crate) fn nan_where_null<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<f64, D::Error> {
@@ -181,6 +261,27 @@ mod tests {
         let found = read_metrics(&path).unwrap()[0].valid.unwrap();
         assert!(found.loss.is_nan());
         assert_eq!((found.accuracy, found.box_loss), (Some(0.5), 0.0));
+    }
+
+    #[test]
+    fn the_scores_that_people_are_shown_are_those_of_their_keys() {
+        for score in &SCORES {
+            let only: SplitMetrics = serde_json::from_value(serde_json::json!({
+                "loss": 0.0, "classification_loss": 0.0, "box_loss": 0.0, "rows": 1,
+                score.key: 0.25,
+            }))
+            .unwrap();
+            let found: Vec<&str> = SCORES
+                .iter()
+                .filter(|other| (other.of)(&only) == Some(0.25))
+                .map(|other| other.key)
+                .collect();
+            assert_eq!(found, [score.key]);
+            let valid = EpochMetrics { valid: Some(only), ..Default::default() };
+            let train = EpochMetrics { train: only, ..Default::default() };
+            assert!(score.is_in(&[valid]) && score.is_in(&[train]));
+            assert!(!score.is_in(&[EpochMetrics::default()]));
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod guard;
 mod head;
 mod initial;
 mod layers;
+mod module_path;
 mod network;
 pub mod pixels;
 pub mod summary;
@@ -38,5 +39,6 @@ pub use guard::{DeviceFailure, on_device};
 pub use head::{
     ClassifierHead, ClassifierOutput, DetectorHead, DetectorOutput, Head, Output, OutputSizes,
 };
+pub use module_path::ModulePath;
 pub use network::{Begun, Network};
 pub use tensors::state::ParameterCounts;

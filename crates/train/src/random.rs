@@ -34,6 +34,12 @@ pub fn random_bits(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> u64 {
     xxh3_64_with_seed(&key, seed)
 }
 
+/// Random bits as a number of 0..1, uniform.
+pub fn unit(bits: u64) -> f64 {
+    // The upper 53 bits fill a double's mantissa.
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// As many random numbers as are asked for; which ones is a pure function of what they are for.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -51,8 +57,7 @@ impl Stream {
     pub fn unit(&mut self) -> f64 {
         let bits = xxh3_64_with_seed(&self.drawn.to_le_bytes(), self.key);
         self.drawn += 1;
-        // The upper 53 bits fill a double's mantissa.
-        (bits >> 11) as f64 / (1u64 << 53) as f64
+        unit(bits)
     }
 
     /// A number of -1..1, uniform.

@@ -1,6 +1,6 @@
 //! A report's charts, which go into the page and to files of their own.
 
-use ossify_contract::{EpochMetrics, SplitMetrics};
+use ossify_contract::{EpochMetrics, SCORES, SplitMetrics};
 use ossify_detection::average_precision::{RECALLS, precision_recall};
 use ossify_detection::froc::Froc;
 use ossify_page::{BarChart, HeatMap, LineChart, ReliabilityBin, ReliabilityChart, Svg};
@@ -360,61 +360,35 @@ pub(crate) fn training_figures(metrics: &[EpochMetrics]) -> Vec<Figure> {
             .filter_map(|epoch| Some((f64::from(epoch.epoch), pick(epoch.valid.as_ref()?)?)));
         LineChart::new(title).axis_names("epoch", name).line("train", train).line("valid", valid)
     };
-    /// Stem, title, axis, score and caption.
-    type Score =
-        (&'static str, &'static str, &'static str, fn(&SplitMetrics) -> Option<f64>, &'static str);
-    const SCORES: [Score; 4] = [
-        (
-            "training-accuracy",
-            "Accuracy",
-            "share right",
-            |metrics| metrics.accuracy,
-            "A gap between train and valid: the model remembers more than it understands.",
-        ),
-        (
-            "training-iou",
-            "Mean IoU",
-            "IoU",
-            |metrics| metrics.mean_iou,
-            "Overlap of predicted and true box.",
-        ),
-        (
-            "training-ap50",
-            "Average precision at IoU 0.5",
-            "AP50",
-            |metrics| metrics.ap50,
-            "Average precision at an IoU of 0.5, on valid.",
-        ),
-        (
-            "training-auroc",
-            "Any finding, by image",
-            "AUROC",
-            |metrics| metrics.auroc,
-            "How well an image's highest score tells those with an object from those without, on \
-             valid.",
-        ),
-    ];
     let loss = Figure {
         stem: "training-loss",
         caption: "What training minimised, penalties included.".into(),
         chart: line("Loss", "loss", |metrics| Some(metrics.loss)).svg(),
     };
-    let has = |pick: fn(&SplitMetrics) -> Option<f64>| {
-        metrics.iter().any(|epoch| {
-            [Some(&epoch.train), epoch.valid.as_ref()]
-                .into_iter()
-                .flatten()
-                .any(|m| pick(m).is_some())
-        })
-    };
-    let scores = SCORES.into_iter().filter(|(.., pick, _)| has(*pick)).map(
-        |(stem, title, axis, pick, caption)| Figure {
-            stem,
-            caption: caption.into(),
-            chart: line(title, axis, pick).y_range(0.0, 1.0).svg(),
-        },
-    );
+    let scores = SCORES.iter().filter(|score| score.is_in(metrics)).filter_map(|score| {
+        let (stem, caption) = stem_and_caption(score.key)?;
+        let chart = line(score.title, score.axis, score.of).y_range(0.0, 1.0).svg();
+        Some(Figure { stem, caption: caption.into(), chart })
+    });
     std::iter::once(loss).chain(scores).collect()
+}
+
+/// Stem and caption of the training curve of a score; `None` where only `curves.svg` shows it.
+fn stem_and_caption(score: &str) -> Option<(&'static str, &'static str)> {
+    Some(match score {
+        "accuracy" => (
+            "training-accuracy",
+            "A gap between train and valid: the model remembers more than it understands.",
+        ),
+        "mean_iou" => ("training-iou", "Overlap of predicted and true box."),
+        "ap50" => ("training-ap50", "Average precision at an IoU of 0.5, on valid."),
+        "auroc" => (
+            "training-auroc",
+            "How well an image's highest score tells those with an object from those without, on \
+             valid.",
+        ),
+        _ => return None,
+    })
 }
 
 fn most_frequent(data: &SplitData) -> Vec<usize> {

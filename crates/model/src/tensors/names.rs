@@ -1,36 +1,5 @@
 //! How a parameter's path in our modules becomes its name in weight files.
 
-/// The way down to the module that is being visited.
-#[derive(Debug, Default)]
-pub(crate) struct Path {
-    segments: Vec<String>,
-}
-
-impl Path {
-    /// The variant of an enum is no part of the way: a module has one.
-    pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
-        if !is_enum(container_type) {
-            self.segments.push(name.to_owned());
-        }
-    }
-
-    pub(crate) fn leave(&mut self, container_type: &str) {
-        if !is_enum(container_type) {
-            self.segments.pop();
-        }
-    }
-
-    /// The name of the parameter at this path in a weight file.
-    pub(crate) fn name(&self) -> String {
-        file_name(self.segments.iter().map(String::as_str))
-    }
-}
-
-/// Whether a container of this type, as Burn's `ModuleVisitor` names it, is an enum.
-fn is_enum(container_type: &str) -> bool {
-    container_type.starts_with("Enum:")
-}
-
 /// torchvision's name for a backbone tensor, ours for the rest.
 ///
 /// torchvision counts blocks, layers and transitions from 1 and calls a batch normalisation's

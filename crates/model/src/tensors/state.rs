@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
+use crate::module_path::ModulePath;
 use crate::tensors::error::{WeightsError, WeightsProblem};
-use crate::tensors::names::Path;
+use crate::tensors::names::file_name;
 
 /// How many numbers a module learns and how many it only keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,7 +64,7 @@ fn file_shape(dims: &[usize]) -> Vec<usize> {
 /// Names and PyTorch shapes of all tensors, in the order of the layers.
 pub(crate) fn expected<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     struct Shapes {
-        path: Path,
+        path: ModulePath,
         found: Vec<(String, Vec<usize>)>,
     }
     impl ModuleVisitor for Shapes {
@@ -71,14 +72,14 @@ pub(crate) fn expected<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
             self.path.enter(name, container_type);
         }
         fn exit_module(&mut self, _name: &str, container_type: &str) {
-            self.path.leave(container_type);
+            self.path.exit(container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let dims: [usize; D] = param.lazy_shape().dims();
-            self.found.push((self.path.name(), file_shape(&dims)));
+            self.found.push((file_name(self.path.segments()), file_shape(&dims)));
         }
     }
-    let mut shapes = Shapes { path: Path::default(), found: Vec::new() };
+    let mut shapes = Shapes { path: ModulePath::default(), found: Vec::new() };
     module.visit(&mut shapes);
     shapes.found
 }
@@ -100,7 +101,7 @@ pub(crate) fn parameter_counts<M: Module>(module: &M) -> ParameterCounts {
 /// to date.
 pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
     struct Collect {
-        path: Path,
+        path: ModulePath,
         state: State,
         failure: Option<String>,
     }
@@ -109,10 +110,10 @@ pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
             self.path.enter(name, container_type);
         }
         fn exit_module(&mut self, _name: &str, container_type: &str) {
-            self.path.leave(container_type);
+            self.path.exit(container_type);
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let name = self.path.name();
+            let name = file_name(self.path.segments());
             let tensor = param.val();
             let dims = tensor.dims();
             let values =
@@ -134,7 +135,7 @@ pub(crate) fn collect<M: Module>(module: &M) -> Result<State, WeightsError> {
             }
         }
     }
-    let mut collect = Collect { path: Path::default(), state: State::new(), failure: None };
+    let mut collect = Collect { path: ModulePath::default(), state: State::new(), failure: None };
     module.visit(&mut collect);
     match collect.failure {
         Some(what) => Err(WeightsError::Device(what)),
@@ -181,7 +182,7 @@ pub(crate) fn replace<M: Module>(
     fill: impl FnMut(&str, &[usize]) -> Option<Vec<f32>>,
 ) -> M {
     struct Replace<F> {
-        path: Path,
+        path: ModulePath,
         fill: F,
     }
     impl<F: FnMut(&str, &[usize]) -> Option<Vec<f32>>> ModuleMapper for Replace<F> {
@@ -189,10 +190,10 @@ pub(crate) fn replace<M: Module>(
             self.path.enter(name, container_type);
         }
         fn exit_module(&mut self, _name: &str, container_type: &str) {
-            self.path.leave(container_type);
+            self.path.exit(container_type);
         }
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let name = self.path.name();
+            let name = file_name(self.path.segments());
             let dims: [usize; D] = param.lazy_shape().dims();
             match (self.fill)(&name, &dims) {
                 None => param,
@@ -204,7 +205,7 @@ pub(crate) fn replace<M: Module>(
             }
         }
     }
-    module.map(&mut Replace { path: Path::default(), fill })
+    module.map(&mut Replace { path: ModulePath::default(), fill })
 }
 
 /// Puts the tensors of a checked `state` into `module`.

@@ -2,8 +2,7 @@ use std::ops::Range;
 
 use ossify_settings::Sampler;
 
-use crate::data::samples::SplitSamples;
-use crate::random::{Purpose, random_bits};
+use crate::random::{Purpose, random_bits, unit};
 
 /// One draw of a sample in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,34 +12,6 @@ pub struct Draw {
     /// How often the epoch drew it before; a balanced epoch draws samples of rare classes several
     /// times.
     pub repeat: u32,
-}
-
-/// The classes of samples, which decide what a pass draws.
-pub enum SampleClasses<'a> {
-    /// Of a split.
-    Split(&'a SplitSamples),
-    #[cfg(test)]
-    /// As they are.
-    Given(&'a [Option<u16>]),
-}
-
-impl SampleClasses<'_> {
-    fn len(&self) -> usize {
-        match self {
-            SampleClasses::Split(split) => split.samples.len(),
-            #[cfg(test)]
-            SampleClasses::Given(classes) => classes.len(),
-        }
-    }
-
-    /// See [`SplitSamples::class_of`].
-    fn of(&self, sample: u32) -> Option<u16> {
-        match self {
-            SampleClasses::Split(split) => split.class_of(split.samples.get(sample as usize)?),
-            #[cfg(test)]
-            SampleClasses::Given(classes) => classes.get(sample as usize).copied().flatten(),
-        }
-    }
 }
 
 /// What a training pass is like.
@@ -65,21 +36,17 @@ pub struct Pass {
 
 impl Pass {
     /// A training pass, which (seed, epoch) decides, in batches whose sizes differ by at most one:
-    /// a small last batch would upset BatchNorm.
-    pub fn training(
-        classes: &SampleClasses<'_>,
-        recipe: &PassRecipe,
-        seed: u64,
-        epoch: u32,
-    ) -> Self {
+    /// a small last batch would upset BatchNorm. `classes` are those of the samples in their order,
+    /// without one for backgrounds.
+    pub fn training(classes: &[Option<u16>], recipe: &PassRecipe, seed: u64, epoch: u32) -> Self {
         let mut draws = match recipe.sampler {
             Sampler::Shuffle => each_once(classes.len()),
             Sampler::Balanced => balanced(classes, seed, epoch),
         };
         if recipe.background_share < 1.0 {
             draws.retain(|draw| {
-                classes.of(draw.sample).is_some()
-                    || share(random_bits(seed, Purpose::Background, u64::from(epoch), number(draw)))
+                classes.get(draw.sample as usize).is_some_and(Option::is_some)
+                    || unit(random_bits(seed, Purpose::Background, u64::from(epoch), number(draw)))
                         < recipe.background_share
             });
         }
@@ -109,11 +76,6 @@ fn each_once(samples: usize) -> Vec<Draw> {
     (0..=u32::MAX).take(samples).map(|sample| Draw { sample, repeat: 0 }).collect()
 }
 
-/// Random bits as a number of 0..1.
-fn share(bits: u64) -> f64 {
-    (bits >> 11) as f64 / (1u64 << 53) as f64
-}
-
 /// A number of its own for each draw of an epoch.
 pub fn number(draw: &Draw) -> u64 {
     u64::from(draw.repeat) << 32 | u64::from(draw.sample)
@@ -123,11 +85,11 @@ pub fn number(draw: &Draw) -> u64 {
 /// of backgrounds.
 /// Within a class each sample comes once before any comes again; which ones come once more changes
 /// with the epoch.
-fn balanced(samples: &SampleClasses<'_>, seed: u64, epoch: u32) -> Vec<Draw> {
+fn balanced(samples: &[Option<u16>], seed: u64, epoch: u32) -> Vec<Draw> {
     let mut classes: Vec<Vec<u32>> = Vec::new();
-    for number in (0..=u32::MAX).take(samples.len()) {
+    for (number, class) in (0..=u32::MAX).zip(samples) {
         // Backgrounds are a class of their own, the first.
-        let class = samples.of(number).map_or(0, |class| usize::from(class) + 1);
+        let class = class.map_or(0, |class| usize::from(class) + 1);
         if classes.len() <= class {
             classes.resize(class + 1, Vec::new());
         }
@@ -167,7 +129,7 @@ mod tests {
         epoch: u32,
     ) -> Pass {
         let recipe = PassRecipe { sampler, batch_size, background_share: 1.0 };
-        Pass::training(&SampleClasses::Given(samples), &recipe, seed, epoch)
+        Pass::training(samples, &recipe, seed, epoch)
     }
 
     #[test]
@@ -176,8 +138,7 @@ mod tests {
             (0..4000).map(|number| (number % 2 == 0).then_some(0)).collect();
         let recipe =
             PassRecipe { sampler: Sampler::Shuffle, batch_size: 16, background_share: 0.25 };
-        let draws =
-            |epoch| Pass::training(&SampleClasses::Given(&samples), &recipe, 1, epoch).draws;
+        let draws = |epoch| Pass::training(&samples, &recipe, 1, epoch).draws;
         let backgrounds = |draws: &[Draw]| -> std::collections::BTreeSet<u32> {
             draws.iter().map(|draw| draw.sample).filter(|sample| sample % 2 == 1).collect()
         };

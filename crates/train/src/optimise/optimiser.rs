@@ -3,9 +3,10 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use ossify_model::ModulePath;
 use ossify_torch_kernels::optimiser::{self, AnyTensor, Parameter};
 
-use crate::optimise::parameters::{ModulePath, ParameterData, values};
+use crate::optimise::parameters::{ParameterData, values};
 use crate::optimise::recipe::Recipe;
 
 /// Adam, AdamW or SGD over a module's parameters.
@@ -163,7 +164,7 @@ struct Taker {
 impl ModuleMapper for Taker {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
-        let name = self.path.name();
+        let name = self.path.dotted();
         param.map(|tensor| {
             let requires_gradient = tensor.is_require_grad();
             let weights = tensor.inner();
@@ -195,7 +196,7 @@ struct Putter {
 
 impl ModuleMapper for Putter {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some((weights, requires_gradient)) = self.moved.remove(&self.path.name()) else {
+        let Some((weights, requires_gradient)) = self.moved.remove(&self.path.dotted()) else {
             return param;
         };
         param.map(|_| {

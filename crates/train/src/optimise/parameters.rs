@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, TensorData};
+use ossify_model::ModulePath;
 
 /// Numbers of one parameter, on the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,34 +22,6 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
         .try_into_data()
         .map_err(|e| e.to_string())
         .and_then(|data| data.try_into_vec::<f32>().map_err(|e| format!("{e:?}")))
-}
-
-/// The path of the current module while walking through one: `blocks.0.layers.2.norm1.gamma`.
-#[derive(Default)]
-pub(crate) struct ModulePath(Vec<String>);
-
-impl ModulePath {
-    /// The variant of an enum is no part of the path: a module has one.
-    pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
-        if !is_enum(container_type) {
-            self.0.push(name.to_owned());
-        }
-    }
-
-    pub(crate) fn exit(&mut self, container_type: &str) {
-        if !is_enum(container_type) {
-            self.0.pop();
-        }
-    }
-
-    pub(crate) fn name(&self) -> String {
-        self.0.join(".")
-    }
-}
-
-/// Whether a container of this type, as Burn's `ModuleVisitor` names it, is an enum.
-fn is_enum(container_type: &str) -> bool {
-    container_type.starts_with("Enum:")
 }
 
 /// Every number that a module holds, by path: weights and the running statistics of BatchNorm.
@@ -77,9 +50,9 @@ impl ModuleVisitor for Reader {
         let shape = tensor.dims().to_vec();
         match values(tensor) {
             Ok(values) => {
-                self.found.insert(self.path.name(), ParameterData { shape, values });
+                self.found.insert(self.path.dotted(), ParameterData { shape, values });
             }
-            Err(reason) => self.failure = Some(format!("{}: {reason}", self.path.name())),
+            Err(reason) => self.failure = Some(format!("{}: {reason}", self.path.dotted())),
         }
     }
 
@@ -113,7 +86,7 @@ struct Writer {
 
 impl ModuleMapper for Writer {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.name();
+        let name = self.path.dotted();
         let Some(saved) = self.data.remove(&name) else {
             self.failure.get_or_insert(format!("`{name}` is not in it"));
             return param;

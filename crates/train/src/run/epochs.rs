@@ -12,7 +12,7 @@ use ossify_vocabulary::Task;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::data::batches::{self, Batch};
-use crate::data::sampler::{Pass, PassRecipe, SampleClasses};
+use crate::data::sampler::{Pass, PassRecipe};
 use crate::host::numbers;
 use crate::objective::Objective;
 use crate::objective::detection::loss::{HostOutput, Terms};
@@ -127,7 +127,10 @@ impl Training<'_> {
                 Objective::Detection(_) => self.settings.detect.background_share,
             },
         };
-        let pass = Pass::training(&SampleClasses::Split(source.samples), &recipe, self.seed, epoch);
+        let samples = source.samples;
+        let classes: Vec<_> =
+            samples.samples.iter().map(|sample| samples.class_of(sample)).collect();
+        let pass = Pass::training(&classes, &recipe, self.seed, epoch);
         let expected = pass.draws.len();
         let rate = self.learning_rate(phase, pass.batches.len() as u64);
         let plateaus = course(self.settings, &session.state.metrics, phase.first_epoch).plateaus;

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ossify_contract::{ClassMap, Environment, EpochMetrics, RunSummary, now_rfc3339};
+use ossify_contract::{ClassMap, Environment, EpochMetrics, RunSummary, SCORES, now_rfc3339};
 use ossify_model::device::{self, ComputeDevice};
 use ossify_settings::{Context, TrainMode};
 use ossify_vocabulary::Task;
@@ -116,21 +116,17 @@ pub fn run_summary(
 /// The line that ends a run.
 pub fn outcome_line(state: &RunState, best: Option<&EpochMetrics>, folder: &Path) -> String {
     let scores = best.map_or(String::new(), |metrics| {
-        let split = metrics.valid.map_or(("train", metrics.train), |valid| ("valid", valid));
-        let scores = [
-            (split.1.accuracy, "accuracy", 4),
-            (split.1.mean_iou, "mean IoU", 3),
-            (split.1.ap50, "AP50", 3),
-            (split.1.ap, "AP", 3),
-            (split.1.auroc, "AUROC of any finding", 3),
-        ];
-        let scores: Vec<String> = scores
-            .into_iter()
-            .filter_map(|(score, name, digits)| Some(format!("{name} {:.digits$}", score?)))
+        let (split, of_split) =
+            metrics.valid.map_or(("train", metrics.train), |valid| ("valid", valid));
+        let scores: Vec<String> = SCORES
+            .iter()
+            .filter_map(|score| {
+                Some(format!("{} {:.*}", score.name, score.digits, (score.of)(&of_split)?))
+            })
             .collect();
         match scores.as_slice() {
             [] => String::new(),
-            scores => format!(": {} {} at epoch {}", split.0, scores.join(", "), metrics.epoch),
+            scores => format!(": {split} {} at epoch {}", scores.join(", "), metrics.epoch),
         }
     });
     format!(

@@ -1,8 +1,5 @@
-use ossify_contract::{EpochMetrics, SplitMetrics};
+use ossify_contract::{EpochMetrics, SCORES, SplitMetrics};
 use ossify_page::{LineChart, Svg};
-
-/// A score of a split, where its network has it.
-type Score = fn(&SplitMetrics) -> Option<f64>;
 
 /// `curves.svg`: what was minimised, accuracy, overlap and learning rate over the epochs.
 pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
@@ -15,27 +12,15 @@ pub fn curves(run: &str, metrics: &[EpochMetrics]) -> String {
         LineChart::new(title).axis_names("epoch", name).line("train", train).line("valid", valid)
     };
     let rates = metrics.iter().map(|epoch| (f64::from(epoch.epoch), epoch.learning_rate));
-    let share = |title: &str, name: &str, pick| chart(title, name, pick).y_range(0.0, 1.0);
-    let has = |pick: fn(&SplitMetrics) -> Option<f64>| {
-        metrics
-            .iter()
-            .any(|epoch| epoch.valid.as_ref().or(Some(&epoch.train)).and_then(pick).is_some())
-    };
     let mut charts = vec![
         chart("Loss", "loss", |metrics| Some(metrics.loss)).svg(),
         chart("Classification loss", "loss", |metrics| Some(metrics.classification_loss)).svg(),
         chart("Box loss", "loss", |metrics| Some(metrics.box_loss)).svg(),
     ];
-    let scores: [(&str, &str, Score); 5] = [
-        ("Accuracy", "share right", |metrics| metrics.accuracy),
-        ("Mean IoU", "IoU", |metrics| metrics.mean_iou),
-        ("Average precision at IoU 0.5", "AP50", |metrics| metrics.ap50),
-        ("Average precision at IoU 0.5 to 0.95", "AP", |metrics| metrics.ap),
-        ("Any finding, by image", "AUROC", |metrics| metrics.auroc),
-    ];
-    for (title, name, pick) in scores.into_iter().filter(|(_, _, pick)| has(*pick)) {
-        charts.push(share(title, name, pick).svg());
-    }
+    let scores = SCORES.iter().filter(|score| score.is_in(metrics));
+    charts.extend(
+        scores.map(|score| chart(score.title, score.axis, score.of).y_range(0.0, 1.0).svg()),
+    );
     charts.push(
         LineChart::new("Learning rate")
             .axis_names("epoch", "rate")

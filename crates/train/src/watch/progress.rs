@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ossify_contract::{EpochMetrics, SplitMetrics};
+use ossify_contract::{EpochMetrics, SCORES, SplitMetrics};
 
 use crate::watch::curves::sparkline;
 
@@ -54,16 +54,9 @@ fn kibibytes(path: &str, name: &str) -> Option<u64> {
 /// The line that people see after an epoch that took so many seconds.
 pub fn epoch_line(metrics: &EpochMetrics, epochs: u32, epoch_secs: f64, is_best: bool) -> String {
     let of = |split: &SplitMetrics| {
-        let scores = [
-            (split.accuracy, "accuracy", 4),
-            (split.mean_iou, "IoU", 3),
-            (split.ap50, "AP50", 3),
-            (split.ap, "AP", 3),
-            (split.auroc, "AUROC", 3),
-        ];
-        let scores = scores
-            .into_iter()
-            .filter_map(|(score, name, digits)| Some(format!("  {name} {:.digits$}", score?)));
+        let scores = SCORES.iter().filter_map(|score| {
+            Some(format!("  {} {:.*}", score.short_name, score.digits, (score.of)(split)?))
+        });
         format!(
             "loss {:.4} (class {:.4}, box {:.4}){}",
             split.loss,
@@ -103,6 +96,19 @@ pub fn duration(secs: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_says_the_scores_that_its_network_has() {
+        let train = SplitMetrics { loss: 2.0, ..Default::default() };
+        let valid = SplitMetrics { ap50: Some(0.5), auroc: Some(0.75), ..train };
+        let metrics = EpochMetrics { epoch: 1, train, valid: Some(valid), ..Default::default() };
+        assert_eq!(
+            epoch_line(&metrics, 2, 30.0, true),
+            "epoch 1/2  train loss 2.0000 (class 0.0000, box 0.0000)  |  valid loss 2.0000 \
+             (class 0.0000, box 0.0000)  AP50 0.500  AUROC 0.750 *  |  0 images/s, \
+             30 s at most left"
+        );
+    }
 
     #[test]
     fn durations_read_well() {

@@ -3,7 +3,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ossify_contract::{EpochMetrics, SplitMetrics};
+use ossify_contract::{EpochMetrics, SCORES, SplitMetrics};
 
 use crate::rounding::single;
 
@@ -56,7 +56,8 @@ impl EventFile {
     fn record(&self, epoch: &EpochMetrics) -> Vec<u8> {
         let mut summary = Vec::new();
         for (split, metrics) in [("train", Some(&epoch.train)), ("valid", epoch.valid.as_ref())] {
-            for (name, pick) in SCALARS {
+            let scores = SCORES.iter().map(|score| (score.key, score.of));
+            for (name, pick) in ERRORS.into_iter().chain(scores) {
                 if let Some(score) = metrics.and_then(pick) {
                     value(&format!("{name}/{split}"), score, &mut summary);
                 }
@@ -74,16 +75,12 @@ impl EventFile {
 }
 
 type Scalar = (&'static str, fn(&SplitMetrics) -> Option<f64>);
-const SCALARS: [Scalar; 9] = [
+/// What is best at 0.
+const ERRORS: [Scalar; 4] = [
     ("loss", |metrics| Some(metrics.loss)),
     ("classification_loss", |metrics| Some(metrics.classification_loss)),
     ("box_loss", |metrics| Some(metrics.box_loss)),
-    ("accuracy", |metrics| metrics.accuracy),
     ("box_mse", |metrics| metrics.box_mse),
-    ("mean_iou", |metrics| metrics.mean_iou),
-    ("ap50", |metrics| metrics.ap50),
-    ("ap", |metrics| metrics.ap),
-    ("auroc", |metrics| metrics.auroc),
 ];
 
 /// A `Summary.Value`: tag 1, simple_value 2.

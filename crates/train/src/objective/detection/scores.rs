@@ -3,16 +3,26 @@ use ossify_detection::average_precision::{DetectionMatcher, MeanPrecision, preci
 use ossify_detection::boxes::Truth;
 use ossify_detection::nms::Suppression;
 use ossify_detection::ranking::auroc;
+use ossify_settings::PredictSettings;
 
 use crate::objective::detection::assignment::Said;
 
 /// What becomes a detection while a run is scored: the defaults of `[predict]`, so that the scores
 /// mean the same.
-const SUPPRESSION: Suppression = Suppression { min_score: 0.01, max_iou: 0.6, max_detections: 100 };
+fn default_rule() -> Suppression {
+    let defaults = PredictSettings::default();
+    Suppression {
+        #[expect(clippy::cast_possible_truncation, reason = "scores are float32")]
+        min_score: defaults.min_score as f32,
+        max_iou: defaults.nms_iou,
+        max_detections: defaults.max_detections,
+    }
+}
 
 /// What a detector has found in the images of a split, in memory: 16 bytes a detection, of which an
-/// image has 100 at most.
+/// image has as many as `predict.max_detections` allows by default.
 pub struct DetectionScores {
+    rule: Suppression,
     matcher: DetectionMatcher,
     /// Of each image its highest score, and whether it shows anything.
     images: Vec<(f32, bool)>,
@@ -21,12 +31,16 @@ pub struct DetectionScores {
 impl DetectionScores {
     /// For so many classes.
     pub fn new(classes: usize) -> Self {
-        DetectionScores { matcher: DetectionMatcher::new(classes), images: Vec::new() }
+        DetectionScores {
+            rule: default_rule(),
+            matcher: DetectionMatcher::new(classes),
+            images: Vec::new(),
+        }
     }
 
     /// Adds an image.
     pub fn add(&mut self, said: &Said<'_>, truths: &[Truth]) {
-        let detections = SUPPRESSION.detections(said.scores, said.boxes);
+        let detections = self.rule.detections(said.scores, said.boxes);
         let highest = said.scores.iter().copied().fold(0.0, f32::max);
         self.matcher.add_image(truths, &detections);
         self.images.push((highest, !truths.is_empty()));
