@@ -201,10 +201,12 @@ pub fn is_plain_id(id: &str) -> bool {
 /// already, nothing is written: a finished work folder may be read-only.
 ///
 /// # Errors
-/// Fails where the disk does.
+/// Fails where the disk does, or a folder has the file's name.
 pub fn write_latest(folder: &Path, id: &str) -> Result<()> {
-    if read_latest(folder).is_ok_and(|latest| latest.as_deref() == Some(id)) {
-        return Ok(());
+    match read_latest(folder) {
+        Ok(latest) if latest.as_deref() == Some(id) => return Ok(()),
+        Err(error) if folder.join(LATEST_FILE).is_dir() => return Err(error),
+        _ => {}
     }
     write_atomic(&folder.join(LATEST_FILE), format!("{id}\n").as_bytes())
 }
@@ -222,6 +224,11 @@ pub fn read_latest(folder: &Path) -> Result<Option<String>> {
             "damaged: it names no output; delete it, and run the stage again",
         )),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(_) if path.is_dir() => Err(ArtefactError::corrupt(
+            &path,
+            "a folder, where the file belongs that names the newest output; move it away, and run \
+             the stage again",
+        )),
         Err(e) => Err(ArtefactError::io("cannot read", &path)(e)),
     }
 }
@@ -297,6 +304,19 @@ mod tests {
         assert_eq!(inode(), before, "the file was replaced");
         write_latest(folder.path(), "run-2").unwrap();
         assert_eq!(read_latest(folder.path()).unwrap().as_deref(), Some("run-2"));
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_newest_name_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(LATEST_FILE)).unwrap();
+        let errors = [
+            read_latest(folder.path()).unwrap_err(),
+            write_latest(folder.path(), "a").unwrap_err(),
+        ];
+        for error in errors.map(|error| error.to_string()) {
+            assert!(error.contains("/latest: a folder, where") && error.contains("move it away"));
+        }
     }
 
     #[test]

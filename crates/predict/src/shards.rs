@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use anyhow::{Context as _, Result, bail};
 use ossify_contract::{
     FileEntry, Inputs, Manifest, PredictionsSummary, Publication, ShardReader, ShardShape, Split,
-    Summary as _, read_latest, refuse_changed, shards_of, write_latest,
+    Summary as _, refuse_changed, shards_of, write_latest,
 };
 use ossify_settings::{Context, Outcome};
 
@@ -86,11 +86,7 @@ impl<'a> ShardWork<'a> {
             .filter(|_| !self.context.force)
         {
             Some(manifest) => {
-                let predictions = self.context.out.predictions();
-                // The folder may be read-only where nothing is to be written.
-                if read_latest(&predictions)?.as_deref() != Some(self.run.id.as_str()) {
-                    write_latest(&predictions, &self.run.id)?;
-                }
+                write_latest(&self.context.out.predictions(), &self.run.id)?;
                 Ok(Some(Outcome::current(manifest.summary)))
             }
             None => Ok(None),

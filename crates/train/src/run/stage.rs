@@ -60,7 +60,7 @@ pub fn run(context: &Context, asked: CliRequest) -> Result<Outcome, StageError> 
     match begun {
         Begun::Current(manifest) => {
             Unfinished::of(&named.folder).remove_unless_ahead(&named.folder)?;
-            name_latest(&context.out.runs(), &named.id)?;
+            write_latest(&context.out.runs(), &named.id)?;
             Ok(Outcome::current(manifest.summary))
         }
         Begun::ToTrain(begun) => train(context, config, asked, &named, *begun, started),
@@ -106,6 +106,8 @@ fn begin(context: &Context, asked: CliRequest, named: &NamedRun) -> Result<Begun
     {
         return Ok(Begun::Current(manifest));
     }
+    // What would keep the run from being named the newest is said before it is trained.
+    read_latest(&context.out.runs())?;
     let settings = &context.settings.train;
     let unfinished = Unfinished::of(&named.folder);
     check_resume(context, asked, &unfinished, &named.folder)?;
@@ -182,7 +184,7 @@ fn train(
     let summary = summary.to_json(&named.folder)?;
     let manifest = publication.commit("train", &named.fingerprints.whole, files, summary)?;
     unfinished.remove()?;
-    name_latest(&context.out.runs(), &named.id)?;
+    write_latest(&context.out.runs(), &named.id)?;
     context.reporter.say(format_args!("stopped: {reason}"));
     context.reporter.say(outcome_line(&state, best, &named.folder));
     Ok(Outcome::done(manifest.summary))
@@ -195,15 +197,6 @@ fn describe(context: &Context, device: &ComputeDevice, folder: &Path) -> Result<
     let environment_file = folder.join("environment.json");
     if !environment_file.exists() {
         write_atomic(&environment_file, &environment(device)?)?;
-    }
-    Ok(())
-}
-
-/// Names the run as the newest; where it is so already, nothing is written, since the folder may be
-/// read-only.
-fn name_latest(runs: &Path, id: &str) -> Result<()> {
-    if read_latest(runs)?.as_deref() != Some(id) {
-        write_latest(runs, id)?;
     }
     Ok(())
 }
