@@ -2,6 +2,8 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::error::ConfigError;
+
 /// The command line that all stages share.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct StageArgs {
@@ -42,13 +44,19 @@ pub struct StageArgs {
 impl StageArgs {
     /// The work folder: as named, or `data/work/NAME` after the conf file, `data/work/default`
     /// without one.
-    pub(crate) fn work_folder(&self) -> PathBuf {
+    ///
+    /// # Errors
+    /// Fails where the conf file's name is such as `...toml`, of which nothing but dots is left.
+    pub(crate) fn work_folder(&self) -> Result<PathBuf, ConfigError> {
         if let Some(out) = &self.out {
-            return out.clone();
+            return Ok(out.clone());
         }
-        let name = self.config.as_deref().and_then(Path::file_stem);
-        let name = name.map_or_else(|| "default".into(), |stem| stem.to_string_lossy());
-        Path::new("data/work").join(name.as_ref())
+        let Some(config) = &self.config else { return Ok(Path::new("data/work").join("default")) };
+        let name = config.file_stem().unwrap_or_default().to_string_lossy();
+        if name.trim_matches('.').is_empty() {
+            return Err(ConfigError::NoWorkFolder(config.clone()));
+        }
+        Ok(Path::new("data/work").join(name.as_ref()))
     }
 }
 
@@ -70,6 +78,26 @@ pub fn whole_number<N: FromStr + PartialOrd + Display>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conf_file_names_the_work_folder_or_is_refused() {
+        let folder = |config: &str| {
+            let args = StageArgs { config: Some(config.into()), ..StageArgs::default() };
+            args.work_folder().map_err(|e| e.to_string())
+        };
+        assert_eq!(folder("conf/demo.toml"), Ok("data/work/demo".into()));
+        assert_eq!(folder("conf/.toml"), Ok("data/work/.toml".into()));
+        for config in ["...toml", "conf/..toml", "conf/....toml", ".."] {
+            let error = folder(config).unwrap_err();
+            assert!(error.contains("gives the work folder no name"), "{config}: {error}");
+        }
+        let args = StageArgs {
+            config: Some("...toml".into()),
+            out: Some("here".into()),
+            ..StageArgs::default()
+        };
+        assert_eq!(args.work_folder().unwrap(), Path::new("here"));
+    }
 
     #[test]
     fn a_number_that_does_not_fit_is_told_its_range() {

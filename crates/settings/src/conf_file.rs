@@ -2,12 +2,12 @@ use std::path::Path;
 
 use ossify_contract::read_user_text;
 use toml::de::{DeTable, DeValue};
-use toml::{Spanned, Value};
 
 use crate::error::{ConfigError, RenamedKey};
 use crate::layers::Layers;
 use crate::origin::Origin;
 use crate::renamed::new_path;
+use crate::written::{below, value_of};
 
 impl Layers {
     /// Lays a conf file over.
@@ -77,21 +77,17 @@ impl Layers {
                     self.add_table(source, &key_path, content)?;
                 }
                 _ if is_named => {
-                    let value = source.value(&key_path, value)?;
+                    let value = value_of(&key_path, value, &|offset| source.origin(offset))?;
                     self.set_entry(path, name, value, origin)?;
                 }
                 _ => {
-                    let value = source.value(&key_path, value)?;
+                    let value = value_of(&key_path, value, &|offset| source.origin(offset))?;
                     self.set(&key_path, value, origin)?;
                 }
             }
         }
         Ok(())
     }
-}
-
-fn below(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// The paths of all keys and tables with this name.
@@ -167,44 +163,4 @@ impl Source<'_> {
             column: before[line_start..].chars().count() + 1,
         }
     }
-
-    /// The value, whose numbers the parser left as text.
-    fn value(&self, key: &str, parsed: &Spanned<DeValue<'_>>) -> Result<Value, ConfigError> {
-        let too_large = |number: &str, reason| ConfigError::NumberTooLarge {
-            origin: self.origin(parsed.span().start),
-            key: key.to_owned(),
-            number: number.to_owned(),
-            reason,
-        };
-        Ok(match parsed.get_ref() {
-            DeValue::String(text) => Value::String(text.to_string()),
-            DeValue::Boolean(value) => Value::Boolean(*value),
-            DeValue::Datetime(value) => Value::Datetime(*value),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map(Value::Integer)
-                .map_err(|_| too_large(&number.to_string(), WHOLE_NUMBERS))?,
-            DeValue::Float(number) => match number.as_str().parse::<f64>() {
-                Ok(value) if value.is_finite() || number.as_str().contains("inf") => {
-                    Value::Float(value)
-                }
-                // "nan" in TOML is not a finite number either, and parses as such.
-                Ok(value) if value.is_nan() => Value::Float(value),
-                _ => return Err(too_large(number.as_str(), FLOATS)),
-            },
-            DeValue::Array(items) => Value::Array(
-                items.iter().map(|item| self.value(key, item)).collect::<Result<_, _>>()?,
-            ),
-            DeValue::Table(content) => {
-                let values = content.iter().map(|(name, value)| {
-                    let name = name.get_ref();
-                    Ok((name.to_string(), self.value(&below(key, name), value)?))
-                });
-                Value::Table(values.collect::<Result<_, ConfigError>>()?)
-            }
-        })
-    }
 }
-
-const WHOLE_NUMBERS: &str =
-    "whole numbers lie between -9223372036854775808 and 9223372036854775807";
-const FLOATS: &str = "numbers lie between -1.7976931348623157e308 and 1.7976931348623157e308";

@@ -51,7 +51,7 @@ impl Context {
             layers.add_set(assignment)?;
         }
         let settings = layers.resolve()?;
-        let out = args.work_folder();
+        let out = args.work_folder()?;
         let verbosity = match (args.quiet, args.verbose) {
             (true, _) => Verbosity::Quiet,
             (_, true) => Verbosity::Verbose,
@@ -72,6 +72,7 @@ impl Context {
         check_local(&out)
             .map_err(|source| ConfigError::WorkFolder { path: out.clone(), source })?;
         let dataset = folder_of(&named_dataset);
+        check_apart(&out, &dataset)?;
         let mirror = is_url(&out)
             .then(|| Mirror::open(&out, Path::new(&storage.cache), (storage.cache_gb * 1e9) as u64))
             .transpose();
@@ -219,6 +220,65 @@ fn folder_of(named: &Path) -> PathBuf {
     }
 }
 
+/// Folders of a dataset that hold images and labels, or may.
+const DATASET_FOLDERS: [&str; 10] = [
+    "train",
+    "training",
+    "valid",
+    "val",
+    "validation",
+    "test",
+    "testing",
+    "images",
+    "labels",
+    "annotations",
+];
+/// Folders of a work folder.
+const WORK_FOLDERS: [&str; 7] =
+    ["tables", "shards", "features", "runs", "predictions", "reports", "parts"];
+
+/// Refuses a work folder whose files would lie among those of the dataset.
+fn check_apart(out: &Path, dataset: &Path) -> Result<(), ConfigError> {
+    let (real_out, real_dataset) = (resolved(out), resolved(dataset));
+    let is_one_of = |inner: &Path, names: &[&str]| {
+        let first = inner.components().next();
+        first
+            .and_then(|first| first.as_os_str().to_str())
+            .is_some_and(|first| names.contains(&first))
+    };
+    let relation = if real_out == real_dataset {
+        "is"
+    } else if real_out
+        .strip_prefix(&real_dataset)
+        .is_ok_and(|inner| is_one_of(inner, &DATASET_FOLDERS))
+    {
+        "lies among the images and labels of"
+    } else if real_dataset
+        .strip_prefix(&real_out)
+        .is_ok_and(|inner| is_one_of(inner, &WORK_FOLDERS))
+    {
+        "would write its output around"
+    } else {
+        return Ok(());
+    };
+    let (out, dataset) = (out.to_path_buf(), dataset.to_path_buf());
+    Err(ConfigError::OutInDataset { out, relation, dataset })
+}
+
+/// The path without links and dots, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    if is_url(path) {
+        return ossify_storage::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    for existing in absolute.ancestors() {
+        if let (Ok(real), Ok(rest)) = (existing.canonicalize(), absolute.strip_prefix(existing)) {
+            return real.join(rest);
+        }
+    }
+    absolute
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStringExt as _;
@@ -236,6 +296,31 @@ mod tests {
         for (name, value) in [(&b"OSSIFY__A__B"[..], &b"\xff"[..]), (b"OSSIFY__A__\xff", b"1")] {
             assert!(read(name, value).unwrap_err().contains("not UTF-8"));
         }
+    }
+
+    #[test]
+    fn a_work_folder_among_the_files_of_the_dataset_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dataset = folder.path().join("data");
+        std::fs::create_dir_all(dataset.join("train/images")).unwrap();
+        std::os::unix::fs::symlink(&dataset, folder.path().join("link")).unwrap();
+        let check = |out: &Path, dataset: &Path| {
+            check_apart(out, dataset).map_err(|error| error.to_string())
+        };
+        for out in ["data", "data/", "link", "data/../data", "data/train", "link/labels/x"] {
+            let error = check(&folder.path().join(out), &dataset).unwrap_err();
+            assert!(error.contains("name another folder with --out"), "{out}: {error}");
+        }
+        for out in ["work", "data/work", "data-2", "data/trains", "."] {
+            assert_eq!(check(&folder.path().join(out), &dataset), Ok(()), "{out}");
+        }
+        let error = check(folder.path(), &folder.path().join("tables/data")).unwrap_err();
+        assert!(error.contains("would write its output around"), "{error}");
+        let url = |url: &str| PathBuf::from(url);
+        assert!(check(&url("s3://bucket/data/"), &url("s3://bucket/data")).is_err());
+        assert!(check(&url("s3://bucket/data/images"), &url("s3://bucket/data")).is_err());
+        assert_eq!(check(&url("s3://bucket/work"), &url("s3://bucket/data")), Ok(()));
+        assert_eq!(check(&url("s3://other/data"), &url("s3://bucket/data")), Ok(()));
     }
 
     #[test]

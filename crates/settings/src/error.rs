@@ -10,10 +10,10 @@ pub enum ConfigError {
     /// The conf file cannot be read.
     #[error(transparent)]
     Unreadable(#[from] TextError),
-    /// The work folder's URL cannot be used.
+    /// The work folder cannot be used.
     #[error("cannot use the work folder {}: {source}", path.display())]
     WorkFolder {
-        /// The URL.
+        /// Its path or URL.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
@@ -26,6 +26,27 @@ pub enum ConfigError {
         /// The cause.
         source: std::io::Error,
     },
+    /// The output of the stages would lie among the images and labels, or the other way round.
+    #[error(
+        "the work folder {} {relation} the dataset {}, which is never written to: name another \
+            folder with --out",
+        out.display(), dataset.display()
+    )]
+    OutInDataset {
+        /// The work folder.
+        out: PathBuf,
+        /// How the first lies to the second, as in "is".
+        relation: &'static str,
+        /// The dataset.
+        dataset: PathBuf,
+    },
+    /// The conf file's name without its ending is not a name of a folder.
+    #[error(
+        "the conf file {} gives the work folder no name: rename it, or name the work folder with \
+            --out",
+        .0.display()
+    )]
+    NoWorkFolder(PathBuf),
     /// A variable of the environment that sets a key and is not text.
     #[error("environment variable {0}: its name or its value is not UTF-8")]
     NotUtf8(String),
@@ -50,9 +71,9 @@ pub enum ConfigError {
         /// What the parser says.
         reason: String,
     },
-    /// A number that is larger than any key takes.
+    /// A number that would not be kept as it is written.
     #[error("{origin}: {key} = {number}: {reason}")]
-    NumberTooLarge {
+    BadNumber {
         /// Where the number is.
         origin: Origin,
         /// The path of its key.

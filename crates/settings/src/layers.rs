@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use toml::Value;
+use toml::de::DeValue;
 
 use crate::error::{ConfigError, RenamedKey};
 use crate::nearest::{nearest, nearest_path};
@@ -8,6 +9,7 @@ use crate::origin::Origin;
 use crate::renamed::new_path;
 use crate::schema::{Effect, Key, NamedEntries, Table};
 use crate::sections::{Settings, tables};
+use crate::written::value_of;
 
 /// The configuration while its layers are merged: defaults < conf file < environment < command
 /// line. Keys have paths, as in `train.loss.l2`.
@@ -59,8 +61,10 @@ impl Layers {
         origin: Origin,
     ) -> Result<(), ConfigError> {
         let wants_string = self.key(path).is_some_and(|key| key.default.is_str());
-        let value = match text.trim().parse::<Value>() {
-            Ok(value) if value.is_str() || !wants_string => value,
+        let value = match DeValue::parse(text.trim()) {
+            Ok(written) if written.get_ref().is_str() || !wants_string => {
+                value_of(path, &written, &|_| origin.clone())?
+            }
             _ => Value::String(text.to_owned()),
         };
         self.set(path, value, origin)

@@ -29,6 +29,7 @@ mod share;
 #[cfg(test)]
 mod tests;
 mod value;
+mod written;
 
 pub use args::{StageArgs, whole_number};
 pub use context::Context;

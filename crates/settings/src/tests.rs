@@ -288,6 +288,12 @@ fn a_number_that_no_key_can_take_is_refused_with_its_line() {
         ),
         ("[general]\nseed = 0xffffffffffffffff\n", "conf/x.toml:2:8: general.seed = 0xfff"),
         ("[ingest]\ntolerance = 1e400\n", "conf/x.toml:2:13: ingest.tolerance = 1e400: numbers"),
+        ("[ingest]\ntolerance = 1e-400\n", "conf/x.toml:2:13: ingest.tolerance = 1e-400: numbers"),
+        (
+            "[evaluate]\nsensitivities = [0.5, 1e-400]\n",
+            "conf/x.toml:2:23: evaluate.sensitivities = 1e-400: numbers",
+        ),
+        ("[ingest]\ntolerance = 1e-300\n", "it should be 0, or at least 1.2e-38 in size"),
         (
             "[ingest.max_findings]\nzero-area = 99999999999999999999\n",
             "conf/x.toml:2:13: ingest.max_findings.zero-area = 99999999999999999999: whole numbers",
@@ -303,6 +309,34 @@ fn a_number_that_no_key_can_take_is_refused_with_its_line() {
         let error = with(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn a_number_that_is_not_0_never_becomes_0_wherever_it_is_set() {
+    for number in ["1e-400", "-1e-400", "0.000_1e-399", "1e-45"] {
+        let set = |layers: &mut Layers| layers.add_set(&format!("train.loss.l2={number}"));
+        let variable = |layers: &mut Layers| {
+            let variable = ("OSSIFY__TRAIN__LOSS__L2".to_owned(), number.to_owned());
+            layers.add_environment([variable].into_iter())
+        };
+        let file = |layers: &mut Layers| {
+            layers.add_text(Path::new("x.toml"), &format!("[train.loss]\nl2 = {number}\n"))
+        };
+        let table = |layers: &mut Layers| layers.add_set(&format!("train.loss={{l2={number}}}"));
+        let ways: [&dyn Fn(&mut Layers) -> Result<(), ConfigError>; 4] =
+            [&set, &variable, &file, &table];
+        for way in ways {
+            let error = way(&mut Layers::defaults()).unwrap_err().to_string();
+            assert!(error.contains("train.loss.l2 = "), "{error}");
+        }
+    }
+    let mut layers = Layers::defaults();
+    for zero in ["0", "0.0", "-0.0", "0e-400", "0.00e5"] {
+        layers.add_set(&format!("train.loss.l2={zero}")).unwrap();
+        assert_eq!(layers.resolve().unwrap().train.loss.l2, 0.0);
+    }
+    layers.add_set("predict.run=1e-400").unwrap();
+    assert_eq!(layers.resolve().unwrap().predict.run, "1e-400");
 }
 
 #[test]

@@ -21,6 +21,14 @@ pub(crate) trait KeyValue: Sized {
     /// The value, or `None` where it has another type or does not fit into this one.
     fn from_toml(value: &Value) -> Option<Self>;
 
+    /// Refuses what programs would not take as it is.
+    ///
+    /// # Errors
+    /// Says what the value should be.
+    fn check_precision(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The value as `--print-config` shows it and as fingerprints take it.
     fn to_toml(&self) -> Value;
 }
@@ -112,6 +120,14 @@ impl KeyValue for f64 {
         value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
     }
 
+    fn check_precision(&self) -> Result<(), String> {
+        // Networks compute with float32, where smaller numbers are 0 or lose their digits.
+        if *self != 0.0 && self.abs() < f64::from(f32::MIN_POSITIVE) {
+            return Err("it should be 0, or at least 1.2e-38 in size".into());
+        }
+        Ok(())
+    }
+
     fn to_toml(&self) -> Value {
         Value::Float(*self)
     }
@@ -158,6 +174,10 @@ impl<T: KeyValue> KeyValue for Vec<T> {
         value.as_array()?.iter().map(T::from_toml).collect()
     }
 
+    fn check_precision(&self) -> Result<(), String> {
+        self.iter().try_for_each(T::check_precision)
+    }
+
     fn to_toml(&self) -> Value {
         Value::Array(self.iter().map(T::to_toml).collect())
     }
@@ -177,5 +197,6 @@ pub(crate) fn typed<T: KeyValue>(
         format!("it should be {}", T::expected(range.unwrap_or_default()))
     })?;
     check(&typed)?;
+    typed.check_precision()?;
     Ok(typed.to_toml())
 }
