@@ -80,6 +80,26 @@ impl Twins {
     }
 }
 
+/// The client library refuses a whole listing for such a key.
+#[test]
+fn a_key_that_cannot_be_asked_for_is_a_finding_and_hides_no_other() {
+    let twins = Twins::with_phantom(30);
+    let images = twins.store.folder("dataset").join("valid/images");
+    let first = std::fs::read_dir(&images).unwrap().next().unwrap().unwrap().path();
+    std::fs::copy(first, images.join("a\tb.png")).unwrap();
+    std::fs::write(images.with_file_name("labels").join("a\tb.txt"), "").unwrap();
+    let ended = twins.run("a", "ingest", &[]).success();
+    assert_eq!(ended.status(), "done");
+    let stderr = ended.stderr();
+    assert!(stderr.contains("1 label file is below") && stderr.contains("a b.txt"), "{stderr}");
+    let answer = twins.query("select count(*) as images from images");
+    assert_eq!(answer, "images\n30\n");
+    let answer =
+        twins.query("select path, rule from issues where path like 'valid/images/a_b.png'");
+    assert_eq!(answer, "path,rule\nvalid/images/a\tb.png,image-unreadable\n");
+    twins.run("a", "resize", &[]).success();
+}
+
 #[test]
 fn a_pipeline_in_an_object_store_gives_the_bytes_of_one_on_disk() {
     let twins = Twins::with_phantom(80);

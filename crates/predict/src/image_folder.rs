@@ -17,7 +17,7 @@ use crate::rows::Origin;
 #[derive(Default)]
 struct Found {
     ids: Vec<String>,
-    /// Images whose names no table can hold.
+    /// Images whose names no table can hold, or no request.
     unnamed: Vec<UnreadableImage>,
     loops: Vec<String>,
 }
@@ -113,6 +113,16 @@ impl ImageFolder {
                     found.ids.push(id);
                 }
             }
+            let refused = ossify_storage::refused_below(root).with_context(failed)?;
+            let images = refused.into_iter().filter(|id| is_image(Path::new(id)));
+            found.unnamed.extend(images.map(|image_id| {
+                UnreadableImage {
+                    image_id,
+                    reason: "a part of its name is empty, \".\" or \"..\", or has a control \
+                         character, so that it cannot be read; rename the object"
+                        .to_owned(),
+                }
+            }));
         } else {
             for entry in WalkDir::new(root).follow_links(true).sort_by_file_name() {
                 found.add(root, entry).with_context(failed)?;

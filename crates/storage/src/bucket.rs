@@ -24,8 +24,9 @@ use tokio::task::JoinHandle;
 
 use crate::address::{Address, KNOWN, url_of};
 use crate::http::CheckedConnector;
+use crate::listed_page::RefusedKeys;
 use crate::object::{Condition, Object};
-use crate::outage::{io_error, none_if_absent, outage};
+use crate::outage::{io_error, none_if_absent, outage, write_error};
 use crate::requests::{Requests, requests};
 use crate::retry::{FIRST_PAUSE, LONGEST_PAUSE, with_retries};
 use crate::runtime::{runtime, wait};
@@ -41,6 +42,8 @@ pub(crate) struct Bucket {
     /// Scheme and name, as in `s3://bucket`.
     name: String,
     store: Arc<dyn ObjectStore>,
+    /// Keys that listings had and that cannot be asked for.
+    refused: Arc<RefusedKeys>,
     /// Content that one request asks for or sends, at most.
     request_bytes: u64,
     clock: Clock,
@@ -73,13 +76,15 @@ pub(crate) fn bucket_of(address: &Address) -> io::Result<Arc<Bucket>> {
     if let Some(bucket) = buckets.get(&address.store) {
         return Ok(bucket.clone());
     }
-    let bucket = Arc::new(Bucket::new(&address.store, open(&address.store)?));
+    let refused = Arc::new(RefusedKeys::default());
+    let store = open(&address.store, &refused)?;
+    let bucket = Arc::new(Bucket { refused, ..Bucket::new(&address.store, store) });
     buckets.insert(address.store.clone(), bucket.clone());
     Ok(bucket)
 }
 
 /// Connects nothing yet: the first request does.
-fn open(name: &str) -> io::Result<Arc<dyn ObjectStore>> {
+fn open(name: &str, refused: &Arc<RefusedKeys>) -> io::Result<Arc<dyn ObjectStore>> {
     let requests = requests();
     let Requests { in_flight, retries, timeout } = requests;
     let retry = RetryConfig {
@@ -89,7 +94,7 @@ fn open(name: &str) -> io::Result<Arc<dyn ObjectStore>> {
     };
     let invalid =
         |reason: String| io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {reason}"));
-    let refused = |e: Error| invalid(format!("cannot be opened as the environment says: {e}"));
+    let unfit = |e: Error| invalid(format!("cannot be opened as the environment says: {e}"));
     let environment = |prefix: &str| {
         environment(std::env::vars_os(), prefix).map_err(|name| {
             invalid(format!(
@@ -103,6 +108,7 @@ fn open(name: &str) -> io::Result<Arc<dyn ObjectStore>> {
     let timed = |options: ClientOptions| {
         options.with_timeout(timeout).with_connect_timeout(timeout.min(Duration::from_secs(10)))
     };
+    let connector = CheckedConnector::new(refused.clone());
     let scheme = name.split("://").next().unwrap_or_default();
     Ok(match scheme {
         "s3" | "s3a" => {
@@ -110,27 +116,27 @@ fn open(name: &str) -> io::Result<Arc<dyn ObjectStore>> {
             let builder = AmazonS3Builder::from_env()
                 .with_url(name)
                 .with_retry(retry)
-                .with_http_connector(CheckedConnector::default())
+                .with_http_connector(connector)
                 .with_client_options(options);
-            Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
+            Arc::new(LimitStore::new(builder.build().map_err(unfit)?, in_flight))
         }
         "gs" => {
             let options = timed(environment("GOOGLE_")?);
             let builder = GoogleCloudStorageBuilder::from_env()
                 .with_url(name)
                 .with_retry(retry)
-                .with_http_connector(CheckedConnector::default())
+                .with_http_connector(connector)
                 .with_client_options(options);
-            Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
+            Arc::new(LimitStore::new(builder.build().map_err(unfit)?, in_flight))
         }
         "az" | "azure" | "adl" | "abfs" | "abfss" => {
             let options = timed(environment("AZURE_")?);
             let builder = MicrosoftAzureBuilder::from_env()
                 .with_url(name)
                 .with_retry(retry)
-                .with_http_connector(CheckedConnector::default())
+                .with_http_connector(connector)
                 .with_client_options(options);
-            Arc::new(LimitStore::new(builder.build().map_err(refused)?, in_flight))
+            Arc::new(LimitStore::new(builder.build().map_err(unfit)?, in_flight))
         }
         _ => return Err(invalid(format!("no object store has such a URL; known are {KNOWN}"))),
     })
@@ -166,8 +172,8 @@ fn environment(
 
 impl Bucket {
     pub(crate) fn new(name: &str, store: Arc<dyn ObjectStore>) -> Self {
-        let clock = Arc::new(system_clock);
-        Bucket { name: name.to_owned(), store, request_bytes: REQUEST_BYTES, clock }
+        let (refused, clock) = (Arc::default(), Arc::new(system_clock));
+        Bucket { name: name.to_owned(), store, refused, request_bytes: REQUEST_BYTES, clock }
     }
 
     /// A bucket with another clock and requests of another size.
@@ -178,7 +184,7 @@ impl Bucket {
         request_bytes: u64,
         clock: Clock,
     ) -> Self {
-        Bucket { name: name.to_owned(), store, request_bytes, clock }
+        Bucket { request_bytes, clock, ..Bucket::new(name, store) }
     }
 
     /// The same bucket, so much later.
@@ -202,6 +208,12 @@ impl Bucket {
     pub(crate) fn failed(&self, key: &str) -> impl Fn(Error) -> io::Error + use<> {
         let url = self.url(key);
         move |e| io_error(&url.display().to_string(), e)
+    }
+
+    /// As [`Bucket::failed`], of a request that writes.
+    fn not_written(&self, key: &str) -> impl Fn(Error) -> io::Error + use<> {
+        let (url, bucket) = (self.url(key), self.name.clone());
+        move |e| write_error(&url.display().to_string(), &bucket, e)
     }
 
     /// What there is of an object, without its content.
@@ -297,6 +309,11 @@ impl Bucket {
         Ok(std::iter::from_fn(move || listed.blocking_recv()))
     }
 
+    /// Keys below a folder, from there, that listings of it had and that cannot be asked for.
+    pub(crate) fn refused_below(&self, folder: &str) -> Vec<String> {
+        self.refused.below(folder)
+    }
+
     /// Files of a folder, and the folders in it, by name.
     pub(crate) fn children(&self, folder: &str) -> io::Result<(Vec<Object>, Vec<String>)> {
         let prefix = if folder.is_empty() { None } else { Some(parse(folder)?) };
@@ -346,13 +363,13 @@ impl Bucket {
                     Err(e) => Err(e),
                 }
             }
-            Err(e) => Err(self.failed(key)(e)),
+            Err(e) => Err(self.not_written(key)(e)),
         }
     }
 
     /// Writes an object, or replaces it, in one request.
     pub(crate) fn put_over(&self, key: &str, content: Bytes) -> io::Result<Object> {
-        self.put(key, content, PutMode::Overwrite).map_err(self.failed(key))?
+        self.put(key, content, PutMode::Overwrite).map_err(self.not_written(key))?
     }
 
     fn put(&self, key: &str, content: Bytes, mode: PutMode) -> Result<io::Result<Object>, Error> {
@@ -397,7 +414,7 @@ impl Bucket {
     ) -> io::Result<Placed> {
         let file = Arc::new(file);
         let send = send_new(self.store.clone(), parse(key)?, file, bytes, self.request_bytes, xxh3);
-        wait(send)?.map_err(self.failed(key))?
+        wait(send)?.map_err(self.not_written(key))?
     }
 
     /// Copies an object inside the bucket as a new one, without fetching it; one that is there

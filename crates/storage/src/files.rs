@@ -223,6 +223,16 @@ pub fn list(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<(String
     }))
 }
 
+/// Keys below a folder of a store, from there, that listings of it had and whose objects cannot be
+/// asked for: with a part that is empty, `.` or `..`, or with a control character.
+///
+/// # Errors
+/// Where the URL names no store.
+pub fn refused_below(folder: &Path) -> io::Result<Vec<String>> {
+    let (bucket, key) = open(folder)?;
+    Ok(bucket.refused_below(&key))
+}
+
 /// The bucket and the key of a URL.
 pub(crate) fn open(path: &Path) -> io::Result<(Arc<Bucket>, String)> {
     let address = Address::of(path)?;

@@ -1,6 +1,9 @@
 //! What every answer of a server must be before the client looks at it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use object_store::ClientOptions;
 use object_store::client::{
@@ -8,28 +11,44 @@ use object_store::client::{
     HttpResponseBody, HttpService, ReqwestConnector,
 };
 
+use crate::listed_page::RefusedKeys;
+
 /// More than any answer to our requests has: they ask for 8 MiB, or a page of a listing, at most.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// Connects as the client does by default, and checks what comes back.
-#[derive(Debug, Default)]
-pub(crate) struct CheckedConnector(ReqwestConnector);
+#[derive(Debug)]
+pub(crate) struct CheckedConnector {
+    connector: ReqwestConnector,
+    /// Where keys of listings go that the client does not take.
+    refused: Arc<RefusedKeys>,
+}
+
+impl CheckedConnector {
+    pub(crate) fn new(refused: Arc<RefusedKeys>) -> Self {
+        CheckedConnector { connector: ReqwestConnector::default(), refused }
+    }
+}
 
 impl HttpConnector for CheckedConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(CheckedService(self.0.connect(options)?)))
+        let client = self.connector.connect(options)?;
+        Ok(HttpClient::new(CheckedService { client, refused: self.refused.clone() }))
     }
 }
 
 #[derive(Debug)]
-struct CheckedService(HttpClient);
+struct CheckedService {
+    client: HttpClient,
+    refused: Arc<RefusedKeys>,
+}
 
 #[async_trait]
 impl HttpService for CheckedService {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let is_listing = is_listing(&request);
         let is_download = request.method().as_str() == "GET" && !is_listing;
-        let (parts, body) = self.0.execute(request).await?.into_parts();
+        let (mut parts, body) = self.client.execute(request).await?.into_parts();
         let body = HttpResponseBody::new(Limited::new(body, MAX_ANSWER_BYTES).map_err(unlimited));
         // Of a download the client asks for the rest where the connection is cut; all else is
         // small, and read here, so that the client repeats the request.
@@ -40,6 +59,11 @@ impl HttpService for CheckedService {
         if is_listing && parts.status.is_success() && !is_list(&content) {
             let shown = String::from_utf8_lossy(&content[..content.len().min(60)]).into_owned();
             return Err(HttpError::new(HttpErrorKind::Decode, ForeignAnswer(shown)));
+        }
+        if is_listing && let Some(rest) = self.refused.take_from(&content) {
+            // The length that is announced is that of the whole page.
+            parts.headers.remove("content-length");
+            return Ok(HttpResponse::from_parts(parts, Bytes::from(rest).into()));
         }
         Ok(HttpResponse::from_parts(parts, content.into()))
     }

@@ -12,6 +12,7 @@ mod bucket;
 mod files;
 mod http;
 mod layout;
+mod listed_page;
 mod mirror;
 mod object;
 mod object_reader;
@@ -24,7 +25,8 @@ mod transfer;
 
 pub use address::{check_local, check_url, is_url};
 pub use files::{
-    Stat, canonicalize, files_in, find, is_dir, is_file, list, read, read_with_stat, stat,
+    Stat, canonicalize, files_in, find, is_dir, is_file, list, read, read_with_stat, refused_below,
+    stat,
 };
 pub use layout::how_to_make_again;
 pub use mirror::{

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::bucket::Bucket;
 use crate::layout::how_to_make_again;
-use crate::mirror::notes::{Identity, Note, Notes, new_file, remove};
+use crate::mirror::notes::{Identity, Note, Notes, at, new_file, remove};
 use crate::mirror::parallel::lock;
 
 /// Files up to this size are fetched when the mirror is brought up to date, and never dropped.
@@ -84,7 +84,7 @@ impl Cache {
         self.make_room(note.bytes)?;
         let path = self.root.join(inner);
         let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder).map_err(at(folder))?;
         let file = new_file(folder)?;
         let copy = file.as_file().try_clone()?;
         let hash = match self.bucket.fetch(&note.key, note.bytes, note.tag.clone(), copy) {
@@ -102,7 +102,7 @@ impl Cache {
                 format!("{url} is not the content that its manifest lists"),
             ));
         }
-        file.persist(&path).map_err(|e| e.error)?;
+        file.persist(&path).map_err(|e| at(&path)(e.error))?;
         self.notes.write_file(inner, &Note { local: Identity::of(&path), ..note })?;
         self.keep(inner);
         Ok(())

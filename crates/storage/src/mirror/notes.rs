@@ -181,11 +181,17 @@ impl Notes {
 /// Replaces a file of the mirror in one step.
 pub(crate) fn write_beside(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder).map_err(at(folder))?;
     let mut file = new_file(folder)?;
-    file.as_file_mut().write_all(content)?;
-    file.persist(path).map_err(|e| e.error)?;
+    file.as_file_mut().write_all(content).map_err(at(path))?;
+    file.persist(path).map_err(|e| at(path)(e.error))?;
     Ok(())
+}
+
+/// Names the file or folder that the disk refused.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.to_path_buf();
+    move |e| io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }
 
 /// A file in a folder, to be renamed, for whoever the process' umask lets read.
@@ -195,7 +201,7 @@ pub(crate) fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at(path)(e)),
         _ => Ok(()),
     }
 }

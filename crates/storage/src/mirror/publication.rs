@@ -323,16 +323,21 @@ impl Mirror {
         moved: &Counter,
     ) -> io::Result<Placed> {
         let again = how_to_make_again(path);
-        let because = |e: &io::Error, reason: String| {
-            io::Error::new(e.kind(), format!("{} {reason}; {again}", path.display()))
-        };
+        let url = self.bucket.url(key);
+        let because =
+            |e: &io::Error, reason: String| io::Error::new(e.kind(), format!("{reason}; {again}"));
         let file = File::open(path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => because(&e, "is neither here nor in the store".to_owned()),
-            _ => because(&e, format!("cannot be read: {e}")),
+            io::ErrorKind::NotFound => because(
+                &e,
+                format!("there is no {}, and this machine has no file for it", url.display()),
+            ),
+            _ => because(&e, format!("{} cannot be read: {e}", path.display())),
         })?;
         let bytes = file.metadata()?.len();
         let placed = self.bucket.send_new(key, file, bytes, xxh3).map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidData => because(&e, format!("cannot be sent: {e}")),
+            io::ErrorKind::InvalidData => {
+                because(&e, format!("{} cannot be sent: {e}", path.display()))
+            }
             _ => e,
         })?;
         if matches!(placed, Placed::New) {

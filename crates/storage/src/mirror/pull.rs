@@ -1,6 +1,6 @@
 //! Brings the mirror up to date with the store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Mutex;
 
@@ -114,7 +114,38 @@ impl Mirror {
                 listing.plain.insert(inner, object);
             }
         }
+        self.refuse_folders(&mut listing)?;
         Ok(listing)
+    }
+
+    /// Drops the empty objects that some tools make for folders, and refuses other objects in whose
+    /// place a folder would have to be.
+    fn refuse_folders(&self, listing: &mut Listing) -> io::Result<()> {
+        let folders: HashSet<&str> = listing
+            .bytes
+            .keys()
+            .filter_map(|key| self.inner(key))
+            .flat_map(|inner| inner.match_indices('/').map(|(end, _)| &inner[..end]))
+            .collect();
+        let is_folder = |inner: &String| folders.contains(inner.as_str());
+        let named = |(inner, object): (&String, &Object)| {
+            is_folder(inner).then(|| (inner.clone(), object.clone()))
+        };
+        let found: Vec<(String, Object)> =
+            listing.plain.iter().chain(&listing.indexes).filter_map(named).collect();
+        for (inner, object) in found {
+            if object.bytes > 0 {
+                let reason = format!(
+                    "{} is an object, and there are others below it, which no folder of this \
+                     machine can hold; delete it, or name another work folder with --out",
+                    self.bucket.url(&object.key).display()
+                );
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+            listing.plain.remove(&inner);
+            listing.indexes.remove(&inner);
+        }
+        Ok(())
     }
 
     fn target(

@@ -91,6 +91,54 @@ fn objects(bucket: &Bucket, folder: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_key_that_is_a_folder_as_well_is_passed_over_if_empty_and_else_refused_with_its_url() {
+    let bucket = open_in_memory("test://both");
+    let [first, second] = [0, 1].map(|_| Machine::new("test://both", 1 << 30));
+    first.publish("tables", &[("a.parquet", b"a")]);
+    first.push("tables").unwrap();
+    first.write("runs/one/note", b"x");
+    bucket.put_over("work/runs/one/note", Bytes::from_static(b"x")).unwrap();
+    for folder in ["work/tables", "work/runs/one"] {
+        bucket.put_over(folder, Bytes::new()).unwrap();
+    }
+    second.pull("tables");
+    assert_eq!(second.read("tables/a.parquet").as_deref(), Some(&b"a"[..]));
+    second.pull("runs");
+    assert_eq!(second.read("runs/one/note").as_deref(), Some(&b"x"[..]));
+    bucket.put_over("work/runs/one", Bytes::from_static(b"x")).unwrap();
+    let error = second.mirror.pull(&["runs".to_owned()], |_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("test://both/work/runs/one is an object, and there are others below it"),
+        "{error}"
+    );
+    assert!(error.contains("delete it, or name another work folder"), "{error}");
+}
+
+#[test]
+fn what_the_disk_refuses_is_named() {
+    let bucket = open_in_memory("test://refused");
+    let [first, second] = [0, 1].map(|_| Machine::new("test://refused", 1 << 30));
+    first.publish("tables", &[("sub/a.parquet", b"a")]);
+    first.push("tables").unwrap();
+    second.write("tables/sub", b"a file");
+    let error = second.mirror.pull(&["tables".to_owned()], |_| ()).unwrap_err().to_string();
+    assert!(error.contains("tables/sub"), "{error}");
+    drop(bucket);
+}
+
+#[test]
+fn a_file_that_is_nowhere_is_named_by_its_url_with_what_makes_it() {
+    let bucket = open_in_memory("test://nowhere");
+    let machine = Machine::new("test://nowhere", 1 << 30);
+    machine.publish("tables", &[("a.parquet", b"a")]);
+    fs::remove_file(machine.path("tables/a.parquet")).unwrap();
+    let error = machine.push("tables").unwrap_err().to_string();
+    assert!(error.starts_with("there is no test://nowhere/work/tables/a-"), "{error}");
+    assert!(error.contains("this machine has no file for it; run ossify-ingest again"), "{error}");
+    assert!(objects(&bucket, "work").is_empty());
+}
+
+#[test]
 fn what_one_machine_published_another_finds() {
     let bucket = open_in_memory("test://one");
     let [first, second] = [0, 1].map(|_| Machine::new("test://one", 1 << 30));

@@ -13,7 +13,11 @@ use super::names::{is_image_name, is_label_name, is_passed_over};
 use crate::find::error::LayoutError;
 use crate::find::layout::Layout;
 use crate::find::paths::{is_normal, join, normalized};
-use crate::rules::RuleBook;
+use crate::rules::{Rule, RuleBook};
+
+/// Of an object whose name no request can have.
+const UNUSABLE_NAME: &str = "a part of its name is empty, \".\" or \"..\", or has a control \
+                             character, so that it cannot be read";
 
 /// The kinds of files to look for in a folder.
 #[derive(Clone, Copy)]
@@ -48,7 +52,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Lists a folder of an object store, which has neither links nor names that are not UTF-8.
+    /// Lists a folder of an object store, which has neither links nor names that are not UTF-8. It
+    /// may have names that cannot be asked for.
     fn objects(&self) -> Result<FoundFiles, LayoutError> {
         let mut found = FoundFiles::of_share(self.partition);
         let base = self.layout.locate(self.folder);
@@ -70,7 +75,39 @@ impl Walk<'_> {
                 found.ignored += 1;
             }
         }
+        self.add_unusable_objects(&mut found, &base)?;
         Ok(found)
+    }
+
+    /// Adds the objects whose names cannot be asked for: images as findings, others by number.
+    fn add_unusable_objects(&self, found: &mut FoundFiles, base: &Path) -> Result<(), LayoutError> {
+        let mut labels = Vec::new();
+        for inner in ossify_storage::refused_below(base).map_err(LayoutError::io(base))? {
+            let path = join(self.folder, &inner);
+            if self.wants.images && is_image_name(&path) {
+                if found.count_and_check(&path, false) {
+                    let location = Location::file(&path);
+                    let finding = self.book.finding(Rule::ImageUnreadable, location, UNUSABLE_NAME);
+                    let help = "rename the object and its label file";
+                    found.findings.extend(finding.map(|finding| finding.with_help(help)));
+                }
+            } else {
+                labels.extend((self.wants.labels && is_label_name(&path)).then_some(path));
+                found.ignored += 1;
+            }
+        }
+        if let Some(first) = labels.first() {
+            found.remarks.push(format!(
+                "{} below {} left out, {} for one: {UNUSABLE_NAME}; rename the object",
+                match labels.len() {
+                    1 => "1 label file is".to_owned(),
+                    several => format!("{several} label files are"),
+                },
+                base.display(),
+                printable(first)
+            ));
+        }
+        Ok(())
     }
 
     /// Lists a local folder; returns `None` if there is a link and links are not followed.
