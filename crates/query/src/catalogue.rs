@@ -37,19 +37,52 @@ pub struct Table {
     /// Its name in SQL.
     pub name: &'static str,
     files: Vec<(PathBuf, FileEntry)>,
+    /// The folders of the outputs that it is part of, whether or not they are whole.
+    folders: Vec<PathBuf>,
+}
+
+/// The manifest of an output: damage is the concern of whoever names one of its tables.
+type FoundManifest = Result<Manifest, ArtefactError>;
+
+/// The manifest in a folder, if there is one.
+fn manifest_in(folder: &Path) -> Option<FoundManifest> {
+    Manifest::read(folder).transpose()
 }
 
 impl Table {
     fn of(
         name: &'static str,
         folder: &Path,
-        manifest: &Manifest,
+        manifest: &FoundManifest,
         is_wanted: impl Fn(&str) -> bool,
-    ) -> Result<Self, QueryError> {
-        let files = || manifest.files.iter().filter(|file| is_wanted(&file.path));
-        manifest.require_files(folder, files())?;
-        let files = files().map(|file| (folder.to_path_buf(), file.clone())).collect();
-        Ok(Table { name, files })
+    ) -> Self {
+        let of_manifest = |manifest: &Manifest| {
+            let files = manifest.files.iter().filter(|file| is_wanted(&file.path));
+            files.map(|file| (folder.to_path_buf(), file.clone())).collect::<Vec<_>>()
+        };
+        let files = manifest.as_ref().map(of_manifest);
+        let is_there = files.as_ref().map_or(true, |files| !files.is_empty());
+        Table {
+            name,
+            files: files.unwrap_or_default(),
+            folders: is_there.then(|| folder.to_path_buf()).into_iter().collect(),
+        }
+    }
+
+    fn add(&mut self, further: Table) {
+        self.files.extend(further.files);
+        self.folders.extend(further.folders);
+    }
+
+    /// Checks that its files are there with their sizes.
+    fn require(&self) -> Result<(), QueryError> {
+        for folder in &self.folders {
+            if let Some(manifest) = manifest_in(folder).transpose()? {
+                let files = self.files.iter().filter(|(of, _)| of == folder);
+                manifest.require_files(folder, files.map(|(_, file)| file))?;
+            }
+        }
+        Ok(())
     }
 
     /// Rows, where every file's manifest says them.
@@ -60,8 +93,9 @@ impl Table {
     /// Names and polars types of the columns.
     ///
     /// # Errors
-    /// Fails where a file cannot be read.
+    /// Fails where a file is missing, has another size than its manifest says, or cannot be read.
     pub fn columns(&self) -> Result<Vec<(String, String)>, QueryError> {
+        self.require()?;
         let schema = self.scan()?.collect_schema().map_err(|e| self.unreadable(e))?;
         Ok(schema.iter().map(|(name, kind)| (name.to_string(), kind.to_string())).collect())
     }
@@ -111,57 +145,53 @@ impl Catalogue {
     /// Finds the tables of a work folder: those of ingest and resize, the newest predictions of all
     /// splits, and the matches of the report on them, or of the newest report.
     ///
+    /// A table that is lost or damaged is one of them until a query names it.
+    ///
     /// # Errors
-    /// [`QueryError::NoTables`] if there are no tables; [`QueryError::Artefact`] where a table of
-    /// an output is missing or has another size than its manifest says.
+    /// [`QueryError::NoTables`] if there are no tables; [`QueryError::Artefact`] where it cannot be
+    /// read which outputs are the newest.
     pub fn open(work: &WorkFolder) -> Result<Self, QueryError> {
         let mut tables = Vec::new();
-        if let Some(manifest) = Manifest::read(&work.tables())? {
+        if let Some(manifest) = manifest_in(&work.tables()) {
             for name in ["images", "objects", "issues", "classes"] {
-                tables.push(Table::of(name, &work.tables(), &manifest, |path| {
-                    path == format!("{name}.parquet")
-                })?);
+                let is_wanted = |path: &str| path == format!("{name}.parquet");
+                tables.push(Table::of(name, &work.tables(), &manifest, is_wanted));
             }
         }
-        if let Some(manifest) = Manifest::read(&work.shards())? {
-            for name in ["fingerprints", "leaks"] {
-                tables.push(Table::of(name, &work.shards(), &manifest, |path| {
-                    path == format!("{name}.parquet")
-                })?);
-            }
-            // What ingest found in headers and resize found behind them is one table.
-            let further =
-                Table::of("issues", &work.shards(), &manifest, |path| path == "issues.parquet")?;
-            match tables.iter_mut().find(|table| table.name == "issues") {
-                Some(issues) => issues.files.extend(further.files),
-                None => tables.push(further),
+        if let Some(manifest) = manifest_in(&work.shards()) {
+            for name in ["fingerprints", "leaks", "issues"] {
+                let is_wanted = |path: &str| path == format!("{name}.parquet");
+                let table = Table::of(name, &work.shards(), &manifest, is_wanted);
+                // What ingest found in headers and resize found behind them is one table.
+                match tables.iter_mut().find(|table| table.name == name) {
+                    Some(of_ingest) => of_ingest.add(table),
+                    None => tables.push(table),
+                }
             }
         }
         let predictions = read_latest(&work.predictions())?;
         if let Some(id) = &predictions {
             let folder = work.predictions().join(id);
-            if let Some(manifest) = Manifest::read(&folder)? {
+            if let Some(manifest) = manifest_in(&folder) {
                 let is_of_images = |path: &str| path.ends_with(&image_predictions_file(""));
-                tables.push(Table::of("predictions", &folder, &manifest, |path| {
-                    path.ends_with(&predictions_file("")) && !is_of_images(path)
-                })?);
-                tables.push(Table::of("image_predictions", &folder, &manifest, is_of_images)?);
+                let is_of_objects =
+                    |path: &str| path.ends_with(&predictions_file("")) && !is_of_images(path);
+                tables.push(Table::of("predictions", &folder, &manifest, is_of_objects));
+                tables.push(Table::of("image_predictions", &folder, &manifest, is_of_images));
             }
         }
         if let Some(id) = read_latest(&work.reports())?.or(predictions) {
-            let mut matches = Table { name: "matches", files: Vec::new() };
+            let mut matches = Table { name: "matches", files: Vec::new(), folders: Vec::new() };
             for split in [Split::Train, Split::Valid, Split::Test] {
                 let folder = work.reports().join(&id).join(split.as_str());
-                if let Some(manifest) = Manifest::read(&folder)? {
-                    matches.files.extend(
-                        Table::of("matches", &folder, &manifest, |path| path == "matches.parquet")?
-                            .files,
-                    );
+                if let Some(manifest) = manifest_in(&folder) {
+                    let is_wanted = |path: &str| path == "matches.parquet";
+                    matches.add(Table::of("matches", &folder, &manifest, is_wanted));
                 }
             }
             tables.push(matches);
         }
-        tables.retain(|table| !table.files.is_empty());
+        tables.retain(|table| !table.folders.is_empty());
         if tables.is_empty() {
             return Err(QueryError::NoTables(work.root().to_path_buf()));
         }
@@ -204,10 +234,13 @@ impl Catalogue {
         let mut context = SQLContext::new();
         for table in &self.tables {
             if named.iter().any(|name| name.eq_ignore_ascii_case(table.name)) {
+                table.require()?;
                 table.verify()?;
                 table.columns()?;
+                context.register(table.name, table.scan()?);
+            } else if let Ok(rows) = table.scan() {
+                context.register(table.name, rows);
             }
-            context.register(table.name, table.scan()?);
         }
         let answer = guarded(|| context.execute(sql).and_then(LazyFrame::collect))
             .map_err(QueryError::Engine)?;

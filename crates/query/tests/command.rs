@@ -90,6 +90,33 @@ fn csv_json_and_parquet_hold_the_same_rows() {
 }
 
 #[test]
+fn only_the_tables_that_a_query_names_are_needed() {
+    let (_folder, work) = work();
+    support::write_all(&work);
+    fs::remove_file(work.shards().join("fingerprints.parquet")).unwrap();
+    fs::write(work.tables().join("objects.parquet"), "half").unwrap();
+    let count = |table: &str| query(&work, &[&format!("SELECT COUNT(*) FROM {table}")]);
+    for table in ["images", "predictions", "issues", "matches"] {
+        let (code, _, errors) = count(table);
+        assert_eq!((code, errors.as_str()), (0, ""), "{table}");
+    }
+    for (table, command) in [("fingerprints", "ossify-resize"), ("objects", "ossify-ingest")] {
+        let (code, _, errors) = count(table);
+        let advice = format!("run {command} again with --force");
+        assert!(code == 1 && errors.contains(table) && errors.contains(&advice), "{errors}");
+    }
+    fs::write(work.shards().join("manifest.json"), "{").unwrap();
+    assert_eq!(count("images").0, 0);
+    for table in ["fingerprints", "issues"] {
+        let (code, _, errors) = count(table);
+        assert!(code == 1 && errors.contains("manifest.json"), "{table}: {errors}");
+    }
+    let joined =
+        "SELECT COUNT(*) FROM images WHERE image_id IN (SELECT image_id FROM fingerprints)";
+    assert_eq!(query(&work, &[joined]).0, 1);
+}
+
+#[test]
 fn a_query_in_a_file_is_run() {
     let (_folder, work) = work();
     support::write_tables(&work);
