@@ -14,7 +14,7 @@ use ossify_download::{
 };
 
 #[derive(Parser)]
-#[command(name = "ossify-download", version, about = "Fetch the data that ossify does not carry")]
+#[command(name = "ossify-download", version, about = "Fetches data that is not part of ossify")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -22,9 +22,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fetch BoneFractureYolo8 from Kaggle with your own key, check it and unpack it
+    /// Download BoneFractureYolo8 from Kaggle with your own key, check it and unpack it
     Dataset {
-        /// Folder of the datasets
+        /// Folder in which the dataset gets a folder of its own
         #[arg(long, value_name = "DIR", default_value = "data/datasets")]
         data: PathBuf,
         /// Unpack this archive, downloaded by hand, instead of downloading

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use ossify_contract::{
     FileEntry, Gate, Publication, ReportSummary, Split, Summary as _, TableWriter,
 };
+use ossify_page::counted;
 use ossify_settings::{Context, EvaluateSettings, Outcome, StageError};
 use ossify_vocabulary::Limits;
 use serde_json::json;
@@ -139,11 +140,11 @@ impl Evaluation<'_> {
         let settings = &self.context.settings.evaluate;
         data.excluded.extend(self.sources.left_out_at_import(self.split));
         self.context.reporter.detail(format_args!(
-            "{}: {} images, {} objects, {} predictions",
+            "{}: {}, {}, {}",
             self.split,
-            data.images.len(),
-            data.truths.len(),
-            data.predictions.len()
+            counted(data.images.len() as u64, "image", "images"),
+            counted(data.truths.len() as u64, "object", "objects"),
+            counted(data.predictions.len() as u64, "prediction", "predictions")
         ));
         self.sources.check_images(self.context, &data)?;
         let publication = Publication::begin(folder)?;
@@ -199,9 +200,9 @@ impl Evaluation<'_> {
             draw_overlays(&marked, &self.context.dataset, settings.overlays, &limits);
         if let Some(first) = undrawn.first() {
             self.context.reporter.warn(format_args!(
-                "{}: {} images could not be drawn; the first: {first}",
+                "{}: {} could not be drawn; the first: {first}",
                 self.split,
-                undrawn.len()
+                counted(undrawn.len() as u64, "image", "images")
             ));
         }
         for overlay in &overlays {

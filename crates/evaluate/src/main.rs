@@ -58,7 +58,12 @@ impl Cli {
     }
 
     fn stage_name(&self) -> &'static str {
-        if matches!(self.command, Some(Command::Compare { .. })) { "compare" } else { "evaluate" }
+        match self.command {
+            None => "evaluate",
+            Some(Command::Compare { .. }) => "compare",
+            Some(Command::Import { .. }) => "import",
+            Some(Command::Export { .. }) => "export",
+        }
     }
 }
 

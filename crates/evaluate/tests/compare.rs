@@ -262,7 +262,7 @@ fn images_and_confusions_that_changed_are_listed_the_worst_first() {
     );
     assert!(
         text.contains(
-            "detector has no prediction for 1 labelled images, and run-1 for 0; they \
+            "detector has no prediction for 1 labelled image, and run-1 for 0; they \
         count as wrong."
         ),
         "{text}"
@@ -354,7 +354,7 @@ fn images_that_changed_are_drawn_as_far_as_they_are_there() {
     let dataset = ["--dataset", dataset.path().to_str().unwrap()];
     let (text, with) = page(&dataset);
     assert!(
-        text.contains("valid: 1 images could not be drawn; the first: ") && text.contains("01.png"),
+        text.contains("valid: 1 image could not be drawn; the first: ") && text.contains("01.png"),
         "{text}"
     );
     let titles = |page: &str| -> Vec<String> {
@@ -478,7 +478,7 @@ fn tables_of_other_images_splits_or_classes_are_refused_with_the_reason() {
     refused(
         "strange",
         1,
-        "1 of its images are not in the valid split of the tables, `elsewhere.png` among them",
+        "1 of its images is not in the valid split of the tables, `elsewhere.png` among them",
     );
     let mut rows = work.predictions.clone();
     rows[0].class_name = "knee".into();

@@ -190,7 +190,7 @@ fn an_image_that_nobody_looked_at_is_a_gap() {
     work.looked_at.as_mut().unwrap().pop();
     work.write(folder.path());
     let refused = stderr(evaluate(folder.path(), &[]).code(1));
-    let gap = "1 of the 10 images of the valid split were not looked at for run-1, `h3.png` among";
+    let gap = "1 of the 10 images of the valid split was not looked at for run-1, `h3.png` among";
     assert!(refused.contains(gap), "{refused}");
     evaluate(folder.path(), &["--set", "evaluate.allow_gaps=true"]).code(0);
     let report = report(folder.path());
@@ -240,7 +240,7 @@ fn tables_that_contradict_each_other_are_refused_with_image_and_reason() {
     );
     refused(
         &|work| work.looked_at.as_mut().unwrap()[7].image_id = "elsewhere.png".into(),
-        "1 of its images are not in the valid split of the tables, `elsewhere.png` among them",
+        "1 of its images is not in the valid split of the tables, `elsewhere.png` among them",
     );
 }
 

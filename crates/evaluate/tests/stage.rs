@@ -312,7 +312,7 @@ fn predictions_of_other_classes_or_images_are_refused_with_what_differs() {
     let text = stderr(evaluate(folder.path(), &[]).code(1));
     assert!(
         text.contains(
-            "1 of its images are not in the valid split of the tables, `elsewhere.png` among them"
+            "1 of its images is not in the valid split of the tables, `elsewhere.png` among them"
         ),
         "{text}"
     );
@@ -775,7 +775,7 @@ fn overlays_are_drawn_from_the_dataset_and_stand_in_the_page() {
     }
     let done = evaluate(folder.path(), &["--dataset", dataset.path().to_str().unwrap()]);
     let text = stderr(done.code(0));
-    assert!(text.contains("1 images could not be drawn"), "{text}");
+    assert!(text.contains("1 image could not be drawn"), "{text}");
     let of_split = folder.path().join("reports/run-1/valid");
     let manifest = Manifest::open(&of_split, "").unwrap();
     assert_eq!(manifest.files.iter().filter(|file| file.path.starts_with("overlays/")).count(), 11);

@@ -146,7 +146,7 @@ fn decode_other(
         ImageError::Unsupported(e) => {
             DecodeError::Unsupported { format: header.format, reason: e.to_string() }
         }
-        e => DecodeError::Damaged { format: header.format, reason: e.to_string() },
+        e => DecodeError::Damaged { format: header.format, reason: in_words(&e, limits) },
     })?;
     let (width, height) = (image.width(), image.height());
     let (channels, data) = to_8_bit(image).ok_or_else(|| DecodeError::Unsupported {
@@ -157,6 +157,28 @@ fn decode_other(
         format: header.format,
         reason: "its pixels do not fill its size".into(),
     })
+}
+
+/// What a decoder says. Of a chain of causes only the last counts: the others repeat the format and
+/// name parts of the library.
+fn in_words(error: &ImageError, limits: &Limits) -> String {
+    match error {
+        ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "its data ends early".to_owned()
+        }
+        ImageError::Limits(_) => format!(
+            "decoding it would take more memory than the limit of {} bytes \
+             (resize.max_memory_bytes)",
+            limits.max_memory_bytes
+        ),
+        error => {
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            format!("its data cannot be decoded ({cause})")
+        }
+    }
 }
 
 /// Gray or RGB with 8 bits by the rules of [`decode`]; `None` for sample types that they do not

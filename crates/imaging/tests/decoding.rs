@@ -208,3 +208,24 @@ fn limits_hold_before_anything_is_decoded() {
     ));
     assert!(read_file(folder.path(), &Limits::default()).is_err());
 }
+
+#[test]
+fn damage_is_said_without_the_names_of_decoders() {
+    for encoding in [Encoding::Png, Encoding::Tiff, Encoding::WebP] {
+        let whole = encoded(rgb(), encoding);
+        let mut messages = 0;
+        for at in (whole.len() / 4..whole.len()).step_by(7) {
+            let mut bytes = whole.clone();
+            bytes[at..].iter_mut().take(5).for_each(|byte| *byte ^= 0xff);
+            let Err(error @ DecodeError::Damaged { .. }) = decode(&bytes, &Limits::default())
+            else {
+                continue;
+            };
+            let message = error.to_string();
+            assert!(!message.contains("Format error"), "{message}");
+            assert!(message.contains(" file is damaged: "), "{message}");
+            messages += 1;
+        }
+        assert!(messages > 0 || encoding == Encoding::Tiff, "{encoding:?}");
+    }
+}

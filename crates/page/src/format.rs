@@ -14,6 +14,11 @@ pub fn count(value: u64) -> String {
     text
 }
 
+/// A number of things with its noun: `1 object`, `2,000 objects`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 /// A number with about four significant digits and no trailing zeros: `0.0312`, `12.5`, `12,345`. A
 /// number that is not finite becomes a dash.
 pub fn number(value: f64) -> String {

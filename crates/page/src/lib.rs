@@ -59,7 +59,7 @@ pub use chart_grid::{DensityMap, HeatMap};
 pub use chart_histogram::{Histogram, ReliabilityBin, ReliabilityChart};
 pub use chart_lines::LineChart;
 pub use chart_points::ScatterChart;
-pub use format::{count, number, percent};
+pub use format::{count, counted, number, percent};
 pub use gallery::{Gallery, Outline, Picture};
 pub use page::Page;
 pub use section::{NoteKind, Section, Tile};

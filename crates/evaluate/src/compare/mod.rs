@@ -13,6 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use ossify_contract::{ComparedSummary, ComparisonSummary, Publication, Summary as _};
+use ossify_page::counted;
 use ossify_settings::{Context, Outcome, StageError};
 use ossify_vocabulary::Limits;
 use serde_json::json;
@@ -173,9 +174,9 @@ impl SplitComparison<'_> {
         let mut undrawn = drawn.iter().flat_map(|(_, undrawn)| undrawn);
         if let Some(first) = undrawn.next() {
             self.context.reporter.warn(format_args!(
-                "{}: {} images could not be drawn; the first: {first}",
+                "{}: {} could not be drawn; the first: {first}",
                 comparison.split,
-                undrawn.count() + 1
+                counted(undrawn.count() as u64 + 1, "image", "images")
             ));
         }
         drawn

@@ -1,7 +1,8 @@
 //! `compare.html`.
 
 use ossify_page::{
-    Column, ForestChart, NoteKind, Page, Section, Svg, Table, TableCell, Tile, count, percent,
+    Column, ForestChart, NoteKind, Page, Section, Svg, Table, TableCell, Tile, count, counted,
+    percent,
 };
 use ossify_settings::{DropTest, EvaluateSettings};
 
@@ -40,10 +41,10 @@ pub(crate) fn render(
     let mut page = Page::new(
         format!("{} against {baseline}", others.join(", ")),
         format!(
-            "{} split: {} images, {} objects; each resample is scored with every table",
+            "{} split: {}, {}; each resample is scored with every table",
             comparison.split,
-            count(comparison.images),
-            count(comparison.objects)
+            counted(comparison.images, "image", "images"),
+            counted(comparison.objects, "object", "objects")
         ),
     );
     page.push(in_words(comparison, judged));

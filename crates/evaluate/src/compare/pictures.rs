@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ossify_drawing::{Stroke, read_picture};
-use ossify_page::{Gallery, NoteKind, Picture, Section};
+use ossify_page::{Gallery, NoteKind, Picture, Section, counted};
 use ossify_vocabulary::Limits;
 
 use crate::compare::changes::{ImageChange, ImageChanges, Seen};
@@ -110,7 +110,10 @@ pub(crate) fn show(
     match undrawn.first() {
         Some(first) => section.note(
             NoteKind::Warning,
-            format!("{} images could not be drawn; the first: {first}", undrawn.len()),
+            format!(
+                "{} could not be drawn; the first: {first}",
+                counted(undrawn.len() as u64, "image", "images")
+            ),
         ),
         None => section,
     }

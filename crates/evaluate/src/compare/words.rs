@@ -1,6 +1,6 @@
 //! A comparison's figures as sentences and as a plain table.
 
-use ossify_page::{count, percent};
+use ossify_page::{count, counted, percent};
 
 use crate::compare::comparison::{AgainstBaseline, Comparison};
 use crate::report::digits::{decimals, rounded};
@@ -138,15 +138,17 @@ pub(crate) fn verdict(comparison: &Comparison, at: usize) -> Vec<String> {
     let mut sentences = vec![scores_in_words(comparison, other)];
     let images = &other.images;
     sentences.push(match images.right_to_wrong + images.wrong_to_right {
+        0 if comparison.labelled_images == 1 => {
+            "The only labelled image is right or wrong as before.".to_owned()
+        }
         0 => format!(
-            "Each of the {} labelled images is right or wrong as \
-            before.",
+            "Each of the {} labelled images is right or wrong as before.",
             count(comparison.labelled_images)
         ),
         _ => format!(
-            "Of {} labelled images {} turned from right to wrong and {} from wrong to right, {} \
+            "Of {} {} turned from right to wrong and {} from wrong to right, {} \
                 (McNemar's exact test, {}).",
-            count(comparison.labelled_images),
+            counted(comparison.labelled_images, "labelled image", "labelled images"),
             count(images.right_to_wrong),
             count(images.wrong_to_right),
             if images.mcnemar_p < 0.05 {
@@ -161,23 +163,23 @@ pub(crate) fn verdict(comparison: &Comparison, at: usize) -> Vec<String> {
     if let Some(grown) = other.confusions.first().filter(|confusion| confusion.change > 0) {
         sentences.push(match &grown.predicted_class_name {
             Some(predicted) => format!(
-                "The confusion that grew most: {} taken for {predicted}, from {} objects to {}.",
+                "The confusion that grew most: {} taken for {predicted}, from {} to {}.",
                 grown.true_class_name,
-                count(grown.baseline),
+                counted(grown.baseline, "object", "objects"),
                 count(grown.other)
             ),
             None => format!(
-                "What grew most: {} without any prediction in the image, from {} objects to {}.",
+                "What grew most: {} without any prediction in the image, from {} to {}.",
                 grown.true_class_name,
-                count(grown.baseline),
+                counted(grown.baseline, "object", "objects"),
                 count(grown.other)
             ),
         });
     }
     if table.silent_images != baseline.silent_images {
         sentences.push(format!(
-            "{name} has no prediction for {} labelled images, and {} for {}; they count as wrong.",
-            count(table.silent_images),
+            "{name} has no prediction for {}, and {} for {}; they count as wrong.",
+            counted(table.silent_images, "labelled image", "labelled images"),
             baseline.name,
             count(baseline.silent_images)
         ));

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use ossify_contract::{
     ArtefactError, ClassMap, ImageStatus, ObjectRow, Split, TableReader, UnitBox, write_user_file,
 };
+use ossify_page::counted;
 use ossify_settings::{Context, Outcome, StageError};
 use serde::Serialize;
 
@@ -16,17 +17,17 @@ use crate::read::sources::{Sources, verified_tables};
 /// The command line of an export.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ExportArgs {
-    /// The split: train, valid or test
+    /// The split to export: train, valid or test
     #[arg(long)]
     pub split: Split,
-    /// Where to write the ground truth
+    /// File for the ground truth, as COCO annotations
     #[arg(long, value_name = "FILE.json", required_unless_present = "to_results")]
     pub to: Option<PathBuf>,
     /// The predictions to write: an id or a table [default: evaluate.predictions of the
     /// configuration]
     #[arg(long, value_name = "ID", requires = "to_results")]
     pub predictions: Option<String>,
-    /// Where to write the predictions, as COCO results
+    /// File for the predictions, as COCO results
     #[arg(long, value_name = "FILE.json")]
     pub to_results: Option<PathBuf>,
 }
@@ -134,16 +135,15 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
         summary.annotations = Some(truth.file.annotations.len());
         summary.objects_left_out = Some(truth.objects_left_out);
         context.reporter.say(format_args!(
-            "{}: {} images and {} objects of {} classes written to {}; left out are {} images that \
-                are unlabelled or unreadable, and {} objects of \
+            "{}: {} and {} of {} written to {}; left out: {}, unlabelled or unreadable, and {}, of \
              classes that are not trained or on such images",
             args.split,
-            tables.images.scored.len(),
-            truth.file.annotations.len(),
-            truth.file.categories.len(),
+            counted(tables.images.scored.len() as u64, "image", "images"),
+            counted(truth.file.annotations.len() as u64, "object", "objects"),
+            counted(truth.file.categories.len() as u64, "class", "classes"),
             path.display(),
-            tables.images_left_out(),
-            truth.objects_left_out
+            counted(tables.images_left_out(), "image", "images"),
+            counted(truth.objects_left_out, "object", "objects")
         ));
     }
     if let Some((path, (detections, left_out))) = results {
@@ -151,10 +151,10 @@ pub fn export(context: &Context, args: &ExportArgs) -> Result<Outcome, StageErro
         summary.predictions = Some(detections.len());
         summary.predictions_left_out = Some(left_out);
         context.reporter.say(format_args!(
-            "{}: {} predictions written to {}; left out are {left_out} on images that are \
-                unlabelled or unreadable",
+            "{}: {} written to {}; left out: {left_out}, on images that are unlabelled or \
+             unreadable",
             args.split,
-            detections.len(),
+            counted(detections.len() as u64, "prediction", "predictions"),
             path.display()
         ));
     }

@@ -11,7 +11,7 @@ pub enum InputError {
     /// The predictions speak of other classes.
     #[error(
         "{} was made with another class map: {}; predict again with a run that was trained on \
-            these tables, or evaluate with the tables that belong to it",
+            these tables, or score it with the tables that belong to it",
         path.display(), differences.join("; ")
     )]
     OtherClasses {
@@ -22,9 +22,9 @@ pub enum InputError {
     },
     /// The predictions speak of images that the split does not have.
     #[error(
-        "{}: {images} of its images are not in the {split} split of the tables, `{example}` among \
+        "{}: {} not in the {split} split of the tables, `{example}` among \
             them; these predictions belong to another dataset, or ingest ran again since",
-        path.display()
+        path.display(), of_its_images(*images)
     )]
     OtherImages {
         /// The predictions.
@@ -58,4 +58,8 @@ pub enum InputError {
         /// What is wrong.
         reason: String,
     },
+}
+
+fn of_its_images(images: usize) -> String {
+    format!("{images} of its images {}", if images == 1 { "is" } else { "are" })
 }

@@ -381,10 +381,11 @@ impl Sources {
             }
         }
         let Some(first) = silent.first() else { return Ok(()) };
+        let (have, were) = if silent.len() == 1 { ("has", "was") } else { ("have", "were") };
         if !(has_table || is_of_tensors) || context.settings.evaluate.allow_gaps {
             context.reporter.warn(format_args!(
-                "{} of {} images of the {} split have no row in {}: this is taken as nothing found \
-                 there, so that every object there is missed",
+                "{} of {} images of the {} split {have} no row in {}: this is taken as nothing \
+                 found there, so that every object there is missed",
                 silent.len(),
                 data.images.len(),
                 data.split,
@@ -393,8 +394,8 @@ impl Sources {
             return Ok(());
         }
         Err(StageError::Failed(anyhow!(
-            "{} of the {} images of the {} split were not looked at for {}, `{first}` among them; \
-             if they came since, run ossify-predict again, or score what is there with --set \
+            "{} of the {} images of the {} split {were} not looked at for {}, `{first}` among \
+             them; if they came since, run ossify-predict again, or score what is there with --set \
              evaluate.allow_gaps=true, where they count as wrong",
             silent.len(),
             data.images.len(),

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use ossify_contract::ImageStatus;
 use ossify_page::{
-    Column, Gallery, NoteKind, Page, Picture, Section, Table, TableCell, Tile, count, percent,
+    Column, Gallery, NoteKind, Page, Picture, Section, Table, TableCell, Tile, count, counted,
+    percent,
 };
 
 use crate::failures::hits::ImageHits;
@@ -15,7 +16,7 @@ use crate::report::contents::{FindingPoint, FindingsReport, Report};
 use crate::report::digits::{interval, score_cell, three_digits, two, value, with_interval};
 use crate::report::figures::{Figure, KINDS};
 use crate::report::largest::{largest_classes, left_out_sentence};
-use crate::report::words::{View, counted, lead, rule_in_words};
+use crate::report::words::{View, lead, rule_in_words};
 use crate::scores::bootstrap::Interval;
 use crate::scores::calibration::{OperatingPoint, OperatingRule};
 use crate::scores::sheet::FrocScores;
@@ -269,8 +270,8 @@ fn columns() -> [Column; 3] {
 
 fn coco_table(report: &Report) -> Table {
     let mut table = Table::new(columns()).caption(format!(
-        "{} images: detection as COCO scores it, class and box together",
-        count(report.images)
+        "{}: detection as COCO scores it, class and box together",
+        counted(report.images, "image", "images")
     ));
     let level = &report.detection.scores;
     let froc = &report.detection.froc.any_class.mean;
@@ -302,8 +303,8 @@ fn coco_table(report: &Report) -> Table {
 
 fn scores(report: &Report, figures: &[Figure]) -> Section {
     let mut images = Table::new(columns()).caption(format!(
-        "{} labelled images: the first prediction against the largest object",
-        count(report.counts.labelled_images)
+        "{}: the first prediction against the largest object",
+        counted(report.counts.labelled_images, "labelled image", "labelled images")
     ));
     let level = &report.image_level;
     score_row(
@@ -496,8 +497,11 @@ fn leaks(report: &Report) -> Section {
         ));
         let mut table = Table::new([
             Column::text("score"),
-            Column::number(format!("all {} images", count(report.images))),
-            Column::number(format!("{} images of this split alone", count(kept.images))),
+            Column::number(format!("all {}", counted(report.images, "image", "images"))),
+            Column::number(format!(
+                "{} of this split alone",
+                counted(kept.images, "image", "images")
+            )),
         ]);
         let mut rows = match (&report.findings, &kept.findings) {
             (Some(with), Some(without)) => vec![
@@ -647,7 +651,10 @@ fn failures(parts: &PageParts<'_>) -> Section {
     if let Some(first) = parts.undrawn.first() {
         section = section.note(
             NoteKind::Warning,
-            format!("{} images could not be drawn; the first: {first}", parts.undrawn.len()),
+            format!(
+                "{} could not be drawn; the first: {first}",
+                counted(parts.undrawn.len() as u64, "image", "images")
+            ),
         );
     }
     section

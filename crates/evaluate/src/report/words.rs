@@ -1,7 +1,7 @@
 //! A report's figures as sentences.
 
 use ossify_contract::ImageStatus;
-use ossify_page::{count, percent};
+use ossify_page::{count, counted, percent};
 
 use crate::read::split::{SplitData, first_of};
 use crate::report::contents::{FindingsReport, FrocReport, Report};
@@ -24,10 +24,10 @@ pub(crate) fn lead(report: &Report) -> Vec<String> {
     }
     if report.counts.predictions == 0 && report.findings.is_none() {
         return vec![format!(
-            "The predictions table has no prediction for the {} images of the {} split: nothing \
-                was predicted, so nothing was found, and the shares are 0. Scores that need a \
+            "The predictions table has no prediction for the {} of the {} split: nothing was \
+                predicted, so nothing was found, and the shares are 0. Scores that need a \
                 prediction are not defined.",
-            count(report.images),
+            counted(report.images, "image", "images"),
             report.split
         )];
     }
@@ -198,11 +198,6 @@ impl<'a> View<'a> {
         }
         sentences
     }
-}
-
-/// `1 object`, `2 objects`.
-pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// How a threshold was chosen, in a few words.

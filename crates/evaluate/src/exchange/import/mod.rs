@@ -9,6 +9,7 @@ use ossify_contract::{
     LeftOutRows, Manifest, PredictionRow, PredictionsSummary, Publication, Split, Summary as _,
     TableWriter, hash_file, image_predictions_file, is_plain_id, predictions_file,
 };
+use ossify_page::counted;
 use ossify_settings::{Context, Outcome, StageError};
 
 mod categories;
@@ -47,9 +48,9 @@ pub enum ImportFormat {
 /// The command line of an import.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// The file, or YOLO's folder
+    /// The file to import; with --format yolo a folder
     pub path: PathBuf,
-    /// What it is
+    /// Format of the file or folder
     #[arg(long, value_enum)]
     pub format: ImportFormat,
     /// The split that was predicted: train, valid or test
@@ -200,17 +201,19 @@ pub fn import(context: &Context, args: &ImportArgs) -> Result<Outcome, StageErro
     }
     if imported.boxes_beyond_image > 0 {
         context.reporter.warn(format_args!(
-            "{} boxes reach beyond their image; they stay as they are",
-            imported.boxes_beyond_image
+            "not cut: {} beyond the edges of their images",
+            counted(imported.boxes_beyond_image, "box reaches", "boxes reach")
         ));
     }
     if let Some(numbering) = imported.category_ids {
         context.reporter.say(format_args!("classes are numbered {numbering}"));
     }
     context.reporter.say(format_args!(
-        "{}: {rows} of {} predictions, on {images} images; {silent_images} images have none, and \
-            their objects count as missed",
-        args.split, imported.entries
+        "{}: {rows} of {}, on {}; images without any: {silent_images}, whose objects count as \
+         missed",
+        args.split,
+        counted(imported.entries, "prediction", "predictions"),
+        counted(images, "image", "images")
     ));
     context.reporter.say(format_args!(
         "written to {}; score them with ossify-evaluate --set evaluate.predictions={}",
@@ -409,6 +412,10 @@ fn strict_gate(context: &Context, args: &ImportArgs, summary: &PredictionsSummar
         name: "--strict".to_owned(),
         figure: wrong as f64,
         limit: 0.0,
-        message: format!("{wrong} predictions of {} could not be used", args.path.display()),
+        message: format!(
+            "{} of {} could not be used",
+            counted(wrong, "prediction", "predictions"),
+            args.path.display()
+        ),
     })
 }
