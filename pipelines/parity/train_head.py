@@ -24,9 +24,8 @@ import numpy
 import pyarrow
 import pyarrow.parquet
 import torch
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "pytorch"))
-from load import load_model
+from models import load_model
+from onnx_export import export, session
 
 TOLERANCE = 1e-3
 STEPS = 30
@@ -58,12 +57,18 @@ RECIPE = {
 
 
 class Stages:
-    def __init__(self, release: pathlib.Path, folder: pathlib.Path):
-        self.release, self.folder = release, folder
+    def __init__(self, release: pathlib.Path, folder: pathlib.Path, recipe: dict):
+        self.release, self.folder, self.recipe = release, folder, recipe
+
+    def draw(self, out: str, images: int) -> None:
+        command = [self.release / "ossify-phantom", "--config", "conf/demo.toml"]
+        where = ["--dataset", self.folder / "dataset", "--out", self.folder / out]
+        subprocess.run([*command, "--images", str(images), *where], check=True, capture_output=True)
 
     def run(self, stage: str, out: str, *more: str, train: dict | None = None) -> dict:
         settings = ["ingest.min_objects_per_class=1"] + [
-            f"train.{key}={json.dumps(value)}" for key, value in (RECIPE | (train or {})).items()
+            f"train.{key}={json.dumps(value)}"
+            for key, value in (self.recipe | (train or {})).items()
         ]
         command = [
             self.release / f"ossify-{stage}",
@@ -82,6 +87,10 @@ class Stages:
             capture_output=True,
         )
         return json.loads(output.stdout)["summary"]
+
+    @staticmethod
+    def metrics(run: pathlib.Path) -> list[dict]:
+        return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def read_split(work: pathlib.Path, split: str) -> tuple[list[str], torch.Tensor]:
@@ -173,21 +182,7 @@ def verdict(what: str, difference: float, tolerance: float = TOLERANCE) -> bool:
 
 def compare(stages: Stages) -> bool:
     work = stages.folder / "work"
-    subprocess.run(
-        [
-            stages.release / "ossify-phantom",
-            "--config",
-            "conf/demo.toml",
-            "--images",
-            "90",
-            "--dataset",
-            stages.folder / "dataset",
-            "--out",
-            work,
-        ],
-        check=True,
-        capture_output=True,
-    )
+    stages.draw("work", 90)
     for stage in ("ingest", "resize"):
         stages.run(stage, "work")
     untrained = stages.run("train", "work", train={"optimizer.learning_rate": 0, "epochs": 1})[
@@ -195,10 +190,7 @@ def compare(stages: Stages) -> bool:
     ]
     trained = stages.run("train", "work")["run"]
     stages.run("predict", "work")
-    metrics = [
-        json.loads(line)
-        for line in (work / "runs" / trained / "metrics.jsonl").read_text().splitlines()
-    ]
+    metrics = stages.metrics(work / "runs" / trained)
 
     ids, images = read_split(work, "train")
     twin = train_twin(
@@ -236,13 +228,8 @@ def compare(stages: Stages) -> bool:
 
 
 def compare_onnx(model: pathlib.Path, onnx: pathlib.Path, images, probabilities, boxes) -> bool:
-    import onnxruntime
-
-    loader = pathlib.Path(__file__).parents[1] / "pytorch" / "load.py"
-    subprocess.run([sys.executable, loader, model, onnx], check=True, capture_output=True)
-    found = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"]).run(
-        None, {"images": images.numpy()}
-    )
+    export(model, onnx, images.shape[1], {})
+    found = session(onnx).run(None, {"images": images.numpy()})
     return verdict(
         "ONNX",
         max(
@@ -276,9 +263,8 @@ def compare_tensorboard(run: pathlib.Path, metrics: list[dict]) -> bool:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        return (
-            0 if compare(Stages(pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(folder))) else 1
-        )
+        release = pathlib.Path(sys.argv[1]).resolve()
+        return 0 if compare(Stages(release, pathlib.Path(folder), RECIPE)) else 1
 
 
 if __name__ == "__main__":
