@@ -3,10 +3,10 @@
 //! `gradients MODEL PIXELS TARGETS IMAGES SIDE OUT DEVICE PRECISION` loads `model.safetensors`,
 //! makes one forward pass in training mode over raw u8 pixels `[IMAGES, SIDE, SIDE, 3]`, and writes
 //! the gradients of the sum of all outputs, each times its number in TARGETS (little-endian float32
-//! rows of logits and box edges), to OUT: one safetensors file with PyTorch's names and
-//! orientations. PRECISION is float32 or float64.
+//! rows of logits and box edges; of a detector, those of all cells), to OUT: one safetensors file
+//! with PyTorch's names and orientations. PRECISION is float32 or float64.
 //!
-//! `gradients new MODEL ARCHITECTURE SIDE` writes a network with random weights.
+//! `gradients new MODEL ARCHITECTURE SIDE TASK` writes a network with random weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,16 +15,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use ossify_model::weights::Metadata;
-use ossify_model::{HeadConfig, ModelConfig, Network, device, pixels, weights};
-use ossify_vocabulary::{DeviceChoice, Normalization};
+use ossify_model::{HeadConfig, ModelConfig, Network, Output, device, pixels, weights};
+use ossify_vocabulary::{DeviceChoice, Normalization, Task};
 use safetensors::tensor::{Dtype, TensorView};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [new, model, architecture, side] = arguments.as_slice()
+    if let [new, model, architecture, side, task] = arguments.as_slice()
         && new == "new"
     {
-        return write_new(Path::new(model), architecture, side.parse()?);
+        return write_new(Path::new(model), architecture, side.parse()?, task.parse()?);
     }
     let [model, pixels_path, targets, images, side, out, device, precision] = arguments.as_slice()
     else {
@@ -33,8 +33,8 @@ fn main() -> Result<()> {
     let dtype = if precision == "float64" { DType::F64 } else { DType::F32 };
     let (images, side): (usize, usize) = (images.parse()?, side.parse()?);
     let compute = device::choose(device.parse()?)?;
-    let (classifier, description) = weights::load(Path::new(model), &compute.training())?;
-    let classifier = classifier.map(&mut InPrecision(dtype));
+    let (network, description) = weights::load(Path::new(model), &compute.training())?;
+    let network = network.map(&mut InPrecision(dtype));
     let bytes = std::fs::read(pixels_path).context(pixels_path.clone())?;
     let config = &description.config;
     let input = pixels::to_input(
@@ -44,9 +44,11 @@ fn main() -> Result<()> {
         config.normalization,
         config.input_px,
     )?;
-    let output = classifier.forward(Tensor::from_inner(input).cast(dtype));
-    let output = output.classifier().context("a detector")?;
-    let outputs = Tensor::cat(vec![output.logits.clone(), output.boxes()], 1);
+    let outputs = match network.forward(Tensor::from_inner(input).cast(dtype)) {
+        Output::Classifier(output) => vec![output.logits.clone(), output.boxes()],
+        Output::Detector(output) => vec![output.logits.flatten(1, 2), output.boxes.flatten(1, 2)],
+    };
+    let outputs = Tensor::cat(outputs, 1);
     let targets = std::fs::read(targets).context(targets.clone())?;
     let targets: Vec<f32> =
         targets.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
@@ -56,7 +58,7 @@ fn main() -> Result<()> {
     let gradients = (outputs * targets).sum().backward();
 
     let mut collect = Collect { gradients: &gradients, path: Vec::new(), found: BTreeMap::new() };
-    classifier.visit(&mut collect);
+    network.visit(&mut collect);
     let found = collect.found.iter().map(|(name, (shape, bytes))| {
         let view = TensorView::new(Dtype::F64, shape.clone(), bytes)
             .map_err(|error| anyhow!("{name}: {error}"))?;
@@ -66,17 +68,20 @@ fn main() -> Result<()> {
     safetensors::serialize_to_file(found, None, Path::new(out)).with_context(|| out.clone())
 }
 
-fn write_new(path: &Path, architecture: &str, input_px: usize) -> Result<()> {
+fn write_new(path: &Path, architecture: &str, input_px: usize, task: Task) -> Result<()> {
     let config = ModelConfig {
         architecture: architecture.parse()?,
         classes: 6,
-        head: HeadConfig::Classifier { widths: vec![64, 32], dropout: 0.0 },
+        head: match task {
+            Task::Classify => HeadConfig::Classifier { widths: vec![64, 32], dropout: 0.0 },
+            Task::Detect => HeadConfig::Detector { channels: 32 },
+        },
         input_px,
         normalization: Normalization::ImageNet,
     };
-    let classifier = Network::new(&config, 3, &device::choose(DeviceChoice::Flex)?.inference())?;
+    let network = Network::new(&config, 3, &device::choose(DeviceChoice::Flex)?.inference())?;
     let class_names = (0..config.classes).map(|index| format!("class {index}")).collect();
-    Ok(weights::save(path, &classifier, &Metadata { config, class_names })?)
+    Ok(weights::save(path, &network, &Metadata { config, class_names })?)
 }
 
 /// Casts every weight and statistic.
@@ -101,12 +106,17 @@ struct Collect<'a> {
 }
 
 impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
+    // Names in weight files leave the variant of an enum out.
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        if !container_type.starts_with("Enum:") {
+            self.path.push(name.to_owned());
+        }
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        if !container_type.starts_with("Enum:") {
+            self.path.pop();
+        }
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

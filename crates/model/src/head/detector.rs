@@ -136,7 +136,9 @@ impl DetectorHead {
         let tower = |conv: &Conv2d, norm: &BatchNorm, last: &Conv2d| {
             let found =
                 convolve(last, norm_relu(norm, convolve(conv, smoothed.clone()), Pool::None));
-            let found = by_position(found).cast(DType::F32);
+            let found = by_position(found);
+            // In half precision, a box would have 8 bits.
+            let found = if found.dtype() == DType::BF16 { found.cast(DType::F32) } else { found };
             match &last.bias {
                 Some(bias) => found + bias.val().reshape([1, 1, -1]),
                 None => found,
