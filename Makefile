@@ -162,7 +162,7 @@ lint-flex: ## The lints of the crates as they are without libtorch
 parity: $(NEEDS_LIBTORCH) ## Compare with PyTorch, scikit-learn, pycocotools, Pillow and pydicom
 	@PYTHON='$(PYTHON)' scripts/python_env.sh '$(VENV)/parity' pipelines/parity/requirements.txt
 	$(build) --release $(FEATURES) $(call with_programs,$(MAIN_PROGRAMS)) \
-		--example parity --example decoded --example gradients
+		--example parity --example decoded --example gradients --example detector
 	@scripts/parity.sh '$(BIN)' '$(VENV)/parity/bin/python'
 
 pipelines: $(NEEDS_LIBTORCH) ## Test the jobs for GitHub, GitLab, DVC, Ray, Slurm and Kubernetes

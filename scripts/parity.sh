@@ -20,6 +20,9 @@ for architecture in densenet161 densenet169 densenet201; do
         "$release/examples/parity" --architecture "$architecture" --images 2 --side 64
 done
 compare 'the gradient of every layer' pipelines/parity/gradients.py "$release"
+compare 'the detector: outputs, loss, suppression, predictions, ONNX' \
+    pipelines/parity/detector.py "$release"
+compare 'models in ONNX Runtime' pipelines/parity/onnx_export.py "$release"
 compare '30 frozen steps, the exported model, ONNX, TensorBoard' pipelines/parity/train_head.py \
     "$release"
 compare 'classification scores against scikit-learn' pipelines/parity/evaluate_sklearn.py \

@@ -26,4 +26,6 @@ mod rounding;
 mod run;
 mod watch;
 
+// For `examples/detector.rs`.
+pub use objective::detection::{assignment, loss};
 pub use run::stage::{CliRequest, run};

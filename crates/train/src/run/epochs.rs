@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 use ossify_contract::{EpochMetrics, SplitMetrics};
+use ossify_detection::boxes::Truth;
 use ossify_model::{ClassifierOutput, Head, Network, Output};
 use ossify_settings::Progress;
 use ossify_vocabulary::Task;
@@ -219,7 +220,9 @@ impl Training<'_> {
             Objective::Detection(loss) => {
                 let output = frozen.output(model, &self.input, batch)?;
                 let output = output.detector().context(OTHER_HEAD)?;
-                let terms = loss.of(&output, &HostOutput::read(&output)?, batch);
+                let objects: Vec<&[Truth]> = batch.objects_of_samples().collect();
+                let said = HostOutput::read(&output)?;
+                let terms = loss.of(&output, &said, &objects, |object| batch.object_weight(object));
                 let total = terms.classification.clone() + terms.boxes.clone();
                 Ok((total, Said::Detector(terms)))
             }
@@ -292,9 +295,12 @@ impl Training<'_> {
                     }
                     (Objective::Detection(loss), Output::Detector(output)) => {
                         let said = HostOutput::read(&output)?;
-                        let [classification, boxes] = host_terms(loss.of(&output, &said, &batch))?;
+                        let objects: Vec<&[Truth]> = batch.objects_of_samples().collect();
+                        let weight = |object| batch.object_weight(object);
+                        let terms = loss.of(&output, &said, &objects, weight);
+                        let [classification, boxes] = host_terms(terms)?;
                         scores.add_detection(classification, boxes, batch.len());
-                        for (said, truths) in said.images().zip(batch.objects_of_samples()) {
+                        for (said, truths) in said.images().zip(objects) {
                             found.iter_mut().for_each(|found| found.add(&said, truths));
                         }
                     }

@@ -1,3 +1,5 @@
+//! What a detector minimises, from its outputs and the objects of each image.
+
 use anyhow::Result;
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -6,7 +8,6 @@ use ossify_detection::boxes::Truth;
 use ossify_model::DetectorOutput;
 use ossify_settings::DetectSettings;
 
-use crate::data::batches::Batch;
 use crate::host::numbers;
 use crate::objective::detection::assignment::{Assigner, Positive, Said, centres};
 use crate::objective::giou::giou;
@@ -87,24 +88,30 @@ impl DetectionLoss {
         }
     }
 
-    /// The loss of a batch; `said` is `output` on the host.
-    pub fn of(&self, output: &DetectorOutput, said: &HostOutput, batch: &Batch) -> Terms {
-        let objects: Vec<&[Truth]> = batch.objects_of_samples().collect();
+    /// The loss of a batch whose images have these objects; `said` is `output` on the host.
+    /// `weight` is that of an object by its number among those of the batch.
+    pub fn of(
+        &self,
+        output: &DetectorOutput,
+        said: &HostOutput,
+        objects: &[&[Truth]],
+        weight: impl Fn(usize) -> f64,
+    ) -> Terms {
         let said: Vec<Said<'_>> = said.images().collect();
-        let mut positives = self.assigner.assign(&said, &objects, &centres(&output.sides));
+        let mut positives = self.assigner.assign(&said, objects, &centres(&output.sides));
         let mut first_object = 0;
-        for (positives, count) in positives.iter_mut().zip(&batch.object_counts) {
+        for (positives, objects) in positives.iter_mut().zip(objects) {
             for positive in positives {
-                positive.target *= batch.object_weight(first_object + positive.object);
+                positive.target *= weight(first_object + positive.object);
             }
-            first_object += count;
+            first_object += objects.len();
         }
         let sum: f64 = positives.iter().flatten().map(|positive| positive.target).sum();
         // As the paper's code has it: a batch without objects is not divided by next to nothing.
         let normaliser = sum.max(1.0);
         Terms {
-            classification: self.classification(&output.logits, &positives, &objects) / normaliser,
-            boxes: self.boxes(&output.boxes, &positives, &objects) * (self.box_weight / normaliser),
+            classification: self.classification(&output.logits, &positives, objects) / normaliser,
+            boxes: self.boxes(&output.boxes, &positives, objects) * (self.box_weight / normaliser),
         }
     }
 
