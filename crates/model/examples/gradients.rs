@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor, TensorData};
 use ossify_model::weights::Metadata;
-use ossify_model::{HeadConfig, ModelConfig, Network, Output, device, pixels, weights};
+use ossify_model::{HeadConfig, ModelConfig, ModulePath, Network, Output, device, pixels, weights};
 use ossify_vocabulary::{DeviceChoice, Normalization, Task};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -57,7 +57,8 @@ fn main() -> Result<()> {
             .cast(dtype);
     let gradients = (outputs * targets).sum().backward();
 
-    let mut collect = Collect { gradients: &gradients, path: Vec::new(), found: BTreeMap::new() };
+    let mut collect =
+        Collect { gradients: &gradients, path: ModulePath::default(), found: BTreeMap::new() };
     network.visit(&mut collect);
     let found = collect.found.iter().map(|(name, (shape, bytes))| {
         let view = TensorView::new(Dtype::F64, shape.clone(), bytes)
@@ -101,22 +102,17 @@ impl ModuleMapper for InPrecision {
 
 struct Collect<'a> {
     gradients: &'a Gradients,
-    path: Vec<String>,
+    path: ModulePath,
     found: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
 }
 
 impl ModuleVisitor for Collect<'_> {
-    // Names in weight files leave the variant of an enum out.
     fn enter_module(&mut self, name: &str, container_type: &str) {
-        if !container_type.starts_with("Enum:") {
-            self.path.push(name.to_owned());
-        }
+        self.path.enter(name, container_type);
     }
 
     fn exit_module(&mut self, _name: &str, container_type: &str) {
-        if !container_type.starts_with("Enum:") {
-            self.path.pop();
-        }
+        self.path.exit(container_type);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -127,7 +123,7 @@ impl ModuleVisitor for Collect<'_> {
         let values =
             gradient.into_data().convert::<f64>().try_into_vec::<f64>().unwrap_or_default();
         self.found.insert(
-            self.path.join("."),
+            self.path.dotted(),
             (shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()),
         );
     }
