@@ -6,8 +6,8 @@
   their gradients. The twin is written from the papers, in double precision: task-aligned
   assignment (Feng et al. 2021), quality focal loss (Li et al. 2020); GIoU is torchvision's.
 - On random scores and boxes, non-maximum suppression, against torchvision's.
-- After a short training on phantoms: the predictions on the valid split, against the model in
-  PyTorch and in ONNX Runtime on the same tensors.
+- After a short training on phantoms: the loss of the first step on all images, and the predictions
+  on the valid split, against the model in PyTorch and in ONNX Runtime on the same tensors.
 
 The gradients of all layers are compared by `gradients.py`.
 
@@ -40,6 +40,17 @@ RECIPE = {
     "epochs": 4,
     "batch_size": 8,
     "device": "cpu",
+}
+# All images in one step that changes nothing.
+FIRST_STEP = {
+    "epochs": 1,
+    "batch_size": 65536,
+    "optimizer.learning_rate": 0,
+    "schedule.kind": "constant",
+    "schedule.warmup_epochs": 0,
+    "augment.flip": False,
+    "augment.brightness": 0,
+    "augment.shift": 0,
 }
 # Defaults of [train.detect]: cells of an object, powers of score, overlap and focal loss, weight of
 # boxes.
@@ -293,12 +304,54 @@ def compare_suppression(release: pathlib.Path, folder: pathlib.Path) -> bool:
     return agrees & verdict("those of load.py", of_loader, 0.0)
 
 
+def compare_first_step(work: pathlib.Path, stages: Stages) -> bool:
+    """The loss of all images, as training starts, from tables and shards."""
+    summary = stages.run("train", "work", train=FIRST_STEP)
+    run_folder = work / "runs" / summary["run"]
+    ids, images = read_split(work, "train")
+    # Nothing is known of an image without a label file, or with malformed lines alone.
+    table = pq.read_table(work / "tables" / "images.parquet", columns=["image_id", "status"])
+    status = dict(zip(*table.to_pydict().values()))
+    known = [status[image_id] in ("labelled", "background") for image_id in ids]
+    ids, images = [image_id for image_id, of in zip(ids, known) if of], images[torch.tensor(known)]
+    numbers = {image_id: number for number, image_id in enumerate(ids)}
+    objects = [
+        [numbers[row["image_id"]], row["class_index"]]
+        + [row[edge] for edge in ("xmin", "ymin", "xmax", "ymax")]
+        + [1]
+        for row in pq.read_table(work / "tables" / "objects.parquet").to_pylist()
+        if row["image_id"] in numbers and row["class_index"] is not None
+    ]
+    model = load_model(run_folder / "model.safetensors").train()
+    model.result = lambda *outputs: outputs
+    with torch.no_grad():
+        logits, boxes = (part.double() for part in model(images))
+    sides = [model.side // stride for stride in (8, 16)]
+    twin = twin_of_loss(
+        {
+            "logits": logits,
+            "boxes": boxes,
+            "sides": single(sides),
+            "objects": single(objects),
+            "constants": torch.tensor(DEFAULTS, dtype=torch.float64),
+        }
+    )
+    (metrics,) = stages.metrics(run_folder)
+    ours = torch.tensor([metrics["train"][f"{of}_loss"] for of in ("classification", "box")])
+    print(
+        f"first step on {len(ids)} images with {len(objects)} objects: loss of scores "
+        f"{ours[0]:.4f}, of boxes {ours[1]:.4f}"
+    )
+    return verdict("its terms, in shares of the largest", relative(ours, twin["terms"]), 1e-5)
+
+
 def compare_trained(release: pathlib.Path, folder: pathlib.Path) -> bool:
     stages, work = Stages(release, folder, RECIPE), folder / "work"
     stages.draw("work", 90)
     for stage in ("ingest", "resize"):
         stages.run(stage, "work")
-    agrees, trained = True, stages.run("train", "work")["run"]
+    agrees = compare_first_step(work, stages)
+    trained = stages.run("train", "work")["run"]
     stages.run("predict", "work")
     path = work / "runs" / trained / "model.safetensors"
     ids, images = read_split(work, "valid")
