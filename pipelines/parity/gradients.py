@@ -2,10 +2,11 @@
 
 The error of a tensor is the norm of the difference to PyTorch's gradient in double precision,
 divided by the norm of that gradient. In double precision every layer must be within 5e-5. In single
-precision every implementation loses digits over many layers, and where a rectified number is next
-to 0, its sign is one implementation's own: of one layer, ours and PyTorch's can be the better by
-five times. So half of all layers must be within twice what half of PyTorch's are within, and each
-within 1e-3 or ten times the error of PyTorch's.
+precision every implementation loses digits over many layers, so a layer of a classifier passes if
+it is within 1e-3, or within twice the error of PyTorch's own single precision. A detector's layers
+see far more numbers next to 0, where the sign that decides is each implementation's own, and of one
+layer ours or PyTorch's can be the better by five times: each must be within ten times the error of
+PyTorch's. Of both, half of all layers must be within twice what half of PyTorch's are within.
 
     python pipelines/parity/gradients.py PATH/TO/release [DEVICE]
 """
@@ -22,6 +23,7 @@ from safetensors.torch import load_file
 
 IMAGES, SIDE = 8, 64
 DOUBLE_TOLERANCE, TOLERANCE = 5e-5, 1e-3
+TIMES_PYTORCH = {"classify": 2, "detect": 10}
 
 
 def outputs(model, pixels: torch.Tensor) -> torch.Tensor:
@@ -84,7 +86,7 @@ def compare(
     failed = [
         name
         for name, (ours_error, single_error) in found.items()
-        if not ours_error <= max(TOLERANCE, 10 * single_error)
+        if not ours_error <= max(TOLERANCE, TIMES_PYTORCH[task] * single_error)
     ]
     median, of_pytorch = (statistics.median(column) for column in zip(*found.values()))
     within = sum(ours_error <= TOLERANCE for ours_error, _ in found.values())
