@@ -79,7 +79,7 @@ def training(precision):
         where = [
             "--quiet",
             "--config",
-            "conf/demo.toml",
+            "conf/demo-classifier.toml",
             "--dataset",
             f"{folder}/dataset",
             "--out",

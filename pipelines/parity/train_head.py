@@ -61,7 +61,7 @@ class Stages:
         self.release, self.folder, self.recipe = release, folder, recipe
 
     def draw(self, out: str, images: int) -> None:
-        command = [self.release / "ossify-phantom", "--config", "conf/demo.toml"]
+        command = [self.release / "ossify-phantom", "--config", "conf/demo-classifier.toml"]
         where = ["--dataset", self.folder / "dataset", "--out", self.folder / out]
         subprocess.run([*command, "--images", str(images), *where], check=True, capture_output=True)
 
@@ -73,7 +73,7 @@ class Stages:
         command = [
             self.release / f"ossify-{stage}",
             "--config",
-            "conf/demo.toml",
+            "conf/demo-classifier.toml",
             "--dataset",
             self.folder / "dataset",
             "--out",
