@@ -67,6 +67,24 @@ impl Suppression {
     }
 }
 
+/// Scores and boxes of the cells that say something of their image, as [`Suppression::detections`]
+/// takes them: boxes are cut at its edges, and a cell whose box lies beside it is left out.
+pub fn within_image(
+    scores: &[f32],
+    boxes: impl ExactSizeIterator<Item = UnitBox>,
+) -> (Vec<f32>, Vec<UnitBox>) {
+    let classes = scores.len().checked_div(boxes.len()).unwrap_or(0);
+    let (mut kept_scores, mut kept) = (Vec::with_capacity(scores.len()), Vec::new());
+    for (unit_box, of_cell) in boxes.zip(scores.chunks_exact(classes.max(1))) {
+        let unit_box = unit_box.ordered().clamped();
+        if unit_box.area() > 0.0 {
+            kept_scores.extend_from_slice(of_cell);
+            kept.push(unit_box);
+        }
+    }
+    (kept_scores, kept)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,6 +1,6 @@
 use anyhow::{Context as _, Result, anyhow, bail};
 use ossify_contract::{ImagePredictionRow, PredictionRow, Split, Transform, UnitBox};
-use ossify_detection::nms::Suppression;
+use ossify_detection::nms::{Suppression, within_image};
 
 use crate::cells::Cells;
 use crate::tables::PredictedImage;
@@ -95,21 +95,14 @@ pub(crate) fn detected(
     rule: &Suppression,
 ) -> Result<PredictedImage> {
     let to_source = |unit_box: &[f32; 4]| {
-        let unit_box = UnitBox::from(*unit_box);
-        origin.transform.to_source(&unit_box, origin.source, origin.tensor).ordered().clamped()
+        origin.transform.to_source(&UnitBox::from(*unit_box), origin.source, origin.tensor)
     };
-    let (mut scores, mut boxes) = (Vec::with_capacity(cells.scores.len()), Vec::new());
+    let (scores, boxes) = within_image(&cells.scores, cells.boxes.iter().map(to_source));
     let mut class_scores = vec![0.0f32; class_names.len()];
-    for (of_cell, unit_box) in cells.scores.chunks_exact(class_names.len()).zip(&cells.boxes) {
-        let unit_box = to_source(unit_box);
-        if unit_box.area() <= 0.0 {
-            continue;
-        }
+    for of_cell in scores.chunks_exact(class_names.len()) {
         for (highest, score) in class_scores.iter_mut().zip(of_cell) {
             *highest = highest.max(*score);
         }
-        scores.extend_from_slice(of_cell);
-        boxes.push(unit_box);
     }
     let found = rule.detections(&scores, &boxes);
     let mut predictions = Vec::with_capacity(found.len());

@@ -323,8 +323,8 @@ fn a_number_that_is_not_0_never_becomes_0_wherever_it_is_set() {
             layers.add_text(Path::new("x.toml"), &format!("[train.loss]\nl2 = {number}\n"))
         };
         let table = |layers: &mut Layers| layers.add_set(&format!("train.loss={{l2={number}}}"));
-        let ways: [&dyn Fn(&mut Layers) -> Result<(), ConfigError>; 4] =
-            [&set, &variable, &file, &table];
+        type Way<'a> = &'a dyn Fn(&mut Layers) -> Result<(), ConfigError>;
+        let ways: [Way<'_>; 4] = [&set, &variable, &file, &table];
         for way in ways {
             let error = way(&mut Layers::defaults()).unwrap_err().to_string();
             assert!(error.contains("train.loss.l2 = "), "{error}");

@@ -1,7 +1,7 @@
 use ossify_contract::SplitMetrics;
 use ossify_detection::average_precision::{DetectionMatcher, MeanPrecision, precision_recall};
 use ossify_detection::boxes::Truth;
-use ossify_detection::nms::Suppression;
+use ossify_detection::nms::{Suppression, within_image};
 use ossify_detection::ranking::auroc;
 use ossify_settings::PredictSettings;
 
@@ -38,10 +38,11 @@ impl DetectionScores {
         }
     }
 
-    /// Adds an image.
+    /// Adds an image. As in predictions, boxes are cut at the edges, here those of the tensor.
     pub fn add(&mut self, said: &Said<'_>, truths: &[Truth]) {
-        let detections = self.rule.detections(said.scores, said.boxes);
-        let highest = said.scores.iter().copied().fold(0.0, f32::max);
+        let (scores, boxes) = within_image(said.scores, said.boxes.iter().copied());
+        let detections = self.rule.detections(&scores, &boxes);
+        let highest = scores.iter().copied().fold(0.0, f32::max);
         self.matcher.add_image(truths, &detections);
         self.images.push((highest, !truths.is_empty()));
     }
@@ -60,5 +61,26 @@ impl DetectionScores {
             auroc: defined(auroc(&self.images)),
             ..losses
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ossify_contract::UnitBox;
+
+    use super::*;
+
+    #[test]
+    fn boxes_are_cut_at_the_edges_before_they_are_scored() {
+        let at_the_edge = UnitBox::new(0.8, 0.4, 1.0, 0.6);
+        let boxes = [UnitBox::new(0.8, 0.4, 1.4, 0.6), UnitBox::new(1.1, 0.4, 1.4, 0.6)];
+        let mut scores = DetectionScores::new(1);
+        scores.add(
+            &Said { scores: &[0.5, 0.9], boxes: &boxes },
+            &[Truth { class: 0, unit_box: at_the_edge }],
+        );
+        scores.add(&Said { scores: &[0.1, 0.9], boxes: &boxes }, &[]);
+        let metrics = scores.metrics(SplitMetrics::default());
+        assert_eq!((metrics.ap50, metrics.ap, metrics.auroc), (Some(1.0), Some(1.0), Some(1.0)));
     }
 }
