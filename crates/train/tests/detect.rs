@@ -5,10 +5,8 @@
 
 mod common;
 
-use std::process::Command;
-
 use burn::tensor::Device;
-use common::{Work, model, reaches, step_of, tensors, text, timeless};
+use common::{Work, model, reaches, step_of, stop, tensors, text, timeless};
 use ossify_contract::EpochMetrics;
 use ossify_model::{HeadConfig, ModelConfig, Network, weights};
 use ossify_vocabulary::{Architecture, Normalization};
@@ -103,12 +101,7 @@ fn a_detector_that_is_killed_ends_as_an_undisturbed_one() {
         if !reaches(&mut child, &killed, step) {
             break;
         }
-        if kill % 2 == 0 {
-            child.kill().unwrap();
-        } else {
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        }
-        child.wait().unwrap();
+        stop(&mut child, kill % 2 == 0);
         let state = killed.last_state().unwrap();
         at.push((state["epoch"].as_u64().unwrap(), state["batches"].as_u64().unwrap()));
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Work, model, reaches, step_of, text, timeless};
+use common::{Work, model, reaches, step_of, stop, text, timeless};
 use safetensors::SafeTensors;
 
 /// Everything whose state could be lost: balanced sampling, augmentation, dropout, plateaus,
@@ -51,12 +51,7 @@ fn killed_ten_times(recipe: &[&str], mut random: u64) {
         if !reaches(&mut child, &killed, target.min(steps)) {
             break;
         }
-        if kill % 2 == 0 {
-            child.kill().unwrap();
-        } else {
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        }
-        child.wait().unwrap();
+        stop(&mut child, kill % 2 == 0);
         at.push(
             killed
                 .last_state()

@@ -326,6 +326,16 @@ pub fn reaches(child: &mut Child, work: &Work, step: u64) -> bool {
     true
 }
 
+/// Ends a run at once, or asks it to end.
+pub fn stop(child: &mut Child, at_once: bool) {
+    if at_once {
+        child.kill().unwrap();
+    } else {
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    }
+    child.wait().unwrap();
+}
+
 pub fn model(work: &Work) -> Vec<u8> {
     std::fs::read(work.run_folder().join("model.safetensors")).unwrap()
 }
