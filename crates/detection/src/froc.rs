@@ -387,6 +387,31 @@ mod tests {
     }
 
     #[test]
+    fn sensitivities_are_those_of_the_curve_however_many_marks_and_ties_there_are() {
+        for scores in [1u32, 7, 1009] {
+            let mut builder = FrocBuilder::new(HitRule::Iou50, ClassRule::Any);
+            for image in 0..150u32 {
+                let truth = Truth { class: 0, unit_box: UnitBox::from(HERE) };
+                let mark = |number: u32| Detection {
+                    class: 0,
+                    score: ((image * 37 + number * 101) * 31 % 1009 % scores) as f32,
+                    unit_box: UnitBox::from(if number == image % 13 { HERE } else { AWAY }),
+                };
+                let marks: Vec<_> = (0..12).map(mark).collect();
+                builder.add_image(&[truth][..usize::from(image % 3 != 0)], &marks);
+            }
+            let froc = builder.finish();
+            let weights: Vec<u32> = (0..150).map(|image| image * 7 % 4).collect();
+            let curve = froc.curve(&weights);
+            let of_curve = FALSE_ALARM_RATES.map(|rate| {
+                let allowed = curve.iter().filter(|point| point.false_alarms <= rate);
+                allowed.map(|point| point.sensitivity).fold(0.0, f64::max)
+            });
+            assert_eq!(froc.sensitivities(&weights), of_curve, "{scores} different scores");
+        }
+    }
+
+    #[test]
     fn classes_count_as_the_caller_asks() {
         let images: &[Image<'_>] = &[(&[(0, HERE), (1, AWAY)], &[(1, 0.9, HERE), (1, 0.8, AWAY)])];
         let at = |classes| {
